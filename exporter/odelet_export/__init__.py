@@ -1,0 +1,25 @@
+"""odelet's exporter: a PyTorch model that calls torchdiffeq, unchanged, to ONNX.
+
+Importing this package imports no torch; using `export` does.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from odelet_export.errors import CaptureError, ExportError, FormError, ParityError
+    from odelet_export.pipeline import Exported, export
+
+__all__ = ["CaptureError", "ExportError", "Exported", "FormError", "ParityError", "export"]
+
+
+_HOMES = {"export": "pipeline", "Exported": "pipeline"}
+
+
+def __getattr__(name: str) -> Any:
+    # The command line lists its commands without paying for torch.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'errors')}"), name)

@@ -1,0 +1,207 @@
+"""Capture: a model that calls torchdiffeq, to one ONNX graph in which each solve is marked.
+
+Each call of odeint becomes a pair of markers, `odelet::Begin` and `odelet::End`, around one inline call of
+the field. What the field reads from outside needs no handling: it is another value of the same graph.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import onnx_ir as ir
+import torch
+from torch import nn
+from torch.fx.experimental import _config as fx_config
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.onnx import ops as onnx_ops
+
+from odelet_export.errors import CaptureError, ExportError
+from odelet_export.explain import explain
+from odelet_export.intercept import Call, intercepted
+from odelet_export.signature import Callee, Dynamic, traced_example
+from odelet_export.spec import Overrides, SolveSpec, spec_of
+
+DOMAIN = "odelet"
+
+
+@dataclass(frozen=True)
+class Captured:
+    """model: the host graph with its marked solves. specs: one for each solve, in the order of the calls.
+
+    tracer: which way of tracing worked, "torch.export" or "make_fx".
+    """
+
+    model: ir.Model
+    specs: list[SolveSpec]
+    tracer: str
+
+
+class _Marker:
+    """The handler that marks solves; records their specs."""
+
+    def __init__(self, overrides: Overrides) -> None:
+        self.specs: list[SolveSpec] = []
+        self._overrides = overrides
+
+    def __call__(self, call: Call, _original: Callable[..., Any]) -> Any:
+        spec = spec_of(call, len(self.specs), self._overrides)
+        self.specs.append(spec)
+        where = f'File "{call.file}", line {call.line}: '
+        parts = _state(call, where)
+        t = _times(call, where)
+        structure = tuple if isinstance(call.y0, tuple) else _only
+        # Fields keep what they make at their first call (noise, embeddings). Made here, before the region
+        # begins, it is a value from outside, as it is for the real solver after its first step.
+        call.func(t[0].to(parts[0].dtype), structure([part.clone() for part in parts]))
+        t_mark, *y_marks = onnx_ops.symbolic_multi_out(
+            f"{DOMAIN}::Begin",
+            (*parts, t),
+            {"solve": spec.index},
+            version=1,
+            dtypes=[parts[0].dtype] * (1 + len(parts)),
+            shapes=[(), *(tuple(part.shape) for part in parts)],
+        )
+        slope = call.func(t_mark, structure(y_marks))
+        slopes = _slopes(slope, y_marks, single=not isinstance(call.y0, tuple), where=where)
+        solution = onnx_ops.symbolic_multi_out(
+            f"{DOMAIN}::End",
+            (*slopes, *parts, t),
+            {"solve": spec.index},
+            version=1,
+            dtypes=[part.dtype for part in parts],
+            shapes=[(t.shape[0], *part.shape) for part in parts],
+        )
+        return structure(solution)
+
+
+def _only(parts: Sequence[Any]) -> Any:
+    return parts[0]
+
+
+def _state(call: Call, where: str) -> list[torch.Tensor]:
+    """The parts of the initial state, in one dtype as torchdiffeq makes them."""
+    parts = list(call.y0) if isinstance(call.y0, tuple) else [call.y0]
+    if not parts or not all(isinstance(part, torch.Tensor) for part in parts):
+        raise CaptureError(where + f"y0 must be a tensor or a tuple of tensors; got {type(call.y0).__name__}")
+    dtype = parts[0].dtype
+    for part in parts[1:]:
+        dtype = torch.promote_types(dtype, part.dtype)
+    if dtype not in (torch.float32, torch.float64):
+        raise CaptureError(where + f"the state is {dtype}; float32 and float64 can be exported")
+    return [part.to(dtype) for part in parts]
+
+
+def _times(call: Call, where: str) -> torch.Tensor:
+    t = call.t
+    if not isinstance(t, torch.Tensor) or t.dtype not in (torch.float32, torch.float64) or t.ndim != 1:
+        found = f"a {t.dtype} tensor of {t.ndim} axes" if isinstance(t, torch.Tensor) else type(t).__name__
+        raise CaptureError(where + f"t must be a 1-D float32 or float64 tensor; got {found}")
+    return t
+
+
+def _slopes(slope: Any, state: Sequence[torch.Tensor], *, single: bool, where: str) -> list[torch.Tensor]:
+    """The field's return value, in the shapes and the dtype of the state."""
+    slopes = [slope] if single else list(slope)
+    if len(slopes) != len(state) or not all(isinstance(part, torch.Tensor) for part in slopes):
+        raise CaptureError(
+            where + f"the field returned {len(slopes)} parts for a state of {len(state)}; they must correspond"
+        )
+    if single:
+        return [torch.broadcast_to(slopes[0], state[0].shape).to(state[0].dtype)]
+    return [part.to(y.dtype).reshape(y.shape) for part, y in zip(slopes, state, strict=True)]
+
+
+def capture(callee: Callee, dynamic: Dynamic, overrides: Overrides, *, opset: int) -> Captured:
+    """Trace a model once.
+
+    Tries torch.export, which keeps high-level operators whole; falls back to tracing below autograd, which
+    turns gradients taken inside a field into plain operators. Raises CaptureError naming the user's file
+    and line when neither works.
+    """
+    names = callee.names
+    example = traced_example(names, callee.example, dynamic)
+    shapes = [
+        {axis: torch.export.Dim(label) for axis, label in dynamic.get(name, {}).items()} or None for name in names
+    ]
+    failures: list[Exception] = []
+    for tracer, trace in (("torch.export", _export), ("make_fx", _make_fx_then_export)):
+        marker = _Marker(overrides)
+        try:
+            with _quiet(), intercepted(marker), torch.random.fork_rng():
+                program = trace(callee, tuple(example), shapes)
+            with _quiet():
+                model = _to_onnx(program, names, callee.output_names, opset)
+        except ExportError:
+            raise
+        except Exception as error:  # torch raises nearly anything here; explained below
+            failures.append(error)
+            continue
+        if not marker.specs:
+            raise CaptureError(
+                "the model made no call of torchdiffeq.odeint or odeint_adjoint while it ran on the example; "
+                "export a model that solves an ODE, or use torch.onnx.export for one that does not"
+            )
+        return Captured(model, _unique(marker.specs), tracer)
+    raise CaptureError(explain(failures, dynamic)) from failures[-1]
+
+
+def _unique(specs: list[SolveSpec]) -> list[SolveSpec]:
+    # A tracer may run the model more than once; the markers of its last run are in the graph.
+    return list({spec.index: spec for spec in specs}.values())
+
+
+def _export(callee: Callee, example: tuple[torch.Tensor, ...], shapes: list[Any]) -> torch.export.ExportedProgram:
+    with torch.no_grad():
+        return torch.export.export(callee, example, dynamic_shapes=(tuple(shapes),), strict=False)
+
+
+def _make_fx_then_export(
+    callee: Callee, example: tuple[torch.Tensor, ...], shapes: list[Any]
+) -> torch.export.ExportedProgram:
+    def call(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(output.detach() for output in callee(*tensors))
+
+    traced: nn.Module = make_fx(call, tracing_mode="symbolic", _allow_non_fake_inputs=True)(*example)
+    for parameter in traced.parameters():
+        parameter.requires_grad_(False)
+    with torch.no_grad():
+        return torch.export.export(traced, example, dynamic_shapes=tuple(shapes), strict=False)
+
+
+def _to_onnx(
+    program: torch.export.ExportedProgram, names: Sequence[str], output_names: Sequence[str], opset: int
+) -> ir.Model:
+    result = torch.onnx.export(
+        program.run_decompositions(),
+        dynamo=True,
+        verbose=False,
+        opset_version=opset,
+        input_names=list(names),
+        output_names=list(output_names),
+    )
+    assert result is not None
+    return result.model
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No chatter from torch, and no two axes tied because their example sizes happen to be equal."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "torch.fx")]
+    levels = [logger.level for logger in loggers]
+    duck = fx_config.use_duck_shape
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
+        fx_config.use_duck_shape = False
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        fx_config.use_duck_shape = duck
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,41 @@
+"""What can go wrong in an export, as subclasses of odelet's error tree.
+
+    OdeletError
+    └── ExportError              the base of all below
+        ├── CaptureError         the model cannot be traced; names the user's file and line
+        ├── FormError            a form, method or option that does not go with a solve
+        └── ParityError          the artifact's answers are not torch's; `.report` has the figures
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from odelet.errors import OdeletError
+
+
+class ExportError(OdeletError):
+    """An export that failed; nothing was left in the output folder."""
+
+
+class CaptureError(ExportError):
+    """The model does something that cannot become a graph."""
+
+
+class FormError(ExportError, ValueError):
+    """A form, method or option that a solve cannot have."""
+
+
+class ParityError(ExportError):
+    """The exported model's answers differ from torch's by more than the tolerance.
+
+    report: the parity report. folder: where the artifact was left for inspection.
+    """
+
+    keep = True  # the staging folder is kept, under that name
+    exit_code = 3
+
+    def __init__(self, message: str, report: Any, folder: str) -> None:
+        super().__init__(message)
+        self.report = report
+        self.folder = folder

@@ -1,0 +1,72 @@
+"""The forms that a solve can take. To add one: a module here with `refusal` and `lower`, and a roster line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import ModuleType
+
+from odelet_export.errors import FormError
+from odelet_export.forms import adaptive, driven, rolled, unrolled
+from odelet_export.forms.fixed import known_steps
+from odelet_export.forms.site import Site, monotone_times
+
+# `auto` unrolls a fixed-step solve up to this many steps.
+FEW_STEPS = 32
+
+FORMS: dict[str, ModuleType] = {
+    "unrolled": unrolled,
+    "rolled": rolled,
+    "adaptive": adaptive,
+    "driven": driven,
+}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The form chosen for a solve."""
+
+    site: Site
+    form: str
+
+
+def choose(sites: Sequence[Site], form: str) -> list[Choice]:
+    """Decide a form for each solve: the one asked for where a solve can have it, else its own.
+
+    Raises FormError when no solve of the model can have the form, or its times make no sense.
+    """
+    if form != "auto" and form not in FORMS:
+        raise FormError(f"form={form!r} is not one of auto, {', '.join(FORMS)}")
+    for site in sites:
+        times = site.hole.times
+        if times is not None and not monotone_times(times):
+            raise FormError(f"the solve at {site.hole.spec.source} has times that are not strictly monotone: {times}")
+    if form == "auto":
+        return [Choice(site, own_form(site)) for site in sites]
+    refusals = [FORMS[form].refusal(site) for site in sites]
+    if all(refusals):
+        lines = [
+            f"{site.hole.spec.source}: {why}; it can be {' or '.join(possible(site))}"
+            for site, why in zip(sites, refusals, strict=True)
+        ]
+        hint = "; or change the method with --method rk4 and --steps N" if form in ("unrolled", "rolled") else ""
+        hint = "; or change the method with --method dopri5" if form == "adaptive" else hint
+        raise FormError(f"no solve of this model can be {form}: " + "; ".join(lines) + hint)
+    if form == "driven":
+        return [Choice(site, form) for site in sites]
+    return [
+        Choice(site, own_form(site) if why else form) for site, why in zip(sites, refusals, strict=True)
+    ]
+
+
+def own_form(site: Site) -> str:
+    """The form of a solve that nobody asked anything of."""
+    if site.hole.spec.adaptive:
+        return "adaptive" if adaptive.refusal(site) is None else "driven"
+    steps = known_steps(site)
+    return "unrolled" if steps is not None and steps <= FEW_STEPS else "rolled"
+
+
+def possible(site: Site) -> list[str]:
+    """The forms that a solve can have."""
+    return [name for name, form in FORMS.items() if form.refusal(site) is None]

@@ -1,0 +1,135 @@
+"""Where a solver gets built: the host's values around a hole, as the solver text wants them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from odelet.rk import Field as RowField
+from odelet.state import Layout
+
+from odelet_export.emit import ONNX, Scope, Value
+from odelet_export.lift import Hole
+
+Dims = Sequence[int | str | None] | None
+OK, STEP_LIMIT, STEP_UNDERFLOW, NOT_FINITE, BAD_TIMES = range(5)
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """What a form made of a hole.
+
+    solution: one value for each part of the state, (times, *shape). report: scalars that say how the solve
+    went, by the names in the card. steps: their number, where it is fixed. settings: card name of what a
+    caller may set, to the graph input that takes it.
+    """
+
+    solution: Sequence[Value]
+    report: dict[str, Value]
+    steps: int | None = None
+    settings: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Site:
+    """A hole and the scope to fill it in.
+
+    t: output times (times,), constant or not. direction: 1 or -1, a float64 scalar where t is not constant.
+    y0: the initial state, a row (1, n). field: dy/dt on rows.
+    """
+
+    hole: Hole
+    scope: Scope
+    layout: Layout
+    t: np.ndarray | Value
+    direction: Any
+    y0: Value
+    field: RowField
+
+    @classmethod
+    def of(cls, hole: Hole, scope: Scope) -> Site:
+        """Read a hole's surroundings, as nodes appended to the scope."""
+        parts = [Value(part, scope) for part in hole.y0]
+        layout = layout_of([part.dims for part in parts], lambda i: scope.call("Shape", parts[i]), scope)
+        t: np.ndarray | Value = hole.times if hole.times is not None else Value(hole.t, scope)
+        if isinstance(t, Value):
+            direction: Any = ONNX.where(t[0] > t[-1], -1.0, 1.0)
+        else:
+            direction = -1.0 if t[0] > t[-1] else 1.0
+        y0 = layout.pack(parts, xp=ONNX)
+        return cls(hole, scope, layout, t, direction, y0, hole.field.on_rows(scope, layout, {}))
+
+    @property
+    def count(self) -> int | None:
+        """How many output times, where that is known."""
+        return self.hole.count
+
+    def scalar(self, x: float | Value, dtype: Any = np.float64) -> Value:
+        """x as a Value."""
+        return x if isinstance(x, Value) else self.scope.constant(x, dtype)
+
+    def time(self, j: int) -> Any:
+        """The output time of index j, a scalar: a constant in t's dtype, or a Value."""
+        return self.t[j]
+
+    def solution(self, rows: Value) -> list[Value]:
+        """Rows (times, n) to one value for each part, (times, *shape)."""
+        pieces = self.layout.parts(rows, xp=ONNX)
+        shapes = [self._solution_shape(Value(part, self.scope)) for part in self.hole.y0]
+        return [ONNX.reshape(piece, shape) for piece, shape in zip(pieces, shapes, strict=True)]
+
+    def _solution_shape(self, part: Value) -> Any:
+        dims = [self.count, *(part.dims or [None])]
+        if _one_unknown(dims):
+            return tuple(dim if isinstance(dim, int) else -1 for dim in dims)
+        if isinstance(self.t, Value):
+            times = self.scope.call("Shape", self.t)
+        else:
+            times = self.scope.constant(np.array([len(self.t)], np.int64))
+        return ONNX.concat([times, self.scope.call("Shape", part)], axis=0)
+
+    def checked(self, status: Value) -> Value:
+        """The status, or BAD_TIMES where times that came in are not strictly monotone."""
+        if not isinstance(self.t, Value):
+            return status
+        gaps = (self.t[1:] - self.t[:-1]) * ONNX.cast(self.direction, self.t)
+        wrong = self.scope.call("Cast", ~(gaps > 0), to=ir.DataType.INT64)
+        some = self.scope.call("ReduceSum", wrong, keepdims=0)
+        return ONNX.where(some > 0, BAD_TIMES, status)
+
+
+def not_finite(row: Value) -> Value:
+    """Whether any element is infinite or NaN: zero times a finite number is zero, and nothing else is."""
+    return row.scope.call("IsNaN", row.scope.call("ReduceSum", row * 0.0, keepdims=0))
+
+
+def monotone_times(t: np.ndarray) -> bool:
+    """Whether constant output times are strictly increasing or strictly decreasing, and finite."""
+    gaps = np.diff(t)
+    return bool(np.isfinite(t).all() and ((gaps > 0).all() or (gaps < 0).all()))
+
+
+def _one_unknown(dims: Sequence[Any]) -> bool:
+    """Whether a reshape can infer the one size that is not known."""
+    return sum(not isinstance(dim, int) for dim in dims) <= 1 and 0 not in dims
+
+
+def layout_of(dims: Sequence[Dims], shape: Callable[[int], Value], scope: Scope) -> Layout:
+    """The layout of a state whose parts have these dims; `shape(i)` is asked for those it cannot infer."""
+    shapes: list[Any] = [
+        tuple(dim if isinstance(dim, int) else -1 for dim in part)
+        if part is not None and _one_unknown(part)
+        else shape(i)
+        for i, part in enumerate(dims)
+    ]
+    if len(dims) == 1:
+        return Layout(shapes)
+    if all(part is not None and all(isinstance(dim, int) for dim in part) for part in dims):
+        return Layout(shapes, [math.prod(part) for part in dims])  # type: ignore[arg-type]
+    whole = [s if isinstance(s, Value) else shape(i) for i, s in enumerate(shapes)]
+    sizes = [scope.call("ReduceProd", s, scope.constant(np.array([0], np.int64)), keepdims=1) for s in whole]
+    return Layout(shapes, (ONNX.concat(sizes, axis=0), len(dims)))

@@ -1,0 +1,175 @@
+"""Catching calls of torchdiffeq, however the model came by the function.
+
+Models import `odeint` by name, keep it on objects, in partials and default arguments, or call it through
+other packages. So the functions themselves are changed while a capture runs: their code objects are
+swapped for a trampoline, which every reference then reaches. Calls from other threads, and calls that
+the handler makes, reach the original.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+import threading
+import types
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+import torchdiffeq
+
+from odelet_export.errors import CaptureError
+
+ENTRIES: dict[str, types.FunctionType] = {
+    name: getattr(torchdiffeq, name)
+    for name in ("odeint", "odeint_adjoint", "odeint_event", "odeint_dense")
+    if hasattr(torchdiffeq, name)
+}
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call of `odeint` or `odeint_adjoint`, with defaults filled in.
+
+    func, y0, t, rtol, atol, method, options, event_fn: as torchdiffeq names them. entry: the name of the
+    function called. file, line: where in the model's code.
+    """
+
+    func: Callable[..., Any]
+    y0: Any
+    t: torch.Tensor
+    rtol: Any = 1e-7
+    atol: Any = 1e-9
+    method: str | None = None
+    options: Mapping[str, Any] | None = None
+    event_fn: Any = None
+    entry: str = "odeint"
+    file: str = ""
+    line: int = 0
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def source(self) -> str:
+        """File name and line, without the folder, which is nobody's business but the author's."""
+        return f"{os.path.basename(self.file)}:{self.line}"
+
+    def solve(self, original: Callable[..., Any], **changes: Any) -> Any:
+        """Run torchdiffeq's own odeint on this call, with some arguments changed."""
+        call = replace(self, **changes)
+        return original(
+            call.func,
+            call.y0,
+            call.t,
+            rtol=call.rtol,
+            atol=call.atol,
+            method=call.method,
+            options=dict(call.options) if call.options is not None else None,
+            event_fn=call.event_fn,
+        )
+
+
+Handler = Callable[[Call, Callable[..., Any]], Any]
+
+
+@dataclass
+class _Interception:
+    handler: Handler
+    originals: dict[str, Callable[..., Any]]
+    thread: int
+    depth: int = 0
+
+
+_active: _Interception | None = None
+_lock = threading.Lock()
+
+
+def dispatch(entry: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Where the trampolines land."""
+    current = _active
+    assert current is not None, "a trampoline outlived its interception"
+    original = current.originals[entry]
+    if threading.get_ident() != current.thread or current.depth:
+        return original(*args, **kwargs)
+    bound = inspect.signature(original).bind(*args, **kwargs).arguments
+    file, line = user_frame()
+    if entry in ("odeint_event", "odeint_dense"):
+        raise CaptureError(
+            f'File "{file}", line {line}: the model calls torchdiffeq.{entry}, which cannot be exported yet; '
+            "solve to fixed times with odeint instead"
+        )
+    names = ("func", "y0", "t", "rtol", "atol", "method", "options", "event_fn")
+    known = {name: bound.pop(name) for name in names if name in bound}
+    call = Call(**known, entry=entry, file=file, line=line, extra=bound)
+    current.depth += 1
+    try:
+        return current.handler(call, current.originals["odeint"])
+    finally:
+        current.depth -= 1
+
+
+def user_frame() -> tuple[str, int]:
+    """The innermost frame on the stack that is the model's own code: file and line."""
+    frame: types.FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if not is_library(frame.f_code.co_filename):
+            return frame.f_code.co_filename, frame.f_lineno
+        frame = frame.f_back
+    return "<unknown>", 0
+
+
+def _folder(module: types.ModuleType) -> str:
+    return os.path.dirname(os.path.abspath(module.__file__ or "")) + os.sep
+
+
+_PACKAGES = (_folder(torch), _folder(torchdiffeq), _folder(sys.modules[__name__]))
+_STANDARD_LIBRARY = _folder(inspect)
+
+
+def is_library(file: str) -> bool:
+    """Whether a file belongs to torch, torchdiffeq, the standard library or this package."""
+    standard = file.startswith(_STANDARD_LIBRARY) and "site-packages" not in file
+    return file.startswith("<") or standard or file.startswith(_PACKAGES)
+
+
+@contextmanager
+def intercepted(handler: Handler) -> Iterator[None]:
+    """Send every call of torchdiffeq's entry points on this thread to `handler(call, original_odeint)`.
+
+    Undone on leaving, also after an error. Only one interception at a time in a process.
+    """
+    global _active
+    with _lock:
+        saved = {name: (f.__code__, f.__defaults__, f.__kwdefaults__) for name, f in ENTRIES.items()}
+        originals = {name: _copy(function) for name, function in ENTRIES.items()}
+        _active = _Interception(handler, originals, threading.get_ident())
+        try:
+            for name, function in ENTRIES.items():
+                function.__code__ = _trampoline(name)
+                function.__defaults__ = function.__kwdefaults__ = None
+            yield
+        finally:
+            for name, function in ENTRIES.items():
+                function.__code__, function.__defaults__, function.__kwdefaults__ = saved[name]
+            _active = None
+
+
+def _copy(function: types.FunctionType) -> Callable[..., Any]:
+    copy = types.FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__)
+    copy.__kwdefaults__ = function.__kwdefaults__
+    return copy
+
+
+def _trampoline(entry: str) -> types.CodeType:
+    """Code that needs nothing from the globals of the function it is put into."""
+    scope: dict[str, Any] = {}
+    exec(
+        f"def {entry}(*args, **kwargs):\n"
+        f"    from odelet_export.intercept import dispatch\n"
+        f"    return dispatch({entry!r}, args, kwargs)\n",
+        scope,
+    )
+    code: types.CodeType = scope[entry].__code__
+    return code

@@ -1,0 +1,187 @@
+"""Lower: fill each hole of a host graph with a solver, or cut the host at the holes for the driver."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import onnx_ir as ir
+import onnx_ir.passes.common as passes
+from odelet.arrays import evaluations
+from odelet.card import DriveCard, DriveStep, Evaluations, RunStep, SolveCard
+from onnx_ir import convenience
+
+from odelet_export.capture import Captured
+from odelet_export.cut import cut
+from odelet_export.emit import Scope
+from odelet_export.forms import FORMS, adaptive, choose, driven
+from odelet_export.forms.site import Lowered, Site
+from odelet_export.lift import Hole, lift
+
+MODEL = "model.onnx"
+
+
+@dataclass(frozen=True)
+class LoweredModel:
+    """graphs: by file name. program, solves: as in the card."""
+
+    graphs: dict[str, ir.Model]
+    program: list[RunStep | DriveStep]
+    solves: list[SolveCard] = field(default_factory=list)
+
+    @property
+    def form(self) -> str:
+        """The one form of all solves, or "mixed"."""
+        forms = {solve.form for solve in self.solves}
+        return forms.pop() if len(forms) == 1 else "mixed"
+
+
+def lower(captured: Captured, form: str, *, max_steps: int, keep_debug_info: bool) -> LoweredModel:
+    """Choose a form for every solve and build the graphs. Raises FormError for a form nobody can have."""
+    graph = captured.model.graph
+    holes = lift(captured)
+    scope = Scope.of(graph)
+    choices = choose([Site.of(hole, scope) for hole in holes], form)
+    if any(choice.form == "driven" for choice in choices):
+        model = _lower_driven(captured.model, holes, max_steps)
+    else:
+        model = _lower_in_graph(captured.model, [(c.site, c.form) for c in choices], max_steps)
+    for graph_model in model.graphs.values():
+        tidy(graph_model, keep_debug_info=keep_debug_info)
+    return model
+
+
+def _lower_in_graph(host: ir.Model, chosen: Sequence[tuple[Site, str]], max_steps: int) -> LoweredModel:
+    solves = []
+    single = sum(form == "adaptive" for _, form in chosen) == 1
+    for site, form in chosen:
+        index = site.hole.spec.index
+        names = {key: key if single else f"{key}_{index}" for key in ("rtol", "atol", "max_steps")}
+        if form == "adaptive":
+            lowered = adaptive.lower(site, names, max_steps)
+        else:
+            lowered = FORMS[form].lower(site, names)
+        _fill(site.hole, lowered)
+        report = _add_report(host.graph, index, lowered)
+        solves.append(_card(site.hole, form, lowered.settings, max_steps, steps=lowered.steps, report=report))
+    return LoweredModel({MODEL: host}, [RunStep(run=MODEL)], solves)
+
+
+def _fill(hole: Hole, lowered: Lowered) -> None:
+    for stand_in, value in zip(hole.solution, lowered.solution, strict=True):
+        name = stand_in.name
+        value.ir.shape = value.ir.shape if value.ir.shape is not None else stand_in.shape
+        convenience.replace_all_uses_with(stand_in, value.ir, replace_graph_outputs=True)
+        if value.ir.is_graph_output():
+            stand_in.name, value.ir.name = f"{name}.unsolved", name
+
+
+def _add_report(graph: ir.Graph, index: int, lowered: Lowered) -> dict[str, str]:
+    names = {}
+    for key, value in lowered.report.items():
+        names[key] = f"solve_{index}.{key}"
+        # An output needs a node of its own, with a name of its own.
+        own = value.ir.producer() is not None and not value.ir.is_graph_output()
+        output = value if own else value.scope.root.call("Identity", value)
+        output.ir.name = names[key]
+        output.ir.shape = ir.Shape([])
+        graph.outputs.append(output.ir)
+    return names
+
+
+def _card(
+    hole: Hole,
+    form: str,
+    settings: dict[str, str] | dict[str, str | None],
+    max_steps: int,
+    *,
+    steps: int | None = None,
+    report: dict[str, str] | None = None,
+    drive: DriveCard | None = None,
+) -> SolveCard:
+    spec = hole.spec
+    start, step = evaluations(spec.tableau, spec.options)
+    return SolveCard(
+        index=spec.index,
+        form=form,
+        method=spec.method,
+        source=spec.source,
+        rtol=spec.rtol,
+        atol=spec.atol,
+        max_steps=max_steps if spec.adaptive else None,
+        steps=steps,
+        evaluations=Evaluations(start=start, step=step),
+        settings=dict(settings),
+        report=report or {},
+        drive=drive,
+    )
+
+
+def _lower_driven(host: ir.Model, holes: Sequence[Hole], max_steps: int) -> LoweredModel:
+    graph = host.graph
+    opset = graph.opset_imports[""]
+    _name_values(graph, holes)
+    built = {hole.spec.index: driven.build(hole, opset) for hole in holes}
+    pieces = cut(graph, holes, {index: graphs.captured for index, graphs in built.items()})
+    graphs: dict[str, ir.Model] = {}
+    program: list[RunStep | DriveStep] = []
+    solves = {}
+    for level, (segment, after) in enumerate(zip(pieces.segments, pieces.order, strict=True)):
+        if segment is not None:
+            graphs[f"segment_{level}.onnx"] = ir.Model(segment, ir_version=host.ir_version)
+            program.append(RunStep(run=f"segment_{level}.onnx"))
+        for hole in after:
+            index = hole.spec.index
+            files = {kind: f"solve_{index}_{kind}.onnx" for kind in ("field", "step")}
+            graphs[files["field"]] = ir.Model(built[index].field, ir_version=host.ir_version)
+            graphs[files["step"]] = ir.Model(built[index].step, ir_version=host.ir_version)
+            drive = DriveCard(
+                field=files["field"],
+                step=files["step"],
+                t=str(hole.t.name),
+                y0=tuple(str(part.name) for part in hole.y0),
+                solution=tuple(str(value.name) for value in hole.solution),
+                captured=tuple(str(value.name) for value in built[index].captured),
+                options=hole.spec.options,
+            )
+            keys = ("rtol", "atol", "max_steps") if hole.spec.adaptive else ()
+            solves[index] = _card(hole, "driven", dict.fromkeys(keys), max_steps, drive=drive)
+            program.append(DriveStep(drive=index))
+    return LoweredModel(graphs, program, [solves[hole.spec.index] for hole in holes])
+
+
+def _name_values(graph: ir.Graph, holes: Sequence[Hole]) -> None:
+    """Give values that cross between graphs names that clash with nothing, copying those that cannot be renamed."""
+    for hole in holes:
+        for value in hole.field.captured:
+            clash = value.name in driven.RESERVED or str(value.name).startswith("shape.")
+            if clash and not value.is_graph_input():
+                value.name = f"host.{value.name}"
+    taken = [v for hole in holes for v in hole.field.captured if v.is_graph_input() and v.name in driven.RESERVED]
+    for value in dict.fromkeys(taken):
+        copy = ir.Value(name=f"host.{value.name}", type=value.type, shape=value.shape)
+        convenience.replace_all_uses_with(value, copy)
+        graph.append(ir.Node("", "Identity", [value], outputs=[copy]))
+        for hole in holes:
+            captured = hole.field.captured
+            assert isinstance(captured, list)
+            captured[:] = [copy if v is value else v for v in captured]
+    graph.sort()
+
+
+def tidy(model: ir.Model, *, keep_debug_info: bool) -> None:
+    """Drop what nothing needs any more, put nodes in order, and name everything once."""
+    model.graph.sort()
+    steps: list[ir.passes.InPlacePass] = [
+        passes.RemoveUnusedNodesPass(),
+        passes.IdentityEliminationPass(),
+        passes.CommonSubexpressionEliminationPass(),
+        passes.RemoveUnusedNodesPass(),
+        passes.NameFixPass(),
+        passes.RemoveUnusedOpsetsPass(),
+    ]
+    if not keep_debug_info:
+        steps.append(passes.ClearMetadataAndDocStringPass())
+    for step in steps:
+        step(model)
+

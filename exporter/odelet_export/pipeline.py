@@ -1,0 +1,177 @@
+"""The export: capture, lift, lower, check, parity, in this order, into one folder."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+from odelet.card import Card
+from odelet.drive import DEFAULT_MAX_STEPS
+from odelet.errors import InputError
+from odelet.model import load
+from torch import nn
+
+from odelet_export.capture import Captured, capture
+from odelet_export.errors import ParityError
+from odelet_export.lift import time_inputs
+from odelet_export.lower import lower
+from odelet_export.parity import Report, check, write_report
+from odelet_export.reference import evaluation_mode
+from odelet_export.signature import Callee, Dynamic, check_dynamic
+from odelet_export.spec import Overrides, check_overrides
+from odelet_export.write import (
+    card_of,
+    check_unique,
+    staging,
+    tensor_of,
+    with_files,
+    write_card,
+    write_graphs,
+    write_samples,
+)
+
+STAGES = ("capture", "lower", "check", "parity")
+OPSETS = range(18, 24)
+# More would make the artifact heavy and `verify` slow; the report has them all.
+_BUNDLED_SAMPLES = 3
+_BUNDLED_BYTES = 4 * 2**20
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export made. path: the artifact. tracer: how the model was traced. warnings: what to know."""
+
+    path: Path
+    card: Card
+    parity: Report
+    tracer: str
+    warnings: tuple[str, ...]
+
+
+def export(
+    model: Callable[..., Any],
+    args: Sequence[Any],
+    out: str | os.PathLike[str],
+    *,
+    kwargs: Mapping[str, Any] | None = None,
+    form: str = "auto",
+    dynamic: Dynamic | None = None,
+    method: str | None = None,
+    steps: int | None = None,
+    step_size: float | None = None,
+    rtol: float | None = None,
+    atol: float | None = None,
+    max_steps: int = DEFAULT_MAX_STEPS,
+    opset: int = 20,
+    keep_debug_info: bool = False,
+    samples: int = 4,
+    seed: int = 0,
+    tolerance: tuple[float, float] | None = None,
+    on_stage: Callable[[str], None] | None = None,
+) -> Exported:
+    """Export a torch model that calls torchdiffeq to an artifact, and prove that it gives torch's answers.
+
+    model: a module, or any callable; it runs in evaluation mode and is left as it was. args, kwargs: an
+    example call; tensors become inputs, named as in the model's signature, other arguments are kept. out:
+    the folder to make; an artifact that is there is replaced. form: auto, unrolled, rolled, adaptive or
+    driven. dynamic: axes whose size may change, as in {"x": {0: "batch"}}; all others stay as in the
+    example. method, steps, step_size, rtol, atol: instead of what the model's own calls say. max_steps:
+    limit of attempted steps in an adaptive solve. samples: how many fresh inputs parity is checked at, drawn
+    with `seed`. tolerance: (rtol, atol) of the comparison, instead of the default for the dtype.
+
+    Raises CaptureError for a model that cannot be traced, FormError for a form or an override that does not
+    go with it, ParityError when the answers differ (the artifact is then left in `out` + ".failed").
+    """
+    target = Path(out)
+    tell = on_stage or (lambda stage: None)
+    if opset not in OPSETS:
+        raise InputError(f"opset={opset!r} is not supported; use {OPSETS[0]} to {OPSETS[-1]}")
+    if samples < 1 or max_steps < 1:
+        raise InputError(f"samples={samples!r} and max_steps={max_steps!r} must be at least 1")
+    overrides = Overrides(method=method, steps=steps, step_size=step_size, rtol=rtol, atol=atol)
+    callee = Callee(model, tuple(args), dict(kwargs or {}))
+    axes = check_dynamic(dynamic, callee.names, callee.example)
+    failed = target.with_name(target.name + ".failed")
+    with evaluation_mode(model), staging(target, failed=failed) as folder:
+        tell("capture")
+        captured = capture(callee, axes, overrides, opset=opset)
+        check_overrides(captured.specs, overrides)
+        _name_axes(captured, callee, axes)
+        check_unique([*callee.names, *callee.output_names])
+        times = time_inputs(captured)
+        graph = captured.model.graph
+        inputs = [tensor_of(value) for value in graph.inputs]
+        outputs = [tensor_of(value) for value in graph.outputs]
+        tell("lower")
+        lowered = lower(captured, form, max_steps=max_steps, keep_debug_info=keep_debug_info)
+        tell("check")
+        name = type(model).__name__ if isinstance(model, nn.Module) else getattr(model, "__name__", "model")
+        card = write_graphs(lowered, card_of(lowered, name, inputs, outputs, opset), folder)
+        write_card(card, folder)
+        runtime = load(folder)
+        tell("parity")
+        report = check(
+            runtime,
+            callee,
+            captured.specs,
+            dynamic=axes,
+            times=times,
+            overrides=overrides,
+            count=samples,
+            seed=seed,
+            tolerance=tolerance,
+        )
+        bundled = _bundle(report)
+        card = with_files(replace(card, parity=report.card()), folder, write_samples(bundled, folder))
+        write_report(report, folder)
+        write_card(card, folder)
+        if not report.passed:
+            shown = report.problems[:3]
+            raise ParityError(
+                f"the exported model does not give torch's answers: {'; '.join(shown)}"
+                f"{f'; and {len(report.problems) - 3} more' if len(report.problems) > 3 else ''}. "
+                f"It was left in {failed}, see parity.md there",
+                report,
+                str(failed),
+            )
+    warnings = tuple(warning for spec in captured.specs for warning in spec.warnings)
+    return Exported(target, card, report, captured.tracer, warnings)
+
+
+def _bundle(report: Report) -> list[dict[str, Any]]:
+    """The samples that go into the artifact: the smallest few of those that agree."""
+    agreeing = [sample.arrays for sample in report.samples if sample.arrays]
+    agreeing.sort(key=lambda arrays: sum(array.nbytes for array in arrays.values()))
+    kept = agreeing[:_BUNDLED_SAMPLES]
+    while len(kept) > 1 and sum(array.nbytes for arrays in kept for array in arrays.values()) > _BUNDLED_BYTES:
+        kept.pop()
+    return kept
+
+
+def _name_axes(captured: Captured, callee: Callee, dynamic: Dynamic) -> None:
+    """Replace torch's symbols for sizes (s77) by the names that the user gave."""
+    graph = captured.model.graph
+    names: dict[str, str] = {}
+    for value in graph.inputs:
+        for axis, label in dynamic.get(str(value.name), {}).items():
+            dim = value.shape[axis] if value.shape is not None else None
+            if isinstance(dim, ir.SymbolicDim) and dim.value is not None:
+                names[dim.value] = label
+    if not names:
+        return
+    pattern = re.compile("|".join(rf"\b{re.escape(symbol)}\b" for symbol in names))
+    values = [*graph.inputs, *(output for node in graph.all_nodes() for output in node.outputs)]
+    for value in values:
+        if value.shape is not None:
+            value.shape = ir.Shape(
+                dim
+                if isinstance(dim, int) or dim.value is None
+                else pattern.sub(lambda match: names[match.group()], dim.value)
+                for dim in value.shape
+            )
+

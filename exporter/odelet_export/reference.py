@@ -1,0 +1,158 @@
+"""The torch model as the reference: its own torchdiffeq, with the overrides of the export, counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from odelet.control import Control
+from odelet.tableau import TABLEAUS
+from torch import nn
+from torchdiffeq._impl.odeint import SOLVERS
+from torchdiffeq._impl.rk_common import RKAdaptiveStepsizeODESolver, _ButcherTableau
+
+from odelet_export.intercept import Call, intercepted
+from odelet_export.signature import Callee
+from odelet_export.spec import Overrides
+
+
+@dataclass(frozen=True)
+class SolveCount:
+    """What torchdiffeq did in one solve. steps: attempted, or taken by a fixed-step method."""
+
+    steps: int
+    accepted: int
+    evaluations: int
+
+
+class _Counted:
+    """A field that counts its calls and the solver's steps; the user's own callbacks still run."""
+
+    def __init__(self, func: Callable[..., Any]) -> None:
+        self._func = func
+        self.steps = self.evaluations = 0
+        for name in ("callback_accept_step", "callback_reject_step"):
+            if hasattr(func, name):
+                setattr(self, name, getattr(func, name))
+
+    def __call__(self, t: Any, y: Any) -> Any:
+        self.evaluations += 1
+        return self._func(t, y)
+
+    def callback_step(self, t0: Any, y0: Any, dt: Any) -> None:
+        self.steps += 1
+        if hasattr(self._func, "callback_step"):
+            self._func.callback_step(t0, y0, dt)
+
+
+class _CountedAdaptive(_Counted):
+    def __init__(self, func: Callable[..., Any]) -> None:
+        super().__init__(func)
+        self.accepted = 0
+        self.__dict__.pop("callback_accept_step", None)
+
+    def callback_accept_step(self, t0: Any, y0: Any, dt: Any) -> None:
+        self.accepted += 1
+        if hasattr(self._func, "callback_accept_step"):
+            self._func.callback_accept_step(t0, y0, dt)
+
+
+def run_reference(
+    callee: Callee, tensors: Sequence[torch.Tensor], overrides: Overrides
+) -> tuple[list[np.ndarray], list[SolveCount]]:
+    """Run the torch model on some inputs. Returns its outputs, and a count for each solve it made."""
+    counts: list[SolveCount] = []
+
+    def handler(call: Call, original: Callable[..., Any]) -> Any:
+        changed = overridden(call, overrides)
+        adaptive = issubclass(SOLVERS.get(changed.method or "dopri5", object), RKAdaptiveStepsizeODESolver)
+        counted = _CountedAdaptive(call.func) if adaptive else _Counted(call.func)
+        result = replace(changed, func=counted).solve(original)
+        accepted = counted.accepted if isinstance(counted, _CountedAdaptive) else counted.steps
+        counts.append(SolveCount(counted.steps, accepted, counted.evaluations))
+        return result
+
+    # The model may write into its inputs, or mark them as needing gradients.
+    copies = [tensor.clone() for tensor in tensors]
+    with tsit5_known(), intercepted(handler):
+        outputs = callee(*copies)
+    return [output.detach().cpu().numpy() for output in outputs], counts
+
+
+def overridden(call: Call, overrides: Overrides) -> Call:
+    """A call with the overrides applied, for torchdiffeq to run."""
+    own = call.method or "dopri5"
+    method = overrides.method or own
+    tableau = TABLEAUS[method]
+    options = dict(call.options or {})
+    rtol, atol = call.rtol, call.atol
+    if overrides.method is not None:
+        kept = Control.__dataclass_fields__ if tableau.adaptive else ("step_size",)
+        options = {name: value for name, value in options.items() if name in kept}
+    if tableau.adaptive:
+        rtol = overrides.rtol if overrides.rtol is not None else rtol
+        atol = overrides.atol if overrides.atol is not None else atol
+    elif overrides.step_size is not None:
+        options = {"step_size": overrides.step_size}
+    elif overrides.steps is not None:
+        options = {"grid_constructor": _equal_steps(overrides.steps)}
+    return replace(call, method=method, options=options or None, rtol=rtol, atol=atol)
+
+
+def _equal_steps(steps: int) -> Callable[..., torch.Tensor]:
+    def grid(_func: Any, _y0: Any, t: torch.Tensor) -> torch.Tensor:
+        h = (t[-1:] - t[:1]) / steps
+        return torch.cat([torch.arange(steps, dtype=t.dtype) * h + t[:1], t[-1:]])
+
+    return grid
+
+
+@contextmanager
+def tsit5_known() -> Iterator[None]:
+    """Let torchdiffeq solve with `tsit5`, which its release 0.2.5 lacks, by its own loop on our tableau."""
+    if "tsit5" in SOLVERS:
+        yield
+        return
+    tableau = TABLEAUS["tsit5"]
+    assert tableau.b_err is not None and tableau.mid is not None
+
+    def row(values: Sequence[float]) -> torch.Tensor:
+        return torch.tensor(values, dtype=torch.float64)
+
+    solver = type(
+        "Tsit5Solver",
+        (RKAdaptiveStepsizeODESolver,),
+        {
+            "order": tableau.order,
+            "tableau": _ButcherTableau(
+                alpha=row(tableau.c[1:]),
+                beta=[row(a) for a in tableau.a[1:]],
+                c_sol=row(tableau.b),
+                c_error=row(tableau.b_err),
+            ),
+            "mid": row(tableau.mid),
+        },
+    )
+    SOLVERS["tsit5"] = solver
+    try:
+        yield
+    finally:
+        del SOLVERS["tsit5"]
+
+
+@contextmanager
+def evaluation_mode(model: Any) -> Iterator[None]:
+    """The model as it is used for inference; its training flags are put back afterwards."""
+    modules = list(model.modules()) if isinstance(model, nn.Module) else []
+    flags = [module.training for module in modules]
+    try:
+        for module in modules:
+            module.training = False
+        yield
+    finally:
+        for module, flag in zip(modules, flags, strict=True):
+            module.training = flag

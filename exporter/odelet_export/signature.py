@@ -1,0 +1,163 @@
+"""A model's inputs and outputs: which tensors go in under which names, what comes out."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from odelet_export.errors import CaptureError
+
+_RESERVED = ("rtol", "atol", "max_steps")
+# Sizes for axes that may change, tried in turn: at least 2, and unlike each other and everything else.
+_SIZES = (3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41)
+
+
+class Callee(nn.Module):
+    """The model as a function from a flat row of tensors to a flat tuple of tensors.
+
+    Arguments that are not tensors are kept as they are in the example.
+    """
+
+    def __init__(self, model: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.model = model
+        names = _names(model, args, kwargs)
+        given = [*args, *kwargs.values()]
+        for name, value in zip(names, given, strict=True):
+            if isinstance(value, (tuple, list, dict)) and any(
+                isinstance(leaf, torch.Tensor) for leaf in torch.utils._pytree.tree_leaves(value)
+            ):
+                raise CaptureError(
+                    f"input {name!r} is a {type(value).__name__} that holds tensors, which cannot be exported yet; "
+                    "pass each tensor as an argument of its own"
+                )
+        self._given = given
+        self._keywords = list(kwargs)
+        self._slots = [i for i, value in enumerate(given) if isinstance(value, torch.Tensor)]
+        self.names = [names[i] for i in self._slots]
+        self.example: list[torch.Tensor] = [given[i].detach() for i in self._slots]
+        # torch.export puts attributes back after tracing, but not what an attribute holds.
+        self._seen: dict[str, list[str]] = {}
+        clash = sorted(set(self.names) & set(_RESERVED))
+        if clash:
+            raise CaptureError(f"input name {clash[0]!r} is taken by odelet; rename that argument of the model")
+
+    def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        given = list(self._given)
+        for slot, tensor in zip(self._slots, tensors, strict=True):
+            given[slot] = tensor
+        count = len(given) - len(self._keywords)
+        result = self.model(*given[:count], **dict(zip(self._keywords, given[count:], strict=True)))
+        self._seen["outputs"], outputs = _outputs(result)
+        return outputs
+
+    @property
+    def output_names(self) -> list[str]:
+        """Names of the outputs, known once the model has run."""
+        return self._seen["outputs"]
+
+
+def _names(model: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[str]:
+    """A name for each argument: its parameter's in the model's signature."""
+    function = model.forward if isinstance(model, nn.Module) else model
+    try:
+        bound = inspect.signature(function).bind(*args, **kwargs)
+    except TypeError as error:
+        raise CaptureError(f"the example arguments do not fit {type(model).__name__}: {error}") from None
+    except ValueError:  # a builtin without a signature
+        return [f"input_{i}" for i in range(len(args))] + list(kwargs)
+    names: list[str] = []
+    for name, value in bound.arguments.items():
+        kind = bound.signature.parameters[name].kind
+        if kind is inspect.Parameter.VAR_POSITIONAL:
+            names += [f"{name}_{i}" for i in range(len(value))]
+        elif kind is not inspect.Parameter.VAR_KEYWORD and name not in kwargs:
+            names.append(name)
+    return names + list(kwargs)
+
+
+def _outputs(result: Any) -> tuple[list[str], tuple[torch.Tensor, ...]]:
+    """Names and tensors of what a model returned: a tensor, a tuple or list, a named tuple, a dict."""
+    if isinstance(result, torch.Tensor):
+        return ["output"], (result,)
+    if isinstance(result, Mapping):
+        named = {str(key): value for key, value in result.items()}
+    elif isinstance(result, tuple) and hasattr(result, "_fields"):
+        named = dict(zip(result._fields, result, strict=True))
+    elif isinstance(result, (tuple, list)):
+        named = {f"output_{i}": value for i, value in enumerate(result)}
+    else:
+        raise CaptureError(f"the model returned a {type(result).__name__}; it must return tensors")
+    wrong = [name for name, value in named.items() if not isinstance(value, torch.Tensor)]
+    if wrong or not named:
+        raise CaptureError(
+            f"the model's output {wrong[0] if wrong else ''!r} is not a tensor; return tensors, or a tuple or dict of them"
+        )
+    return list(named), tuple(named.values())
+
+
+Dynamic = Mapping[str, Mapping[int, str]]
+
+
+def check_dynamic(dynamic: Dynamic | None, names: Sequence[str], example: Sequence[torch.Tensor]) -> Dynamic:
+    """The axes that may change, by input name and axis. Raises ValueError for what does not fit the inputs."""
+    checked: dict[str, dict[int, str]] = {}
+    for name, axes in (dynamic or {}).items():
+        if name not in names:
+            raise CaptureError(f"dynamic names input {name!r}, but the model's inputs are {', '.join(names)}")
+        rank = example[list(names).index(name)].ndim
+        if not isinstance(axes, Mapping):
+            raise CaptureError(f'dynamic[{name!r}]={axes!r} must map axes to names, as in {{0: "batch"}}')
+        for axis, label in axes.items():
+            if not isinstance(axis, int) or not -rank <= axis < rank:
+                raise CaptureError(f"dynamic[{name!r}] names axis {axis!r}, but that input has {rank} axes")
+            if not isinstance(label, str) or not label.isidentifier():
+                raise CaptureError(f"dynamic[{name!r}][{axis}]={label!r} must be a name, such as 'batch'")
+            checked.setdefault(name, {})[axis % rank] = label
+    sizes: dict[str, tuple[int, str]] = {}
+    for name, axes in checked.items():
+        for axis, label in axes.items():
+            size = example[list(names).index(name)].shape[axis]
+            known, other = sizes.setdefault(label, (size, name))
+            if known != size:
+                raise CaptureError(
+                    f"axis {label!r} is {known} in input {other!r} and {size} in input {name!r} of the example"
+                )
+    return checked
+
+
+def traced_example(names: Sequence[str], example: Sequence[torch.Tensor], dynamic: Dynamic) -> list[torch.Tensor]:
+    """The example with sizes for its dynamic axes that no tracer confuses: 2 or more, all different."""
+    used = {
+        size
+        for name, tensor in zip(names, example, strict=True)
+        for axis, size in enumerate(tensor.shape)
+        if axis not in dynamic.get(name, {})
+    }
+    sizes: dict[str, int] = {}
+    for name, tensor in zip(names, example, strict=True):
+        for axis, label in dynamic.get(name, {}).items():
+            if label not in sizes:
+                own = tensor.shape[axis]
+                free = [size for size in _SIZES if size not in used]
+                sizes[label] = own if own >= 2 and own not in used else free[0]
+                used.add(sizes[label])
+    resized = [
+        resize(tensor, {axis: sizes[label] for axis, label in dynamic.get(name, {}).items()})
+        for name, tensor in zip(names, example, strict=True)
+    ]
+    return resized
+
+
+def resize(tensor: torch.Tensor, sizes: Mapping[int, int]) -> torch.Tensor:
+    """A tensor of other sizes, its slices repeated or left out."""
+    for axis, size in sizes.items():
+        if tensor.shape[axis] == 0:
+            tensor = tensor.new_zeros([size if i == axis else n for i, n in enumerate(tensor.shape)])
+        else:
+            tensor = tensor.index_select(axis, torch.arange(size) % tensor.shape[axis])
+    return tensor

@@ -1,0 +1,188 @@
+"""What a solve is asked to do: torchdiffeq's call as plain data, with the overrides of the export applied."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import torch
+from odelet.control import Control
+from odelet.grid import Grid
+from odelet.tableau import TABLEAUS, Tableau
+
+from odelet_export.errors import CaptureError, FormError
+from odelet_export.intercept import Call
+
+# torchdiffeq takes these for any method and this one ignores them, as torchdiffeq does with a warning.
+_CONTROL = tuple(f.name for f in fields(Control) if f.name != "controller")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overrides:
+    """What the export changes in every solve it applies to; None leaves the model's own choice."""
+
+    method: str | None = None
+    steps: int | None = None
+    step_size: float | None = None
+    rtol: float | None = None
+    atol: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.method is not None and self.method not in TABLEAUS:
+            raise FormError(f"method={self.method!r} is not one of {', '.join(TABLEAUS)}")
+        try:
+            Grid(step_size=self.step_size, steps=self.steps)
+        except ValueError as error:
+            raise FormError(str(error)) from None
+        for name in ("rtol", "atol"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < float("inf"):
+                raise FormError(f"{name}={value!r} must be a finite number, not negative")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SolveSpec:
+    """One solve of a model.
+
+    index: in the order of the calls. rtol, atol: for an adaptive method. control or grid: its settings,
+    as the method is adaptive or fixed-step. parts: how many tensors the state has. source: file and line.
+    """
+
+    index: int
+    tableau: Tableau
+    rtol: float | None
+    atol: float | None
+    control: Control | None
+    grid: Grid | None
+    parts: int
+    source: str
+    warnings: tuple[str, ...] = field(default=())
+
+    @property
+    def method(self) -> str:
+        return self.tableau.name
+
+    @property
+    def adaptive(self) -> bool:
+        return self.tableau.adaptive
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The settings that differ from their defaults, as JSON."""
+        settings = self.control if self.adaptive else self.grid
+        assert settings is not None
+        return {f.name: getattr(settings, f.name) for f in fields(settings) if getattr(settings, f.name) != f.default}
+
+
+def spec_of(call: Call, index: int, overrides: Overrides) -> SolveSpec:
+    """Read a call. Raises CaptureError, naming file and line, for what cannot be exported."""
+    where = f'File "{call.file}", line {call.line}: '
+    own = call.method or "dopri5"
+    method = overrides.method or own
+    if call.event_fn is not None:
+        raise CaptureError(where + "the solve has an event_fn, which cannot be exported yet; solve to fixed times")
+    if method not in TABLEAUS:
+        raise CaptureError(
+            where + f"method {method!r} cannot be exported yet; use one of {', '.join(TABLEAUS)}, "
+            "or override it with --method"
+        )
+    tableau = TABLEAUS[method]
+    options, warnings = _options(call, where, tableau, overridden=overrides.method is not None)
+    control = grid = rtol = atol = None
+    try:
+        if tableau.adaptive:
+            control = Control(**options)
+            rtol = overrides.rtol if overrides.rtol is not None else _tolerance("rtol", call.rtol, where)
+            atol = overrides.atol if overrides.atol is not None else _tolerance("atol", call.atol, where)
+        else:
+            if overrides.steps is not None or overrides.step_size is not None:
+                options = {"steps": overrides.steps, "step_size": overrides.step_size}
+            grid = Grid(**options)
+    except ValueError as error:
+        raise CaptureError(where + f"options: {error}") from None
+    return SolveSpec(
+        index=index,
+        tableau=tableau,
+        rtol=rtol,
+        atol=atol,
+        control=control,
+        grid=grid,
+        parts=len(call.y0) if isinstance(call.y0, tuple) else 1,
+        source=call.source,
+        warnings=tuple(warnings),
+    )
+
+
+def check_overrides(specs: list[SolveSpec], overrides: Overrides) -> None:
+    """Refuse an override that no solve of the model can take."""
+    methods = ", ".join(f"solve {spec.index} ({spec.source}) uses {spec.method}" for spec in specs)
+    for name in ("rtol", "atol"):
+        if getattr(overrides, name) is not None and not any(spec.adaptive for spec in specs):
+            raise FormError(f"{name} is for adaptive methods, but {methods}; leave it out, or choose --method dopri5")
+    for name in ("steps", "step_size"):
+        if getattr(overrides, name) is not None and all(spec.adaptive for spec in specs):
+            option = name.replace("_", "-")
+            raise FormError(f"--{option} is for fixed-step methods, but {methods}; add --method rk4, say")
+
+
+def _options(call: Call, where: str, tableau: Tableau, *, overridden: bool) -> tuple[dict[str, Any], list[str]]:
+    """The options that the method takes. Those of another kind of method are dropped with a warning."""
+    taken: dict[str, Any] = {}
+    warnings = []
+    own = _CONTROL if tableau.adaptive else ("step_size",)
+    # torchdiffeq knows these, and they change the answer, so they are refused until they are honoured.
+    unsupported = {
+        "norm": tableau.adaptive,
+        "dtype": tableau.adaptive,
+        "step_t": tableau.adaptive,
+        "jump_t": tableau.adaptive,
+        "grid_constructor": not tableau.adaptive,
+        "perturb": not tableau.adaptive,
+        "interp": not tableau.adaptive,
+    }
+    for name, value in (call.options or {}).items():
+        if unsupported.get(name) and not overridden and not _harmless(name, value):
+            raise CaptureError(where + f"option {name}={value!r} cannot be exported yet; leave it out")
+        if name in own:
+            taken[name] = None if value is None else _number(name, value, where)
+        elif not overridden and name not in unsupported:
+            warnings.append(f"{call.source}: {tableau.name} ignores option {name}={value!r}, as in torchdiffeq")
+    if taken.get("max_num_steps") is not None:
+        taken["max_num_steps"] = int(taken["max_num_steps"])
+    return taken, warnings
+
+
+def _harmless(name: str, value: Any) -> bool:
+    """Whether an unsupported option says only what is done anyway."""
+    defaults: Mapping[str, Any] = {"dtype": torch.float64, "perturb": False, "interp": "linear"}
+    return value is None or (name in defaults and value == defaults[name])
+
+
+def _number(name: str, value: Any, where: str) -> float:
+    if isinstance(value, torch.Tensor) and value.numel() == 1:
+        value = _concrete(name, value, where)
+    if not isinstance(value, numbers.Real):
+        raise CaptureError(where + f"option {name}={value!r} must be a number")
+    return float(value)
+
+
+def _tolerance(name: str, value: Any, where: str) -> float:
+    if isinstance(value, torch.Tensor) and value.numel() == 1:
+        value = _concrete(name, value, where)
+    if not isinstance(value, numbers.Real):
+        raise CaptureError(
+            where + f"{name}={value!r}: a tolerance for each part of the state cannot be exported yet; "
+            "give one number, or override it with --" + name
+        )
+    return float(value)
+
+
+def _concrete(name: str, value: torch.Tensor, where: str) -> Any:
+    try:
+        return value.item()
+    except Exception:
+        raise CaptureError(
+            where + f"{name} is computed from the model's inputs; it must be a number when the model is exported"
+        ) from None

@@ -1,0 +1,24 @@
+"""odelet: exported neural differential equations, with numpy and onnxruntime only."""
+
+__version__ = "0.1.0"
+
+from odelet.arrays import odeint
+from odelet.errors import ArtifactError, InputError, OdeletError, SolveError
+from odelet.model import Model, load
+from odelet.solution import Solution, Stats, Status
+from odelet.verify import verify
+
+__all__ = [
+    "ArtifactError",
+    "InputError",
+    "Model",
+    "OdeletError",
+    "Solution",
+    "SolveError",
+    "Stats",
+    "Status",
+    "__version__",
+    "load",
+    "odeint",
+    "verify",
+]

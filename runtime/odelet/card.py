@@ -1,0 +1,266 @@
+"""The card of an artifact: what docs/artifact.md says, as frozen data.
+
+The law here: the dataclasses are the format. Their fields are the keys, in the order that is written;
+reading refuses a key that is not a field, and a value that is not of the field's type.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from odelet.decode import decode, parse_json
+from odelet.errors import ArtifactError
+
+FORMAT_VERSION = 1
+FORMS = ("unrolled", "rolled", "bounded", "adaptive", "driven")
+SETTINGS = ("rtol", "atol", "max_steps")
+REPORTS = ("steps", "accepted", "status", "time")
+DTYPES = (
+    *("float16", "float32", "float64", "bool"),
+    *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+)
+
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
+
+
+def _check(condition: bool, message: str) -> None:
+    if not condition:
+        raise ArtifactError(f"card: {message}")
+
+
+def _check_file_name(name: str) -> None:
+    # A name that means the same on every system, and can only mean a file of this very folder.
+    _check(
+        _FILE_NAME.fullmatch(name) is not None and not name.endswith("."),
+        f"file name {name!r} is not portable; use letters, digits, '_', '-' and '.', and no folders",
+    )
+
+
+def _check_names(what: str, names: list[str], allowed: tuple[str, ...]) -> None:
+    for name in names:
+        _check(name in allowed, f"{what} {name!r} is unknown; known are {', '.join(allowed)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tensor:
+    """An input or output of the model. shape: sizes, or names of dynamic axes; () is a scalar."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+    def __post_init__(self) -> None:
+        _check(self.name != "", "a tensor has an empty name")
+        _check_names(f"{self.name!r}: dtype", [self.dtype], DTYPES)
+        for size in self.shape:
+            good = size != "" if isinstance(size, str) else size >= 0
+            _check(good, f"{self.name!r}: {size!r} in the shape is neither a size nor the name of an axis")
+
+    def __str__(self) -> str:
+        return f"{self.dtype} [{', '.join(map(str, self.shape))}]"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunStep:
+    """A step of the program: run a graph. run: its file."""
+
+    run: str
+
+    def __post_init__(self) -> None:
+        _check_file_name(self.run)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DriveStep:
+    """A step of the program: drive a solve. drive: the solve's index."""
+
+    drive: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class DriveCard:
+    """How the runtime drives a solve: files of the field and step graphs, names of the values it takes
+    and adds. options: of the solver, as torchdiffeq spells them."""
+
+    field: str
+    step: str
+    t: str
+    y0: tuple[str, ...]
+    solution: tuple[str, ...]
+    captured: tuple[str, ...] = ()
+    # A field of this class is called `field`.
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_file_name(self.field)
+        _check_file_name(self.step)
+        _check(len(self.y0) > 0, "a drive entry has no y0")
+        _check(len(self.y0) == len(self.solution), "a drive entry needs one solution name for each y0 name")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluations:
+    """A solve of N attempted steps calls the field `start + step * N` times."""
+
+    start: int
+    step: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SolveCard:
+    """One solve. rtol, atol, max_steps: as exported, None where the method has none."""
+
+    index: int
+    form: str
+    method: str
+    source: str = ""
+    rtol: float | None = None
+    atol: float | None = None
+    max_steps: int | None = None
+    steps: int | None = None
+    evaluations: Evaluations | None = None
+    settings: dict[str, str | None] = field(default_factory=dict)
+    report: dict[str, str] = field(default_factory=dict)
+    drive: DriveCard | None = None
+
+    def __post_init__(self) -> None:
+        me = f"solve {self.index}:"
+        _check_names(f"{me} form", [self.form], FORMS)
+        _check_names(f"{me} setting", list(self.settings), SETTINGS)
+        _check_names(f"{me} report", list(self.report), REPORTS)
+        for key in ("rtol", "atol", "max_steps", "steps"):
+            value = getattr(self, key)
+            _check(value is None or 0 <= value < math.inf, f"{me} {key} is {value!r}; expected 0 or more")
+        driven = self.form == "driven"
+        _check(
+            driven == (self.drive is not None), f"{me} a drive entry goes with the form driven, and only it"
+        )
+        for key, name in self.settings.items():
+            expected = "null, as the driver takes it" if driven else "the name of a graph input"
+            _check(driven == (name is None), f"{me} settings.{key} is {name!r}; expected {expected}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileEntry:
+    """A listed file. sha256: 64 lower-case hex digits. bytes: its size."""
+
+    sha256: str
+    bytes: int
+
+    def __post_init__(self) -> None:
+        good = re.fullmatch("[0-9a-f]{64}", self.sha256) is not None
+        _check(good, f"sha256 {self.sha256!r} is not 64 lower-case hex digits")
+        _check(self.bytes >= 0, f"a file's size is {self.bytes}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What an artifact says about itself. odelet: the version that wrote it."""
+
+    format: int = FORMAT_VERSION
+    odelet: str
+    name: str
+    form: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    program: tuple[RunStep | DriveStep, ...]
+    solves: tuple[SolveCard, ...] = ()
+    files: dict[str, FileEntry] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    parity: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        _check(self.format == FORMAT_VERSION, f"format is {self.format!r}; this odelet has {FORMAT_VERSION}")
+        _check_names("form", [self.form], (*FORMS, "mixed"))
+        for kind, tensors in (("input", self.inputs), ("output", self.outputs)):
+            twice = [name for name, count in Counter(t.name for t in tensors).items() if count > 1]
+            _check(not twice, f"{kind} names are there twice: {', '.join(twice)}")
+        _check(len(self.outputs) > 0, "the model has no outputs")
+        for tensor in self.inputs:
+            _check(
+                tensor.name not in SETTINGS, f"an input is named {tensor.name!r}, which is a setting's name"
+            )
+        for index, solve in enumerate(self.solves):
+            _check(solve.index == index, f"solves[{index}] has index {solve.index}")
+            good = self.form in (solve.form, "mixed")
+            _check(good, f"form is {self.form!r}, but solve {index} has {solve.form!r}")
+        for name in self.files:
+            _check_file_name(name)
+        driven = Counter(step.drive for step in self.program if isinstance(step, DriveStep))
+        wanted = Counter(solve.index for solve in self.solves if solve.drive is not None)
+        _check(
+            driven == wanted,
+            f"the program drives the solves {sorted(driven.elements())}; expected {sorted(wanted)} once each",
+        )
+        _check(len(self.program) > 0, "the program is empty")
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Card:
+        """Read a card. Raises ArtifactError naming the key and what came, or when the format is newer."""
+        data = parse_json(text, what="card")
+        version = data.get("format") if isinstance(data, dict) else None
+        _check(not isinstance(data, dict) or "format" in data, "it has no 'format', so it is not a card")
+        if type(version) is int and version > FORMAT_VERSION:
+            raise ArtifactError(
+                f"card: format {version} was written by odelet {data.get('odelet', '')!r} and is newer than "
+                f"this odelet reads ({FORMAT_VERSION}); upgrade with: pip install --upgrade odelet"
+            )
+        return decode(cls, data, what="card")
+
+    def to_json(self) -> str:
+        """Return the whole card as JSON text."""
+        return _encode(self, drop=())
+
+    def short_json(self) -> str:
+        """Return the card without files and parity, as it goes into each file's metadata."""
+        return _encode(self, drop=("files", "parity"))
+
+    @property
+    def run_files(self) -> tuple[str, ...]:
+        """The graphs that the program runs, in order, each once."""
+        return tuple(dict.fromkeys(step.run for step in self.program if isinstance(step, RunStep)))
+
+    def summary(self) -> str:
+        """Return what a person wants to know, as a screen of text."""
+        lines = [f"{self.name}: form {self.form}, written by odelet {self.odelet}, format {self.format}"]
+        for kind, tensors in (("inputs", self.inputs), ("outputs", self.outputs)):
+            lines += [kind, *(f"  {tensor.name}: {tensor}" for tensor in tensors)]
+        lines += ["solves", *(f"  {_solve_line(solve)}" for solve in self.solves)] if self.solves else []
+        if self.files:
+            lines += ["files", *(f"  {name}: {entry.bytes:,} bytes" for name, entry in self.files.items())]
+        if self.parity is not None:
+            lines += ["parity", *(f"  {key}: {value}" for key, value in self.parity.items())]
+        if self.versions:
+            lines.append("versions " + ", ".join(f"{key} {value}" for key, value in self.versions.items()))
+        return "\n".join(lines)
+
+
+def _solve_line(solve: SolveCard) -> str:
+    told = [solve.form, *([solve.source] if solve.source else [])]
+    for key in ("rtol", "atol", "max_steps", "steps"):
+        value = getattr(solve, key)
+        told += (
+            [f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}"]
+            if value is not None
+            else []
+        )
+    if solve.settings:
+        told.append(f"can be set: {', '.join(solve.settings)}")
+    return f"{solve.index}: {solve.method}, " + ", ".join(told)
+
+
+def _encode(card: Card, *, drop: tuple[str, ...]) -> str:
+    data = {key: value for key, value in asdict(card).items() if key not in drop}
+    for solve in data["solves"]:
+        if solve["drive"] is None:
+            del solve["drive"]
+    try:
+        return json.dumps(data, indent=2, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ArtifactError(f"card: it holds something that JSON cannot ({error})") from None

@@ -1,0 +1,112 @@
+"""JSON text to frozen dataclasses, strictly: the type hints of the fields say what is allowed.
+
+The law here: a key that is not a field, a missing key, or a value of another type is an ArtifactError
+that gives the path to it. Nothing is converted but whole numbers to float.
+"""
+
+from __future__ import annotations
+
+import json
+import types
+from dataclasses import MISSING, fields, is_dataclass
+from functools import cache
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from odelet.errors import ArtifactError
+
+T = TypeVar("T")
+
+_hints = cache(get_type_hints)
+_WORDS: dict[Any, str] = {
+    str: "a text",
+    int: "an integer",
+    float: "a number",
+    bool: "true or false",
+    type(None): "null",
+    list: "a list",
+    dict: "an object",
+}
+
+
+def parse_json(text: str | bytes, *, what: str) -> Any:
+    """Return the JSON value of a text. Raises ArtifactError naming what, also for NaN and repeated keys."""
+    try:
+        data = json.loads(text, object_pairs_hook=_without_repeats, parse_constant=_refuse_constant)
+        # Half a surrogate pair parses, and could then be neither printed nor compared with a file's name.
+        json.dumps(data, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(f"{what}: it is not valid JSON ({error})") from None
+    return data
+
+
+def decode(kind: type[T], value: Any, *, what: str) -> T:
+    """Return a dataclass of the kind from a JSON value. Raises ArtifactError naming what and the key."""
+    result = _decode(kind, value, what)
+    assert isinstance(result, kind)
+    return result
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise ValueError("a key is there twice")
+    return result
+
+
+def _refuse_constant(text: str) -> None:
+    raise ValueError(f"{text} is not a JSON number")
+
+
+def _refuse(where: str, value: Any, expected: str) -> ArtifactError:
+    came = repr(value)
+    came = came if len(came) <= 60 else f"{came[:57]}..."
+    return ArtifactError(f"{where} is {came}; expected {expected}")
+
+
+def _decode(kind: Any, value: Any, where: str) -> Any:
+    origin, args = get_origin(kind), get_args(kind)
+    if kind is Any:
+        return value
+    if origin in (Union, types.UnionType):
+        return _decode_union(args, value, where)
+    json_type = _json_type(kind)
+    if kind is float and type(value) is int and abs(value) < 2**1000:
+        value = float(value)
+    if type(value) is not json_type:
+        raise _refuse(where, value, _WORDS[json_type])
+    if origin is tuple:
+        return tuple(_decode(args[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+    if origin is dict:
+        return {key: _decode(args[1], item, f"{where}[{key!r}]") for key, item in value.items()}
+    return _decode_dataclass(kind, value, where) if is_dataclass(kind) else value
+
+
+def _json_type(kind: Any) -> Any:
+    origin = get_origin(kind)
+    return list if origin is tuple else dict if origin is dict or is_dataclass(kind) else kind
+
+
+def _decode_union(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
+    """Choose by the JSON type, and among dataclasses by the first key."""
+    for kind in kinds:
+        if is_dataclass(kind):
+            if isinstance(value, dict) and fields(kind)[0].name in value:
+                return _decode(kind, value, where)
+        elif type(value) is _json_type(kind) or (kind is float and type(value) is int):
+            return _decode(kind, value, where)
+    expected = (
+        f"an object with {fields(k)[0].name!r}" if is_dataclass(k) else _WORDS[_json_type(k)] for k in kinds
+    )
+    raise _refuse(where, value, " or ".join(expected))
+
+
+def _decode_dataclass(kind: Any, value: dict[str, Any], where: str) -> Any:
+    hints = _hints(kind)
+    known = {f.name: f for f in fields(kind)}
+    for key in value:
+        if key not in known:
+            raise ArtifactError(f"{where} has an unknown key {key!r}; known are {', '.join(known)}")
+    for name, f in known.items():
+        if name not in value and f.default is MISSING and f.default_factory is MISSING:
+            raise ArtifactError(f"{where} has no {name!r}")
+    return kind(**{key: _decode(hints[key], item, f"{where}.{key}") for key, item in value.items()})

@@ -1,0 +1,26 @@
+"""Reading a solution between the ends of a step. x is the fraction of the step, 0 to 1."""
+
+from __future__ import annotations
+
+from odelet.backend import Array
+
+
+def quartic(x: Array, h: Array, y0: Array, y1: Array, mid: Array, k0: Array, k1: Array) -> Array:
+    """The quartic through both ends and the middle of a step, with both end slopes.
+
+    x, h: scalars in the state's dtype, or arrays that broadcast; y0, y1, mid: states at the start, the end
+    and the middle; k0, k1: slopes at the ends. Exact at x = 1, where it is y1. Source: Shampine, Some
+    practical Runge-Kutta formulas, Math. Comp. 46 (1986); torchdiffeq reads every adaptive method so.
+    """
+    rest = 1 - x
+    at_mid = 16 * (x * rest) * (x * rest)
+    at_y1 = x * x * (x * (14 - 8 * x) - 5)
+    at_y0 = rest * rest * (rest * (14 - 8 * rest) - 5)
+    at_k0 = h * (x * rest * rest * (1 - 2 * x))
+    at_k1 = h * (x * x * rest * (1 - 2 * x))
+    return y0 * at_y0 + y1 * at_y1 + mid * at_mid + k0 * at_k0 + k1 * at_k1
+
+
+def linear(x: Array, y0: Array, y1: Array) -> Array:
+    """The straight line between the ends of a step; exactly y1 at x = 1."""
+    return y1 - (1 - x) * (y1 - y0)

@@ -1,0 +1,163 @@
+"""The card's program with its graphs: what each step takes and gives, checked before the first call.
+
+The law here: after `plan`, a name that a step looks up is there, and the model's inputs and outputs are what
+the card says.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from odelet.card import Card, DriveCard, RunStep, SolveCard, Tensor
+from odelet.errors import ArtifactError
+from odelet.session import Graph, Port
+
+_SETTING_TYPES = {"rtol": "float64", "atol": "float64", "max_steps": "int64"}
+_REPORT_TYPES = {"steps": "int64", "accepted": "int64", "status": "int64", "time": "float64"}
+
+# What the driver knows how to feed to the two graphs of a driven solve, besides captured values and shapes.
+_FIELD_INPUTS = ("t", "y")
+_STEP_INPUTS = ("t", "h", "t1", "y", "k", "rtol", "atol")
+
+
+@dataclass(frozen=True)
+class Run:
+    """Run a graph. feeds: names of the values it takes. settings: the graph inputs that take each setting."""
+
+    graph: Graph
+    feeds: tuple[str, ...]
+    settings: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Drive:
+    """Drive a solve by its two graphs."""
+
+    solve: SolveCard
+    names: DriveCard
+    field: Graph
+    step: Graph
+
+
+def plan(card: Card, graphs: dict[str, Graph]) -> tuple[Run | Drive, ...]:
+    """Join a card's program and its graphs, by file name. Raises ArtifactError where they do not fit."""
+    made: dict[str, Port | None] = {tensor.name: None for tensor in card.inputs}
+    steps: list[Run | Drive] = []
+    for item in card.program:
+        if isinstance(item, RunStep):
+            run = _plan_run(card, graphs[item.run], made)
+            _add(made, dict(run.graph.outputs), by=run.graph.file)
+            steps.append(run)
+            continue
+        solve = card.solves[item.drive]
+        drive = _plan_drive(solve, graphs, made)
+        _add(made, dict.fromkeys(drive.names.solution), by=f"solve {solve.index}")
+        steps.append(drive)
+    _check_taken(card, steps)
+    for tensor in card.outputs:
+        if tensor.name not in made:
+            raise ArtifactError(f"the card's output {tensor.name!r} is made by no step of the program")
+        port = made[tensor.name]
+        if port is not None:
+            _check_port("output", tensor, port, dynamic=True)
+    for solve in card.solves:
+        _check_report(solve, made)
+    return tuple(steps)
+
+
+def _add(made: dict[str, Port | None], new: dict[str, Port | None], *, by: str) -> None:
+    for name, port in new.items():
+        if name in made:
+            raise ArtifactError(f"{by}: it makes {name!r}, which is there already; export the model again")
+        made[name] = port
+
+
+def _plan_run(card: Card, graph: Graph, made: dict[str, Port | None]) -> Run:
+    for name in graph.inputs:
+        if name not in made:
+            raise ArtifactError(
+                f"{graph.file}: it needs {name!r}, which is neither an input in the card nor made by an "
+                "earlier step"
+            )
+    feeds = (*graph.inputs, *(name for name in graph.defaults if name in made))
+    for tensor in card.inputs:
+        if tensor.name in feeds:
+            _check_port(
+                f"{graph.file}: input", tensor, (graph.inputs | graph.defaults)[tensor.name], dynamic=False
+            )
+    settings: dict[str, tuple[str, ...]] = {}
+    for solve in card.solves:
+        for key, target in solve.settings.items():
+            if target in graph.defaults and target not in settings.get(key, ()):
+                _check_scalar(f"{graph.file}: input {target!r}", graph.defaults[target], _SETTING_TYPES[key])
+                settings[key] = (*settings.get(key, ()), target)
+    return Run(graph, feeds, settings)
+
+
+def _plan_drive(solve: SolveCard, graphs: dict[str, Graph], made: dict[str, Port | None]) -> Drive:
+    names = solve.drive
+    assert names is not None, "the card has checked that a solve in the program has a drive entry"
+    for name in (names.t, *names.y0, *names.captured):
+        if name not in made:
+            raise ArtifactError(f"solve {solve.index}: it needs {name!r}, which is made by no earlier step")
+    drive = Drive(solve, names, graphs[names.field], graphs[names.step])
+    shapes = [f"shape.{index}" for index in range(len(names.y0))]
+    for graph, known, output in ((drive.field, _FIELD_INPUTS, "k"), (drive.step, _STEP_INPUTS, "y1")):
+        for name in graph.inputs:
+            if name not in (*known, *names.captured, *shapes):
+                raise ArtifactError(f"{graph.file}: it needs {name!r}, which the driver does not have")
+        if output not in graph.outputs:
+            raise ArtifactError(f"{graph.file}: it has no output {output!r}, which the driver needs")
+    return drive
+
+
+def _check_taken(card: Card, steps: list[Run | Drive]) -> None:
+    """Nothing that a caller may give can go nowhere."""
+    runs = [step for step in steps if isinstance(step, Run)]
+    taken = {name for run in runs for name in run.feeds}
+    for tensor in card.inputs:
+        # Between the segments of a driven model an unused input has no graph that could declare it.
+        if tensor.name not in taken and len(runs) == len(steps):
+            raise ArtifactError(f"the card's input {tensor.name!r} is taken by no graph")
+    settable = {(key, name) for run in runs for key, names in run.settings.items() for name in names}
+    for solve in card.solves:
+        for key, name in solve.settings.items():
+            if name is not None and (key, name) not in settable:
+                raise ArtifactError(
+                    f"solve {solve.index}: its setting {key} goes to {name!r}, which is no graph input "
+                    "with a default"
+                )
+
+
+def _check_report(solve: SolveCard, made: dict[str, Port | None]) -> None:
+    for key, name in solve.report.items():
+        port = made.get(name)
+        if port is None:
+            raise ArtifactError(f"solve {solve.index}: its report {key} is {name!r}, which no graph gives")
+        _check_scalar(f"solve {solve.index}: the report {name!r}", port, _REPORT_TYPES[key])
+
+
+def _check_scalar(what: str, port: Port, dtype: str) -> None:
+    if port != Port(dtype, ()):
+        raise ArtifactError(f"{what} is {port.dtype} {list(port.shape)}; expected a {dtype} scalar")
+
+
+def _check_port(what: str, tensor: Tensor, port: Port, *, dynamic: bool) -> None:
+    """Compare what the card and the graph say of an input or output.
+
+    A graph that says no shape leaves it to the card. dynamic: ONNX Runtime may know a size that the card
+    leaves open: it infers more of an output than the exporter saw.
+    """
+    fits = tensor.dtype == port.dtype
+    if port.shape:
+        fits = fits and len(port.shape) == len(tensor.shape)
+        fits = fits and all(
+            size is None or size == declared or (dynamic and isinstance(declared, str))
+            for size, declared in zip(port.shape, tensor.shape, strict=True)
+        )
+    if not fits:
+        shape = ", ".join("?" if size is None else str(size) for size in port.shape)
+        raise ArtifactError(
+            f"{what} {tensor.name!r} is {tensor} in the card, and {port.dtype} [{shape}] in the graph; "
+            "the two do not belong together: export the model again"
+        )

@@ -1,0 +1,43 @@
+"""One explicit Runge-Kutta step. There is no other in odelet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from odelet.backend import Array
+from odelet.tableau import Tableau
+
+Field = Callable[[Array, Array], Array]
+
+
+def erk_step(
+    field: Field, tableau: Tableau, t: Array, t1: Array, y: Array, h: Array, k0: Array | None, *, xp: Any
+) -> tuple[Array, list[Array]]:
+    """Take one explicit Runge-Kutta step.
+
+    t, t1, h: scalars, the two ends of the step in the model's unit of time and its signed length; stages
+    at node 1 are taken at `t1`, which a caller may have moved off the end. y: (1, state). k0: the slope at
+    (t, y), or None to evaluate it. Returns the new state and the slopes of all stages, each (1, state).
+    Source: Hairer, Norsett & Wanner, Solving ODEs I, sec. II.1, definition 1.1.
+    """
+    ks = [field(t, y) if k0 is None else k0]
+    y1 = y
+    for node, row in zip(tableau.c[1:], tableau.a[1:], strict=True):
+        y1 = xp.combine(y, h, row, ks)
+        ks.append(field(t1 if node == 1 else t + node * h, y1))
+    if not tableau.reuses_last_stage:
+        y1 = xp.combine(y, h, tableau.b, ks)
+    return y1, ks
+
+
+def towards_start(t: Array, direction: Array, *, xp: Any, like: Array) -> Array:
+    """The floating-point number next to t, on the side the solve came from.
+
+    torchdiffeq evaluates stages at node 1 there, so that a field which jumps at the end of a step is seen
+    from within the step. Exact for all t but those within a factor 4 of the underflow range. Source: Rump,
+    Zimmermann, Boldo & Melquiond, Computing predecessor and successor in rounding to nearest, BIT 49
+    (2009), algorithm 1.
+    """
+    unit, tiny = xp.rounding(like)
+    return t - direction * (abs(t) * (unit * (1 + 2 * unit)) + tiny)

@@ -1,0 +1,164 @@
+"""ONNX Runtime sessions, opened one way, and graphs with what they take and give.
+
+The law here: nothing is opened that `artifact` has not checked, and the same options hold for every graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
+
+from odelet.errors import ArtifactError, InputError
+
+DEVICES = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+# A few bytes of graph can ask for gigabytes of folded constant while it loads (ConstantOfShape). No weight
+# that is worth folding ahead of time is larger than this.
+FOLDING_LIMIT = 64 * 2**20
+
+# ONNX Runtime's exceptions share no base class but Exception.
+ORT_ERRORS: tuple[type[Exception], ...] = (
+    RuntimeError,
+    ValueError,
+    *(kind for kind in vars(ort_state).values() if isinstance(kind, type) and issubclass(kind, Exception)),
+)
+
+_NUMPY_TYPES = {
+    "tensor(float16)": "float16",
+    "tensor(float)": "float32",
+    "tensor(double)": "float64",
+    **{f"tensor({name})": name for name in ("bool", "int8", "int16", "int32", "int64")},
+    **{f"tensor({name})": name for name in ("uint8", "uint16", "uint32", "uint64")},
+}
+
+
+def open_session(
+    source: Path | bytes, *, device: str = "cpu", threads: int = 1, name: str = ""
+) -> ort.InferenceSession:
+    """Open a graph for inference.
+
+    source: a file, or the bytes of one; name: what messages call the bytes. threads: that work inside one
+    operator. Raises InputError for a device that is not there or a bad number of threads, ArtifactError when
+    ONNX Runtime refuses the graph.
+    """
+    providers = _providers(device)
+    options = _options(threads)
+    name = name or (source.name if isinstance(source, Path) else "the graph")
+    try:
+        session = ort.InferenceSession(
+            str(source) if isinstance(source, Path) else source, options, providers=providers
+        )
+    except ORT_ERRORS as error:
+        raise ArtifactError(
+            f"{name}: onnxruntime {ort.__version__} cannot load it ({one_line(error)}); "
+            "upgrade onnxruntime, or export the model again with a lower opset"
+        ) from None
+    if DEVICES[device] not in session.get_providers():
+        # ONNX Runtime falls back to the CPU with no more than a line in its log.
+        raise InputError(
+            f"device={device!r}: {DEVICES[device]} is there but could not start; check the driver and that "
+            "its libraries fit this onnxruntime, or use device='cpu'"
+        )
+    return session
+
+
+def check_device(device: str, threads: int) -> None:
+    """Raise InputError unless sessions can be opened with these."""
+    _providers(device)
+    _options(threads)
+
+
+def _providers(device: str) -> list[Any]:
+    if device not in DEVICES:
+        raise InputError(f"device={device!r} is unknown; expected one of {', '.join(map(repr, DEVICES))}")
+    provider = DEVICES[device]
+    available = ort.get_available_providers()
+    if provider not in available:
+        raise InputError(
+            f"device={device!r} needs {provider}, and this onnxruntime has only {', '.join(available)}; "
+            "install onnxruntime-gpu in place of onnxruntime, or use device='cpu'"
+        )
+    if device == "cpu":
+        return [provider]
+    # TF32 keeps 10 bits of a float32's 23: far from the parity that an artifact promises.
+    return [(provider, {"use_tf32": "0"}), DEVICES["cpu"]]
+
+
+def _options(threads: int) -> ort.SessionOptions:
+    if type(threads) is not int or not 1 <= threads <= 1024:
+        raise InputError(f"threads={threads!r} must be a whole number from 1 to 1024")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # errors
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    options.add_session_config_entry(
+        "optimization.constant_folding_max_output_size_in_bytes", str(FOLDING_LIMIT)
+    )
+    return options
+
+
+def one_line(error: Exception) -> str:
+    """Return an exception's text on one line, cut to a length that can be read."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= 400 else f"{text[:397]}..."
+
+
+@dataclass(frozen=True)
+class Port:
+    """What a graph says of an input or output. dtype: numpy's name, or ONNX Runtime's where there is none.
+    shape: sizes, None for a dynamic axis; () is a scalar, or a shape that the graph does not say."""
+
+    dtype: str
+    shape: tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """An open graph. defaults: the inputs that may be left out, because the graph has values for them."""
+
+    file: str
+    session: ort.InferenceSession
+    inputs: dict[str, Port]
+    defaults: dict[str, Port]
+    outputs: dict[str, Port]
+
+    @classmethod
+    def of(cls, file: str, session: ort.InferenceSession) -> Graph:
+        """Look up once what a session takes and gives."""
+        return cls(
+            file,
+            session,
+            _ports(session.get_inputs()),
+            _ports(session.get_overridable_initializers()),
+            _ports(session.get_outputs()),
+        )
+
+    def run(self, feeds: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
+        """Return all outputs by name. Raises ArtifactError when the graph fails on these inputs."""
+        names = self.outputs.keys()
+        try:
+            return dict(zip(names, self.session.run(list(names), feeds), strict=True))
+        except ORT_ERRORS as error:
+            told = ", ".join(f"{name} {array.dtype}{list(array.shape)}" for name, array in feeds.items())
+            raise ArtifactError(
+                f"{self.file}: it failed on the inputs {told} ({one_line(error)}); if `odelet verify` "
+                "passes, the graph does not support these sizes: export it with these axes dynamic"
+            ) from None
+
+
+def _ports(arguments: Any) -> dict[str, Port]:
+    return {
+        argument.name: Port(
+            _NUMPY_TYPES.get(argument.type, argument.type),
+            tuple(size if isinstance(size, int) else None for size in argument.shape or ()),
+        )
+        for argument in arguments
+    }

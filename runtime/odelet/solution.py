@@ -1,0 +1,156 @@
+"""What a call of a model gives back. The law here: a failed solve is a value, until someone asks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import numpy as np
+
+from odelet.errors import ArtifactError, SolveError
+
+
+class Status(Enum):
+    """How a solve ended. value: the int code in graphs. sentence: in words. advice: what to try next."""
+
+    sentence: str
+    advice: str
+
+    OK = (0, "the solve reached its end time", "")
+    STEP_LIMIT = (
+        1,
+        "the step limit was reached before the end time",
+        "raise max_steps, or loosen rtol and atol",
+    )
+    STEP_UNDERFLOW = (
+        2,
+        "the step became too small to move time forward",
+        "check the inputs for NaN and for their scale, loosen rtol and atol, or export the model in float64",
+    )
+    NOT_FINITE = (
+        3,
+        "the state became infinite or NaN",
+        "check the inputs for NaN and for their scale, or tighten rtol and atol",
+    )
+    BAD_TIMES = (
+        4,
+        "the output times are not strictly increasing or strictly decreasing",
+        "give each time once, in order",
+    )
+
+    def __new__(cls, code: int, sentence: str, advice: str) -> Status:
+        member = object.__new__(cls)
+        member._value_ = code
+        member.sentence = sentence
+        member.advice = advice
+        return member
+
+    @classmethod
+    def of(cls, code: int) -> Status:
+        """Return the status of a graph's code. Raises ArtifactError for one this odelet does not know."""
+        for member in cls:
+            if member.value == code:
+                return member
+        raise ArtifactError(
+            f"a solve ended with status {code}, which this odelet does not know; "
+            "upgrade with: pip install --upgrade odelet"
+        )
+
+
+@dataclass(frozen=True)
+class SolveStats:
+    """What one solve did; None where the form cannot know.
+
+    index: in the card. steps: attempted, of which accepted and rejected. evaluations: calls of the field.
+    time: reached, in the model's unit. source: where the model calls the solver, as in the card.
+    """
+
+    index: int
+    method: str
+    form: str
+    steps: int | None
+    accepted: int | None
+    rejected: int | None
+    evaluations: int | None
+    status: Status
+    time: float | None
+    source: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON types, the status by name; a time that is not finite is null."""
+        time = self.time if self.time is not None and math.isfinite(self.time) else None
+        return {**self.__dict__, "status": self.status.name, "time": time}
+
+
+def _total(parts: Iterable[int | None]) -> int | None:
+    known = list(parts)
+    return None if None in known else sum(part for part in known if part is not None)
+
+
+@dataclass(frozen=True)
+class Stats:
+    """What all solves of a call did, in the order they ran; a total is None if any part is unknown."""
+
+    solves: tuple[SolveStats, ...] = ()
+
+    @property
+    def steps(self) -> int | None:
+        """Steps attempted."""
+        return _total(solve.steps for solve in self.solves)
+
+    @property
+    def accepted(self) -> int | None:
+        """Steps accepted."""
+        return _total(solve.accepted for solve in self.solves)
+
+    @property
+    def rejected(self) -> int | None:
+        """Steps rejected."""
+        return _total(solve.rejected for solve in self.solves)
+
+    @property
+    def evaluations(self) -> int | None:
+        """Calls of the field."""
+        return _total(solve.evaluations for solve in self.solves)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the totals and each solve, as JSON types."""
+        return {
+            "steps": self.steps,
+            "accepted": self.accepted,
+            "rejected": self.rejected,
+            "evaluations": self.evaluations,
+            "solves": [solve.to_dict() for solve in self.solves],
+        }
+
+
+@dataclass(frozen=True)
+class Solution:
+    """The outputs of a call, by name, with its statistics.
+
+    status: OK, or that of the first solve that failed. After a failure the outputs are those of a solve
+    that stopped early, or none at all; do not use them without looking at the status.
+    """
+
+    outputs: dict[str, np.ndarray[Any, Any]]
+    stats: Stats
+    status: Status
+
+    def raise_if_failed(self) -> Solution:
+        """Return self, or raise SolveError saying which solve failed, how, when, and what to try."""
+        if self.status is Status.OK:
+            return self
+        failed = next((solve for solve in self.stats.solves if solve.status is not Status.OK), None)
+        assert failed is not None, "a failed Solution holds the solve that failed"
+        origin = f"{failed.method}, {failed.source}" if failed.source else failed.method
+        where = "" if failed.time is None else f" at time {failed.time:.6g}"
+        raise SolveError(
+            f"solve {failed.index} ({origin}) stopped{where}: {failed.status.sentence}; "
+            f"{failed.status.advice}",
+            failed.status,
+            failed.time,
+            failed.index,
+        )
