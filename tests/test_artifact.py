@@ -159,9 +159,7 @@ class TestBeforeAnySession:
         card = driven_card()
         part = onnx_model([], [value("x", F32, [1])], [value("x", F32, [1])], card=card)
         (tmp_path / "segment_0.onnx").write_bytes(part.SerializeToString())
-        refused(
-            tmp_path / "segment_0.onnx", "it is one of several graphs of an artifact; load the whole folder"
-        )
+        refused(tmp_path / "segment_0.onnx", "it is one of several graphs of an artifact; load the whole folder")
 
     def test_lone_file_that_is_no_model(self, tmp_path):
         (tmp_path / "model.onnx").write_bytes(b"oops")
@@ -217,7 +215,7 @@ def test_a_graph_that_onnxruntime_refuses(tmp_path):
 
 @settings(
     max_examples=60,
-    deadline=2000,
+    deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
@@ -237,7 +235,7 @@ def test_a_damaged_lone_file_loads_or_is_refused(tmp_path, data):
 
 @settings(
     max_examples=60,
-    deadline=2000,
+    deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

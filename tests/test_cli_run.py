@@ -62,14 +62,10 @@ class TestRun:
 
     def test_npy_and_csv(self, odelet_cli, folder, tmp_path):
         np.save(tmp_path / "x.npy", X)
-        assert (
-            odelet_cli("run", folder, "--input", tmp_path / "x.npy", "--output", tmp_path / "y.csv")[0] == 0
-        )
+        assert odelet_cli("run", folder, "--input", tmp_path / "x.npy", "--output", tmp_path / "y.csv")[0] == 0
         assert (tmp_path / "y.csv").read_text() == "1,3,5\n7,9,11\n"
         (tmp_path / "x.csv").write_text("0,1,2\n3,4,0.1\n")
-        assert (
-            odelet_cli("run", folder, "--input", tmp_path / "x.csv", "--output", tmp_path / "y.npy")[0] == 0
-        )
+        assert odelet_cli("run", folder, "--input", tmp_path / "x.csv", "--output", tmp_path / "y.npy")[0] == 0
         expected = 2 * np.array([[0, 1, 2], [3, 4, 0.1]], np.float32) + 1
         np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), expected)
         odelet_cli("run", folder, "--input", tmp_path / "x.csv", "--output", tmp_path / "y.csv")
@@ -106,9 +102,7 @@ class TestRun:
         assert code == 2
         assert "input 'x' has dtype float64" in one_line(err)
         np.savez(tmp_path / "z.npz", z=X)
-        code, _, err = odelet_cli(
-            "run", folder, "--input", tmp_path / "z.npz", "--output", tmp_path / "y.npz"
-        )
+        code, _, err = odelet_cli("run", folder, "--input", tmp_path / "z.npz", "--output", tmp_path / "y.npz")
         assert code == 2
         assert "there is no input 'z'" in one_line(err)
 
@@ -142,9 +136,7 @@ class TestRun:
             ("a.npz", "it is one array, not an .npz"),
             ("b.npy", "it is an .npz, not one array"),
         ):
-            code, _, err = odelet_cli(
-                "run", folder, "--input", tmp_path / name, "--output", tmp_path / "y.npz"
-            )
+            code, _, err = odelet_cli("run", folder, "--input", tmp_path / name, "--output", tmp_path / "y.npz")
             assert code == 2
             assert message in one_line(err)
 
@@ -189,9 +181,7 @@ class TestVerifyAndInfo:
         samples = affine_samples()
         samples["0/out/y"] += 1
         card = affine_card()
-        code, out, err = odelet_cli(
-            "verify", write(tmp_path, card, {"model.onnx": affine_model(card)}, samples)
-        )
+        code, out, err = odelet_cli("verify", write(tmp_path, card, {"model.onnx": affine_model(card)}, samples))
         assert (code, err) == (3, "")
         assert "FAILED: 1 of 2 outputs differ" in out
 

@@ -37,9 +37,7 @@ class TestStatistics:
         assert solution.stats.solves == (expected,)
 
     def test_what_is_not_known_is_none(self, tmp_path):
-        solve = replace(
-            affine_card().solves[0], settings={}, report={"steps": "solve_0.steps"}, evaluations=None
-        )
+        solve = replace(affine_card().solves[0], settings={}, report={"steps": "solve_0.steps"}, evaluations=None)
         stats = odelet.load(write_affine(tmp_path, affine_card(solves=(solve,)))).solve(X).stats
         assert (stats.steps, stats.accepted, stats.rejected, stats.evaluations) == (5, None, None, None)
 
@@ -54,9 +52,7 @@ class TestFailure:
         solution = affine.solve(X, max_steps=3)
         assert solution.status is Status.STEP_LIMIT
         assert solution.stats.solves[0].steps == 3
-        message = (
-            r"solve 0 \(dopri5, affine.py:7\) stopped at time 0.0011: the step limit .*; raise max_steps"
-        )
+        message = r"solve 0 \(dopri5, affine.py:7\) stopped at time 0.0011: the step limit .*; raise max_steps"
         with pytest.raises(SolveError, match=message) as raised:
             affine(X, max_steps=3)
         error = pickle.loads(pickle.dumps(raised.value))
@@ -75,9 +71,7 @@ class TestFailure:
 
     def test_a_solve_that_does_not_know_its_time_or_source(self):
         failed = SolveStats(2, "rk4", "driven", None, None, None, None, Status.NOT_FINITE, None)
-        with pytest.raises(
-            SolveError, match=r"^solve 2 \(rk4\) stopped: the state became infinite or NaN; check"
-        ):
+        with pytest.raises(SolveError, match=r"^solve 2 \(rk4\) stopped: the state became infinite or NaN; check"):
             Solution({}, Stats((failed,)), Status.NOT_FINITE).raise_if_failed()
 
 
@@ -103,9 +97,7 @@ class TestDriven:
     def test_the_driver_gets_the_values_and_gives_the_solution(self, model, calls):
         solution = model.solve(X)
         np.testing.assert_array_equal(solution.outputs["y"], X + 1)
-        assert solution.stats.solves == (
-            SolveStats(0, "dopri5", "driven", 4, 3, 1, 26, Status.OK, 1.0, "driven.py:3"),
-        )
+        assert solution.stats.solves == (SolveStats(0, "dopri5", "driven", 4, 3, 1, 26, Status.OK, 1.0, "driven.py:3"),)
         assert calls == [(None, None, None, "cpu", ["context", "solve_0.t", "solve_0.y0.0", "x"])]
 
     def test_settings_are_plain_numbers(self, model, calls):

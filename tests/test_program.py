@@ -136,9 +136,7 @@ def test_a_driven_artifact_that_does_not_fit(tmp_path, card, message):
 def test_a_step_graph_without_the_output_that_the_driver_needs(tmp_path):
     models = driven_models()
     row = [1, "n"]
-    models["solve_0_step.onnx"] = onnx_model(
-        [node("Neg", "y", "k1")], [value("y", F32, row)], [value("k1", F32, row)]
-    )
+    models["solve_0_step.onnx"] = onnx_model([node("Neg", "y", "k1")], [value("y", F32, row)], [value("k1", F32, row)])
     write(tmp_path, driven_card(), models)
     refused(tmp_path, "solve_0_step.onnx: it has no output 'y1', which the driver needs")
 

@@ -29,9 +29,7 @@ def subgraph(*nodes, initializers=()):
 
 
 def branch(graph):
-    return helper.make_node(
-        "If", ["c"], ["y"], then_branch=graph, else_branch=subgraph(node("Identity", "x", "y"))
-    )
+    return helper.make_node("If", ["c"], ["y"], then_branch=graph, else_branch=subgraph(node("Identity", "x", "y")))
 
 
 def outside(location):
@@ -177,7 +175,7 @@ def survives(data):
         assert "model.onnx" in str(error)
 
 
-@settings(max_examples=300, deadline=500, derandomize=True)
+@settings(max_examples=300, deadline=None, derandomize=True)
 @given(st.binary(max_size=200))
 @example(b"\x3a\x02\x0a\x00")
 def test_random_bytes(data):
@@ -190,7 +188,7 @@ def test_every_truncation(data):
         survives(data[:size])
 
 
-@settings(max_examples=500, deadline=500, derandomize=True)
+@settings(max_examples=500, deadline=None, derandomize=True)
 @given(st.sampled_from([MODEL, EXTERNAL]), st.data())
 def test_changed_bytes(data, draw):
     changed = bytearray(data)

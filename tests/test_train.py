@@ -32,9 +32,7 @@ def digits():
 
 @pytest.fixture(scope="module")
 def few(digits):
-    return Split(
-        digits.train_images[:24], digits.train_labels[:24], digits.test_images[:8], digits.test_labels[:8]
-    )
+    return Split(digits.train_images[:24], digits.train_labels[:24], digits.test_images[:8], digits.test_labels[:8])
 
 
 def weights(model):
@@ -181,9 +179,7 @@ def test_command_explains_bad_arguments(arguments, reason, tmp_path):
 
 @pytest.fixture
 def saved(few, tmp_path):
-    save_checkpoint(
-        small_model(), tmp_path, name="m", factory="f:g", test_accuracy=0.5, settings={}, split=few
-    )
+    save_checkpoint(small_model(), tmp_path, name="m", factory="f:g", test_accuracy=0.5, settings={}, split=few)
     return tmp_path / "m.json"
 
 

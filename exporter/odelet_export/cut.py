@@ -76,9 +76,7 @@ def _segment(
     inputs = [value for value in read if not _is_stored(value)]
     if not outputs and not constants:
         return None
-    view = ir.GraphView(
-        inputs, outputs, nodes=nodes, initializers=stored, opset_imports=graph.opset_imports, name=name
-    )
+    view = ir.GraphView(inputs, outputs, nodes=nodes, initializers=stored, opset_imports=graph.opset_imports, name=name)
     segment = view.clone()
     # A solve looks its constants up by name like any value, so a graph must hand them out.
     for value in dict.fromkeys(constants):

@@ -272,7 +272,7 @@ class Onnx:
         pieces = _deepest(x, lengths).call("Split", x, lengths, axis=-1, outputs=count)
         for piece in pieces:
             if piece.ir.shape is None and x.dims is not None:
-                piece.ir.shape = ir.Shape([*x.ir.shape[:-1], None])
+                piece.ir.shape = ir.Shape([*x.dims[:-1], None])
         return pieces
 
     @staticmethod

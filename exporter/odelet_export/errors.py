@@ -1,10 +1,10 @@
 """What can go wrong in an export, as subclasses of odelet's error tree.
 
-    OdeletError
-    └── ExportError              the base of all below
-        ├── CaptureError         the model cannot be traced; names the user's file and line
-        ├── FormError            a form, method or option that does not go with a solve
-        └── ParityError          the artifact's answers are not torch's; `.report` has the figures
+OdeletError
+└── ExportError              the base of all below
+    ├── CaptureError         the model cannot be traced; names the user's file and line
+    ├── FormError            a form, method or option that does not go with a solve
+    └── ParityError          the artifact's answers are not torch's; `.report` has the figures
 """
 
 from __future__ import annotations

@@ -45,7 +45,10 @@ def explain(failures: Sequence[Exception], dynamic: Mapping[str, object]) -> str
     text = " ".join(f"{type(link).__name__}: {link}" for link in _chain(error))
     found, advice = next(
         ((found, advice) for marks, found, advice in _KNOWN if any(mark in text for mark in marks)),
-        ("something torch cannot trace", "see the cause below; simplify the line, or report it with the model"),
+        (
+            "something torch cannot trace",
+            "see the cause below; simplify the line, or report it with the model",
+        ),
     )
     cause = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
     where = "the model (no line of it is known)"

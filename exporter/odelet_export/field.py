@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 from onnx_ir import convenience
+
 from odelet.backend import Array
 from odelet.rk import Field as RowField
 from odelet.state import Layout
-
 from odelet_export.emit import ONNX, Scope, Value
 
 
@@ -28,9 +28,7 @@ class Field:
     slopes: Sequence[ir.Value]
     captured: Sequence[ir.Value]
 
-    def emit(
-        self, scope: Scope, t: Value, y: Sequence[Value], outside: Mapping[ir.Value, ir.Value]
-    ) -> list[Value]:
+    def emit(self, scope: Scope, t: Value, y: Sequence[Value], outside: Mapping[ir.Value, ir.Value]) -> list[Value]:
         """Put a copy into a scope, on other values of t and y; `outside` renames captured values."""
         replaced = {value: outside.get(value, value) for value in self.captured}
         replaced |= {self.t: t.ir, **dict(zip(self.y, (part.ir for part in y), strict=True))}

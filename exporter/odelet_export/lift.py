@@ -48,8 +48,7 @@ def lift(captured: Captured) -> list[Hole]:
     markers = {(node.op_type, node.attributes["solve"].as_int()): node for node in graph if node.domain == DOMAIN}
     owners = {inner: node for node in graph for body in _bodies(node) for inner in body.all_nodes()}
     return [
-        _hole(graph, spec, markers["Begin", spec.index], markers["End", spec.index], owners)
-        for spec in captured.specs
+        _hole(graph, spec, markers["Begin", spec.index], markers["End", spec.index], owners) for spec in captured.specs
     ]
 
 
@@ -128,9 +127,7 @@ def _ancestors(values: Sequence[ir.Value], within: set[ir.Node]) -> set[ir.Node]
 def time_inputs(captured: Captured) -> set[str]:
     """The model's inputs that the output times of some solve are computed from."""
     graph = captured.model.graph
-    waiting = [
-        node.inputs[-1] for node in graph if node.domain == DOMAIN and node.op_type == "Begin" and node.inputs
-    ]
+    waiting = [node.inputs[-1] for node in graph if node.domain == DOMAIN and node.op_type == "Begin" and node.inputs]
     found: set[ir.Value] = set()
     while waiting:
         value = waiting.pop()

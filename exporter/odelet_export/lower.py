@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 import onnx_ir.passes.common as passes
-from odelet.arrays import evaluations
-from odelet.card import DriveCard, DriveStep, Evaluations, RunStep, SolveCard
 from onnx_ir import convenience
 
+from odelet.arrays import evaluations
+from odelet.card import DriveCard, DriveStep, Evaluations, RunStep, SolveCard
 from odelet_export.capture import Captured
 from odelet_export.cut import cut
 from odelet_export.emit import Scope
-from odelet_export.forms import FORMS, adaptive, choose, driven
+from odelet_export.forms import FORMS, Choice, choose, driven
 from odelet_export.forms.site import Lowered, Site
 from odelet_export.lift import Hole, lift
 
@@ -41,29 +41,32 @@ def lower(captured: Captured, form: str, *, max_steps: int, keep_debug_info: boo
     graph = captured.model.graph
     holes = lift(captured)
     scope = Scope.of(graph)
-    choices = choose([Site.of(hole, scope) for hole in holes], form)
+    alone = sum(hole.spec.adaptive for hole in holes) == 1
+    sites = [Site.of(hole, scope, max_steps, _setting_names(hole, alone=alone)) for hole in holes]
+    choices = choose(sites, form)
     if any(choice.form == "driven" for choice in choices):
         model = _lower_driven(captured.model, holes, max_steps)
     else:
-        model = _lower_in_graph(captured.model, [(c.site, c.form) for c in choices], max_steps)
+        model = _lower_in_graph(captured.model, choices)
     for graph_model in model.graphs.values():
         tidy(graph_model, keep_debug_info=keep_debug_info)
     return model
 
 
-def _lower_in_graph(host: ir.Model, chosen: Sequence[tuple[Site, str]], max_steps: int) -> LoweredModel:
+def _setting_names(hole: Hole, *, alone: bool) -> dict[str, str]:
+    """The graph inputs for what a caller may set; a number tells several solves apart."""
+    return {key: key if alone else f"{key}_{hole.spec.index}" for key in ("rtol", "atol", "max_steps")}
+
+
+def _lower_in_graph(host: ir.Model, choices: Sequence[Choice]) -> LoweredModel:
     solves = []
-    single = sum(form == "adaptive" for _, form in chosen) == 1
-    for site, form in chosen:
-        index = site.hole.spec.index
-        names = {key: key if single else f"{key}_{index}" for key in ("rtol", "atol", "max_steps")}
-        if form == "adaptive":
-            lowered = adaptive.lower(site, names, max_steps)
-        else:
-            lowered = FORMS[form].lower(site, names)
+    for choice in choices:
+        site = choice.site
+        lowered = FORMS[choice.form].lower(site)
         _fill(site.hole, lowered)
-        report = _add_report(host.graph, index, lowered)
-        solves.append(_card(site.hole, form, lowered.settings, max_steps, steps=lowered.steps, report=report))
+        report = _add_report(host.graph, site.hole.spec.index, lowered)
+        card = _card(site.hole, choice.form, lowered.settings, site.max_steps, steps=lowered.steps, report=report)
+        solves.append(card)
     return LoweredModel({MODEL: host}, [RunStep(run=MODEL)], solves)
 
 
@@ -184,4 +187,3 @@ def tidy(model: ir.Model, *, keep_debug_info: bool) -> None:
         steps.append(passes.ClearMetadataAndDocStringPass())
     for step in steps:
         step(model)
-

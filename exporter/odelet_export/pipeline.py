@@ -10,18 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import onnx_ir as ir
+from torch import nn
+
 from odelet.card import Card
 from odelet.drive import DEFAULT_MAX_STEPS
 from odelet.errors import InputError
 from odelet.model import load
-from torch import nn
-
 from odelet_export.capture import Captured, capture
 from odelet_export.errors import ParityError
 from odelet_export.lift import time_inputs
 from odelet_export.lower import lower
-from odelet_export.parity import Report, check, write_report
+from odelet_export.parity import Comparison
 from odelet_export.reference import evaluation_mode
+from odelet_export.report import Report, write_report
 from odelet_export.signature import Callee, Dynamic, check_dynamic
 from odelet_export.spec import Overrides, check_overrides
 from odelet_export.write import (
@@ -115,17 +116,8 @@ def export(
         write_card(card, folder)
         runtime = load(folder)
         tell("parity")
-        report = check(
-            runtime,
-            callee,
-            captured.specs,
-            dynamic=axes,
-            times=times,
-            overrides=overrides,
-            count=samples,
-            seed=seed,
-            tolerance=tolerance,
-        )
+        comparison = Comparison(runtime, callee, captured.specs, overrides, tolerance)
+        report = comparison.check(dynamic=axes, times=times, count=samples, seed=seed)
         bundled = _bundle(report)
         card = with_files(replace(card, parity=report.card()), folder, write_samples(bundled, folder))
         write_report(report, folder)
@@ -174,4 +166,3 @@ def _name_axes(captured: Captured, callee: Callee, dynamic: Dynamic) -> None:
                 else pattern.sub(lambda match: names[match.group()], dim.value)
                 for dim in value.shape
             )
-

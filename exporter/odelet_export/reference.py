@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from odelet.control import Control
-from odelet.tableau import TABLEAUS
 from torch import nn
 from torchdiffeq._impl.odeint import SOLVERS
 from torchdiffeq._impl.rk_common import RKAdaptiveStepsizeODESolver, _ButcherTableau
 
+from odelet.control import Control
+from odelet.tableau import TABLEAUS
 from odelet_export.intercept import Call, intercepted
 from odelet_export.signature import Callee
 from odelet_export.spec import Overrides

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
+
 from odelet.control import Control
 from odelet.grid import Grid
 from odelet.tableau import TABLEAUS, Tableau
-
 from odelet_export.errors import CaptureError, FormError
 from odelet_export.intercept import Call
 

@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnx_ir as ir
+
 from odelet import __version__
 from odelet.card import Card, FileEntry, Tensor
 from odelet.errors import InputError
-
 from odelet_export.errors import ExportError
 from odelet_export.lower import LoweredModel
 
@@ -140,7 +140,7 @@ def _share_weights(graphs: Mapping[str, ir.Model], folder: Path) -> None:
                     offset,
                     len(data),
                     tensor.dtype,
-                    shape=ir.Shape(tensor.shape),
+                    shape=ir.Shape(tensor.numpy().shape),
                     name=str(value.name),
                     base_dir=folder,
                 )

@@ -107,9 +107,7 @@ def _convert(spec: _Spec, value: Any) -> Array:
     """Make an array of numbers, lists, tuples, or a subclass of ndarray."""
     name = spec.tensor.name
     if isinstance(value, np.ma.MaskedArray):
-        raise InputError(
-            f"input {name!r} is a masked array, and a mask cannot be kept; fill it with .filled()"
-        )
+        raise InputError(f"input {name!r} is a masked array, and a mask cannot be kept; fill it with .filled()")
     if isinstance(value, np.ndarray):
         return np.asarray(value)
     if not isinstance(value, (bool, int, float, list, tuple, np.generic)):
@@ -125,15 +123,11 @@ def _convert(spec: _Spec, value: Any) -> Array:
         return array.astype(target)  # [] is float64 to numpy, whatever it is to hold
     kinds = _KINDS.get(array.dtype.kind, 9), _KINDS[target.kind]
     if kinds[0] > kinds[1]:
-        raise InputError(
-            f"input {name!r} holds values of type {array.dtype}; expected numbers that fit {target}"
-        )
+        raise InputError(f"input {name!r} holds values of type {array.dtype}; expected numbers that fit {target}")
     with np.errstate(over="ignore"):
         result = array.astype(target)
-    if target.kind == "f":
-        changed = np.isinf(result) & ~np.isinf(array.astype(np.float64))
-    else:
-        changed = result != array
+    overflowed = np.isinf(result) & ~np.isinf(array.astype(np.float64))
+    changed = overflowed if target.kind == "f" else result != array
     if changed.any():
         raise InputError(f"input {name!r} holds values too large for {target}: {array[changed].flat[0]}")
     return result

@@ -173,9 +173,7 @@ def _adaptive(
             raise InputError(f"{name}={value!r} must be a number that is finite and not negative")
     common: dict[str, Any] = {"rtol": rtol, "atol": atol, "layout": layout, "direction": direction}
     with np.errstate(all="ignore"):
-        k0, h = begin(
-            field, np.float64(t[0]), y0, order=tableau.order, control=control, xp=NUMPY, **common
-        )
+        k0, h = begin(field, np.float64(t[0]), y0, order=tableau.order, control=control, xp=NUMPY, **common)
     stepper = AdaptiveArrays(field, tableau, y0, k0, **common)
     first = float(h) if h is not None else float(control.first_step or 0)
     return integrate_adaptive(

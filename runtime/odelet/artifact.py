@@ -58,9 +58,7 @@ def check(path: str | os.PathLike[str]) -> Checked:
     if path.is_dir():
         return _check_folder(path)
     if not path.exists():
-        raise ArtifactError(
-            f"{path}: there is no such folder or file; give the folder that `odelet export` wrote"
-        )
+        raise ArtifactError(f"{path}: there is no such folder or file; give the folder that `odelet export` wrote")
     if path.suffix != ".onnx":
         raise ArtifactError(f"{path}: expected an artifact's folder or an .onnx file")
     return _check_lone(path)
@@ -83,8 +81,7 @@ def open_artifact(path: str | os.PathLike[str], *, device: str = "cpu", threads:
 def _check_folder(folder: Path) -> Checked:
     if not (folder / CARD_FILE).exists():
         raise ArtifactError(
-            f"{folder}: it has no {CARD_FILE}, so it is not an artifact; give the folder that "
-            "`odelet export` wrote"
+            f"{folder}: it has no {CARD_FILE}, so it is not an artifact; give the folder that `odelet export` wrote"
         )
     card = Card.from_json(read_checked(folder, CARD_FILE, None))
     graph_files = dict.fromkeys(card.run_files)
@@ -93,9 +90,7 @@ def _check_folder(folder: Path) -> Checked:
             graph_files |= {solve.drive.field: None, solve.drive.step: None}
     for name in graph_files:
         if name not in card.files:
-            raise ArtifactError(
-                f"{CARD_FILE}: {name} is used, but is not among the files that the card lists"
-            )
+            raise ArtifactError(f"{CARD_FILE}: {name} is used, but is not among the files that the card lists")
     contents = {name: read_checked(folder, name, card.files[name]) for name in graph_files}
     for name, entry in card.files.items():
         if name not in contents:
@@ -113,9 +108,7 @@ def _check_lone(path: Path) -> Checked:
     facts = scan(data, name=path.name)
     text = facts.metadata.get(CARD_KEY)
     if text is None:
-        raise ArtifactError(
-            f"{path.name}: it carries no card, so odelet did not write it; use `odelet export`"
-        )
+        raise ArtifactError(f"{path.name}: it carries no card, so odelet did not write it; use `odelet export`")
     card = Card.from_json(text)
     if len(card.program) != 1 or not isinstance(card.program[0], RunStep):
         raise ArtifactError(f"{path.name}: it is one of several graphs of an artifact; load the whole folder")
@@ -168,14 +161,11 @@ def read_checked(
                 if keep:
                     chunks.append(chunk)
     except FileNotFoundError:
-        raise ArtifactError(
-            f"{path}: the card lists it, but it is missing; copy the artifact again"
-        ) from None
+        raise ArtifactError(f"{path}: the card lists it, but it is missing; copy the artifact again") from None
     except OSError as error:
         raise ArtifactError(f"{path}: it cannot be read ({error.strerror or error})") from None
     if entry is not None and digest.hexdigest() != entry.sha256:
         raise ArtifactError(
-            f"{path}: its sha256 is not the one in the card, so its bytes have changed: copy the artifact "
-            "again"
+            f"{path}: its sha256 is not the one in the card, so its bytes have changed: copy the artifact again"
         )
     return b"".join(chunks)

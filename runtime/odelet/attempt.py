@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from odelet.backend import Array
-from odelet.control import Control, clamp, error_ratio, initial_step
+from odelet.control import Control, error_ratio, initial_step
 from odelet.rk import Field, erk_step, towards_start
 from odelet.state import Layout
 from odelet.tableau import Tableau

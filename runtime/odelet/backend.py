@@ -64,7 +64,7 @@ class Numpy:
     @staticmethod
     def ceil(x: Array) -> int:
         """The smallest whole number not below x, as a count."""
-        return math.ceil(x)
+        return int(math.ceil(x))
 
     @staticmethod
     def arange(count: int, like: Array) -> Array:

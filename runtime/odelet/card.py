@@ -138,9 +138,7 @@ class SolveCard:
             value = getattr(self, key)
             _check(value is None or 0 <= value < math.inf, f"{me} {key} is {value!r}; expected 0 or more")
         driven = self.form == "driven"
-        _check(
-            driven == (self.drive is not None), f"{me} a drive entry goes with the form driven, and only it"
-        )
+        _check(driven == (self.drive is not None), f"{me} a drive entry goes with the form driven, and only it")
         for key, name in self.settings.items():
             expected = "null, as the driver takes it" if driven else "the name of a graph input"
             _check(driven == (name is None), f"{me} settings.{key} is {name!r}; expected {expected}")
@@ -183,9 +181,7 @@ class Card:
             _check(not twice, f"{kind} names are there twice: {', '.join(twice)}")
         _check(len(self.outputs) > 0, "the model has no outputs")
         for tensor in self.inputs:
-            _check(
-                tensor.name not in SETTINGS, f"an input is named {tensor.name!r}, which is a setting's name"
-            )
+            _check(tensor.name not in SETTINGS, f"an input is named {tensor.name!r}, which is a setting's name")
         for index, solve in enumerate(self.solves):
             _check(solve.index == index, f"solves[{index}] has index {solve.index}")
             good = self.form in (solve.form, "mixed")
@@ -245,11 +241,7 @@ def _solve_line(solve: SolveCard) -> str:
     told = [solve.form, *([solve.source] if solve.source else [])]
     for key in ("rtol", "atol", "max_steps", "steps"):
         value = getattr(solve, key)
-        told += (
-            [f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}"]
-            if value is not None
-            else []
-        )
+        told += [f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}"] if value is not None else []
     if solve.settings:
         told.append(f"can be set: {', '.join(solve.settings)}")
     return f"{solve.index}: {solve.method}, " + ", ".join(told)

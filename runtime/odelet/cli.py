@@ -33,9 +33,7 @@ app = typer.Typer(
 )
 
 # click is a package of its own below some versions of typer, and a part of typer in others.
-_UsageError: type[Exception] = next(
-    kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException"
-)
+_UsageError: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="An artifact's folder, or a lone .onnx file.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -63,12 +61,8 @@ def run(
     path: Folder,
     source: Annotated[Path, typer.Option("--input", help=".npz by input name; .npy or .csv for one input.")],
     target: Annotated[Path, typer.Option("--output", help=".npz, .npy or .csv; replaced if it is there.")],
-    rtol: Annotated[
-        float | None, typer.Option(help="Relative tolerance, for the forms that take it.")
-    ] = None,
-    atol: Annotated[
-        float | None, typer.Option(help="Absolute tolerance, for the forms that take it.")
-    ] = None,
+    rtol: Annotated[float | None, typer.Option(help="Relative tolerance, for the forms that take it.")] = None,
+    atol: Annotated[float | None, typer.Option(help="Absolute tolerance, for the forms that take it.")] = None,
     max_steps: Annotated[int | None, typer.Option(help="Limit of attempted steps.")] = None,
     device: Device = "cpu",
     threads: Threads = 1,

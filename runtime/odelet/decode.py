@@ -94,9 +94,7 @@ def _decode_union(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
                 return _decode(kind, value, where)
         elif type(value) is _json_type(kind) or (kind is float and type(value) is int):
             return _decode(kind, value, where)
-    expected = (
-        f"an object with {fields(k)[0].name!r}" if is_dataclass(k) else _WORDS[_json_type(k)] for k in kinds
-    )
+    expected = (f"an object with {fields(k)[0].name!r}" if is_dataclass(k) else _WORDS[_json_type(k)] for k in kinds)
     raise _refuse(where, value, " or ".join(expected))
 
 

@@ -36,9 +36,7 @@ def read_inputs(path: Path, card: Card) -> dict[str, Array]:
         return read_npz(path)
     if len(card.inputs) != 1:
         names = ", ".join(tensor.name for tensor in card.inputs)
-        raise InputError(
-            f"{path}: the model has {len(card.inputs)} inputs ({names}); give an .npz that holds them"
-        )
+        raise InputError(f"{path}: the model has {len(card.inputs)} inputs ({names}); give an .npz that holds them")
     tensor = card.inputs[0]
     return {tensor.name: _read_npy(path) if kind == ".npy" else _read_csv(path, tensor)}
 
@@ -98,9 +96,7 @@ def _read_npy(path: Path) -> Array:
 
 def _read_csv(path: Path, tensor: Tensor) -> Array:
     if len(tensor.shape) != 2:
-        raise InputError(
-            f"{path}: input {tensor.name!r} is {tensor}; a .csv holds two axes, use .npy or .npz"
-        )
+        raise InputError(f"{path}: input {tensor.name!r} is {tensor}; a .csv holds two axes, use .npy or .npz")
     # numpy reads "1" and "0" as numbers, not as bool.
     dtype = "int8" if tensor.dtype == "bool" else tensor.dtype
     try:

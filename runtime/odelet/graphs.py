@@ -42,7 +42,12 @@ class StepGraph:
     """
 
     def __init__(
-        self, session: ort.InferenceSession, y0: Array, k0: Array | None, outside: Mapping[str, Array], device: str
+        self,
+        session: ort.InferenceSession,
+        y0: Array,
+        k0: Array | None,
+        outside: Mapping[str, Array],
+        device: str,
     ) -> None:
         self._session = session
         self._device = device

@@ -58,9 +58,7 @@ class Model:
         self._program = artifact.program
         self._device = device
         self._arguments = Arguments(self.card.inputs)
-        self._status_names = tuple(
-            solve.report["status"] for solve in self.card.solves if "status" in solve.report
-        )
+        self._status_names = tuple(solve.report["status"] for solve in self.card.solves if "status" in solve.report)
         self._settable = {key for solve in self.card.solves for key in solve.settings}
 
     def __repr__(self) -> str:
@@ -138,8 +136,7 @@ class Model:
             return Solution({}, Stats(tuple(driven.values())), status)
         outputs = {tensor.name: values[tensor.name] for tensor in self.outputs}
         solves = tuple(
-            driven[solve.index] if solve.index in driven else _report(solve, values)
-            for solve in self.card.solves
+            driven[solve.index] if solve.index in driven else _report(solve, values) for solve in self.card.solves
         )
         status = next((solve.status for solve in solves if solve.status is not Status.OK), Status.OK)
         return Solution(outputs, Stats(solves), status)

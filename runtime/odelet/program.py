@@ -76,15 +76,12 @@ def _plan_run(card: Card, graph: Graph, made: dict[str, Port | None]) -> Run:
     for name in graph.inputs:
         if name not in made:
             raise ArtifactError(
-                f"{graph.file}: it needs {name!r}, which is neither an input in the card nor made by an "
-                "earlier step"
+                f"{graph.file}: it needs {name!r}, which is neither an input in the card nor made by an earlier step"
             )
     feeds = (*graph.inputs, *(name for name in graph.defaults if name in made))
     for tensor in card.inputs:
         if tensor.name in feeds:
-            _check_port(
-                f"{graph.file}: input", tensor, (graph.inputs | graph.defaults)[tensor.name], dynamic=False
-            )
+            _check_port(f"{graph.file}: input", tensor, (graph.inputs | graph.defaults)[tensor.name], dynamic=False)
     settings: dict[str, tuple[str, ...]] = {}
     for solve in card.solves:
         for key, target in solve.settings.items():
@@ -124,8 +121,7 @@ def _check_taken(card: Card, steps: list[Run | Drive]) -> None:
         for key, name in solve.settings.items():
             if name is not None and (key, name) not in settable:
                 raise ArtifactError(
-                    f"solve {solve.index}: its setting {key} goes to {name!r}, which is no graph input "
-                    "with a default"
+                    f"solve {solve.index}: its setting {key} goes to {name!r}, which is no graph input with a default"
                 )
 
 

@@ -52,7 +52,10 @@ def open_session(
     name = name or (source.name if isinstance(source, Path) else "the graph")
     try:
         session = ort.InferenceSession(
-            str(source) if isinstance(source, Path) else source, options, providers=providers
+            str(source) if isinstance(source, Path) else source,
+            options,
+            providers=providers,
+            enable_fallback=0,  # or a second try prints to stdout, and a device is replaced silently
         )
     except ORT_ERRORS as error:
         raise ArtifactError(
@@ -99,9 +102,7 @@ def _options(threads: int) -> ort.SessionOptions:
     options.log_severity_level = 3  # errors
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    options.add_session_config_entry(
-        "optimization.constant_folding_max_output_size_in_bytes", str(FOLDING_LIMIT)
-    )
+    options.add_session_config_entry("optimization.constant_folding_max_output_size_in_bytes", str(FOLDING_LIMIT))
     return options
 
 

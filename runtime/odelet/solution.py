@@ -148,8 +148,7 @@ class Solution:
         origin = f"{failed.method}, {failed.source}" if failed.source else failed.method
         where = "" if failed.time is None else f" at time {failed.time:.6g}"
         raise SolveError(
-            f"solve {failed.index} ({origin}) stopped{where}: {failed.status.sentence}; "
-            f"{failed.status.advice}",
+            f"solve {failed.index} ({origin}) stopped{where}: {failed.status.sentence}; {failed.status.advice}",
             failed.status,
             failed.time,
             failed.index,

@@ -54,9 +54,7 @@ def choose(sites: Sequence[Site], form: str) -> list[Choice]:
         raise FormError(f"no solve of this model can be {form}: " + "; ".join(lines) + hint)
     if form == "driven":
         return [Choice(site, form) for site in sites]
-    return [
-        Choice(site, own_form(site) if why else form) for site, why in zip(sites, refusals, strict=True)
-    ]
+    return [Choice(site, own_form(site) if why else form) for site, why in zip(sites, refusals, strict=True)]
 
 
 def own_form(site: Site) -> str:

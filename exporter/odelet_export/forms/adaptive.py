@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import onnx_ir as ir
+
 from odelet.attempt import attempt, begin
 from odelet.control import clamp, judge
 from odelet.dense import quartic
-
 from odelet_export.emit import ONNX, Scope, Value
 from odelet_export.forms.site import (
     NOT_FINITE,
@@ -49,12 +49,13 @@ def refusal(site: Site) -> str | None:
     return None
 
 
-def lower(site: Site, settings: dict[str, str], max_steps: int) -> Lowered:
+def lower(site: Site) -> Lowered:
     """Loop over attempted steps until the last output time is passed."""
-    spec, scope = site.hole.spec, site.scope
-    assert spec.control is not None and spec.rtol is not None and spec.atol is not None
+    spec, scope, settings, max_steps = site.hole.spec, site.scope, site.settings, site.max_steps
+    control = spec.control
+    assert control is not None and spec.rtol is not None and spec.atol is not None
     if "max_num_steps" in spec.options:
-        max_steps = min(max_steps, spec.control.max_num_steps)
+        max_steps = min(max_steps, control.max_num_steps)
     rtol = _setting(scope, settings["rtol"], np.float64(spec.rtol))
     atol = _setting(scope, settings["atol"], np.float64(spec.atol))
     limit = _setting(scope, settings["max_steps"], np.int64(max_steps))
@@ -73,16 +74,14 @@ def lower(site: Site, settings: dict[str, str], max_steps: int) -> Lowered:
     t = site.t if isinstance(site.t, Value) else scope.constant(site.t)
     forward = scope.call("Cast", t, to=ir.DataType.DOUBLE) * site.direction
     start, end = forward[0], forward[-1]
-    k0, h = begin(site.field, start * site.direction, site.y0, order=spec.tableau.order, control=spec.control, **common)
-    first = scope.constant(spec.control.first_step, np.float64) if h is None else ONNX.cast(h, start)
-    first = clamp(first, control=spec.control, xp=ONNX)
+    k0, h = begin(site.field, start * site.direction, site.y0, order=spec.tableau.order, control=control, **common)
+    first = scope.constant(np.float64(control.first_step or 0)) if h is None else ONNX.cast(h, start)
+    first = clamp(first, control=control, xp=ONNX)
     one_read = site.count == 2
 
     def body(inner: Scope, i: Value, now: Value, h: Value, y: Value, k: Value, accepted: Value, *_: Value) -> Any:
-        tried = attempt(
-            site.field, spec.tableau, now * site.direction, h * site.direction, y, k, **common
-        )
-        accept, h_next = judge(h, tried.ratio, order=spec.tableau.order, control=spec.control, xp=ONNX)
+        tried = attempt(site.field, spec.tableau, now * site.direction, h * site.direction, y, k, **common)
+        accept, h_next = judge(h, tried.ratio, order=spec.tableau.order, control=control, xp=ONNX)
         now_next = ONNX.where(accept, now + h, now)
         y_next, k_next = ONNX.where(accept, tried.y1, y), ONNX.where(accept, tried.k1, k)
         go_on = (now_next < end) & (now_next + h_next > now_next)
@@ -99,9 +98,7 @@ def lower(site: Site, settings: dict[str, str], max_steps: int) -> Lowered:
     now, h, y, k, accepted, last = final[:6]
     if one_read:
         begun, taken, y_before, mid, k_before = final[6:]
-        rows = ONNX.concat(
-            [site.y0, _read(site, end, Step(begun, taken, y_before, y, mid, k_before, k), now)], axis=0
-        )
+        rows = ONNX.concat([site.y0, _read(site, end, Step(begun, taken, y_before, y, mid, k_before, k), now)], axis=0)
     else:
         rows = ONNX.concat([site.y0, _read_many(site, forward, collected)], axis=0)
     reached = ONNX.reshape(forward <= now, (-1, 1))

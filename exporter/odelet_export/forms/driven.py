@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import onnx_ir as ir
+
 from odelet.attempt import attempt
 from odelet.rk import erk_step
 from odelet.state import Layout
-
 from odelet_export.emit import ONNX, Scope, Value
 from odelet_export.forms.site import Site, layout_of
 from odelet_export.lift import Hole
@@ -55,7 +55,8 @@ class _Graph:
         self.scope = Scope.of(self.graph)
         self.dtype = hole.y0[0].dtype
         dims = [Value(part, self.scope).dims for part in hole.y0]
-        self.y = self.input("y", self.dtype, [1, _size(dims)])
+        self.y_shape = [1, _size(dims)]
+        self.y = self.input("y", self.dtype, self.y_shape)
         outside = {value: self._stand_in(value) for value in hole.field.captured}
         self._shapes: dict[int, Value] = {}
         self.layout: Layout = layout_of(dims, self._shape, self.scope)
@@ -101,7 +102,7 @@ def _adaptive_step(graph: _Graph) -> dict[str, Value]:
     times = graph.hole.times
     double = ir.DataType.DOUBLE
     t, h = (graph.input(name, double, []) for name in ("t", "h"))
-    k = graph.input("k", graph.dtype, graph.y.ir.shape)
+    k = graph.input("k", graph.dtype, graph.y_shape)
     rtol, atol = (graph.input(name, double, []) for name in ("rtol", "atol"))
     direction: Any = graph.scope.call("Sign", h)
     if times is not None:

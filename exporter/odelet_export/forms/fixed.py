@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
+
 from odelet.backend import NUMPY
 from odelet.dense import linear
 from odelet.rk import erk_step
-
 from odelet_export.emit import ONNX, Value
 from odelet_export.forms.site import NOT_FINITE, OK, Lowered, Site, not_finite
 
@@ -20,15 +20,16 @@ def grid_points(site: Site) -> np.ndarray | Value:
     assert grid is not None
     if isinstance(site.t, Value):
         return grid.points(site.t, direction=ONNX.cast(site.direction, site.t), xp=ONNX)
-    return grid.points(site.t, direction=site.t.dtype.type(site.direction), xp=NUMPY)  # type: ignore[no-any-return]
+    return grid.points(site.t, direction=site.t.dtype.type(site.direction), xp=NUMPY)
 
 
 def known_steps(site: Site) -> int | None:
     """How many steps the solve takes, where that is known at export."""
     grid = site.hole.spec.grid
     assert grid is not None
-    if not isinstance(site.t, Value):
-        return len(grid_points(site)) - 1
+    points = grid_points(site) if not isinstance(site.t, Value) else None
+    if isinstance(points, np.ndarray):
+        return len(points) - 1
     if grid.steps is not None:
         return grid.steps
     return site.count - 1 if grid.at_outputs and site.count is not None else None
@@ -36,9 +37,7 @@ def known_steps(site: Site) -> int | None:
 
 def step(site: Site, t: Any, t1: Any, y: Value) -> Value:
     """One step of the method from t to t1."""
-    y1, _ = erk_step(
-        site.field, site.hole.spec.tableau, t, t1, y, ONNX.cast(t1 - t, y), None, xp=ONNX
-    )
+    y1, _ = erk_step(site.field, site.hole.spec.tableau, t, t1, y, ONNX.cast(t1 - t, y), None, xp=ONNX)
     return y1
 
 
@@ -61,7 +60,10 @@ def read(site: Site, grid: np.ndarray | Value, states: Value) -> Value:
     targets = ONNX.reshape(later * forward, (-1, 1))
     before = ONNX.reshape(points[1:] * forward, (1, -1)) < targets
     index = scope.call(
-        "ReduceSum", scope.call("Cast", before, to=ir.DataType.INT64), scope.constant(np.array([1], np.int64)), keepdims=0
+        "ReduceSum",
+        scope.call("Cast", before, to=ir.DataType.INT64),
+        scope.constant(np.array([1], np.int64)),
+        keepdims=0,
     )
     after = index + 1
     start, end = points[index], points[after]

@@ -16,9 +16,8 @@ def refusal(site: Site) -> str | None:
     return f"{site.hole.spec.method} chooses its steps at run time" if site.hole.spec.adaptive else None
 
 
-def lower(site: Site, settings: dict[str, str]) -> Lowered:
+def lower(site: Site) -> Lowered:
     """Loop over the intervals of the grid, collecting the states where they are read."""
-    del settings
     scope = site.scope
     known = known_steps(site)
     grid = grid_points(site)

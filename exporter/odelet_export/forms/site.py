@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
+
 from odelet.rk import Field as RowField
 from odelet.state import Layout
-
 from odelet_export.emit import ONNX, Scope, Value
 from odelet_export.lift import Hole
 
@@ -39,7 +39,8 @@ class Site:
     """A hole and the scope to fill it in.
 
     t: output times (times,), constant or not. direction: 1 or -1, a float64 scalar where t is not constant.
-    y0: the initial state, a row (1, n). field: dy/dt on rows.
+    y0: the initial state, a row (1, n). field: dy/dt on rows. max_steps: default limit of attempted steps.
+    settings: the names of the graph inputs for what a caller may set.
     """
 
     hole: Hole
@@ -49,9 +50,11 @@ class Site:
     direction: Any
     y0: Value
     field: RowField
+    max_steps: int
+    settings: dict[str, str]
 
     @classmethod
-    def of(cls, hole: Hole, scope: Scope) -> Site:
+    def of(cls, hole: Hole, scope: Scope, max_steps: int, settings: dict[str, str]) -> Site:
         """Read a hole's surroundings, as nodes appended to the scope."""
         parts = [Value(part, scope) for part in hole.y0]
         layout = layout_of([part.dims for part in parts], lambda i: scope.call("Shape", parts[i]), scope)
@@ -61,7 +64,8 @@ class Site:
         else:
             direction = -1.0 if t[0] > t[-1] else 1.0
         y0 = layout.pack(parts, xp=ONNX)
-        return cls(hole, scope, layout, t, direction, y0, hole.field.on_rows(scope, layout, {}))
+        field = hole.field.on_rows(scope, layout, {})
+        return cls(hole, scope, layout, t, direction, y0, field, max_steps, settings)
 
     @property
     def count(self) -> int | None:

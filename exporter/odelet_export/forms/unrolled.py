@@ -16,9 +16,8 @@ def refusal(site: Site) -> str | None:
     return None
 
 
-def lower(site: Site, settings: dict[str, str]) -> Lowered:
+def lower(site: Site) -> Lowered:
     """Repeat the step for every interval of the grid."""
-    del settings
     steps = known_steps(site)
     assert steps is not None
     grid = grid_points(site)
