@@ -1,6 +1,7 @@
 """Training: the split is fixed, a run is a function of its seed, and an interrupted one goes on."""
 
 import json
+import pickle
 import random
 import subprocess
 import sys
@@ -144,6 +145,25 @@ def test_resume_refuses_what_it_cannot_continue(few, tmp_path):
     fit(small_model, few, path, settings=replace(TINY, epochs=1), progress=False)
     with pytest.raises(ValueError, match="'epochs': 2.* was made with .*'epochs': 1"):
         fit(small_model, few, path, settings=TINY, resume=True, progress=False)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", pickle.dumps([1], protocol=2)])
+def test_resume_refuses_a_damaged_checkpoint(few, tmp_path, content):
+    path = tmp_path / "x.ckpt"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="is damaged; delete it"):
+        fit(small_model, few, path, settings=TINY, resume=True, progress=False)
+
+
+def test_resume_refuses_a_checkpoint_of_something_else(few, tmp_path):
+    torch.save({"weights": torch.zeros(2)}, tmp_path / "x.ckpt")
+    with pytest.raises(ValueError, match="is not a checkpoint of this trainer"):
+        fit(small_model, few, tmp_path / "x.ckpt", settings=TINY, resume=True, progress=False)
+
+
+def test_checkpoint_needs_its_suffix(few, tmp_path):
+    with pytest.raises(ValueError, match=r"checkpoint='.*x\.pt' does not end in \.ckpt"):
+        fit(small_model, few, tmp_path / "x.pt", settings=TINY, progress=False)
 
 
 def test_command_writes_weights_and_card_and_resumes(few, tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ from odelet_export.cut import cut
 from odelet_export.emit import Scope
 from odelet_export.forms import FORMS, Choice, choose, driven
 from odelet_export.forms.site import Lowered, Site
-from odelet_export.lift import Hole, lift
+from odelet_export.lift import Hole
 
 MODEL = "model.onnx"
 
@@ -36,11 +36,14 @@ class LoweredModel:
         return forms.pop() if len(forms) == 1 else "mixed"
 
 
-def lower(captured: Captured, form: str, *, max_steps: int, keep_debug_info: bool) -> LoweredModel:
-    """Choose a form for every solve and build the graphs. Raises FormError for a form nobody can have."""
-    graph = captured.model.graph
-    holes = lift(captured)
-    scope = Scope.of(graph)
+def lower(
+    captured: Captured, holes: Sequence[Hole], form: str, *, max_steps: int, keep_debug_info: bool
+) -> LoweredModel:
+    """Choose a form for every solve and build the graphs. Raises FormError for a form nobody can have.
+
+    holes: the solves of `captured`, lifted.
+    """
+    scope = Scope.of(captured.model.graph)
     alone = sum(hole.spec.adaptive for hole in holes) == 1
     sites = [Site.of(hole, scope, max_steps, _setting_names(hole, alone=alone)) for hole in holes]
     choices = choose(sites, form)

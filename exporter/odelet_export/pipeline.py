@@ -18,7 +18,7 @@ from odelet.errors import InputError
 from odelet.model import load
 from odelet_export.capture import Captured, capture
 from odelet_export.errors import ParityError
-from odelet_export.lift import time_inputs
+from odelet_export.lift import lift, time_inputs
 from odelet_export.lower import lower
 from odelet_export.parity import Comparison
 from odelet_export.reference import evaluation_mode
@@ -36,7 +36,7 @@ from odelet_export.write import (
     write_samples,
 )
 
-STAGES = ("capture", "lower", "check", "parity")
+STAGES = ("capture", "lift", "lower", "check", "parity")
 OPSETS = range(18, 24)
 # More would make the artifact heavy and `verify` slow; the report has them all.
 _BUNDLED_SAMPLES = 3
@@ -108,8 +108,10 @@ def export(
         graph = captured.model.graph
         inputs = [tensor_of(value) for value in graph.inputs]
         outputs = [tensor_of(value) for value in graph.outputs]
+        tell("lift")
+        holes = lift(captured)
         tell("lower")
-        lowered = lower(captured, form, max_steps=max_steps, keep_debug_info=keep_debug_info)
+        lowered = lower(captured, holes, form, max_steps=max_steps, keep_debug_info=keep_debug_info)
         tell("check")
         name = type(model).__name__ if isinstance(model, nn.Module) else getattr(model, "__name__", "model")
         card = write_graphs(lowered, card_of(lowered, name, inputs, outputs, opset), folder)

@@ -91,8 +91,7 @@ def load_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], Card]:
         card = Card(**json.loads(path.read_text(encoding="utf-8")))
     except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
         raise ValueError(
-            f"path={str(path)!r} is not a card of trained weights ({error}); "
-            "pass the .json file that training wrote"
+            f"path={str(path)!r} is not a card of trained weights ({error}); pass the .json file that training wrote"
         ) from error
     weights = path.parent / Path(card.weights).name  # a card names a neighbour, never another folder
     if not weights.is_file():

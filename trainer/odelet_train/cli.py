@@ -33,9 +33,7 @@ def odenet_digits(
         card = train_odenet_digits(out, settings=settings, resume=resume, progress=sys.stderr.isatty())
     except (OSError, ValueError) as error:
         _stop(str(error))
-    typer.echo(
-        f"test accuracy {card.test_accuracy:.2%} on {card.split['test']} digits; wrote {out / card.weights}"
-    )
+    typer.echo(f"test accuracy {card.test_accuracy:.2%} on {card.split['test']} digits; wrote {out / card.weights}")
 
 
 def _stop(reason: str) -> NoReturn:

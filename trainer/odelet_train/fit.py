@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import lightning
@@ -72,11 +73,13 @@ def fit(
     resume, training goes on from it. Trains on the CPU and returns the model in eval mode. The
     caller's random state and determinism switches are as before on return.
 
-    Raises FileNotFoundError when there is nothing to resume, and ValueError when the checkpoint was
-    made with other settings.
+    Raises FileNotFoundError when there is nothing to resume, and ValueError when the checkpoint is
+    damaged, was made with other settings, or is not named .ckpt.
     """
     settings = settings or Settings()
     checkpoint = Path(checkpoint)
+    if checkpoint.suffix != ".ckpt":  # Lightning would add the suffix, and resume not find the file
+        raise ValueError(f"checkpoint={str(checkpoint)!r} does not end in .ckpt; pass such a file name")
     if resume:
         _check_resumable(checkpoint, settings)
     else:
@@ -162,9 +165,7 @@ class ImageClassifier(lightning.LightningModule):
         """batch: images (batch, 64) float32 and labels (batch,). Returns the loss, a scalar."""
         images, labels = batch
         images = shift(images, _generator(self.settings.seed, 1, self.global_step))
-        loss = nn.functional.cross_entropy(
-            self.model(images), labels, label_smoothing=self.settings.label_smoothing
-        )
+        loss = nn.functional.cross_entropy(self.model(images), labels, label_smoothing=self.settings.label_smoothing)
         self.log("loss", loss, prog_bar=True)
         return loss
 
@@ -233,10 +234,13 @@ def _generator(seed: int, stream: int, position: int) -> torch.Generator:
 
 def _check_resumable(checkpoint: Path, settings: Settings) -> None:
     if not checkpoint.is_file():
-        raise FileNotFoundError(
-            f"resume=True, but there is no checkpoint {checkpoint}; train without resume first"
-        )
-    found = torch.load(checkpoint, weights_only=True).get(SETTINGS_KEY)
+        raise FileNotFoundError(f"resume=True, but there is no checkpoint {checkpoint}; train without resume first")
+    try:
+        found = torch.load(checkpoint, weights_only=True)[SETTINGS_KEY]
+    except (UnpicklingError, RuntimeError, EOFError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{checkpoint} is not a checkpoint of this trainer, or is damaged; delete it, and train without resume"
+        ) from error
     if found != asdict(settings):
         raise ValueError(
             f"resume=True with {asdict(settings)}, but {checkpoint} was made with {found}; "

@@ -1,0 +1,87 @@
+"""Trained weights from a file into a model: all of them or none, and never by running code from the file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from odelet.errors import InputError
+
+_SHOWN = 3
+
+
+def load_weights(model: nn.Module, file: Path) -> None:
+    """Load a .safetensors, .pt or .pth file into a model, on the CPU.
+
+    A .pt or .pth file holds a state_dict, or a dict with one under "state_dict". Raises InputError for a
+    file that cannot be read, and for weights that are missing, left over, or of another shape.
+    """
+    if not file.is_file():
+        raise InputError(f"--weights {file}: there is no such file")
+    given = _read(file)
+    own = model.state_dict()
+    _check_shapes(file, given, own)
+    try:
+        result = model.load_state_dict(given, strict=False)
+    except RuntimeError as error:
+        raise InputError(f"--weights {file} does not fit {type(model).__name__}: {error}") from None
+    # A file may hold tied weights once, under one of their names.
+    filled = {tensor.data_ptr() for name, tensor in own.items() if name in given}
+    missing = [name for name in result.missing_keys if name not in own or own[name].data_ptr() not in filled]
+    problems = []
+    if missing:
+        problems.append(f"it lacks {_some(missing)}")
+    if result.unexpected_keys:
+        problems.append(f"the model has no {_some(result.unexpected_keys)}")
+    if problems:
+        raise InputError(f"--weights {file} does not fit {type(model).__name__}: {'; '.join(problems)}")
+
+
+def _read(file: Path) -> dict[str, torch.Tensor]:
+    if file.suffix == ".safetensors":
+        try:
+            return load_file(file)
+        except (SafetensorError, OSError) as error:
+            raise InputError(f"--weights {file}: it is not a readable .safetensors file ({error})") from None
+    if file.suffix not in (".pt", ".pth"):
+        raise InputError(f"--weights {file}: its ending must be .safetensors, .pt or .pth")
+    try:
+        found = torch.load(file, map_location="cpu", weights_only=True)
+    except UnpicklingError:
+        raise InputError(
+            f"--weights {file}: it holds more than tensors, and loading that could run code from the file; "
+            "save model.state_dict() alone"
+        ) from None
+    except (RuntimeError, EOFError, OSError, ValueError) as error:
+        raise InputError(f"--weights {file}: it cannot be read ({str(error).splitlines()[0]})") from None
+    if isinstance(found, Mapping) and isinstance(found.get("state_dict"), Mapping):
+        found = found["state_dict"]
+    if not isinstance(found, Mapping) or not all(isinstance(value, torch.Tensor) for value in found.values()):
+        wrong = type(found).__name__
+        if isinstance(found, Mapping):
+            wrong = "dict of " + next(type(v).__name__ for v in found.values() if not isinstance(v, torch.Tensor))
+        raise InputError(f"--weights {file}: it holds a {wrong}; save model.state_dict()")
+    return dict(found)
+
+
+def _check_shapes(file: Path, given: Mapping[str, torch.Tensor], own: Mapping[str, Any]) -> None:
+    wrong = [
+        f"{name} is {list(tensor.shape)} there and {list(own[name].shape)} in the model"
+        for name, tensor in given.items()
+        if isinstance(own.get(name), torch.Tensor) and own[name].shape != tensor.shape
+    ]
+    if wrong:
+        more = f"; and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
+        raise InputError(f"--weights {file} does not fit: {'; '.join(wrong[:_SHOWN])}{more}")
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(map(repr, names[:_SHOWN])) + more
