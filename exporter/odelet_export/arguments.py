@@ -1,4 +1,4 @@
-"""The example call of an export, from the command line: `--input` and `--example`.
+"""The arguments of an export, from the command line: which model, and the example call to trace it with.
 
 The law here: the same text and seed give the same arrays. No torch, so that a slip is reported at once.
 """
@@ -25,6 +25,29 @@ _INPUT = re.compile(r"(?P<name>[A-Za-z_]\w*)=(?P<dtype>[a-z]\w*)?\[(?P<axes>[^\]
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _RANGE = re.compile(rf"({_NUMBER})\.\.({_NUMBER})")
 _LINSPACE = re.compile(rf"linspace\(({_NUMBER}),({_NUMBER})\)")
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a model is. place: a file or module, as it was given. name: in it. file: if it is one."""
+
+    place: str
+    name: str
+    file: Path | None
+
+
+def read_target(text: str) -> Target:
+    """Read FILE.py:NAME or package.module:NAME. Raises InputError for what is neither, or not there."""
+    place, _, name = text.rpartition(":")
+    if not place.strip() or not name.isidentifier():
+        raise InputError(f"{text!r} is not the name of a model; write FILE.py:NAME or package.module:NAME")
+    if all(part.isidentifier() for part in place.split(".")) and not place.endswith(".py"):
+        return Target(place, name, None)
+    file = Path(place)
+    if file.suffix != ".py" or not file.is_file():
+        wrong = "there is no such file" if not file.exists() else "it is not a Python file, whose name ends in .py"
+        raise InputError(f"{place}: {wrong}")
+    return Target(place, name, file)
 
 
 @dataclass(frozen=True)
@@ -155,9 +178,7 @@ def _draw(one: _Input, generator: np.random.Generator) -> Array:
     )
 
 
-def _draw_range(
-    one: _Input, low: str, high: str, shape: tuple[int, ...], generator: np.random.Generator
-) -> Array:
+def _draw_range(one: _Input, low: str, high: str, shape: tuple[int, ...], generator: np.random.Generator) -> Array:
     ends = float(low), float(high)
     dtype = np.dtype(one.dtype)
     if ends[0] > ends[1]:

@@ -16,6 +16,7 @@ from typing import Any
 import onnx_ir as ir
 import torch
 from torch import nn
+from torch.export._patches import register_gru_while_loop_decomposition, register_lstm_while_loop_decomposition
 from torch.fx.experimental import _config as fx_config
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.onnx import ops as onnx_ops
@@ -27,6 +28,8 @@ from odelet_export.signature import Callee, Dynamic, traced_example
 from odelet_export.spec import Overrides, SolveSpec, spec_of
 
 DOMAIN = "odelet"
+# Loggers that print the failures of tracers, which are explained below or do not matter.
+_LOGGERS = ("torch.onnx", "torch.export", "torch.fx", "torch._subclasses", "onnxscript")
 
 
 @dataclass(frozen=True)
@@ -132,9 +135,9 @@ def capture(callee: Callee, dynamic: Dynamic, overrides: Overrides, *, opset: in
     for tracer, trace in (("torch.export", _export), ("make_fx", _make_fx_then_export)):
         marker = _Marker(overrides)
         try:
-            with _quiet(), intercepted(marker), torch.random.fork_rng():
+            with _quiet(), recurrent_loops(), _frozen(callee), intercepted(marker), torch.random.fork_rng():
                 program = trace(callee, tuple(example), shapes)
-            with _quiet():
+            with _quiet(), recurrent_loops(), _frozen(callee):
                 model = _to_onnx(program, names, callee.output_names, opset)
         except ExportError:
             raise
@@ -167,8 +170,6 @@ def _make_fx_then_export(
         return tuple(output.detach() for output in callee(*tensors))
 
     traced: nn.Module = make_fx(call, tracing_mode="symbolic", _allow_non_fake_inputs=True)(*example)
-    for parameter in traced.parameters():
-        parameter.requires_grad_(False)
     with torch.no_grad():
         return torch.export.export(traced, example, dynamic_shapes=tuple(shapes), strict=False)
 
@@ -189,9 +190,29 @@ def _to_onnx(
 
 
 @contextmanager
+def _frozen(module: nn.Module) -> Iterator[None]:
+    """No gradients of the weights: nothing at inference takes them, and a loop that could is not exportable."""
+    weights = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    try:
+        for parameter in weights:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for parameter in weights:
+            parameter.requires_grad_(True)
+
+
+@contextmanager
+def recurrent_loops() -> Iterator[None]:
+    """Turn recurrent layers into loops, as torch.onnx's own capture does; else their length is baked in."""
+    with register_lstm_while_loop_decomposition(), register_gru_while_loop_decomposition():
+        yield
+
+
+@contextmanager
 def _quiet() -> Iterator[None]:
     """No chatter from torch, and no two axes tied because their example sizes happen to be equal."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "torch.fx")]
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
     levels = [logger.level for logger in loggers]
     duck = fx_config.use_duck_shape
     try:

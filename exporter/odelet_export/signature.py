@@ -16,6 +16,13 @@ _RESERVED = ("rtol", "atol", "max_steps")
 _SIZES = (3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41)
 
 
+class _Seen:
+    """What a traced run found out. torch.export puts a module's attributes back after tracing, those in
+    containers too; it does not look into an object of a class of ours."""
+
+    output_names: list[str]
+
+
 class Callee(nn.Module):
     """The model as a function from a flat row of tensors to a flat tuple of tensors.
 
@@ -40,8 +47,7 @@ class Callee(nn.Module):
         self._slots = [i for i, value in enumerate(given) if isinstance(value, torch.Tensor)]
         self.names = [names[i] for i in self._slots]
         self.example: list[torch.Tensor] = [given[i].detach() for i in self._slots]
-        # torch.export puts attributes back after tracing, but not what an attribute holds.
-        self._seen: dict[str, list[str]] = {}
+        self._seen = _Seen()
         clash = sorted(set(self.names) & set(_RESERVED))
         if clash:
             raise CaptureError(f"input name {clash[0]!r} is taken by odelet; rename that argument of the model")
@@ -52,13 +58,13 @@ class Callee(nn.Module):
             given[slot] = tensor
         count = len(given) - len(self._keywords)
         result = self.model(*given[:count], **dict(zip(self._keywords, given[count:], strict=True)))
-        self._seen["outputs"], outputs = _outputs(result)
+        self._seen.output_names, outputs = _outputs(result)
         return outputs
 
     @property
     def output_names(self) -> list[str]:
         """Names of the outputs, known once the model has run."""
-        return self._seen["outputs"]
+        return self._seen.output_names
 
 
 def _names(model: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[str]:

@@ -10,7 +10,7 @@ import inspect
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
@@ -22,28 +22,23 @@ import torch
 from torch import nn
 
 from odelet.errors import InputError
+from odelet_export.arguments import Target
 from odelet_export.intercept import is_library
 
 
 @contextmanager
-def loaded(target: str) -> Iterator[nn.Module]:
+def loaded(target: Target) -> Iterator[nn.Module]:
     """Import and build a model; its folder stays on sys.path for what it imports later.
 
-    target: FILE.py:NAME or package.module:NAME, where NAME is a module, or takes no arguments and returns
-    one. Raises InputError for a target that is not there or cannot be built.
+    Raises InputError for a module that is not there, or that offers no model under that name.
     """
-    place, _, name = target.rpartition(":")
-    if not place or not name:
-        raise InputError(f"{target!r} names no model in a file; write FILE.py:NAME or package.module:NAME")
-    file = Path(place) if place.endswith(".py") or os.sep in place else None
-    if file is not None and not file.is_file():
-        raise InputError(f"{place}: there is no such file")
+    place, file = target.place, target.file
     before = list(sys.path)
     sys.path.insert(0, str(file.resolve().parent) if file is not None else os.getcwd())
     try:
         with _blamed(place):
             module = _run_file(file) if file is not None else _import(place)
-        yield _build(module, place, name)
+        yield _build(module, place, target.name)
     finally:
         sys.path[:] = before
 
@@ -52,8 +47,7 @@ def _run_file(file: Path) -> ModuleType:
     # By its own name, as a file beside it would import it, unless that name is taken.
     name = file.stem if file.stem not in sys.modules else f"odelet_target_{file.stem}"
     spec = spec_from_file_location(name, file)
-    if spec is None or spec.loader is None:
-        raise InputError(f"{file}: it is not a Python file; its name must end in .py")
+    assert spec is not None and spec.loader is not None, "it ends in .py"
     module = module_from_spec(spec)
     sys.modules[name] = module
     try:
@@ -81,7 +75,7 @@ def _build(module: ModuleType, place: str, name: str) -> nn.Module:
     """The model that `name` is or makes."""
     if not hasattr(module, name):
         known = [key for key, value in vars(module).items() if _offers(value, module) and not key.startswith("_")]
-        raise InputError(f"{place} has no {name!r}{f'; it has {", ".join(known)}' if known else ''}")
+        raise InputError(f"{place} has no {name!r}" + ("; it has " + ", ".join(known) if known else ""))
     found = getattr(module, name)
     if isinstance(found, nn.Module):
         return found
@@ -168,3 +162,20 @@ def call_arguments(
     tensors = {name: torch.from_numpy(arrays[name]) for name in [*names, *unknown] if name in arrays}
     first = [p.name for p in parameters if p.kind is inspect.Parameter.POSITIONAL_ONLY and p.name in tensors]
     return tuple(tensors.pop(name) for name in first), tensors
+
+
+def check_runs(model: nn.Module, args: Sequence[torch.Tensor], kwargs: Mapping[str, torch.Tensor]) -> None:
+    """Run a model on its example. Raises InputError when that fails, so that there is nothing to export."""
+    try:
+        with torch.no_grad():
+            model.eval()(*(arg.clone() for arg in args), **{name: arg.clone() for name, arg in kwargs.items()})
+    except Exception as error:  # the user's code may raise anything
+        shapes = [f"{str(arg.dtype).removeprefix('torch.')} {list(arg.shape)}" for arg in args]
+        shapes += [f"{name} {str(arg.dtype).removeprefix('torch.')} {list(arg.shape)}" for name, arg in kwargs.items()]
+        # torchdiffeq's words
+        times = "strictly increasing or decreasing" in str(error)
+        raise InputError(
+            f"the model fails on its example ({', '.join(shapes)}) in plain torch, {_where(error) or 'somewhere'}: "
+            f"{type(error).__name__}: {error}"
+            f"{'; an input of times is drawn in order by, say, float32[times]:linspace(0,1)' if times else ''}"
+        ) from error

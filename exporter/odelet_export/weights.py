@@ -1,4 +1,4 @@
-"""Trained weights from a file into a model: all of them or none, and never by running code from the file."""
+"""Trained weights from a file into a model: exactly those it has, and never by running code from the file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ def load_weights(model: nn.Module, file: Path) -> None:
     """Load a .safetensors, .pt or .pth file into a model, on the CPU.
 
     A .pt or .pth file holds a state_dict, or a dict with one under "state_dict". Raises InputError for a
-    file that cannot be read, and for weights that are missing, left over, or of another shape.
+    file that cannot be read, and for weights that are missing, left over, or of another shape; the model
+    may then hold some of them.
     """
     if not file.is_file():
         raise InputError(f"--weights {file}: there is no such file")

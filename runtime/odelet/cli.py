@@ -29,6 +29,7 @@ EXTRAS = {"odelet_export": "export", "odelet_train": "train"}
 app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # it would swallow brackets: odelet[export], float32[batch,64]
     help="Run exported neural differential equations with numpy and onnxruntime.",
 )
 

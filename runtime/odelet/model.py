@@ -15,9 +15,10 @@ import numpy as np
 from odelet.arguments import Arguments
 from odelet.artifact import open_artifact
 from odelet.card import Card, SolveCard, Tensor
-from odelet.errors import InputError
+from odelet.errors import ArtifactError, InputError, OdeletError
 from odelet.graphs import drive_solve
 from odelet.program import Drive, Run
+from odelet.session import ORT_ERRORS, one_line
 from odelet.solution import Solution, SolveStats, Stats, Status
 
 Array = np.ndarray[Any, Any]
@@ -143,16 +144,24 @@ class Model:
 
     def _drive(self, step: Drive, values: dict[str, Array], settings: dict[str, Array]) -> SolveStats:
         numbers = {key: settings[key].item() for key in step.solve.settings if key in settings}
-        solution, stats = drive_solve(
-            step.solve,
-            step.field.session,
-            step.step.session,
-            values,
-            rtol=numbers.get("rtol"),
-            atol=numbers.get("atol"),
-            max_steps=numbers.get("max_steps"),
-            device=self._device,
-        )
+        try:
+            solution, stats = drive_solve(
+                step.solve,
+                step.field.session,
+                step.step.session,
+                values,
+                rtol=numbers.get("rtol"),
+                atol=numbers.get("atol"),
+                max_steps=numbers.get("max_steps"),
+                device=self._device,
+            )
+        except OdeletError:
+            raise
+        except ORT_ERRORS as error:
+            raise ArtifactError(
+                f"solve {step.solve.index}: its graphs failed on these inputs ({one_line(error)}); if `odelet verify` "
+                "passes, they do not support these sizes: export the model with these axes dynamic"
+            ) from None
         if stats.status is Status.OK:
             values |= zip(step.names.solution, solution, strict=True)
         return stats

@@ -1,0 +1,75 @@
+"""The device's half of the demo: run the artifacts with numpy and onnxruntime, where torch cannot be imported.
+
+Started by demo.py, as: python demo_device.py FOLDER. Reads the artifacts and digits.npz in that folder,
+writes device.json and device.npz there.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+ABSENT = ("torch", "torchdiffeq", "onnx", "onnxscript")
+FORMS = ("unrolled", "rolled", "adaptive", "driven")
+ROUNDS = 15
+
+
+class Absence:
+    """An import hook for which some packages are not there, installed or not."""
+
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ABSENT:
+            raise ModuleNotFoundError(f"No module named {name!r} on this device", name=name)
+
+
+def prove_absent():
+    """Try to import what the device does not have; go on only if every try fails."""
+    sys.meta_path.insert(0, Absence())
+    for name in ABSENT:
+        try:
+            __import__(name)
+        except ModuleNotFoundError:
+            continue
+        raise SystemExit(f"{name} can be imported, so this would prove nothing")
+    print(f"on the device: {', '.join(ABSENT)} cannot be imported")
+
+
+def measure(models, images):
+    """Milliseconds of a call, by model, at one image and at all: medians, the models taking turns."""
+    batches = {"one": images[:1], "all": images}
+    seconds = {(name, size): [] for name in models for size in batches}
+    for number in range(ROUNDS + 2):
+        for name, model in models.items():
+            for size, batch in batches.items():
+                start = perf_counter()
+                model(batch)
+                if number >= 2:  # the first calls warm up
+                    seconds[name, size].append(perf_counter() - start)
+    return {name: {size: 1e3 * median(seconds[name, size]) for size in batches} for name in models}
+
+
+def main(folder):
+    prove_absent()
+    # Only now, so that nothing of this came in before.
+    import numpy as np
+
+    import odelet
+
+    images = np.load(folder / "digits.npz")["images"]
+    models = {form: odelet.load(folder / form) for form in FORMS}
+    logits, evaluations = {}, {}
+    for form, model in models.items():
+        solution = model.solve(images).raise_if_failed()
+        logits[form] = solution.outputs["output"]
+        evaluations[form] = solution.stats.evaluations
+    results = {"evaluations": evaluations, "milliseconds": measure(models, images)}
+    (folder / "device.json").write_text(json.dumps(results))
+    np.savez(folder / "device.npz", **logits)
+    assert not set(ABSENT) & set(sys.modules)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
