@@ -8,6 +8,7 @@ compares the answers with torch's, and draws some of them. Run it with `make dem
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from functools import partial
@@ -17,12 +18,11 @@ from time import perf_counter
 import matplotlib
 import numpy as np
 import torch
+from demo_device import measure
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from torchdiffeq import odeint
-
-from demo_device import measure
 
 from odelet_export import export
 from odelet_models.odenet import digits_pretrained
@@ -37,6 +37,7 @@ FORMS = {"unrolled": RK4, "rolled": RK4, "adaptive": {}, "driven": {}}
 METHODS = {form: changes.get("method", "dopri5") for form, changes in FORMS.items()}
 
 console = Console(highlight=False)
+console.width = max(console.width, 76)  # a table that wraps is easier to read than one with columns cut off
 
 
 def torch_rk4(model, x):
@@ -73,7 +74,7 @@ def export_all(model, images):
 def run_device(split):
     """Run the artifacts in a process without torch; returns its logits, evaluations and times by form."""
     np.savez(OUT / "digits.npz", images=split.test_images)
-    subprocess.run([sys.executable, HERE / "demo_device.py", OUT], check=True)
+    subprocess.run([sys.executable, HERE / "demo_device.py", OUT, *FORMS], check=True)
     told = json.loads((OUT / "device.json").read_text())
     with np.load(OUT / "device.npz") as logits:
         return {
@@ -163,7 +164,7 @@ def main():
     device = run_device(split)
     console.print(table(device, baseline, split.test_labels))
     draw(split.test_images, device["adaptive"]["logits"], split.test_labels, OUT / "digits.png")
-    console.print(f"artifacts and digits.png are in {OUT.relative_to(HERE.parent)}")
+    console.print(f"artifacts and digits.png are in {os.path.relpath(OUT)}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The device's half of the demo: run the artifacts with numpy and onnxruntime, where torch cannot be imported.
 
-Started by demo.py, as: python demo_device.py FOLDER. Reads the artifacts and digits.npz in that folder,
-writes device.json and device.npz there.
+Started by demo.py, as: python demo_device.py FOLDER FORM... Reads the artifact of each form and digits.npz in
+that folder, writes device.json and device.npz there.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from statistics import median
 from time import perf_counter
 
 ABSENT = ("torch", "torchdiffeq", "onnx", "onnxscript")
-FORMS = ("unrolled", "rolled", "adaptive", "driven")
 ROUNDS = 15
 
 
@@ -51,7 +50,7 @@ def measure(models, images):
     return {name: {size: 1e3 * median(seconds[name, size]) for size in batches} for name in models}
 
 
-def main(folder):
+def main(folder, forms):
     prove_absent()
     # Only now, so that nothing of this came in before.
     import numpy as np
@@ -59,7 +58,7 @@ def main(folder):
     import odelet
 
     images = np.load(folder / "digits.npz")["images"]
-    models = {form: odelet.load(folder / form) for form in FORMS}
+    models = {form: odelet.load(folder / form) for form in forms}
     logits, evaluations = {}, {}
     for form, model in models.items():
         solution = model.solve(images).raise_if_failed()
@@ -72,4 +71,4 @@ def main(folder):
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2:])

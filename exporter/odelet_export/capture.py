@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from typing import Any
 
 import onnx_ir as ir
@@ -36,12 +36,14 @@ _LOGGERS = ("torch.onnx", "torch.export", "torch.fx", "torch._subclasses", "onnx
 class Captured:
     """model: the host graph with its marked solves. specs: one for each solve, in the order of the calls.
 
-    tracer: which way of tracing worked, "torch.export" or "make_fx".
+    tracer: which way of tracing worked, "torch.export" or "make_fx". calls: how many solves the model made, those
+    that nothing depends on included.
     """
 
     model: ir.Model
     specs: list[SolveSpec]
     tracer: str
+    calls: int = 1
 
 
 class _Marker:
@@ -64,7 +66,7 @@ class _Marker:
         t_mark, *y_marks = onnx_ops.symbolic_multi_out(
             f"{DOMAIN}::Begin",
             (*parts, t),
-            {"solve": spec.index},
+            {"solve": spec.call},
             version=1,
             dtypes=[parts[0].dtype] * (1 + len(parts)),
             shapes=[(), *(tuple(part.shape) for part in parts)],
@@ -74,7 +76,7 @@ class _Marker:
         solution = onnx_ops.symbolic_multi_out(
             f"{DOMAIN}::End",
             (*slopes, *parts, t),
-            {"solve": spec.index},
+            {"solve": spec.call},
             version=1,
             dtypes=[part.dtype for part in parts],
             shapes=[(t.shape[0], *part.shape) for part in parts],
@@ -132,12 +134,12 @@ def capture(callee: Callee, dynamic: Dynamic, overrides: Overrides, *, opset: in
         {axis: torch.export.Dim(label) for axis, label in dynamic.get(name, {}).items()} or None for name in names
     ]
     failures: list[Exception] = []
-    for tracer, trace in (("torch.export", _export), ("make_fx", _make_fx_then_export)):
+    for tracer, trace, loops in _tracers(callee):
         marker = _Marker(overrides)
         try:
-            with _quiet(), recurrent_loops(), _frozen(callee), intercepted(marker), torch.random.fork_rng():
+            with _quiet(), loops(), _frozen(callee), intercepted(marker), torch.random.fork_rng():
                 program = trace(callee, tuple(example), shapes)
-            with _quiet(), recurrent_loops(), _frozen(callee):
+            with _quiet(), loops(), _frozen(callee):
                 model = _to_onnx(program, names, callee.output_names, opset)
         except ExportError:
             raise
@@ -149,13 +151,33 @@ def capture(callee: Callee, dynamic: Dynamic, overrides: Overrides, *, opset: in
                 "the model made no call of torchdiffeq.odeint or odeint_adjoint while it ran on the example; "
                 "export a model that solves an ODE, or use torch.onnx.export for one that does not"
             )
-        return Captured(model, _unique(marker.specs), tracer)
+        return Captured(model, _kept(marker.specs, model), tracer, len(marker.specs))
     raise CaptureError(explain(failures, dynamic)) from failures[-1]
 
 
-def _unique(specs: list[SolveSpec]) -> list[SolveSpec]:
-    # A tracer may run the model more than once; the markers of its last run are in the graph.
-    return list({spec.index: spec for spec in specs}.values())
+Trace = Callable[[Callee, tuple[torch.Tensor, ...], list[Any]], torch.export.ExportedProgram]
+
+
+def _tracers(callee: Callee) -> list[tuple[str, Trace, Callable[[], AbstractContextManager[None]]]]:
+    """The ways to trace, in the order to try them; with loops for recurrent layers only where plain ones fail."""
+    ways: list[tuple[str, Trace]] = [("torch.export", _export), ("make_fx", _make_fx_then_export)]
+    recurrent = any(isinstance(module, nn.RNNBase) for module in callee.modules())
+    kinds: list[Callable[[], AbstractContextManager[None]]] = [nullcontext]
+    kinds += [recurrent_loops] if recurrent else []
+    return [(name, trace, loops) for name, trace in ways for loops in kinds]
+
+
+def _kept(specs: list[SolveSpec], model: ir.Model) -> list[SolveSpec]:
+    """The solves that the model's outputs depend on; the tracer has dropped the others."""
+    ends = {
+        node.attributes["solve"].as_int() for node in model.graph if node.domain == DOMAIN and node.op_type == "End"
+    }
+    kept = [spec for spec in specs if spec.call in ends]
+    if not kept:
+        raise CaptureError(
+            f"no output of the model depends on its solve at {specs[0].source}; return something computed from it"
+        )
+    return [replace(spec, index=index) for index, spec in enumerate(kept)]
 
 
 def _export(callee: Callee, example: tuple[torch.Tensor, ...], shapes: list[Any]) -> torch.export.ExportedProgram:
@@ -205,8 +227,16 @@ def _frozen(module: nn.Module) -> Iterator[None]:
 @contextmanager
 def recurrent_loops() -> Iterator[None]:
     """Turn recurrent layers into loops, as torch.onnx's own capture does; else their length is baked in."""
+    layers = torch.ops.aten.lstm.input, torch.ops.aten.gru.input
     with register_lstm_while_loop_decomposition(), register_gru_while_loop_decomposition():
-        yield
+        # An operator remembers the kernel it used last, from an attempt without loops or with them.
+        for layer in layers:
+            layer._dispatch_cache.clear()
+        try:
+            yield
+        finally:
+            for layer in layers:
+                layer._dispatch_cache.clear()
 
 
 @contextmanager

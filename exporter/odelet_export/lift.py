@@ -48,7 +48,8 @@ def lift(captured: Captured) -> list[Hole]:
     markers = {(node.op_type, node.attributes["solve"].as_int()): node for node in graph if node.domain == DOMAIN}
     owners = {inner: node for node in graph for body in _bodies(node) for inner in body.all_nodes()}
     return [
-        _hole(graph, spec, markers["Begin", spec.index], markers["End", spec.index], owners) for spec in captured.specs
+        _hole(graph, spec, markers.get(("Begin", spec.call)), markers["End", spec.call], owners)
+        for spec in captured.specs
     ]
 
 
@@ -56,12 +57,14 @@ def lift(captured: Captured) -> list[Hole]:
 Owners = Mapping[ir.Node, ir.Node]
 
 
-def _hole(graph: ir.Graph, spec: SolveSpec, begin: ir.Node, end: ir.Node, owners: Owners) -> Hole:
-    *y0, t = _values(begin.inputs)
+def _hole(graph: ir.Graph, spec: SolveSpec, begin: ir.Node | None, end: ir.Node, owners: Owners) -> Hole:
+    inputs = _values(end.inputs)
+    slopes, y0, t = inputs[: spec.parts], inputs[spec.parts : -1], inputs[-1]
+    if begin is None:  # a field of neither t nor y: its marker led nowhere and was dropped
+        begin = ir.Node(DOMAIN, "Begin", [*y0, t], num_outputs=1 + len(y0))
     t_mark, *y_marks = begin.outputs
     _hoist_shapes(y_marks, y0)
     inside = _dependents(begin, end, owners)
-    slopes = _values(end.inputs)[: spec.parts]
     region = _ancestors(slopes, inside)
     for node in inside - region:
         _check_closed(spec, node, end, owners)
@@ -127,7 +130,7 @@ def _ancestors(values: Sequence[ir.Value], within: set[ir.Node]) -> set[ir.Node]
 def time_inputs(captured: Captured) -> set[str]:
     """The model's inputs that the output times of some solve are computed from."""
     graph = captured.model.graph
-    waiting = [node.inputs[-1] for node in graph if node.domain == DOMAIN and node.op_type == "Begin" and node.inputs]
+    waiting = [node.inputs[-1] for node in graph if node.domain == DOMAIN and node.op_type == "End"]
     found: set[ir.Value] = set()
     while waiting:
         value = waiting.pop()

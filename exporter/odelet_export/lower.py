@@ -190,3 +190,17 @@ def tidy(model: ir.Model, *, keep_debug_info: bool) -> None:
         steps.append(passes.ClearMetadataAndDocStringPass())
     for step in steps:
         step(model)
+    _name_inner_values(model.graph)
+
+
+def _name_inner_values(graph: ir.Graph) -> None:
+    """Give the values inside subgraphs names that no other value has.
+
+    ONNX Runtime refuses one that an outer value has, even if that is made later, where NameFixPass does not look.
+    """
+    taken = {output.name for node in graph for output in node.outputs}
+    for node in graph.all_nodes():
+        for output in node.outputs if node.graph is not graph else ():
+            while output.name in taken:
+                output.name = f"{output.name}.inner"
+            taken.add(output.name)

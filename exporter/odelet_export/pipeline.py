@@ -118,7 +118,7 @@ def export(
         write_card(card, folder)
         runtime = load(folder)
         tell("parity")
-        comparison = Comparison(runtime, callee, captured.specs, overrides, tolerance)
+        comparison = Comparison(runtime, callee, captured.specs, captured.calls, overrides, tolerance)
         report = comparison.check(dynamic=axes, times=times, count=samples, seed=seed)
         bundled = _bundle(report)
         card = with_files(replace(card, parity=report.card()), folder, write_samples(bundled, folder))

@@ -104,7 +104,7 @@ def show(exported: Exported, out: Path) -> None:
     for label, line in _rows(exported):
         style = {"parity": "green", "warning": "yellow"}.get(label, "")
         room = max(width - _LABEL - 2, 20)
-        head, *rest = textwrap.wrap(line, room, break_long_words=False, break_on_hyphens=False)
+        head, *rest = textwrap.wrap(line, room, break_long_words=False, break_on_hyphens=False) or [""]
         told = Text.assemble("  ", (f"{label:<{_LABEL}}", "cyan"), (head, style))
         told.append("".join(f"\n{'':{_LABEL + 2}}{more}" for more in rest), style)
         console.print(told, soft_wrap=True)

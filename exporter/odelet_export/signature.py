@@ -63,8 +63,8 @@ class Callee(nn.Module):
 
     @property
     def output_names(self) -> list[str]:
-        """Names of the outputs, known once the model has run."""
-        return self._seen.output_names
+        """Names of the outputs, known once the model has run; ONNX allows no output the name of an input."""
+        return [f"{name}_out" if name in self.names else name for name in self._seen.output_names]
 
 
 def _names(model: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[str]:

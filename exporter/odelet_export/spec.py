@@ -46,11 +46,12 @@ class Overrides:
 class SolveSpec:
     """One solve of a model.
 
-    index: in the order of the calls. rtol, atol: for an adaptive method. control or grid: its settings,
+    index: among the solves of the artifact. call: among the calls that the model makes. rtol, atol: for an adaptive method. control or grid: its settings,
     as the method is adaptive or fixed-step. parts: how many tensors the state has. source: file and line.
     """
 
     index: int
+    call: int
     tableau: Tableau
     rtol: float | None
     atol: float | None
@@ -104,6 +105,7 @@ def spec_of(call: Call, index: int, overrides: Overrides) -> SolveSpec:
         raise CaptureError(where + f"options: {error}") from None
     return SolveSpec(
         index=index,
+        call=index,
         tableau=tableau,
         rtol=rtol,
         atol=atol,

@@ -55,12 +55,14 @@ def _read(file: Path) -> dict[str, torch.Tensor]:
         raise InputError(f"--weights {file}: its ending must be .safetensors, .pt or .pth")
     try:
         found = torch.load(file, map_location="cpu", weights_only=True)
-    except UnpicklingError:
-        raise InputError(
-            f"--weights {file}: it holds more than tensors, and loading that could run code from the file; "
-            "save model.state_dict() alone"
-        ) from None
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
+    except (UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+        if "Unsupported global" in str(error):
+            raise InputError(
+                f"--weights {file}: it holds more than tensors, and loading that could run code from the file; "
+                "save model.state_dict() alone"
+            ) from None
+        if isinstance(error, UnpicklingError):
+            raise InputError(f"--weights {file}: it is not a file that torch.save wrote") from None
         raise InputError(f"--weights {file}: it cannot be read ({str(error).splitlines()[0]})") from None
     if isinstance(found, Mapping) and isinstance(found.get("state_dict"), Mapping):
         found = found["state_dict"]

@@ -83,16 +83,7 @@ class FixedArrays:
 
     def attempt(self, t: float, h: float) -> float:
         with np.errstate(all="ignore"):
-            self._y1, _ = erk_step(
-                self._field,
-                self._tableau,
-                t,
-                h,
-                self._y,
-                NUMPY.cast(h - t, self._y),
-                None,
-                xp=NUMPY,
-            )
+            self._y1, _ = erk_step(self._field, self._tableau, t, h, self._y, h - t, None, xp=NUMPY)
         return 0.0
 
     def accept(self) -> None:

@@ -16,18 +16,20 @@ def erk_step(
 ) -> tuple[Array, list[Array]]:
     """Take one explicit Runge-Kutta step.
 
-    t, t1, h: scalars, the two ends of the step in the model's unit of time and its signed length; stages
-    at node 1 are taken at `t1`, which a caller may have moved off the end. y: (1, state). k0: the slope at
-    (t, y), or None to evaluate it. Returns the new state and the slopes of all stages, each (1, state).
+    t, t1, h: scalars of one dtype, the two ends of the step in the model's unit of time and its signed length;
+    stages at node 1 are taken at `t1`, which a caller may have moved off the end. y: (1, state). k0: the slope
+    at (t, y), or None to evaluate it. Returns the new state and the slopes of all stages, each (1, state).
     Source: Hairer, Norsett & Wanner, Solving ODEs I, sec. II.1, definition 1.1.
     """
+    # Stage times keep the precision of t: torchdiffeq rounds them to the state's dtype in the field alone.
+    h_state = xp.cast(h, y)
     ks = [field(t, y) if k0 is None else k0]
     y1 = y
     for node, row in zip(tableau.c[1:], tableau.a[1:], strict=True):
-        y1 = xp.combine(y, h, row, ks)
+        y1 = xp.combine(y, h_state, row, ks)
         ks.append(field(t1 if node == 1 else t + node * h, y1))
     if not tableau.reuses_last_stage:
-        y1 = xp.combine(y, h, tableau.b, ks)
+        y1 = xp.combine(y, h_state, tableau.b, ks)
     return y1, ks
 
 

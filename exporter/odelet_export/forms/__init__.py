@@ -60,7 +60,7 @@ def choose(sites: Sequence[Site], form: str) -> list[Choice]:
 def own_form(site: Site) -> str:
     """The form of a solve that nobody asked anything of."""
     if site.hole.spec.adaptive:
-        return "adaptive" if adaptive.refusal(site) is None else "driven"
+        return "adaptive"
     steps = known_steps(site)
     return "unrolled" if steps is not None and steps <= FEW_STEPS else "rolled"
 

@@ -41,78 +41,105 @@ class Step(NamedTuple):
 def refusal(site: Site) -> str | None:
     """Why this form cannot have a solve, or None."""
     spec = site.hole.spec
-    if not spec.adaptive:
-        return f"{spec.method} has no error estimate"
-    assert spec.control is not None
-    if "max_num_steps" in spec.options and site.count != 2:
-        return "max_num_steps counts between output times, which this form cannot do for more than two of them"
-    return None
+    return None if spec.adaptive else f"{spec.method} has no error estimate"
 
 
 def lower(site: Site) -> Lowered:
     """Loop over attempted steps until the last output time is passed."""
-    spec, scope, settings, max_steps = site.hole.spec, site.scope, site.settings, site.max_steps
-    control = spec.control
-    assert control is not None and spec.rtol is not None and spec.atol is not None
-    if "max_num_steps" in spec.options:
-        max_steps = min(max_steps, control.max_num_steps)
+    spec, scope, settings = site.hole.spec, site.scope, site.settings
+    assert spec.rtol is not None and spec.atol is not None
     rtol = _setting(scope, settings["rtol"], np.float64(spec.rtol))
     atol = _setting(scope, settings["atol"], np.float64(spec.atol))
-    limit = _setting(scope, settings["max_steps"], np.int64(max_steps))
+    limit = _setting(scope, settings["max_steps"], np.int64(site.max_steps))
     if site.count == 1:
         zero = scope.constant(0, np.int64)
         time = scope.call("Cast", site.scalar(site.time(0), None), to=ir.DataType.DOUBLE)
         report = {"steps": zero, "accepted": zero, "status": zero, "time": time}
         return Lowered(site.solution(site.y0), report, None, settings)
-    common: dict[str, Any] = {
-        "rtol": rtol,
-        "atol": atol,
-        "layout": site.layout,
-        "direction": site.direction,
-        "xp": ONNX,
-    }
-    t = site.t if isinstance(site.t, Value) else scope.constant(site.t)
-    forward = scope.call("Cast", t, to=ir.DataType.DOUBLE) * site.direction
-    start, end = forward[0], forward[-1]
-    k0, h = begin(site.field, start * site.direction, site.y0, order=spec.tableau.order, control=control, **common)
-    first = scope.constant(np.float64(control.first_step or 0)) if h is None else ONNX.cast(h, start)
-    first = clamp(first, control=control, xp=ONNX)
-    one_read = site.count == 2
+    solve = _Solve(site, rtol, atol)
+    rows, report = solve.run(limit)
+    return Lowered(site.solution(rows), report, None, settings)
 
-    def body(inner: Scope, i: Value, now: Value, h: Value, y: Value, k: Value, accepted: Value, *_: Value) -> Any:
-        tried = attempt(site.field, spec.tableau, now * site.direction, h * site.direction, y, k, **common)
-        accept, h_next = judge(h, tried.ratio, order=spec.tableau.order, control=control, xp=ONNX)
+
+class _Solve:
+    """The loop of one solve: what each iteration carries, and what is made of it afterwards."""
+
+    def __init__(self, site: Site, rtol: Value, atol: Value) -> None:
+        control = site.hole.spec.control
+        assert control is not None
+        self.site, self.scope, self.control = site, site.scope, control
+        self.order = site.hole.spec.tableau.order
+        self.common: dict[str, Any] = {
+            "rtol": rtol,
+            "atol": atol,
+            "layout": site.layout,
+            "direction": site.direction,
+            "xp": ONNX,
+        }
+        t = site.t if isinstance(site.t, Value) else site.scope.constant(site.t)
+        # Output times as they run forward, whatever the direction of the solve.
+        self.forward = site.scope.call("Cast", t, to=ir.DataType.DOUBLE) * site.direction
+        self.start, self.end = self.forward[0], self.forward[-1]
+        self.one_read = site.count == 2
+        self.counts_intervals = "max_num_steps" in site.hole.spec.options
+
+    def run(self, limit: Value) -> tuple[Value, dict[str, Value]]:
+        """Emit the solve. Returns the states (times, n) at the output times, and the report."""
+        site, scope = self.site, self.scope
+        y0, start = site.y0, self.start
+        k0, h = begin(site.field, start * site.direction, y0, order=self.order, control=self.control, **self.common)
+        first = ONNX.cast(h, start) if h is not None else scope.constant(np.float64(self.control.first_step or 0))
+        first = clamp(first, control=self.control, xp=ONNX)
+        zero, one = (scope.constant(i, np.int64) for i in (0, 1))
+        carried = [start, first, y0, k0, zero, scope.constant(-1, np.int64)]
+        carried += [zero, one] if self.counts_intervals else []
+        kept = len(carried)
+        if self.one_read:
+            carried += [start, first, y0, y0, k0]
+        final, collected = scope.loop(self._body, limit, ~(start >= self.end), carried)
+        now, h, y, k, accepted, last = final[:6]
+        if self.one_read:
+            begun, taken, y_before, mid, k_before = final[kept:]
+            later = _read(site, self.end, Step(begun, taken, y_before, y, mid, k_before, k), now)
+        else:
+            later = _read_many(site, self.forward, collected)
+        reached = ONNX.reshape(self.forward <= now, (-1, 1))
+        rows = ONNX.where(reached, ONNX.concat([y0, later], axis=0), scope.constant(np.nan, y0.dtype))
+        report = {
+            "steps": last + 1,
+            "accepted": accepted,
+            "status": site.checked(self._status(now, h, y)),
+            "time": now * site.direction,
+        }
+        return rows, report
+
+    def _body(
+        self, inner: Scope, i: Value, now: Value, h: Value, y: Value, k: Value, accepted: Value, _: Value, *more: Value
+    ) -> tuple[Value, list[Value], list[Value]]:
+        """One attempted step: whether to go on, what to carry on, what to collect."""
+        site, direction = self.site, self.site.direction
+        tried = attempt(site.field, site.hole.spec.tableau, now * direction, h * direction, y, k, **self.common)
+        accept, h_next = judge(h, tried.ratio, order=self.order, control=self.control, xp=ONNX)
         now_next = ONNX.where(accept, now + h, now)
         y_next, k_next = ONNX.where(accept, tried.y1, y), ONNX.where(accept, tried.k1, k)
-        go_on = (now_next < end) & (now_next + h_next > now_next)
+        go_on = (now_next < self.end) & (now_next + h_next > now_next)
         count = accepted + inner.call("Cast", accept, to=ir.DataType.INT64)
         carried = [now_next, h_next, y_next, k_next, count, i]
+        if self.counts_intervals:
+            passed = inner.call("Cast", self.forward <= now_next, to=ir.DataType.INT64)
+            passed = inner.call("ReduceSum", passed, keepdims=0)
+            since = ONNX.where(passed > more[1], i + 1, more[0])
+            go_on = go_on & (i + 1 - since < self.control.max_num_steps)
+            carried += [since, passed]
         step = [now, h, y, tried.mid, k]
-        return (go_on, carried + step, []) if one_read else (go_on, carried, [*step, now_next, y_next, k_next])
+        return (go_on, carried + step, []) if self.one_read else (go_on, carried, [*step, now_next, y_next, k_next])
 
-    zero = scope.constant(0, np.int64)
-    carried = [start, first, site.y0, k0, zero, zero]
-    if one_read:
-        carried += [start, first, site.y0, site.y0, k0]
-    final, collected = scope.loop(body, limit, ~(start >= end), carried)
-    now, h, y, k, accepted, last = final[:6]
-    if one_read:
-        begun, taken, y_before, mid, k_before = final[6:]
-        rows = ONNX.concat([site.y0, _read(site, end, Step(begun, taken, y_before, y, mid, k_before, k), now)], axis=0)
-    else:
-        rows = ONNX.concat([site.y0, _read_many(site, forward, collected)], axis=0)
-    reached = ONNX.reshape(forward <= now, (-1, 1))
-    rows = ONNX.where(reached, rows, scope.constant(np.nan, site.y0.dtype))
-    stuck = ONNX.where(now + h > now, STEP_LIMIT, scope.constant(STEP_UNDERFLOW, np.int64))
-    broken = ONNX.where(scope.call("IsNaN", h), NOT_FINITE, stuck)
-    done = ONNX.where(not_finite(y), NOT_FINITE, scope.constant(OK, np.int64))
-    report = {
-        "steps": last + 1,
-        "accepted": accepted,
-        "status": site.checked(ONNX.where(now >= end, done, broken)),
-        "time": now * site.direction,
-    }
-    return Lowered(site.solution(rows), report, None, settings)
+    def _status(self, now: Value, h: Value, y: Value) -> Value:
+        scope = self.scope
+        stuck = ONNX.where(now + h > now, STEP_LIMIT, scope.constant(STEP_UNDERFLOW, np.int64))
+        broken = ONNX.where(scope.call("IsNaN", h), NOT_FINITE, stuck)
+        done = ONNX.where(not_finite(y), NOT_FINITE, scope.constant(OK, np.int64))
+        return ONNX.where(now >= self.end, done, broken)
 
 
 def _setting(scope: Scope, name: str, default: Any) -> Value:

@@ -125,6 +125,5 @@ def _adaptive_step(graph: _Graph) -> dict[str, Value]:
 
 def _fixed_step(graph: _Graph) -> dict[str, Value]:
     t, t1 = (graph.input(name, graph.hole.t.dtype, []) for name in ("t", "t1"))
-    h = ONNX.cast(t1 - t, graph.y)
-    y1, _ = erk_step(graph.field, graph.hole.spec.tableau, t, t1, graph.y, h, None, xp=ONNX)
+    y1, _ = erk_step(graph.field, graph.hole.spec.tableau, t, t1, graph.y, t1 - t, None, xp=ONNX)
     return {"y1": y1}

@@ -37,7 +37,7 @@ def known_steps(site: Site) -> int | None:
 
 def step(site: Site, t: Any, t1: Any, y: Value) -> Value:
     """One step of the method from t to t1."""
-    y1, _ = erk_step(site.field, site.hole.spec.tableau, t, t1, y, ONNX.cast(t1 - t, y), None, xp=ONNX)
+    y1, _ = erk_step(site.field, site.hole.spec.tableau, t, t1, y, t1 - t, None, xp=ONNX)
     return y1
 
 

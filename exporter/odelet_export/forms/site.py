@@ -87,7 +87,7 @@ class Site:
         return [ONNX.reshape(piece, shape) for piece, shape in zip(pieces, shapes, strict=True)]
 
     def _solution_shape(self, part: Value) -> Any:
-        dims = [self.count, *(part.dims or [None])]
+        dims = [self.count, *([None] if part.dims is None else part.dims)]
         if _one_unknown(dims):
             return tuple(dim if isinstance(dim, int) else -1 for dim in dims)
         if isinstance(self.t, Value):

@@ -1,0 +1,10 @@
+#!/bin/sh
+# From a torch model to answers, on the command line. Run it in the repository's folder, with odelet installed.
+set -eu
+# [quickstart]
+odelet export odelet_models.odenet:digits -w models/pretrained/odenet-digits.safetensors \
+    --input "x=float32[batch,64]:0..16" -o out/digits
+odelet verify out/digits
+odelet run out/digits --input examples/digits.csv --output out/logits.csv
+odelet info out/digits
+# [/quickstart]

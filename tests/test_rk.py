@@ -1,0 +1,159 @@
+"""One Runge-Kutta step: its arithmetic, its measured order, its error estimate, its last stage's time."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from problems import ADAPTIVE
+
+from odelet.backend import NUMPY
+from odelet.rk import erk_step, towards_start
+from odelet.tableau import TABLEAUS
+
+every = pytest.mark.parametrize("tableau", TABLEAUS.values(), ids=TABLEAUS)
+adaptive = pytest.mark.parametrize("tableau", [TABLEAUS[name] for name in ADAPTIVE], ids=ADAPTIVE)
+steady = settings(derandomize=True, deadline=None, max_examples=300)
+
+
+class Recorder:
+    """A field whose slopes are the unit vectors, in the order of its calls."""
+
+    def __init__(self, size, *, first=0):
+        self.size, self.first = size, first
+        self.times, self.states = [], []
+
+    def __call__(self, t, y):
+        self.times.append(t)
+        self.states.append(y)
+        return np.eye(self.size)[None, self.first + len(self.states) - 1]
+
+
+def step(field, tableau, t, y, h, k0=None, t1=None):
+    t1 = np.float64(t + h if t1 is None else t1)
+    return erk_step(field, tableau, np.float64(t), t1, y, np.float64(h), k0, xp=NUMPY)
+
+
+@every
+def test_stages_are_the_rows_of_the_tableau(tableau):
+    field, n = Recorder(tableau.stages), tableau.stages
+    y1, ks = step(field, tableau, 2.0, np.zeros((1, n)), 0.5)
+    assert len(field.states) == len(ks) == n
+    for row, state in zip(tableau.a, field.states, strict=True):
+        assert state[0].tolist() == [*(0.5 * np.array(row)), *[0] * (n - len(row))]
+    assert y1[0] == pytest.approx(0.5 * np.array(tableau.b), rel=0, abs=1e-16)
+    assert np.array_equal(np.concatenate(ks), np.eye(n))
+
+
+@every
+def test_stage_times_are_the_nodes_and_the_given_end(tableau):
+    field = Recorder(tableau.stages)
+    step(field, tableau, 2.0, np.zeros((1, tableau.stages)), 0.5, t1=2.4375)
+    assert field.times == [2.4375 if node == 1 else 2.0 + 0.5 * node for node in tableau.c]
+
+
+@every
+def test_a_known_first_slope_is_not_evaluated_again(tableau):
+    n = tableau.stages
+    field, k0 = Recorder(n, first=1), np.eye(n)[None, 0]
+    y1, ks = step(field, tableau, 2.0, np.zeros((1, n)), 0.5, k0)
+    again, _ = step(Recorder(n), tableau, 2.0, np.zeros((1, n)), 0.5)
+    assert len(field.states) == n - 1
+    assert ks[0] is k0
+    assert np.array_equal(y1, again)
+
+
+@pytest.mark.parametrize("name", [name for name, tableau in TABLEAUS.items() if tableau.reuses_last_stage])
+def test_the_last_stage_is_taken_at_the_new_state_itself(name):
+    field = Recorder(TABLEAUS[name].stages)
+    y1, _ = step(field, TABLEAUS[name], 0.0, np.ones((1, field.size)), 0.1)
+    assert y1 is field.states[-1]
+
+
+@every
+@pytest.mark.parametrize("time", ["float32", "float64"])
+@pytest.mark.parametrize("state", ["float32", "float64"])
+def test_dtypes_of_time_and_state_stay_apart(tableau, time, state):
+    times, states = [], []
+
+    def field(t, y):
+        times.append(t)
+        states.append(y)
+        return np.cos(y)
+
+    t, h = np.dtype(time).type(1 / 3), np.dtype(time).type(0.1)
+    y1, _ = erk_step(field, tableau, t, t + h, np.ones((1, 2), state), h, None, xp=NUMPY)
+    assert {t.dtype for t in times} == {np.dtype(time)}
+    assert {y.dtype for y in [*states, y1]} == {np.dtype(state)}
+
+
+def smooth(t, y):
+    """Two equations whose solution is exp(sin t) and 1 / (1 + t^2)."""
+    return np.stack([y[:, 0] * np.cos(t), -2 * t * y[:, 1] ** 2], axis=1)
+
+
+def solution(t):
+    return np.array([[math.exp(math.sin(t)), 1 / (1 + t * t)]])
+
+
+def slope_of(lengths, errors):
+    """The exponent p in error ~ h^p."""
+    return np.polyfit(np.log(lengths), np.log(errors), 1)[0]
+
+
+@every
+def test_measured_order_is_the_declared_one(tableau):
+    counts = [6, 8, 11, 14] if tableau.order == 8 else [20, 28, 40, 56]
+    errors = []
+    for count in counts:
+        y, h = solution(0), 2 / count
+        for i in range(count):
+            y, _ = step(smooth, tableau, i * h, y, h)
+        errors.append(np.abs(y - solution(2)).max())
+    assert slope_of([2 / count for count in counts], errors) == pytest.approx(tableau.order, abs=0.35)
+
+
+@adaptive
+def test_the_error_estimate_is_the_true_error_of_the_embedded_method(tableau):
+    """It is y1 - low, and y1 is better than low by an order: so it tends to the error of low itself."""
+    start, ratios, estimates = 0.3, [], []
+    lengths = [0.2, 0.14, 0.1] if tableau.order == 8 else [0.05, 0.035, 0.025]
+    for h in lengths:
+        y1, ks = step(smooth, tableau, start, solution(start), h)
+        estimate = NUMPY.combine(None, np.float64(h), tableau.b_err, ks)
+        truth = solution(start + h) - (y1 - estimate)
+        ratios.append(np.abs(estimate / truth - 1).max())
+        estimates.append(np.abs(estimate).max())
+    assert ratios[-1] < 0.25
+    assert ratios[-1] < ratios[0]
+    assert slope_of(lengths, estimates) == pytest.approx(tableau.order, abs=0.3)
+
+
+@pytest.mark.parametrize("direction", [1.0, -1.0])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_time_before_the_end_of_a_step_is_the_next_float(dtype, direction):
+    info = np.finfo(dtype)
+    width = 32 if dtype is np.float32 else 64
+    largest = float(info.max / 2)
+    # Near the underflow range the formula may be one unit further off.
+    smallest = float(info.smallest_normal) * 8
+
+    @steady
+    @given(st.floats(-largest, largest, width=width).filter(lambda t: abs(t) > smallest))
+    def check(t):
+        t = dtype(t)
+        found = towards_start(t, dtype(direction), xp=NUMPY, like=np.zeros(1, dtype))
+        assert found.dtype == dtype
+        assert found == np.nextafter(t, dtype(-direction * np.inf))
+
+    check()
+
+
+@pytest.mark.parametrize("direction", [1.0, -1.0])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("t", [0.0, 1.0, -1.0, 0.5, 2.0, 1024.0, 1 - 2**-24, 0.1, 3.0e7])
+def test_the_time_before_the_end_of_a_step_at_powers_of_two_and_zero(t, dtype, direction):
+    t = dtype(t)
+    found = towards_start(t, dtype(direction), xp=NUMPY, like=np.zeros(1, dtype))
+    assert found == np.nextafter(t, dtype(-direction * np.inf))
