@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import ADAPTIVE
-from test_rk import slope_of, smooth, solution, step
+from test_rk import finest, slope_of, smooth, solution, step
 from test_tableau import MIDDLE_ORDERS
 from torchdiffeq._impl.interp import _interp_evaluate, _interp_fit
 
@@ -74,15 +74,16 @@ def test_measured_order_of_the_read_out(name):
     """The error within a step of length h goes with h^5, or with the middle's order and one."""
     tableau, start = TABLEAUS[name], 0.3
     expected = min(4, MIDDLE_ORDERS.get(name, 1)) + 1
-    lengths = [0.2, 0.14, 0.1] if expected == 5 else [0.05, 0.035, 0.025]
-    errors = []
-    for h in lengths:
-        y0 = solution(start)
+    y0 = solution(start)
+
+    def error(h):
         y1, ks = step(smooth, tableau, start, y0, h)
         mid = NUMPY.combine(y0, np.float64(h), tableau.mid, ks)
         read = [quartic(x, h, y0, y1, mid, ks[0], ks[-1]) - solution(start + x * h) for x in (0.3, 0.6, 0.8)]
-        errors.append(np.abs(read).max())
-    assert slope_of(lengths, errors) == pytest.approx(expected, abs=0.35)
+        return (np.abs(read).max(),)
+
+    lengths, errors = finest(error, [2.0**-k for k in range(1, 10)])
+    assert slope_of(lengths, errors) == pytest.approx(expected, abs=0.2)
 
 
 @pytest.mark.parametrize("name", ADAPTIVE)

@@ -6,23 +6,27 @@ the field. What the field reads from outside needs no handling: it is another va
 
 from __future__ import annotations
 
+import io
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stderr
 from dataclasses import dataclass, replace
 from typing import Any
 
 import onnx_ir as ir
+import onnx_ir.passes.common as passes
 import torch
 from torch import nn
 from torch.export._patches import register_gru_while_loop_decomposition, register_lstm_while_loop_decomposition
 from torch.fx.experimental import _config as fx_config
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.onnx import ops as onnx_ops
 
+from odelet_export.decompositions import gradient_decompositions
 from odelet_export.errors import CaptureError, ExportError
-from odelet_export.explain import explain
+from odelet_export.explain import explain, refuse_random
 from odelet_export.intercept import Call, intercepted
 from odelet_export.signature import Callee, Dynamic, traced_example
 from odelet_export.spec import Overrides, SolveSpec, spec_of
@@ -63,14 +67,10 @@ class _Marker:
         # Fields keep what they make at their first call (noise, embeddings). Made here, before the region
         # begins, it is a value from outside, as it is for the real solver after its first step.
         call.func(t[0].to(parts[0].dtype), structure([part.clone() for part in parts]))
-        t_mark, *y_marks = onnx_ops.symbolic_multi_out(
-            f"{DOMAIN}::Begin",
-            (*parts, t),
-            {"solve": spec.call},
-            version=1,
-            dtypes=[parts[0].dtype] * (1 + len(parts)),
-            shapes=[(), *(tuple(part.shape) for part in parts)],
-        )
+        # What a second call makes must lead nowhere; else the field depends on its own history.
+        t_second, *y_second = self._mark("Again", spec, parts, t)
+        call.func(t_second, structure(y_second))
+        t_mark, *y_marks = self._mark("Begin", spec, parts, t)
         slope = call.func(t_mark, structure(y_marks))
         slopes = _slopes(slope, y_marks, single=not isinstance(call.y0, tuple), where=where)
         solution = onnx_ops.symbolic_multi_out(
@@ -82,6 +82,18 @@ class _Marker:
             shapes=[(t.shape[0], *part.shape) for part in parts],
         )
         return structure(solution)
+
+    @staticmethod
+    def _mark(kind: str, spec: SolveSpec, parts: Sequence[torch.Tensor], t: torch.Tensor) -> Sequence[torch.Tensor]:
+        """A marker that stands for a time and a state: a scalar in the state's dtype, and its parts."""
+        return onnx_ops.symbolic_multi_out(
+            f"{DOMAIN}::{kind}",
+            (*parts, t),
+            {"solve": spec.call},
+            version=1,
+            dtypes=[parts[0].dtype] * (1 + len(parts)),
+            shapes=[(), *(tuple(part.shape) for part in parts)],
+        )
 
 
 def _only(parts: Sequence[Any]) -> Any:
@@ -137,7 +149,7 @@ def capture(callee: Callee, dynamic: Dynamic, overrides: Overrides, *, opset: in
     for tracer, trace, loops in _tracers(callee):
         marker = _Marker(overrides)
         try:
-            with _quiet(), loops(), _frozen(callee), intercepted(marker), torch.random.fork_rng():
+            with _quiet(), loops(), _frozen(callee), intercepted(marker, refuse_nested=True), torch.random.fork_rng():
                 program = trace(callee, tuple(example), shapes)
             with _quiet(), loops(), _frozen(callee):
                 model = _to_onnx(program, names, callee.output_names, opset)
@@ -151,6 +163,7 @@ def capture(callee: Callee, dynamic: Dynamic, overrides: Overrides, *, opset: in
                 "the model made no call of torchdiffeq.odeint or odeint_adjoint while it ran on the example; "
                 "export a model that solves an ODE, or use torch.onnx.export for one that does not"
             )
+        refuse_random(model)
         return Captured(model, _kept(marker.specs, model), tracer, len(marker.specs))
     raise CaptureError(explain(failures, dynamic)) from failures[-1]
 
@@ -167,15 +180,21 @@ def _tracers(callee: Callee) -> list[tuple[str, Trace, Callable[[], AbstractCont
     return [(name, trace, loops) for name, trace in ways for loops in kinds]
 
 
-def _kept(specs: list[SolveSpec], model: ir.Model) -> list[SolveSpec]:
+def _kept(calls: list[SolveSpec], model: ir.Model) -> list[SolveSpec]:
     """The solves that the model's outputs depend on; the tracer has dropped the others."""
-    ends = {
-        node.attributes["solve"].as_int() for node in model.graph if node.domain == DOMAIN and node.op_type == "End"
-    }
-    kept = [spec for spec in specs if spec.call in ends]
+    passes.RemoveUnusedNodesPass()(model)
+    marked = {(node.op_type, node.attributes["solve"].as_int()) for node in model.graph if node.domain == DOMAIN}
+    for spec in calls:
+        if ("Again", spec.call) in marked:
+            raise CaptureError(
+                f"the solve at {spec.source}\n  found: a field that keeps something from one call to the next, "
+                "so that dy/dt is not a function of t and y\n  do: make what it keeps part of the state, or compute it "
+                "anew in each call"
+            )
+    kept = [spec for spec in calls if ("End", spec.call) in marked]
     if not kept:
         raise CaptureError(
-            f"no output of the model depends on its solve at {specs[0].source}; return something computed from it"
+            f"no output of the model depends on its solve at {calls[0].source}; return something computed from it"
         )
     return [replace(spec, index=index) for index, spec in enumerate(kept)]
 
@@ -191,7 +210,14 @@ def _make_fx_then_export(
     def call(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         return tuple(output.detach() for output in callee(*tensors))
 
-    traced: nn.Module = make_fx(call, tracing_mode="symbolic", _allow_non_fake_inputs=True)(*example)
+    # Fused attention has a gradient that ONNX cannot say; the plain formula has one that it can.
+    with sdpa_kernel(SDPBackend.MATH):
+        traced: nn.Module = make_fx(
+            call,
+            decomposition_table=gradient_decompositions(),
+            tracing_mode="symbolic",
+            _allow_non_fake_inputs=True,
+        )(*example)
     with torch.no_grad():
         return torch.export.export(traced, example, dynamic_shapes=tuple(shapes), strict=False)
 
@@ -249,7 +275,8 @@ def _quiet() -> Iterator[None]:
         for logger in loggers:
             logger.setLevel(logging.CRITICAL)
         fx_config.use_duck_shape = False
-        with warnings.catch_warnings():
+        # torch prints half a graph when a trace fails; the model's own words come again when it runs for parity.
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:

@@ -277,7 +277,9 @@ class Onnx:
 
     @staticmethod
     def ceil(x: Value) -> Value:
-        return x.scope.call("Cast", x.scope.call("Ceil", x), to=ir.DataType.INT64)
+        # A graph cannot refuse NaN or infinity; the times they come from make it report a status instead.
+        countable = Onnx.where(x < 2.0**31, x, 0.0)
+        return x.scope.call("Cast", x.scope.call("Ceil", countable), to=ir.DataType.INT64)
 
     @staticmethod
     def arange(count: Any, like: Value) -> Any:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import linecache
+import re
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 
+import onnx_ir as ir
+
+from odelet_export.errors import CaptureError
 from odelet_export.intercept import is_library
 
 # What the message or the type of a failure contains, what that means, and what to do about it.
@@ -50,13 +54,18 @@ def explain(failures: Sequence[Exception], dynamic: Mapping[str, object]) -> str
             "see the cause below; simplify the line, or report it with the model",
         ),
     )
+    missing = re.search(r"No ONNX function found for (?:<OpOverload\(op=')?([\w.:]+)", text)
+    if missing:
+        found = f"the operator {missing[1]}, which has no translation to ONNX"
     cause = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    where = "the model (no line of it is known)"
-    if place is not None:
-        where = f'File "{place[0]}", line {place[1]}'
-        source = linecache.getline(*place).strip()
-        where += f"\n    {source}" if source else ""
-    return f"{where}\n  found: {found}\n  do: {advice}\n  cause: {type(error).__name__}: {cause.strip()[:300]}"
+    return f"{_shown(place)}\n  found: {found}\n  do: {advice}\n  cause: {type(error).__name__}: {cause.strip()[:300]}"
+
+
+def _shown(place: tuple[str, int] | None) -> str:
+    if place is None:
+        return "the model (no line of it is known)"
+    source = linecache.getline(*place).strip()
+    return f'File "{place[0]}", line {place[1]}' + (f"\n    {source}" if source else "")
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -75,3 +84,20 @@ def _place(error: BaseException) -> tuple[str, int] | None:
         if own and own[-1].lineno is not None:
             return own[-1].filename, own[-1].lineno
     return None
+
+
+_RANDOM = ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli")
+_TRACED_FROM = re.compile(r'File "([^"]+)", line (\d+)')
+
+
+def refuse_random(model: ir.Model) -> None:
+    """Raise CaptureError for a graph that draws random numbers: no two runs of it would agree."""
+    for node in model.graph.all_nodes():
+        if node.op_type not in _RANDOM:
+            continue
+        trace = node.metadata_props.get("pkg.torch.onnx.stack_trace", "")
+        frames = [(file, int(line)) for file, line in _TRACED_FROM.findall(trace) if not is_library(file)]
+        raise CaptureError(
+            f"{_shown(frames[-1] if frames else None)}\n  found: a random draw (ONNX {node.op_type})\n"
+            "  do: draw outside the model and pass the numbers as an input, or use the mean"
+        )

@@ -79,6 +79,7 @@ class _Interception:
     handler: Handler
     originals: dict[str, Callable[..., Any]]
     thread: int
+    refuse_nested: bool
     depth: int = 0
 
 
@@ -91,10 +92,16 @@ def dispatch(entry: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     current = _active
     assert current is not None, "a trampoline outlived its interception"
     original = current.originals[entry]
-    if threading.get_ident() != current.thread or current.depth:
+    nested = current.depth > 0
+    if threading.get_ident() != current.thread or (nested and not current.refuse_nested):
         return original(*args, **kwargs)
     bound = inspect.signature(original).bind(*args, **kwargs).arguments
     file, line = user_frame()
+    if nested:
+        raise CaptureError(
+            f'File "{file}", line {line}: a solve inside the field of another solve cannot be exported yet; '
+            "solve the inner one before the outer, or make both one state"
+        )
     if entry in ("odeint_event", "odeint_dense"):
         raise CaptureError(
             f'File "{file}", line {line}: the model calls torchdiffeq.{entry}, which cannot be exported yet; '
@@ -135,16 +142,17 @@ def is_library(file: str) -> bool:
 
 
 @contextmanager
-def intercepted(handler: Handler) -> Iterator[None]:
+def intercepted(handler: Handler, *, refuse_nested: bool = False) -> Iterator[None]:
     """Send every call of torchdiffeq's entry points on this thread to `handler(call, original_odeint)`.
 
+    Calls that the handler makes reach the original, or are refused with a CaptureError.
     Undone on leaving, also after an error. Only one interception at a time in a process.
     """
     global _active
     with _lock:
         saved = {name: (f.__code__, f.__defaults__, f.__kwdefaults__) for name, f in ENTRIES.items()}
         originals = {name: _copy(function) for name, function in ENTRIES.items()}
-        _active = _Interception(handler, originals, threading.get_ident())
+        _active = _Interception(handler, originals, threading.get_ident(), refuse_nested)
         try:
             for name, function in ENTRIES.items():
                 function.__code__ = _trampoline(name)

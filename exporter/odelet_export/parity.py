@@ -35,7 +35,8 @@ TOLERANCES = {"float32": (1e-4, 1e-6), "float64": (1e-9, 1e-11)}
 class Comparison:
     """What an artifact is compared with, and how.
 
-    calls: how many solves the model makes. tolerance: (rtol, atol) asked for, or None for TOLERANCES and what rounding does to torch itself.
+    calls: how many solves the model makes. tolerance: (rtol, atol) asked for, or None for TOLERANCES and what
+    rounding does to torch itself.
     """
 
     model: Model

@@ -101,7 +101,8 @@ def _outputs(result: Any) -> tuple[list[str], tuple[torch.Tensor, ...]]:
     wrong = [name for name, value in named.items() if not isinstance(value, torch.Tensor)]
     if wrong or not named:
         raise CaptureError(
-            f"the model's output {wrong[0] if wrong else ''!r} is not a tensor; return tensors, a tuple or a dict of them"
+            f"the model's output {wrong[0] if wrong else ''!r} is not a tensor; "
+            "return tensors, or a tuple or dict of them"
         )
     return list(named), tuple(named.values())
 

@@ -46,8 +46,9 @@ class Overrides:
 class SolveSpec:
     """One solve of a model.
 
-    index: among the solves of the artifact. call: among the calls that the model makes. rtol, atol: for an adaptive method. control or grid: its settings,
-    as the method is adaptive or fixed-step. parts: how many tensors the state has. source: file and line.
+    index: among the solves of the artifact. call: among the calls that the model makes. rtol, atol: for an
+    adaptive method. control or grid: its settings, as the method is adaptive or fixed-step. parts: how many
+    tensors the state has. source: file and line.
     """
 
     index: int

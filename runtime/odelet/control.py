@@ -78,7 +78,9 @@ def initial_step(
     k1 = field(t0 + xp.cast(signed, t0), y0 + signed * k0)
     d2 = norm((k1 - k0) / scale) / h0
     flat = (d1 <= 1e-15) & (d2 <= 1e-15)
-    h1 = xp.where(flat, xp.maximum(h0 * 1e-3, 1e-6), (0.01 / xp.maximum(d1, d2)) ** (1.0 / order))
+    # Where the trial slope is not a number, the first one decides, as in torchdiffeq.
+    largest = xp.where(d2 > d1, d2, d1)
+    h1 = xp.where(flat, xp.maximum(h0 * 1e-3, 1e-6), (0.01 / largest) ** (1.0 / order))
     return xp.minimum(100 * h0, h1)
 
 
@@ -114,11 +116,16 @@ def clamp(h: Array, *, control: Control, xp: Any) -> Array:
 def judge(h: Array, ratio: Array, *, order: int, control: Control, xp: Any) -> Verdict:
     """Accept or reject a step of length h, and choose the next length.
 
-    A ratio that is not a number is never accepted and makes the next length not a number: callers stop
-    there. A step at min_step is accepted whatever its error, as in torchdiffeq.
+    A step at min_step is accepted whatever its error, as in torchdiffeq. A ratio that is not a number calls
+    for a step of min_step, if there is one and this was longer; else it makes the next length not a number,
+    and callers stop there.
     """
     accept = ratio <= 1
     if control.min_step > 0:
         accept = accept | (h <= control.min_step)
     h_next = CONTROLLERS[control.controller](h, ratio, order=order, control=control, xp=xp)
-    return Verdict(accept, clamp(h_next, control=control, xp=xp))
+    h_next = clamp(h_next, control=control, xp=xp)
+    if control.min_step > 0:
+        shortest = xp.where(h > control.min_step, control.min_step, h_next)
+        h_next = xp.where(ratio >= 0, h_next, shortest)
+    return Verdict(accept, h_next)

@@ -96,19 +96,19 @@ class _Solve:
         kept = len(carried)
         if self.one_read:
             carried += [start, first, y0, y0, k0]
-        final, collected = scope.loop(self._body, limit, ~(start >= self.end), carried)
+        final, collected = scope.loop(self._body, limit, self._goes_on(start, first), carried)
         now, h, y, k, accepted, last = final[:6]
         if self.one_read:
             begun, taken, y_before, mid, k_before = final[kept:]
             later = _read(site, self.end, Step(begun, taken, y_before, y, mid, k_before, k), now)
         else:
-            later = _read_many(site, self.forward, collected)
+            later = _read_many(site, self.forward, now, collected)
         reached = ONNX.reshape(self.forward <= now, (-1, 1))
         rows = ONNX.where(reached, ONNX.concat([y0, later], axis=0), scope.constant(np.nan, y0.dtype))
         report = {
             "steps": last + 1,
             "accepted": accepted,
-            "status": site.checked(self._status(now, h, y)),
+            "status": site.checked(self._status(now, h, rows)),
             "time": now * site.direction,
         }
         return rows, report
@@ -122,7 +122,7 @@ class _Solve:
         accept, h_next = judge(h, tried.ratio, order=self.order, control=self.control, xp=ONNX)
         now_next = ONNX.where(accept, now + h, now)
         y_next, k_next = ONNX.where(accept, tried.y1, y), ONNX.where(accept, tried.k1, k)
-        go_on = (now_next < self.end) & (now_next + h_next > now_next)
+        go_on = self._goes_on(now_next, h_next)
         count = accepted + inner.call("Cast", accept, to=ir.DataType.INT64)
         carried = [now_next, h_next, y_next, k_next, count, i]
         if self.counts_intervals:
@@ -134,11 +134,15 @@ class _Solve:
         step = [now, h, y, tried.mid, k]
         return (go_on, carried + step, []) if self.one_read else (go_on, carried, [*step, now_next, y_next, k_next])
 
-    def _status(self, now: Value, h: Value, y: Value) -> Value:
+    def _goes_on(self, now: Value, h: Value) -> Value:
+        """Whether there is a step to attempt: the end is not reached, and the step moves time."""
+        return (now < self.end) & (now + h > now)
+
+    def _status(self, now: Value, h: Value, rows: Value) -> Value:
         scope = self.scope
         stuck = ONNX.where(now + h > now, STEP_LIMIT, scope.constant(STEP_UNDERFLOW, np.int64))
         broken = ONNX.where(scope.call("IsNaN", h), NOT_FINITE, stuck)
-        done = ONNX.where(not_finite(y), NOT_FINITE, scope.constant(OK, np.int64))
+        done = ONNX.where(not_finite(rows), NOT_FINITE, scope.constant(OK, np.int64))
         return ONNX.where(now >= self.end, done, broken)
 
 
@@ -156,11 +160,18 @@ def _read(site: Site, target: Value, step: Step, end: Value) -> Value:
     return quartic(x, h, step.y0, step.y1, step.mid, step.k0, step.k1)
 
 
-def _read_many(site: Site, forward: Value, collected: list[Value]) -> Value:
-    """The states (times - 1, n) after the first time; collected: from every attempted step, stacked."""
+def _read_many(site: Site, forward: Value, now: Value, collected: list[Value]) -> Value:
+    """The states (times - 1, n) after the first time, NaN after `now`.
+
+    collected: from every attempted step, stacked; nothing where a solve failed before its first.
+    """
     scope = site.scope
     start, h, y, mid, k, after, y1, k1 = collected
-    targets = ONNX.reshape(forward[1:], (-1, 1, 1))
+    first, later = forward[0], forward[1:]
+    zero = scope.constant(np.array([0], np.int64))
+    reached = scope.call("Cast", (later > first) & (later <= now), to=ir.DataType.INT64)
+    count = scope.call("ReduceSum", reached, keepdims=1)
+    targets = ONNX.reshape(scope.call("Slice", later, zero, count), (-1, 1, 1))
     # Time does not move in a rejected step, so the first step that ends at or after a time was accepted.
     missed = ONNX.reshape(after, (1, 1, -1)) < targets
     axes = scope.constant(np.array([1, 2], np.int64))
@@ -170,5 +181,7 @@ def _read_many(site: Site, forward: Value, collected: list[Value]) -> Value:
     times = [ONNX.reshape(value[index], (-1, 1, 1)) for value in (start, h, after)]
     begun, taken, ended = times
     step = Step(begun, taken, y[index], y1[index], mid[index], k[index], k1[index])
-    rows = _read(site, targets, step, ended)
-    return scope.call("Squeeze", rows, scope.constant(np.array([1], np.int64)))
+    rows = scope.call("Squeeze", _read(site, targets, step, ended), scope.constant(np.array([1], np.int64)))
+    missing = scope.call("Shape", later) - count
+    pads = ONNX.concat([zero, zero, missing, zero], axis=0)
+    return scope.call("Pad", rows, pads, scope.constant(np.nan, site.y0.dtype))

@@ -65,7 +65,9 @@ def read(site: Site, grid: np.ndarray | Value, states: Value) -> Value:
         scope.constant(np.array([1], np.int64)),
         keepdims=0,
     )
-    after = index + 1
+    # Times that are not monotone may lie outside the grid; what is read for them does not matter.
+    after = ONNX.minimum(index + 1, ONNX.reshape(scope.call("Shape", points), ()) - 1)
+    index = after - 1
     start, end = points[index], points[after]
     x = ONNX.reshape(ONNX.cast((later - start) / (end - start), states), (-1, 1))
     return ONNX.concat([states[:1], linear(x, states[index], states[after])], axis=0)
