@@ -80,7 +80,9 @@ def inputs(dtype: str, batch: int = 2, seed: int = 0) -> np.ndarray:
 
 
 @cache
-def traced(dtype: str, *, pair: bool, times: tuple[float, ...] | None, time_dtype: str, opset: int) -> tuple[Captured, Callee]:
+def traced(
+    dtype: str, *, pair: bool, times: tuple[float, ...] | None, time_dtype: str, opset: int
+) -> tuple[Captured, Callee]:
     """The model captured, with times that are a constant, or an input of any length."""
     x = torch.from_numpy(inputs(dtype))
     model = net(dtype, pair=pair)
@@ -139,9 +141,7 @@ class Case:
         tableau = self.tableau or TABLEAUS[self.method]
         options = dict(self.options)
         if tableau.adaptive:
-            return replace(
-                spec, tableau=tableau, rtol=self.rtol, atol=self.atol, control=Control(**options), grid=None
-            )
+            return replace(spec, tableau=tableau, rtol=self.rtol, atol=self.atol, control=Control(**options), grid=None)
         return replace(spec, tableau=tableau, rtol=None, atol=None, control=None, grid=Grid(**options))
 
     def lowered(self) -> LoweredModel:
@@ -187,7 +187,9 @@ class Case:
 
 
 def _equal_steps(steps: int) -> Any:
-    return lambda _func, _y0, t: torch.cat([torch.arange(steps, dtype=t.dtype) * ((t[-1] - t[0]) / steps) + t[0], t[-1:]])
+    return lambda _func, _y0, t: torch.cat(
+        [torch.arange(steps, dtype=t.dtype) * ((t[-1] - t[0]) / steps) + t[0], t[-1:]]
+    )
 
 
 def _fix_times(model: ir.Model, times: np.ndarray) -> None:

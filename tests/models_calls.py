@@ -7,9 +7,8 @@ import torchdiffeq
 import torchdiffeq as tde
 from models_case import BATCH, Case
 from torch import nn
-from torchdiffeq import odeint
+from torchdiffeq import odeint, odeint_adjoint
 from torchdiffeq import odeint as solve_ivp
-from torchdiffeq import odeint_adjoint
 from torchdiffeq import odeint_adjoint as adjoint
 
 TIMES = torch.tensor([0.0, 1.0])

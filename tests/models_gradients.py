@@ -219,7 +219,11 @@ class FunctionalTrace(nn.Module):
 
     def forward(self, x):
         z, logp, along = odeint(
-            self.field, (x, x.new_zeros(x.shape[0]), torch.zeros_like(x)), torch.tensor([0.0, 1.0]), rtol=1e-4, atol=1e-4
+            self.field,
+            (x, x.new_zeros(x.shape[0]), torch.zeros_like(x)),
+            torch.tensor([0.0, 1.0]),
+            rtol=1e-4,
+            atol=1e-4,
         )
         return z[-1], logp[-1], along[-1]
 

@@ -104,9 +104,7 @@ class AugmentedOde(nn.Module):
         aug = torch.zeros(x.shape[0], self.augment_dim).to(x)
         state = torch.cat([x, aug], 1)
         times = torch.tensor([0, 1]).float() if eval_times is None else eval_times.type_as(x)
-        out = odeint(
-            self.field, state, times, rtol=1e-3, atol=1e-3, method="dopri5", options={"max_num_steps": 1000}
-        )
+        out = odeint(self.field, state, times, rtol=1e-3, atol=1e-3, method="dopri5", options={"max_num_steps": 1000})
         features = out[1] if eval_times is None else out.permute(1, 0, 2)
         return features, torch.tanh(self.head(features))
 

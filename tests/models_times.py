@@ -25,7 +25,9 @@ class Timed(nn.Module):
 def _timed(times, *rest, dynamic=None, field=None, double=False, **options):
     model = Timed(times, field=field, **options)
     args = (torch.randn(3, 3), *rest)
-    return Case(model.double() if double else model, args if not double else (args[0].double(), *rest), BATCH | (dynamic or {}))
+    return Case(
+        model.double() if double else model, args if not double else (args[0].double(), *rest), BATCH | (dynamic or {})
+    )
 
 
 def linspace():
@@ -282,7 +284,9 @@ def t_index():
 
 def t_take():
     table = torch.randn(5, 3)
-    return _field(lambda t, y: y * table[torch.clamp((t * 4).long(), 0, 4)] + table.index_select(0, (t * 4).long()[None]))
+    return _field(
+        lambda t, y: y * table[torch.clamp((t * 4).long(), 0, 4)] + table.index_select(0, (t * 4).long()[None])
+    )
 
 
 CASES = [

@@ -72,7 +72,9 @@ def test_numpy_and_floats_agree(controller, ratio):
 def test_the_integral_controller_is_torchdiffeqs(xp, number, ratio, factors, order):
     control = Control(**factors)
     numbers = [torch.tensor(x, dtype=torch.float64) for x in (control.safety, control.ifactor, control.dfactor)]
-    theirs = _optimal_step_size(torch.tensor(0.1, dtype=torch.float64), torch.tensor(ratio, dtype=torch.float64), *numbers, order)
+    theirs = _optimal_step_size(
+        torch.tensor(0.1, dtype=torch.float64), torch.tensor(ratio, dtype=torch.float64), *numbers, order
+    )
     with np.errstate(all="ignore"):
         ours = integral(number(0.1), number(ratio), order=order, control=control, xp=xp)
     assert float(ours) == pytest.approx(theirs.item(), rel=1e-15, abs=0, nan_ok=True)
@@ -157,7 +159,9 @@ def test_the_error_ratio_is_torchdiffeqs(dtype):
     err, y0, y1 = (generator.normal(size=(1, 7)).astype(dtype) for _ in range(3))
     rtol, atol = 1e-2, 1e-3
     tolerances = [torch.tensor(x, dtype=torch.float64) for x in (rtol, atol)]
-    theirs = _compute_error_ratio(*(torch.from_numpy(x) for x in (err,)), *tolerances, *map(torch.from_numpy, (y0, y1)), _rms_norm)
+    theirs = _compute_error_ratio(
+        *(torch.from_numpy(x) for x in (err,)), *tolerances, *map(torch.from_numpy, (y0, y1)), _rms_norm
+    )
     number = np.dtype(dtype).type
     ours = error_ratio(err, y0, y1, rtol=number(rtol), atol=number(atol), norm=NUMPY.rms, xp=NUMPY)
     assert ours.dtype == dtype

@@ -65,11 +65,10 @@ def test_the_last_step_is_shorter():
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @steady
-@given(
-    st.floats(-100, 100, width=32), st.floats(-100, 100, width=32), st.floats(0.015625, 1000, width=32)
-)
+@given(st.floats(-100, 100, width=32), st.floats(-100, 100, width=32), st.floats(0.015625, 1000, width=32))
 def test_steps_of_any_size_are_torchdiffeqs(dtype, start, end, step_size):
-    assume(start != end)
+    # A range that vanishes beside the step makes a grid of one point, and torchdiffeq refuses it.
+    assume(abs(end - start) > 1e-6 * step_size)
     found = points(Grid(step_size=step_size), [start, end], dtype)
     assert np.array_equal(found, theirs(step_size, [start, end], dtype))
     assert (found[0], found[-1]) == (np.dtype(dtype).type(start), np.dtype(dtype).type(end))

@@ -183,7 +183,13 @@ def test_a_tableau_cannot_be_changed():
 
 @every
 def test_a_tableau_is_plain_numbers_with_a_source(tableau):
-    numbers = [*tableau.c, *(x for row in tableau.a for x in row), *tableau.b, *(tableau.b_err or ()), *(tableau.mid or ())]
+    numbers = [
+        *tableau.c,
+        *(x for row in tableau.a for x in row),
+        *tableau.b,
+        *(tableau.b_err or ()),
+        *(tableau.mid or ()),
+    ]
     assert {type(number) for number in numbers} <= {int, float}
     assert tableau.source
     assert TABLEAUS[tableau.name] is tableau

@@ -1,0 +1,186 @@
+"""What cannot be captured fails with the user's file and line, what was found there, and what to do."""
+
+import inspect
+import threading
+
+import pytest
+import torch
+from torch import nn
+from torchdiffeq import odeint, odeint_event
+
+from odelet_export import CaptureError, FormError, export
+
+TIMES = torch.tensor([0.0, 1.0])
+
+
+def decision_in_field(x):
+    def field(t, y):
+        if t < 0.5:  # HERE
+            return -y
+        return y
+
+    return odeint(field, x, TIMES)
+
+
+def decision_on_input(x):
+    if x.sum() > 0:  # HERE
+        x = x * 2
+    return odeint(lambda t, y: -y, x, TIMES)
+
+
+def to_numpy(x):
+    def field(t, y):
+        return y * float(y.numpy().mean())  # HERE
+
+    return odeint(field, x, TIMES)
+
+
+class RandomDraw(nn.Module):
+    def forward(self, x):
+        start = x + torch.randn_like(x)  # HERE
+        return odeint(lambda t, y: -y, start, TIMES)
+
+
+def nested(x):
+    def field(t, y):
+        return -odeint(lambda s, z: -z, y, TIMES)[-1]  # HERE
+
+    return odeint(field, x, TIMES)
+
+
+def event(x):
+    return odeint(lambda t, y: -y, x, TIMES, event_fn=lambda t, y: y.sum() - 0.5)  # HERE
+
+
+def event_function(x):
+    return odeint_event(lambda t, y: -y, x, TIMES[0], event_fn=lambda t, y: y.sum() - 0.5)  # HERE
+
+
+def implicit_method(x):
+    return odeint(lambda t, y: -y, x, TIMES, method="implicit_adams")  # HERE
+
+
+def unsupported_option(x):
+    return odeint(lambda t, y: -y, x, TIMES, method="rk4", options={"interp": "cubic"})  # HERE
+
+
+def tolerance_for_each_part(x):
+    return odeint(lambda t, s: (-s[0], -s[1]), (x, x), TIMES, rtol=[1e-3, 1e-4])  # HERE
+
+
+def times_of_two_axes(x):
+    return odeint(lambda t, y: -y, x, TIMES[None])  # HERE
+
+
+def whole_number_state(x):
+    return odeint(lambda t, y: -y, x.long(), TIMES)  # HERE
+
+
+REFUSED = {
+    decision_in_field: "make the choice with torch.where",
+    decision_on_input: "make the choice with torch.where",
+    to_numpy: "do the same with torch operators",
+    RandomDraw: "draw outside the model and pass the numbers as an input",
+    nested: "solve the inner one before the outer",
+    event: "solve to fixed times",
+    event_function: "solve to fixed times",
+    implicit_method: "override it with --method",
+    unsupported_option: "leave it out",
+    tolerance_for_each_part: "give one number",
+    times_of_two_axes: "t must be a 1-D float32 or float64 tensor",
+    whole_number_state: "float32 and float64 can be exported",
+}
+
+
+def line_of_the_mark(function):
+    lines, first = inspect.getsourcelines(function)
+    return first + next(i for i, line in enumerate(lines) if "# HERE" in line)
+
+
+@pytest.mark.parametrize("model", REFUSED, ids=lambda model: model.__name__)
+def test_a_refusal_names_file_line_and_remedy(model, tmp_path):
+    instance = model() if inspect.isclass(model) else model
+    with pytest.raises(CaptureError) as refused:
+        export(instance, (torch.rand(3, 2),), tmp_path / "out", dynamic={"x": {0: "batch"}})
+    message = str(refused.value)
+    assert f'File "{__file__}", line {line_of_the_mark(model)}' in message
+    assert REFUSED[model] in message
+    assert list(tmp_path.iterdir()) == [], "something was left behind"
+
+
+class Remembering(nn.Module):
+    """A field that mixes its earlier slopes into each new one."""
+
+    def __init__(self):
+        super().__init__()
+        self.slope = None
+
+    def field(self, t, y):
+        self.slope = -y if self.slope is None else 0.5 * self.slope - y
+        return self.slope
+
+    def forward(self, x):
+        self.slope = None
+        return odeint(self.field, x, TIMES, method="rk4")
+
+
+def test_a_field_with_a_memory_is_refused(tmp_path):
+    with pytest.raises(CaptureError, match=r"test_refusals\.py:\d+\n  found: a field that keeps something"):
+        export(Remembering(), (torch.rand(3, 2),), tmp_path / "out")
+
+
+def test_a_model_without_a_solve_is_refused(tmp_path):
+    with pytest.raises(CaptureError, match="made no call of torchdiffeq"):
+        export(lambda x: x + 1, (torch.rand(3, 2),), tmp_path / "out")
+
+
+def test_a_solve_that_nothing_depends_on_is_refused(tmp_path):
+    def model(x):
+        odeint(lambda t, y: -y, x, TIMES)
+        return x + 1
+
+    with pytest.raises(CaptureError, match="no output of the model depends on its solve"):
+        export(model, (torch.rand(3, 2),), tmp_path / "out")
+
+
+def adaptive_model(x):
+    return odeint(lambda t, y: -y, x, TIMES)
+
+
+WRONG = {
+    "form": ({"form": "looped"}, FormError, "form='looped' is not one of auto, unrolled, rolled, adaptive, driven"),
+    "unrolled": ({"form": "unrolled"}, FormError, "dopri5 chooses its steps at run time; it can be adaptive or driven"),
+    "rk4 adaptive": ({"form": "adaptive", "method": "rk4"}, FormError, "rk4 has no error estimate; it can be"),
+    "steps": ({"steps": 4}, FormError, "--steps is for fixed-step methods, .* uses dopri5; add --method rk4"),
+    "both": ({"method": "rk4", "steps": 4, "step_size": 0.1}, FormError, "exclude each other"),
+    "rtol": ({"method": "rk4", "rtol": 1e-3}, FormError, "rtol is for adaptive methods"),
+    "negative": ({"rtol": -1.0}, FormError, "rtol=-1.0 must be a finite number"),
+    "method": ({"method": "rk5"}, FormError, "method='rk5' is not one of euler, midpoint"),
+    "opset": ({"opset": 9}, ValueError, "opset=9 is not supported"),
+    "name": ({"dynamic": {"z": {0: "batch"}}}, CaptureError, "dynamic names input 'z', but the model's inputs are x"),
+    "axis": ({"dynamic": {"x": {5: "batch"}}}, CaptureError, "names axis 5, but that input has 2 axes"),
+    "label": ({"dynamic": {"x": {0: 3}}}, CaptureError, "must be a name, such as 'batch'"),
+}
+
+
+@pytest.mark.parametrize(("options", "kind", "message"), WRONG.values(), ids=WRONG)
+def test_a_wrong_argument_is_named(options, kind, message, tmp_path):
+    with pytest.raises(kind, match=message):
+        export(adaptive_model, (torch.rand(3, 2),), tmp_path / "out", **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_torchdiffeq_is_itself_again_after_an_error_and_for_other_threads(tmp_path):
+    before = odeint.__code__
+    seen = []
+
+    def model(x):
+        thread = threading.Thread(target=lambda: seen.append(odeint(lambda t, y: -y, torch.ones(1), TIMES)[-1].item()))
+        thread.start()
+        thread.join()
+        return odeint(lambda t, y: -y, x, TIMES, method="no such method")
+
+    with pytest.raises(CaptureError, match="method 'no such method'"):
+        export(model, (torch.rand(3, 2),), tmp_path / "out")
+    assert odeint.__code__ is before
+    assert seen and all(abs(value - 0.36787944) < 1e-5 for value in seen)
