@@ -33,10 +33,8 @@ class ConvField(nn.Module):
 
     def forward(self, t, x):
         self.nfe += 1
-        out = self.relu(self.norm1(x))
-        out = self.conv1(t, out)
-        out = self.relu(self.norm2(out))
-        return self.conv2(t, out)
+        hidden = self.conv1(t, self.relu(self.norm1(x)))
+        return self.conv2(t, self.relu(self.norm2(hidden)))
 
 
 class OdeBlock(nn.Module):
@@ -44,27 +42,28 @@ class OdeBlock(nn.Module):
 
     def __init__(self, field, tol=1e-3):
         super().__init__()
-        self.odefunc = field
+        self.dynamics = field
         self.tol = tol
-        self.integration_time = torch.tensor([0, 1]).float()
+        self.span = torch.tensor([0, 1]).float()
 
     def forward(self, x):
-        self.integration_time = self.integration_time.type_as(x)
-        out = odeint_adjoint(self.odefunc, x, self.integration_time, rtol=self.tol, atol=self.tol)
-        return out[1]
+        self.span = self.span.type_as(x)
+        ends = odeint_adjoint(self.dynamics, x, self.span, rtol=self.tol, atol=self.tol)
+        return ends[1]
 
     @property
     def nfe(self):
-        return self.odefunc.nfe
+        return self.dynamics.nfe
 
     @nfe.setter
     def nfe(self, value):
-        self.odefunc.nfe = value
+        self.dynamics.nfe = value
 
 
 class Flatten(nn.Module):
     def forward(self, x):
-        return x.view(-1, torch.prod(torch.tensor(x.shape[1:])).item())
+        count = torch.prod(torch.tensor(x.shape[1:])).item()
+        return x.reshape(-1, count)
 
 
 def conv_odenet():
@@ -88,8 +87,8 @@ class AugmentedField(nn.Module):
 
     def forward(self, t, x):
         if self.time_dependent:
-            t_vec = torch.ones(x.shape[0], 1) * t
-            x = torch.cat([t_vec, x], 1)
+            clock = torch.ones(x.shape[0], 1) * t
+            x = torch.cat([clock, x], 1)
         return self.fc2(self.act(self.fc1(x)))
 
 
@@ -139,28 +138,28 @@ class Spiral(nn.Module):
         super().__init__()
         self.func = SpiralField()
 
-    def forward(self, batch_y0, batch_t):
-        return odeint(self.func, batch_y0, batch_t, rtol=1e-4, atol=1e-5)
+    def forward(self, starts, ts):
+        return odeint(self.func, starts, ts, rtol=1e-4, atol=1e-5)
 
 
 def spiral():
-    dynamic = {"batch_y0": {0: "batch"}, "batch_t": {0: "times"}}
+    dynamic = {"starts": {0: "batch"}, "ts": {0: "times"}}
     return Case(Spiral(), (torch.rand(5, 1, 2) + 0.5, torch.linspace(0, 2.5, 8)), dynamic)
 
 
-class Lambda(nn.Module):
+class LinearTruth(nn.Module):
     """The true spiral: no weights but a plain attribute, a state without a batch."""
 
     def __init__(self):
         super().__init__()
-        self.true_a = torch.tensor([[-0.1, 2.0], [-2.0, -0.1]])
+        self.matrix = torch.tensor([[-0.1, 2.0], [-2.0, -0.1]])
 
     def forward(self, t, y):
-        return torch.mm(y**3, self.true_a)
+        return torch.mm(y**3, self.matrix)
 
 
 def linear_truth():
-    field = Lambda()
+    field = LinearTruth()
 
     def solve(y0):
         t = torch.linspace(0.0, 3.0, 11)
@@ -198,8 +197,8 @@ class RnnCellEncoder(nn.Module):
     def __init__(self, obs=2, hidden=5, latent=3):
         super().__init__()
         self.hidden = hidden
-        self.i2h = nn.Linear(obs + hidden, hidden)
-        self.h2o = nn.Linear(hidden, latent * 2)
+        self.mix = nn.Linear(obs + hidden, hidden)
+        self.summary = nn.Linear(hidden, latent * 2)
         self.fc1, self.fc2 = nn.Linear(latent, 8), nn.Linear(8, latent)
 
     def field(self, t, x):
@@ -208,8 +207,8 @@ class RnnCellEncoder(nn.Module):
     def forward(self, x):
         h = torch.zeros(x.size(0), self.hidden).to(x.device)
         for i in reversed(range(x.size(1))):
-            h = torch.tanh(self.i2h(torch.cat((x[:, i, :], h), dim=1)))
-        out = self.h2o(h)
+            h = torch.tanh(self.mix(torch.cat((x[:, i, :], h), dim=1)))
+        out = self.summary(h)
         mean = out[:, : out.shape[1] // 2]
         return odeint(self.field, mean, torch.linspace(0, 1, steps=4), method="midpoint")
 
@@ -247,8 +246,8 @@ class SinusoidalEmbedding(nn.Module):
 
     def forward(self, t):
         half = self.dim // 2
-        freqs = torch.exp(-math.log(10000) * torch.arange(0, half, dtype=torch.float32) / half).to(t.device)
-        args = t[:, None].float() * freqs[None]
+        rates = torch.exp(-math.log(10000) * torch.arange(0, half, dtype=torch.float32) / half).to(t.device)
+        args = t[:, None].float() * rates[None]
         return torch.cat([torch.cos(args), torch.sin(args)], dim=-1)
 
 
@@ -474,7 +473,7 @@ class Epidemic(nn.Module):
         self.beta, self.gamma = nn.Parameter(torch.tensor(0.4)), nn.Parameter(torch.tensor(0.1))
 
     def forward(self, t, y):
-        s, i, r = y[0], y[1], y[2]
+        s, i = y[0], y[1]
         n = y.sum()
         flow = self.beta * s * i / n
         return torch.stack((-flow, flow - self.gamma * i, self.gamma * i))

@@ -213,11 +213,6 @@ def t_full():
     return _field(lambda t, y: lin(torch.cat([y, torch.full((y.shape[0], 1), t.item())], -1)))
 
 
-def t_full_tensor():
-    lin = nn.Linear(4, 3)
-    return _field(lambda t, y: lin(torch.cat([y, torch.full((y.shape[0], 1), t)], -1)))
-
-
 def t_unsqueeze_repeat():
     lin = nn.Linear(4, 3)
     return _field(lambda t, y: lin(torch.cat([y, t.unsqueeze(0).repeat(y.size(0)).unsqueeze(1)], -1)))
@@ -324,7 +319,6 @@ CASES = [
     t_view,
     t_ones,
     t_full,
-    t_full_tensor,
     t_unsqueeze_repeat,
     t_of_dim,
     t_not_tensor,

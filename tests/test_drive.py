@@ -145,9 +145,7 @@ def test_fixed_steps_are_read_by_straight_lines():
             return Ends(*(np.array([[x * x]]) for x in (self.before, self.state)))
 
     stepper = Squares()
-    run = integrate_fixed(
-        stepper, np.zeros((1, 1)), np.array([0, 1.5, 2, 3]), np.array([0.0, 1, 2, 3]), direction=1.0
-    )
+    run = integrate_fixed(stepper, np.zeros((1, 1)), np.array([0, 1.5, 2, 3]), np.array([0.0, 1, 2, 3]), direction=1.0)
     assert stepper.attempts == [(0, 1), (1, 2), (2, 3)]
     assert run.rows[:, 0].tolist() == [0, 2.5, 4, 9]
     assert (run.status, run.time, run.steps, run.accepted) == (Status.OK, 3, 3, 3)
@@ -184,12 +182,12 @@ def test_rows_become_arrays_in_the_shapes_of_the_state():
 @pytest.mark.parametrize("method", ADAPTIVE)
 def test_a_field_that_becomes_nan_fails_where_torchdiffeq_does(method):
     def field(xp):
-        return lambda t, y: xp.log(2 - y) - t
+        return lambda t, y: xp.log(2 - y)
 
-    y0, t = np.array([1.9]), [0.0, 0.01, 3.0]
+    y0, t = np.array([0.0]), [0.0, 1.0, 3.0]
     with pytest.raises(AssertionError, match="underflow in dt 0"):
-        torch_solve(field(torch), y0, t, method=method, options={"first_step": 100.0})
-    solution = odelet.odeint(field(np), y0, t, method=method, options={"first_step": 100.0})
+        torch_solve(field(torch), y0, t, method=method, options={"first_step": 10.0})
+    solution = odelet.odeint(field(np), y0, t, method=method, options={"first_step": 10.0})
     assert solution.status is Status.NOT_FINITE
     assert solution.stats.solves[0].time == 0
     assert np.isnan(solution.outputs["y"][1:]).all()
@@ -197,14 +195,14 @@ def test_a_field_that_becomes_nan_fails_where_torchdiffeq_does(method):
         solution.raise_if_failed()
 
 
-@pytest.mark.parametrize("method", ["dopri5", "bosh3", "dopri8"])
+@pytest.mark.parametrize("method", ["dopri5", "tsit5", "dopri8"])
 def test_a_solution_that_blows_up_fails_where_torchdiffeq_does(method):
     with pytest.raises(AssertionError, match="underflow in dt"):
         torch_solve(lambda t, y: y * y, np.array([1.0]), [0.0, 0.5, 2.0], method=method)
     solution = odelet.odeint(lambda t, y: y * y, np.array([1.0]), [0.0, 0.5, 2.0], method=method)
     assert solution.status is Status.STEP_UNDERFLOW
     assert solution.stats.solves[0].time == pytest.approx(1, abs=1e-6)
-    assert solution.outputs["y"][1] == pytest.approx(2, rel=1e-6)
+    assert solution.outputs["y"][1] == pytest.approx(2, rel=1e-4)
     assert np.isnan(solution.outputs["y"][2])
 
 

@@ -69,7 +69,9 @@ def test_the_estimated_first_step_takes_the_same_steps_too(method):
 @pytest.mark.parametrize("method", ADAPTIVE)
 def test_with_the_steps_given_all_methods_agree_to_rounding(method, name):
     problem, options = PROBLEMS[name], {"first_step": 0.1, "min_step": 0.1, "max_step": 0.1}
-    ours, theirs = both(problem.field, np.array(problem.y0, float), [0, 0.33, 1.0, 1.98], method=method, options=options)
+    ours, theirs = both(
+        problem.field, np.array(problem.y0, float), [0, 0.33, 1.0, 1.98], method=method, options=options
+    )
     assert counts(ours) == counts(theirs)
     assert ours.stats.steps == 20
     assert distance(ours, theirs) < 2e-14
@@ -166,9 +168,7 @@ OPTIONS = {
 def test_options_mean_what_they_mean_in_torchdiffeq(method, options):
     options = FIRST_STEP.get(method, {}) | options
     y0 = np.array(PROBLEMS["E2"].y0, float)
-    ours, theirs = both(
-        PROBLEMS["E2"].field, y0, [0, 0.3, 2.2], method=method, rtol=1e-3, atol=1e-4, options=options
-    )
+    ours, theirs = both(PROBLEMS["E2"].field, y0, [0, 0.3, 2.2], method=method, rtol=1e-3, atol=1e-4, options=options)
     assert counts(ours) == counts(theirs)
     assert distance(ours, theirs) < (1e-9 if method == "dopri8" else 1e-12)
 

@@ -1,0 +1,342 @@
+"""The ONNX backend: each operator and function gives in a graph what numpy gives, in the scope it belongs to."""
+
+import operator
+
+import numpy as np
+import onnx_ir as ir
+import onnxruntime as ort
+import pytest
+from problems import ADAPTIVE
+from test_control import RATIOS
+
+from odelet.attempt import attempt, begin
+from odelet.backend import NUMPY
+from odelet.control import Control, judge
+from odelet.dense import linear, quartic
+from odelet.grid import Grid
+from odelet.rk import erk_step, towards_start
+from odelet.state import Layout
+from odelet.tableau import TABLEAUS
+from odelet_export.emit import ONNX, Scope, Value
+from odelet_export.lower import tidy
+
+DTYPES = ["float32", "float64"]
+
+
+def run(build, *arrays, opset=20):
+    """What a graph made by `build` on inputs like the arrays gives for them, and the graph.
+
+    build: takes a Value for each array and returns one Value, or a list.
+    """
+    arrays = [np.asarray(array) for array in arrays]
+    inputs = [ir.val(f"x{i}", ir.DataType.from_numpy(array.dtype), array.shape) for i, array in enumerate(arrays)]
+    graph = ir.Graph(inputs, [], nodes=[], name="test", opset_imports={"": opset})
+    scope = Scope.of(graph)
+    made = build(*(Value(value, scope) for value in inputs))
+    made = made if isinstance(made, list) else [made]
+    graph.outputs.extend(scope.call("Identity", value).ir for value in made)
+    for output in graph.outputs:
+        output.shape = None
+    model = ir.Model(graph, ir_version=10).clone()
+    tidy(model, keep_debug_info=False)
+    session = ort.InferenceSession(ir.to_proto(model).SerializeToString(), providers=["CPUExecutionProvider"])
+    results = session.run(None, {value.name: array for value, array in zip(inputs, arrays, strict=True)})
+    return results, graph
+
+
+def emitted(build, *arrays):
+    (result,), _ = run(build, *arrays)
+    return result
+
+
+def operators(graph):
+    """The operators of a graph, without the Identity of each output."""
+    return [node.op_type for node in graph if node.op_type != "Identity"]
+
+
+OPERATORS = {name: getattr(operator, name) for name in ("add", "sub", "mul", "truediv", "pow", "lt", "le", "gt", "ge")}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", OPERATORS)
+def test_operators_take_values_and_numbers_on_either_side(name, dtype):
+    apply = OPERATORS[name]
+    x, y = np.array([[0.5, 2.0, 3.0]], dtype), np.array([[1.5, 2.0, -2.0]], dtype)
+    number, scalar = 1.7, np.float64(1.7)
+    for build, expected in (
+        (apply, apply(x, y)),
+        (lambda a, b: apply(a, number), apply(x, number)),
+        (lambda a, b: apply(a, scalar), apply(x, number)),
+    ):
+        found = emitted(build, x, y)
+        assert found.dtype == expected.dtype
+        assert found == pytest.approx(expected, rel=1e-6 if dtype == "float32" else 1e-15)
+    if name != "pow":
+        for left in (number, scalar):
+            assert emitted(lambda a, left=left: apply(left, a), x) == pytest.approx(apply(number, x), rel=1e-6)
+
+
+def test_logic_signs_and_sizes():
+    a, b = np.array([True, True, False, False]), np.array([True, False, True, False])
+    x = np.array([-1.5, 0.0, 2.0])
+    assert emitted(operator.or_, a, b).tolist() == (a | b).tolist()
+    assert emitted(operator.and_, a, b).tolist() == (a & b).tolist()
+    assert emitted(operator.invert, a).tolist() == (~a).tolist()
+    assert emitted(operator.neg, x).tolist() == (-x).tolist()
+    assert emitted(abs, x).tolist() == abs(x).tolist()
+
+
+@pytest.mark.parametrize(
+    ("build", "left"),
+    [
+        (lambda x: x + 0, []),
+        (lambda x: 0.0 + x, []),
+        (lambda x: x - 0, []),
+        (lambda x: x * 1, []),
+        (lambda x: 1.0 * x, []),
+        (lambda x: x / 1, []),
+        (lambda x: x**1, []),
+        (lambda x: x * -1.0, ["Neg"]),
+        (lambda x: x * 0, ["Mul"]),  # 0 times NaN is not 0
+    ],
+)
+def test_what_changes_nothing_is_no_node(build, left):
+    x = np.array([1.0, -2.0])
+    (found,), graph = run(build, x)
+    assert operators(graph) == left
+    assert np.array_equal(found, build(x))
+
+
+@pytest.mark.parametrize(
+    "key", [0, 2, -1, slice(1, None), slice(None, 2), slice(1, -1), slice(-1, None), slice(0, 1)], ids=str
+)
+def test_elements_and_slices_of_the_first_axis(key):
+    x = np.arange(8.0).reshape(4, 2)
+    assert np.array_equal(emitted(lambda value: value[key], x), x[key])
+
+
+def test_elements_by_an_index_that_is_a_value():
+    x = np.arange(8.0).reshape(4, 2)
+    assert np.array_equal(emitted(lambda value, i: value[i], x, np.int64(2)), x[2])
+    assert np.array_equal(emitted(lambda value, i: value[i], x, np.array([3, 0])), x[[3, 0]])
+
+
+def test_equal_constants_are_stored_once():
+    def build(x):
+        return (x + 2.5) * 2.5 + x.scope.constant(np.float32(2.5)) + (x < 2.5).scope.constant(2.5, x.dtype)
+
+    _, graph = run(build, np.ones(3, np.float32))
+    assert [value.const_value.numpy().item() for value in graph.initializers.values()] == [2.5]
+    _, graph = run(lambda x: x.scope.constant(0.0) + x.scope.constant(-0.0), np.ones(1))
+    assert len(graph.initializers) == 2
+
+
+def test_mixed_dtypes_are_a_mistake():
+    with pytest.raises(AssertionError, match="Add of float64 and float32"):
+        run(lambda x, y: x + y, np.ones(1), np.ones(1, np.float32))
+
+
+ROW = np.array([[1.0, -2.0, 3.0, 0.5]])
+# Each takes the backend, a row, and a float64 scalar.
+FUNCTIONS = {
+    "minimum": [lambda xp, x, s: xp.minimum(x, 0.7), lambda xp, x, s: xp.minimum(x, x * 2)],
+    "maximum": [lambda xp, x, s: xp.maximum(x, 0.7), lambda xp, x, s: xp.maximum(x * 2, x)],
+    "where": [
+        lambda xp, x, s: xp.where(x > 0, x, -1.0),
+        lambda xp, x, s: xp.where(x > 0, 1.0, x),
+        lambda xp, x, s: xp.where(x > 0, x, x * 3),
+        lambda xp, x, s: xp.where(x > 0, 1.0, -1.0),
+    ],
+    "cast": [lambda xp, x, s: x * xp.cast(s, x), lambda xp, x, s: x * xp.cast(0.1, x)],
+    "rounding": [lambda xp, x, s: x * xp.rounding(x)[0], lambda xp, x, s: x * xp.rounding(x)[1]],
+    "combine": [
+        lambda xp, x, s: xp.combine(x, xp.cast(s, x), (0.5, 2, -0.25), [x, x * 2, abs(x)]),
+        lambda xp, x, s: xp.combine(None, xp.cast(s, x), (0.5, 0, -0.25), [x, x * np.nan, abs(x)]),
+        lambda xp, x, s: xp.combine(x, xp.cast(s, x), (0, 2), [x, abs(x)]),
+        lambda xp, x, s: xp.combine(x, xp.cast(np.float64(0.1), x), (0.5, 0.25), [x, abs(x)]),
+        lambda xp, x, s: xp.combine(None, xp.cast(np.float64(0.1), x), (0, 1), [x, x * x]),
+    ],
+    "rms": [lambda xp, x, s: xp.rms(x), lambda xp, x, s: xp.rms(x[1:])],
+    "reshape": [lambda xp, x, s: xp.reshape(x, (2, -1)), lambda xp, x, s: xp.reshape(x, (1, 4))],
+    "concat": [lambda xp, x, s: xp.concat([x, x * 2], axis=0), lambda xp, x, s: xp.concat([x, x * 2], axis=1)],
+    "split": [lambda xp, x, s: list(xp.split(x, [1, 3]))],
+    "ceil": [lambda xp, x, s: xp.arange(xp.ceil(s * 2.3), x), lambda xp, x, s: xp.arange(xp.ceil(s * 4), x)],
+    "arange": [lambda xp, x, s: xp.arange(4, x) * x],
+}
+
+
+def test_every_function_of_the_backend_is_tested():
+    public = {name for name in dir(NUMPY) if not name.startswith("_")}
+    assert public == set(FUNCTIONS)
+    assert public <= set(dir(ONNX))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    "build",
+    [pytest.param(build, id=f"{name}-{i}") for name, builds in FUNCTIONS.items() for i, build in enumerate(builds)],
+)
+def test_functions_give_what_numpy_gives(build, dtype):
+    x, s = ROW.astype(dtype), np.float64(0.75)
+    with np.errstate(invalid="ignore"):
+        expected = build(NUMPY, x, s)
+    results, _ = run(lambda *values: build(ONNX, *values), x, s)
+    expected = expected if isinstance(expected, list) else [expected]
+    for found, wanted in zip(results, expected, strict=True):
+        assert found.dtype == wanted.dtype
+        assert found.shape == np.shape(wanted)
+        assert found == pytest.approx(wanted, rel=4 * float(np.finfo(dtype).eps))
+
+
+def test_a_count_that_is_no_number_is_none():
+    def count(x):
+        return ONNX.arange(ONNX.ceil(x), x)
+
+    assert [emitted(count, np.float64(x)).size for x in (np.nan, np.inf, -3.0, 2.5)] == [0, 0, 0, 3]
+
+
+def test_rows_of_parts_with_sizes_known_at_run_time():
+    def build(x, y):
+        sizes = [x.scope.call("ReduceProd", x.scope.call("Shape", part), keepdims=1) for part in (x, y)]
+        layout = Layout([x.scope.call("Shape", part) for part in (x, y)], (ONNX.concat(sizes, axis=0), 2))
+        row = layout.pack([x, y], xp=ONNX)
+        return [row, *layout.unpack(row * 2, xp=ONNX), layout.norm(row, xp=ONNX)]
+
+    x, y = np.arange(6.0).reshape(2, 3), np.array([7.0])
+    (row, x2, y2, norm), _ = run(build, x, y)
+    assert row.tolist() == [[0, 1, 2, 3, 4, 5, 7]]
+    assert (x2.tolist(), y2.tolist()) == ((2 * x).tolist(), [14])
+    assert norm == Layout.of([x, y]).norm(row, xp=NUMPY) == 7
+
+
+def test_what_does_not_change_in_a_loop_is_computed_outside():
+    inside = []
+
+    def build(x, limit):
+        def body(scope, i, total):
+            total = total + x * 3 + ONNX.cast(i, x)
+            inside.extend(node.op_type for node in scope.graph)
+            return None, [total], [total, x]
+
+        (total,), (totals, same) = x.scope.loop(body, limit, None, [x * 0])
+        return [total, totals, same]
+
+    (total, totals, same), graph = run(build, np.array([2.0]), np.int64(3))
+    assert inside == ["Add", "Cast", "Add"]
+    assert operators(graph) == ["Mul", "Mul", "Loop"]
+    assert total.tolist() == [21]
+    assert totals.tolist() == [[6], [13], [21]]
+    assert same.tolist() == [[2]] * 3
+
+
+def test_a_loop_stops_at_its_condition_and_may_return_what_it_was_given():
+    def build(x, limit):
+        def body(scope, i, a, b):
+            return a < 5, [a + 1, a], [b]
+
+        return [*x.scope.loop(body, limit, x < 5, [x, x])[0]]
+
+    for start, limit, expected in ((0.0, 100, (6, 5)), (0.0, 2, (2, 1)), (7.0, 100, (7, 7))):
+        (a, b), _ = run(build, np.float64(start), np.int64(limit))
+        assert (a, b) == expected
+
+
+# The solver's own text, emitted, beside the same text on numpy arrays.
+
+
+def wave(xp, t, y):
+    """A field of operators only, for both backends."""
+    return y * 0.5 + t * t - abs(y) * y * 0.25
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("known", [False, True], ids=["first slope evaluated", "first slope known"])
+@pytest.mark.parametrize("tableau", TABLEAUS.values(), ids=TABLEAUS)
+def test_a_step_in_a_graph_is_the_step_in_numpy(tableau, known, dtype):
+    number = np.dtype(dtype).type
+    y, t, h = ROW.astype(dtype), number(0.3), number(0.1)
+    k0 = [wave(NUMPY, t, y)] if known else []
+
+    def step(xp, t, t1, h, y, k0=None):
+        y1, ks = erk_step(lambda t, y: wave(xp, t, y), tableau, t, t1, y, h, k0, xp=xp)
+        return [y1, *ks]
+
+    expected = step(NUMPY, t, t + h, h, y, *k0)
+    results, _ = run(lambda *values: step(ONNX, *values), t, t + h, h, y, *k0)
+    for found, wanted in zip(results, expected, strict=True):
+        assert found.dtype == dtype
+        assert found == pytest.approx(wanted, rel=10 * float(np.finfo(dtype).eps), abs=10 * float(np.finfo(dtype).eps))
+
+
+@pytest.mark.parametrize("direction", [1.0, -1.0])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ADAPTIVE)
+def test_a_start_and_an_attempt_in_a_graph_are_those_in_numpy(name, dtype, direction):
+    control, tableau = Control(), TABLEAUS[name]
+    y, t, h = ROW.astype(dtype), np.float64(0.3), np.float64(direction * 0.1)
+
+    def solve(xp, t, h, y, rtol, atol):
+        layout = Layout([(1, 3), (1, 1)], [3, 1])
+        common = {"rtol": rtol, "atol": atol, "layout": layout, "direction": direction, "xp": xp}
+
+        def field(t, y):
+            return wave(xp, t, y)
+
+        k0, first = begin(field, t, y, order=tableau.order, control=control, **common)
+        return [k0, first, *attempt(field, tableau, t, h, y, k0, **common)]
+
+    arrays = (t, h, y, np.float64(1e-3), np.float64(1e-2))
+    expected = solve(NUMPY, *arrays)
+    results, _ = run(lambda *values: solve(ONNX, *values), *arrays)
+    for place, (found, wanted) in enumerate(zip(results, expected, strict=True)):
+        # The first step and the error ratio rest on differences of numbers that are nearly equal.
+        loss = 1e6 if place == 5 else 1e3
+        assert found.dtype == wanted.dtype
+        assert found == pytest.approx(
+            wanted, rel=loss * float(np.finfo(dtype).eps), abs=10 * float(np.finfo(dtype).eps)
+        )
+
+
+SETTINGS = [{}, {"min_step": 0.05, "max_step": 0.3}, {"min_step": 0.1}, {"safety": 0.5, "ifactor": 2.0, "dfactor": 0.5}]
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+@pytest.mark.parametrize("order", [2, 5, 8])
+def test_a_verdict_in_a_graph_is_the_one_in_numpy(order, settings):
+    h, ratio, control = np.float64(0.1), np.array(RATIOS), Control(**settings)
+
+    with np.errstate(all="ignore"):
+        expected = [judge(h, r, order=order, control=control, xp=NUMPY) for r in ratio]
+    results, _ = run(lambda h, ratio: list(judge(h, ratio, order=order, control=control, xp=ONNX)), h, ratio)
+    assert results[0].tolist() == [bool(verdict.accept) for verdict in expected]
+    assert results[1] == pytest.approx([float(verdict.h) for verdict in expected], rel=1e-15, abs=0, nan_ok=True)
+
+
+@pytest.mark.parametrize("direction", [1.0, -1.0])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_time_before_the_end_of_a_step_is_exact_in_a_graph(dtype, direction):
+    generator = np.random.default_rng(0)
+    t = np.concatenate([[0, 1, -1, 0.5, 1e-30], generator.normal(size=200) * 10.0 ** generator.integers(-9, 9, 200)])
+    t = t.astype(dtype)
+    found = emitted(lambda t: towards_start(t, ONNX.cast(direction, t), xp=ONNX, like=t), t)
+    assert np.array_equal(found, np.nextafter(t, np.dtype(dtype).type(-direction * np.inf)))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_reading_in_a_graph_is_reading_in_numpy(dtype):
+    x, h = np.linspace(0, 1, 7, dtype=dtype)[:, None], np.dtype(dtype).type(0.2)
+    rows = [ROW.astype(dtype) * i for i in (1, -2, 0.5, 3, 1)]
+    results, _ = run(lambda x, h, *rows: [quartic(x, h, *rows), linear(x, *rows[:2])], x, h, *rows)
+    assert results[0] == pytest.approx(quartic(x, h, *rows), rel=1e-5 if dtype == "float32" else 1e-13)
+    assert results[1] == pytest.approx(linear(x, *rows[:2]), rel=1e-5 if dtype == "float32" else 1e-13)
+    assert np.array_equal(results[0][-1], rows[1][0])
+
+
+@pytest.mark.parametrize("grid", [Grid(), Grid(step_size=0.3), Grid(step_size=7.0), Grid(steps=4)], ids=str)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_grid_in_a_graph_is_the_one_in_numpy(dtype, grid):
+    for t in ([0, 0.4, 1.0], [1.0, 0.9, -0.3], [2.0]):
+        t = np.array(t, dtype)
+        direction = t.dtype.type(-1 if t[0] > t[-1] else 1)
+        found = emitted(lambda t, d: grid.points(t, direction=d, xp=ONNX), t, direction)
+        assert np.array_equal(found, grid.points(t, direction=direction, xp=NUMPY))

@@ -1,0 +1,165 @@
+"""Every method in every form it can have, written, loaded and run, beside torchdiffeq."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from lowering import DTYPES, Case, forms_of, inputs
+from problems import ADAPTIVE, FIXED
+
+from odelet.solution import Status
+from odelet.tableau import TABLEAUS
+from odelet_export.forms import FORMS
+
+METHODS = list(TABLEAUS)
+TIMES = {
+    "one step's worth": (0.0, 1.0),
+    "five times": (0.0, 0.1, 0.35, 0.4, 1.0),
+    "decreasing": (1.0, 0.6, 0.2),
+    "an input": None,
+}
+# What comes in where the times are an input.
+GIVEN = [(0.0, 0.5, 1.1), (1.0, 0.3, 0.0, -0.2), (0.2, 0.9), (0.5,)]
+every = pytest.mark.parametrize("method", METHODS)
+
+
+def matches(case, model, x, t=None):
+    """Assert that a model gives torchdiffeq's values at x (and t), and in float64 takes its steps."""
+    theirs = case.torch(x, t)
+    given = (x,) if t is None else (x, np.array(t, case.time_dtype or case.dtype))
+    ours = model.solve(*given)
+    (stats,) = ours.stats.solves
+    assert (ours.status, stats.form, stats.method) == (Status.OK, case.form, case.method)
+    adaptive = case.method in ADAPTIVE
+    if case.dtype == "float64" or not adaptive:
+        assert (stats.steps, stats.accepted, stats.evaluations) == (theirs.steps, theirs.accepted, theirs.evaluations)
+    end = (case.times if t is None else t)[-1]
+    assert stats.time == pytest.approx(end, rel=1e-7) or (adaptive and stats.steps > 0)
+    # In float32 rounding moves the ends of steps, and the read-out errs with the tolerance; see test_odeint.py.
+    allowed = {"float64": 1e-15, "float32": 1e-6}[case.dtype] * 10
+    if adaptive:
+        allowed = 20 * case.rtol if case.dtype == "float32" else 1e-10 if case.method == "dopri8" else 1e-11
+    for output, wanted in zip(ours.outputs.values(), theirs.outputs, strict=True):
+        assert (output.shape, output.dtype) == (wanted.shape, wanted.dtype)
+        assert np.abs(output - wanted).max() <= allowed * np.abs(wanted).max()
+
+
+def check(case, folder, *, batches=(3,)):
+    """Check all forms that the case can have. Returns them."""
+    forms = forms_of(case)
+    for form in forms:
+        formed = replace(case, form=form)
+        model = formed.load(folder / form)
+        for batch in batches:
+            for t in [None] if case.times is not None else GIVEN:
+                matches(formed, model, inputs(case.dtype, batch, seed=batch), t)
+    return forms
+
+
+@pytest.mark.parametrize("times", TIMES)
+@pytest.mark.parametrize("dtype", DTYPES)
+@every
+def test_all_forms_of_all_methods(method, dtype, times, tmp_path):
+    # Half of the tuple states: every method, form and dtype meets both kinds of state.
+    pair = (METHODS.index(method) + list(TIMES).index(times)) % 2 == 1
+    forms = check(Case(method=method, dtype=dtype, pair=pair, times=TIMES[times]), tmp_path)
+    own = {"adaptive", "driven"} if method in ADAPTIVE else {"rolled", "driven"}
+    unrolled = {"unrolled"} if method in FIXED and times != "an input" else set()
+    assert own | unrolled <= set(forms) <= set(FORMS)
+
+
+def test_every_form_is_one_that_some_method_has():
+    cases = [Case(method=method, times=(0.0, 1.0)) for method in ("rk4", "dopri5")]
+    assert {form for case in cases for form in forms_of(case)} == set(FORMS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["heun3", "bosh3"])
+@pytest.mark.parametrize(
+    ("dtype", "pair", "times"), [("float64", False, (0.0, 1.0)), ("float32", True, (1.0, 0.9, 0.4, -0.1))]
+)
+def test_times_that_were_constant_when_traced(dtype, pair, times, method, tmp_path):
+    assert check(Case(method=method, dtype=dtype, pair=pair, times=times, retrace=True), tmp_path)
+
+
+@pytest.mark.parametrize("method", ["dopri5", "rk4"])
+@pytest.mark.parametrize("pair", [False, True])
+def test_batches_of_any_size(pair, method, tmp_path):
+    check(Case(method=method, pair=pair), tmp_path, batches=(1, 2, 7))
+
+
+@pytest.mark.parametrize("method", ["dopri5", "rk4"])
+@pytest.mark.parametrize("pair", [False, True])
+def test_a_batch_of_nothing(pair, method, tmp_path):
+    case = Case(method=method, pair=pair, times=(0.0, 0.5, 1.0))
+    for form in forms_of(case):
+        solution = replace(case, form=form).load(tmp_path / form).solve(inputs("float64", 0))
+        assert solution.status is Status.OK
+        shapes = [(3, 0, 3), (3, 0)] if pair else [(3, 0, 3)]
+        assert [output.shape for output in solution.outputs.values()] == shapes
+
+
+GRIDS = {"step_size": (("step_size", 0.3),), "one step": (("step_size", 4.0),), "steps": (("steps", 4),)}
+
+
+@pytest.mark.parametrize("times", ["five times", "decreasing", "an input"])
+@pytest.mark.parametrize("grid", GRIDS)
+@pytest.mark.parametrize("method", FIXED)
+def test_fixed_steps_of_another_size_than_the_times(method, grid, times, tmp_path):
+    """Output times lie within steps and are read by straight lines; 0.3 does not divide the range."""
+    forms = check(Case(method=method, times=TIMES[times], options=GRIDS[grid]), tmp_path)
+    assert ("unrolled" in forms) == (times != "an input" or grid == "steps")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("times", ["five times", "an input"])
+@pytest.mark.parametrize("method", ["heun3", "rk4", "dopri5"])
+@pytest.mark.parametrize(("dtype", "time_dtype"), [("float32", "float64"), ("float64", "float32")])
+def test_times_of_another_dtype_than_the_state(dtype, time_dtype, method, times, tmp_path):
+    case = Case(method=method, dtype=dtype, time_dtype=time_dtype, times=TIMES[times])
+    check(case, tmp_path / "at the times")
+    if method in FIXED:
+        check(replace(case, options=GRIDS["step_size"]), tmp_path / "of a size")
+
+
+OPTIONS = {
+    "first_step": (("first_step", 0.07),),
+    "min_step": (("min_step", 0.2),),
+    "max_step": (("max_step", 0.06),),
+    "factors": (("safety", 0.5), ("ifactor", 3.0), ("dfactor", 0.4)),
+    "max_num_steps": (("max_num_steps", 30),),
+    "all steps given": (("first_step", 0.15), ("min_step", 0.15), ("max_step", 0.15)),
+}
+
+
+@pytest.mark.parametrize("times", ["one step's worth", "five times"])
+@pytest.mark.parametrize("options", OPTIONS)
+def test_options_of_step_size_control(options, times, tmp_path):
+    check(Case(method="dopri5", times=TIMES[times], options=OPTIONS[options]), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("opset", range(18, 24))
+def test_every_opset_gives_the_same(opset, tmp_path):
+    for method in ("dopri5", "rk4"):
+        check(Case(method=method, opset=opset), tmp_path / method)
+
+
+@every
+def test_tolerances_and_step_limit_may_be_given_with_each_call(method, tmp_path):
+    case = Case(method=method, form="adaptive", times=(0.0, 1.0))
+    x = inputs("float64", 3, seed=1)
+    if method in FIXED:
+        model = replace(case, form="rolled").load(tmp_path)
+        with pytest.raises(ValueError, match=r"rtol=0\.001 cannot be set: .* steps were fixed at export"):
+            model(x, rtol=1e-3)
+        return
+    for form in ("adaptive", "driven"):
+        model = replace(case, form=form).load(tmp_path / form)
+        for changes in ({"rtol": 1e-2}, {"atol": 1e-2}, {"rtol": 1e-3, "atol": 1e-4}):
+            ours, theirs = model.solve(x, **changes), replace(case, **changes).torch(x)
+            assert ours.stats.evaluations == theirs.evaluations
+            assert np.abs(ours.outputs["output"] - theirs.outputs[0]).max() < (1e-5 if method == "dopri8" else 1e-11)
+        steps = model.solve(x).stats.steps
+        assert model.solve(x, max_steps=steps).status is Status.OK
+        assert model.solve(x, max_steps=steps - 1).status is Status.STEP_LIMIT
