@@ -212,12 +212,15 @@ def _make_fx_then_export(
 
     # Fused attention has a gradient that ONNX cannot say; the plain formula has one that it can.
     with sdpa_kernel(SDPBackend.MATH):
-        traced: nn.Module = make_fx(
+        traced = make_fx(
             call,
             decomposition_table=gradient_decompositions(),
             tracing_mode="symbolic",
             _allow_non_fake_inputs=True,
         )(*example)
+    # Two of the three calls of each field lead nowhere; what follows takes as long as the graph is large.
+    traced.graph.eliminate_dead_code()
+    traced.recompile()
     with torch.no_grad():
         return torch.export.export(traced, example, dynamic_shapes=tuple(shapes), strict=False)
 
@@ -226,7 +229,7 @@ def _to_onnx(
     program: torch.export.ExportedProgram, names: Sequence[str], output_names: Sequence[str], opset: int
 ) -> ir.Model:
     result = torch.onnx.export(
-        program.run_decompositions(),
+        program,
         dynamo=True,
         verbose=False,
         opset_version=opset,
