@@ -64,7 +64,7 @@ def matrix():
                 yield "float32", method, times, (i + j) % 2 == 0
 
 
-@pytest.mark.parametrize(("dtype", "method", "times", "pair"), matrix())
+@pytest.mark.parametrize(("dtype", "method", "times", "pair"), list(matrix()))
 def test_all_forms_of_all_methods(dtype, method, times, pair, tmp_path):
     forms = check(Case(method=method, dtype=dtype, pair=pair, times=TIMES[times]), tmp_path)
     own = {"adaptive", "driven"} if method in ADAPTIVE else {"rolled", "driven"}

@@ -134,13 +134,18 @@ class Graph:
     @classmethod
     def of(cls, file: str, session: ort.InferenceSession) -> Graph:
         """Look up once what a session takes and gives."""
-        return cls(
-            file,
-            session,
-            _ports(session.get_inputs()),
-            _ports(session.get_overridable_initializers()),
-            _ports(session.get_outputs()),
-        )
+        try:
+            return cls(
+                file,
+                session,
+                _ports(session.get_inputs()),
+                _ports(session.get_overridable_initializers()),
+                _ports(session.get_outputs()),
+            )
+        except UnicodeDecodeError:  # ONNX Runtime loads such a graph, and only its names cannot be read
+            raise ArtifactError(
+                f"{file}: a name in it is not text; the file is damaged, export the model again"
+            ) from None
 
     def run(self, feeds: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
         """Return all outputs by name. Raises ArtifactError when the graph fails on these inputs."""
