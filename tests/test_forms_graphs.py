@@ -56,7 +56,7 @@ def test_rolled_does_not_grow_with_the_steps(times, tmp_path):
         sizes.append((tmp_path / str(steps) / MODEL).stat().st_size)
     assert len(nodes) == 1
     # The grid itself is a constant of 8 bytes a step.
-    assert sizes[1] - sizes[0] <= 297 * 8 + 64
+    assert sizes[1] - sizes[0] <= 297 * 8 + 128
 
 
 @pytest.mark.parametrize(("method", "form"), [("rk4", "rolled"), ("dopri5", "adaptive")])
@@ -85,7 +85,9 @@ def test_weights_are_stored_once_however_often_they_are_used(method, tmp_path):
         for name in ("inner.weight", "outer.weight"):
             array = weights[name].numpy()
             stored = [file.count(x.tobytes()) for file in data for x in (array, array.T.copy())]
-            assert sum(stored) in ((1,) if form != "driven" or array.nbytes >= 1024 else (1, 2)), (form, name)
+            # Driven graphs are two, the field and the step; small weights are in both, large ones beside them.
+            copies = 2 if form == "driven" and array.nbytes < 1024 else 1
+            assert sum(stored) == copies, (form, name)
 
 
 @pytest.mark.parametrize("method", ["rk4", "dopri5"])
@@ -97,7 +99,7 @@ def test_no_trace_of_where_a_model_came_from(method, tmp_path):
             assert not re.search("doc_string|stack_trace|pkg\\.", str(model.graph))
         for path in (tmp_path / form).iterdir():
             data = path.read_bytes()
-            for word in (str(ROOT), str(Path.home()), "/site-packages/", "File \""):
+            for word in (str(ROOT), str(Path.home()), "/site-packages/", 'File "'):
                 assert word.encode() not in data, (path.name, word)
 
 
@@ -118,9 +120,9 @@ def test_constants_are_stored_once(method, tmp_path):
             stored = [
                 (tensor.data_type, tuple(tensor.dims), onnx.numpy_helper.to_array(tensor).tobytes())
                 for tensor in model.graph.initializer
-                if not tensor.external_data and tensor.name not in ("rtol", "atol", "max_steps")
+                if tensor.name.startswith("odelet.")
             ]
-            assert len(stored) == len(set(stored)), (form, name)
+            assert len(stored) == len(set(stored)) > 3, (form, name)
 
 
 @pytest.mark.parametrize("method", ["rk4", "dopri5"])

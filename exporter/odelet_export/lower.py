@@ -188,6 +188,9 @@ def tidy(model: ir.Model, *, keep_debug_info: bool) -> None:
     ]
     if not keep_debug_info:
         steps.append(passes.ClearMetadataAndDocStringPass())
+        # The pass clears graphs and nodes, and leaves what torch notes on values.
+        for value in [*model.graph.inputs, *model.graph.initializers.values()]:
+            value.metadata_props.clear()
     for step in steps:
         step(model)
     _name_inner_values(model.graph)

@@ -1,0 +1,115 @@
+"""The solver's own text, emitted, beside the same text on numpy arrays."""
+
+import numpy as np
+import pytest
+from problems import ADAPTIVE
+from test_control import RATIOS
+from test_emit import DTYPES, ROW, emitted, run
+
+from odelet.attempt import attempt, begin
+from odelet.backend import NUMPY
+from odelet.control import Control, judge
+from odelet.dense import linear, quartic
+from odelet.grid import Grid
+from odelet.rk import erk_step, towards_start
+from odelet.state import Layout
+from odelet.tableau import TABLEAUS
+from odelet_export.emit import ONNX
+
+
+def wave(xp, t, y):
+    """A field of operators only, for both backends."""
+    return y * 0.5 + t * t - abs(y) * y * 0.25
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("known", [False, True], ids=["first slope evaluated", "first slope known"])
+@pytest.mark.parametrize("tableau", TABLEAUS.values(), ids=TABLEAUS)
+def test_a_step_in_a_graph_is_the_step_in_numpy(tableau, known, dtype):
+    number = np.dtype(dtype).type
+    y, t, h = ROW.astype(dtype), number(0.3), number(0.1)
+    k0 = [wave(NUMPY, t, y)] if known else []
+
+    def step(xp, t, t1, h, y, k0=None):
+        y1, ks = erk_step(lambda t, y: wave(xp, t, y), tableau, t, t1, y, h, k0, xp=xp)
+        return [y1, *ks]
+
+    expected = step(NUMPY, t, t + h, h, y, *k0)
+    results, _ = run(lambda *values: step(ONNX, *values), t, t + h, h, y, *k0)
+    for found, wanted in zip(results, expected, strict=True):
+        assert found.dtype == dtype
+        assert found == pytest.approx(wanted, rel=10 * float(np.finfo(dtype).eps), abs=10 * float(np.finfo(dtype).eps))
+
+
+@pytest.mark.parametrize("direction", [1.0, -1.0])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ADAPTIVE)
+def test_a_start_and_an_attempt_in_a_graph_are_those_in_numpy(name, dtype, direction):
+    control, tableau = Control(), TABLEAUS[name]
+    y, t, h = ROW.astype(dtype), np.float64(0.3), np.float64(direction * 0.1)
+
+    def solve(xp, t, h, y, rtol, atol):
+        layout = Layout([(1, 3), (1, 1)], [3, 1])
+        common = {"rtol": rtol, "atol": atol, "layout": layout, "direction": direction, "xp": xp}
+
+        def field(t, y):
+            return wave(xp, t, y)
+
+        k0, first = begin(field, t, y, order=tableau.order, control=control, **common)
+        return [k0, first, *attempt(field, tableau, t, h, y, k0, **common)]
+
+    arrays = (t, h, y, np.float64(1e-3), np.float64(1e-2))
+    expected = solve(NUMPY, *arrays)
+    results, _ = run(lambda *values: solve(ONNX, *values), *arrays)
+    for place, (found, wanted) in enumerate(zip(results, expected, strict=True)):
+        # The first step and the error ratio rest on differences of numbers that are nearly equal.
+        loss = 1e6 if place == 5 else 1e3
+        assert found.dtype == wanted.dtype
+        assert found == pytest.approx(
+            wanted, rel=loss * float(np.finfo(dtype).eps), abs=10 * float(np.finfo(dtype).eps)
+        )
+
+
+SETTINGS = [{}, {"min_step": 0.05, "max_step": 0.3}, {"min_step": 0.1}, {"safety": 0.5, "ifactor": 2.0, "dfactor": 0.5}]
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+@pytest.mark.parametrize("order", [2, 5, 8])
+def test_a_verdict_in_a_graph_is_the_one_in_numpy(order, settings):
+    h, ratio, control = np.float64(0.1), np.array(RATIOS), Control(**settings)
+
+    with np.errstate(all="ignore"):
+        expected = [judge(h, r, order=order, control=control, xp=NUMPY) for r in ratio]
+    results, _ = run(lambda h, ratio: list(judge(h, ratio, order=order, control=control, xp=ONNX)), h, ratio)
+    assert results[0].tolist() == [bool(verdict.accept) for verdict in expected]
+    assert results[1] == pytest.approx([float(verdict.h) for verdict in expected], rel=1e-15, abs=0, nan_ok=True)
+
+
+@pytest.mark.parametrize("direction", [1.0, -1.0])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_time_before_the_end_of_a_step_is_exact_in_a_graph(dtype, direction):
+    generator = np.random.default_rng(0)
+    t = np.concatenate([[0, 1, -1, 0.5, 1e-30], generator.normal(size=200) * 10.0 ** generator.integers(-9, 9, 200)])
+    t = t.astype(dtype)
+    found = emitted(lambda t: towards_start(t, ONNX.cast(direction, t), xp=ONNX, like=t), t)
+    assert np.array_equal(found, np.nextafter(t, np.dtype(dtype).type(-direction * np.inf)))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_reading_in_a_graph_is_reading_in_numpy(dtype):
+    x, h = np.linspace(0, 1, 7, dtype=dtype)[:, None], np.dtype(dtype).type(0.2)
+    rows = [ROW.astype(dtype) * i for i in (1, -2, 0.5, 3, 1)]
+    results, _ = run(lambda x, h, *rows: [quartic(x, h, *rows), linear(x, *rows[:2])], x, h, *rows)
+    assert results[0] == pytest.approx(quartic(x, h, *rows), rel=1e-5 if dtype == "float32" else 1e-13)
+    assert results[1] == pytest.approx(linear(x, *rows[:2]), rel=1e-5 if dtype == "float32" else 1e-13)
+    assert np.array_equal(results[0][-1], rows[1][0])
+
+
+@pytest.mark.parametrize("grid", [Grid(), Grid(step_size=0.3), Grid(step_size=7.0), Grid(steps=4)], ids=str)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_grid_in_a_graph_is_the_one_in_numpy(dtype, grid):
+    for t in ([0, 0.4, 1.0], [1.0, 0.9, -0.3], [2.0]):
+        t = np.array(t, dtype)
+        direction = t.dtype.type(-1 if t[0] > t[-1] else 1)
+        found = emitted(lambda t, d: grid.points(t, direction=d, xp=ONNX), t, direction)
+        assert np.array_equal(found, grid.points(t, direction=direction, xp=NUMPY))
