@@ -40,7 +40,9 @@ def test_an_input_that_is_not_finite(times, method, tmp_path):
             assert method == "rk4" or solution.stats.steps == 0
             assert all(np.isnan(output[1:]).any() for output in solution.outputs.values())
             assert bool(solution.outputs) == (form != "driven")
-            with pytest.raises(odelet.SolveError, match=rf"solve 0 \({method}, .*lowering.py:\d+\) stopped at time 0: "):
+            with pytest.raises(
+                odelet.SolveError, match=rf"solve 0 \({method}, .*lowering.py:\d+\) stopped at time 0: "
+            ):
                 model(*given)
 
 

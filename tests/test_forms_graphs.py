@@ -97,7 +97,7 @@ def test_no_trace_of_where_a_model_came_from(method, tmp_path):
             assert not re.search("doc_string|stack_trace|pkg\\.", str(model.graph))
         for path in (tmp_path / form).iterdir():
             data = path.read_bytes()
-            for word in (str(ROOT), str(Path.home()), "/site-packages/", "File \""):
+            for word in (str(ROOT), str(Path.home()), "/site-packages/", 'File "'):
                 assert word.encode() not in data, (path.name, word)
 
 
