@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from odelet_export.capture import DOMAIN
-from odelet_export.lift import Hole, read_by
+from odelet_export.lift import Hole, ancestors, read_by
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def cut(graph: ir.Graph, holes: Sequence[Hole], captured: Mapping[int, Sequence[
         levels.update(dict.fromkeys(node.outputs, node_level[node]))
     after = {hole.spec.index: max(level_of(need) for need in needs[hole.spec.index]) for hole in holes}
     wanted = [*graph.outputs, *(value for need in needs.values() for value in need)]
-    needed = _needed(wanted, set(nodes))
+    needed = ancestors(wanted, set(nodes))
     last = max([*after.values(), *(node_level[node] for node in needed), 0])
     segments = []
     for level in range(last + 1):
@@ -53,17 +53,6 @@ def cut(graph: ir.Graph, holes: Sequence[Hole], captured: Mapping[int, Sequence[
         segments.append(_segment(graph, mine, {*wanted, *others}, constants, f"segment_{level}"))
     order = [[hole for hole in holes if after[hole.spec.index] == level] for level in range(last + 1)]
     return Cut(segments, order)
-
-
-def _needed(wanted: Sequence[ir.Value], nodes: set[ir.Node]) -> set[ir.Node]:
-    found: set[ir.Node] = set()
-    waiting = list(wanted)
-    while waiting:
-        node = waiting.pop().producer()
-        if node is not None and node in nodes and node not in found:
-            found.add(node)
-            waiting.extend(read_by(node))
-    return found
 
 
 def _segment(

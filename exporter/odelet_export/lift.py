@@ -65,7 +65,7 @@ def _hole(graph: ir.Graph, spec: SolveSpec, begin: ir.Node | None, end: ir.Node,
     t_mark, *y_marks = begin.outputs
     _hoist_shapes(y_marks, y0)
     inside = _dependents(begin, end, owners)
-    region = _ancestors(slopes, inside)
+    region = ancestors(slopes, inside)
     for node in inside - region:
         _check_closed(spec, node, end, owners)
     nodes = [node for node in graph if node in region]
@@ -116,7 +116,8 @@ def _dependents(begin: ir.Node, end: ir.Node, owners: Owners) -> set[ir.Node]:
     return found
 
 
-def _ancestors(values: Sequence[ir.Value], within: set[ir.Node]) -> set[ir.Node]:
+def ancestors(values: Sequence[ir.Value], within: set[ir.Node]) -> set[ir.Node]:
+    """The nodes of a set that the values are computed by."""
     found: set[ir.Node] = set()
     waiting = list(values)
     while waiting:

@@ -120,21 +120,25 @@ def export(
         tell("parity")
         comparison = Comparison(runtime, callee, captured.specs, captured.calls, overrides, tolerance)
         report = comparison.check(dynamic=axes, times=times, count=samples, seed=seed)
-        bundled = _bundle(report)
-        card = with_files(replace(card, parity=report.card()), folder, write_samples(bundled, folder))
-        write_report(report, folder)
-        write_card(card, folder)
-        if not report.passed:
-            shown = report.problems[:3]
-            raise ParityError(
-                f"the exported model does not give torch's answers: {'; '.join(shown)}"
-                f"{f'; and {len(report.problems) - 3} more' if len(report.problems) > 3 else ''}. "
-                f"It was left in {failed}, see parity.md there",
-                report,
-                str(failed),
-            )
+        card = _prove(card, report, folder, failed)
     warnings = tuple(warning for spec in captured.specs for warning in spec.warnings)
     return Exported(target, card, report, captured.tracer, warnings)
+
+
+def _prove(card: Card, report: Report, folder: Path, failed: Path) -> Card:
+    """Write the report, the samples and the final card; ParityError if the answers differ."""
+    card = with_files(replace(card, parity=report.card()), folder, write_samples(_bundle(report), folder))
+    write_report(report, folder)
+    write_card(card, folder)
+    if report.passed:
+        return card
+    shown, more = report.problems[:3], len(report.problems) - 3
+    raise ParityError(
+        f"the exported model does not give torch's answers: {'; '.join(shown)}"
+        f"{f'; and {more} more' if more > 0 else ''}. It was left in {failed}, see parity.md there",
+        report,
+        str(failed),
+    )
 
 
 def _bundle(report: Report) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from odelet.attempt import Attempt, attempt, begin
+from odelet.attempt import Attempt, attempt
 from odelet.backend import NUMPY
 from odelet.control import Control
 from odelet.drive import (
@@ -17,9 +17,9 @@ from odelet.drive import (
     Ends,
     Run,
     direction_of,
-    integrate_adaptive,
     integrate_fixed,
     solution_arrays,
+    solve_adaptive,
 )
 from odelet.errors import InputError
 from odelet.grid import Grid
@@ -163,19 +163,15 @@ def _adaptive(
         if not 0 <= value < float("inf"):
             raise InputError(f"{name}={value!r} must be a number that is finite and not negative")
     common: dict[str, Any] = {"rtol": rtol, "atol": atol, "layout": layout, "direction": direction}
-    with np.errstate(all="ignore"):
-        k0, h = begin(field, np.float64(t[0]), y0, order=tableau.order, control=control, xp=NUMPY, **common)
-    stepper = AdaptiveArrays(field, tableau, y0, k0, **common)
-    first = float(h) if h is not None else float(control.first_step or 0)
-    return integrate_adaptive(
-        stepper,
+    return solve_adaptive(
+        field,
+        lambda k0: AdaptiveArrays(field, tableau, y0, k0, **common),
         y0,
-        first,
         t,
-        direction=direction,
         order=tableau.order,
         control=control,
         max_steps=max_steps,
+        **common,
     )
 
 

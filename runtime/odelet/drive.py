@@ -5,16 +5,19 @@ The law here: time and control are Python floats, states are the stepper's busin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from odelet.backend import SCALARS
+from odelet.attempt import begin
+from odelet.backend import NUMPY, SCALARS
 from odelet.control import Control, clamp, judge
 from odelet.dense import linear, quartic
 from odelet.errors import InputError
+from odelet.rk import Field
 from odelet.solution import Status
+from odelet.state import Layout
 
 Array = np.ndarray[Any, Any]
 DEFAULT_MAX_STEPS = 100_000
@@ -63,6 +66,43 @@ def direction_of(t: Array, name: str = "t") -> float:
     if not ((gaps > 0).all() or (gaps < 0).all()):
         raise InputError(f"{name} must be strictly increasing or strictly decreasing; got {t}")
     return -1.0 if gaps.size and gaps[0] < 0 else 1.0
+
+
+def solve_adaptive(
+    field: Field,
+    stepper_of: Callable[[Array], Stepper],
+    y0: Array,
+    t: Array,
+    *,
+    order: int,
+    control: Control,
+    rtol: float,
+    atol: float,
+    layout: Layout,
+    direction: float,
+    max_steps: int,
+) -> Run:
+    """Find the first slope and step, and integrate.
+
+    field: dy/dt on rows (1, n). stepper_of: makes the stepper, given the first slope (1, n).
+    """
+    with np.errstate(all="ignore"):
+        k0, h = begin(
+            field,
+            np.float64(t[0]),
+            y0,
+            order=order,
+            control=control,
+            rtol=rtol,
+            atol=atol,
+            layout=layout,
+            direction=direction,
+            xp=NUMPY,
+        )
+    first = float(h) if h is not None else float(control.first_step or 0)
+    return integrate_adaptive(
+        stepper_of(k0), y0, first, t, direction=direction, order=order, control=control, max_steps=max_steps
+    )
 
 
 def integrate_adaptive(

@@ -12,7 +12,6 @@ import numpy as np
 import onnxruntime as ort
 
 from odelet.arrays import settings
-from odelet.attempt import begin
 from odelet.backend import NUMPY
 from odelet.card import SolveCard
 from odelet.control import Control
@@ -22,9 +21,9 @@ from odelet.drive import (
     Ends,
     Run,
     direction_of,
-    integrate_adaptive,
     integrate_fixed,
     solution_arrays,
+    solve_adaptive,
 )
 from odelet.grid import Grid
 from odelet.solution import SolveStats
@@ -194,29 +193,17 @@ def _adaptive(
         (k,) = field.run(["k"], {name: value for name, value in feeds.items() if name in inputs})
         return np.asarray(k)
 
-    with np.errstate(all="ignore"):
-        k0, h = begin(
-            slope,
-            np.float64(t[0]),
-            row,
-            order=tableau.order,
-            control=control,
-            rtol=rtol,
-            atol=atol,
-            layout=layout,
-            direction=direction,
-            xp=NUMPY,
-        )
     scalars = {"rtol": np.asarray(rtol), "atol": np.asarray(atol)}
-    stepper = StepGraph(step, row, k0, {**outside, **scalars}, device)
-    first = float(h) if h is not None else float(control.first_step or 0)
-    return integrate_adaptive(
-        stepper,
+    return solve_adaptive(
+        slope,
+        lambda k0: StepGraph(step, row, k0, {**outside, **scalars}, device),
         row,
-        first,
         t,
-        direction=direction,
         order=tableau.order,
         control=control,
+        rtol=rtol,
+        atol=atol,
+        layout=layout,
+        direction=direction,
         max_steps=max_steps,
     )
