@@ -47,6 +47,7 @@ def test_without_settings_the_grid_is_the_output_times():
         (0.3, [1, 0]),
         (0.1, [0.7, 0.2, -0.3]),
         (5.0, [0, 1]),
+        (0.7, [0, 2.1]),  # 2.1 / 0.7 is a little more than 3, until 1 is added
         (1.0, [0, 1]),
         (1e-3, [2, 2.05]),
         (0.7, [3]),

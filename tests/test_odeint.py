@@ -179,6 +179,26 @@ def test_every_setting_of_control_is_tried_against_torchdiffeq():
     }
 
 
+@pytest.mark.parametrize("t", [[0.1, 0.75], [0.1, -0.9], [-0.5, 0.5]], ids=["forward", "backward", "through zero"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("method", TABLEAUS)
+def test_the_field_is_called_at_torchdiffeqs_times_to_the_last_bit(method, dtype, t):
+    """Stages at the end of an adaptive step too, which are taken one float before it."""
+    seen = {torch: [], np: []}
+
+    def field(xp, t, y):
+        seen[xp].append(float(t))
+        return 0 * y
+
+    options = {"step_size": 0.25} if method in FIXED else {"first_step": 0.25, "min_step": 0.25, "max_step": 0.25}
+    both(field, np.ones(3, dtype), t, method=method, options=options)
+    assert seen[np] == seen[torch]
+    if method in ADAPTIVE and 1 in TABLEAUS[method].c:
+        end = np.dtype(dtype).type(t[0] + np.copysign(0.25, t[1] - t[0]))
+        assert float(np.nextafter(end, np.dtype(dtype).type(t[0]))) in seen[np]
+        assert float(end) not in seen[np]
+
+
 @pytest.mark.parametrize("name", PROBLEMS)
 @pytest.mark.parametrize("method", ["dopri5", "tsit5", "dopri8"])
 def test_published_end_values(method, name):

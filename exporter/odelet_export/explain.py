@@ -58,6 +58,7 @@ def explain(failures: Sequence[Exception], dynamic: Mapping[str, object]) -> str
     if missing:
         found = f"the operator {missing[1]}, which has no translation to ONNX"
     cause = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    cause = re.sub(r"\x1b\[\d+m", "", cause)  # torch colours its messages
     return f"{_shown(place)}\n  found: {found}\n  do: {advice}\n  cause: {type(error).__name__}: {cause.strip()[:300]}"
 
 
