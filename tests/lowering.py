@@ -21,12 +21,12 @@ from odelet.drive import DEFAULT_MAX_STEPS
 from odelet.grid import Grid
 from odelet.tableau import TABLEAUS, Tableau
 from odelet_export.capture import Captured, capture
-from odelet_export.emit import Scope
 from odelet_export.forms import possible
 from odelet_export.forms.site import Site
 from odelet_export.lift import lift
 from odelet_export.lower import LoweredModel, lower
 from odelet_export.reference import tsit5_known
+from odelet_export.scope import Scope
 from odelet_export.signature import Callee
 from odelet_export.spec import Overrides, SolveSpec
 from odelet_export.write import card_of, tensor_of, write_card, write_graphs

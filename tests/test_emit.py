@@ -9,8 +9,9 @@ import pytest
 
 from odelet.backend import NUMPY
 from odelet.state import Layout
-from odelet_export.emit import ONNX, Scope, Value
+from odelet_export.emit import ONNX
 from odelet_export.lower import tidy
+from odelet_export.scope import Scope, Value
 
 DTYPES = ["float32", "float64"]
 
@@ -152,6 +153,10 @@ FUNCTIONS = {
     "reshape": [lambda xp, x, s: xp.reshape(x, (2, -1)), lambda xp, x, s: xp.reshape(x, (1, 4))],
     "concat": [lambda xp, x, s: xp.concat([x, x * 2], axis=0), lambda xp, x, s: xp.concat([x, x * 2], axis=1)],
     "split": [lambda xp, x, s: list(xp.split(x, [1, 3]))],
+    "matmul": [lambda xp, x, s: xp.matmul(x, xp.reshape(x, (4, 1)))],
+    "transpose": [lambda xp, x, s: xp.transpose(xp.reshape(x, (2, 2)))],
+    "branch": [lambda xp, x, s: xp.branch(s > 0.5, lambda y: y * 2, lambda y: y, x)],
+    "loop": [lambda xp, x, s: xp.loop(lambda y: (xp.rms(y) < 9, [y * 2]), 9, xp.rms(x) < 9, [x])],
     "ceil": [lambda xp, x, s: xp.arange(xp.ceil(s * 2.3), x), lambda xp, x, s: xp.arange(xp.ceil(s * 4), x)],
     "arange": [lambda xp, x, s: xp.arange(4, x) * x],
 }
@@ -231,3 +236,35 @@ def test_a_loop_stops_at_its_condition_and_may_return_what_it_was_given():
     for start, limit, expected in ((0.0, 100, (6, 5)), (0.0, 2, (2, 1)), (7.0, 100, (7, 7))):
         (a, b), _ = run(build, np.float64(start), np.int64(limit))
         assert (a, b) == expected
+
+
+@pytest.mark.parametrize("flag", [True, False])
+def test_branch_computes_one_side(flag):
+    x = np.array([[1.0, -2.0, 3.0]])
+
+    def chosen(xp):
+        return lambda condition, a: xp.branch(condition, lambda y: y + y * y, lambda y: y, a)
+
+    (result,), graph = run(chosen(ONNX), np.array(flag), x)
+    np.testing.assert_array_equal(result, chosen(NUMPY)(flag, x))
+    assert operators(graph) == ["If"], "what a branch computes is inside it"
+    (result,), graph = run(lambda a: chosen(ONNX)(flag, a), x)
+    np.testing.assert_array_equal(result, chosen(NUMPY)(flag, x))
+    assert operators(graph) == (["Mul", "Add"] if flag else [])
+
+
+def test_loop_stops_by_its_condition_and_by_its_limit():
+    x = np.array([[1.0, 2.0]])
+
+    def doubled(xp, bound):
+        def body(y, turns):
+            y = xp.matmul(y, np.array([[2.0, 0.0], [0.0, 2.0]]))
+            return xp.rms(y) < bound, [y, turns + 1]
+
+        return lambda a, n: xp.loop(body, 5, xp.rms(a) < bound, [a, n])
+
+    for bound, turns in ((1.0, 0), (10.0, 3), (1e9, 5)):
+        expected = doubled(NUMPY, bound)(x, np.int64(0))
+        results, _ = run(doubled(ONNX, bound), x, np.int64(0))
+        assert results[1] == expected[1] == turns
+        np.testing.assert_array_equal(results[0], expected[0])

@@ -11,7 +11,8 @@ from onnx_ir import convenience
 from odelet.backend import Array
 from odelet.rk import Field as RowField
 from odelet.state import Layout
-from odelet_export.emit import ONNX, Scope, Value
+from odelet_export.emit import ONNX
+from odelet_export.scope import Scope, Value
 
 
 @dataclass(frozen=True)

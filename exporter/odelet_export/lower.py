@@ -13,10 +13,10 @@ from odelet.arrays import evaluations
 from odelet.card import DriveCard, DriveStep, Evaluations, RunStep, SolveCard
 from odelet_export.capture import Captured
 from odelet_export.cut import cut
-from odelet_export.emit import Scope
 from odelet_export.forms import FORMS, Choice, choose, driven
 from odelet_export.forms.site import Lowered, Site
 from odelet_export.lift import Hole
+from odelet_export.scope import Scope
 
 MODEL = "model.onnx"
 

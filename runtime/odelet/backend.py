@@ -1,4 +1,4 @@
-"""What the solver text needs besides `+ - * / **`, comparisons and `abs`: a dozen array functions.
+"""What the solver text needs besides `+ - * / **`, comparisons and `abs`: some twenty functions.
 
 The text of a solver (`rk`, `control`, `dense`, `state`, `grid`, `attempt`) is written once and takes a
 backend `xp`. This module is the reference: numpy. `SCALARS` does the same for Python floats, where the
@@ -8,7 +8,7 @@ driver's control runs. The exporter supplies a third, whose arrays are values of
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -60,6 +60,37 @@ class Numpy:
     def split(x: Array, sizes: Sequence[int]) -> Sequence[Array]:
         """Cut the last axis into pieces of the given sizes."""
         return np.split(x, np.cumsum(sizes)[:-1], axis=-1)
+
+    @staticmethod
+    def matmul(a: Array, b: Array) -> Array:
+        """The product of two matrices."""
+        return a @ b
+
+    @staticmethod
+    def transpose(x: Array) -> Array:
+        """A matrix with its axes exchanged."""
+        return x.T
+
+    @staticmethod
+    def branch(
+        condition: Array, then: Callable[..., Array], otherwise: Callable[..., Array], *operands: Array
+    ) -> Array:
+        """then(*operands) if the condition, a scalar, holds, else otherwise(*operands); only one is computed.
+
+        Each returns one array, of one dtype and shape. A condition that is a Python bool is decided here and now.
+        """
+        return then(*operands) if condition else otherwise(*operands)
+
+    @staticmethod
+    def loop(
+        body: Callable[..., tuple[Array, Sequence[Array]]], limit: int, go_on: Array, carried: Sequence[Array]
+    ) -> list[Array]:
+        """While go_on, and at most `limit` times: go_on, carried = body(*carried). Returns the last carried."""
+        state, turns = list(carried), 0
+        while go_on and turns < limit:
+            go_on, after = body(*state)
+            state, turns = list(after), turns + 1
+        return state
 
     @staticmethod
     def ceil(x: Array) -> int:

@@ -14,7 +14,7 @@ import onnx_ir as ir
 from odelet.attempt import attempt, begin
 from odelet.control import clamp, judge
 from odelet.dense import quartic
-from odelet_export.emit import ONNX, Scope, Value
+from odelet_export.emit import ONNX
 from odelet_export.forms.site import (
     NOT_FINITE,
     OK,
@@ -24,6 +24,7 @@ from odelet_export.forms.site import (
     Site,
     not_finite,
 )
+from odelet_export.scope import Scope, Value
 
 
 class Step(NamedTuple):

@@ -12,9 +12,10 @@ import onnx_ir as ir
 from odelet.attempt import attempt
 from odelet.rk import erk_step
 from odelet.state import Layout
-from odelet_export.emit import ONNX, Scope, Value
+from odelet_export.emit import ONNX
 from odelet_export.forms.site import Site, layout_of
 from odelet_export.lift import Hole
+from odelet_export.scope import Scope, Value
 
 # Names that the two graphs give to what the driver feeds them; see docs/artifact.md.
 RESERVED = ("t", "t1", "h", "y", "k", "rtol", "atol")

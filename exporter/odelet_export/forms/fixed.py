@@ -10,8 +10,9 @@ import onnx_ir as ir
 from odelet.backend import NUMPY
 from odelet.dense import linear
 from odelet.rk import erk_step
-from odelet_export.emit import ONNX, Value
+from odelet_export.emit import ONNX
 from odelet_export.forms.site import NOT_FINITE, OK, Lowered, Site, not_finite
+from odelet_export.scope import Value
 
 
 def grid_points(site: Site) -> np.ndarray | Value:

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from odelet_export.emit import ONNX, Scope, Value
+from odelet_export.emit import ONNX
 from odelet_export.forms.fixed import finish, grid_points, known_steps, only_the_end, read, step
 from odelet_export.forms.site import Lowered, Site
+from odelet_export.scope import Scope, Value
 
 
 def refusal(site: Site) -> str | None:

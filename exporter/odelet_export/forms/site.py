@@ -12,8 +12,9 @@ import onnx_ir as ir
 
 from odelet.rk import Field as RowField
 from odelet.state import Layout
-from odelet_export.emit import ONNX, Scope, Value
+from odelet_export.emit import ONNX
 from odelet_export.lift import Hole
+from odelet_export.scope import Scope, Value
 
 Dims = Sequence[int | str | None] | None
 OK, STEP_LIMIT, STEP_UNDERFLOW, NOT_FINITE, BAD_TIMES = range(5)

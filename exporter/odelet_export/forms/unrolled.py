@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from odelet_export.emit import ONNX, Value
+from odelet_export.emit import ONNX
 from odelet_export.forms.fixed import finish, grid_points, known_steps, only_the_end, read, step
 from odelet_export.forms.site import Lowered, Site
+from odelet_export.scope import Value
 
 
 def refusal(site: Site) -> str | None:

@@ -1,0 +1,221 @@
+"""A graph under construction, and its values with Python's operators.
+
+A node goes into the innermost scope of its operands, so that what does not change inside a loop is computed
+outside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from onnxscript import GraphBuilder
+
+Number = int | float | bool | np.generic | np.ndarray
+
+
+class Scope:
+    """A graph under construction: the main one, or the body of a loop inside another scope."""
+
+    def __init__(self, builder: GraphBuilder, parent: Scope | None = None) -> None:
+        self.builder = builder
+        self.parent = parent
+        self.depth: int = 0 if parent is None else parent.depth + 1
+        self._constants: dict[tuple[str, tuple[int, ...], bytes], ir.Value] = {}
+
+    @classmethod
+    def of(cls, graph: ir.Graph) -> Scope:
+        """The scope of a main graph; nodes are appended to it."""
+        return cls(GraphBuilder(graph))
+
+    @property
+    def graph(self) -> ir.Graph:
+        return self.builder.graph
+
+    def call(self, op_type: str, *inputs: Any, outputs: int = 1, **attributes: Any) -> Any:
+        """Add a node; inputs are Values, ir.Values or None. Returns a Value, or a list of them."""
+        raw = [x.ir if isinstance(x, Value) else x for x in inputs]
+        result = getattr(self.builder.op, op_type)(*raw, _outputs=outputs, **attributes)
+        if outputs == 1:
+            return Value(result[0] if isinstance(result, (list, tuple)) else result, self)
+        return [Value(value, self) for value in result]
+
+    def constant(self, x: Number, dtype: Any = None) -> Value:
+        """A constant; equal ones are stored once."""
+        array = np.ascontiguousarray(np.asarray(x, dtype=dtype)).reshape(np.shape(x))
+        root = self.root
+        key = (array.dtype.str, array.shape, array.tobytes())
+        if key not in root._constants:
+            name = f"odelet.constant_{len(root._constants)}"
+            value = root.builder.initializer(ir.tensor(array, name=name), name, qualify=False)
+            root._constants[key] = value
+        return Value(root._constants[key], root)
+
+    @property
+    def root(self) -> Scope:
+        return self if self.parent is None else self.parent.root
+
+    def loop(
+        self,
+        body: Callable[..., tuple[Any, Sequence[Any], Sequence[Any]]],
+        limit: Value,
+        condition: Value | None,
+        carried: Sequence[Value],
+    ) -> tuple[list[Value], list[Value]]:
+        """Emit a Loop.
+
+        body: called with the inner scope, the iteration number and the carried values; returns the condition to
+        go on (or None), the carried values after the iteration, and values to collect. Returns the final
+        carried values and the collected ones, stacked along a new first axis.
+        """
+        inputs = [ir.val("iteration", ir.DataType.INT64, []), ir.val("go", ir.DataType.BOOL, [])]
+        inputs += [ir.val(f"carried_{i}", x.ir.dtype, x.ir.shape) for i, x in enumerate(carried)]
+        graph = ir.Graph(inputs, [], nodes=[], opset_imports=dict(self.graph.opset_imports), name="loop_body")
+        inner = Scope(GraphBuilder(graph, parent=self.builder), self)
+        iteration, go, *state = [Value(value, inner) for value in inputs]
+        again, after, collect = body(inner, iteration, *state)
+        # A body may not return its own input, nor a value from outside it, without a node between.
+        graph.outputs.extend(
+            value.ir if value.scope is inner and value.ir.producer() else inner.call("Identity", value).ir
+            for value in [go if again is None else again, *after, *collect]
+        )
+        total = len(carried) + len(collect)
+        result = self.call("Loop", limit, condition, *carried, body=graph, outputs=total)
+        values = result if isinstance(result, list) else [result]
+        for value, inner_value in zip(values, graph.outputs[1:], strict=True):
+            value.ir.type = inner_value.type
+        for value, start in zip(values, carried, strict=False):
+            value.ir.shape = start.ir.shape
+        for value, inner_value in zip(values[len(carried) :], graph.outputs[1 + len(carried) :], strict=True):
+            if inner_value.shape is not None:
+                value.ir.shape = ir.Shape([None, *inner_value.shape])
+        return values[: len(carried)], values[len(carried) :]
+
+    def branch(
+        self,
+        condition: Value,
+        then: Callable[..., Value],
+        otherwise: Callable[..., Value],
+        operands: Sequence[Value],
+    ) -> Value:
+        """Emit an If, each branch computed from the operands; see `odelet.backend.Numpy.branch`."""
+        graphs = []
+        for name, function in (("then", then), ("else", otherwise)):
+            graph = ir.Graph([], [], nodes=[], opset_imports=dict(self.graph.opset_imports), name=f"{name}_branch")
+            inner = Scope(GraphBuilder(graph, parent=self.builder), self)
+            # What is computed from an operand belongs in the branch, though the operand itself is outside.
+            result = function(*(Value(x.ir, inner) for x in operands))
+            inside = result.ir.producer() is not None and result.ir.producer().graph is graph  # type: ignore[union-attr]
+            graph.outputs.append(result.ir if inside else inner.call("Identity", result).ir)
+            graphs.append(graph)
+        value: Value = self.call("If", condition, then_branch=graphs[0], else_branch=graphs[1])
+        value.ir.type, value.ir.shape = graphs[0].outputs[0].type, graphs[0].outputs[0].shape
+        return value
+
+
+class Value:
+    """An array in a graph, with Python's operators. Python and numpy numbers join in as constants."""
+
+    __slots__ = ("ir", "scope")
+    __array_ufunc__ = None  # numpy scalars on the left must leave the operation to us
+
+    def __init__(self, value: ir.Value, scope: Scope) -> None:
+        self.ir = value
+        self.scope = scope
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        assert self.ir.dtype is not None, f"no dtype for {self.ir.name}"
+        return self.ir.dtype.numpy()
+
+    @property
+    def dims(self) -> list[int | str | None] | None:
+        """The shape: integers, names of axes, or None where it is not known."""
+        if self.ir.shape is None:
+            return None
+        return [dim if isinstance(dim, int) else dim.value for dim in self.ir.shape]
+
+    def __add__(self, other: Any) -> Value:
+        return self if _is(other, 0) else binary("Add", self, other)
+
+    def __radd__(self, other: Any) -> Value:
+        return self if _is(other, 0) else binary("Add", other, self)
+
+    def __sub__(self, other: Any) -> Value:
+        return self if _is(other, 0) else binary("Sub", self, other)
+
+    def __rsub__(self, other: Any) -> Value:
+        return binary("Sub", other, self)
+
+    def __mul__(self, other: Any) -> Value:
+        if _is(other, 1):
+            return self
+        return -self if _is(other, -1) else binary("Mul", self, other)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, other: Any) -> Value:
+        return self if _is(other, 1) else binary("Div", self, other)
+
+    def __rtruediv__(self, other: Any) -> Value:
+        return binary("Div", other, self)
+
+    def __pow__(self, other: Any) -> Value:
+        return self if _is(other, 1) else binary("Pow", self, other)
+
+    def __neg__(self) -> Value:
+        return self.scope.call("Neg", self)
+
+    def __abs__(self) -> Value:
+        return self.scope.call("Abs", self)
+
+    def __lt__(self, other: Any) -> Value:
+        return binary("Less", self, other)
+
+    def __le__(self, other: Any) -> Value:
+        return binary("LessOrEqual", self, other)
+
+    def __gt__(self, other: Any) -> Value:
+        return binary("Greater", self, other)
+
+    def __ge__(self, other: Any) -> Value:
+        return binary("GreaterOrEqual", self, other)
+
+    def __or__(self, other: Any) -> Value:
+        return binary("Or", self, other)
+
+    def __and__(self, other: Any) -> Value:
+        return binary("And", self, other)
+
+    def __invert__(self) -> Value:
+        return self.scope.call("Not", self)
+
+    def __getitem__(self, key: int | slice | Value) -> Value:
+        """x[i] with an integer, constant or not, or x[a:b], along the first axis."""
+        scope = self.scope
+        if not isinstance(key, slice):
+            index = scope.constant(key, np.int64) if isinstance(key, int) else key
+            return deepest(self, index).call("Gather", self, index, axis=0)
+        assert key.step is None
+        start, stop = key.start or 0, np.iinfo(np.int64).max if key.stop is None else key.stop
+        bounds = [scope.constant(np.array([bound], np.int64)) for bound in (start, stop, 0)]
+        return scope.call("Slice", self, *bounds)
+
+
+def _is(x: Any, number: int) -> bool:
+    return isinstance(x, (int, float, np.generic)) and bool(x == number)
+
+
+def deepest(*xs: Any) -> Scope:
+    scopes = [x.scope for x in xs if isinstance(x, Value)]
+    return max(scopes, key=lambda scope: scope.depth)
+
+
+def binary(op_type: str, a: Any, b: Any) -> Value:
+    scope = deepest(a, b)
+    dtype = a.dtype if isinstance(a, Value) else b.dtype
+    a, b = (x if isinstance(x, Value) else scope.constant(x, dtype) for x in (a, b))
+    assert a.dtype == b.dtype, f"{op_type} of {a.dtype} and {b.dtype}"
+    return scope.call(op_type, a, b)
