@@ -75,7 +75,7 @@ class _Marker:
         slopes = _slopes(slope, y_marks, single=not isinstance(call.y0, tuple), where=where)
         solution = onnx_ops.symbolic_multi_out(
             f"{DOMAIN}::End",
-            (*slopes, *parts, t),
+            (*slopes, *parts, *_extras(call, spec, t), t),
             {"solve": spec.call},
             version=1,
             dtypes=[part.dtype for part in parts],
@@ -94,6 +94,12 @@ class _Marker:
             dtypes=[parts[0].dtype] * (1 + len(parts)),
             shapes=[(), *(tuple(part.shape) for part in parts)],
         )
+
+
+def _extras(call: Call, spec: SolveSpec, t: torch.Tensor) -> list[torch.Tensor]:
+    """The options of a call that are values of the model."""
+    values = [(call.options or {})[name] for name in spec.extras]
+    return [x if isinstance(x, torch.Tensor) else torch.tensor(x, dtype=torch.float64, device=t.device) for x in values]
 
 
 def _only(parts: Sequence[Any]) -> Any:

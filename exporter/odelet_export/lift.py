@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,7 +20,8 @@ class Hole:
     """A solve of the host graph, waiting for a solver.
 
     t: the output times, a value of the host, and `times` their constant, if they are. y0: the parts of the
-    initial state. solution: what stands for the results, (times, *shape) each, until they are replaced.
+    initial state. extras: other values of the host that the solver takes, by their names in the spec. solution:
+    what stands for the results, (times, *shape) each, until they are replaced.
     """
 
     spec: SolveSpec
@@ -28,6 +30,7 @@ class Hole:
     times: np.ndarray | None
     y0: Sequence[ir.Value]
     solution: Sequence[ir.Value]
+    extras: Mapping[str, ir.Value] = dataclasses.field(default_factory=dict)
 
     @property
     def count(self) -> int | None:
@@ -59,7 +62,8 @@ Owners = Mapping[ir.Node, ir.Node]
 
 def _hole(graph: ir.Graph, spec: SolveSpec, begin: ir.Node | None, end: ir.Node, owners: Owners) -> Hole:
     inputs = _values(end.inputs)
-    slopes, y0, t = inputs[: spec.parts], inputs[spec.parts : -1], inputs[-1]
+    slopes, y0 = inputs[: spec.parts], inputs[spec.parts : 2 * spec.parts]
+    extras, t = dict(zip(spec.extras, inputs[2 * spec.parts : -1], strict=True)), inputs[-1]
     if begin is None:  # a field of neither t nor y: its marker led nowhere and was dropped
         begin = ir.Node(DOMAIN, "Begin", [*y0, t], num_outputs=1 + len(y0))
     t_mark, *y_marks = begin.outputs
@@ -72,8 +76,8 @@ def _hole(graph: ir.Graph, spec: SolveSpec, begin: ir.Node | None, end: ir.Node,
     made = {output for node in nodes for output in node.outputs} | set(begin.outputs)
     read = [value for node in nodes for value in read_by(node)]
     captured = dict.fromkeys(value for value in [*read, *slopes] if value not in made)
-    field = Field(nodes, t_mark, y_marks, slopes, list(captured))
-    return Hole(spec, field, t, _constant(t), y0, list(end.outputs))
+    dynamics = Field(nodes, t_mark, y_marks, slopes, list(captured))
+    return Hole(spec, dynamics, t, _constant(t), y0, list(end.outputs), extras)
 
 
 def _bodies(node: ir.Node) -> list[ir.Graph]:

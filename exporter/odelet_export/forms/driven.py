@@ -7,27 +7,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 
-from odelet.attempt import attempt
+from odelet.attempt import attempt, first_length
 from odelet.rk import erk_step
 from odelet.state import Layout
 from odelet_export.emit import ONNX
-from odelet_export.forms.site import Site, layout_of
+from odelet_export.forms.site import Site, layout_of, tolerance_inputs
 from odelet_export.lift import Hole
 from odelet_export.scope import Scope, Value
 
 # Names that the two graphs give to what the driver feeds them; see docs/artifact.md.
-RESERVED = ("t", "t1", "h", "y", "k", "rtol", "atol")
+RESERVED = ("t", "t1", "h", "y", "k", "rtol", "atol", "direction")
 
 
 @dataclass(frozen=True)
 class DrivenGraphs:
-    """field: (t, y) to the slope. step: one attempted step. captured: values that both take from the host."""
+    """field: (t, y) to the slope. step: one attempted step. start: the length of the first step, where it is to be
+    estimated. captured: values that they take from the host."""
 
+    captured: Sequence[ir.Value]
     field: ir.Graph
     step: ir.Graph
-    captured: Sequence[ir.Value]
+    start: ir.Graph | None = None
 
 
 def refusal(site: Site) -> str | None:
@@ -43,8 +46,17 @@ def build(hole: Hole, opset: int) -> DrivenGraphs:
     t = field_graph.input("t", field_graph.dtype, [])
     field_graph.finish({"k": field_graph.field(t, field_graph.y)})
     step_graph = _Graph(hole, captured, f"solve_{hole.spec.index}_step", opset)
-    step_graph.finish(_adaptive_step(step_graph) if hole.spec.adaptive else _fixed_step(step_graph))
-    return DrivenGraphs(field_graph.graph, step_graph.graph, captured)
+    if not hole.spec.adaptive:
+        step_graph.finish(_fixed_step(step_graph))
+        return DrivenGraphs(captured, field_graph.graph, step_graph.graph)
+    step_graph.finish(_adaptive_step(step_graph))
+    control = hole.spec.control
+    assert control is not None
+    if control.first_step is not None:
+        return DrivenGraphs(captured, field_graph.graph, step_graph.graph)
+    start_graph = _Graph(hole, captured, f"solve_{hole.spec.index}_start", opset)
+    start_graph.finish(_first_step(start_graph))
+    return DrivenGraphs(captured, field_graph.graph, step_graph.graph, start_graph.graph)
 
 
 class _Graph:
@@ -87,8 +99,7 @@ class _Graph:
             if value.ir.producer() is None or value.ir in self.graph.outputs or value.ir.graph is not self.graph:
                 named = self.scope.call("Identity", value)
             named.ir.name = name
-            if name != "ratio":
-                named.ir.shape = self.y.ir.shape
+            named.ir.shape = ir.Shape([]) if name in ("ratio", "h") else self.y.ir.shape
             self.graph.outputs.append(named.ir)
 
 
@@ -99,28 +110,38 @@ def _size(dims: Sequence[Any]) -> int | str:
     return "n"
 
 
-def _adaptive_step(graph: _Graph) -> dict[str, Value]:
-    times = graph.hole.times
-    double = ir.DataType.DOUBLE
-    t, h = (graph.input(name, double, []) for name in ("t", "h"))
+def _control(graph: _Graph) -> tuple[np.dtype[Any], dict[str, Any]]:
+    """The dtype of times, and what the solver text is told about error control."""
+    spec = graph.hole.spec
+    assert spec.control is not None
+    number = np.promote_types(spec.control.dtype, Value(graph.hole.y0[0], graph.scope).dtype)
+    tolerances = tolerance_inputs(spec, graph.scope, {"rtol": "rtol", "atol": "atol"}, number, defaults=False)
+    return number, {**tolerances, "layout": graph.layout, "xp": ONNX}
+
+
+def _first_step(graph: _Graph) -> dict[str, Value]:
+    number, common = _control(graph)
+    t = graph.input("t", ir.DataType.from_numpy(number), [])
     k = graph.input("k", graph.dtype, graph.y_shape)
-    rtol, atol = (graph.input(name, double, []) for name in ("rtol", "atol"))
+    times = graph.hole.times
+    if times is not None:
+        direction: Any = number.type(-1 if times[0] > times[-1] else 1)
+    else:
+        direction = graph.input("direction", ir.DataType.from_numpy(number), [])
+    order = graph.hole.spec.tableau.order
+    return {"h": first_length(graph.field, t, graph.y, k, order=order, direction=direction, **common)}
+
+
+def _adaptive_step(graph: _Graph) -> dict[str, Value]:
+    number, common = _control(graph)
+    t, t1, h = (graph.input(name, ir.DataType.from_numpy(number), []) for name in ("t", "t1", "h"))
+    k = graph.input("k", graph.dtype, graph.y_shape)
+    times = graph.hole.times
     direction: Any = graph.scope.call("Sign", h)
     if times is not None:
-        direction = -1.0 if times[0] > times[-1] else 1.0
-    tried = attempt(
-        graph.field,
-        graph.hole.spec.tableau,
-        t,
-        h,
-        graph.y,
-        k,
-        rtol=rtol,
-        atol=atol,
-        layout=graph.layout,
-        direction=direction,
-        xp=ONNX,
-    )
+        direction = number.type(-1 if times[0] > times[-1] else 1)
+    tableau = graph.hole.spec.tableau
+    tried = attempt(graph.field, tableau, t, t1, h, graph.y, k, direction=direction, **common)
     return {"y1": tried.y1, "k1": tried.k1, "mid": tried.mid, "ratio": tried.ratio}
 
 
