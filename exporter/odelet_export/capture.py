@@ -30,6 +30,7 @@ from odelet_export.explain import explain, refuse_random
 from odelet_export.intercept import Call, intercepted
 from odelet_export.signature import Callee, Dynamic, traced_example
 from odelet_export.spec import Overrides, SolveSpec, spec_of
+from odelet_export.translations import TRANSLATIONS
 
 DOMAIN = "odelet"
 # Loggers that print the failures of tracers, which are explained below or do not matter.
@@ -99,7 +100,9 @@ class _Marker:
 def _extras(call: Call, spec: SolveSpec, t: torch.Tensor) -> list[torch.Tensor]:
     """The options of a call that are values of the model."""
     values = [(call.options or {})[name] for name in spec.extras]
-    return [x if isinstance(x, torch.Tensor) else torch.tensor(x, dtype=torch.float64, device=t.device) for x in values]
+    # torchdiffeq turns tensors round where time runs backwards, and leaves lists as they are.
+    forward = torch.where(t[0] > t[-1], -1.0, 1.0)
+    return [x if isinstance(x, torch.Tensor) else torch.tensor(x, dtype=torch.float64) * forward for x in values]
 
 
 def _only(parts: Sequence[Any]) -> Any:
@@ -238,6 +241,7 @@ def _to_onnx(
         program,
         dynamo=True,
         verbose=False,
+        custom_translation_table=TRANSLATIONS,
         opset_version=opset,
         input_names=list(names),
         output_names=list(output_names),

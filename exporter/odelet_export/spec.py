@@ -54,8 +54,7 @@ class SolveSpec:
     index: among the solves of the artifact. call: among the calls that the model makes. rtol, atol: for an
     adaptive method, a number or one for each part of the state. control or grid: its settings, as the method is
     adaptive or fixed-step. parts: how many tensors the state has. source: file and line. extras: names of
-    options that are values of the model (step_t, jump_t). listed: those given as lists, which torchdiffeq does
-    not turn round when time runs backwards.
+    options that are values of the model (step_t, jump_t).
     """
 
     index: int
@@ -69,7 +68,6 @@ class SolveSpec:
     source: str
     warnings: tuple[str, ...] = ()
     extras: tuple[str, ...] = ()
-    listed: tuple[str, ...] = ()
 
     @property
     def method(self) -> str:
@@ -127,7 +125,6 @@ def spec_of(call: Call, index: int, overrides: Overrides) -> SolveSpec:
         source=call.source,
         warnings=tuple(warnings),
         extras=tuple(name for name, value in given.items() if value is not None and len(value) > 0),
-        listed=tuple(name for name, value in given.items() if not isinstance(value, torch.Tensor)),
     )
 
 
