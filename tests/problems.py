@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 import torchdiffeq
+from rosters import METHODS
 
 from odelet.tableau import TABLEAUS
 from odelet_export.reference import tsit5_known
@@ -277,7 +278,7 @@ class Counted:
 
 def torch_solve(field: Callable[[Any, Any], Any], y0: Any, t: Any, *, method: str, **settings: Any) -> TorchSolution:
     """Solve with torchdiffeq. y0, t: numpy arrays (y0 also a tuple of them); field: on torch tensors."""
-    adaptive = TABLEAUS[method].adaptive
+    adaptive = METHODS[method].adaptive
     counted = Counted(field, adaptive=adaptive)
     state = tuple(map(torch.from_numpy, y0)) if isinstance(y0, tuple) else torch.from_numpy(y0)
     with torch.no_grad(), tsit5_known():

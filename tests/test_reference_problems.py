@@ -52,14 +52,14 @@ class Answer:
         return np.abs(self.y - other.y).max() / np.abs(other.y).max()
 
 
-def ours(problem, dtype="float64", **settings):
-    solution = odelet.odeint(problem.on(np), np.array(problem.y0, dtype), TIMES.astype(dtype), **settings)
+def ours(problem, dtype="float64", *, times=TIMES, **settings):
+    solution = odelet.odeint(problem.on(np), np.array(problem.y0, dtype), times.astype(dtype), **settings)
     stats = solution.raise_if_failed().stats
     assert stats.rejected == stats.steps - stats.accepted
     return Answer.of(problem, solution.outputs["y"], stats.steps, stats.accepted, stats.evaluations)
 
 
-def theirs(problem, dtype="float64", *, noise=None, **settings):
+def theirs(problem, dtype="float64", *, times=TIMES, noise=None, **settings):
     """noise: the seed of the rounding that is added to each slope."""
     rng = np.random.default_rng(noise)
 
@@ -70,7 +70,7 @@ def theirs(problem, dtype="float64", *, noise=None, **settings):
         units = torch.from_numpy(rng.integers(-1, 2, size=tuple(slope.shape)).astype(dtype))
         return slope * (1 + units * torch.finfo(slope.dtype).eps)
 
-    solution = torch_solve(field, np.array(problem.y0, dtype), TIMES.astype(dtype), **settings)
+    solution = torch_solve(field, np.array(problem.y0, dtype), times.astype(dtype), **settings)
     return Answer.of(problem, solution.outputs[0], solution.steps, solution.accepted, solution.evaluations)
 
 
@@ -108,44 +108,49 @@ def test_float64_answers_are_torchdiffeqs(method, tolerance, name):
     assert found.error == pytest.approx(expected.error, rel=0, abs=allowed * np.abs(expected.y).max())
 
 
-def no_further(found, expected, *others):
-    """Whether the true solution is no further from ours than from torchdiffeq's, times 1.1, and float32's rounding."""
-    floor = 20 * np.finfo(np.float32).eps * np.abs(expected.y).max()
-    return found.error <= 1.1 * max(answer.error for answer in (expected, *others)) + floor
+def geometric_mean_of_ratios(found, expected):
+    """How much larger our errors are than torchdiffeq's, over all problems, beyond the rounding of float32."""
+    return np.exp(np.mean(np.log((np.array(found) + ROUNDING) / (np.array(expected) + ROUNDING))))
 
 
-@pytest.mark.parametrize("name", PROBLEMS)
+ROUNDING = 10 * np.finfo(np.float32).eps
+SHORT = np.linspace(0, 5, 6)
+
+
 @pytest.mark.parametrize("method", [*FIXED, *ADAPTIVE])
-def test_float32_answers_with_the_steps_given(method, name):
+def test_float32_answers_with_the_steps_given(method):
     """Rounding alone sets the two apart: 1e-5 of the largest element, or what it moves torchdiffeq's own."""
-    problem = PROBLEMS[name]
     options = {"step_size": 0.25} if method in FIXED else {"first_step": 0.25, "min_step": 0.25, "max_step": 0.25}
-    expected, found = (solve(problem, "float32", method=method, options=options) for solve in (theirs, ours))
-    assert found.counts == expected.counts
-    assert no_further(found, expected)
-    moved = []
-    if found.apart(expected) > 1e-5:
-        moved = [theirs(problem, "float32", noise=seed, method=method, options=options) for seed in range(2)]
-    assert found.apart(expected) <= max(1e-5, *(4 * answer.apart(expected) for answer in moved), 0)
+    settings = {"times": SHORT, "method": method, "options": options}
+    errors = []
+    for problem in PROBLEMS.values():
+        expected, found = (solve(problem, "float32", **settings) for solve in (theirs, ours))
+        assert found.counts == expected.counts
+        if found.apart(expected) > 1e-5:
+            moved = [theirs(problem, "float32", noise=seed, **settings) for seed in range(2)]
+            assert found.apart(expected) <= 4 * max(answer.apart(expected) for answer in moved)
+        exact = theirs(problem, **settings)
+        errors.append((found.apart(exact), expected.apart(exact)))
+    assert geometric_mean_of_ratios(*zip(*errors, strict=True)) < 1.1
 
 
 @pytest.mark.parametrize("method", ADAPTIVE)
 def test_float32_answers_with_error_control(method):
-    """Error estimates near rounding move the steps, so that rounding moves the answers within the tolerance.
+    """Error estimates near rounding move the steps, so that rounding moves the answers within the solver's error.
 
-    It does so in torchdiffeq itself, by more on some problems and less on others; over all problems together ours
+    It does so in torchdiffeq itself, further on some problems and less on others; over all problems together ours
     are no further from the true solutions. `ifactor` keeps short first steps, all rounding, from setting the rest.
     """
-    settings = {"method": method, "rtol": 1e-3, "atol": 1e-3, "options": {"ifactor": 2.0}}
+    tolerance = 1e-2 if method == "adaptive_heun" else 1e-3  # or it takes long
+    settings = {"method": method, "rtol": tolerance, "atol": tolerance, "options": {"ifactor": 2.0}}
     errors, same = [], 0
     for problem in PROBLEMS.values():
         expected, found = (solve(problem, "float32", **settings) for solve in (theirs, ours))
         same += found.counts == expected.counts
-        if found.apart(expected) > 1e-5:
-            moved = [theirs(problem, "float32", noise=seed, **settings) for seed in range(2)]
-            assert found.apart(expected) <= max(1e-3, *(4 * answer.apart(expected) for answer in moved))
-        floor = 20 * np.finfo(np.float32).eps * np.abs(expected.y).max()
-        errors.append(np.log((found.error + floor) / (expected.error + floor)))
-    print("F32", method, same, np.exp(np.mean(errors)), np.exp(max(errors)))
-    assert same >= 20
-    assert np.exp(np.mean(errors)) < 1.1
+        size = np.abs(expected.y).max()
+        if found.apart(expected) > max(1e-5, expected.error / size):
+            moved = [theirs(problem, "float32", noise=seed, **settings) for seed in range(4)]
+            assert found.apart(expected) <= 4 * max(answer.apart(expected) for answer in moved)
+        errors.append((found.error / size, expected.error / size))
+    assert same >= len(PROBLEMS) - 5
+    assert geometric_mean_of_ratios(*zip(*errors, strict=True)) < 1.1
