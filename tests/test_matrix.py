@@ -67,7 +67,7 @@ class ProblemCase(Case):
 
 def steps(method):
     """Options with which dopri8's first step is not all rounding, and fixed steps are not those of the output times."""
-    return (("first_step", 0.2),) if method in ADAPTIVE else (("step_size", 0.1),)
+    return (("first_step", 0.5),) if method in ADAPTIVE else (("step_size", 0.1),)
 
 
 def places():
