@@ -75,15 +75,16 @@ def theirs(problem, dtype="float64", *, times=TIMES, noise=None, **settings):
 
 
 def cases():
-    """Each method at each tolerance: at 1e-3 on every problem, else on every fourth, each method on others."""
+    """Each method at each tolerance: at 1e-3 on every second problem, else on every fifth, each method on others."""
     for tolerance, lowest in LOWEST_ORDER.items():
         for i, method in enumerate(ADAPTIVE):
             if TABLEAUS[method].order >= lowest:
                 for j, name in enumerate(PROBLEMS):
-                    if tolerance == 1e-3 or (i + j) % 4 == 0:
+                    if (i + j) % (2 if tolerance == 1e-3 else 5) == 0:
                         yield method, tolerance, name
     # Steps crowd at a jump that nobody announced, the more the higher the order.
-    yield from ((method, 1e-2 if method == "dopri8" else 1e-3, name) for method in ADAPTIVE for name in JUMPING)
+    for i, method in enumerate(ADAPTIVE):
+        yield from ((method, 1e-2 if method == "dopri8" else 1e-3, name) for name in list(JUMPING)[i % 2 :: 2])
 
 
 @pytest.mark.parametrize(("method", "tolerance", "name"), list(cases()))
@@ -123,7 +124,7 @@ def test_float32_answers_with_the_steps_given(method):
     options = {"step_size": 0.25} if method in FIXED else {"first_step": 0.25, "min_step": 0.25, "max_step": 0.25}
     settings = {"times": SHORT, "method": method, "options": options}
     errors = []
-    for problem in PROBLEMS.values():
+    for problem in list(PROBLEMS.values())[::2]:
         expected, found = (solve(problem, "float32", **settings) for solve in (theirs, ours))
         assert found.counts == expected.counts
         if found.apart(expected) > 1e-5:
