@@ -98,13 +98,15 @@ def test_float64_answers_are_torchdiffeqs(method, tolerance, name):
             ours(problem, **settings)
         return
     found = ours(problem, **settings)
-    apart, allowed = found.apart(expected), 1e-12
-    if found.counts != expected.counts or apart > allowed:
-        moved = [theirs(problem, noise=seed, **settings) for seed in range(2)]
-        allowed = max(allowed, *(4 * answer.apart(expected) for answer in moved))
-        # Where torchdiffeq's own steps depend on rounding ours may, but none on a smooth problem does above 1e-9.
-        may = (name in JUMPING or tolerance == 1e-9) and {answer.counts for answer in moved} != {expected.counts}
-        assert found.counts == expected.counts or may
+    apart, allowed, counts = found.apart(expected), 1e-12, {expected.counts}
+    # Where torchdiffeq's own steps depend on rounding ours may, but none on a smooth problem does above 1e-9.
+    assert found.counts == expected.counts or name in JUMPING or tolerance == 1e-9
+    for seed in range(8):
+        if apart <= allowed and (found.counts == expected.counts or len(counts) > 1):
+            break
+        moved = theirs(problem, noise=seed, **settings)
+        allowed, counts = max(allowed, 4 * moved.apart(expected)), counts | {moved.counts}
+    assert found.counts == expected.counts or len(counts) > 1
     assert apart <= allowed
     assert found.error == pytest.approx(expected.error, rel=0, abs=allowed * np.abs(expected.y).max())
 
