@@ -30,7 +30,7 @@ from odelet_export.explain import explain, refuse_random
 from odelet_export.intercept import Call, intercepted
 from odelet_export.signature import Callee, Dynamic, traced_example
 from odelet_export.spec import Overrides, SolveSpec, spec_of
-from odelet_export.translations import TRANSLATIONS
+from odelet_export.translations import whole_translations
 
 DOMAIN = "odelet"
 # Loggers that print the failures of tracers, which are explained below or do not matter.
@@ -241,10 +241,10 @@ def _to_onnx(
         program,
         dynamo=True,
         verbose=False,
-        custom_translation_table=TRANSLATIONS,
         opset_version=opset,
         input_names=list(names),
         output_names=list(output_names),
+        custom_translation_table=whole_translations(),
     )
     assert result is not None
     return result.model
