@@ -149,7 +149,12 @@ FUNCTIONS = {
         lambda xp, x, s: xp.combine(x, xp.cast(np.float64(0.1), x), (0.5, 0.25), [x, abs(x)]),
         lambda xp, x, s: xp.combine(None, xp.cast(np.float64(0.1), x), (0, 1), [x, x * x]),
     ],
-    "rms": [lambda xp, x, s: xp.rms(x), lambda xp, x, s: xp.rms(x[1:])],
+    "rms": [
+        lambda xp, x, s: xp.rms(x),
+        lambda xp, x, s: xp.rms(x[1:]),
+        lambda xp, x, s: xp.rms(xp.reshape(x, (2, 2)), axis=1),
+    ],
+    "expand": [lambda xp, x, s: xp.expand(xp.reshape(s, (-1, 1)), x), lambda xp, x, s: xp.expand(x > 0, x)],
     "reshape": [lambda xp, x, s: xp.reshape(x, (2, -1)), lambda xp, x, s: xp.reshape(x, (1, 4))],
     "concat": [lambda xp, x, s: xp.concat([x, x * 2], axis=0), lambda xp, x, s: xp.concat([x, x * 2], axis=1)],
     "split": [lambda xp, x, s: list(xp.split(x, [1, 3]))],

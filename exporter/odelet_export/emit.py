@@ -50,15 +50,23 @@ class Onnx:
         else:
             row = np.array([[w for w, _ in kept]], dtype)
             scope = deepest(h, *ks)
-            scaled = scope.constant(row * h) if not isinstance(h, Value) else scope.constant(row) * h
             stacked = scope.call("Concat", *(k for _, k in kept), axis=0)
-            term = scope.call("MatMul", scaled, stacked)
+            if isinstance(h, Value) and h.dims != []:
+                term = scope.call("MatMul", scope.constant(row), stacked) * h
+            else:
+                scaled = scope.constant(row * h) if not isinstance(h, Value) else scope.constant(row) * h
+                term = scope.call("MatMul", scaled, stacked)
         return term if y is None else y + term
 
     @staticmethod
-    def rms(x: Value) -> Value:
-        mean = x.scope.call("ReduceMean", x * x, None, keepdims=0)
+    def rms(x: Value, *, axis: int | None = None) -> Value:
+        axes = None if axis is None else x.scope.constant(np.array([axis], np.int64))
+        mean = x.scope.call("ReduceMean", x * x, axes, keepdims=0)
         return x.scope.call("Sqrt", mean)
+
+    @staticmethod
+    def expand(x: Value, like: Value) -> Value:
+        return deepest(x, like).call("Expand", x, like.scope.call("Shape", like))
 
     @staticmethod
     def reshape(x: Value, shape: Any) -> Value:

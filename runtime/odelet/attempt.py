@@ -41,18 +41,19 @@ def attempt(
 ) -> Attempt:
     """Take one step and estimate its error.
 
-    t, t1, h: scalars in the dtype of times: the ends of the step, and its length signed by `direction` (1 or
-    -1); y, k0: (1, state), with k0 the last slope of the step before. Times are rounded to the state's dtype
-    before the stages use them, and the last slope is handed on even where it is not the slope at (t1, y1):
-    both as in torchdiffeq.
+    t, t1, h: scalars in the dtype of times (one for each sample where the layout tells samples apart): the ends
+    of the step, and its length signed by `direction` (1 or -1); y, k0: (1, state), with k0 the last slope of the
+    step before. Times are rounded to the state's dtype before the stages use them, and the last slope is handed
+    on even where it is not the slope at (t1, y1): both as in torchdiffeq.
     """
     assert tableau.b_err is not None and tableau.mid is not None
     t_state, h_state = xp.cast(t, y), xp.cast(h, y)
     end = towards_start(xp.cast(t1, y), xp.cast(direction, y), xp=xp, like=y)
-    y1, ks = erk_step(field, tableau, t_state, end, y, h_state, k0, xp=xp)
-    err = xp.combine(None, h_state, tableau.b_err, ks)
+    h_row = layout.spread(h_state, y, xp=xp)
+    y1, ks = erk_step(field, tableau, t_state, end, y, h_state, k0, xp=xp, h_row=h_row)
+    err = xp.combine(None, h_row, tableau.b_err, ks)
     ratio = error_ratio(err, y, y1, rtol=rtol, atol=atol, layout=layout, xp=xp)
-    return Attempt(y1, ks[-1], xp.combine(y, h_state, tableau.mid, ks), xp.cast(ratio, h))
+    return Attempt(y1, ks[-1], xp.combine(y, h_row, tableau.mid, ks), xp.cast(ratio, h))
 
 
 def first_slope(field: Field, t0: Array, y0: Array, *, xp: Any) -> Array:

@@ -26,7 +26,7 @@ class Numpy:
     @staticmethod
     def cast(x: Array, like: Array) -> Array:
         """x in the dtype of `like`."""
-        return like.dtype.type(x)
+        return x.astype(like.dtype) if isinstance(x, np.ndarray) else like.dtype.type(x)
 
     @staticmethod
     def rounding(like: Array) -> tuple[float, float]:
@@ -44,9 +44,16 @@ class Numpy:
         return total if y is None else y + total
 
     @staticmethod
-    def rms(x: Array) -> Array:
-        """Root of the mean square of all elements; 0 for an empty array, which has no error."""
-        return np.sqrt(np.mean(x * x)) if x.size else x.dtype.type(0)
+    def rms(x: Array, *, axis: int | None = None) -> Array:
+        """Root of the mean square of all elements, or along an axis; 0 for an empty array, which has no error."""
+        if not x.size:
+            return np.sqrt(np.sum(x * x, axis=axis))
+        return np.sqrt(np.mean(x * x, axis=axis))
+
+    @staticmethod
+    def expand(x: Array, like: Array) -> Array:
+        """x repeated to the shape of `like`."""
+        return np.broadcast_to(x, like.shape)
 
     @staticmethod
     def reshape(x: Array, shape: Any) -> Array:

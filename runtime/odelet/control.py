@@ -130,7 +130,8 @@ def initial_step(
     small = (d0 < 1e-5) | (d1 < 1e-5)
     h0 = xp.where(small, xp.cast(xp.cast(1e-6, y0), d0), 0.01 * d0 / d1)
     signed = xp.cast(direction, h0) * h0
-    k1 = field(t0 + xp.cast(signed, t0), y0 + xp.cast(signed, y0) * k0)
+    trial = y0 + layout.spread(xp.cast(signed, y0), y0, xp=xp) * k0
+    k1 = field(t0 + xp.cast(signed, t0), trial)
     d2 = layout.norm(xp.cast(k1 - k0, scale) / scale, xp=xp) / h0
     flat = (d1 <= 1e-15) & (d2 <= 1e-15)
     # Where the trial slope is not a number, the first one decides, as in torchdiffeq.

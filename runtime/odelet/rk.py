@@ -12,17 +12,27 @@ Field = Callable[[Array, Array], Array]
 
 
 def erk_step(
-    field: Field, tableau: Tableau, t: Array, t1: Array, y: Array, h: Array, k0: Array | None, *, xp: Any
+    field: Field,
+    tableau: Tableau,
+    t: Array,
+    t1: Array,
+    y: Array,
+    h: Array,
+    k0: Array | None,
+    *,
+    xp: Any,
+    h_row: Array | None = None,
 ) -> tuple[Array, list[Array]]:
     """Take one explicit Runge-Kutta step.
 
     t, t1, h: scalars of one dtype, the two ends of the step in the model's unit of time and its signed length;
     stages at node 1 are taken at `t1`, which a caller may have moved off the end. y: (1, state). k0: the slope
-    at (t, y), or None to evaluate it. Returns the new state and the slopes of all stages, each (1, state).
+    at (t, y), or None to evaluate it. h_row: h as it multiplies slopes, (1, state), where each sample of a batch
+    has its own times. Returns the new state and the slopes of all stages, each (1, state).
     Source: Hairer, Norsett & Wanner, Solving ODEs I, sec. II.1, definition 1.1.
     """
     # Stage times keep the precision of t: torchdiffeq rounds them to the state's dtype in the field alone.
-    h_state = xp.cast(h, y)
+    h_state = xp.cast(h, y) if h_row is None else h_row
     ks = [field(t, y) if k0 is None else k0]
     y1 = y
     for node, row in zip(tableau.c[1:], tableau.a[1:], strict=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 from odelet.backend import Array
@@ -18,19 +19,30 @@ class Layout:
     shapes: of each part, in whatever the backend's reshape takes. sizes: the number of elements of each
     part, or None when there is one part, which is the whole row. measure: the norm, a scalar of the parts in
     the model's shapes, or None for the root mean square. scalar: whether the state is one number of shape ().
+    samples: for a batch whose samples are solved each on its own, the shapes (samples, width) that make each part
+    a table, in whatever reshape takes; None for a state that is one whole. Times, lengths and norms are then rows
+    of one number for each sample, (samples,).
     """
 
     shapes: Sequence[Any]
     sizes: Any | None = None
     measure: Callable[[list[Array]], Array] | None = None
     scalar: bool = False
+    samples: Sequence[Any] | None = None
 
     @classmethod
-    def of(cls, parts: Sequence[Array], measure: Callable[[list[Array]], Array] | None = None) -> Layout:
-        """The layout of numpy arrays."""
+    def of(
+        cls,
+        parts: Sequence[Array],
+        measure: Callable[[list[Array]], Array] | None = None,
+        *,
+        per_sample: bool = False,
+    ) -> Layout:
+        """The layout of numpy arrays; per_sample: their first axis counts samples that are solved each on its own."""
         sizes = [part.size for part in parts] if len(parts) > 1 else None
         shapes = [part.shape for part in parts]
-        return cls(shapes, sizes, measure, scalar=shapes == [()])
+        tables = [(shape[0], prod(shape[1:])) for shape in shapes] if per_sample else None
+        return cls(shapes, sizes, measure, scalar=shapes == [()], samples=tables)
 
     def pack(self, parts: Sequence[Array], *, xp: Any) -> Array:
         """Parts in the model's shapes to a row (1, n)."""
@@ -54,11 +66,30 @@ class Layout:
         """
         if self.measure is not None:
             return abs(self.measure(self.unpack(row, xp=xp)))
-        norms = [xp.rms(piece) for piece in self.parts(row, xp=xp)]
+        pieces = self.parts(row, xp=xp)
+        if self.samples is None:
+            norms = [xp.rms(piece) for piece in pieces]
+        else:
+            norms = [
+                xp.rms(xp.reshape(piece, shape), axis=1) for piece, shape in zip(pieces, self.samples, strict=True)
+            ]
         largest = norms[0]
         for norm in norms[1:]:
             largest = xp.maximum(largest, norm)
         return largest
+
+    def spread(self, x: Array, row: Array, *, xp: Any) -> Array:
+        """A number for each sample over all elements of its state, (1, n); for a state that is one whole, x itself."""
+        if self.samples is None:
+            return x
+        column = xp.reshape(x, (-1, 1))
+        tables = [xp.reshape(p, shape) for p, shape in zip(self.parts(row, xp=xp), self.samples, strict=True)]
+        pieces = [xp.reshape(xp.expand(column, table), (1, -1)) for table in tables]
+        return pieces[0] if len(pieces) == 1 else xp.concat(pieces, axis=1)
+
+    def choose(self, accept: Array, new: Array, old: Array, *, xp: Any) -> Array:
+        """The new row where a step was accepted, else the old."""
+        return xp.where(self.spread(accept, new, xp=xp), new, old)
 
     def allowed(self, size: Array, *, rtol: Tolerance, atol: Tolerance, xp: Any) -> Array:
         """The error that the tolerances allow in elements of these sizes, atol + rtol * size: (1, n).
