@@ -84,9 +84,21 @@ class DriveStep:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EventCard:
+    """The event that ends a driven solve: file of its graph, and name of the time that it adds, which is
+    searched for within the solve's atol."""
+
+    graph: str
+    time: str
+
+    def __post_init__(self) -> None:
+        _check_file_name(self.graph)
+
+
+@dataclass(frozen=True, kw_only=True)
 class DriveCard:
     """How the runtime drives a solve: files of the field and step graphs, names of the values it takes
-    and adds. options: of the solver, as torchdiffeq spells them."""
+    and adds. options: of the solver, as torchdiffeq spells them. event: what ends it, if not its last time."""
 
     field: str
     step: str
@@ -96,6 +108,17 @@ class DriveCard:
     captured: tuple[str, ...] = ()
     # A field of this class is called `field`.
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    event: EventCard | None = None
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The graphs."""
+        return (self.field, self.step, *((self.event.graph,) if self.event is not None else ()))
+
+    @property
+    def results(self) -> tuple[str, ...]:
+        """The names that it adds: the parts of the solution, and the time of the event."""
+        return (*self.solution, *((self.event.time,) if self.event is not None else ()))
 
     def __post_init__(self) -> None:
         _check_file_name(self.field)

@@ -31,12 +31,13 @@ class Run:
 
 @dataclass(frozen=True)
 class Drive:
-    """Drive a solve by its two graphs."""
+    """Drive a solve by its graphs. event: the one whose first zero ends the solve, if one does."""
 
     solve: SolveCard
     names: DriveCard
     field: Graph
     step: Graph
+    event: Graph | None = None
 
 
 def plan(card: Card, graphs: dict[str, Graph]) -> tuple[Run | Drive, ...]:
@@ -51,7 +52,7 @@ def plan(card: Card, graphs: dict[str, Graph]) -> tuple[Run | Drive, ...]:
             continue
         solve = card.solves[item.drive]
         drive = _plan_drive(solve, graphs, made)
-        _add(made, dict.fromkeys(drive.names.solution), by=f"solve {solve.index}")
+        _add(made, dict.fromkeys(drive.names.results), by=f"solve {solve.index}")
         steps.append(drive)
     _check_taken(card, steps)
     for tensor in card.outputs:
@@ -97,9 +98,13 @@ def _plan_drive(solve: SolveCard, graphs: dict[str, Graph], made: dict[str, Port
     for name in (names.t, *names.y0, *names.captured):
         if name not in made:
             raise ArtifactError(f"solve {solve.index}: it needs {name!r}, which is made by no earlier step")
-    drive = Drive(solve, names, graphs[names.field], graphs[names.step])
+    event = graphs[names.event.graph] if names.event is not None else None
+    drive = Drive(solve, names, graphs[names.field], graphs[names.step], event)
     shapes = [f"shape.{index}" for index in range(len(names.y0))]
-    for graph, known, output in ((drive.field, _FIELD_INPUTS, "k"), (drive.step, _STEP_INPUTS, "y1")):
+    needed = [(drive.field, _FIELD_INPUTS, "k"), (drive.step, _STEP_INPUTS, "y1")]
+    if event is not None:
+        needed.append((event, _FIELD_INPUTS, "c"))
+    for graph, known, output in needed:
         for name in graph.inputs:
             if name not in (*known, *names.captured, *shapes):
                 raise ArtifactError(f"{graph.file}: it needs {name!r}, which the driver does not have")

@@ -15,6 +15,7 @@ from odelet.attempt import attempt, begin
 from odelet.control import clamp, judge
 from odelet.dense import quartic
 from odelet_export.emit import ONNX
+from odelet_export.forms.search import Search
 from odelet_export.forms.site import (
     NOT_FINITE,
     OK,
@@ -58,8 +59,8 @@ def lower(site: Site) -> Lowered:
         report = {"steps": zero, "accepted": zero, "status": zero, "time": time}
         return Lowered(site.solution(site.y0), report, None, settings)
     solve = _Solve(site, rtol, atol)
-    rows, report = solve.run(limit)
-    return Lowered(site.solution(rows), report, None, settings)
+    rows, report, event_time = solve.run(limit)
+    return Lowered(site.solution(rows), report, None, settings, event_time)
 
 
 class _Solve:
@@ -82,10 +83,11 @@ class _Solve:
         self.forward = site.scope.call("Cast", t, to=ir.DataType.DOUBLE) * site.direction
         self.start, self.end = self.forward[0], self.forward[-1]
         self.one_read = site.count == 2
-        self.counts_intervals = "max_num_steps" in site.hole.spec.options
+        self.search = Search(site, self.start) if site.event is not None else None
+        self.counts_intervals = "max_num_steps" in site.hole.spec.options and self.search is None
 
-    def run(self, limit: Value) -> tuple[Value, dict[str, Value]]:
-        """Emit the solve. Returns the states (times, n) at the output times, and the report."""
+    def run(self, limit: Value) -> tuple[Value, dict[str, Value], Value | None]:
+        """Emit the solve. Returns the states (times, n) at the output times, the report, and the time of an event."""
         site, scope = self.site, self.scope
         y0, start = site.y0, self.start
         k0, h = begin(site.field, start * site.direction, y0, order=self.order, control=self.control, **self.common)
@@ -97,8 +99,16 @@ class _Solve:
         kept = len(carried)
         if self.one_read:
             carried += [start, first, y0, y0, k0]
-        final, collected = scope.loop(self._body, limit, self._goes_on(start, first), carried)
+        go_on = self._goes_on(start, first, y0)
+        if self.search is not None:
+            go_on = go_on & ~self.search.begins_at_event
+            limit = ONNX.minimum(limit, self.control.max_num_steps)
+        final, collected = scope.loop(self._body, limit, go_on, carried)
         now, h, y, k, accepted, last = final[:6]
+        report = {"steps": last + 1, "accepted": accepted}
+        if self.search is not None:
+            begun, taken, y_before, mid, k_before = final[kept:]
+            return self._end_at_event(now, h, Step(begun, taken, y_before, y, mid, k_before, k), report)
         if self.one_read:
             begun, taken, y_before, mid, k_before = final[kept:]
             later = _read(site, self.end, Step(begun, taken, y_before, y, mid, k_before, k), now)
@@ -106,13 +116,25 @@ class _Solve:
             later = _read_many(site, self.forward, now, collected)
         reached = ONNX.reshape(self.forward <= now, (-1, 1))
         rows = ONNX.where(reached, ONNX.concat([y0, later], axis=0), scope.constant(np.nan, y0.dtype))
-        report = {
-            "steps": last + 1,
-            "accepted": accepted,
-            "status": site.checked(self._status(now, h, rows)),
-            "time": now * site.direction,
-        }
-        return rows, report
+        report["status"] = site.checked(self._status(now, h, rows, now >= self.end))
+        report["time"] = now * site.direction
+        return rows, report, None
+
+    def _end_at_event(
+        self, now: Value, h: Value, step: Step, report: dict[str, Value]
+    ) -> tuple[Value, dict[str, Value], Value]:
+        """The start and the event, rows (2, n), NaN where it was not reached; the report; the time of the event."""
+        site, scope, search = self.site, self.scope, self.search
+        assert search is not None
+        at_start = search.begins_at_event
+        done = at_start | ~search.goes_on(now, step.y1)
+        time, row = search.find(lambda t: _read(site, t, step, now), step.start, now, self.common["atol"])
+        time, row = ONNX.where(at_start, self.start, time), ONNX.where(at_start, site.y0, row)
+        rows = ONNX.concat([site.y0, ONNX.where(done, row, scope.constant(np.nan, row.dtype))], axis=0)
+        report["status"] = site.checked(self._status(now, h, rows, done))
+        report["time"] = ONNX.where(done, time, now) * site.direction
+        like = site.t if isinstance(site.t, Value) else scope.constant(site.t)
+        return rows, report, ONNX.cast(ONNX.where(done, time, np.nan) * site.direction, like)
 
     def _body(
         self, inner: Scope, i: Value, now: Value, h: Value, y: Value, k: Value, accepted: Value, _: Value, *more: Value
@@ -123,7 +145,7 @@ class _Solve:
         accept, h_next = judge(h, tried.ratio, order=self.order, control=self.control, xp=ONNX)
         now_next = ONNX.where(accept, now + h, now)
         y_next, k_next = ONNX.where(accept, tried.y1, y), ONNX.where(accept, tried.k1, k)
-        go_on = self._goes_on(now_next, h_next)
+        go_on = self._goes_on(now_next, h_next, y_next)
         count = accepted + inner.call("Cast", accept, to=ir.DataType.INT64)
         carried = [now_next, h_next, y_next, k_next, count, i]
         if self.counts_intervals:
@@ -135,16 +157,17 @@ class _Solve:
         step = [now, h, y, tried.mid, k]
         return (go_on, carried + step, []) if self.one_read else (go_on, carried, [*step, now_next, y_next, k_next])
 
-    def _goes_on(self, now: Value, h: Value) -> Value:
+    def _goes_on(self, now: Value, h: Value, y: Value) -> Value:
         """Whether there is a step to attempt: the end is not reached, and the step moves time."""
-        return (now < self.end) & (now + h > now)
+        ahead = now < self.end if self.search is None else self.search.goes_on(now, y)
+        return ahead & (now + h > now)
 
-    def _status(self, now: Value, h: Value, rows: Value) -> Value:
+    def _status(self, now: Value, h: Value, rows: Value, ended: Value) -> Value:
         scope = self.scope
         stuck = ONNX.where(now + h > now, STEP_LIMIT, scope.constant(STEP_UNDERFLOW, np.int64))
         broken = ONNX.where(scope.call("IsNaN", h), NOT_FINITE, stuck)
         done = ONNX.where(not_finite(rows), NOT_FINITE, scope.constant(OK, np.int64))
-        return ONNX.where(now >= self.end, done, broken)
+        return ONNX.where(ended, done, broken)
 
 
 def _setting(scope: Scope, name: str, default: Any) -> Value:
