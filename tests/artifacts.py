@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
+from odelet.card import SETTINGS as DRIVER_SETTINGS
 from odelet.card import (
     Card,
     DriveCard,
@@ -198,6 +199,7 @@ def driven_card(**changes):
         y0=("solve_0.y0.0",),
         solution=("solve_0.y.0",),
         captured=("context",),
+        options={"first_step": 0.25},
     )
     solve = SolveCard(
         index=0,
@@ -206,7 +208,7 @@ def driven_card(**changes):
         source="driven.py:3",
         rtol=1e-3,
         atol=1e-4,
-        settings=dict.fromkeys(("rtol", "atol", "max_steps")),
+        settings=dict.fromkeys(DRIVER_SETTINGS),
         drive=names,
     )
     card = Card(
@@ -244,7 +246,7 @@ def driven_models():
         [value("t", F32, number), value("y", F32, row), captured],
         [value("k", F32, row)],
     )
-    scalars = [value(name, F64, number) for name in ("t", "h", "rtol", "atol")]
+    scalars = [value(name, F64, number) for name in ("t", "t1", "h", "rtol", "atol")]
     step = onnx_model(
         [
             node("Add", "y k", "y1"),

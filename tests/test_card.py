@@ -79,7 +79,7 @@ REFUSED = [
     (["solves", 0, "index"], 4, r"solves\[0\] has index 4"),
     (["solves", 0, "form"], "driven", "solve 0: a drive entry goes with the form driven"),
     (["solves", 0, "form"], "spiral", "solve 0: form 'spiral' is unknown"),
-    (["solves", 0, "rtol"], "small", r"card.solves\[0\].rtol is 'small'; expected a number or null"),
+    (["solves", 0, "rtol"], "small", r"card.solves\[0\].rtol is 'small'; expected a number or a list or null"),
     (["solves", 0, "rtol"], -1.0, "solve 0: rtol is -1.0; expected 0 or more"),
     (["solves", 0, "max_steps"], 1.5, r"card.solves\[0\].max_steps is 1.5; expected an integer or null"),
     (["solves", 0, "evaluations"], {"start": 1}, r"card.solves\[0\].evaluations has no 'step'"),

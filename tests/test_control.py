@@ -10,7 +10,7 @@ import torch
 from torchdiffeq._impl.misc import _compute_error_ratio, _optimal_step_size, _rms_norm, _select_initial_step
 
 from odelet.backend import NUMPY, SCALARS
-from odelet.control import CONTROLLERS, Control, clamp, error_ratio, initial_step, integral, judge
+from odelet.control import CONTROLLERS, Control, clamp, error_ratio, initial_step, judge, next_length, stop_at
 from odelet.state import Layout
 
 BACKENDS = {"numpy": (NUMPY, np.float64), "floats": (SCALARS, float)}
@@ -21,9 +21,11 @@ backends = pytest.mark.parametrize(("xp", "number"), BACKENDS.values(), ids=BACK
 controllers = pytest.mark.parametrize("controller", CONTROLLERS)
 
 
-def judged(ratio, *, h=0.1, order=5, xp=SCALARS, number=float, **settings):
+def judged(ratio, *, h=0.1, order=5, xp=SCALARS, number=float, past=None, **settings):
+    control = Control(**settings)
+    past = [number(x) for x in past or [1.0] * control.memory]
     with np.errstate(all="ignore"):
-        return judge(number(h), number(ratio), order=order, control=Control(**settings), xp=xp)
+        return judge(number(h), number(ratio), past, order=order, control=control, xp=xp)
 
 
 @controllers
@@ -76,7 +78,7 @@ def test_the_integral_controller_is_torchdiffeqs(xp, number, ratio, factors, ord
         torch.tensor(0.1, dtype=torch.float64), torch.tensor(ratio, dtype=torch.float64), *numbers, order
     )
     with np.errstate(all="ignore"):
-        ours = integral(number(0.1), number(ratio), order=order, control=control, xp=xp)
+        ours = next_length(number(0.1), number(ratio), [], order=order, control=control, xp=xp)
     assert float(ours) == pytest.approx(theirs.item(), rel=1e-15, abs=0, nan_ok=True)
 
 
@@ -124,6 +126,7 @@ WRONG = {
     "ifactor": (math.nan, "ifactor=nan must be positive"),
     "dfactor": (-0.2, "dfactor=-0.2 must be positive"),
     "max_num_steps": (0, "max_num_steps=0 must be positive"),
+    "dtype": ("float16", "dtype='float16' is not one of float64, float32"),
     "min_step": (-1e-3, "min_step=-0.001 must be between 0 and max_step=inf"),
 }
 
@@ -147,10 +150,44 @@ def test_settings_default_to_torchdiffeqs():
     assert control.max_num_steps == 2**31 - 1
 
 
-def test_every_controller_is_in_the_roster_by_its_name():
-    assert {name: controller.__name__ for name, controller in CONTROLLERS.items()} == {"integral": "integral"} | {
-        name: name for name in CONTROLLERS
-    }
+@controllers
+def test_a_controller_is_at_rest_at_the_tolerance(controller):
+    """With every ratio at safety**order the step stays, and the powers of a controller sum to a positive gain."""
+    powers = CONTROLLERS[controller].powers
+    assert 0 < sum(powers) <= 1
+    rest = 0.9 ** (5 / sum(powers))
+    verdict = judged(rest, past=[rest] * (len(powers) - 1), controller=controller, safety=0.9)
+    assert verdict.h == pytest.approx(0.1)
+
+
+@backends
+def test_pi_and_pid_follow_their_formulas(xp, number):
+    settings = {"xp": xp, "number": number, "ifactor": 1e9, "dfactor": 1e-9}
+    r, r1, r2, k = 2.0, 0.5, 0.25, 5
+    pi = judged(r, past=[r1], controller="pi", **settings)
+    assert pi.h == pytest.approx(0.1 * 0.9 * (1 / r) ** (0.3 / k) * (r1 / r) ** (0.4 / k))
+    pid = judged(r, past=[r1, r2], controller="pid", **settings)
+    assert pid.h == pytest.approx(0.1 * 0.9 * r ** (-0.49 / k) * r1 ** (0.34 / k) * r2 ** (-0.10 / k))
+
+
+@backends
+def test_only_accepted_steps_are_remembered(xp, number):
+    rejected = judged(3.0, past=[0.5, 0.25], controller="pid", xp=xp, number=number)
+    accepted = judged(0.75, past=[0.5, 0.25], controller="pid", xp=xp, number=number)
+    assert [float(x) for x in rejected.past] == [0.5, 0.25]
+    assert [float(x) for x in accepted.past] == [0.75, 0.5]
+    assert list(judged(0.5, xp=xp, number=number).past) == []
+
+
+@pytest.mark.parametrize(
+    ("point", "expected"),
+    [(9.0, (1.25, 1.0, False)), (0.25, (1.25, 1.0, False)), (1.25, (1.25, 1.0, False)), (0.75, (0.75, 0.5, True))],
+    ids=["past the end", "at the start", "at the end", "inside"],
+)
+@backends
+def test_a_step_is_cut_at_a_point_strictly_inside_it(xp, number, point, expected):
+    found = stop_at(number(point), number(0.25), number(1.25), number(1.0), xp=xp)
+    assert (float(found.end), float(found.h), bool(found.hit)) == expected
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -162,8 +199,7 @@ def test_the_error_ratio_is_torchdiffeqs(dtype):
     theirs = _compute_error_ratio(
         *(torch.from_numpy(x) for x in (err,)), *tolerances, *map(torch.from_numpy, (y0, y1)), _rms_norm
     )
-    number = np.dtype(dtype).type
-    ours = error_ratio(err, y0, y1, rtol=number(rtol), atol=number(atol), norm=NUMPY.rms, xp=NUMPY)
+    ours = error_ratio(err, y0, y1, rtol=np.float64(rtol), atol=np.float64(atol), layout=Layout.of([y0]), xp=NUMPY)
     assert ours.dtype == dtype
     assert float(ours) == pytest.approx(theirs.item(), rel=10 * float(np.finfo(dtype).eps))
 
@@ -215,9 +251,9 @@ def test_the_first_step_is_torchdiffeqs(field, y0, dtype, order, direction):
             y0,
             field(number(0.5), y0),
             order=order,
-            rtol=number(rtol),
-            atol=number(atol),
-            norm=NUMPY.rms,
+            rtol=np.float64(rtol),
+            atol=np.float64(atol),
+            layout=Layout.of([y0]),
             direction=number(direction),
             xp=NUMPY,
         )
@@ -231,6 +267,7 @@ def test_a_norm_of_parts_is_their_largest():
     row = np.array([[3.0, 4.0, 0.0, 0.0, 1.0, -1.0, 1.0]])
     assert layout.norm(row, xp=NUMPY) == 2.5
     assert Layout.of([np.zeros(7)]).norm(row, xp=NUMPY) == pytest.approx(math.sqrt(28 / 7))
+    assert Layout.of([np.zeros(7)], lambda parts: -abs(parts[0]).max()).norm(row, xp=NUMPY) == 4
     assert layout.norm(row * 0 + [[0, 0, 0, 0, 5, 5, 5]], xp=NUMPY) == 5
 
 
@@ -239,3 +276,14 @@ def test_a_norm_of_nothing_is_zero(dtype):
     norm = partial(NUMPY.rms, np.zeros((1, 0), dtype))()
     assert norm == 0
     assert norm.dtype == dtype
+
+
+def test_tolerances_of_parts_bound_their_own_elements():
+    layout = Layout.of([np.zeros((1, 2), np.float32), np.zeros(1, np.float32)])
+    size = np.array([[1.0, 2.0, 4.0]], np.float32)
+    bound = layout.allowed(size, rtol=[np.float64(0.5), np.float64(0.25)], atol=np.float64(1), xp=NUMPY)
+    assert bound.tolist() == [[1.5, 2.0, 2.0]]
+    assert bound.dtype == np.float64
+    assert layout.allowed(size, rtol=np.float64(0.5), atol=np.float64(1), xp=NUMPY).dtype == np.float32
+    number = Layout.of([np.zeros((), np.float32)])
+    assert number.allowed(size[:, :1], rtol=np.float64(0.5), atol=np.float64(1), xp=NUMPY).dtype == np.float64

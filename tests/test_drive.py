@@ -1,6 +1,7 @@
 """The loop outside: what it asks of a stepper, when it stops, what it says; and solves that fail."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,7 +11,10 @@ from problems import ADAPTIVE, FIXED, torch_solve
 import odelet
 from odelet.control import Control
 from odelet.drive import (
+    AdaptiveSolve,
     Ends,
+    Limits,
+    Points,
     direction_of,
     integrate_adaptive,
     integrate_fixed,
@@ -23,18 +27,26 @@ from odelet.solution import Status
 class Scripted:
     """A stepper whose error ratios are written down; its state is the time at the end of a step."""
 
-    def __init__(self, ratios=(), *, slope=1.0):
+    def __init__(self, ratios=(), *, slope=1.0, first=1.0):
         self.ratios = iter(ratios)
-        self.slope = slope
-        self.attempts, self.accepted = [], []
+        self.slope, self.first = slope, first
+        self.attempts, self.accepted, self.jumps, self.begun = [], [], [], []
         self.state = self.before = self.tried = None
 
-    def attempt(self, t, h):
+    def begin(self, t):
+        self.begun.append(t)
+
+    def first_length(self, t):
+        assert self.begun == [t]
+        return self.first
+
+    def attempt(self, t, t1, h):
         self.attempts.append((t, h))
-        self.tried = t, t + h
+        self.tried = t, t1
         return next(self.ratios, 1.0)
 
-    def accept(self):
+    def accept(self, jump):
+        self.jumps += [] if jump is None else [jump]
         self.accepted.append(self.tried)
         self.before, self.state = self.tried
 
@@ -45,12 +57,21 @@ class Scripted:
         return Ends(rows[0], rows[1], rows[2], k, k)
 
 
-def drive(stepper, t, *, h=1.0, max_steps=1000, y0=0.0, **settings):
+def drive(stepper, t, *, max_steps=1000, max_evals=None, deadline=None, y0=0.0, step_t=(), jump_t=(), **settings):
     t = np.array(t, float)
-    control = Control(**settings)
-    start = np.array([[y0]])
     return integrate_adaptive(
-        stepper, start, h, t, direction=direction_of(t), order=5, control=control, max_steps=max_steps
+        lambda: AdaptiveSolve(
+            stepper,
+            t[0],
+            direction=direction_of(t),
+            order=5,
+            stages=7,
+            control=Control(**settings),
+            limits=Limits(max_steps=max_steps, max_evals=max_evals, deadline=deadline),
+            points=Points(step_t=step_t, jump_t=jump_t),
+        ),
+        np.array([[y0]]),
+        t,
     )
 
 
@@ -87,8 +108,8 @@ def test_one_time_takes_no_step():
 
 
 def test_the_first_step_is_kept_within_its_bounds():
-    stepper = Scripted()
-    drive(stepper, [0, 1], h=5.0, max_step=0.25)
+    stepper = Scripted(first=5.0)
+    drive(stepper, [0, 1], max_step=0.25)
     assert stepper.attempts[0] == (0, 0.25)
 
 
@@ -116,7 +137,7 @@ def test_a_step_that_does_not_move_time_stops_the_solve():
 
 @pytest.mark.parametrize("h", [math.inf, 0.0])
 def test_a_first_step_that_leads_nowhere_stops_the_solve(h):
-    run = drive(Scripted(), [0, 1], h=h)
+    run = drive(Scripted(first=h), [0, 1])
     assert (run.status, run.steps) == (Status.STEP_UNDERFLOW, 0)
 
 
@@ -134,12 +155,61 @@ def test_a_start_that_is_not_finite_takes_no_step(y0):
     assert (run.status, run.time, run.steps, stepper.attempts) == (Status.NOT_FINITE, 0, 0, [])
 
 
+def test_steps_end_at_the_points_asked_for():
+    stepper = Scripted()
+    run = drive(stepper, [0, 2], safety=1.0, step_t=[7, 0.5], jump_t=[0.75])
+    ends = [0, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2]
+    assert stepper.accepted == list(pairwise(ends)), "the length of a step that was cut is the next one's"
+    assert stepper.jumps == [0.75]
+    assert (run.status, run.evaluations) == (Status.OK, 2 + 7 * 6 + 1)
+    backwards = Scripted()
+    drive(backwards, [0, -2], safety=1.0, step_t=[-7, -0.5], jump_t=[-0.75])
+    assert backwards.accepted == [(-a, -b) for a, b in stepper.accepted]
+    assert backwards.jumps == [-0.75]
+
+
+def test_a_point_that_a_step_ends_at_by_chance_hides_those_after_it():
+    """torchdiffeq's index of the next point moves only when a step was cut there."""
+    stepper = Scripted()
+    drive(stepper, [0, 3], safety=1.0, step_t=[1.0, 2.5])
+    assert stepper.accepted == [(0, 1), (1, 2), (2, 3)]
+
+
+@pytest.mark.parametrize("points", [{"step_t": [1, 1]}, {"step_t": [1], "jump_t": [2, 1]}])
+def test_a_point_named_twice_is_refused(points):
+    with pytest.raises(InputError, match="step_t and jump_t must have no time twice"):
+        drive(Scripted(), [0, 3], **points)
+    assert drive(Scripted(), [2.5, 3], **points).status is Status.OK, "those before the start do not matter"
+
+
+def test_what_was_reached_is_given_when_evaluations_run_out():
+    run = drive(Scripted(slope=2.0), [0, 1.5, 4, 5], safety=1.0, max_evals=22)
+    assert (run.status, run.time, run.evaluations) == (Status.EVALUATION_LIMIT, 3, 20)
+    assert run.rows[:, 0].tolist() == [0, 3, 6, 6]
+
+
+def test_a_deadline_stops_the_solve():
+    run = drive(Scripted(), [0, 5], y0=7.0, deadline=0.0)
+    assert (run.status, run.time, run.steps) == (Status.DEADLINE, 0, 0)
+    assert run.rows[:, 0].tolist() == [7, 7]
+
+
+def test_times_in_float32_move_in_float32():
+    stepper = Scripted(first=0.1)
+    drive(stepper, [0, 0.4], safety=1.0, dtype="float32")
+    assert {type(x) for times in stepper.attempts for x in times} == {np.float32}
+    assert stepper.accepted[-1][1] == np.float32(0.1) + np.float32(0.1) + np.float32(0.1) + np.float32(0.1)
+
+
 def test_fixed_steps_are_read_by_straight_lines():
     class Squares(Scripted):
-        def attempt(self, t, h):
-            self.attempts.append((t, h))
-            self.tried = t, h
+        def attempt(self, t, t1):
+            self.attempts.append((t, t1))
+            self.tried = t, t1
             return 0.0
+
+        def accept(self):
+            super().accept(None)
 
         def ends(self):
             return Ends(*(np.array([[x * x]]) for x in (self.before, self.state)))

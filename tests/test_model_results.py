@@ -2,6 +2,7 @@
 
 import pickle
 from dataclasses import replace
+from time import perf_counter
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from artifacts import affine_card, affine_model, driven_card, driven_models, wri
 
 import odelet
 from odelet import SolveError, Status
+from odelet.drive import Limits
 from odelet.errors import ArtifactError
 from odelet.solution import Solution, SolveStats, Stats
 
@@ -80,9 +82,9 @@ class TestDriven:
     def calls(self, monkeypatch):
         calls = []
 
-        def drive_solve(card, field, step, values, *, rtol, atol, max_steps, device):
-            calls.append((rtol, atol, max_steps, device, sorted(values)))
-            status = Status.STEP_LIMIT if max_steps == 1 else Status.OK
+        def drive_solve(card, graphs, values, request, *, device):
+            calls.append((request.rtol, request.atol, request.limits, device, sorted(values)))
+            status = Status.STEP_LIMIT if request.limits.max_steps == 1 else Status.OK
             stats = SolveStats(0, card.method, "driven", 4, 3, 1, 26, status, 1.0, card.source)
             y0 = values["solve_0.y0.0"]
             return [np.stack([y0, y0 + 1])], stats
@@ -98,12 +100,14 @@ class TestDriven:
         solution = model.solve(X)
         np.testing.assert_array_equal(solution.outputs["y"], X + 1)
         assert solution.stats.solves == (SolveStats(0, "dopri5", "driven", 4, 3, 1, 26, Status.OK, 1.0, "driven.py:3"),)
-        assert calls == [(None, None, None, "cpu", ["context", "solve_0.t", "solve_0.y0.0", "x"])]
+        limits = Limits()
+        assert calls == [(None, None, limits, "cpu", ["context", "solve_0.t", "solve_0.y0.0", "x"])]
 
-    def test_settings_are_plain_numbers(self, model, calls):
-        model(X, rtol=np.float32(0.5), atol=1, max_steps=np.int32(9))
-        assert calls[0][:3] == (0.5, 1.0, 9)
-        assert [type(number) for number in calls[0][:3]] == [float, float, int]
+    def test_settings_go_to_the_driver(self, model, calls):
+        model(X, rtol=np.float32(0.5), atol=1, max_steps=np.int32(9), max_evals=70, deadline=60)
+        rtol, atol, limits, *_ = calls[0]
+        assert (rtol, atol, limits.max_steps, limits.max_evals) == (0.5, 1.0, 9, 70)
+        assert 50 < limits.deadline - perf_counter() < 60
 
     def test_with_the_driver_itself(self, model):
         # The step graph adds a slope that it never renews, and finds no error: any number of steps will do.
@@ -112,6 +116,11 @@ class TestDriven:
         assert (stats.status, stats.source, stats.rejected) == (Status.OK, "driven.py:3", 0)
         assert solution.outputs["y"].shape == X.shape
         assert model.solve(X, max_steps=1).status is Status.STEP_LIMIT
+        early = model.solve(X, max_evals=1)
+        assert early.status is Status.EVALUATION_LIMIT
+        assert early.outputs["y"].shape == X.shape, "what was reached goes through the rest of the model"
+        with pytest.raises(SolveError, match="limit of field evaluations"):
+            model(X, max_evals=1)
 
     @pytest.mark.usefixtures("calls")
     def test_the_program_stops_at_a_failure(self, model):

@@ -108,9 +108,9 @@ def test_stages_are_summed_in_two_functions():
 
 ONCE = {
     "rk.py": ["erk_step", "towards_start"],
-    "control.py": ["initial_step", "error_ratio", "integral", "clamp", "judge"],
+    "control.py": ["initial_step", "error_ratio", "next_length", "stop_at", "clamp", "judge"],
     "dense.py": ["quartic", "linear"],
-    "attempt.py": ["attempt", "begin"],
+    "attempt.py": ["attempt", "first_slope", "first_length", "slope_after_jump"],
 }
 
 
@@ -190,7 +190,8 @@ FUNCTIONS = {
     "judge": (control.judge, 1, {"adaptive"}),
     "clamp": (control.clamp, None, {"adaptive"}),
     "attempt": (attempt.attempt, 0, {"adaptive"}),
-    "begin": (attempt.begin, 0, {"adaptive"}),
+    "first_slope": (attempt.first_slope, None, {"adaptive"}),
+    "next_length": (control.next_length, None, {"adaptive"}),
     "quartic": (dense.quartic, None, {"adaptive"}),
     "linear": (dense.linear, None, {"fixed"}),
 }
@@ -220,7 +221,9 @@ def test_a_function_that_is_changed_changes_every_form_that_uses_it(name, unchan
 def test_a_controller_that_is_changed_changes_every_adaptive_form(name, unchanged, monkeypatch, tmp_path):
     case = CASES["adaptive"]
     monkeypatch.setitem(CASES, "adaptive", replace(case, options=(("controller", name),)))
-    monkeypatch.setitem(control.CONTROLLERS, name, scaled(control.CONTROLLERS[name], 0.75))
+    original = control.CONTROLLERS[name]
+    powers = tuple(power * 0.75 for power in original.powers)
+    monkeypatch.setitem(control.CONTROLLERS, name, replace(original, powers=powers))
     assert_all_changed(outcomes("adaptive", tmp_path), unchanged["adaptive"])
 
 

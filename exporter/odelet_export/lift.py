@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -22,7 +23,8 @@ class Hole:
     regions: its functions, the "field" and those that the spec names. t: the output times, a value of the
     host, and `times` their constant, if they are. y0: the parts of the initial state. solution: what stands
     for the results, (times, *shape) each, until they are replaced. event_time: the same, a scalar in the dtype of t,
-    where the solve ends at an event; its two times are then the start and whatever says the direction.
+    where the solve ends at an event; its two times are then the start and whatever says the direction. extras:
+    other values of the host that the solver takes, by their names in the spec.
     """
 
     spec: SolveSpec
@@ -32,6 +34,7 @@ class Hole:
     y0: Sequence[ir.Value]
     solution: Sequence[ir.Value]
     event_time: ir.Value | None = None
+    extras: Mapping[str, ir.Value] = dataclasses.field(default_factory=dict)
 
     @property
     def field(self) -> Region:
@@ -80,8 +83,9 @@ def _hole(graph: ir.Graph, spec: SolveSpec, markers: Markers, owners: Owners) ->
     slopes, y0, t = inputs[: spec.parts], inputs[spec.parts : 2 * spec.parts], inputs[-1]
     # What each function returns, and the marker that stands for its arguments.
     results = {"field": slopes} | {
-        name: [value] for name, value in zip(spec.functions, inputs[2 * spec.parts : -1], strict=True)
+        name: [value] for name, value in zip(spec.functions, inputs[2 * spec.parts :], strict=False)
     }
+    extras = dict(zip(spec.extras, inputs[2 * spec.parts + len(spec.functions) : -1], strict=True))
     begins = {
         name: markers.get(("Begin" if name == "field" else name.capitalize(), spec.call)) or _unused_marker(y0)
         for name in results
@@ -100,7 +104,7 @@ def _hole(graph: ir.Graph, spec: SolveSpec, markers: Markers, owners: Owners) ->
             )
     outputs = list(end.outputs)
     event_time = outputs[-1] if spec.until_event else None
-    return Hole(spec, regions, t, _constant(t), y0, outputs[: spec.parts], event_time)
+    return Hole(spec, regions, t, _constant(t), y0, outputs[: spec.parts], event_time, extras)
 
 
 def _region(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import onnx_ir as ir
@@ -10,7 +10,7 @@ import onnx_ir.passes.common as passes
 from onnx_ir import convenience
 
 from odelet.arrays import evaluations
-from odelet.card import DriveCard, DriveStep, Evaluations, EventCard, RunStep, SolveCard
+from odelet.card import SETTINGS, DriveCard, DriveStep, Evaluations, EventCard, RunStep, SolveCard
 from odelet_export.capture import Captured
 from odelet_export.cut import cut
 from odelet_export.forms import FORMS, Choice, choose, driven
@@ -98,7 +98,7 @@ def _add_report(graph: ir.Graph, index: int, lowered: Lowered) -> dict[str, str]
 def _card(
     hole: Hole,
     form: str,
-    settings: dict[str, str] | dict[str, str | None],
+    settings: Mapping[str, str | None],
     max_steps: int,
     *,
     steps: int | None = None,
@@ -141,22 +141,29 @@ def _lower_driven(host: ir.Model, holes: Sequence[Hole], max_steps: int) -> Lowe
             files = {kind: f"solve_{index}_{kind}.onnx" for kind in built[index].graphs}
             for kind, graph_of in built[index].graphs.items():
                 graphs[files[kind]] = ir.Model(graph_of, ir_version=host.ir_version)
+            event_file = files.pop("event", None)
             drive = DriveCard(
-                field=files["field"],
-                step=files["step"],
+                **files,
+                **{name: str(value.name) for name, value in hole.extras.items()},
                 t=str(hole.t.name),
                 y0=tuple(str(part.name) for part in hole.y0),
                 solution=tuple(str(value.name) for value in hole.solution),
                 captured=tuple(str(value.name) for value in built[index].captured),
                 options=hole.spec.options,
-                event=None
-                if hole.event_time is None
-                else EventCard(graph=files["event"], time=str(hole.event_time.name)),
+                event=EventCard(graph=event_file, time=str(hole.event_time.name))
+                if event_file and hole.event_time
+                else None,
             )
-            keys = ("rtol", "atol", "max_steps") if hole.spec.adaptive else ()
+            keys = SETTINGS if hole.spec.adaptive else ()
             solves[index] = _card(hole, "driven", dict.fromkeys(keys), max_steps, drive=drive)
             program.append(DriveStep(drive=index))
     return LoweredModel(graphs, program, [solves[hole.spec.index] for hole in holes])
+
+
+def _event_card(hole: Hole, file: str | None) -> EventCard | None:
+    if file is None or hole.event_time is None:
+        return None
+    return EventCard(graph=file, time=str(hole.event_time.name))
 
 
 def _name_values(graph: ir.Graph, holes: Sequence[Hole]) -> None:

@@ -40,7 +40,8 @@ class Marker:
             if t.shape[0] != 2:
                 raise CaptureError(where + f"a solve until an event takes two times; got {t.shape[0]}")
             # It is called with the solver's own time, which the field never sees.
-            time = torch.float64 if spec.adaptive else parts[0].dtype
+            double = spec.control is not None and spec.control.dtype == "float64"
+            time = torch.float64 if double else parts[0].dtype
             functions.insert(0, ("Event", call.event_fn, time))
         results = {}
         for kind, function, time in functions:
@@ -50,7 +51,7 @@ class Marker:
         event_time = [t[0]] if spec.until_event else []
         solution = onnx_ops.symbolic_multi_out(
             f"{DOMAIN}::End",
-            (*slopes, *parts, *values, t),
+            (*slopes, *parts, *values, *_extras(call, spec, t), t),
             {"solve": spec.call},
             version=1,
             dtypes=[part.dtype for part in [*parts, *event_time]],
@@ -97,6 +98,12 @@ class Marker:
             dtypes=[time, *(part.dtype for part in parts)],
             shapes=[(), *(tuple(part.shape) for part in parts)],
         )
+
+
+def _extras(call: Call, spec: SolveSpec, t: torch.Tensor) -> list[torch.Tensor]:
+    """The options of a call that are values of the model."""
+    values = [(call.options or {})[name] for name in spec.extras]
+    return [x if isinstance(x, torch.Tensor) else torch.tensor(x, dtype=torch.float64, device=t.device) for x in values]
 
 
 def _state(call: Call, where: str) -> list[torch.Tensor]:

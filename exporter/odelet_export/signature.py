@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from odelet.card import SETTINGS
 from odelet_export.errors import CaptureError
 
-_RESERVED = ("rtol", "atol", "max_steps")
 # Sizes for axes that may change, tried in turn: at least 2, and unlike each other and everything else.
 _SIZES = (3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41)
 
@@ -48,7 +48,7 @@ class Callee(nn.Module):
         self.names = [names[i] for i in self._slots]
         self.example: list[torch.Tensor] = [given[i].detach() for i in self._slots]
         self._seen = _Seen()
-        clash = sorted(set(self.names) & set(_RESERVED))
+        clash = sorted(set(self.names) & set(SETTINGS))
         if clash:
             raise CaptureError(f"input name {clash[0]!r} is taken by odelet; rename that argument of the model")
 

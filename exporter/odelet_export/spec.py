@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
 import torch
 
 from odelet.control import Control
@@ -16,7 +17,11 @@ from odelet_export.errors import CaptureError, FormError
 from odelet_export.intercept import Call
 
 # torchdiffeq takes these for any method and this one ignores them, as torchdiffeq does with a warning.
-_CONTROL = tuple(f.name for f in fields(Control) if f.name != "controller")
+_CONTROL = tuple(f.name for f in fields(Control) if f.name not in ("controller", "dtype"))
+_POINTS = ("step_t", "jump_t")
+
+
+Tolerance = float | tuple[float, ...] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,23 +52,27 @@ class SolveSpec:
     """One solve of a model.
 
     index: among the solves of the artifact. call: among the calls that the model makes. rtol, atol: for an
-    adaptive method; atol also for a search for an event. control or grid: its settings, as the method is
-    adaptive or fixed-step. parts: how many tensors the state has. functions: those of the user besides the
-    field, in the order of their results in the End marker; `event`, of (t, y), makes the solve end at its
-    first zero. source: file and line.
+    adaptive method, a number or one for each part of the state; atol also for a search for an event. control
+    or grid: its settings, as the method is adaptive or fixed-step. parts: how many tensors the state has.
+    functions: those of the user besides the field, in the order of their results in the End marker; `event`, of
+    (t, y), makes the solve end at its first zero. source: file and line. extras: names of options that are values
+    of the model (step_t, jump_t). listed: those given as lists, which torchdiffeq does not turn round when time
+    runs backwards.
     """
 
     index: int
     call: int
     tableau: Tableau
-    rtol: float | None
-    atol: float | None
+    rtol: Tolerance
+    atol: Tolerance
     control: Control | None
     grid: Grid | None
     parts: int
     functions: tuple[str, ...] = ()
     source: str
-    warnings: tuple[str, ...] = field(default=())
+    warnings: tuple[str, ...] = ()
+    extras: tuple[str, ...] = ()
+    listed: tuple[str, ...] = ()
 
     @property
     def method(self) -> str:
@@ -97,22 +106,26 @@ def spec_of(call: Call, index: int, overrides: Overrides) -> SolveSpec:
             "or override it with --method"
         )
     tableau = TABLEAUS[method]
+    parts = len(call.y0) if isinstance(call.y0, tuple) else None
     options, warnings = _options(call, where, tableau, overridden=overrides.method is not None)
+    given = {name: (call.options or {}).get(name) for name in (_POINTS if tableau.adaptive else ())}
     control = grid = rtol = atol = None
     try:
         if tableau.adaptive:
             control = Control(**options)
-            rtol = overrides.rtol if overrides.rtol is not None else _tolerance("rtol", call.rtol, where)
-            atol = overrides.atol if overrides.atol is not None else _tolerance("atol", call.atol, where)
+            rtol = overrides.rtol if overrides.rtol is not None else _tolerance("rtol", call.rtol, parts, where)
+            atol = overrides.atol if overrides.atol is not None else _tolerance("atol", call.atol, parts, where)
         else:
             if overrides.steps is not None or overrides.step_size is not None:
                 options = {"steps": overrides.steps, "step_size": overrides.step_size}
             grid = Grid(**options)
             if call.event_fn is not None:
                 _check_steps_to_event(grid, where)
-                atol = overrides.atol if overrides.atol is not None else _tolerance("atol", call.atol, where)
+                atol = overrides.atol if overrides.atol is not None else _tolerance("atol", call.atol, parts, where)
     except ValueError as error:
         raise CaptureError(where + f"options: {error}") from None
+    if call.event_fn is not None and isinstance(atol, tuple):
+        raise CaptureError(where + "a search for an event takes one atol, as in torchdiffeq; give a number")
     return SolveSpec(
         index=index,
         call=index,
@@ -121,10 +134,12 @@ def spec_of(call: Call, index: int, overrides: Overrides) -> SolveSpec:
         atol=atol,
         control=control,
         grid=grid,
-        parts=len(call.y0) if isinstance(call.y0, tuple) else 1,
+        parts=parts or 1,
         functions=("event",) if call.event_fn is not None else (),
         source=call.source,
         warnings=tuple(warnings),
+        extras=tuple(name for name, value in given.items() if value is not None and len(value) > 0),
+        listed=tuple(name for name, value in given.items() if not isinstance(value, torch.Tensor)),
     )
 
 
@@ -149,9 +164,6 @@ def _options(call: Call, where: str, tableau: Tableau, *, overridden: bool) -> t
     # torchdiffeq knows these, and they change the answer, so they are refused until they are honoured.
     unsupported = {
         "norm": tableau.adaptive,
-        "dtype": tableau.adaptive,
-        "step_t": tableau.adaptive,
-        "jump_t": tableau.adaptive,
         "grid_constructor": not tableau.adaptive,
         "perturb": not tableau.adaptive,
         "interp": not tableau.adaptive,
@@ -159,7 +171,11 @@ def _options(call: Call, where: str, tableau: Tableau, *, overridden: bool) -> t
     for name, value in (call.options or {}).items():
         if unsupported.get(name) and not overridden and not _harmless(name, value):
             raise CaptureError(where + f"option {name}={value!r} cannot be exported yet; leave it out")
-        if name in own:
+        if tableau.adaptive and name in _POINTS:
+            continue  # a value of the model
+        if tableau.adaptive and name == "dtype":
+            taken[name] = "float64" if value is None else _time_dtype(value, where)
+        elif name in own:
             taken[name] = None if value is None else _number(name, value, where)
         elif not overridden and name not in unsupported:
             warnings.append(f"{call.source}: {tableau.name} ignores option {name}={value!r}, as in torchdiffeq")
@@ -170,7 +186,7 @@ def _options(call: Call, where: str, tableau: Tableau, *, overridden: bool) -> t
 
 def _harmless(name: str, value: Any) -> bool:
     """Whether an unsupported option says only what is done anyway."""
-    defaults: Mapping[str, Any] = {"dtype": torch.float64, "perturb": False, "interp": "linear"}
+    defaults: Mapping[str, Any] = {"perturb": False, "interp": "linear"}
     return value is None or (name in defaults and value == defaults[name])
 
 
@@ -190,18 +206,51 @@ def _number(name: str, value: Any, where: str) -> float:
     return float(value)
 
 
-def _tolerance(name: str, value: Any, where: str) -> float:
-    if isinstance(value, torch.Tensor) and value.numel() == 1:
-        value = _concrete(name, value, where)
-    if not isinstance(value, numbers.Real):
+def _time_dtype(value: Any, where: str) -> str:
+    """The dtype of times: at least float32, as that of any state."""
+    if value not in (torch.float64, torch.float32, torch.float16, torch.bfloat16):
+        raise CaptureError(where + f"option dtype={value!r} must be a floating-point torch dtype")
+    return "float64" if value is torch.float64 else "float32"
+
+
+def _tolerance(name: str, value: Any, parts: int | None, where: str) -> Tolerance:
+    """A tolerance: a number, or one for each part of a tuple state. parts: None for a state that is one tensor.
+
+    A row of one number for a state of one tensor is no plain number: torchdiffeq then takes error ratios in
+    float64. It rounds the numbers of a row for a tuple to float32.
+    """
+    row = _row(name, value, where)
+    if row is None:
+        if not isinstance(value, torch.Tensor) and not isinstance(value, numbers.Real):
+            raise CaptureError(where + f"{name}={value!r} must be a number, or one for each part of the state")
+        return float(_concrete(name, value, where) if isinstance(value, torch.Tensor) else value)
+    if len(row) != (parts or 1):
         raise CaptureError(
-            where + f"{name}={value!r}: a tolerance for each part of the state cannot be exported yet; "
-            "give one number, or override it with --" + name
+            where + f"{name} has {len(row)} numbers for a state of {parts or 1} parts; give one number for each part, "
+            f"or one for all with --{name}"
         )
-    return float(value)
+    return tuple(float(x) if exact or parts is None else float(np.float32(x)) for x, exact in row)
 
 
-def _concrete(name: str, value: torch.Tensor, where: str) -> Any:
+def _row(name: str, value: Any, where: str) -> list[tuple[float, bool]] | None:
+    """The numbers of a row, each with whether it is a float64 tensor; None for a plain number."""
+    if isinstance(value, (torch.Tensor, np.ndarray)):
+        if value.ndim == 0:
+            return None
+        exact = value.dtype in (torch.float64, np.float64)
+        return [(_concrete(name, x, where), exact) for x in value.reshape(-1)]
+    if not isinstance(value, (list, tuple)):
+        return None
+    numbers_ = [_concrete(name, x, where) if isinstance(x, torch.Tensor) and x.numel() == 1 else x for x in value]
+    if not all(isinstance(x, numbers.Real) for x in numbers_):
+        raise CaptureError(
+            where + f"{name}={value!r}: a tolerance for each element of the state cannot be exported; give one number "
+            "for each part"
+        )
+    return [(float(x), getattr(old, "dtype", None) is torch.float64) for x, old in zip(numbers_, value, strict=True)]
+
+
+def _concrete(name: str, value: Any, where: str) -> Any:
     try:
         return value.item()
     except Exception:

@@ -19,7 +19,7 @@ from odelet.errors import ArtifactError
 
 FORMAT_VERSION = 1
 FORMS = ("unrolled", "rolled", "bounded", "adaptive", "driven")
-SETTINGS = ("rtol", "atol", "max_steps")
+SETTINGS = ("rtol", "atol", "max_steps", "max_evals", "deadline")
 REPORTS = ("steps", "accepted", "status", "time")
 DTYPES = (
     *("float16", "float32", "float64", "bool"),
@@ -97,8 +97,11 @@ class EventCard:
 
 @dataclass(frozen=True, kw_only=True)
 class DriveCard:
-    """How the runtime drives a solve: files of the field and step graphs, names of the values it takes
-    and adds. options: of the solver, as torchdiffeq spells them. event: what ends it, if not its last time."""
+    """How the runtime drives a solve: files of its graphs, names of the values it takes and adds.
+
+    start: estimates the length of the first step, where the options do not name it. step_t, jump_t: times at
+    which steps end. options: of the solver, as torchdiffeq spells them. event: what ends it, if not its last time.
+    """
 
     field: str
     step: str
@@ -106,14 +109,12 @@ class DriveCard:
     y0: tuple[str, ...]
     solution: tuple[str, ...]
     captured: tuple[str, ...] = ()
+    start: str | None = None
+    step_t: str | None = None
+    jump_t: str | None = None
     # A field of this class is called `field`.
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     event: EventCard | None = None
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        """The graphs."""
-        return (self.field, self.step, *((self.event.graph,) if self.event is not None else ()))
 
     @property
     def results(self) -> tuple[str, ...]:
@@ -121,10 +122,15 @@ class DriveCard:
         return (*self.solution, *((self.event.time,) if self.event is not None else ()))
 
     def __post_init__(self) -> None:
-        _check_file_name(self.field)
-        _check_file_name(self.step)
+        for name in self.graphs:
+            _check_file_name(name)
         _check(len(self.y0) > 0, "a drive entry has no y0")
         _check(len(self.y0) == len(self.solution), "a drive entry needs one solution name for each y0 name")
+
+    @property
+    def graphs(self) -> tuple[str, ...]:
+        """The files of its graphs."""
+        return (self.field, self.step) if self.start is None else (self.field, self.step, self.start)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,14 +143,15 @@ class Evaluations:
 
 @dataclass(frozen=True, kw_only=True)
 class SolveCard:
-    """One solve. rtol, atol, max_steps: as exported, None where the method has none."""
+    """One solve. rtol, atol, max_steps: as exported, None where the method has none; a tolerance may be one
+    number for each part of the state."""
 
     index: int
     form: str
     method: str
     source: str = ""
-    rtol: float | None = None
-    atol: float | None = None
+    rtol: float | tuple[float, ...] | None = None
+    atol: float | tuple[float, ...] | None = None
     max_steps: int | None = None
     steps: int | None = None
     evaluations: Evaluations | None = None
@@ -159,7 +166,8 @@ class SolveCard:
         _check_names(f"{me} report", list(self.report), REPORTS)
         for key in ("rtol", "atol", "max_steps", "steps"):
             value = getattr(self, key)
-            _check(value is None or 0 <= value < math.inf, f"{me} {key} is {value!r}; expected 0 or more")
+            numbers = value if isinstance(value, tuple) else () if value is None else (value,)
+            _check(all(0 <= x < math.inf for x in numbers), f"{me} {key} is {value!r}; expected 0 or more")
         driven = self.form == "driven"
         _check(driven == (self.drive is not None), f"{me} a drive entry goes with the form driven, and only it")
         for key, name in self.settings.items():
@@ -264,7 +272,8 @@ def _solve_line(solve: SolveCard) -> str:
     told = [solve.form, *([solve.source] if solve.source else [])]
     for key in ("rtol", "atol", "max_steps", "steps"):
         value = getattr(solve, key)
-        told += [f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}"] if value is not None else []
+        numbers = value if isinstance(value, tuple) else () if value is None else (value,)
+        told += [f"{key} {'/'.join(f'{x:g}' if isinstance(x, float) else str(x) for x in numbers)}"] if numbers else []
     if solve.settings:
         told.append(f"can be set: {', '.join(solve.settings)}")
     return f"{solve.index}: {solve.method}, " + ", ".join(told)

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -72,7 +72,7 @@ def run(
     """Run a model on a file of inputs and write its outputs."""
     model = load(path, device=device, threads=threads)
     check_output(target, model.card)
-    inputs = read_inputs(source, model.card)
+    inputs: dict[str, Any] = read_inputs(source, model.card)
     solution = model.solve(rtol=rtol, atol=atol, max_steps=max_steps, **inputs)
     if solution.status is Status.OK:
         write_outputs(target, solution.outputs)

@@ -5,15 +5,43 @@ Written for scalars of any backend; times and steps here run forward, whatever t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Any, NamedTuple
 
 from odelet.backend import Array
 from odelet.rk import Field
+from odelet.state import Layout, Tolerance
 
-Norm = Callable[[Array], Array]
+TIME_DTYPES = ("float64", "float32")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Controller:
+    """How the next step length follows from the error ratios r of this attempt and of accepted steps before.
+
+    The step changes by the factor `safety * r[n]**(-powers[0]/order) * r[n-1]**(-powers[1]/order) * ...`.
+    """
+
+    powers: tuple[float, ...]
+    source: str
+
+    @property
+    def memory(self) -> int:
+        """How many ratios of accepted steps it remembers."""
+        return len(self.powers) - 1
+
+
+CONTROLLERS = {
+    "integral": Controller(
+        powers=(1.0,), source="Hairer, Norsett & Wanner, Solving ODEs I, sec. II.4, equation (4.13); torchdiffeq's"
+    ),
+    "pi": Controller(
+        powers=(0.7, -0.4), source="Gustafsson, ACM TOMS 17 (1991) (PI.3.4: integral 0.3, proportional 0.4)"
+    ),
+    "pid": Controller(powers=(0.49, -0.34, 0.10), source="Kennedy, Carpenter & Lewis, Appl. Numer. Math. 35 (2000)"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +49,9 @@ class Control:
     """Settings of step size control, named and defaulted as in torchdiffeq.
 
     first_step, min_step, max_step: in the model's unit of time; first_step None means estimate it.
-    max_num_steps: attempted steps allowed between two output times. controller: a name in CONTROLLERS.
-    Raises ValueError for settings that cannot work.
+    max_num_steps: attempted steps allowed between two output times. dtype: of times and step lengths; a state
+    with more digits brings its own. controller: a name in CONTROLLERS. Raises ValueError for settings that
+    cannot work.
     """
 
     controller: str = "integral"
@@ -33,10 +62,13 @@ class Control:
     ifactor: float = 10.0
     dfactor: float = 0.2
     max_num_steps: int = 2**31 - 1
+    dtype: str = "float64"
 
     def __post_init__(self) -> None:
         if self.controller not in CONTROLLERS:
             raise ValueError(f"controller={self.controller!r} is not one of {sorted(CONTROLLERS)}")
+        if self.dtype not in TIME_DTYPES:
+            raise ValueError(f"dtype={self.dtype!r} is not one of {', '.join(TIME_DTYPES)}")
         for name in ("first_step", "max_step", "safety", "ifactor", "dfactor", "max_num_steps"):
             value = getattr(self, name)
             if value is not None and not value > 0:
@@ -44,12 +76,35 @@ class Control:
         if not 0 <= self.min_step <= self.max_step:
             raise ValueError(f"min_step={self.min_step!r} must be between 0 and max_step={self.max_step!r}")
 
+    @property
+    def memory(self) -> int:
+        """How many error ratios of accepted steps control remembers."""
+        return CONTROLLERS[self.controller].memory
+
 
 class Verdict(NamedTuple):
-    """accept: whether the attempted step counts; h: the length of the next one."""
+    """accept: whether the attempted step counts; h: the length of the next one; past: ratios to remember."""
 
     accept: Array
     h: Array
+    past: Sequence[Array]
+
+
+class Bounded(NamedTuple):
+    """A step cut off at a point: where it ends, its length, and whether it was cut."""
+
+    end: Array
+    h: Array
+    hit: Array
+
+
+def stop_at(point: Array, now: Array, end: Array, h: Array, *, xp: Any) -> Bounded:
+    """Cut a step from `now` of length h off at a point strictly inside it.
+
+    Source: torchdiffeq's step_t and jump_t (`rk_common.py::_adaptive_step`).
+    """
+    hit = (now < point) & (point < now + h)
+    return Bounded(xp.where(hit, point, end), xp.where(hit, point - now, h), hit)
 
 
 def initial_step(
@@ -59,24 +114,24 @@ def initial_step(
     k0: Array,
     *,
     order: int,
-    rtol: Array,
-    atol: Array,
-    norm: Norm,
+    rtol: Tolerance,
+    atol: Tolerance,
+    layout: Layout,
     direction: Array,
     xp: Any,
 ) -> Array:
     """Estimate the length of the first step, with one more call of the field.
 
-    y0, k0: (1, state), the initial state and its slope. Returns a positive scalar in the state's dtype.
-    Source: Hairer, Norsett & Wanner, Solving ODEs I, sec. II.4, with torchdiffeq's exponent 1/order.
+    y0, k0: (1, state), the initial state and its slope. Returns a positive scalar, in the dtype that error
+    ratios have. Source: Hairer, Norsett & Wanner, Solving ODEs I, sec. II.4, with torchdiffeq's exponent 1/order.
     """
-    scale = atol + abs(y0) * rtol
-    d0, d1 = norm(y0 / scale), norm(k0 / scale)
+    scale = layout.allowed(abs(y0), rtol=rtol, atol=atol, xp=xp)
+    d0, d1 = (layout.norm(xp.cast(x, scale) / scale, xp=xp) for x in (y0, k0))
     small = (d0 < 1e-5) | (d1 < 1e-5)
-    h0 = xp.where(small, 1e-6, 0.01 * d0 / d1)
-    signed = direction * h0
-    k1 = field(t0 + xp.cast(signed, t0), y0 + signed * k0)
-    d2 = norm((k1 - k0) / scale) / h0
+    h0 = xp.where(small, xp.cast(xp.cast(1e-6, y0), d0), 0.01 * d0 / d1)
+    signed = xp.cast(direction, h0) * h0
+    k1 = field(t0 + xp.cast(signed, t0), y0 + xp.cast(signed, y0) * k0)
+    d2 = layout.norm(xp.cast(k1 - k0, scale) / scale, xp=xp) / h0
     flat = (d1 <= 1e-15) & (d2 <= 1e-15)
     # Where the trial slope is not a number, the first one decides, as in torchdiffeq.
     largest = xp.where(d2 > d1, d2, d1)
@@ -84,26 +139,27 @@ def initial_step(
     return xp.minimum(100 * h0, h1)
 
 
-def error_ratio(err: Array, y0: Array, y1: Array, *, rtol: Array, atol: Array, norm: Norm, xp: Any) -> Array:
+def error_ratio(
+    err: Array, y0: Array, y1: Array, *, rtol: Tolerance, atol: Tolerance, layout: Layout, xp: Any
+) -> Array:
     """The estimated error of a step over what the tolerances allow: at most 1 is good.
 
     err, y0, y1: (1, state). Source: Hairer, Norsett & Wanner, Solving ODEs I, sec. II.4, equation (4.11).
     """
-    return norm(err / (atol + rtol * xp.maximum(abs(y0), abs(y1))))
+    allowed = layout.allowed(xp.maximum(abs(y0), abs(y1)), rtol=rtol, atol=atol, xp=xp)
+    return layout.norm(xp.cast(err, allowed) / allowed, xp=xp)
 
 
-def integral(h: Array, ratio: Array, *, order: int, control: Control, xp: Any) -> Array:
-    """The elementary controller: aim at the tolerance, within the factors; never shrink after success.
-
-    Source: Hairer, Norsett & Wanner, Solving ODEs I, sec. II.4, equation (4.13), exponent 1/order.
-    """
+def next_length(h: Array, ratio: Array, past: Sequence[Array], *, order: int, control: Control, xp: Any) -> Array:
+    """Aim at the tolerance, within the factors; never shrink after success."""
     # A ratio of 0 means full growth; the floor says so without a branch and changes no other ratio.
-    wanted = control.safety / xp.maximum(ratio, 1e-300) ** (1.0 / order)
+    ratios = [xp.maximum(r, 1e-300) for r in (ratio, *past)]
+    first, *others = CONTROLLERS[control.controller].powers
+    wanted = control.safety / ratios[0] ** (first / order)
+    for power, r in zip(others, ratios[1:], strict=True):
+        wanted = wanted / r ** (power / order)
     at_least = xp.where(ratio < 1, 1.0, control.dfactor)
     return h * xp.minimum(xp.maximum(wanted, at_least), control.ifactor)
-
-
-CONTROLLERS: dict[str, Callable[..., Array]] = {"integral": integral}
 
 
 def clamp(h: Array, *, control: Control, xp: Any) -> Array:
@@ -113,9 +169,10 @@ def clamp(h: Array, *, control: Control, xp: Any) -> Array:
     return xp.maximum(h, control.min_step) if control.min_step > 0 else h
 
 
-def judge(h: Array, ratio: Array, *, order: int, control: Control, xp: Any) -> Verdict:
+def judge(h: Array, ratio: Array, past: Sequence[Array] = (), *, order: int, control: Control, xp: Any) -> Verdict:
     """Accept or reject a step of length h, and choose the next length.
 
+    past: error ratios of the last accepted steps, latest first, `control.memory` of them; ones at the start.
     A step at min_step is accepted whatever its error, as in torchdiffeq. A ratio that is not a number calls
     for a step of min_step, if there is one and this was longer; else it makes the next length not a number,
     and callers stop there.
@@ -123,9 +180,9 @@ def judge(h: Array, ratio: Array, *, order: int, control: Control, xp: Any) -> V
     accept = ratio <= 1
     if control.min_step > 0:
         accept = accept | (h <= control.min_step)
-    h_next = CONTROLLERS[control.controller](h, ratio, order=order, control=control, xp=xp)
-    h_next = clamp(h_next, control=control, xp=xp)
+    h_next = clamp(next_length(h, ratio, past, order=order, control=control, xp=xp), control=control, xp=xp)
     if control.min_step > 0:
         shortest = xp.where(h > control.min_step, control.min_step, h_next)
         h_next = xp.where(ratio >= 0, h_next, shortest)
-    return Verdict(accept, h_next)
+    remembered = [xp.where(accept, new, old) for new, old in zip((ratio, *past), past, strict=False)]
+    return Verdict(accept, h_next, remembered)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 from odelet.backend import Array
@@ -50,3 +51,38 @@ def bisect(
     low, high = xp.loop(halve, limit, True, [t0, t1])
     found = (low + high) / 2.0
     return found, read(found)
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happens during a solve: a zero of a function of time and state.
+
+    fn: called with t, a float, and y, shaped like the state (a tuple of arrays for a tuple state); returns a
+    number, zero at the event. direction: 1 where only zeros count at which fn grows along the solve, -1 where it
+    falls, 0 for both. terminal: whether the solve ends there. reset: (t, y) to the state to go on from. Zeros
+    are located on the dense output, to the last place of t; how far that is from the true event is up to the
+    tolerances of the solve. An fn that is zero at the start, or just after a reset, does not fire at once; one
+    that changes its sign twice within a step is not seen. Raises ValueError for a direction that is none.
+    """
+
+    fn: Callable[[float, Any], Any]
+    direction: int = field(default=0, kw_only=True)
+    terminal: bool = field(default=False, kw_only=True)
+    reset: Callable[[float, Any], Any] | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if self.direction not in (-1, 0, 1):
+            raise ValueError(f"direction={self.direction!r} must be -1, 0 or 1")
+        for name in ("fn", "reset"):
+            value = getattr(self, name)
+            if not callable(value) and not (name == "reset" and value is None):
+                raise ValueError(f"{name}={value!r} must be a function of t and y")
+
+
+@dataclass(frozen=True)
+class Occurrences:
+    """When an event happened in a solve, times (k,), and the states there, before any reset: (k, *shape), or a tuple
+    of them for a tuple state."""
+
+    times: Any
+    states: Any

@@ -5,36 +5,41 @@ The law here: between two steps nothing is allocated and nothing but scalars is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 
 from odelet.arrays import settings
+from odelet.attempt import first_slope, slope_after_jump
 from odelet.backend import NUMPY
 from odelet.card import SolveCard
 from odelet.control import Control
 from odelet.drive import (
-    DEFAULT_MAX_STEPS,
+    AdaptiveSolve,
     Array,
-    Ends,
+    Limits,
+    Points,
     Run,
     direction_of,
+    integrate_adaptive,
     integrate_fixed,
     solution_arrays,
-    solve_adaptive,
 )
 from odelet.grid import Grid
 from odelet.solution import SolveStats
 from odelet.state import Layout
 from odelet.tableau import TABLEAUS
+from odelet.trajectory import Ends
 
 _NUMPY_TYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64}
+_SCALARS = ("t", "t1", "h")
 
 
-class StepGraph:
-    """A Stepper over a step graph.
+class Buffers:
+    """The bound memory of a step graph.
 
     The state ping-pongs between two sets of buffers: a step reads one and writes the other, and accepting
     it only swaps their roles. On the CPU the buffers are numpy arrays that ONNX Runtime works on in place.
@@ -43,25 +48,22 @@ class StepGraph:
     def __init__(
         self,
         session: ort.InferenceSession,
-        y0: Array,
-        k0: Array | None,
-        outside: Mapping[str, Array],
+        starts: Mapping[str, Array],
+        written: Mapping[str, Array],
+        kept: Mapping[str, Array],
         device: str,
     ) -> None:
         self._session = session
         self._device = device
         types = {node.name: _NUMPY_TYPES.get(node.type) for node in session.get_inputs()}
-        names = ("t", "h") if "h" in types else ("t", "t1")
-        self._scalars = [(name, *self._scalar(types[name])) for name in names if name in types]
-        self._places = [names.index(name) for name, *_ in self._scalars]
-        pairs = {"y": "y1", "k": "k1"} if k0 is not None else {"y": "y1"}
-        starts = {"y": y0, "k": k0} if k0 is not None else {"y": y0}
+        self._scalars = [
+            (place, name, *self._scalar(types[name])) for place, name in enumerate(_SCALARS) if name in types
+        ]
         # The start is copied: its memory may be the caller's own input, and steps write over it.
         self._states = {name: [self._buffer(x.copy()), self._buffer(np.empty_like(x))] for name, x in starts.items()}
-        self._mid = self._buffer(np.empty_like(y0)) if k0 is not None else None
-        self._ratio = np.zeros((), np.float64)
-        self._kept = {name: self._buffer(x) for name, x in outside.items() if name in types}
-        self._bindings = [self._bind(turn, pairs, types) for turn in (0, 1)]
+        self._written = {name: self._buffer(x) for name, x in written.items()}
+        self._kept = {name: self._buffer(x) for name, x in kept.items() if name in types}
+        self._bindings = [self._bind(turn, types) for turn in (0, 1)]
         self._turn = 0
 
     def _scalar(self, dtype: Any) -> tuple[Array, ort.OrtValue]:
@@ -71,89 +73,181 @@ class StepGraph:
     def _buffer(self, x: Array) -> tuple[Array, ort.OrtValue]:
         """An array and the value that is bound for it: the same memory on the CPU, a copy elsewhere."""
         x = np.ascontiguousarray(x).reshape(x.shape)
-        return x, ort.OrtValue.ortvalue_from_numpy(x, self._device, 0)
+        # Scalars that the driver reads stay in its own memory on every device.
+        return x, ort.OrtValue.ortvalue_from_numpy(x, self._device if x.ndim else "cpu", 0)
 
-    def _bind(self, turn: int, pairs: Mapping[str, str], types: Mapping[str, Any]) -> Any:
+    def _bind(self, turn: int, types: Mapping[str, Any]) -> Any:
         binding = self._session.io_binding()
         for name, (_, value) in self._kept.items():
             binding.bind_ortvalue_input(name, value)
-        for name, _, value in self._scalars:
+        for _, name, _, value in self._scalars:
             binding.bind_ortvalue_input(name, value)
-        for name, output in pairs.items():
+        for name, pair in self._states.items():
             if name in types:
-                binding.bind_ortvalue_input(name, self._states[name][turn][1])
-            binding.bind_ortvalue_output(output, self._states[name][1 - turn][1])
-        if self._mid is not None:
-            binding.bind_ortvalue_output("mid", self._mid[1])
-            binding.bind_ortvalue_output("ratio", ort.OrtValue.ortvalue_from_numpy(self._ratio))
+                binding.bind_ortvalue_input(name, pair[turn][1])
+            binding.bind_ortvalue_output(f"{name}1", pair[1 - turn][1])
+        for name, (_, value) in self._written.items():
+            binding.bind_ortvalue_output(name, value)
         return binding
 
-    def attempt(self, t: float, h: float) -> float:
+    def run(self, *scalars: float) -> None:
+        """Attempt a step at scalars in the order of `_SCALARS`."""
         binding = self._bindings[self._turn]
-        given = (t, h)
-        for place, (name, array, value) in zip(self._places, self._scalars, strict=True):
-            array[...] = given[place]
+        for place, name, array, value in self._scalars:
+            array[...] = scalars[place]
             if self._device != "cpu":
                 # A scalar bound for another device was copied there when it was bound.
                 binding.bind_ortvalue_input(name, value)
         self._session.run_with_iobinding(binding)
-        return float(self._ratio)
 
-    def accept(self) -> None:
+    def swap(self) -> None:
+        """Make what the step wrote the state."""
         self._turn = 1 - self._turn
 
-    def ends(self) -> Ends:
-        # After `accept` the roles are swapped: the turn's own buffers hold the end of the step.
-        after, before = self._turn, 1 - self._turn
-        y0, y1 = (self._array(self._states["y"][side]) for side in (before, after))
-        if self._mid is None:
-            return Ends(y0, y1)
-        k0, k1 = (self._array(self._states["k"][side]) for side in (before, after))
-        return Ends(y0, y1, self._array(self._mid), k0, k1)
+    def state(self, name: str, *, before: bool = False) -> Array:
+        """The state, or the one before the last swap."""
+        return self._array(self._states[name][1 - self._turn if before else self._turn])
+
+    def written(self, name: str) -> Array:
+        return self._array(self._written[name])
+
+    def set(self, name: str, x: Array) -> None:
+        """Replace the state."""
+        array, value = self._states[name][self._turn]
+        array[...] = x
+        if self._device != "cpu":
+            value.update_inplace(array)
 
     def _array(self, buffer: tuple[Array, ort.OrtValue]) -> Array:
-        return buffer[0] if self._device == "cpu" else buffer[1].numpy()
+        return buffer[0] if self._device == "cpu" or not buffer[0].ndim else buffer[1].numpy()
+
+
+class AdaptiveGraph:
+    """A Stepper over the graphs of an adaptive method: the field, the first step's length, and one step."""
+
+    def __init__(self, graphs: Graphs, y0: Array, kept: Mapping[str, Array], direction: float, device: str) -> None:
+        self._graphs, self._kept, self._direction = graphs, kept, direction
+        self._y0, self._device = y0, device
+        self._buffers: Buffers | None = None
+        self._jumped: Array | None = None
+
+    def begin(self, t: float) -> None:
+        k0 = first_slope(self._slope, np.float64(t), self._y0, xp=NUMPY)
+        types = {node.name: _NUMPY_TYPES.get(node.type) for node in self._graphs.step.get_outputs()}
+        written = {"mid": np.empty_like(self._y0), "ratio": np.zeros((), types["ratio"])}
+        self._buffers = Buffers(self._graphs.step, {"y": self._y0, "k": k0}, written, self._kept, self._device)
+        self._ratio = self._buffers.written("ratio")
+
+    def _slope(self, t: Any, y: Array) -> Array:
+        return _run(self._graphs.field, "k", {"t": np.asarray(t, y.dtype), "y": y, **self._kept})
+
+    def first_length(self, t: float) -> float:
+        assert self._buffers is not None and self._graphs.start is not None
+        number = self._ratio.dtype
+        feeds = {"t": np.asarray(t, number), "direction": np.asarray(self._direction, number)}
+        feeds |= {"y": self._y0, "k": self._buffers.state("k"), **self._kept}
+        return float(_run(self._graphs.start, "h", feeds))
+
+    def attempt(self, t: float, t1: float, h: float) -> float:
+        self._buffers.run(t, t1, h)  # type: ignore[union-attr]
+        return float(self._ratio)
+
+    def accept(self, jump: float | None) -> None:
+        buffers = self._buffers
+        assert buffers is not None
+        buffers.swap()
+        self._jumped = None
+        if jump is not None:
+            # The slope at the end of the step is still read from; the new one is for the next step.
+            self._jumped = buffers.state("k").copy()
+            y = buffers.state("y")
+            with np.errstate(all="ignore"):
+                time = np.float64(jump)
+                buffers.set("k", slope_after_jump(self._slope, time, y, direction=self._direction, xp=NUMPY))
+
+    def restart(self, t: float, y: Array) -> None:
+        buffers = self._buffers
+        assert buffers is not None
+        buffers.set("y", y)
+        buffers.set("k", first_slope(self._slope, np.float64(t), y, xp=NUMPY))
+
+    def ends(self) -> Ends:
+        buffers = self._buffers
+        assert buffers is not None
+        k1 = buffers.state("k") if self._jumped is None else self._jumped
+        before = [buffers.state(name, before=True) for name in ("y", "k")]
+        return Ends(before[0], buffers.state("y"), buffers.written("mid"), before[1], k1)
+
+
+class FixedGraph:
+    """A FixedStepper over a step graph."""
+
+    def __init__(self, step: ort.InferenceSession, y0: Array, kept: Mapping[str, Array], device: str) -> None:
+        self._buffers = Buffers(step, {"y": y0}, {}, kept, device)
+
+    def attempt(self, t: float, t1: float) -> float:
+        self._buffers.run(t, t1)
+        return 0.0
+
+    def accept(self) -> None:
+        self._buffers.swap()
+
+    def ends(self) -> Ends:
+        return Ends(self._buffers.state("y", before=True), self._buffers.state("y"))
+
+
+def _run(session: ort.InferenceSession, output: str, feeds: Mapping[str, Any]) -> Array:
+    """One output of a graph, from those of the feeds that it takes."""
+    (value,) = session.run([output], {node.name: feeds[node.name] for node in session.get_inputs()})
+    return np.asarray(value)
+
+
+@dataclass(frozen=True)
+class Graphs:
+    """The sessions of a driven solve. start: where the length of the first step is estimated. event: where the
+    zero of a function ends the solve."""
+
+    field: ort.InferenceSession
+    step: ort.InferenceSession
+    start: ort.InferenceSession | None = None
+    event: ort.InferenceSession | None = None
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a caller asks of a solve: rtol and atol (a scalar array, or one number for each part) in place of the
+    card's, or None; and when to give up."""
+
+    limits: Limits
+    rtol: Array | None = None
+    atol: Array | None = None
 
 
 def drive_solve(
-    solve: SolveCard,
-    field: ort.InferenceSession,
-    step: ort.InferenceSession,
-    values: Mapping[str, Array],
-    *,
-    rtol: float | None = None,
-    atol: float | None = None,
-    max_steps: int | None = None,
-    device: str = "cpu",
+    solve: SolveCard, graphs: Graphs, values: Mapping[str, Array], request: Request, *, device: str = "cpu"
 ) -> tuple[list[Array], SolveStats]:
     """Solve with the loop outside the graph.
 
-    values: the arrays that the card's drive entry names. rtol, atol, max_steps: instead of the card's.
-    Returns the solution, (times, *shape) for each part of the state, and what the solve did. Raises
-    InputError when the times are not strictly monotone.
+    values: the arrays that the card's drive entry names. Returns the solution, (times, *shape) for each part of
+    the state, and what the solve did. Raises InputError when the times are not strictly monotone.
     """
     names = solve.drive
     assert names is not None
     t = values[names.t]
     parts = [values[name] for name in names.y0]
     direction = direction_of(t, f"solve {solve.index} ({solve.source}): t")
-    layout = Layout.of(parts)
-    row = layout.pack(parts, xp=NUMPY)
-    outside = {name: values[name] for name in names.captured}
-    outside |= {f"shape.{i}": np.array(part.shape, np.int64) for i, part in enumerate(parts)}
-    tableau = TABLEAUS[solve.method]
-    if tableau.adaptive:
-        tolerances = (
-            solve.rtol if rtol is None else rtol,
-            solve.atol if atol is None else atol,
-        )
-        limit = max_steps if max_steps is not None else solve.max_steps or DEFAULT_MAX_STEPS
-        run = _adaptive(solve, field, step, row, t, layout, outside, tolerances, limit, direction, device)
+    row = Layout.of(parts).pack(parts, xp=NUMPY)
+    kept = {name: values[name] for name in names.captured}
+    kept |= {f"shape.{i}": np.array(part.shape, np.int64) for i, part in enumerate(parts)}
+    if TABLEAUS[solve.method].adaptive:
+        run = _adaptive(solve, graphs, row, t, kept, values, request, direction, device)
     else:
         grid = settings(Grid, names.options, solve.method)
         points = grid.points(t, direction=t.dtype.type(direction), xp=NUMPY)
-        run = integrate_fixed(StepGraph(step, row, None, outside, device), row, t, points, direction=direction)
-    evaluations = solve.evaluations
+        run = integrate_fixed(FixedGraph(graphs.step, row, kept, device), row, t, points, direction=direction)
+    evaluations = run.evaluations
+    if evaluations is None and solve.evaluations is not None:
+        evaluations = solve.evaluations.start + solve.evaluations.step * run.steps
     stats = SolveStats(
         index=solve.index,
         method=solve.method,
@@ -161,7 +255,7 @@ def drive_solve(
         steps=run.steps,
         accepted=run.accepted,
         rejected=run.steps - run.accepted,
-        evaluations=None if evaluations is None else evaluations.start + evaluations.step * run.steps,
+        evaluations=evaluations,
         status=run.status,
         time=run.time,
         source=solve.source,
@@ -171,39 +265,35 @@ def drive_solve(
 
 def _adaptive(
     solve: SolveCard,
-    field: ort.InferenceSession,
-    step: ort.InferenceSession,
+    graphs: Graphs,
     row: Array,
     t: Array,
-    layout: Layout,
-    outside: Mapping[str, Array],
-    tolerances: Sequence[float | None],
-    max_steps: int,
+    kept: Mapping[str, Array],
+    values: Mapping[str, Array],
+    request: Request,
     direction: float,
     device: str,
 ) -> Run:
-    tableau = TABLEAUS[solve.method]
-    assert solve.drive is not None
-    control: Control = settings(Control, solve.drive.options, solve.method)
-    rtol, atol = (np.float64(tolerance or 0) for tolerance in tolerances)
-    inputs = {node.name for node in field.get_inputs()}
-
-    def slope(time: Any, y: Array) -> Array:
-        feeds = {"t": np.asarray(time, y.dtype), "y": y, **outside}
-        (k,) = field.run(["k"], {name: value for name, value in feeds.items() if name in inputs})
-        return np.asarray(k)
-
-    scalars = {"rtol": np.asarray(rtol), "atol": np.asarray(atol)}
-    return solve_adaptive(
-        slope,
-        lambda k0: StepGraph(step, row, k0, {**outside, **scalars}, device),
-        row,
-        t,
-        order=tableau.order,
-        control=control,
-        rtol=rtol,
-        atol=atol,
-        layout=layout,
-        direction=direction,
-        max_steps=max_steps,
+    names, tableau = solve.drive, TABLEAUS[solve.method]
+    assert names is not None
+    control: Control = settings(Control, names.options, solve.method)
+    control = replace(control, dtype=np.promote_types(control.dtype, row.dtype).name)
+    points = Points(
+        **{name: values[key].tolist() for name, key in (("step_t", names.step_t), ("jump_t", names.jump_t)) if key}
     )
+    asked = {"rtol": request.rtol, "atol": request.atol}
+    number = np.dtype(control.dtype)
+    tolerances = {
+        name: np.asarray(getattr(solve, name) if value is None else value, number) for name, value in asked.items()
+    }
+    begin: Callable[[], AdaptiveSolve] = lambda: AdaptiveSolve(  # noqa: E731
+        AdaptiveGraph(graphs, row, {**kept, **tolerances}, direction, device),
+        float(t[0]),
+        direction=direction,
+        order=tableau.order,
+        stages=tableau.stages,
+        control=control,
+        limits=request.limits,
+        points=points,
+    )
+    return integrate_adaptive(begin, row, t)

@@ -5,9 +5,8 @@ The law here: a call runs the program of the card over a dictionary of arrays, a
 
 from __future__ import annotations
 
-import math
 import os
-from numbers import Integral, Real
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,22 +14,15 @@ import numpy as np
 from odelet.arguments import Arguments
 from odelet.artifact import open_artifact
 from odelet.card import Card, SolveCard, Tensor
-from odelet.errors import ArtifactError, InputError, OdeletError
-from odelet.graphs import drive_solve
+from odelet.drive import Limits
+from odelet.errors import ArtifactError, OdeletError
+from odelet.graphs import Request, drive_solve
 from odelet.program import Drive, Run
 from odelet.session import ORT_ERRORS, one_line
+from odelet.settings import check_settings, limits_for
 from odelet.solution import Solution, SolveStats, Stats, Status
 
 Array = np.ndarray[Any, Any]
-
-_WHY_NOT_SET = {
-    "unrolled": "its steps were fixed at export",
-    "rolled": "its steps were fixed at export",
-    "bounded": "its steps were chosen at export",
-    "adaptive": "its graph was exported without that input",
-    "driven": "its solver does not take it",
-    "mixed": "none of its solves takes it",
-}
 
 
 def load(path: str | os.PathLike[str], *, device: str = "cpu", threads: int = 1) -> Model:
@@ -60,7 +52,6 @@ class Model:
         self._device = device
         self._arguments = Arguments(self.card.inputs)
         self._status_names = tuple(solve.report["status"] for solve in self.card.solves if "status" in solve.report)
-        self._settable = {key for solve in self.card.solves for key in solve.settings}
 
     def __repr__(self) -> str:
         inputs = ", ".join(f"{tensor.name}: {tensor}" for tensor in self.inputs)
@@ -71,18 +62,23 @@ class Model:
         self,
         /,
         *args: Any,
-        rtol: float | None = None,
-        atol: float | None = None,
+        rtol: Any = None,
+        atol: Any = None,
         max_steps: int | None = None,
+        max_evals: int | None = None,
+        deadline: float | None = None,
         **named: Any,
     ) -> Array | tuple[Array, ...]:
         """Return the model's output, or a tuple in the card's order if it has several.
 
         args, named: one array for each input, of its dtype and shape; lists and numbers are converted.
-        rtol, atol, max_steps: in place of those the model was exported with. Raises InputError for arguments
-        that do not fit, SolveError when a solve fails.
+        rtol, atol, max_steps: in place of those the model was exported with; a solve with a tolerance for each
+        part of its state takes a row of them, too. max_evals: of the field, in each solve; deadline: seconds,
+        for the whole call (form driven only). Raises InputError for arguments that do not fit, SolveError when
+        a solve fails.
         """
-        values, driven = self._run(args, named, rtol, atol, max_steps)
+        given = {"rtol": rtol, "atol": atol, "max_steps": max_steps, "max_evals": max_evals, "deadline": deadline}
+        values, driven = self._run(args, named, given)
         # Most calls succeed, and their statistics, half of the cost of a small model, are not asked for.
         failed = bool(driven)
         for name in self._status_names:
@@ -96,21 +92,22 @@ class Model:
         self,
         /,
         *args: Any,
-        rtol: float | None = None,
-        atol: float | None = None,
+        rtol: Any = None,
+        atol: Any = None,
         max_steps: int | None = None,
+        max_evals: int | None = None,
+        deadline: float | None = None,
         **named: Any,
     ) -> Solution:
-        """Like a call, but return a Solution: outputs by name, statistics, and a status, not SolveError."""
-        return self._solution(*self._run(args, named, rtol, atol, max_steps))
+        """Like a call, but return a Solution: outputs by name, statistics, and a status, not SolveError.
+
+        After a deadline or max_evals the outputs are those of the state that was reached; `stats` has its time.
+        """
+        given = {"rtol": rtol, "atol": atol, "max_steps": max_steps, "max_evals": max_evals, "deadline": deadline}
+        return self._solution(*self._run(args, named, given))
 
     def _run(
-        self,
-        args: tuple[Any, ...],
-        named: dict[str, Any],
-        rtol: float | None,
-        atol: float | None,
-        max_steps: int | None,
+        self, args: tuple[Any, ...], named: dict[str, Any], given: dict[str, Any]
     ) -> tuple[dict[str, Array], dict[int, SolveStats]]:
         """Run the program; returns all values by name, and the statistics of the driven solves by index.
 
@@ -118,23 +115,24 @@ class Model:
         """
         values = self._arguments.bind(args, named)
         settings: dict[str, Array] = {}
-        if not (rtol is None and atol is None and max_steps is None):
-            settings = self._check_settings({"rtol": rtol, "atol": atol, "max_steps": max_steps})
+        if any(value is not None for value in given.values()):
+            settings = check_settings(given, self.card)
+        limits = limits_for(settings)
         driven: dict[int, SolveStats] = {}
         for step in self._program:
             if isinstance(step, Run):
                 values |= step.graph.run(_feeds(step, values, settings))
                 continue
-            stats = self._drive(step, values, settings)
+            stats = self._drive(step, values, settings, limits)
             driven[stats.index] = stats
-            if stats.status is not Status.OK:
+            if not stats.status.usable:
                 break
         return values, driven
 
     def _solution(self, values: dict[str, Array], driven: dict[int, SolveStats]) -> Solution:
-        status = next((stats.status for stats in driven.values() if stats.status is not Status.OK), Status.OK)
-        if status is not Status.OK:
-            return Solution({}, Stats(tuple(driven.values())), status)
+        stopped = next((stats.status for stats in driven.values() if not stats.status.usable), None)
+        if stopped is not None:
+            return Solution({}, Stats(tuple(driven.values())), stopped)
         outputs = {tensor.name: values[tensor.name] for tensor in self.outputs}
         solves = tuple(
             driven[solve.index] if solve.index in driven else _report(solve, values) for solve in self.card.solves
@@ -142,47 +140,25 @@ class Model:
         status = next((solve.status for solve in solves if solve.status is not Status.OK), Status.OK)
         return Solution(outputs, Stats(solves), status)
 
-    def _drive(self, step: Drive, values: dict[str, Array], settings: dict[str, Array]) -> SolveStats:
-        numbers = {key: settings[key].item() for key in step.solve.settings if key in settings}
+    def _drive(self, step: Drive, values: dict[str, Array], settings: dict[str, Array], limits: Limits) -> SolveStats:
+        solve = step.solve
+        if "max_steps" not in settings and solve.max_steps is not None:
+            limits = replace(limits, max_steps=solve.max_steps)
+        tolerances = {key: settings.get(key) for key in ("rtol", "atol")}
         try:
             solution, stats = drive_solve(
-                step.solve,
-                step.field.session,
-                step.step.session,
-                values,
-                rtol=numbers.get("rtol"),
-                atol=numbers.get("atol"),
-                max_steps=numbers.get("max_steps"),
-                device=self._device,
+                solve, step.graphs, values, Request(limits, **tolerances), device=self._device
             )
         except OdeletError:
             raise
         except ORT_ERRORS as error:
             raise ArtifactError(
-                f"solve {step.solve.index}: its graphs failed on these inputs ({one_line(error)}); if `odelet verify` "
+                f"solve {solve.index}: its graphs failed on these inputs ({one_line(error)}); if `odelet verify` "
                 "passes, they do not support these sizes: export the model with these axes dynamic"
             ) from None
-        if stats.status is Status.OK:
+        if stats.status.usable:
             values |= zip(step.names.solution, solution, strict=True)
         return stats
-
-    def _check_settings(self, given: dict[str, float | None]) -> dict[str, Array]:
-        settings: dict[str, Array] = {}
-        for key, value in given.items():
-            if value is None:
-                continue
-            if key not in self._settable:
-                raise InputError(
-                    f"{key}={value!r} cannot be set: this artifact has the form {self.card.form!r}, and "
-                    f"{_WHY_NOT_SET[self.card.form]}; export the model with the form 'adaptive' or 'driven'"
-                )
-            whole = key == "max_steps"
-            if isinstance(value, bool) or not isinstance(value, Integral if whole else Real):
-                raise InputError(f"{key}={value!r} must be a {'whole ' if whole else ''}number")
-            if not 0 < value < (2**63 if whole else math.inf):
-                raise InputError(f"{key}={value!r} must be positive and finite")
-            settings[key] = np.array(value, np.int64 if whole else np.float64)
-        return settings
 
 
 def _feeds(step: Run, values: dict[str, Array], settings: dict[str, Array]) -> dict[str, Array]:

@@ -10,14 +10,17 @@ from dataclasses import dataclass, field
 
 from odelet.card import Card, DriveCard, RunStep, SolveCard, Tensor
 from odelet.errors import ArtifactError
+from odelet.graphs import Graphs
 from odelet.session import Graph, Port
+from odelet.tableau import TABLEAUS
 
 _SETTING_TYPES = {"rtol": "float64", "atol": "float64", "max_steps": "int64"}
 _REPORT_TYPES = {"steps": "int64", "accepted": "int64", "status": "int64", "time": "float64"}
 
 # What the driver knows how to feed to the two graphs of a driven solve, besides captured values and shapes.
 _FIELD_INPUTS = ("t", "y")
-_STEP_INPUTS = ("t", "h", "t1", "y", "k", "rtol", "atol")
+_START_INPUTS = ("t", "direction", "y", "k", "rtol", "atol")
+_STEP_INPUTS = ("t", "t1", "h", "y", "k", "rtol", "atol")
 
 
 @dataclass(frozen=True)
@@ -31,13 +34,11 @@ class Run:
 
 @dataclass(frozen=True)
 class Drive:
-    """Drive a solve by its graphs. event: the one whose first zero ends the solve, if one does."""
+    """Drive a solve by its graphs."""
 
     solve: SolveCard
     names: DriveCard
-    field: Graph
-    step: Graph
-    event: Graph | None = None
+    graphs: Graphs
 
 
 def plan(card: Card, graphs: dict[str, Graph]) -> tuple[Run | Drive, ...]:
@@ -87,7 +88,9 @@ def _plan_run(card: Card, graph: Graph, made: dict[str, Port | None]) -> Run:
     for solve in card.solves:
         for key, target in solve.settings.items():
             if target in graph.defaults and target not in settings.get(key, ()):
-                _check_scalar(f"{graph.file}: input {target!r}", graph.defaults[target], _SETTING_TYPES[key])
+                parts = getattr(solve, key)
+                shape = (len(parts),) if isinstance(parts, tuple) else ()
+                _check_small(f"{graph.file}: input {target!r}", graph.defaults[target], _SETTING_TYPES[key], shape)
                 settings[key] = (*settings.get(key, ()), target)
     return Run(graph, feeds, settings)
 
@@ -95,22 +98,27 @@ def _plan_run(card: Card, graph: Graph, made: dict[str, Port | None]) -> Run:
 def _plan_drive(solve: SolveCard, graphs: dict[str, Graph], made: dict[str, Port | None]) -> Drive:
     names = solve.drive
     assert names is not None, "the card has checked that a solve in the program has a drive entry"
-    for name in (names.t, *names.y0, *names.captured):
+    optional = [name for name in (names.step_t, names.jump_t) if name is not None]
+    for name in (names.t, *names.y0, *names.captured, *optional):
         if name not in made:
             raise ArtifactError(f"solve {solve.index}: it needs {name!r}, which is made by no earlier step")
-    event = graphs[names.event.graph] if names.event is not None else None
-    drive = Drive(solve, names, graphs[names.field], graphs[names.step], event)
+    if TABLEAUS[solve.method].adaptive and names.start is None and "first_step" not in names.options:
+        raise ArtifactError(f"solve {solve.index}: it names neither a first_step nor a graph that estimates one")
     shapes = [f"shape.{index}" for index in range(len(names.y0))]
-    needed = [(drive.field, _FIELD_INPUTS, "k"), (drive.step, _STEP_INPUTS, "y1")]
-    if event is not None:
-        needed.append((event, _FIELD_INPUTS, "c"))
-    for graph, known, output in needed:
+    kinds = [(names.field, _FIELD_INPUTS, "k"), (names.step, _STEP_INPUTS, "y1")]
+    kinds += [(names.start, _START_INPUTS, "h")] if names.start is not None else []
+    kinds += [(names.event.graph, _FIELD_INPUTS, "c")] if names.event is not None else []
+    for file, known, output in kinds:
+        graph = graphs[file]
         for name in graph.inputs:
             if name not in (*known, *names.captured, *shapes):
                 raise ArtifactError(f"{graph.file}: it needs {name!r}, which the driver does not have")
         if output not in graph.outputs:
             raise ArtifactError(f"{graph.file}: it has no output {output!r}, which the driver needs")
-    return drive
+    start = graphs[names.start].session if names.start is not None else None
+    event = graphs[names.event.graph].session if names.event is not None else None
+    sessions = Graphs(graphs[names.field].session, graphs[names.step].session, start, event)
+    return Drive(solve, names, sessions)
 
 
 def _check_taken(card: Card, steps: list[Run | Drive]) -> None:
@@ -135,12 +143,13 @@ def _check_report(solve: SolveCard, made: dict[str, Port | None]) -> None:
         port = made.get(name)
         if port is None:
             raise ArtifactError(f"solve {solve.index}: its report {key} is {name!r}, which no graph gives")
-        _check_scalar(f"solve {solve.index}: the report {name!r}", port, _REPORT_TYPES[key])
+        _check_small(f"solve {solve.index}: the report {name!r}", port, _REPORT_TYPES[key], ())
 
 
-def _check_scalar(what: str, port: Port, dtype: str) -> None:
-    if port != Port(dtype, ()):
-        raise ArtifactError(f"{what} is {port.dtype} {list(port.shape)}; expected a {dtype} scalar")
+def _check_small(what: str, port: Port, dtype: str, shape: tuple[int, ...]) -> None:
+    if port != Port(dtype, shape):
+        wanted = f"{dtype} {list(shape)}" if shape else f"a {dtype} scalar"
+        raise ArtifactError(f"{what} is {port.dtype} {list(port.shape)}; expected {wanted}")
 
 
 def _check_port(what: str, tensor: Tensor, port: Port, *, dynamic: bool) -> None:

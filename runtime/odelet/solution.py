@@ -37,9 +37,20 @@ class Status(Enum):
     )
     BAD_TIMES = (
         4,
-        "the output times are not strictly increasing or strictly decreasing",
+        "the output times are not strictly increasing or strictly decreasing, or step_t and jump_t name one twice",
         "give each time once, in order",
     )
+    DEADLINE = (
+        5,
+        "the deadline passed before the end time",
+        "allow more time, or loosen rtol and atol",
+    )
+    EVALUATION_LIMIT = (
+        6,
+        "the limit of field evaluations was reached before the end time",
+        "raise max_evals, or loosen rtol and atol",
+    )
+    EVENT = (7, "a terminal event ended the solve before its end time", "")
 
     def __new__(cls, code: int, sentence: str, advice: str) -> Status:
         member = object.__new__(cls)
@@ -47,6 +58,11 @@ class Status(Enum):
         member.sentence = sentence
         member.advice = advice
         return member
+
+    @property
+    def usable(self) -> bool:
+        """Whether there is a state to go on from: all of it, or what was reached when the solve had to stop."""
+        return self in (Status.OK, Status.DEADLINE, Status.EVALUATION_LIMIT, Status.EVENT)
 
     @classmethod
     def of(cls, code: int) -> Status:
@@ -132,7 +148,8 @@ class Solution:
     """The outputs of a call, by name, with its statistics.
 
     status: OK, or that of the first solve that failed. After a failure the outputs are those of a solve
-    that stopped early, or none at all; do not use them without looking at the status.
+    that stopped early (after a deadline or max_evals: of the state it had reached), or none at all; do not use
+    them without looking at the status.
     """
 
     outputs: dict[str, np.ndarray[Any, Any]]
@@ -141,9 +158,10 @@ class Solution:
 
     def raise_if_failed(self) -> Solution:
         """Return self, or raise SolveError saying which solve failed, how, when, and what to try."""
-        if self.status is Status.OK:
+        good = (Status.OK, Status.EVENT)
+        if self.status in good:
             return self
-        failed = next((solve for solve in self.stats.solves if solve.status is not Status.OK), None)
+        failed = next((solve for solve in self.stats.solves if solve.status not in good), None)
         assert failed is not None, "a failed Solution holds the solve that failed"
         origin = f"{failed.method}, {failed.source}" if failed.source else failed.method
         where = "" if failed.time is None else f" at time {failed.time:.6g}"

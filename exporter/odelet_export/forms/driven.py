@@ -7,25 +7,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 
-from odelet.attempt import attempt
+from odelet.attempt import attempt, first_length
 from odelet.rk import erk_step
 from odelet.state import Layout
 from odelet_export.emit import ONNX
 from odelet_export.field import Region
-from odelet_export.forms.site import Site, layout_of
+from odelet_export.forms.site import Site, layout_of, tolerance_inputs
 from odelet_export.lift import Hole
 from odelet_export.scope import Scope, Value
 
 # Names that the two graphs give to what the driver feeds them; see docs/artifact.md.
-RESERVED = ("t", "t1", "h", "y", "k", "rtol", "atol")
+RESERVED = ("t", "t1", "h", "y", "k", "rtol", "atol", "direction")
 
 
 @dataclass(frozen=True)
 class DrivenGraphs:
-    """By kind: field, (t, y) to the slope; step, one attempted step; event, (t, y) to the values whose first zero
-    ends the solve, where one does. captured: values that they take from the host."""
+    """By kind: field, (t, y) to the slope; step, one attempted step; start, the length of the first step, where it
+    is to be estimated; event, (t, y) to the values whose first zero ends the solve, where one does. captured:
+    values that they take from the host."""
 
     graphs: dict[str, ir.Graph]
     captured: Sequence[ir.Value]
@@ -47,6 +49,10 @@ def build(hole: Hole, opset: int) -> DrivenGraphs:
     step = _Graph(hole, hole.field, "step", opset)
     step.finish(_adaptive_step(step) if hole.spec.adaptive else _fixed_step(step))
     graphs = {"field": field.graph, "step": step.graph}
+    if hole.spec.control is not None and hole.spec.control.first_step is None:
+        start = _Graph(hole, hole.field, "start", opset)
+        start.finish(_first_step(start))
+        graphs["start"] = start.graph
     if hole.event is not None:
         # A graph of its own, not an output of the step: bisection asks for it at states between the ends of one.
         event = _Graph(hole, hole.event, "event", opset)
@@ -98,8 +104,8 @@ class _Graph:
             if value.ir.producer() is None or value.ir in self.graph.outputs or value.ir.graph is not self.graph:
                 named = self.scope.call("Identity", value)
             named.ir.name = name
-            if name in ("k", "y1", "k1", "mid"):
-                named.ir.shape = self.y.ir.shape
+            if name != "c":
+                named.ir.shape = ir.Shape([]) if name in ("ratio", "h") else self.y.ir.shape
             self.graph.outputs.append(named.ir)
 
 
@@ -110,28 +116,38 @@ def _size(dims: Sequence[Any]) -> int | str:
     return "n"
 
 
-def _adaptive_step(graph: _Graph) -> dict[str, Value]:
-    times = graph.hole.times
-    double = ir.DataType.DOUBLE
-    t, h = (graph.input(name, double, []) for name in ("t", "h"))
+def _control(graph: _Graph) -> tuple[np.dtype[Any], dict[str, Any]]:
+    """The dtype of times, and what the solver text is told about error control."""
+    spec = graph.hole.spec
+    assert spec.control is not None
+    number = np.promote_types(spec.control.dtype, Value(graph.hole.y0[0], graph.scope).dtype)
+    tolerances = tolerance_inputs(spec, graph.scope, {"rtol": "rtol", "atol": "atol"}, number, defaults=False)
+    return number, {**tolerances, "layout": graph.layout, "xp": ONNX}
+
+
+def _first_step(graph: _Graph) -> dict[str, Value]:
+    number, common = _control(graph)
+    t = graph.input("t", ir.DataType.from_numpy(number), [])
     k = graph.input("k", graph.dtype, graph.y_shape)
-    rtol, atol = (graph.input(name, double, []) for name in ("rtol", "atol"))
+    times = graph.hole.times
+    if times is not None:
+        direction: Any = number.type(-1 if times[0] > times[-1] else 1)
+    else:
+        direction = graph.input("direction", ir.DataType.from_numpy(number), [])
+    order = graph.hole.spec.tableau.order
+    return {"h": first_length(graph.field, t, graph.y, k, order=order, direction=direction, **common)}
+
+
+def _adaptive_step(graph: _Graph) -> dict[str, Value]:
+    number, common = _control(graph)
+    t, t1, h = (graph.input(name, ir.DataType.from_numpy(number), []) for name in ("t", "t1", "h"))
+    k = graph.input("k", graph.dtype, graph.y_shape)
+    times = graph.hole.times
     direction: Any = graph.scope.call("Sign", h)
     if times is not None:
-        direction = -1.0 if times[0] > times[-1] else 1.0
-    tried = attempt(
-        graph.field,
-        graph.hole.spec.tableau,
-        t,
-        h,
-        graph.y,
-        k,
-        rtol=rtol,
-        atol=atol,
-        layout=graph.layout,
-        direction=direction,
-        xp=ONNX,
-    )
+        direction = number.type(-1 if times[0] > times[-1] else 1)
+    tableau = graph.hole.spec.tableau
+    tried = attempt(graph.field, tableau, t, t1, h, graph.y, k, direction=direction, **common)
     return {"y1": tried.y1, "k1": tried.k1, "mid": tried.mid, "ratio": tried.ratio}
 
 

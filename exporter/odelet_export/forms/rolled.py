@@ -53,7 +53,8 @@ def lower(site: Site) -> Lowered:
 def _until_event(site: Site) -> Lowered:
     """Loop over steps of one length until an event function changes its sign, or torchdiffeq would give up."""
     scope, spec, like = site.scope, site.hole.spec, site.y0
-    assert spec.grid is not None and spec.grid.step_size is not None and spec.atol is not None
+    assert spec.grid is not None and spec.grid.step_size is not None
+    assert isinstance(spec.atol, float)
     start = ONNX.cast(site.scalar(site.time(0), None), like)
     h = ONNX.cast(scope.call("Cast", site.scalar(site.direction), to=ir.DataType.DOUBLE) * spec.grid.step_size, like)
     search = Search(site, start * ONNX.cast(site.direction, like))

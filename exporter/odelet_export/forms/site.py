@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from odelet.state import Layout
 from odelet_export.emit import ONNX
 from odelet_export.lift import Hole
 from odelet_export.scope import Scope, Value
+from odelet_export.spec import SolveSpec
 
 Dims = Sequence[int | str | None] | None
 OK, STEP_LIMIT, STEP_UNDERFLOW, NOT_FINITE, BAD_TIMES = range(5)
@@ -117,6 +118,20 @@ class Site:
         return ONNX.where(some > 0, BAD_TIMES, status)
 
 
+def tolerance_inputs(
+    spec: SolveSpec, scope: Scope, names: Mapping[str, str], dtype: np.dtype[Any], *, defaults: bool = True
+) -> dict[str, Any]:
+    """rtol and atol as graph inputs of these names: scalars, or a list of one for each part of the state."""
+    made: dict[str, Any] = {}
+    for name, value in (("rtol", spec.rtol), ("atol", spec.atol)):
+        tensor = ir.tensor(np.asarray(value, dtype), name=names[name])
+        shape = (len(value),) if isinstance(value, tuple) else ()
+        default = tensor if defaults else None
+        given = Value(scope.builder.input(names[name], tensor.dtype, list(shape), const_value=default), scope)
+        made[name] = [given[i] for i in range(len(value))] if isinstance(value, tuple) else given
+    return made
+
+
 def not_finite(row: Value) -> Value:
     """Whether any element is infinite or NaN: zero times a finite number is zero, and nothing else is."""
     return row.scope.call("IsNaN", row.scope.call("ReduceSum", row * 0.0, keepdims=0))
@@ -142,7 +157,7 @@ def layout_of(dims: Sequence[Dims], shape: Callable[[int], Value], scope: Scope)
         for i, part in enumerate(dims)
     ]
     if len(dims) == 1:
-        return Layout(shapes)
+        return Layout(shapes, scalar=dims[0] == [])
     if all(part is not None and all(isinstance(dim, int) for dim in part) for part in dims):
         return Layout(shapes, [math.prod(part) for part in dims])  # type: ignore[arg-type]
     whole = [s if isinstance(s, Value) else shape(i) for i, s in enumerate(shapes)]
