@@ -130,7 +130,8 @@ class DriveCard:
     @property
     def graphs(self) -> tuple[str, ...]:
         """The files of its graphs."""
-        return (self.field, self.step) if self.start is None else (self.field, self.step, self.start)
+        event = self.event.graph if self.event is not None else None
+        return tuple(file for file in (self.field, self.step, self.start, event) if file is not None)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
 import numpy as np
 
-from odelet.errors import ArtifactError, SolveError
+from odelet.errors import ArtifactError, InputError, SolveError
+from odelet.trajectory import Trajectory
 
 
 class Status(Enum):
@@ -149,12 +150,26 @@ class Solution:
 
     status: OK, or that of the first solve that failed. After a failure the outputs are those of a solve
     that stopped early (after a deadline or max_evals: of the state it had reached), or none at all; do not use
-    them without looking at the status.
+    them without looking at the status. EVENT is no failure: the outputs after a terminal event are NaN. events:
+    when each event that was asked for happened; of a model, by the index of the solve. trajectories: the solves
+    that were kept, by index.
     """
 
     outputs: dict[str, np.ndarray[Any, Any]]
     stats: Stats
     status: Status
+    events: Any = ()
+    trajectories: dict[int, Trajectory] = field(default_factory=dict)
+
+    def at(self, t: Any, *, solve: int = 0) -> Any:
+        """The state of a solve at a time or an array of times, (*times, *shape), or a tuple for a tuple state.
+
+        Needs `dense=True` in the call. Raises InputError without it, or for a time outside the range solved.
+        """
+        if solve not in self.trajectories:
+            kept = ", ".join(map(str, self.trajectories)) or "none"
+            raise InputError(f"solve={solve!r} was not kept (kept: {kept}); solve with dense=True")
+        return self.trajectories[solve].at(t)
 
     def raise_if_failed(self) -> Solution:
         """Return self, or raise SolveError saying which solve failed, how, when, and what to try."""

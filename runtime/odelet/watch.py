@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from odelet.backend import NUMPY
-from odelet.drive import AdaptiveSolve, Run
+from odelet.dense import linear
+from odelet.drive import AdaptiveSolve, FixedStepper, Run
 from odelet.errors import InputError
-from odelet.events import Event, Occurrences, bisect, combined
+from odelet.events import MOST_FIXED_STEPS, Event, Occurrences, bisect, combined
 from odelet.solution import Status
 from odelet.state import Layout
 from odelet.trajectory import Piece, Trajectory
@@ -218,3 +220,47 @@ def integrate_until_event(
         return Run(rows, status, time, under_way.steps, under_way.accepted, under_way.evaluations), time
     run = Run(rows, status, under_way.time, under_way.steps, under_way.accepted, under_way.evaluations)
     return run, np.nan
+
+
+def march_until_event(
+    stepper: FixedStepper,
+    y0: Array,
+    t: Array,
+    values: Callable[[Any, Array], Array],
+    *,
+    step_size: float,
+    atol: float,
+) -> tuple[Run, float]:
+    """As `integrate_until_event`, by steps of one length along which the state is read by straight lines.
+
+    Source: torchdiffeq `solvers.py::FixedGridODESolver.integrate_until_event`, with its times in the state's dtype.
+    """
+    number = y0.dtype.type
+    direction = number(-1 if t[1] < t[0] else 1)
+    now, h = number(direction * t[0]), number(step_size)
+    value = combined(values, number(t[0]), y0, xp=NUMPY)
+
+    def sign(time: Any, row: Array) -> Any:
+        return np.sign(value(number(direction * time), row.reshape(1, -1)))
+
+    before = sign(now, y0)
+    rows = np.full((2, y0.size), np.nan, y0.dtype)
+    rows[0] = y0[0]
+    for steps in range(1, MOST_FIXED_STEPS + 1):
+        end = number(now + h)
+        stepper.attempt(direction * now, direction * end)
+        stepper.accept()
+        first, last = stepper.ends()[:2]
+        if sign(end, last) != before:
+            read = partial(_on_line, now, end, first, last)
+            with np.errstate(all="ignore"):
+                found, row = bisect(read, sign, before, now, end, atol=atol, xp=NUMPY)
+            rows[1] = row[0]
+            status = Status.OK if np.isfinite(rows).all() else Status.NOT_FINITE
+            return Run(rows, status, float(direction * found), steps, steps), float(direction * found)
+        now = end
+    return Run(rows, Status.STEP_LIMIT, float(direction * now), steps, steps), np.nan
+
+
+def _on_line(start: Any, end: Any, y0: Array, y1: Array, time: Any) -> Array:
+    return linear(y0.dtype.type((time - start) / (end - start)), y0, y1)  # type: ignore[no-any-return]
