@@ -7,6 +7,7 @@ from odelet.errors import ArtifactError, InputError, OdeletError, SolveError
 from odelet.events import Event
 from odelet.model import Model, load
 from odelet.solution import Solution, Stats, Status
+from odelet.stream import Stream
 from odelet.verify import verify
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "SolveError",
     "Stats",
     "Status",
+    "Stream",
     "__version__",
     "load",
     "odeint",

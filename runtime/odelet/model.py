@@ -22,6 +22,7 @@ from odelet.program import Drive, Run
 from odelet.session import ORT_ERRORS, one_line
 from odelet.settings import check_settings, limits_for
 from odelet.solution import Solution, SolveStats, Stats, Status
+from odelet.stream import Stream
 from odelet.watch import Watched
 
 Array = np.ndarray[Any, Any]
@@ -130,6 +131,15 @@ class Model:
             events=happened if isinstance(events, Mapping) else happened.get(0, ()),
             trajectories={index: kept.trajectory for index, kept in watched.items()} if dense else {},
         )
+
+    def stream(self, /, *, carry: Mapping[str, str], **start: Any) -> Stream:
+        """A stream of calls, each going on from the one before: a series fed one observation at a time.
+
+        carry: for inputs, by name, the name of the output or input whose value they take from the call before, as
+        in `model.stream(carry={"h": "h1", "t0": "t1"}, h=h0, t0=0.0)`. start: inputs of the first call that are
+        carried, and those that stay the same. Any form. Raises InputError for names that the model does not have.
+        """
+        return Stream(self, carry, start)
 
     def _run(
         self,
