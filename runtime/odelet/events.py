@@ -61,7 +61,7 @@ class Event:
     number, zero at the event. direction: 1 where only zeros count at which fn grows along the solve, -1 where it
     falls, 0 for both. terminal: whether the solve ends there. reset: (t, y) to the state to go on from. Zeros
     are located on the dense output, to the last place of t; how far that is from the true event is up to the
-    tolerances of the solve. An fn that is zero at the start, or just after a reset, does not fire at once; one
+    tolerances of the solve, and to its read-out, which for bosh3 and adaptive_heun is of low order. An fn that is zero at the start, or just after a reset, does not fire at once; one
     that changes its sign twice within a step is not seen. Raises ValueError for a direction that is none.
     """
 

@@ -152,13 +152,16 @@ def integrate_watched(
         return Run(rows, Status.NOT_FINITE, float(t[0]), 0, 0)
     under_way, status = solve(), Status.OK
     direction = -1.0 if t[-1] < t[0] else 1.0
+    goal = direction * float(t[-1])
     watch.begin(direction * under_way.time, y0[0])
     reached, since = 1, 0
     while reached < t.size:
         status = under_way.step(since)
         if status is not Status.OK:
             break
+        # Steps go past the last output time; what happens there is not asked for.
         piece = under_way.piece()
+        piece = replace(piece, end=min(piece.end, goal))
         end, event = watch.look(piece)
         piece = replace(piece, end=end)
         trajectory.append(piece)
