@@ -24,7 +24,8 @@ def test_at_output_times_it_equals_the_outputs_and_between_them_the_solution(met
     assert np.array_equal(kept.at(times), plain.outputs["y"])
     assert kept.stats == plain.stats
     between = np.linspace(times[0], times[-1], 37)
-    assert kept.at(between)[:, 0] == pytest.approx(np.cos(between), abs=1e-4)
+    # bosh3's middle, which is torchdiffeq's, is of second order.
+    assert kept.at(between)[:, 0] == pytest.approx(np.cos(between), abs=3e-3 if method == "bosh3" else 1e-4)
     assert kept.at(float(between[5])).shape == (2,)
     assert kept.at(between.reshape(37, 1)).shape == (37, 1, 2)
 

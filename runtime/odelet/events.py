@@ -59,10 +59,12 @@ class Event:
 
     fn: called with t, a float, and y, shaped like the state (a tuple of arrays for a tuple state); returns a
     number, zero at the event. direction: 1 where only zeros count at which fn grows along the solve, -1 where it
-    falls, 0 for both. terminal: whether the solve ends there. reset: (t, y) to the state to go on from. Zeros
-    are located on the dense output, to the last place of t; how far that is from the true event is up to the
-    tolerances of the solve, and to its read-out, which for bosh3 and adaptive_heun is of low order. An fn that is zero at the start, or just after a reset, does not fire at once; one
-    that changes its sign twice within a step is not seen. Raises ValueError for a direction that is none.
+    falls, 0 for both. terminal: whether the solve ends there. reset: (t, y) to the state to go on from.
+
+    Zeros are located on the dense output, to the last place of t; how far that is from the true event is up to
+    the tolerances of the solve, and to its read-out, which for bosh3 and adaptive_heun is of low order. An fn
+    that is zero at the start, or just after a reset, does not fire at once; one that changes its sign twice
+    within a step is not seen. Raises ValueError for a direction that is none.
     """
 
     fn: Callable[[float, Any], Any]
