@@ -2,6 +2,8 @@
 # make test    lint, types and every test
 # make quick   the same without the slow tests
 # make check   lint and types only
+# make docs    write the table of methods again, from the rosters
+# make plots   measure work against precision again, and draw it
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,7 +12,7 @@ STAMP := $(VENV)/.installed
 # Two test processes with one thread each: torch and onnxruntime otherwise fight over the cores.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-.PHONY: demo test quick check venv clean
+.PHONY: demo test quick check docs plots venv clean
 .DEFAULT_GOAL := demo
 
 demo: $(STAMP)
@@ -26,6 +28,12 @@ check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+docs: $(STAMP)
+	$(BIN)/python docs/methods.py
+
+plots: $(STAMP)
+	$(BIN)/python benchmarks/work_precision.py
 
 venv: $(STAMP)
 

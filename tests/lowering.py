@@ -155,13 +155,14 @@ class Case:
     def load(self, folder: Path) -> odelet.Model:
         """Lower, write and load."""
         captured, _ = self.captured()
-        graph = captured.model.graph
-        ports = [[tensor_of(value) for value in values] for values in (graph.inputs, graph.outputs)]
-        lowered = self._lower(captured)
-        folder.mkdir(parents=True, exist_ok=True)
-        card = write_graphs(lowered, card_of(lowered, "Net", *ports, self.opset), folder)
-        write_card(card, folder)
-        return odelet.load(folder)
+        return load_captured(
+            captured,
+            self.form,
+            folder,
+            max_steps=self.max_steps,
+            keep_debug_info=self.keep_debug_info,
+            opset=self.opset,
+        )
 
     def torch(self, x: np.ndarray, t: Sequence[float] | None = None) -> TorchSolution:
         """The same model solved by torchdiffeq."""
@@ -199,6 +200,26 @@ def _fix_times(model: ir.Model, times: np.ndarray) -> None:
     value.shape = ir.Shape(times.shape)
     value.const_value = ir.tensor(times, name="t")
     model.graph.register_initializer(value)
+
+
+def load_captured(
+    captured: Captured,
+    form: str,
+    folder: Path,
+    *,
+    max_steps: int = DEFAULT_MAX_STEPS,
+    keep_debug_info: bool = False,
+    opset: int = 20,
+) -> odelet.Model:
+    """Lower a copy of a captured model, write it and load it."""
+    captured = replace(captured, model=captured.model.clone())
+    graph = captured.model.graph
+    ports = [[tensor_of(value) for value in values] for values in (graph.inputs, graph.outputs)]
+    lowered = lower(captured, lift(captured), form, max_steps=max_steps, keep_debug_info=keep_debug_info)
+    folder.mkdir(parents=True, exist_ok=True)
+    card = write_graphs(lowered, card_of(lowered, "Net", *ports, opset), folder)
+    write_card(card, folder)
+    return odelet.load(folder)
 
 
 def forms_of(case: Case) -> list[str]:

@@ -162,12 +162,15 @@ def test_a_controller_is_at_rest_at_the_tolerance(controller):
 
 @backends
 def test_pi_and_pid_follow_their_formulas(xp, number):
-    settings = {"xp": xp, "number": number, "ifactor": 1e9, "dfactor": 1e-9}
-    r, r1, r2, k = 2.0, 0.5, 0.25, 5
+    settings = {"xp": xp, "number": number, "safety": 2.0, "ifactor": 1e9, "dfactor": 1e-9}
+    r, r1, r2, k = 0.75, 0.5, 0.25, 5
     pi = judged(r, past=[r1], controller="pi", **settings)
-    assert pi.h == pytest.approx(0.1 * 0.9 * (1 / r) ** (0.3 / k) * (r1 / r) ** (0.4 / k))
+    assert pi.h == pytest.approx(0.1 * 2 * (1 / r) ** (0.3 / k) * (r1 / r) ** (0.4 / k))
     pid = judged(r, past=[r1, r2], controller="pid", **settings)
-    assert pid.h == pytest.approx(0.1 * 0.9 * r ** (-0.49 / k) * r1 ** (0.34 / k) * r2 ** (-0.10 / k))
+    assert pid.h == pytest.approx(0.1 * 2 * r ** (-0.49 / k) * r1 ** (0.34 / k) * r2 ** (-0.10 / k))
+    for controller, past in (("pi", [r1]), ("pid", [r1, 1e-30])):
+        failed = judged(3.0, past=past, controller=controller, **settings)
+        assert failed.h == pytest.approx(0.1 * 2 * 3 ** (-1 / k)), "after a failure the past is not asked"
 
 
 @backends

@@ -26,6 +26,7 @@ from odelet_export.intercept import intercepted
 from odelet_export.mark import DOMAIN, Marker
 from odelet_export.signature import Callee, Dynamic, traced_example
 from odelet_export.spec import Overrides, SolveSpec
+from odelet_export.translations import whole_translations
 
 # Loggers that print the failures of tracers, which are explained below or do not matter.
 _LOGGERS = ("torch.onnx", "torch.export", "torch.fx", "torch._subclasses", "onnxscript")
@@ -147,6 +148,7 @@ def _to_onnx(
         opset_version=opset,
         input_names=list(names),
         output_names=list(output_names),
+        custom_translation_table=whole_translations(),
     )
     assert result is not None
     _promote(result.model)

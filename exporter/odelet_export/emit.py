@@ -24,7 +24,7 @@ class Onnx:
 
     @staticmethod
     def where(condition: Value, a: Any, b: Any) -> Value:
-        typed = next((x.dtype for x in (a, b) if isinstance(x, Value)), np.dtype(np.float64))
+        typed = next((x.dtype for x in (a, b) if isinstance(x, Value)), np.result_type(a, b))
         scope = deepest(condition, a, b)
         a, b = (x if isinstance(x, Value) else scope.constant(x, typed) for x in (a, b))
         return scope.call("Where", condition, a, b)

@@ -16,6 +16,7 @@ from odelet_export.cut import cut
 from odelet_export.forms import FORMS, Choice, choose, driven
 from odelet_export.forms.site import Lowered, Site
 from odelet_export.lift import Hole
+from odelet_export.mark import DOMAIN
 from odelet_export.scope import Scope
 
 MODEL = "model.onnx"
@@ -187,6 +188,7 @@ def _name_values(graph: ir.Graph, holes: Sequence[Hole]) -> None:
 def tidy(model: ir.Model, *, keep_debug_info: bool) -> None:
     """Drop what nothing needs any more, put nodes in order, and name everything once."""
     model.graph.sort()
+    _name_initializers(model.graph)
     steps: list[ir.passes.InPlacePass] = [
         passes.RemoveUnusedNodesPass(),
         passes.IdentityEliminationPass(),
@@ -200,9 +202,34 @@ def tidy(model: ir.Model, *, keep_debug_info: bool) -> None:
         # The pass clears graphs and nodes, and leaves what torch notes on values.
         for value in [*model.graph.inputs, *model.graph.initializers.values()]:
             value.metadata_props.clear()
+    # A branch that hands on a value from outside needs a node to do it, which the pass would remove.
+    handing_on = [
+        node
+        for node in model.graph.all_nodes()
+        if node.op_type == "Identity" and node.outputs[0].is_graph_output() and _from_outside(node)
+    ]
+    for node in handing_on:
+        node.domain = DOMAIN
     for step in steps:
         step(model)
+        if isinstance(step, passes.IdentityEliminationPass):
+            for node in handing_on:
+                node.domain = ""
     _name_inner_values(model.graph)
+
+
+def _from_outside(node: ir.Node) -> bool:
+    return any(value is not None and value.graph is not node.graph for value in node.inputs)
+
+
+def _name_initializers(graph: ir.Graph) -> None:
+    """Give the initializers that are named like an input another name; NameFixPass may choose one that is taken."""
+    inputs = {value.name: value for value in graph.inputs}
+    for name, value in list(graph.initializers.items()):
+        if name in inputs and inputs[name] is not value:
+            while name in graph.initializers or name in inputs:
+                name = f"{name}.stored"
+            value.name = name
 
 
 def _name_inner_values(graph: ir.Graph) -> None:

@@ -103,7 +103,9 @@ class Marker:
 def _extras(call: Call, spec: SolveSpec, t: torch.Tensor) -> list[torch.Tensor]:
     """The options of a call that are values of the model."""
     values = [(call.options or {})[name] for name in spec.extras]
-    return [x if isinstance(x, torch.Tensor) else torch.tensor(x, dtype=torch.float64, device=t.device) for x in values]
+    # torchdiffeq turns tensors round where time runs backwards, and leaves lists as they are.
+    forward = torch.where(t[0] > t[-1], -1.0, 1.0)
+    return [x if isinstance(x, torch.Tensor) else torch.tensor(x, dtype=torch.float64) * forward for x in values]
 
 
 def _state(call: Call, where: str) -> list[torch.Tensor]:

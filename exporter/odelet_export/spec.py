@@ -56,8 +56,7 @@ class SolveSpec:
     or grid: its settings, as the method is adaptive or fixed-step. parts: how many tensors the state has.
     functions: those of the user besides the field, in the order of their results in the End marker; `event`, of
     (t, y), makes the solve end at its first zero. source: file and line. extras: names of options that are values
-    of the model (step_t, jump_t). listed: those given as lists, which torchdiffeq does not turn round when time
-    runs backwards.
+    of the model (step_t, jump_t).
     """
 
     index: int
@@ -72,7 +71,6 @@ class SolveSpec:
     source: str
     warnings: tuple[str, ...] = ()
     extras: tuple[str, ...] = ()
-    listed: tuple[str, ...] = ()
 
     @property
     def method(self) -> str:
@@ -139,7 +137,6 @@ def spec_of(call: Call, index: int, overrides: Overrides) -> SolveSpec:
         source=call.source,
         warnings=tuple(warnings),
         extras=tuple(name for name, value in given.items() if value is not None and len(value) > 0),
-        listed=tuple(name for name, value in given.items() if not isinstance(value, torch.Tensor)),
     )
 
 

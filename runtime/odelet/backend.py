@@ -122,6 +122,10 @@ class Scalars:
     maximum = staticmethod(max)
 
     @staticmethod
+    def cast(x: float, like: float) -> float:
+        return type(like)(x)
+
+    @staticmethod
     def where(condition: bool, x: float, y: float) -> float:
         return x if condition else y
 

@@ -158,7 +158,10 @@ def next_length(h: Array, ratio: Array, past: Sequence[Array], *, order: int, co
     wanted = control.safety / ratios[0] ** (first / order)
     for power, r in zip(others, ratios[1:], strict=True):
         wanted = wanted / r ** (power / order)
-    at_least = xp.where(ratio < 1, 1.0, control.dfactor)
+    if others:
+        # After a failure the past says nothing: what it predicts may be to grow, and the step would fail for ever.
+        wanted = xp.where(ratio <= 1, wanted, control.safety / ratios[0] ** (1.0 / order))
+    at_least = xp.where(ratio < 1, xp.cast(1.0, ratio), xp.cast(control.dfactor, ratio))
     return h * xp.minimum(xp.maximum(wanted, at_least), control.ifactor)
 
 

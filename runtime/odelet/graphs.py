@@ -321,8 +321,10 @@ def _begun(
     )
     asked = {"rtol": request.rtol, "atol": request.atol}
     number = np.dtype(control.dtype)
+    own = {name: np.asarray(getattr(solve, name), number) for name in asked}
     tolerances = {
-        name: np.asarray(getattr(solve, name) if value is None else value, number) for name, value in asked.items()
+        name: own[name] if value is None else np.broadcast_to(value.astype(number), own[name].shape)
+        for name, value in asked.items()
     }
     return lambda: AdaptiveSolve(
         AdaptiveGraph(graphs, row, {**kept, **tolerances}, direction, device),

@@ -208,7 +208,8 @@ class Model:
 def _feeds(step: Run, values: dict[str, Array], settings: dict[str, Array]) -> dict[str, Array]:
     feeds = {name: values[name] for name in step.feeds}
     for key, value in settings.items():
-        feeds |= dict.fromkeys(step.settings.get(key, ()), value)
+        for name in step.settings.get(key, ()):
+            feeds[name] = np.broadcast_to(value, [size or 0 for size in step.graph.defaults[name].shape])
     return feeds
 
 

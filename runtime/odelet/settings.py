@@ -43,8 +43,11 @@ def check_settings(given: Mapping[str, Any], card: Card) -> dict[str, Array]:
                 f"{key}={value!r} cannot be set: this artifact has the form {card.form!r}, and "
                 f"{_WHY_NOT[card.form]}; export the model with {forms}"
             )
-        parts = {len(x) for solve in takers[key] if isinstance(x := getattr(solve, key, None), tuple)}
-        settings[key] = _row(key, value, parts) if parts and not isinstance(value, Real) else _scalar(key, value)
+        own = [getattr(solve, key, None) for solve in takers[key]]
+        parts = {len(x) if isinstance(x, tuple) else 0 for x in own}
+        # One number does for any solve; a row only where all of them take rows of that length.
+        rows = parts != {0} and not isinstance(value, Real)
+        settings[key] = _row(key, value, parts) if rows else _scalar(key, value)
     return settings
 
 
@@ -63,8 +66,8 @@ def _row(key: str, value: Any, parts: set[int]) -> Array:
     except (TypeError, ValueError):
         row = np.empty((0, 0))
     if row.ndim != 1 or {len(row)} != parts or not (np.isfinite(row) & (row > 0)).all():
-        wanted = " or ".join(map(str, sorted(parts)))
-        raise InputError(f"{key}={value!r} must be one positive number, or {wanted} of them, one for each part")
+        wanted = f", or {max(parts)} of them, one for each part" if len(parts) == 1 else ""
+        raise InputError(f"{key}={value!r} must be one positive number{wanted}")
     return row
 
 

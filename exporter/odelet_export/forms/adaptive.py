@@ -92,8 +92,7 @@ class _Solve:
     def _sorted(self, name: str) -> Value:
         """Points where steps end, as they run forward, in order."""
         points = _in(self.number, Value(self.site.hole.extras[name], self.scope))
-        if name not in self.site.hole.spec.listed:
-            points = points * self.direction
+        points = points * self.direction
         count = self.scope.call("Shape", points)
         return self.scope.call("TopK", points, count, axis=0, largest=0, sorted=1, outputs=2)[0]
 

@@ -85,7 +85,8 @@ class _Graph:
 
     def _stand_in(self, value: ir.Value) -> ir.Value:
         if value.const_value is not None and not value.is_graph_input():
-            copy = ir.Value(name=value.name, type=value.type, shape=value.shape, const_value=value.const_value)
+            name = f"host.{value.name}" if value.name in RESERVED else value.name
+            copy = ir.Value(name=name, type=value.type, shape=value.shape, const_value=value.const_value)
             self.graph.register_initializer(copy)
         else:
             copy = ir.Value(name=value.name, type=value.type, shape=value.shape)

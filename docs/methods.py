@@ -1,0 +1,63 @@
+"""The table of docs/methods.md, from the rosters: `make docs` writes it, and a test compares."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from odelet.control import Control
+from odelet.grid import Grid
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
+from lowering import Case, forms_of
+from rosters import ADAPTIVE, MARCHING, METHODS
+
+PAGE = Path(__file__).with_name("methods.md")
+START, END = "<!-- from the rosters: make docs -->\n", "<!-- to here -->\n"
+HEADINGS = ("method", "order", "stages", "forms", "options", "source")
+
+
+def options_of(name: str) -> str:
+    """Which settings a method takes, by the name of a list below the table, and those of its own."""
+    method = METHODS[name]
+    shared = ["control"] if name in ADAPTIVE else ["grid"] if name in MARCHING else []
+    own = method.option_names() if hasattr(method, "option_names") else ()
+    return ", ".join([*shared, *(f"`{option}`" for option in own)])
+
+
+def row(name: str) -> tuple[str, ...]:
+    method = METHODS[name]
+    numbers = ("varies" if number is None else str(number) for number in (method.order, method.stages))
+    return (
+        f"`{name}`",
+        *numbers,
+        ", ".join(forms_of(Case(method=name, times=(0.0, 1.0)))),
+        options_of(name),
+        method.source,
+    )
+
+
+def settings_of(kind: type[Any]) -> str:
+    """The settings of a dataclass with their defaults."""
+    return ", ".join(f"`{field.name}={field.default!r}`" for field in fields(kind))
+
+
+def table() -> str:
+    """The generated part of the page."""
+    lines = [HEADINGS, tuple("---" for _ in HEADINGS), *map(row, METHODS)]
+    rows = "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+    return f"{rows}\n- control: {settings_of(Control)}\n- grid: {settings_of(Grid)}\n"
+
+
+def page(text: str) -> str:
+    """The page with its generated part made anew."""
+    before, rest = text.split(START)
+    _, after = rest.split(END)
+    return f"{before}{START}{table()}{END}{after}"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

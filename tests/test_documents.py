@@ -1,0 +1,68 @@
+"""What docs/ says of methods and of their work is what the code says."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+from problems import JUMPING, PROBLEMS
+from rosters import ADAPTIVE
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def script(path):
+    """A script of the repository, as a module."""
+    spec = importlib.util.spec_from_file_location(f"script_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    before = list(sys.path)
+    spec.loader.exec_module(module)
+    sys.path[:] = before
+    return module
+
+
+def test_the_table_of_methods_is_made_from_the_rosters():
+    methods = script(ROOT / "docs" / "methods.py")
+    text = methods.PAGE.read_text(encoding="utf-8")
+    assert methods.page(text) == text, "run: make docs"
+
+
+def test_only_what_lies_between_the_marks_is_made():
+    methods = script(ROOT / "docs" / "methods.py")
+    for line in (
+        "| `dopri8` | 8 | 14 | adaptive, driven | control |",
+        "| `heun3` | 3 | 3 | unrolled, rolled, driven | grid |",
+    ):
+        assert line in methods.PAGE.read_text(encoding="utf-8")
+    marked = f"a\n{methods.START}old\n{methods.END}b\n"
+    made = methods.page(marked)
+    assert "old" not in made
+    assert made.startswith(f"a\n{methods.START}| method | order |")
+    assert made.endswith(f"{methods.END}b\n")
+
+
+@pytest.mark.parametrize("method", ADAPTIVE)
+def test_the_numbers_of_the_work_precision_plot_are_measured(method):
+    """Two points of each method, measured again."""
+    plot = script(ROOT / "benchmarks" / "work_precision.py")
+    numbers = {
+        (row["problem"], row["method"], row["tolerance"]): row for row in plot.read(plot.DOCS / "work-precision.csv")
+    }
+    for problem, tolerance in (("E2", 1e-3), ("C5", 1e-4)):
+        row = numbers[problem, method, f"{tolerance:.0e}"]
+        evaluations, steps, error = plot.measure((PROBLEMS | JUMPING)[problem], method, tolerance)
+        assert (str(evaluations), str(steps)) == (row["evaluations"], row["steps"])
+        assert error == pytest.approx(float(row["error"]), rel=2e-3)
+
+
+def test_the_plot_has_every_method_on_every_problem_and_is_small():
+    plot = script(ROOT / "benchmarks" / "work_precision.py")
+    rows = plot.read(plot.DOCS / "work-precision.csv")
+    assert {(row["problem"], row["method"]) for row in rows} == {(p, m) for p in plot.PANELS for m in ADAPTIVE}
+    assert (plot.DOCS / "work-precision.png").stat().st_size < 150_000
+
+
+def test_a_curve_stops_where_a_method_fails(monkeypatch):
+    plot = script(ROOT / "benchmarks" / "work_precision.py")
+    monkeypatch.setattr(plot, "MAX_STEPS", 10)
+    assert plot.measure(PROBLEMS["E2"], "dopri5", 1e-3) is None
