@@ -53,7 +53,7 @@ def test_the_written_keys_are_those_of_the_contract():
     driven = json.loads(CARDS["driven"].to_json())
     assert driven["program"][1] == {"drive": 0}
     assert driven["solves"][0]["drive"]["field"] == "solve_0_field.onnx"
-    assert driven["solves"][0]["settings"] == {"rtol": None, "atol": None, "max_steps": None}
+    assert driven["solves"][0]["settings"] == dict.fromkeys(("rtol", "atol", "max_steps", "max_evals", "deadline"))
 
 
 REFUSED = [

@@ -17,7 +17,18 @@ def test_importing_odelet_brings_no_heavy_package():
 def test_the_public_names_are_sorted_and_all_there():
     assert odelet.__all__ == sorted(odelet.__all__)
     assert set(odelet.__all__) == {
-        *("ArtifactError", "InputError", "Model", "OdeletError", "Solution", "SolveError", "Stats", "Status"),
+        *(
+            "ArtifactError",
+            "Event",
+            "InputError",
+            "Model",
+            "OdeletError",
+            "Solution",
+            "SolveError",
+            "Stats",
+            "Status",
+            "Stream",
+        ),
         *("__version__", "load", "odeint", "verify"),
     }
     assert all(hasattr(odelet, name) for name in odelet.__all__)

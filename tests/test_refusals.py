@@ -48,12 +48,16 @@ def nested(x):
     return odeint(field, x, TIMES)
 
 
-def event(x):
-    return odeint(lambda t, y: -y, x, TIMES, event_fn=lambda t, y: y.sum() - 0.5)  # HERE
+def event_of_a_fixed_method_without_a_step(x):
+    return odeint_event(lambda t, y: -y, x, TIMES[0], event_fn=lambda t, y: y.sum(), method="rk4")  # HERE
 
 
-def event_function(x):
-    return odeint_event(lambda t, y: -y, x, TIMES[0], event_fn=lambda t, y: y.sum() - 0.5)  # HERE
+def event_with_three_times(x):
+    return odeint(lambda t, y: -y, x, torch.arange(3.0), event_fn=lambda t, y: y.sum())[1]  # HERE
+
+
+def event_that_is_no_tensor(x):
+    return odeint(lambda t, y: -y, x, TIMES, event_fn=lambda t, y: 1.0)[1]  # HERE
 
 
 def implicit_method(x):
@@ -82,8 +86,9 @@ REFUSED = {
     to_numpy: "do the same with torch operators",
     RandomDraw: "draw outside the model and pass the numbers as an input",
     nested: "solve the inner one before the outer",
-    event: "solve to fixed times",
-    event_function: "solve to fixed times",
+    event_of_a_fixed_method_without_a_step: "give options={'step_size': ...}",
+    event_with_three_times: "takes two times",
+    event_that_is_no_tensor: "event_fn must return a tensor",
     implicit_method: "override it with --method",
     unsupported_option: "leave it out",
     tolerance_for_each_part: "give one number",

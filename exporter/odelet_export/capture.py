@@ -1,8 +1,4 @@
-"""Capture: a model that calls torchdiffeq, to one ONNX graph in which each solve is marked.
-
-Each call of odeint becomes a pair of markers, `odelet::Begin` and `odelet::End`, around one inline call of
-the field. What the field reads from outside needs no handling: it is another value of the same graph.
-"""
+"""Capture: a model that calls torchdiffeq, to one ONNX graph in which each solve is marked."""
 
 from __future__ import annotations
 
@@ -22,17 +18,16 @@ from torch.export._patches import register_gru_while_loop_decomposition, registe
 from torch.fx.experimental import _config as fx_config
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.onnx import ops as onnx_ops
 
 from odelet_export.decompositions import gradient_decompositions
 from odelet_export.errors import CaptureError, ExportError
 from odelet_export.explain import explain, refuse_random
-from odelet_export.intercept import Call, intercepted
+from odelet_export.intercept import intercepted
+from odelet_export.mark import DOMAIN, Marker
 from odelet_export.signature import Callee, Dynamic, traced_example
-from odelet_export.spec import Overrides, SolveSpec, spec_of
+from odelet_export.spec import Overrides, SolveSpec
 from odelet_export.translations import whole_translations
 
-DOMAIN = "odelet"
 # Loggers that print the failures of tracers, which are explained below or do not matter.
 _LOGGERS = ("torch.onnx", "torch.export", "torch.fx", "torch._subclasses", "onnxscript")
 
@@ -51,97 +46,6 @@ class Captured:
     calls: int = 1
 
 
-class _Marker:
-    """The handler that marks solves; records their specs."""
-
-    def __init__(self, overrides: Overrides) -> None:
-        self.specs: list[SolveSpec] = []
-        self._overrides = overrides
-
-    def __call__(self, call: Call, _original: Callable[..., Any]) -> Any:
-        spec = spec_of(call, len(self.specs), self._overrides)
-        self.specs.append(spec)
-        where = f'File "{call.file}", line {call.line}: '
-        parts = _state(call, where)
-        t = _times(call, where)
-        structure = tuple if isinstance(call.y0, tuple) else _only
-        # Fields keep what they make at their first call (noise, embeddings). Made here, before the region
-        # begins, it is a value from outside, as it is for the real solver after its first step.
-        call.func(t[0].to(parts[0].dtype), structure([part.clone() for part in parts]))
-        # What a second call makes must lead nowhere; else the field depends on its own history.
-        t_second, *y_second = self._mark("Again", spec, parts, t)
-        call.func(t_second, structure(y_second))
-        t_mark, *y_marks = self._mark("Begin", spec, parts, t)
-        slope = call.func(t_mark, structure(y_marks))
-        slopes = _slopes(slope, y_marks, single=not isinstance(call.y0, tuple), where=where)
-        solution = onnx_ops.symbolic_multi_out(
-            f"{DOMAIN}::End",
-            (*slopes, *parts, *_extras(call, spec, t), t),
-            {"solve": spec.call},
-            version=1,
-            dtypes=[part.dtype for part in parts],
-            shapes=[(t.shape[0], *part.shape) for part in parts],
-        )
-        return structure(solution)
-
-    @staticmethod
-    def _mark(kind: str, spec: SolveSpec, parts: Sequence[torch.Tensor], t: torch.Tensor) -> Sequence[torch.Tensor]:
-        """A marker that stands for a time and a state: a scalar in the state's dtype, and its parts."""
-        return onnx_ops.symbolic_multi_out(
-            f"{DOMAIN}::{kind}",
-            (*parts, t),
-            {"solve": spec.call},
-            version=1,
-            dtypes=[parts[0].dtype] * (1 + len(parts)),
-            shapes=[(), *(tuple(part.shape) for part in parts)],
-        )
-
-
-def _extras(call: Call, spec: SolveSpec, t: torch.Tensor) -> list[torch.Tensor]:
-    """The options of a call that are values of the model."""
-    values = [(call.options or {})[name] for name in spec.extras]
-    # torchdiffeq turns tensors round where time runs backwards, and leaves lists as they are.
-    forward = torch.where(t[0] > t[-1], -1.0, 1.0)
-    return [x if isinstance(x, torch.Tensor) else torch.tensor(x, dtype=torch.float64) * forward for x in values]
-
-
-def _only(parts: Sequence[Any]) -> Any:
-    return parts[0]
-
-
-def _state(call: Call, where: str) -> list[torch.Tensor]:
-    """The parts of the initial state, in one dtype as torchdiffeq makes them."""
-    parts = list(call.y0) if isinstance(call.y0, tuple) else [call.y0]
-    if not parts or not all(isinstance(part, torch.Tensor) for part in parts):
-        raise CaptureError(where + f"y0 must be a tensor or a tuple of tensors; got {type(call.y0).__name__}")
-    dtype = parts[0].dtype
-    for part in parts[1:]:
-        dtype = torch.promote_types(dtype, part.dtype)
-    if dtype not in (torch.float32, torch.float64):
-        raise CaptureError(where + f"the state is {dtype}; float32 and float64 can be exported")
-    return [part.to(dtype) for part in parts]
-
-
-def _times(call: Call, where: str) -> torch.Tensor:
-    t = call.t
-    if not isinstance(t, torch.Tensor) or t.dtype not in (torch.float32, torch.float64) or t.ndim != 1:
-        found = f"a {t.dtype} tensor of {t.ndim} axes" if isinstance(t, torch.Tensor) else type(t).__name__
-        raise CaptureError(where + f"t must be a 1-D float32 or float64 tensor; got {found}")
-    return t
-
-
-def _slopes(slope: Any, state: Sequence[torch.Tensor], *, single: bool, where: str) -> list[torch.Tensor]:
-    """The field's return value, in the shapes and the dtype of the state."""
-    slopes = [slope] if single else list(slope)
-    if len(slopes) != len(state) or not all(isinstance(part, torch.Tensor) for part in slopes):
-        raise CaptureError(
-            where + f"the field returned {len(slopes)} parts for a state of {len(state)}; they must correspond"
-        )
-    if single:
-        return [torch.broadcast_to(slopes[0], state[0].shape).to(state[0].dtype)]
-    return [part.to(y.dtype).reshape(y.shape) for part, y in zip(slopes, state, strict=True)]
-
-
 def capture(callee: Callee, dynamic: Dynamic, overrides: Overrides, *, opset: int) -> Captured:
     """Trace a model once.
 
@@ -156,7 +60,7 @@ def capture(callee: Callee, dynamic: Dynamic, overrides: Overrides, *, opset: in
     ]
     failures: list[Exception] = []
     for tracer, trace, loops in _tracers(callee):
-        marker = _Marker(overrides)
+        marker = Marker(overrides)
         try:
             with _quiet(), loops(), _frozen(callee), intercepted(marker, refuse_nested=True), torch.random.fork_rng():
                 program = trace(callee, tuple(example), shapes)
@@ -247,7 +151,26 @@ def _to_onnx(
         custom_translation_table=whole_translations(),
     )
     assert result is not None
+    _promote(result.model)
     return result.model
+
+
+def _promote(model: ir.Model) -> None:
+    """Cast what is concatenated to one type: torch promotes it there too, and its translation forgets to.
+
+    Event functions stack float32 numbers of the state and the float64 time.
+    """
+    for node in list(model.graph.all_nodes()):
+        wanted = node.outputs[0].dtype if node.op_type == "Concat" else None
+        if wanted is None:
+            continue
+        for place, value in enumerate(node.inputs):
+            if value is not None and value.dtype is not None and value.dtype != wanted:
+                cast = ir.Node("", "Cast", [value], [ir.AttrInt64("to", int(wanted))])
+                cast.outputs[0].type, cast.outputs[0].shape = ir.TensorType(wanted), value.shape
+                assert node.graph is not None
+                node.graph.insert_before(node, cast)
+                node.replace_input_with(place, cast.outputs[0])
 
 
 @contextmanager

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from odelet_export.capture import DOMAIN
 from odelet_export.lift import Hole, ancestors, read_by
+from odelet_export.mark import DOMAIN
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ def cut(graph: ir.Graph, holes: Sequence[Hole], captured: Mapping[int, Sequence[
     """
     levels: dict[ir.Value, int] = {value: 0 for value in graph.inputs}
     needs = {h.spec.index: [h.t, *h.y0, *h.extras.values(), *captured[h.spec.index]] for h in holes}
-    by_solution = {value: hole for hole in holes for value in hole.solution}
-    inside = {node for hole in holes for node in hole.field.nodes}
+    by_solution = {value: hole for hole in holes for value in hole.results}
+    inside = {node for hole in holes for region in hole.regions.values() for node in region.nodes}
     nodes = [node for node in graph if node.domain != DOMAIN and node not in inside]
     node_level: dict[ir.Node, int] = {}
 

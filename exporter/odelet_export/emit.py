@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from odelet_export.scope import Value, binary, deepest
+from odelet_export.scope import Scope, Value, binary, deepest
 
 
 class Onnx:
@@ -105,6 +105,22 @@ class Onnx:
         return x.scope.call("Transpose", x, perm=[1, 0])
 
     @staticmethod
+    def sign(x: Value) -> Value:
+        return x.scope.call("Sign", x)
+
+    @staticmethod
+    def log(x: Value) -> Value:
+        return x.scope.call("Log", x)
+
+    @staticmethod
+    def equal(a: Any, b: Any) -> Value:
+        return binary("Equal", a, b)
+
+    @staticmethod
+    def least(x: Value) -> Value:
+        return x.scope.call("ReduceMin", x, None, keepdims=0)
+
+    @staticmethod
     def branch(condition: Any, then: Callable[..., Value], otherwise: Callable[..., Value], *operands: Value) -> Value:
         if not isinstance(condition, Value):
             return then(*operands) if condition else otherwise(*operands)
@@ -112,12 +128,17 @@ class Onnx:
 
     @staticmethod
     def loop(
-        body: Callable[..., tuple[Any, Sequence[Value]]], limit: int, go_on: Value, carried: Sequence[Value]
+        body: Callable[..., tuple[Any, Sequence[Value]]], limit: Any, go_on: Any, carried: Sequence[Value]
     ) -> list[Value]:
-        scope = deepest(go_on, *carried)
-        final, _ = scope.loop(
-            lambda _inner, _turn, *state: (*body(*state), []), scope.constant(limit, np.int64), go_on, carried
-        )
+        scope = deepest(go_on, limit, *carried)
+        endless = go_on is True
+
+        def emitted(_inner: Scope, _turn: Value, *state: Value) -> tuple[Any, Sequence[Value], Sequence[Value]]:
+            again, after = body(*state)
+            return None if endless else again, after, []
+
+        most = limit if isinstance(limit, Value) else scope.constant(limit, np.int64)
+        final, _ = scope.loop(emitted, most, None if endless else go_on, carried)
         return final
 
     @staticmethod

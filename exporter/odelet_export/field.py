@@ -1,4 +1,4 @@
-"""The vector field of a solve, as a piece of graph that can be put in any number of places."""
+"""The functions of a solve, its vector field above all, as pieces of graph that can be put in any number of places."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import onnx_ir as ir
 from onnx_ir import convenience
 
 from odelet.backend import Array
+from odelet.events import EventValues
 from odelet.rk import Field as RowField
 from odelet.state import Layout
 from odelet_export.emit import ONNX
@@ -16,25 +17,24 @@ from odelet_export.scope import Scope, Value
 
 
 @dataclass(frozen=True)
-class Field:
-    """dy/dt = f(t, y) between the markers of a solve.
+class Region:
+    """A function of the model between two markers of a solve.
 
-    nodes: in order. t, y: the values that stand for time (scalar) and the parts of the state. slopes: the
-    results. captured: values from outside that the nodes read, weights included.
+    nodes: in order. inputs: the values that stand for its arguments. results: what it returns. captured:
+    values from outside that the nodes read, weights included.
     """
 
     nodes: Sequence[ir.Node]
-    t: ir.Value
-    y: Sequence[ir.Value]
-    slopes: Sequence[ir.Value]
-    captured: Sequence[ir.Value]
+    inputs: Sequence[ir.Value]
+    results: Sequence[ir.Value]
+    captured: list[ir.Value]
 
-    def emit(self, scope: Scope, t: Value, y: Sequence[Value], outside: Mapping[ir.Value, ir.Value]) -> list[Value]:
-        """Put a copy into a scope, on other values of t and y; `outside` renames captured values."""
+    def emit(self, scope: Scope, inputs: Sequence[Value], outside: Mapping[ir.Value, ir.Value]) -> list[Value]:
+        """Put a copy into a scope, on other values of the inputs; `outside` renames captured values."""
         replaced = {value: outside.get(value, value) for value in self.captured}
-        replaced |= {self.t: t.ir, **dict(zip(self.y, (part.ir for part in y), strict=True))}
+        replaced |= dict(zip(self.inputs, (value.ir for value in inputs), strict=True))
         made = {output for node in self.nodes for output in node.outputs}
-        results = [slope for slope in self.slopes if slope in made]
+        results = [result for result in self.results if result in made]
         view = ir.GraphView(list(replaced), results, nodes=self.nodes)
         copy = view.clone()
         for stand_in, actual in zip(list(copy.inputs), replaced.values(), strict=True):
@@ -45,20 +45,31 @@ class Field:
         copy.remove(nodes)
         scope.graph.extend(nodes)
         return [
-            Value(copied[slope], scope) if slope in copied else Value(replaced.get(slope, slope), scope)
-            for slope in self.slopes
+            Value(copied[result], scope) if result in copied else Value(replaced.get(result, result), scope)
+            for result in self.results
         ]
 
-    def on_rows(self, scope: Scope, layout: Layout, outside: Mapping[ir.Value, ir.Value]) -> RowField:
-        """The field as the solver text calls it: on a time and a row (1, n), in the scope of the row.
+    def call(
+        self,
+        scope: Scope,
+        layout: Layout,
+        outside: Mapping[ir.Value, ir.Value],
+        t: Array,
+        row: Value,
+    ) -> list[Value]:
+        """A copy on a time and a row (1, n), in the scope of the row or of the time, not further out than `scope`.
 
-        The copy goes into the scope of the row or of the time, and not further out than `scope`.
+        The first of the inputs stands for the time, the others for the parts of the state.
         """
+        like = Value(self.inputs[0], scope)
+        time = ONNX.cast(t, like) if isinstance(t, Value) else scope.constant(t, like.dtype)
+        inner = max((row.scope, time.scope, scope), key=lambda scope: scope.depth)
+        return self.emit(inner, [time, *layout.unpack(row, xp=ONNX)], outside)
 
-        def field(t: Array, row: Value) -> Value:
-            time = ONNX.cast(t, row) if isinstance(t, Value) else scope.constant(t, row.dtype)
-            inner = max((row.scope, time.scope, scope), key=lambda scope: scope.depth)
-            slopes = self.emit(inner, time, layout.unpack(row, xp=ONNX), outside)
-            return layout.pack(slopes, xp=ONNX)
+    def field(self, scope: Scope, layout: Layout, outside: Mapping[ir.Value, ir.Value]) -> RowField:
+        """dy/dt as the solver text calls it: of a time and a row, a row. The results are the slopes of the parts."""
+        return lambda t, row: layout.pack(self.call(scope, layout, outside, t, row), xp=ONNX)
 
-        return field
+    def event(self, scope: Scope, layout: Layout, outside: Mapping[ir.Value, ir.Value]) -> EventValues:
+        """The values of an event function as the solver text calls it: of a time and a row, (events,)."""
+        return lambda t, row: self.call(scope, layout, outside, t, row)[0]

@@ -102,11 +102,13 @@ def dispatch(entry: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             f'File "{file}", line {line}: a solve inside the field of another solve cannot be exported yet; '
             "solve the inner one before the outer, or make both one state"
         )
-    if entry in ("odeint_event", "odeint_dense"):
+    if entry == "odeint_dense":
         raise CaptureError(
             f'File "{file}", line {line}: the model calls torchdiffeq.{entry}, which cannot be exported yet; '
             "solve to fixed times with odeint instead"
         )
+    if entry == "odeint_event":
+        return _until_event(**bound, where=f'File "{file}", line {line}: ')
     names = ("func", "y0", "t", "rtol", "atol", "method", "options", "event_fn")
     known = {name: bound.pop(name) for name in names if name in bound}
     call = Call(**known, entry=entry, file=file, line=line, extra=bound)
@@ -115,6 +117,28 @@ def dispatch(entry: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return current.handler(call, current.originals["odeint"])
     finally:
         current.depth -= 1
+
+
+def _until_event(
+    func: Any,
+    y0: Any,
+    t0: Any,
+    *,
+    event_fn: Any,
+    reverse_time: bool = False,
+    odeint_interface: Callable[..., Any] = torchdiffeq.odeint,
+    kwargs: Mapping[str, Any] | None = None,
+    where: str = "",
+) -> Any:
+    """What `odeint_event` does at inference: a solve whose second time only says the direction.
+
+    The interface is one of the entry points, or leads to one. What else `odeint_event` does concerns gradients.
+    """
+    if not isinstance(t0, torch.Tensor) or t0.numel() != 1:
+        raise CaptureError(where + f"t0 must be a tensor of one number; got {t0!r}")
+    start = t0.reshape(-1)
+    t = torch.cat([start, start - 1.0 if reverse_time else start + 1.0])
+    return odeint_interface(func, y0, t, event_fn=event_fn, **(kwargs or {}))
 
 
 def user_frame() -> tuple[str, int]:

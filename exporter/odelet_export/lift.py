@@ -1,4 +1,4 @@
-"""Lift: from a graph with marked solves to a host graph with holes, each hole with its Field."""
+"""Lift: from a graph with marked solves to a host graph with holes, each hole with its functions."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from odelet_export.capture import DOMAIN, Captured
+from odelet_export.capture import Captured
 from odelet_export.errors import CaptureError
-from odelet_export.field import Field
+from odelet_export.field import Region
+from odelet_export.mark import DOMAIN
 from odelet_export.spec import SolveSpec
 
 
@@ -19,18 +20,36 @@ from odelet_export.spec import SolveSpec
 class Hole:
     """A solve of the host graph, waiting for a solver.
 
-    t: the output times, a value of the host, and `times` their constant, if they are. y0: the parts of the
-    initial state. extras: other values of the host that the solver takes, by their names in the spec. solution:
-    what stands for the results, (times, *shape) each, until they are replaced.
+    regions: its functions, the "field" and those that the spec names. t: the output times, a value of the
+    host, and `times` their constant, if they are. y0: the parts of the initial state. solution: what stands
+    for the results, (times, *shape) each, until they are replaced. event_time: the same, a scalar in the dtype of t,
+    where the solve ends at an event; its two times are then the start and whatever says the direction. extras:
+    other values of the host that the solver takes, by their names in the spec.
     """
 
     spec: SolveSpec
-    field: Field
+    regions: Mapping[str, Region]
     t: ir.Value
     times: np.ndarray | None
     y0: Sequence[ir.Value]
     solution: Sequence[ir.Value]
+    event_time: ir.Value | None = None
     extras: Mapping[str, ir.Value] = dataclasses.field(default_factory=dict)
+
+    @property
+    def field(self) -> Region:
+        """dy/dt = f(t, y)."""
+        return self.regions["field"]
+
+    @property
+    def event(self) -> Region | None:
+        """The function whose zero ends the solve."""
+        return self.regions.get("event")
+
+    @property
+    def results(self) -> list[ir.Value]:
+        """All that the solve gives: the solution, and the time of the event."""
+        return [*self.solution, *([] if self.event_time is None else [self.event_time])]
 
     @property
     def count(self) -> int | None:
@@ -50,34 +69,71 @@ def lift(captured: Captured) -> list[Hole]:
     graph = captured.model.graph
     markers = {(node.op_type, node.attributes["solve"].as_int()): node for node in graph if node.domain == DOMAIN}
     owners = {inner: node for node in graph for body in _bodies(node) for inner in body.all_nodes()}
-    return [
-        _hole(graph, spec, markers.get(("Begin", spec.call)), markers["End", spec.call], owners)
-        for spec in captured.specs
-    ]
+    return [_hole(graph, spec, markers, owners) for spec in captured.specs]
 
 
 # Nodes inside the subgraphs of a node of the main graph, with that node.
 Owners = Mapping[ir.Node, ir.Node]
+Markers = Mapping[tuple[str, int], ir.Node]
 
 
-def _hole(graph: ir.Graph, spec: SolveSpec, begin: ir.Node | None, end: ir.Node, owners: Owners) -> Hole:
+def _hole(graph: ir.Graph, spec: SolveSpec, markers: Markers, owners: Owners) -> Hole:
+    end = markers["End", spec.call]
     inputs = _values(end.inputs)
-    slopes, y0 = inputs[: spec.parts], inputs[spec.parts : 2 * spec.parts]
-    extras, t = dict(zip(spec.extras, inputs[2 * spec.parts : -1], strict=True)), inputs[-1]
-    if begin is None:  # a field of neither t nor y: its marker led nowhere and was dropped
-        begin = ir.Node(DOMAIN, "Begin", [*y0, t], num_outputs=1 + len(y0))
-    t_mark, *y_marks = begin.outputs
-    _hoist_shapes(y_marks, y0)
-    inside = _dependents(begin, end, owners)
-    region = ancestors(slopes, inside)
-    for node in inside - region:
+    slopes, y0, t = inputs[: spec.parts], inputs[spec.parts : 2 * spec.parts], inputs[-1]
+    # What each function returns, and the marker that stands for its arguments.
+    results = {"field": slopes} | {
+        name: [value] for name, value in zip(spec.functions, inputs[2 * spec.parts :], strict=False)
+    }
+    extras = dict(zip(spec.extras, inputs[2 * spec.parts + len(spec.functions) : -1], strict=True))
+    begins = {
+        name: markers.get(("Begin" if name == "field" else name.capitalize(), spec.call)) or _unused_marker(y0)
+        for name in results
+    }
+    for begin in begins.values():
+        _hoist_shapes(begin.outputs[1:], y0)
+    inside = {name: _dependents(begin, end, owners) for name, begin in begins.items()}
+    regions = {name: _region(graph, spec, begins[name], end, inside[name], results[name], owners) for name in results}
+    for name, region in regions.items():
+        others = {output for other in begins if other != name for output in begins[other].outputs}
+        others |= {output for other in begins if other != name for node in inside[other] for output in node.outputs}
+        if others.intersection(region.captured):
+            raise CaptureError(
+                f"the solve at {spec.source}: what one of its functions computes is used by its {name} function; "
+                "compute it from t and y in each of them"
+            )
+    outputs = list(end.outputs)
+    event_time = outputs[-1] if spec.until_event else None
+    return Hole(spec, regions, t, _constant(t), y0, outputs[: spec.parts], event_time, extras)
+
+
+def _region(
+    graph: ir.Graph,
+    spec: SolveSpec,
+    begin: ir.Node,
+    end: ir.Node,
+    inside: set[ir.Node],
+    results: Sequence[ir.Value],
+    owners: Owners,
+) -> Region:
+    """What lies between a marker and the results of the function that it began."""
+    members = ancestors(results, inside)
+    for node in inside - members:
         _check_closed(spec, node, end, owners)
-    nodes = [node for node in graph if node in region]
+    nodes = [node for node in graph if node in members]
     made = {output for node in nodes for output in node.outputs} | set(begin.outputs)
     read = [value for node in nodes for value in read_by(node)]
-    captured = dict.fromkeys(value for value in [*read, *slopes] if value not in made)
-    dynamics = Field(nodes, t_mark, y_marks, slopes, list(captured))
-    return Hole(spec, dynamics, t, _constant(t), y0, list(end.outputs), extras)
+    captured = dict.fromkeys(value for value in [*read, *results] if value not in made)
+    return Region(nodes, list(begin.outputs), results, list(captured))
+
+
+def _unused_marker(y0: Sequence[ir.Value]) -> ir.Node:
+    """For a function of neither t nor y: its marker led nowhere and was dropped."""
+    marker = ir.Node(DOMAIN, "Begin", y0, num_outputs=1 + len(y0))
+    for output, like in zip(marker.outputs, [y0[0], *y0], strict=True):
+        output.type, output.shape = like.type, like.shape
+    marker.outputs[0].shape = ir.Shape([])
+    return marker
 
 
 def _bodies(node: ir.Node) -> list[ir.Graph]:

@@ -10,12 +10,13 @@ import onnx_ir.passes.common as passes
 from onnx_ir import convenience
 
 from odelet.arrays import evaluations
-from odelet.card import SETTINGS, DriveCard, DriveStep, Evaluations, RunStep, SolveCard
-from odelet_export.capture import DOMAIN, Captured
+from odelet.card import SETTINGS, DriveCard, DriveStep, Evaluations, EventCard, RunStep, SolveCard
+from odelet_export.capture import Captured
 from odelet_export.cut import cut
 from odelet_export.forms import FORMS, Choice, choose, driven
 from odelet_export.forms.site import Lowered, Site
 from odelet_export.lift import Hole
+from odelet_export.mark import DOMAIN
 from odelet_export.scope import Scope
 
 MODEL = "model.onnx"
@@ -74,7 +75,7 @@ def _lower_in_graph(host: ir.Model, choices: Sequence[Choice]) -> LoweredModel:
 
 
 def _fill(hole: Hole, lowered: Lowered) -> None:
-    for stand_in, value in zip(hole.solution, lowered.solution, strict=True):
+    for stand_in, value in zip(hole.results, lowered.results, strict=True):
         name = stand_in.name
         value.ir.shape = value.ir.shape if value.ir.shape is not None else stand_in.shape
         convenience.replace_all_uses_with(stand_in, value.ir, replace_graph_outputs=True)
@@ -138,10 +139,10 @@ def _lower_driven(host: ir.Model, holes: Sequence[Hole], max_steps: int) -> Lowe
             program.append(RunStep(run=f"segment_{level}.onnx"))
         for hole in after:
             index = hole.spec.index
-            kinds = {kind: getattr(built[index], kind) for kind in ("field", "step", "start")}
-            files = {kind: f"solve_{index}_{kind}.onnx" for kind, piece in kinds.items() if piece is not None}
-            for kind, file in files.items():
-                graphs[file] = ir.Model(kinds[kind], ir_version=host.ir_version)
+            files = {kind: f"solve_{index}_{kind}.onnx" for kind in built[index].graphs}
+            for kind, graph_of in built[index].graphs.items():
+                graphs[files[kind]] = ir.Model(graph_of, ir_version=host.ir_version)
+            event_file = files.pop("event", None)
             drive = DriveCard(
                 **files,
                 **{name: str(value.name) for name, value in hole.extras.items()},
@@ -150,6 +151,9 @@ def _lower_driven(host: ir.Model, holes: Sequence[Hole], max_steps: int) -> Lowe
                 solution=tuple(str(value.name) for value in hole.solution),
                 captured=tuple(str(value.name) for value in built[index].captured),
                 options=hole.spec.options,
+                event=EventCard(graph=event_file, time=str(hole.event_time.name))
+                if event_file and hole.event_time
+                else None,
             )
             keys = SETTINGS if hole.spec.adaptive else ()
             solves[index] = _card(hole, "driven", dict.fromkeys(keys), max_steps, drive=drive)
@@ -157,22 +161,27 @@ def _lower_driven(host: ir.Model, holes: Sequence[Hole], max_steps: int) -> Lowe
     return LoweredModel(graphs, program, [solves[hole.spec.index] for hole in holes])
 
 
+def _event_card(hole: Hole, file: str | None) -> EventCard | None:
+    if file is None or hole.event_time is None:
+        return None
+    return EventCard(graph=file, time=str(hole.event_time.name))
+
+
 def _name_values(graph: ir.Graph, holes: Sequence[Hole]) -> None:
     """Give values that cross between graphs names that clash with nothing, copying those that cannot be renamed."""
+    read = {hole.spec.index: [v for region in hole.regions.values() for v in region.captured] for hole in holes}
     for hole in holes:
-        for value in hole.field.captured:
+        for value in read[hole.spec.index]:
             clash = value.name in driven.RESERVED or str(value.name).startswith("shape.")
             if clash and not value.is_graph_input():
                 value.name = f"host.{value.name}"
-    taken = [v for hole in holes for v in hole.field.captured if v.is_graph_input() and v.name in driven.RESERVED]
+    taken = [v for values in read.values() for v in values if v.is_graph_input() and v.name in driven.RESERVED]
     for value in dict.fromkeys(taken):
         copy = ir.Value(name=f"host.{value.name}", type=value.type, shape=value.shape)
         convenience.replace_all_uses_with(value, copy)
         graph.append(ir.Node("", "Identity", [value], outputs=[copy]))
-        for hole in holes:
-            captured = hole.field.captured
-            assert isinstance(captured, list)
-            captured[:] = [copy if v is value else v for v in captured]
+        for region in (region for hole in holes for region in hole.regions.values()):
+            region.captured[:] = [copy if v is value else v for v in region.captured]
     graph.sort()
 
 

@@ -73,8 +73,11 @@ def run_reference(
         adaptive = issubclass(SOLVERS.get(changed.method or "dopri5", object), RKAdaptiveStepsizeODESolver)
         counted = _CountedAdaptive(call.func) if adaptive else _Counted(call.func)
         result = replace(changed, func=counted).solve(original)
-        accepted = counted.accepted if isinstance(counted, _CountedAdaptive) else counted.steps
-        counts.append(SolveCount(counted.steps, accepted, counted.evaluations))
+        # torchdiffeq calls back at no step of a fixed-step search for an event.
+        searched = changed.event_fn is not None and not adaptive
+        steps = counted.evaluations // TABLEAUS[changed.method or "dopri5"].stages if searched else counted.steps
+        accepted = counted.accepted if isinstance(counted, _CountedAdaptive) else steps
+        counts.append(SolveCount(steps, accepted, counted.evaluations))
         return result
 
     # The model may write into its inputs, or mark them as needing gradients.

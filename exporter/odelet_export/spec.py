@@ -52,9 +52,11 @@ class SolveSpec:
     """One solve of a model.
 
     index: among the solves of the artifact. call: among the calls that the model makes. rtol, atol: for an
-    adaptive method, a number or one for each part of the state. control or grid: its settings, as the method is
-    adaptive or fixed-step. parts: how many tensors the state has. source: file and line. extras: names of
-    options that are values of the model (step_t, jump_t).
+    adaptive method, a number or one for each part of the state; atol also for a search for an event. control
+    or grid: its settings, as the method is adaptive or fixed-step. parts: how many tensors the state has.
+    functions: those of the user besides the field, in the order of their results in the End marker; `event`, of
+    (t, y), makes the solve end at its first zero. source: file and line. extras: names of options that are values
+    of the model (step_t, jump_t).
     """
 
     index: int
@@ -65,6 +67,7 @@ class SolveSpec:
     control: Control | None
     grid: Grid | None
     parts: int
+    functions: tuple[str, ...] = ()
     source: str
     warnings: tuple[str, ...] = ()
     extras: tuple[str, ...] = ()
@@ -76,6 +79,11 @@ class SolveSpec:
     @property
     def adaptive(self) -> bool:
         return self.tableau.adaptive
+
+    @property
+    def until_event(self) -> bool:
+        """Whether the solve ends at an event, and not at given times."""
+        return "event" in self.functions
 
     @property
     def options(self) -> dict[str, Any]:
@@ -90,8 +98,6 @@ def spec_of(call: Call, index: int, overrides: Overrides) -> SolveSpec:
     where = f'File "{call.file}", line {call.line}: '
     own = call.method or "dopri5"
     method = overrides.method or own
-    if call.event_fn is not None:
-        raise CaptureError(where + "the solve has an event_fn, which cannot be exported yet; solve to fixed times")
     if method not in TABLEAUS:
         raise CaptureError(
             where + f"method {method!r} cannot be exported yet; use one of {', '.join(TABLEAUS)}, "
@@ -111,8 +117,13 @@ def spec_of(call: Call, index: int, overrides: Overrides) -> SolveSpec:
             if overrides.steps is not None or overrides.step_size is not None:
                 options = {"steps": overrides.steps, "step_size": overrides.step_size}
             grid = Grid(**options)
+            if call.event_fn is not None:
+                _check_steps_to_event(grid, where)
+                atol = overrides.atol if overrides.atol is not None else _tolerance("atol", call.atol, parts, where)
     except ValueError as error:
         raise CaptureError(where + f"options: {error}") from None
+    if call.event_fn is not None and isinstance(atol, tuple):
+        raise CaptureError(where + "a search for an event takes one atol, as in torchdiffeq; give a number")
     return SolveSpec(
         index=index,
         call=index,
@@ -122,6 +133,7 @@ def spec_of(call: Call, index: int, overrides: Overrides) -> SolveSpec:
         control=control,
         grid=grid,
         parts=parts or 1,
+        functions=("event",) if call.event_fn is not None else (),
         source=call.source,
         warnings=tuple(warnings),
         extras=tuple(name for name, value in given.items() if value is not None and len(value) > 0),
@@ -132,7 +144,8 @@ def check_overrides(specs: list[SolveSpec], overrides: Overrides) -> None:
     """Refuse an override that no solve of the model can take."""
     methods = ", ".join(f"solve {spec.index} ({spec.source}) uses {spec.method}" for spec in specs)
     for name in ("rtol", "atol"):
-        if getattr(overrides, name) is not None and not any(spec.adaptive for spec in specs):
+        taken = any(spec.adaptive or (spec.until_event and name == "atol") for spec in specs)
+        if getattr(overrides, name) is not None and not taken:
             raise FormError(f"{name} is for adaptive methods, but {methods}; leave it out, or choose --method dopri5")
     for name in ("steps", "step_size"):
         if getattr(overrides, name) is not None and all(spec.adaptive for spec in specs):
@@ -172,6 +185,14 @@ def _harmless(name: str, value: Any) -> bool:
     """Whether an unsupported option says only what is done anyway."""
     defaults: Mapping[str, Any] = {"perturb": False, "interp": "linear"}
     return value is None or (name in defaults and value == defaults[name])
+
+
+def _check_steps_to_event(grid: Grid, where: str) -> None:
+    if grid.step_size is None:
+        raise CaptureError(
+            where + "a fixed-step method searches for an event with steps of one length; give "
+            "options={'step_size': ...}, or override it with --step-size"
+        )
 
 
 def _number(name: str, value: Any, where: str) -> float:

@@ -4,12 +4,15 @@ __version__ = "0.1.0"
 
 from odelet.arrays import odeint
 from odelet.errors import ArtifactError, InputError, OdeletError, SolveError
+from odelet.events import Event
 from odelet.model import Model, load
 from odelet.solution import Solution, Stats, Status
+from odelet.stream import Stream
 from odelet.verify import verify
 
 __all__ = [
     "ArtifactError",
+    "Event",
     "InputError",
     "Model",
     "OdeletError",
@@ -17,6 +20,7 @@ __all__ = [
     "SolveError",
     "Stats",
     "Status",
+    "Stream",
     "__version__",
     "load",
     "odeint",

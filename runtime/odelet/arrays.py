@@ -16,7 +16,6 @@ from odelet.drive import (
     DEFAULT_MAX_STEPS,
     AdaptiveSolve,
     Array,
-    Ends,
     Limits,
     Points,
     Run,
@@ -26,11 +25,14 @@ from odelet.drive import (
     solution_arrays,
 )
 from odelet.errors import InputError
+from odelet.events import Event
 from odelet.grid import Grid
 from odelet.rk import Field, erk_step
 from odelet.solution import Solution, SolveStats, Stats
 from odelet.state import Layout, Tolerance
 from odelet.tableau import TABLEAUS, Tableau
+from odelet.trajectory import Ends
+from odelet.watch import Watched
 
 NORMS: dict[str, Callable[[list[Array]], Array] | None] = {
     "rms": None,
@@ -87,6 +89,10 @@ class AdaptiveArrays:
             with np.errstate(all="ignore"):
                 self._k = slope_after_jump(self._field, self._time(jump), y1, direction=self._direction, xp=NUMPY)
 
+    def restart(self, t: float, y: Array) -> None:
+        self._y = y
+        self.begin(t)
+
     def ends(self) -> Ends:
         assert self._ends is not None
         return self._ends
@@ -125,6 +131,8 @@ def odeint(
     max_steps: int = DEFAULT_MAX_STEPS,
     max_evals: int | None = None,
     deadline: float | None = None,
+    events: Sequence[Event] = (),
+    dense: bool = False,
 ) -> Solution:
     """Solve dy/dt = field(t, y), y(t[0]) = y0, as `torchdiffeq.odeint` would, with numpy alone.
 
@@ -135,6 +143,9 @@ def odeint(
     jump_t (1-D times) and norm ("rms", "max", or a function of what the field takes, to a number); step_size
     for a fixed-step one. max_steps, max_evals, deadline: give up after so many attempted steps, calls of the
     field, or seconds.
+
+    events: looked for between the accepted steps of an adaptive method; after a terminal one the outputs are NaN
+    and the status is EVENT. dense: keep the steps, for `solution.at(t)`.
 
     Returns a Solution whose outputs are `y` (times, *shape), or `y_0`, `y_1`, ... for a tuple. Raises
     InputError for arguments that cannot work; a solve that fails is a status.
@@ -148,6 +159,10 @@ def odeint(
     if tableau is None:
         raise InputError(f"method={method!r} is not one of {', '.join(TABLEAUS)}")
     direction = direction_of(times)
+    plain = Layout.of(parts)
+    watched: Watched | None = None
+    if events or dense:
+        watched = Watched.of(events, plain, times, plain.pack(parts, xp=NUMPY), single=single)
     if tableau.adaptive:
         run = _adaptive(
             field,
@@ -159,8 +174,11 @@ def odeint(
             atol=atol,
             limits=limits,
             single=single,
+            watched=watched,
         )
     else:
+        if watched is not None:
+            raise InputError(f"events and dense are for adaptive methods; {method!r} takes fixed steps, use 'dopri5'")
         layout = Layout.of(parts)
         row = layout.pack(parts, xp=NUMPY)
         grid = settings(Grid, options, method).points(times, direction=direction, xp=NUMPY)
@@ -179,7 +197,10 @@ def odeint(
         status=run.status,
         time=run.time,
     )
-    return Solution(outputs, Stats((stats,)), run.status)
+    if watched is None:
+        return Solution(outputs, Stats((stats,)), run.status)
+    kept = {0: watched.trajectory} if dense else {}
+    return Solution(outputs, Stats((stats,)), run.status, watched.watch.occurrences(), kept)
 
 
 def _adaptive(
@@ -193,6 +214,7 @@ def _adaptive(
     atol: Any,
     limits: Limits,
     single: bool,
+    watched: Watched | None,
 ) -> Run:
     direction = direction_of(t)
     measure = _measure(options.pop("norm", "rms"), single=single)
@@ -211,20 +233,17 @@ def _adaptive(
         direction=direction,
         dtype=dtype.name,
     )
-    return integrate_adaptive(
-        lambda: AdaptiveSolve(
-            stepper,
-            float(t[0]),
-            direction=direction,
-            order=tableau.order,
-            stages=tableau.stages,
-            control=replace(control, dtype=dtype.name),
-            limits=limits,
-            points=points,
-        ),
-        row,
-        t,
+    begin: Callable[[], AdaptiveSolve] = lambda: AdaptiveSolve(  # noqa: E731
+        stepper,
+        float(t[0]),
+        direction=direction,
+        order=tableau.order,
+        stages=tableau.stages,
+        control=replace(control, dtype=dtype.name),
+        limits=limits,
+        points=points,
     )
+    return integrate_adaptive(begin, row, t) if watched is None else watched.integrate(begin, row, t)
 
 
 def limits_of(max_steps: int, max_evals: int | None, deadline: float | None) -> Limits:

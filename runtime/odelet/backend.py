@@ -78,6 +78,15 @@ class Numpy:
         """A matrix with its axes exchanged."""
         return x.T
 
+    sign = staticmethod(np.sign)
+    log = staticmethod(np.log)
+    equal = staticmethod(np.equal)
+
+    @staticmethod
+    def least(x: Array) -> Array:
+        """The smallest element."""
+        return np.min(x)
+
     @staticmethod
     def branch(
         condition: Array, then: Callable[..., Array], otherwise: Callable[..., Array], *operands: Array
@@ -90,9 +99,12 @@ class Numpy:
 
     @staticmethod
     def loop(
-        body: Callable[..., tuple[Array, Sequence[Array]]], limit: int, go_on: Array, carried: Sequence[Array]
+        body: Callable[..., tuple[Array, Sequence[Array]]], limit: Array, go_on: Array, carried: Sequence[Array]
     ) -> list[Array]:
-        """While go_on, and at most `limit` times: go_on, carried = body(*carried). Returns the last carried."""
+        """While go_on, and at most `limit` times: go_on, carried = body(*carried). Returns the last carried.
+
+        go_on: a scalar, or True, which the body then returns too: only the limit ends the loop.
+        """
         state, turns = list(carried), 0
         while go_on and turns < limit:
             go_on, after = body(*state)

@@ -84,11 +84,23 @@ class DriveStep:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EventCard:
+    """The event that ends a driven solve: file of its graph, and name of the time that it adds, which is
+    searched for within the solve's atol."""
+
+    graph: str
+    time: str
+
+    def __post_init__(self) -> None:
+        _check_file_name(self.graph)
+
+
+@dataclass(frozen=True, kw_only=True)
 class DriveCard:
     """How the runtime drives a solve: files of its graphs, names of the values it takes and adds.
 
     start: estimates the length of the first step, where the options do not name it. step_t, jump_t: times at
-    which steps end. options: of the solver, as torchdiffeq spells them.
+    which steps end. options: of the solver, as torchdiffeq spells them. event: what ends it, if not its last time.
     """
 
     field: str
@@ -102,6 +114,12 @@ class DriveCard:
     jump_t: str | None = None
     # A field of this class is called `field`.
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    event: EventCard | None = None
+
+    @property
+    def results(self) -> tuple[str, ...]:
+        """The names that it adds: the parts of the solution, and the time of the event."""
+        return (*self.solution, *((self.event.time,) if self.event is not None else ()))
 
     def __post_init__(self) -> None:
         for name in self.graphs:
@@ -112,7 +130,8 @@ class DriveCard:
     @property
     def graphs(self) -> tuple[str, ...]:
         """The files of its graphs."""
-        return (self.field, self.step) if self.start is None else (self.field, self.step, self.start)
+        event = self.event.graph if self.event is not None else None
+        return tuple(file for file in (self.field, self.step, self.start, event) if file is not None)
 
 
 @dataclass(frozen=True, kw_only=True)

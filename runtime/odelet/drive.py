@@ -17,22 +17,13 @@ import numpy as np
 
 from odelet.backend import SCALARS
 from odelet.control import Control, clamp, judge, stop_at
-from odelet.dense import linear, quartic
+from odelet.dense import linear
 from odelet.errors import InputError
 from odelet.solution import Status
+from odelet.trajectory import Ends, Piece
 
 Array = np.ndarray[Any, Any]
 DEFAULT_MAX_STEPS = 100_000
-
-
-class Ends(NamedTuple):
-    """The accepted step: states (1, n) at both ends, and for an adaptive method the middle and the slopes."""
-
-    y0: Array
-    y1: Array
-    mid: Array | None = None
-    k0: Array | None = None
-    k1: Array | None = None
 
 
 class Stepper(Protocol):
@@ -49,6 +40,9 @@ class Stepper(Protocol):
 
     def accept(self, jump: float | None) -> None:
         """Move to the end of the attempted step; at a jump of the field, the time of it, take the slope anew."""
+
+    def restart(self, t: float, y: Array) -> None:
+        """Go on from another state, a row (1, n), with its slope."""
 
     def ends(self) -> Ends:
         """The step last accepted; valid until the next attempt."""
@@ -163,9 +157,26 @@ class AdaptiveSolve:
 
     def advance(self, target: float) -> Status:
         """Step until `target` is reached. Returns OK, or why it stopped before."""
+        return self._until(self._number(self._direction * target), self.steps)
+
+    def step(self, since: int) -> Status:
+        """Take one accepted step. since: the count of steps when the last output time was reached."""
+        return self._until(np.nextafter(self._now, self._number(inf)), since)
+
+    def restart(self, time: float, y: Array) -> None:
+        """Go on from another state, a row (1, n), at a time not after the present one, with steps as long as before."""
+        self._stepper.restart(time, y)
+        self.evaluations += 1
+        # What a step that was cut short says about growth is not known.
+        self._h = min(self._h, self._taken)
+        self._start = self._now = self._number(self._direction * time)
+        self._step_i, self._jump_i = (
+            min(bisect_right(times, self._now), len(times) - 1) for times in (self._step_t, self._jump_t)
+        )
+
+    def _until(self, goal: Any, since: int) -> Status:
         stepper, direction, control = self._stepper, self._direction, self._control
-        goal = self._number(direction * target)
-        limit = min(self._limits.max_steps, self.steps + control.max_num_steps)
+        limit = min(self._limits.max_steps, since + control.max_num_steps)
         cut = bool(self._step_t[-1] < inf or self._jump_t[-1] < inf)
         while goal > self._now:
             now, h = self._now, self._h
@@ -213,12 +224,16 @@ class AdaptiveSolve:
 
     def read(self, target: float) -> Array:
         """The state (n,) at a time within the step last accepted."""
-        x = (self._number(self._direction * target) - self._start) / (self._now - self._start)
+        return self._piece(self._stepper.ends()).read(self._number(self._direction * target))
+
+    def piece(self) -> Piece:
+        """A copy of the step last accepted."""
         y0, y1, mid, k0, k1 = self._stepper.ends()
         assert mid is not None and k0 is not None and k1 is not None
-        number = y1.dtype.type
-        with np.errstate(all="ignore"):
-            return quartic(number(x), number(self._direction * self._taken), y0, y1, mid, k0, k1)[0]  # type: ignore[no-any-return]
+        return self._piece(Ends(y0.copy(), y1.copy(), mid.copy(), k0.copy(), k1.copy()))
+
+    def _piece(self, ends: Ends) -> Piece:
+        return Piece(self._start, self._now, self._now, self._direction * self._taken, ends)
 
     def last(self) -> Array | None:
         """The state (n,) at `time`, or None before the first accepted step."""

@@ -5,7 +5,7 @@ The law here: between two steps nothing is allocated and nothing but scalars is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,19 +20,21 @@ from odelet.control import Control
 from odelet.drive import (
     AdaptiveSolve,
     Array,
-    Ends,
     Limits,
     Points,
-    Run,
     direction_of,
     integrate_adaptive,
     integrate_fixed,
     solution_arrays,
 )
+from odelet.errors import InputError
+from odelet.events import Event
 from odelet.grid import Grid
 from odelet.solution import SolveStats
 from odelet.state import Layout
 from odelet.tableau import TABLEAUS
+from odelet.trajectory import Ends
+from odelet.watch import Watched, integrate_until_event, march_until_event
 
 _NUMPY_TYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64}
 _SCALARS = ("t", "t1", "h")
@@ -165,6 +167,12 @@ class AdaptiveGraph:
                 time = np.float64(jump)
                 buffers.set("k", slope_after_jump(self._slope, time, y, direction=self._direction, xp=NUMPY))
 
+    def restart(self, t: float, y: Array) -> None:
+        buffers = self._buffers
+        assert buffers is not None
+        buffers.set("y", y)
+        buffers.set("k", first_slope(self._slope, np.float64(t), y, xp=NUMPY))
+
     def ends(self) -> Ends:
         buffers = self._buffers
         assert buffers is not None
@@ -198,30 +206,35 @@ def _run(session: ort.InferenceSession, output: str, feeds: Mapping[str, Any]) -
 
 @dataclass(frozen=True)
 class Graphs:
-    """The sessions of a driven solve. start: where the length of the first step is estimated."""
+    """The sessions of a driven solve. start: where the length of the first step is estimated. event: where the
+    zero of a function ends the solve."""
 
     field: ort.InferenceSession
     step: ort.InferenceSession
     start: ort.InferenceSession | None = None
+    event: ort.InferenceSession | None = None
 
 
 @dataclass(frozen=True)
 class Request:
     """What a caller asks of a solve: rtol and atol (a scalar array, or one number for each part) in place of the
-    card's, or None; and when to give up."""
+    card's, or None; when to give up; what to watch for, and whether to keep the accepted steps."""
 
     limits: Limits
     rtol: Array | None = None
     atol: Array | None = None
+    events: Sequence[Event] = ()
+    dense: bool = False
 
 
 def drive_solve(
     solve: SolveCard, graphs: Graphs, values: Mapping[str, Array], request: Request, *, device: str = "cpu"
-) -> tuple[list[Array], SolveStats]:
+) -> tuple[list[Array], SolveStats, Watched | None]:
     """Solve with the loop outside the graph.
 
     values: the arrays that the card's drive entry names. Returns the solution, (times, *shape) for each part of
-    the state, and what the solve did. Raises InputError when the times are not strictly monotone.
+    the state, and the time of the event that ended it, if it ends at one; what the solve did; and what was
+    watched, if anything was. Raises InputError when the times are not strictly monotone.
     """
     names = solve.drive
     assert names is not None
@@ -231,8 +244,30 @@ def drive_solve(
     row = Layout.of(parts).pack(parts, xp=NUMPY)
     kept = {name: values[name] for name in names.captured}
     kept |= {f"shape.{i}": np.array(part.shape, np.int64) for i, part in enumerate(parts)}
-    if TABLEAUS[solve.method].adaptive:
-        run = _adaptive(solve, graphs, row, t, kept, values, request, direction, device)
+    found: list[Array] = []
+    watched: Watched | None = None
+    adaptive = TABLEAUS[solve.method].adaptive
+    if request.events or request.dense:
+        if not adaptive or graphs.event is not None:
+            why = "ends at an event of its own" if adaptive else f"takes the fixed steps of {solve.method}"
+            raise InputError(f"solve {solve.index} ({solve.source}) {why}; events and dense are for other solves")
+        layout = Layout.of(parts)
+        watched = Watched.of(request.events, layout, t, row, single=len(parts) == 1)
+    if adaptive:
+        begin = _begun(solve, graphs, row, t, kept, values, request, direction, device)
+    if graphs.event is not None:
+        atol = solve.atol if request.atol is None else request.atol.item()
+        assert isinstance(atol, float)
+        at_event = _event_values(graphs.event, kept)
+        if adaptive:
+            run, time = integrate_until_event(begin, row, t, at_event, atol=atol)
+        else:
+            grid = settings(Grid, names.options, solve.method)
+            steps = FixedGraph(graphs.step, row, kept, device)
+            run, time = march_until_event(steps, row, t, at_event, step_size=grid.step_size, atol=atol)
+        found.append(np.asarray(time, t.dtype))
+    elif adaptive:
+        run = integrate_adaptive(begin, row, t) if watched is None else watched.integrate(begin, row, t)
     else:
         grid = settings(Grid, names.options, solve.method)
         points = grid.points(t, direction=t.dtype.type(direction), xp=NUMPY)
@@ -252,10 +287,20 @@ def drive_solve(
         time=run.time,
         source=solve.source,
     )
-    return solution_arrays(run.rows, [part.shape for part in parts]), stats
+    return [*solution_arrays(run.rows, [part.shape for part in parts]), *found], stats, watched
 
 
-def _adaptive(
+def _event_values(event: ort.InferenceSession, kept: Mapping[str, Array]) -> Callable[[Any, Array], Array]:
+    """The values of an event graph, of a time and a row."""
+    numbers = {node.name: _NUMPY_TYPES.get(node.type) for node in event.get_inputs()}
+
+    def values(t: Any, row: Array) -> Array:
+        return _run(event, "c", {"t": np.asarray(t, numbers.get("t")), "y": np.ascontiguousarray(row), **kept})
+
+    return values
+
+
+def _begun(
     solve: SolveCard,
     graphs: Graphs,
     row: Array,
@@ -265,7 +310,8 @@ def _adaptive(
     request: Request,
     direction: float,
     device: str,
-) -> Run:
+) -> Callable[[], AdaptiveSolve]:
+    """What begins an adaptive solve."""
     names, tableau = solve.drive, TABLEAUS[solve.method]
     assert names is not None
     control: Control = settings(Control, names.options, solve.method)
@@ -280,7 +326,7 @@ def _adaptive(
         name: own[name] if value is None else np.broadcast_to(value.astype(number), own[name].shape)
         for name, value in asked.items()
     }
-    begin: Callable[[], AdaptiveSolve] = lambda: AdaptiveSolve(  # noqa: E731
+    return lambda: AdaptiveSolve(
         AdaptiveGraph(graphs, row, {**kept, **tolerances}, direction, device),
         float(t[0]),
         direction=direction,
@@ -290,4 +336,3 @@ def _adaptive(
         limits=request.limits,
         points=points,
     )
-    return integrate_adaptive(begin, row, t)

@@ -6,6 +6,7 @@ The law here: a call runs the program of the card over a dictionary of arrays, a
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,13 +15,15 @@ import numpy as np
 from odelet.arguments import Arguments
 from odelet.artifact import open_artifact
 from odelet.card import Card, SolveCard, Tensor
-from odelet.drive import Limits
-from odelet.errors import ArtifactError, OdeletError
+from odelet.errors import ArtifactError, InputError, OdeletError
+from odelet.events import Event
 from odelet.graphs import Request, drive_solve
 from odelet.program import Drive, Run
 from odelet.session import ORT_ERRORS, one_line
 from odelet.settings import check_settings, limits_for
 from odelet.solution import Solution, SolveStats, Stats, Status
+from odelet.stream import Stream
+from odelet.watch import Watched
 
 Array = np.ndarray[Any, Any]
 
@@ -97,21 +100,59 @@ class Model:
         max_steps: int | None = None,
         max_evals: int | None = None,
         deadline: float | None = None,
+        events: Sequence[Event] | Mapping[int, Sequence[Event]] = (),
+        dense: bool = False,
         **named: Any,
     ) -> Solution:
         """Like a call, but return a Solution: outputs by name, statistics, and a status, not SolveError.
 
         After a deadline or max_evals the outputs are those of the state that was reached; `stats` has its time.
+        events: to look for in solve 0, or in each solve by its index; dense: keep all solves, for
+        `solution.at(t)`; both for adaptive methods in the form driven. What a solve gives after a terminal event
+        is NaN, and the status is EVENT.
         """
         given = {"rtol": rtol, "atol": atol, "max_steps": max_steps, "max_evals": max_evals, "deadline": deadline}
-        return self._solution(*self._run(args, named, given))
+        asked = dict(events) if isinstance(events, Mapping) else ({0: events} if events else {})
+        solves = {solve.index for solve in self.card.solves}
+        if (asked or dense) and self.card.form != "driven":
+            raise InputError(
+                f"events and dense need the solver outside the graph, and this artifact has the form "
+                f"{self.card.form!r}; export the model with the form 'driven'"
+            )
+        if not asked.keys() <= solves:
+            raise InputError(f"events are for solves {sorted(asked)}; the model has {sorted(solves)}")
+        watched: dict[int, Watched] = {}
+        solution = self._solution(*self._run(args, named, given, asked, dense, watched))
+        if not (asked or dense):
+            return solution
+        happened = {index: watched[index].watch.occurrences() for index in asked if index in watched}
+        return replace(
+            solution,
+            events=happened if isinstance(events, Mapping) else happened.get(0, ()),
+            trajectories={index: kept.trajectory for index, kept in watched.items()} if dense else {},
+        )
+
+    def stream(self, /, *, carry: Mapping[str, str], **start: Any) -> Stream:
+        """A stream of calls, each going on from the one before: a series fed one observation at a time.
+
+        carry: for inputs, by name, the name of the output or input whose value they take from the call before, as
+        in `model.stream(carry={"h": "h1", "t0": "t1"}, h=h0, t0=0.0)`. start: inputs of the first call that are
+        carried, and those that stay the same. Any form. Raises InputError for names that the model does not have.
+        """
+        return Stream(self, carry, start)
 
     def _run(
-        self, args: tuple[Any, ...], named: dict[str, Any], given: dict[str, Any]
+        self,
+        args: tuple[Any, ...],
+        named: dict[str, Any],
+        given: dict[str, Any],
+        events: Mapping[int, Sequence[Event]] | None = None,
+        dense: bool = False,
+        watched: dict[int, Watched] | None = None,
     ) -> tuple[dict[str, Array], dict[int, SolveStats]]:
         """Run the program; returns all values by name, and the statistics of the driven solves by index.
 
-        A driven solve that fails is the last thing that runs.
+        A driven solve that fails is the last thing that runs. watched: takes what was watched, by index.
         """
         values = self._arguments.bind(args, named)
         settings: dict[str, Array] = {}
@@ -123,7 +164,10 @@ class Model:
             if isinstance(step, Run):
                 values |= step.graph.run(_feeds(step, values, settings))
                 continue
-            stats = self._drive(step, values, settings, limits)
+            asked = (events or {}).get(step.solve.index, ())
+            stats, kept = self._drive(step, values, settings, Request(limits, events=asked, dense=dense))
+            if watched is not None and kept is not None:
+                watched[stats.index] = kept
             driven[stats.index] = stats
             if not stats.status.usable:
                 break
@@ -140,15 +184,15 @@ class Model:
         status = next((solve.status for solve in solves if solve.status is not Status.OK), Status.OK)
         return Solution(outputs, Stats(solves), status)
 
-    def _drive(self, step: Drive, values: dict[str, Array], settings: dict[str, Array], limits: Limits) -> SolveStats:
+    def _drive(
+        self, step: Drive, values: dict[str, Array], settings: dict[str, Array], request: Request
+    ) -> tuple[SolveStats, Watched | None]:
         solve = step.solve
         if "max_steps" not in settings and solve.max_steps is not None:
-            limits = replace(limits, max_steps=solve.max_steps)
-        tolerances = {key: settings.get(key) for key in ("rtol", "atol")}
+            request = replace(request, limits=replace(request.limits, max_steps=solve.max_steps))
+        request = replace(request, rtol=settings.get("rtol"), atol=settings.get("atol"))
         try:
-            solution, stats = drive_solve(
-                solve, step.graphs, values, Request(limits, **tolerances), device=self._device
-            )
+            solution, stats, watched = drive_solve(solve, step.graphs, values, request, device=self._device)
         except OdeletError:
             raise
         except ORT_ERRORS as error:
@@ -157,8 +201,8 @@ class Model:
                 "passes, they do not support these sizes: export the model with these axes dynamic"
             ) from None
         if stats.status.usable:
-            values |= zip(step.names.solution, solution, strict=True)
-        return stats
+            values |= zip(step.names.results, solution, strict=True)
+        return stats, watched
 
 
 def _feeds(step: Run, values: dict[str, Array], settings: dict[str, Array]) -> dict[str, Array]:

@@ -34,7 +34,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Drive:
-    """Drive a solve by its two graphs."""
+    """Drive a solve by its graphs."""
 
     solve: SolveCard
     names: DriveCard
@@ -53,7 +53,7 @@ def plan(card: Card, graphs: dict[str, Graph]) -> tuple[Run | Drive, ...]:
             continue
         solve = card.solves[item.drive]
         drive = _plan_drive(solve, graphs, made)
-        _add(made, dict.fromkeys(drive.names.solution), by=f"solve {solve.index}")
+        _add(made, dict.fromkeys(drive.names.results), by=f"solve {solve.index}")
         steps.append(drive)
     _check_taken(card, steps)
     for tensor in card.outputs:
@@ -107,6 +107,7 @@ def _plan_drive(solve: SolveCard, graphs: dict[str, Graph], made: dict[str, Port
     shapes = [f"shape.{index}" for index in range(len(names.y0))]
     kinds = [(names.field, _FIELD_INPUTS, "k"), (names.step, _STEP_INPUTS, "y1")]
     kinds += [(names.start, _START_INPUTS, "h")] if names.start is not None else []
+    kinds += [(names.event.graph, _FIELD_INPUTS, "c")] if names.event is not None else []
     for file, known, output in kinds:
         graph = graphs[file]
         for name in graph.inputs:
@@ -115,7 +116,8 @@ def _plan_drive(solve: SolveCard, graphs: dict[str, Graph], made: dict[str, Port
         if output not in graph.outputs:
             raise ArtifactError(f"{graph.file}: it has no output {output!r}, which the driver needs")
     start = graphs[names.start].session if names.start is not None else None
-    sessions = Graphs(graphs[names.field].session, graphs[names.step].session, start)
+    event = graphs[names.event.graph].session if names.event is not None else None
+    sessions = Graphs(graphs[names.field].session, graphs[names.step].session, start, event)
     return Drive(solve, names, sessions)
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
 import numpy as np
 
-from odelet.errors import ArtifactError, SolveError
+from odelet.errors import ArtifactError, InputError, SolveError
+from odelet.trajectory import Trajectory
 
 
 class Status(Enum):
@@ -50,6 +51,7 @@ class Status(Enum):
         "the limit of field evaluations was reached before the end time",
         "raise max_evals, or loosen rtol and atol",
     )
+    EVENT = (7, "a terminal event ended the solve before its end time", "")
 
     def __new__(cls, code: int, sentence: str, advice: str) -> Status:
         member = object.__new__(cls)
@@ -61,7 +63,7 @@ class Status(Enum):
     @property
     def usable(self) -> bool:
         """Whether there is a state to go on from: all of it, or what was reached when the solve had to stop."""
-        return self in (Status.OK, Status.DEADLINE, Status.EVALUATION_LIMIT)
+        return self in (Status.OK, Status.DEADLINE, Status.EVALUATION_LIMIT, Status.EVENT)
 
     @classmethod
     def of(cls, code: int) -> Status:
@@ -148,18 +150,33 @@ class Solution:
 
     status: OK, or that of the first solve that failed. After a failure the outputs are those of a solve
     that stopped early (after a deadline or max_evals: of the state it had reached), or none at all; do not use
-    them without looking at the status.
+    them without looking at the status. EVENT is no failure: the outputs after a terminal event are NaN. events:
+    when each event that was asked for happened; of a model, by the index of the solve. trajectories: the solves
+    that were kept, by index.
     """
 
     outputs: dict[str, np.ndarray[Any, Any]]
     stats: Stats
     status: Status
+    events: Any = ()
+    trajectories: dict[int, Trajectory] = field(default_factory=dict)
+
+    def at(self, t: Any, *, solve: int = 0) -> Any:
+        """The state of a solve at a time or an array of times, (*times, *shape), or a tuple for a tuple state.
+
+        Needs `dense=True` in the call. Raises InputError without it, or for a time outside the range solved.
+        """
+        if solve not in self.trajectories:
+            kept = ", ".join(map(str, self.trajectories)) or "none"
+            raise InputError(f"solve={solve!r} was not kept (kept: {kept}); solve with dense=True")
+        return self.trajectories[solve].at(t)
 
     def raise_if_failed(self) -> Solution:
         """Return self, or raise SolveError saying which solve failed, how, when, and what to try."""
-        if self.status is Status.OK:
+        good = (Status.OK, Status.EVENT)
+        if self.status in good:
             return self
-        failed = next((solve for solve in self.stats.solves if solve.status is not Status.OK), None)
+        failed = next((solve for solve in self.stats.solves if solve.status not in good), None)
         assert failed is not None, "a failed Solution holds the solve that failed"
         origin = f"{failed.method}, {failed.source}" if failed.source else failed.method
         where = "" if failed.time is None else f" at time {failed.time:.6g}"

@@ -15,6 +15,7 @@ from odelet.attempt import attempt, first_length, first_slope, slope_after_jump
 from odelet.control import clamp, judge, stop_at
 from odelet.dense import quartic
 from odelet_export.emit import ONNX
+from odelet_export.forms.search import Search
 from odelet_export.forms.site import (
     BAD_TIMES,
     NOT_FINITE,
@@ -60,8 +61,8 @@ def lower(site: Site) -> Lowered:
         time = scope.call("Cast", site.scalar(site.time(0), None), to=ir.DataType.DOUBLE)
         report = {"steps": zero, "accepted": zero, "status": zero, "time": time}
         return Lowered(site.solution(site.y0), report, None, settings)
-    rows, report = _Solve(site, tolerances).run(steps)
-    return Lowered(site.solution(rows), report, None, settings)
+    rows, report, event_time = _Solve(site, tolerances).run(steps)
+    return Lowered(site.solution(rows), report, None, settings, event_time)
 
 
 class _Solve:
@@ -84,7 +85,8 @@ class _Solve:
         self.forward = _in(self.number, t) * self.direction
         self.start, self.end = self.forward[0], self.forward[-1]
         self.one_read = site.count == 2
-        self.counts_intervals = "max_num_steps" in site.hole.spec.options
+        self.search = Search(site, self.start) if site.event is not None else None
+        self.counts_intervals = "max_num_steps" in site.hole.spec.options and self.search is None
         self.points = {name: self._sorted(name) for name in ("step_t", "jump_t") if name in site.hole.extras}
 
     def _sorted(self, name: str) -> Value:
@@ -94,8 +96,8 @@ class _Solve:
         count = self.scope.call("Shape", points)
         return self.scope.call("TopK", points, count, axis=0, largest=0, sorted=1, outputs=2)[0]
 
-    def run(self, limit: Value) -> tuple[Value, dict[str, Value]]:
-        """Emit the solve. Returns the states (times, n) at the output times, and the report."""
+    def run(self, limit: Value) -> tuple[Value, dict[str, Value], Value | None]:
+        """Emit the solve. Returns the states (times, n) at the output times, the report, and the time of an event."""
         site, scope = self.site, self.scope
         initial = self._initial()
         names = list(initial)
@@ -104,24 +106,42 @@ class _Solve:
             go_on, after, collect = self._body(inner, i, dict(zip(names, values, strict=True)))
             return go_on, [after[name] for name in names], collect
 
-        go_on = self._goes_on(initial["now"], initial["h"])
+        go_on = self._goes_on(initial["now"], initial["h"], site.y0)
+        if self.search is not None:
+            go_on = go_on & ~self.search.begins_at_event
+            limit = ONNX.minimum(limit, self.control.max_num_steps)
         final, collected = scope.loop(body, limit, go_on, list(initial.values()))
         end = dict(zip(names, final, strict=True))
         now, y0 = end["now"], site.y0
+        report = {"steps": end["attempted"] + 1, "accepted": end["accepted"]}
         if self.one_read:
             step = Step(end["start"], end["taken"], end["y0"], end["y"], end["mid"], end["k0"], end["k1"])
+            if self.search is not None:
+                return self._end_at_event(now, end["h"], step, report)
             later = self._read(self.end, step, now)
         else:
             later = self._read_many(now, collected)
         reached = ONNX.reshape(self.forward <= now, (-1, 1))
         rows = ONNX.where(reached, ONNX.concat([y0, later], axis=0), scope.constant(np.nan, y0.dtype))
-        report = {
-            "steps": end["attempted"] + 1,
-            "accepted": end["accepted"],
-            "status": self._checked(self._status(now, end["h"], rows)),
-            "time": scope.call("Cast", now * self.direction, to=ir.DataType.DOUBLE),
-        }
-        return rows, report
+        report["status"] = self._checked(self._status(now, end["h"], rows, now >= self.end))
+        report["time"] = scope.call("Cast", now * self.direction, to=ir.DataType.DOUBLE)
+        return rows, report, None
+
+    def _end_at_event(
+        self, now: Value, h: Value, step: Step, report: dict[str, Value]
+    ) -> tuple[Value, dict[str, Value], Value]:
+        """The start and the event, rows (2, n), NaN where it was not reached; the report; the time of the event."""
+        site, scope, search = self.site, self.scope, self.search
+        assert search is not None
+        at_start = search.begins_at_event
+        done = at_start | ~search.goes_on(now, step.y1)
+        time, row = search.find(lambda t: self._read(t, step, now), step.start, now, self.common["atol"])
+        time, row = ONNX.where(at_start, self.start, time), ONNX.where(at_start, site.y0, row)
+        rows = ONNX.concat([site.y0, ONNX.where(done, row, scope.constant(np.nan, row.dtype))], axis=0)
+        report["status"] = self._checked(self._status(now, h, rows, done))
+        report["time"] = scope.call("Cast", ONNX.where(done, time, now) * self.direction, to=ir.DataType.DOUBLE)
+        like = site.t if isinstance(site.t, Value) else scope.constant(site.t)
+        return rows, report, ONNX.cast(ONNX.where(done, time, np.nan) * self.direction, like)
 
     def _initial(self) -> State:
         """What the first iteration finds."""
@@ -174,7 +194,7 @@ class _Solve:
                 after["k"] = self._after_jump(passes, times[1], after)
             index = state[name] + inner.call("Cast", passes, to=ir.DataType.INT64)
             after[name] = self._within(index, self.points[name])
-        go_on = self._goes_on(after["now"], h_next)
+        go_on = self._goes_on(after["now"], h_next, after["y"])
         if self.counts_intervals:
             passed = inner.call("Cast", self.forward <= after["now"], to=ir.DataType.INT64)
             passed = inner.call("ReduceSum", passed, keepdims=0)
@@ -197,9 +217,10 @@ class _Solve:
             after["k"],
         )
 
-    def _goes_on(self, now: Value, h: Value) -> Value:
+    def _goes_on(self, now: Value, h: Value, y: Value) -> Value:
         """Whether there is a step to attempt: the end is not reached, and the step moves time."""
-        return (now < self.end) & (now + h > now)
+        ahead = now < self.end if self.search is None else self.search.goes_on(now, y)
+        return ahead & (now + h > now)
 
     def _checked(self, status: Value) -> Value:
         """The status, or BAD_TIMES where the times that came in make no sense."""
@@ -212,12 +233,12 @@ class _Solve:
             status = ONNX.where(found > 0, BAD_TIMES, status)
         return self.site.checked(status)
 
-    def _status(self, now: Value, h: Value, rows: Value) -> Value:
+    def _status(self, now: Value, h: Value, rows: Value, ended: Value) -> Value:
         scope = self.scope
         stuck = ONNX.where(now + h > now, STEP_LIMIT, scope.constant(STEP_UNDERFLOW, np.int64))
         broken = ONNX.where(scope.call("IsNaN", h), NOT_FINITE, stuck)
         done = ONNX.where(not_finite(rows), NOT_FINITE, scope.constant(OK, np.int64))
-        return ONNX.where(now >= self.end, done, broken)
+        return ONNX.where(ended, done, broken)
 
     def _read(self, target: Value, step: Step, end: Value) -> Value:
         """The state at forward time(s) `target`, from the step that holds each."""

@@ -1,4 +1,4 @@
-"""Steps outside the graph: two small graphs, the field and one attempted step, which the runtime drives."""
+"""Steps outside the graph: small graphs, the field, one attempted step and an event, which the runtime drives."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from odelet.attempt import attempt, first_length
 from odelet.rk import erk_step
 from odelet.state import Layout
 from odelet_export.emit import ONNX
+from odelet_export.field import Region
 from odelet_export.forms.site import Site, layout_of, tolerance_inputs
 from odelet_export.lift import Hole
 from odelet_export.scope import Scope, Value
@@ -24,13 +25,12 @@ RESERVED = ("t", "t1", "h", "y", "k", "rtol", "atol", "direction")
 
 @dataclass(frozen=True)
 class DrivenGraphs:
-    """field: (t, y) to the slope. step: one attempted step. start: the length of the first step, where it is to be
-    estimated. captured: values that they take from the host."""
+    """By kind: field, (t, y) to the slope; step, one attempted step; start, the length of the first step, where it
+    is to be estimated; event, (t, y) to the values whose first zero ends the solve, where one does. captured:
+    values that they take from the host."""
 
+    graphs: dict[str, ir.Graph]
     captured: Sequence[ir.Value]
-    field: ir.Graph
-    step: ir.Graph
-    start: ir.Graph | None = None
 
 
 def refusal(site: Site) -> str | None:
@@ -41,39 +41,44 @@ def refusal(site: Site) -> str | None:
 
 def build(hole: Hole, opset: int) -> DrivenGraphs:
     """The graphs of a solve."""
-    captured = [value for value in hole.field.captured if value.const_value is None or value.is_graph_input()]
-    field_graph = _Graph(hole, captured, f"solve_{hole.spec.index}_field", opset)
-    t = field_graph.input("t", field_graph.dtype, [])
-    field_graph.finish({"k": field_graph.field(t, field_graph.y)})
-    step_graph = _Graph(hole, captured, f"solve_{hole.spec.index}_step", opset)
-    if not hole.spec.adaptive:
-        step_graph.finish(_fixed_step(step_graph))
-        return DrivenGraphs(captured, field_graph.graph, step_graph.graph)
-    step_graph.finish(_adaptive_step(step_graph))
-    control = hole.spec.control
-    assert control is not None
-    if control.first_step is not None:
-        return DrivenGraphs(captured, field_graph.graph, step_graph.graph)
-    start_graph = _Graph(hole, captured, f"solve_{hole.spec.index}_start", opset)
-    start_graph.finish(_first_step(start_graph))
-    return DrivenGraphs(captured, field_graph.graph, step_graph.graph, start_graph.graph)
+    read = dict.fromkeys(value for region in hole.regions.values() for value in region.captured)
+    captured = [value for value in read if value.const_value is None or value.is_graph_input()]
+    field = _Graph(hole, hole.field, "field", opset)
+    t = field.input("t", field.dtype, [])
+    field.finish({"k": field.field(t, field.y)})
+    step = _Graph(hole, hole.field, "step", opset)
+    step.finish(_adaptive_step(step) if hole.spec.adaptive else _fixed_step(step))
+    graphs = {"field": field.graph, "step": step.graph}
+    if hole.spec.control is not None and hole.spec.control.first_step is None:
+        start = _Graph(hole, hole.field, "start", opset)
+        start.finish(_first_step(start))
+        graphs["start"] = start.graph
+    if hole.event is not None:
+        # A graph of its own, not an output of the step: bisection asks for it at states between the ends of one.
+        event = _Graph(hole, hole.event, "event", opset)
+        dtype = hole.event.inputs[0].dtype
+        t = event.input("t", dtype if dtype is not None else event.dtype, [])
+        event.finish({"c": hole.event.event(event.scope, event.layout, event.outside)(t, event.y)})
+        graphs["event"] = event.graph
+    return DrivenGraphs(graphs, captured)
 
 
 class _Graph:
-    """A graph with the state's row, the captured values and the weights of a field in it."""
+    """A graph with the state's row, the captured values and the weights of a function of the solve in it."""
 
-    def __init__(self, hole: Hole, captured: Sequence[ir.Value], name: str, opset: int) -> None:
+    def __init__(self, hole: Hole, region: Region, kind: str, opset: int) -> None:
         self.hole = hole
+        name = f"solve_{hole.spec.index}_{kind}"
         self.graph = ir.Graph([], [], nodes=[], name=name, opset_imports={"": opset})
         self.scope = Scope.of(self.graph)
         self.dtype = hole.y0[0].dtype
         dims = [Value(part, self.scope).dims for part in hole.y0]
         self.y_shape = [1, _size(dims)]
         self.y = self.input("y", self.dtype, self.y_shape)
-        outside = {value: self._stand_in(value) for value in hole.field.captured}
+        self.outside = {value: self._stand_in(value) for value in region.captured}
         self._shapes: dict[int, Value] = {}
         self.layout: Layout = layout_of(dims, self._shape, self.scope)
-        self.field = hole.field.on_rows(self.scope, self.layout, outside)
+        self.field = hole.field.field(self.scope, self.layout, self.outside)
 
     def input(self, name: str, dtype: Any, shape: Sequence[int | str]) -> Value:
         return Value(self.scope.builder.input(name, dtype, shape), self.scope)
@@ -100,7 +105,8 @@ class _Graph:
             if value.ir.producer() is None or value.ir in self.graph.outputs or value.ir.graph is not self.graph:
                 named = self.scope.call("Identity", value)
             named.ir.name = name
-            named.ir.shape = ir.Shape([]) if name in ("ratio", "h") else self.y.ir.shape
+            if name != "c":
+                named.ir.shape = ir.Shape([]) if name in ("ratio", "h") else self.y.ir.shape
             self.graph.outputs.append(named.ir)
 
 

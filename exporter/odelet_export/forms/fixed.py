@@ -26,6 +26,8 @@ def grid_points(site: Site) -> np.ndarray | Value:
 
 def known_steps(site: Site) -> int | None:
     """How many steps the solve takes, where that is known at export."""
+    if site.event is not None:
+        return None
     grid = site.hole.spec.grid
     assert grid is not None
     points = grid_points(site) if not isinstance(site.t, Value) else None

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from odelet.events import EventValues
 from odelet.rk import Field as RowField
 from odelet.state import Layout
 from odelet_export.emit import ONNX
@@ -27,13 +28,19 @@ class Lowered:
 
     solution: one value for each part of the state, (times, *shape). report: scalars that say how the solve
     went, by the names in the card. steps: their number, where it is fixed. settings: card name of what a
-    caller may set, to the graph input that takes it.
+    caller may set, to the graph input that takes it. event_time: where the solve ends at an event.
     """
 
     solution: Sequence[Value]
     report: dict[str, Value]
     steps: int | None = None
     settings: dict[str, str] = field(default_factory=dict)
+    event_time: Value | None = None
+
+    @property
+    def results(self) -> list[Value]:
+        """All that the solve gives, in the order of the hole's."""
+        return [*self.solution, *([] if self.event_time is None else [self.event_time])]
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,8 @@ class Site:
     """A hole and the scope to fill it in.
 
     t: output times (times,), constant or not. direction: 1 or -1, a float64 scalar where t is not constant.
-    y0: the initial state, a row (1, n). field: dy/dt on rows. max_steps: default limit of attempted steps.
+    y0: the initial state, a row (1, n). field: dy/dt on rows. event: the values whose first zero ends the
+    solve, of a time and a row. max_steps: default limit of attempted steps.
     settings: the names of the graph inputs for what a caller may set.
     """
 
@@ -52,6 +60,7 @@ class Site:
     direction: Any
     y0: Value
     field: RowField
+    event: EventValues | None
     max_steps: int
     settings: dict[str, str]
 
@@ -66,8 +75,9 @@ class Site:
         else:
             direction = -1.0 if t[0] > t[-1] else 1.0
         y0 = layout.pack(parts, xp=ONNX)
-        field = hole.field.on_rows(scope, layout, {})
-        return cls(hole, scope, layout, t, direction, y0, field, max_steps, settings)
+        field = hole.field.field(scope, layout, {})
+        event = hole.event.event(scope, layout, {}) if hole.event is not None else None
+        return cls(hole, scope, layout, t, direction, y0, field, event, max_steps, settings)
 
     @property
     def count(self) -> int | None:

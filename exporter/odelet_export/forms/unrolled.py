@@ -12,6 +12,8 @@ def refusal(site: Site) -> str | None:
     """Why this form cannot have a solve, or None."""
     if site.hole.spec.adaptive:
         return f"{site.hole.spec.method} chooses its steps at run time"
+    if site.event is not None:
+        return "it ends at an event, whose time is not known at export"
     if known_steps(site) is None:
         return "the number of steps follows from the times given at run time"
     return None

@@ -1,0 +1,149 @@
+"""Marking solves in a trace: what stands in for torchdiffeq's odeint while a model is captured.
+
+Each call of odeint becomes a pair of markers, `odelet::Begin` and `odelet::End`, around one inline call of
+the field; a marker of its own begins each other function of the solve (`odelet::Event`). What these functions
+read from outside needs no handling: it is another value of the same graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch.onnx import ops as onnx_ops
+
+from odelet_export.errors import CaptureError
+from odelet_export.intercept import Call
+from odelet_export.spec import Overrides, SolveSpec, spec_of
+
+DOMAIN = "odelet"
+
+
+class Marker:
+    """The handler that marks solves; records their specs."""
+
+    def __init__(self, overrides: Overrides) -> None:
+        self.specs: list[SolveSpec] = []
+        self._overrides = overrides
+
+    def __call__(self, call: Call, _original: Callable[..., Any]) -> Any:
+        spec = spec_of(call, len(self.specs), self._overrides)
+        self.specs.append(spec)
+        where = f'File "{call.file}", line {call.line}: '
+        parts = _state(call, where)
+        t = _times(call, where)
+        single = not isinstance(call.y0, tuple)
+        # torchdiffeq looks at the event function first, and so do we: it may make something that the field keeps.
+        functions: list[tuple[str, Callable[..., Any], torch.dtype]] = [("Begin", call.func, parts[0].dtype)]
+        if spec.until_event:
+            if t.shape[0] != 2:
+                raise CaptureError(where + f"a solve until an event takes two times; got {t.shape[0]}")
+            # It is called with the solver's own time, which the field never sees.
+            double = spec.control is not None and spec.control.dtype == "float64"
+            time = torch.float64 if double else parts[0].dtype
+            functions.insert(0, ("Event", call.event_fn, time))
+        results = {}
+        for kind, function, time in functions:
+            results[kind] = self._region(kind, function, time, spec, parts, t, single=single)
+        slopes = _slopes(results["Begin"], parts, single=single, where=where)
+        values = [_event_values(results["Event"], parts, where)] if spec.until_event else []
+        event_time = [t[0]] if spec.until_event else []
+        solution = onnx_ops.symbolic_multi_out(
+            f"{DOMAIN}::End",
+            (*slopes, *parts, *values, *_extras(call, spec, t), t),
+            {"solve": spec.call},
+            version=1,
+            dtypes=[part.dtype for part in [*parts, *event_time]],
+            shapes=[*((t.shape[0], *part.shape) for part in parts), *(() for _ in event_time)],
+        )
+        found = solution[0] if single else tuple(solution[: len(parts)])
+        return (solution[-1], found) if spec.until_event else found
+
+    def _region(
+        self,
+        kind: str,
+        function: Callable[..., Any],
+        time: torch.dtype,
+        spec: SolveSpec,
+        parts: Sequence[torch.Tensor],
+        t: torch.Tensor,
+        *,
+        single: bool,
+    ) -> Any:
+        """Call a function of the user's on a marker's time, of a dtype, and state; everything else comes after."""
+
+        def call(time: torch.Tensor, state: Sequence[torch.Tensor]) -> Any:
+            return function(time, state[0] if single else tuple(state))
+
+        # Functions keep what they make at their first call (noise, embeddings). Made here, before the region
+        # begins, it is a value from outside, as it is for the real solver after its first step.
+        call(t[0].to(time), [part.clone() for part in parts])
+        # What a second call makes must lead nowhere; else the function depends on its own history.
+        t_second, *y_second = self._mark("Again", spec, parts, t, time)
+        call(t_second, y_second)
+        t_mark, *y_marks = self._mark(kind, spec, parts, t, time)
+        return call(t_mark, y_marks)
+
+    @staticmethod
+    def _mark(
+        kind: str, spec: SolveSpec, parts: Sequence[torch.Tensor], t: torch.Tensor, time: torch.dtype
+    ) -> Sequence[torch.Tensor]:
+        """A marker that stands for a time and a state: a scalar of a dtype, and the state's parts."""
+        return onnx_ops.symbolic_multi_out(
+            f"{DOMAIN}::{kind}",
+            (*parts, t),
+            {"solve": spec.call},
+            version=1,
+            dtypes=[time, *(part.dtype for part in parts)],
+            shapes=[(), *(tuple(part.shape) for part in parts)],
+        )
+
+
+def _extras(call: Call, spec: SolveSpec, t: torch.Tensor) -> list[torch.Tensor]:
+    """The options of a call that are values of the model."""
+    values = [(call.options or {})[name] for name in spec.extras]
+    # torchdiffeq turns tensors round where time runs backwards, and leaves lists as they are.
+    forward = torch.where(t[0] > t[-1], -1.0, 1.0)
+    return [x if isinstance(x, torch.Tensor) else torch.tensor(x, dtype=torch.float64) * forward for x in values]
+
+
+def _state(call: Call, where: str) -> list[torch.Tensor]:
+    """The parts of the initial state, in one dtype as torchdiffeq makes them."""
+    parts = list(call.y0) if isinstance(call.y0, tuple) else [call.y0]
+    if not parts or not all(isinstance(part, torch.Tensor) for part in parts):
+        raise CaptureError(where + f"y0 must be a tensor or a tuple of tensors; got {type(call.y0).__name__}")
+    dtype = parts[0].dtype
+    for part in parts[1:]:
+        dtype = torch.promote_types(dtype, part.dtype)
+    if dtype not in (torch.float32, torch.float64):
+        raise CaptureError(where + f"the state is {dtype}; float32 and float64 can be exported")
+    return [part.to(dtype) for part in parts]
+
+
+def _times(call: Call, where: str) -> torch.Tensor:
+    t = call.t
+    if not isinstance(t, torch.Tensor) or t.dtype not in (torch.float32, torch.float64) or t.ndim != 1:
+        found = f"a {t.dtype} tensor of {t.ndim} axes" if isinstance(t, torch.Tensor) else type(t).__name__
+        raise CaptureError(where + f"t must be a 1-D float32 or float64 tensor; got {found}")
+    return t
+
+
+def _slopes(slope: Any, state: Sequence[torch.Tensor], *, single: bool, where: str) -> list[torch.Tensor]:
+    """The field's return value, in the shapes and the dtype of the state."""
+    slopes = [slope] if single else list(slope)
+    if len(slopes) != len(state) or not all(isinstance(part, torch.Tensor) for part in slopes):
+        raise CaptureError(
+            where + f"the field returned {len(slopes)} parts for a state of {len(state)}; they must correspond"
+        )
+    if single:
+        return [torch.broadcast_to(slopes[0], state[0].shape).to(state[0].dtype)]
+    return [part.to(y.dtype).reshape(y.shape) for part, y in zip(slopes, state, strict=True)]
+
+
+def _event_values(values: Any, state: Sequence[torch.Tensor], where: str) -> torch.Tensor:
+    """What an event function returned, as a row of numbers (events,)."""
+    if not isinstance(values, torch.Tensor) or values.is_complex():
+        raise CaptureError(where + f"event_fn must return a tensor of real numbers; got {type(values).__name__}")
+    real = values if values.is_floating_point() else values.to(state[0].dtype)
+    return real.reshape(-1)

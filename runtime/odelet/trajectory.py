@@ -1,0 +1,95 @@
+"""Accepted steps, kept: the solution at any time between the first and the last of them.
+
+The law here: a piece is a copy, and reading one gives what reading the step gave when it was taken.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from odelet.dense import quartic
+from odelet.errors import InputError
+
+Array = np.ndarray[Any, Any]
+
+
+class Ends(NamedTuple):
+    """The accepted step: states (1, n) at both ends, and for an adaptive method the middle and the slopes."""
+
+    y0: Array
+    y1: Array
+    mid: Array | None = None
+    k0: Array | None = None
+    k1: Array | None = None
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A step with error control. start, end: where it is valid, and stop, where the step itself ends (an event may
+    cut it short): forward times, in the solver's number type. h: its length, signed. ends: its states and slopes."""
+
+    start: Any
+    end: Any
+    stop: Any
+    h: Any
+    ends: Ends
+
+    def read(self, time: Any) -> Array:
+        """The state (n,) at a forward time."""
+        y0, y1, mid, k0, k1 = self.ends
+        assert mid is not None and k0 is not None and k1 is not None
+        number = y1.dtype.type
+        x = (time - self.start) / (self.stop - self.start)
+        with np.errstate(all="ignore"):
+            return quartic(number(x), number(self.h), y0, y1, mid, k0, k1)[0]  # type: ignore[no-any-return]
+
+
+class Trajectory:
+    """A solve as a function of time. t0, y0: where it begins, and the row (1, n) there."""
+
+    def __init__(self, t0: float, y0: Array, shapes: Sequence[tuple[int, ...]], direction: float, number: Any) -> None:
+        self._y0, self._shapes, self._direction, self._number = y0.copy(), list(shapes), direction, number
+        self._first = number(direction * t0)
+        self._pieces: list[Piece] = []
+        self._ends: list[Any] = []
+
+    def append(self, piece: Piece) -> None:
+        """Go on with an accepted step."""
+        self._pieces.append(piece)
+        self._ends.append(piece.end)
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """The first and the last time that can be read."""
+        last = self._ends[-1] if self._ends else self._first
+        return float(self._direction * self._first), float(self._direction * last)
+
+    def row(self, time: float) -> Array:
+        """The state (n,) at a time; before an event that changes it, at the event itself."""
+        forward = self._number(self._direction * time)
+        last = self._ends[-1] if self._ends else self._first
+        if not self._first <= forward <= last:
+            first, end = self.range
+            raise InputError(f"t={time!r} is outside the range that was solved, {first:g} to {end:g}")
+        place = bisect_left(self._ends, forward)
+        return self._pieces[place].read(forward) if self._pieces else self._y0[0]
+
+    def at(self, t: Any) -> Array | tuple[Array, ...]:
+        """The state at a time or an array of times: (*times, *shape), or a tuple of them for a tuple state.
+
+        Raises InputError for a time outside the range that was solved.
+        """
+        times = np.asarray(t, np.float64)
+        rows = np.array([self.row(float(time)) for time in times.ravel()], self._y0.dtype)
+        rows = rows.reshape(times.size, self._y0.size)
+        cuts = np.cumsum([int(np.prod(shape)) for shape in self._shapes])[:-1]
+        parts = [
+            piece.reshape(*times.shape, *shape)
+            for piece, shape in zip(np.split(rows, cuts, axis=1), self._shapes, strict=True)
+        ]
+        return parts[0] if len(parts) == 1 else tuple(parts)

@@ -1,0 +1,58 @@
+"""Reading a solve at any time."""
+
+import numpy as np
+import pytest
+from lowering import Case, inputs
+
+import odelet
+from odelet import InputError
+
+
+def swing(t, y):
+    return np.array([y[1], -y[0]])
+
+
+@pytest.mark.parametrize("times", [np.linspace(0, 3, 5), np.linspace(1, -2, 4)], ids=["forward", "backward"])
+@pytest.mark.parametrize("method", ["dopri5", "dopri8", "bosh3", "adaptive_heun"])
+def test_at_output_times_it_equals_the_outputs_and_between_them_the_solution(method, times):
+    y0 = np.array([np.cos(times[0]), -np.sin(times[0])])
+    # Steps that are short: the quartic, of order 4, errs more than a step of dopri8 does.
+    settings = {"method": method, "rtol": 1e-6, "atol": 1e-6, "options": {"max_step": 0.2}}
+    kept = odelet.odeint(swing, y0, times, **settings, dense=True)
+    plain = odelet.odeint(swing, y0, times, **settings)
+    assert np.array_equal(kept.outputs["y"], plain.outputs["y"])
+    assert np.array_equal(kept.at(times), plain.outputs["y"])
+    assert kept.stats == plain.stats
+    between = np.linspace(times[0], times[-1], 37)
+    # bosh3's middle, which is torchdiffeq's, is of second order.
+    assert kept.at(between)[:, 0] == pytest.approx(np.cos(between), abs=3e-3 if method == "bosh3" else 1e-4)
+    assert kept.at(float(between[5])).shape == (2,)
+    assert kept.at(between.reshape(37, 1)).shape == (37, 1, 2)
+
+
+def test_a_time_that_was_not_solved_names_the_range():
+    kept = odelet.odeint(swing, np.ones(2), [0, 1], dense=True)
+    with pytest.raises(InputError, match=r"t=-0\.5 is outside the range that was solved, 0 to 1"):
+        kept.at([0.5, -0.5])
+    with pytest.raises(InputError, match="dense=True"):
+        odelet.odeint(swing, np.ones(2), [0, 1]).at(0.5)
+
+
+def test_a_driven_model_with_a_tuple_state(tmp_path):
+    case = Case(method="dopri5", form="driven", pair=True, times=(0.0, 0.3, 1.0))
+    model, x = case.load(tmp_path / "model"), inputs("float64", 3)
+    kept, plain = model.solve(x, dense=True), model.solve(x)
+    assert kept.stats == plain.stats
+    for part, whole in zip(kept.at([0.0, 0.3, 1.0]), plain.outputs.values(), strict=True):
+        assert np.array_equal(part, whole)
+    event = odelet.Event(lambda t, s: t - 0.5, terminal=True)
+    stopped = model.solve(x, events=[event])
+    assert stopped.events[0].times == pytest.approx([0.5])
+    assert stopped.status is odelet.Status.EVENT
+    assert np.array_equal(stopped.events[0].states[0][0], kept.at(stopped.events[0].times[0])[0])
+
+
+def test_other_forms_refuse(tmp_path):
+    model = Case(method="dopri5", form="adaptive", times=(0.0, 1.0)).load(tmp_path / "model")
+    with pytest.raises(InputError, match="export the model with the form 'driven'"):
+        model.solve(inputs("float64"), dense=True)
