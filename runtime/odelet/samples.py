@@ -16,9 +16,10 @@ import numpy as np
 from odelet.backend import NUMPY
 from odelet.control import Control, clamp, judge, stop_at
 from odelet.dense import quartic
-from odelet.drive import Array, Ends, Limits, Points
+from odelet.drive import Array, Limits, Points
 from odelet.errors import InputError
 from odelet.solution import Status
+from odelet.trajectory import Ends
 
 # A batch is cut down to its unfinished samples when no more than this share is left.
 _WORTH_CUTTING = 0.75
@@ -101,7 +102,8 @@ class SampleSolve:
 
     def _sorted(self, times: Any) -> Array:
         points = np.sort(np.asarray(times, self._dtype) * self._dtype.type(self._direction))
-        return points if points.size else np.array([inf], self._dtype)
+        points = points if points.size else np.array([inf], self._dtype)
+        return np.asarray(points)
 
     def run(self) -> SampleRun:
         """Solve until every sample has reached the last output time, or failed."""
@@ -130,7 +132,7 @@ class SampleSolve:
         held = self._held
         unfinished = (self._status[held] == Status.OK.value) & (self._next[held] < len(self._forward))
         if not unfinished.any():
-            return unfinished
+            return np.asarray(unfinished)
         now, h = self._now[held], self._h[held]
         limits, control = self._limits, self._control
         spent = limits.max_evals is not None and self.evaluations + self._calls > limits.max_evals
