@@ -96,23 +96,30 @@ class Scope:
     def branch(
         self,
         condition: Value,
-        then: Callable[..., Value],
-        otherwise: Callable[..., Value],
+        then: Callable[..., Any],
+        otherwise: Callable[..., Any],
         operands: Sequence[Value],
-    ) -> Value:
+    ) -> Any:
         """Emit an If, each branch computed from the operands; see `odelet.backend.Numpy.branch`."""
         graphs = []
+        single = True
         for name, function in (("then", then), ("else", otherwise)):
             graph = ir.Graph([], [], nodes=[], opset_imports=dict(self.graph.opset_imports), name=f"{name}_branch")
             inner = Scope(GraphBuilder(graph, parent=self.builder), self)
             # What is computed from an operand belongs in the branch, though the operand itself is outside.
-            result = function(*(Value(x.ir, inner) for x in operands))
-            inside = result.ir.producer() is not None and result.ir.producer().graph is graph  # type: ignore[union-attr]
-            graph.outputs.append(result.ir if inside else inner.call("Identity", result).ir)
+            results = function(*(Value(x.ir, inner) for x in operands))
+            single = isinstance(results, Value)
+            for result in [results] if single else results:
+                node = result.ir.producer()
+                inside = node is not None and node.graph is graph and result.ir not in graph.outputs
+                graph.outputs.append(result.ir if inside else inner.call("Identity", result).ir)
             graphs.append(graph)
-        value: Value = self.call("If", condition, then_branch=graphs[0], else_branch=graphs[1])
-        value.ir.type, value.ir.shape = graphs[0].outputs[0].type, graphs[0].outputs[0].shape
-        return value
+        count = len(graphs[0].outputs)
+        made = self.call("If", condition, then_branch=graphs[0], else_branch=graphs[1], outputs=count)
+        values = made if isinstance(made, list) else [made]
+        for value, result in zip(values, graphs[0].outputs, strict=True):
+            value.ir.type, value.ir.shape = result.type, result.shape
+        return values[0] if single else tuple(values)
 
 
 class Value:

@@ -17,16 +17,19 @@ from odelet.drive import (
     Ends,
     Run,
     direction_of,
-    integrate_fixed,
     solution_arrays,
     solve_adaptive,
 )
 from odelet.errors import InputError
-from odelet.grid import Grid
-from odelet.rk import Field, erk_step
+from odelet.grid import Grid, fits
+from odelet.march import ArrayWalker, March, Walker, march
+from odelet.method import Method, Terms
+from odelet.methods import METHODS
+from odelet.rk import Field
+from odelet.scipy_solver import SciPy, Solved, solve_scipy
 from odelet.solution import Solution, SolveStats, Stats
 from odelet.state import Layout
-from odelet.tableau import TABLEAUS, Tableau
+from odelet.tableau import Tableau
 
 
 class AdaptiveArrays:
@@ -74,27 +77,6 @@ class AdaptiveArrays:
         return self._ends
 
 
-class FixedArrays:
-    """Steps of a fixed-step method on numpy arrays."""
-
-    def __init__(self, field: Field, tableau: Tableau, y0: Array) -> None:
-        self._field, self._tableau, self._y, self._y1 = field, tableau, y0, y0
-        self._ends: Ends | None = None
-
-    def attempt(self, t: float, h: float) -> float:
-        with np.errstate(all="ignore"):
-            self._y1, _ = erk_step(self._field, self._tableau, t, h, self._y, h - t, None, xp=NUMPY)
-        return 0.0
-
-    def accept(self) -> None:
-        self._ends = Ends(self._y, self._y1)
-        self._y = self._y1
-
-    def ends(self) -> Ends:
-        assert self._ends is not None
-        return self._ends
-
-
 def odeint(
     field: Callable[..., Any],
     y0: Any,
@@ -111,40 +93,60 @@ def odeint(
     field: called with t, a scalar in the dtype of y0, and y, shaped like y0; returns the slope, shaped alike.
     y0: a float32 or float64 array, or a tuple of them with one dtype. t: (times,), strictly monotone.
     options: settings of `Control` for an adaptive method (first_step, min_step, max_step, safety, ifactor,
-    dfactor, max_num_steps), step_size for a fixed-step one. Returns a Solution whose outputs are `y`
-    (times, *shape), or `y_0`, `y_1`, ... for a tuple. Raises InputError for arguments that cannot work; a
-    solve that fails is a status.
+    dfactor, max_num_steps), of `Grid` for a fixed-step one (step_size, interp, perturb, and grid_constructor, a
+    function of field, y0 and t that returns the grid), max_order and max_iters of the methods that have them, and
+    solver, min_step and max_step of `scipy_solver`. Returns a Solution whose outputs are `y` (times, *shape), or
+    `y_0`, `y_1`, ... for a tuple. Raises InputError for arguments that cannot work; a solve that fails is a status,
+    and a RuntimeWarning tells of steps whose iteration did not converge.
     """
     parts, names = _state(y0)
     times = np.asarray(t)
     times = times if times.dtype == np.float32 else times.astype(np.float64)
-    tableau = TABLEAUS.get(method)
-    if tableau is None:
-        raise InputError(f"method={method!r} is not one of {', '.join(TABLEAUS)}")
+    chosen = METHODS.get(method)
+    if chosen is None:
+        raise InputError(f"method={method!r} is not one of {', '.join(METHODS)}")
     direction = direction_of(times)
     layout = Layout.of(parts)
     row_field = _row_field(field, layout, single=not isinstance(y0, tuple))
     row = layout.pack(parts, xp=NUMPY)
-    if tableau.adaptive:
+    unconverged = None
+    steps: int | None
+    if chosen.adaptive:
+        tableau = chosen.tableau  # type: ignore[attr-defined]
         control = settings(Control, options, method)
         run = _adaptive(row_field, tableau, row, times, direction, layout, control, rtol, atol, max_steps)
+        start, per_step = evaluations(tableau, options)
+        done: Run | March | Solved = run
+        steps, accepted, called = run.steps, run.accepted, start + per_step * run.steps
+    elif chosen.fixed:
+        construct = dict(options or {}).get("grid_constructor")
+        given = None if construct is None else np.asarray(construct(field, y0, times))
+        own, grid = configured(chosen, options)
+        terms = Terms(direction=direction, perturb=grid.perturb, rtol=rtol, atol=atol)
+        walker = ArrayWalker(row_field, own, row, terms)
+        marched = march_along(walker, row_field, own, grid, row, times, direction, given)
+        done, steps, accepted = marched, marched.steps, marched.steps
+        called, unconverged = marched.evaluations, marched.unconverged
     else:
-        grid = settings(Grid, options, method).points(times, direction=direction, xp=NUMPY)
-        run = integrate_fixed(FixedArrays(row_field, tableau, row), row, times, grid, direction=direction)
-    outputs = dict(zip(names, solution_arrays(run.rows, layout.shapes), strict=True))
-    start, per_step = evaluations(tableau, options)
+        own, _ = configured(chosen, options)
+        assert isinstance(own, SciPy)
+        done = solved = solve_scipy(row_field, own, row, times, direction=direction, rtol=rtol, atol=atol)
+        steps, accepted, called = None, None, solved.evaluations
+    outputs = dict(zip(names, solution_arrays(done.rows, layout.shapes), strict=True))
     stats = SolveStats(
         index=0,
         method=method,
         form="driven",
-        steps=run.steps,
-        accepted=run.accepted,
-        rejected=run.steps - run.accepted,
-        evaluations=start + per_step * run.steps,
-        status=run.status,
-        time=run.time,
+        steps=steps,
+        accepted=accepted,
+        rejected=None if steps is None or accepted is None else steps - accepted,
+        evaluations=called,
+        status=done.status,
+        time=done.time,
+        unconverged=unconverged,
     )
-    return Solution(outputs, Stats((stats,)), run.status)
+    stats.warn_unconverged()
+    return Solution(outputs, Stats((stats,)), done.status)
 
 
 def _adaptive(
@@ -175,6 +177,31 @@ def _adaptive(
     )
 
 
+def march_along(
+    walker: Walker,
+    field: Field,
+    method: Method,
+    grid: Grid,
+    row: Array,
+    t: Array,
+    direction: float,
+    given: Array | None,
+) -> March:
+    """March along the grid of a solve. given: the grid, where it is constructed; InputError when it does not fit."""
+    sign = t.dtype.type(direction)
+    if given is not None:
+        strict = bool(method.start(row, xp=NUMPY))
+        good = given.ndim == 1 and given.size > 0 and given.dtype == t.dtype
+        if not good or not fits(given, t, direction=sign, strict=strict, xp=NUMPY):
+            order = "strictly monotone" if strict else "monotone"
+            raise InputError(
+                f"grid_constructor returned {given.dtype} {given}; it must be a 1-D {t.dtype} grid, {order}, that "
+                f"starts at t[0]={t[0]!r} and ends at t[-1]={t[-1]!r}"
+            )
+    points = grid.points(t, direction=sign, xp=NUMPY, given=given)
+    return march(walker, field, method, row, t, points, grid=grid, direction=direction)
+
+
 def evaluations(tableau: Tableau, options: Mapping[str, Any] | None) -> tuple[int, int]:
     """How often a solve calls the field: at its start, and for each attempted step."""
     if not tableau.adaptive:
@@ -194,6 +221,27 @@ def settings(kind: Any, options: Mapping[str, Any] | None, method: str) -> Any:
     try:
         return kind(**given)
     except ValueError as error:
+        raise InputError(f"options: {error}") from None
+
+
+def configured(method: Method, options: Mapping[str, Any] | None) -> tuple[Any, Grid]:
+    """A method that is not adaptive with its own options set, and the grid that the others make.
+
+    Raises InputError naming what it does not know. A grid_constructor only says that there is a grid.
+    """
+    given = dict(options or {})
+    names = method.option_names()
+    own = {name: given.pop(name) for name in names if name in given}
+    if method.fixed and given.pop("grid_constructor", None) is not None:
+        given["constructed"] = True
+    known = {field.name for field in fields(Grid)} if method.fixed else set()
+    unknown = sorted(given.keys() - known)
+    if unknown:
+        listed = ", ".join(sorted((known - {"constructed"}) | set(names) | ({"grid_constructor"} if known else set())))
+        raise InputError(f"options {', '.join(unknown)} are not known for method {method.name!r}; known are {listed}")
+    try:
+        return method.having(**own), Grid(**given)
+    except (ValueError, TypeError) as error:
         raise InputError(f"options: {error}") from None
 
 

@@ -87,7 +87,7 @@ def _check_folder(folder: Path) -> Checked:
     graph_files = dict.fromkeys(card.run_files)
     for solve in card.solves:
         if solve.drive is not None:
-            graph_files |= {solve.drive.field: None, solve.drive.step: None}
+            graph_files |= {name: None for name in (solve.drive.field, solve.drive.step) if name is not None}
     for name in graph_files:
         if name not in card.files:
             raise ArtifactError(f"{CARD_FILE}: {name} is used, but is not among the files that the card lists")

@@ -20,7 +20,7 @@ from odelet.errors import ArtifactError
 FORMAT_VERSION = 1
 FORMS = ("unrolled", "rolled", "bounded", "adaptive", "driven")
 SETTINGS = ("rtol", "atol", "max_steps")
-REPORTS = ("steps", "accepted", "status", "time")
+REPORTS = ("steps", "accepted", "status", "time", "evaluations", "unconverged")
 DTYPES = (
     *("float16", "float32", "float64", "bool"),
     *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
@@ -86,20 +86,23 @@ class DriveStep:
 @dataclass(frozen=True, kw_only=True)
 class DriveCard:
     """How the runtime drives a solve: files of the field and step graphs, names of the values it takes
-    and adds. options: of the solver, as torchdiffeq spells them."""
+    and adds. step: None for a solver that needs the field alone. grid: the value that is the grid of a fixed-step
+    solve, where the model constructs it. options: of the solver, as torchdiffeq spells them."""
 
     field: str
-    step: str
+    step: str | None
     t: str
     y0: tuple[str, ...]
     solution: tuple[str, ...]
     captured: tuple[str, ...] = ()
+    grid: str | None = None
     # A field of this class is called `field`.
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _check_file_name(self.field)
-        _check_file_name(self.step)
+        if self.step is not None:
+            _check_file_name(self.step)
         _check(len(self.y0) > 0, "a drive entry has no y0")
         _check(len(self.y0) == len(self.solution), "a drive entry needs one solution name for each y0 name")
 

@@ -13,7 +13,7 @@ import numpy as np
 from odelet.attempt import begin
 from odelet.backend import NUMPY, SCALARS
 from odelet.control import Control, clamp, judge
-from odelet.dense import linear, quartic
+from odelet.dense import quartic
 from odelet.errors import InputError
 from odelet.rk import Field
 from odelet.solution import Status
@@ -37,7 +37,7 @@ class Stepper(Protocol):
     """Holds the state of a solve and attempts steps."""
 
     def attempt(self, t: float, h: float) -> float:
-        """Try the step from t of signed length h (fixed-step: to time h); return the error ratio, or 0."""
+        """Try the step from t of signed length h; return the error ratio."""
 
     def accept(self) -> None:
         """Move to the end of the attempted step."""
@@ -165,32 +165,6 @@ def _read(ends: Ends, x: float, h: float) -> Array:
     number = y1.dtype.type
     with np.errstate(all="ignore"):
         return quartic(number(x), number(h), y0, y1, mid, k0, k1)[0]  # type: ignore[no-any-return]
-
-
-def integrate_fixed(stepper: Stepper, y0: Array, t: Array, grid: Array, *, direction: float) -> Run:
-    """Step along the grid (steps + 1,) and read the states at the times t (times,) by straight lines.
-
-    y0: (1, n). The status is NOT_FINITE when a state that was read is infinite or NaN; the time reached is
-    then the last output time before it.
-    """
-    rows = np.full((t.size, y0.size), np.nan, y0.dtype)
-    rows[0] = y0[0]
-    j = 1
-    for start, end in zip(grid[:-1], grid[1:], strict=True):
-        stepper.attempt(start, end)
-        stepper.accept()
-        while j < t.size and direction * end >= direction * t[j]:
-            y0, y1 = stepper.ends()[:2]
-            x = y1.dtype.type((t[j] - start) / (end - start))
-            with np.errstate(all="ignore"):
-                rows[j] = linear(x, y0, y1)[0]
-            j += 1
-    steps = grid.size - 1
-    finite = np.isfinite(rows).all(axis=1)
-    if finite.all():
-        return Run(rows, Status.OK, float(t[-1]), steps, steps)
-    last = max(int(np.argmin(finite)) - 1, 0)
-    return Run(rows, Status.NOT_FINITE, float(t[last]), steps, steps)
 
 
 def solution_arrays(rows: Array, shapes: Sequence[tuple[int, ...]]) -> list[Array]:

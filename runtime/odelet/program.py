@@ -13,11 +13,14 @@ from odelet.errors import ArtifactError
 from odelet.session import Graph, Port
 
 _SETTING_TYPES = {"rtol": "float64", "atol": "float64", "max_steps": "int64"}
-_REPORT_TYPES = {"steps": "int64", "accepted": "int64", "status": "int64", "time": "float64"}
+_REPORT_TYPES = {
+    **dict.fromkeys(("steps", "accepted", "status", "evaluations", "unconverged"), "int64"),
+    "time": "float64",
+}
 
 # What the driver knows how to feed to the two graphs of a driven solve, besides captured values and shapes.
 _FIELD_INPUTS = ("t", "y")
-_STEP_INPUTS = ("t", "h", "t1", "y", "k", "rtol", "atol")
+_STEP_INPUTS = ("t", "h", "t1", "y", "k", "rtol", "atol", "memory.0", "memory.1")
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Drive:
     solve: SolveCard
     names: DriveCard
     field: Graph
-    step: Graph
+    step: Graph | None
 
 
 def plan(card: Card, graphs: dict[str, Graph]) -> tuple[Run | Drive, ...]:
@@ -94,12 +97,14 @@ def _plan_run(card: Card, graph: Graph, made: dict[str, Port | None]) -> Run:
 def _plan_drive(solve: SolveCard, graphs: dict[str, Graph], made: dict[str, Port | None]) -> Drive:
     names = solve.drive
     assert names is not None, "the card has checked that a solve in the program has a drive entry"
-    for name in (names.t, *names.y0, *names.captured):
+    for name in (names.t, *names.y0, *names.captured, *([names.grid] if names.grid is not None else [])):
         if name not in made:
             raise ArtifactError(f"solve {solve.index}: it needs {name!r}, which is made by no earlier step")
-    drive = Drive(solve, names, graphs[names.field], graphs[names.step])
+    drive = Drive(solve, names, graphs[names.field], graphs[names.step] if names.step is not None else None)
     shapes = [f"shape.{index}" for index in range(len(names.y0))]
     for graph, known, output in ((drive.field, _FIELD_INPUTS, "k"), (drive.step, _STEP_INPUTS, "y1")):
+        if graph is None:
+            continue
         for name in graph.inputs:
             if name not in (*known, *names.captured, *shapes):
                 raise ArtifactError(f"{graph.file}: it needs {name!r}, which the driver does not have")
