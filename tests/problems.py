@@ -11,11 +11,11 @@ import numpy as np
 import torch
 import torchdiffeq
 
-from odelet.tableau import TABLEAUS
-from odelet_export.reference import tsit5_known
+from odelet.methods import METHODS
+from odelet_export.installed import key_of, lacking
 
-ADAPTIVE = [name for name, tableau in TABLEAUS.items() if tableau.adaptive]
-FIXED = [name for name, tableau in TABLEAUS.items() if not tableau.adaptive]
+ADAPTIVE = [name for name, method in METHODS.items() if method.adaptive]
+FIXED = [name for name, method in METHODS.items() if method.fixed]
 
 
 @dataclass(frozen=True)
@@ -134,11 +134,12 @@ class Counted:
 
 def torch_solve(field: Callable[[Any, Any], Any], y0: Any, t: Any, *, method: str, **settings: Any) -> TorchSolution:
     """Solve with torchdiffeq. y0, t: numpy arrays (y0 also a tuple of them); field: on torch tensors."""
-    adaptive = TABLEAUS[method].adaptive
+    adaptive = METHODS[method].adaptive
     counted = Counted(field, adaptive=adaptive)
     state = tuple(map(torch.from_numpy, y0)) if isinstance(y0, tuple) else torch.from_numpy(y0)
-    with torch.no_grad(), tsit5_known():
-        solution = torchdiffeq.odeint(counted, state, torch.from_numpy(np.asarray(t)), method=method, **settings)
+    with torch.no_grad(), lacking():
+        times = torch.from_numpy(np.asarray(t))
+        solution = torchdiffeq.odeint(counted, state, times, method=key_of(method), **settings)
     outputs = [part.numpy() for part in (solution if isinstance(solution, tuple) else (solution,))]
     accepted = counted.accepted if adaptive else counted.steps
     return TorchSolution(outputs, counted.steps, accepted, counted.evaluations)

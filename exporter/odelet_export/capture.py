@@ -75,7 +75,7 @@ class _Marker:
         slopes = _slopes(slope, y_marks, single=not isinstance(call.y0, tuple), where=where)
         solution = onnx_ops.symbolic_multi_out(
             f"{DOMAIN}::End",
-            (*slopes, *parts, t),
+            (*slopes, *parts, *_grid(call, spec, parts, t, where), t),
             {"solve": spec.call},
             version=1,
             dtypes=[part.dtype for part in parts],
@@ -119,6 +119,26 @@ def _times(call: Call, where: str) -> torch.Tensor:
         found = f"a {t.dtype} tensor of {t.ndim} axes" if isinstance(t, torch.Tensor) else type(t).__name__
         raise CaptureError(where + f"t must be a 1-D float32 or float64 tensor; got {found}")
     return t
+
+
+def _grid(
+    call: Call, spec: SolveSpec, parts: Sequence[torch.Tensor], t: torch.Tensor, where: str
+) -> list[torch.Tensor]:
+    """The grid that the model constructs for a fixed-step solve, if it does."""
+    if spec.grid is None or not spec.grid.constructed:
+        return []
+
+    def func(*_: Any, **__: Any) -> Any:
+        raise CaptureError(
+            where + "grid_constructor calls the field, which cannot be exported; compute it from y0 and t"
+        )
+
+    y0 = torch.cat([part.reshape(-1) for part in parts]) if isinstance(call.y0, tuple) else parts[0]
+    grid = (call.options or {})["grid_constructor"](func, y0, t)
+    if not isinstance(grid, torch.Tensor) or grid.ndim != 1 or grid.dtype != t.dtype:
+        found = f"a {grid.dtype} tensor of {grid.ndim} axes" if isinstance(grid, torch.Tensor) else type(grid).__name__
+        raise CaptureError(where + f"grid_constructor must return a 1-D {t.dtype} tensor, as t is; got {found}")
+    return [grid]
 
 
 def _slopes(slope: Any, state: Sequence[torch.Tensor], *, single: bool, where: str) -> list[torch.Tensor]:

@@ -26,7 +26,9 @@ def cut(graph: ir.Graph, holes: Sequence[Hole], captured: Mapping[int, Sequence[
     the number of solves, one after the other, that must come before it.
     """
     levels: dict[ir.Value, int] = {value: 0 for value in graph.inputs}
-    needs = {h.spec.index: [h.t, *h.y0, *captured[h.spec.index]] for h in holes}
+    needs = {
+        h.spec.index: [h.t, *h.y0, *([h.grid] if h.grid is not None else []), *captured[h.spec.index]] for h in holes
+    }
     by_solution = {value: hole for hole in holes for value in hole.solution}
     inside = {node for hole in holes for node in hole.field.nodes}
     nodes = [node for node in graph if node.domain != DOMAIN and node not in inside]

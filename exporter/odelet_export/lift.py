@@ -18,8 +18,9 @@ from odelet_export.spec import SolveSpec
 class Hole:
     """A solve of the host graph, waiting for a solver.
 
-    t: the output times, a value of the host, and `times` their constant, if they are. y0: the parts of the
-    initial state. solution: what stands for the results, (times, *shape) each, until they are replaced.
+    t: the output times, a value of the host, and `times` their constant, if they are. y0: the parts of the initial
+    state. solution: what stands for the results, (times, *shape) each, until they are replaced. grid: that of a
+    fixed-step solve, where the model constructs it.
     """
 
     spec: SolveSpec
@@ -28,6 +29,12 @@ class Hole:
     times: np.ndarray | None
     y0: Sequence[ir.Value]
     solution: Sequence[ir.Value]
+    grid: ir.Value | None = None
+
+    @property
+    def grid_points(self) -> np.ndarray | None:
+        """The constructed grid, if it is a constant."""
+        return None if self.grid is None else _constant(self.grid)
 
     @property
     def count(self) -> int | None:
@@ -59,7 +66,8 @@ Owners = Mapping[ir.Node, ir.Node]
 
 def _hole(graph: ir.Graph, spec: SolveSpec, begin: ir.Node | None, end: ir.Node, owners: Owners) -> Hole:
     inputs = _values(end.inputs)
-    slopes, y0, t = inputs[: spec.parts], inputs[spec.parts : -1], inputs[-1]
+    slopes, y0, t = inputs[: spec.parts], inputs[spec.parts : 2 * spec.parts], inputs[-1]
+    grid = inputs[2 * spec.parts] if spec.grid is not None and spec.grid.constructed else None
     if begin is None:  # a field of neither t nor y: its marker led nowhere and was dropped
         begin = ir.Node(DOMAIN, "Begin", [*y0, t], num_outputs=1 + len(y0))
     t_mark, *y_marks = begin.outputs
@@ -73,7 +81,7 @@ def _hole(graph: ir.Graph, spec: SolveSpec, begin: ir.Node | None, end: ir.Node,
     read = [value for node in nodes for value in read_by(node)]
     captured = dict.fromkeys(value for value in [*read, *slopes] if value not in made)
     field = Field(nodes, t_mark, y_marks, slopes, list(captured))
-    return Hole(spec, field, t, _constant(t), y0, list(end.outputs))
+    return Hole(spec, field, t, _constant(t), y0, list(end.outputs), grid)
 
 
 def _bodies(node: ir.Node) -> list[ir.Graph]:

@@ -64,7 +64,7 @@ def _tables(room: int) -> tuple[Any, Any, Any]:
     return predictor, corrector, newest
 
 
-def _option(default: int) -> Any:
+def _option(default: Any) -> Any:
     return field(default=default, metadata={"option": True})
 
 
@@ -72,12 +72,12 @@ def _option(default: int) -> Any:
 class Adams(Method):
     """An Adams method; its first two steps are Kutta's 3/8 rule.
 
-    max_order: one more than the slopes it remembers. max_iters: turns of the corrector, which converges when no
-    element moves by more than the tolerance. When it does not, the oldest slope is forgotten. Raises
-    ValueError for orders and turns that make no method.
+    implicit: whether it corrects. max_order: one more than the slopes it remembers. max_iters: turns of the
+    corrector, which converges when no element moves by more than the tolerance. When it does not, the oldest slope
+    is forgotten. Raises ValueError for orders and turns that make no method.
     """
 
-    implicit: bool
+    implicit: bool = _option(True)
     order: int | None = 4
     max_order: int = _option(LARGEST_ORDER)
     max_iters: int = _option(4)
@@ -94,8 +94,13 @@ class Adams(Method):
         return int(self.max_order) - 1
 
     @property
+    def remembers(self) -> bool:
+        """Whether there is room for the slopes that the first step of its own needs."""
+        return self.room >= _FEWEST
+
+    @property
     def iterates(self) -> bool:  # type: ignore[override]
-        return self.implicit and self.room >= _FEWEST
+        return self.implicit and self.remembers
 
     @property
     def uses_tolerances(self) -> bool:  # type: ignore[override]
@@ -103,7 +108,7 @@ class Adams(Method):
 
     @property
     def calls(self) -> int | None:
-        return RK4.stages if self.room < _FEWEST else None
+        return None if self.remembers else RK4.stages
 
     @property
     def stages(self) -> int | None:
@@ -111,7 +116,7 @@ class Adams(Method):
 
     def start(self, y: Array, *, xp: Any) -> tuple[Array, ...]:
         """The slopes that are remembered, newest first (room, n), and how many they are."""
-        return (xp.concat([y * 0] * self.room, axis=0), 0) if self.room >= _FEWEST else ()
+        return (xp.concat([y * 0] * self.room, axis=0), 0) if self.remembers else ()
 
     def step(
         self, field: Field, t: Array, t1: Array, y: Array, memory: tuple[Array, ...], terms: Terms, *, xp: Any

@@ -190,7 +190,7 @@ def march_along(
     """March along the grid of a solve. given: the grid, where it is constructed; InputError when it does not fit."""
     sign = t.dtype.type(direction)
     if given is not None:
-        strict = bool(method.start(row, xp=NUMPY))
+        strict = method.remembers
         good = given.ndim == 1 and given.size > 0 and given.dtype == t.dtype
         if not good or not fits(given, t, direction=sign, strict=strict, xp=NUMPY):
             order = "strictly monotone" if strict else "monotone"

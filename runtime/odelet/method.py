@@ -72,6 +72,11 @@ class Method:
         return None
 
     @property
+    def remembers(self) -> bool:
+        """Whether a step depends on the slopes of those before it."""
+        return False
+
+    @property
     def stages(self) -> int | None:
         """Slopes that a step combines, or None where that varies."""
         return self.calls

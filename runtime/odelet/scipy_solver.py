@@ -88,7 +88,9 @@ def solve_scipy(
     def field(time: float, y: Array) -> Any:
         nonlocal calls, stuck
         calls += 1
-        k = slope(y0.dtype.type(direction * time), y.astype(y0.dtype)[None])[0]
+        # LSODA gives its times as Python floats, and torchdiffeq makes float32 tensors of those, as torch does.
+        told = np.float32(time) if type(time) is float else time
+        k = slope(y0.dtype.type(direction * told), y.astype(y0.dtype)[None])[0]
         stuck = 0 if np.isfinite(k).all() else stuck + 1
         if stuck and (calls == 1 or stuck > _PATIENCE):
             raise _NotFiniteError

@@ -10,7 +10,7 @@ from typing import Any
 import onnx_ir as ir
 
 from odelet.attempt import attempt
-from odelet.rk import erk_step
+from odelet.method import Terms
 from odelet.state import Layout
 from odelet_export.emit import ONNX
 from odelet_export.forms.site import Site, layout_of
@@ -18,15 +18,16 @@ from odelet_export.lift import Hole
 from odelet_export.scope import Scope, Value
 
 # Names that the two graphs give to what the driver feeds them; see docs/artifact.md.
-RESERVED = ("t", "t1", "h", "y", "k", "rtol", "atol")
+RESERVED = ("t", "t1", "h", "y", "k", "rtol", "atol", "memory.0", "memory.1")
 
 
 @dataclass(frozen=True)
 class DrivenGraphs:
-    """field: (t, y) to the slope. step: one attempted step. captured: values that both take from the host."""
+    """field: (t, y) to the slope. step: one attempted step, None where the field is all that is asked for.
+    captured: values that both take from the host."""
 
     field: ir.Graph
-    step: ir.Graph
+    step: ir.Graph | None
     captured: Sequence[ir.Value]
 
 
@@ -42,6 +43,8 @@ def build(hole: Hole, opset: int) -> DrivenGraphs:
     field_graph = _Graph(hole, captured, f"solve_{hole.spec.index}_field", opset)
     t = field_graph.input("t", field_graph.dtype, [])
     field_graph.finish({"k": field_graph.field(t, field_graph.y)})
+    if not hole.spec.adaptive and not hole.spec.solver.fixed:
+        return DrivenGraphs(field_graph.graph, None, captured)
     step_graph = _Graph(hole, captured, f"solve_{hole.spec.index}_step", opset)
     step_graph.finish(_adaptive_step(step_graph) if hole.spec.adaptive else _fixed_step(step_graph))
     return DrivenGraphs(field_graph.graph, step_graph.graph, captured)
@@ -87,7 +90,7 @@ class _Graph:
             if value.ir.producer() is None or value.ir in self.graph.outputs or value.ir.graph is not self.graph:
                 named = self.scope.call("Identity", value)
             named.ir.name = name
-            if name != "ratio":
+            if name in ("y1", "k", "k0", "k1", "mid"):
                 named.ir.shape = self.y.ir.shape
             self.graph.outputs.append(named.ir)
 
@@ -125,6 +128,25 @@ def _adaptive_step(graph: _Graph) -> dict[str, Value]:
 
 
 def _fixed_step(graph: _Graph) -> dict[str, Value]:
-    t, t1 = (graph.input(name, graph.hole.t.dtype, []) for name in ("t", "t1"))
-    y1, _ = erk_step(graph.field, graph.hole.spec.tableau, t, t1, graph.y, t1 - t, None, xp=ONNX)
-    return {"y1": y1}
+    spec, hole, whole = graph.hole.spec, graph.hole, ir.DataType.INT64
+    assert spec.grid is not None
+    t, t1 = (graph.input(name, hole.t.dtype, []) for name in ("t", "t1"))
+    known = {"rtol": spec.rtol, "atol": spec.atol} if spec.rtol is not None and spec.atol is not None else {}
+    # Where the times are an input, their direction is that of the step.
+    direction: Any = ONNX.cast(graph.scope.call("Sign", t1 - t), graph.y)
+    if hole.times is not None:
+        direction = -1.0 if hole.times[0] > hole.times[-1] else 1.0
+    memory = []
+    for i, start in enumerate(spec.solver.start(graph.y, xp=ONNX)):
+        name = f"memory.{i}"
+        if isinstance(start, Value):
+            memory.append(graph.input(name, start.ir.dtype, ["slopes", graph.y_shape[1]]))
+        else:
+            memory.append(graph.input(name, whole, []))
+    terms = Terms(direction=direction, perturb=spec.grid.perturb, **known)
+    made = spec.solver.step(graph.field, t, t1, graph.y, tuple(memory), terms, xp=ONNX)
+    outputs = {"y1": made.y1, **{f"memory1.{i}": x for i, x in enumerate(made.memory)}}
+    outputs |= {"k0": made.k0} if spec.grid.reads_cubics else {}
+    outputs |= {"calls": made.calls} if isinstance(made.calls, Value) else {}
+    outputs |= {"failed": graph.scope.call("Cast", made.failed, to=whole)} if made.failed is not None else {}
+    return outputs

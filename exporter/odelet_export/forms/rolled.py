@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from odelet_export.emit import ONNX
-from odelet_export.forms.fixed import finish, grid_points, known_steps, only_the_end, read, step
+from odelet_export.forms.fixed import (
+    Path,
+    finish,
+    grid_of,
+    grid_points,
+    known_steps,
+    only_the_end,
+    read,
+    step,
+    whole,
+)
 from odelet_export.forms.site import Lowered, Site
 from odelet_export.scope import Scope, Value
 
 
 def refusal(site: Site) -> str | None:
     """Why this form cannot have a solve, or None."""
-    return f"{site.hole.spec.method} chooses its steps at run time" if site.hole.spec.adaptive else None
+    solver = site.hole.spec.solver
+    return f"{solver.name}: {solver.excluded['rolled']}" if "rolled" in solver.excluded else None
 
 
 def lower(site: Site) -> Lowered:
     """Loop over the intervals of the grid, collecting the states where they are read."""
-    scope = site.scope
+    scope, solver = site.scope, site.hole.spec.solver
     known = known_steps(site)
     grid = grid_points(site)
     points = grid if isinstance(grid, Value) else scope.constant(grid)
@@ -28,16 +40,48 @@ def lower(site: Site) -> Lowered:
         steps = ONNX.reshape(scope.call("Shape", points), ()) - one[0]
     else:
         steps = scope.constant(known, np.int64)
-    end_only = only_the_end(site)
+    end_only, cubic = only_the_end(site), grid_of(site).reads_cubics
+    memory = [x if isinstance(x, Value) else scope.constant(x, np.int64) for x in solver.start(site.y0, xp=ONNX)]
+    zero = scope.constant(0, np.int64)
+    counts = [zero] * ((solver.calls is None) + solver.iterates)
 
-    def body(inner: Scope, i: Value, y: Value) -> tuple[Any, list[Value], list[Value]]:
-        y1 = step(site, points[i], points[i + 1], y)
-        return None, [y1], [] if end_only else [y1]
+    def body(_inner: Scope, i: Value, y: Value, *more: Value) -> tuple[Any, list[Value], list[Value]]:
+        remembered, counted = more[: len(memory)], list(more[len(memory) :])
+        made = step(site, points[i], points[i + 1], y, tuple(remembered))
+        told = [made.calls] if solver.calls is None else []
+        told += [] if made.failed is None else [whole(made.failed)]
+        counted = [before + now for before, now in zip(counted, told, strict=True)]
+        collect = [] if end_only else [made.y1, made.k0] if cubic else [made.y1]
+        return None, [made.y1, *made.memory, *counted], collect
 
-    (y_end,), collected = scope.loop(body, steps, None, [site.y0])
+    final, collected = scope.loop(body, steps, None, [site.y0, *memory, *counts])
+    counted = final[1 + len(memory) :]
+    calls: Any = counted[0] if solver.calls is None else None
+    if cubic:
+        calls = (steps * solver.calls if calls is None else calls) + _later_times(site)
+    path = Path(final[0], None, calls, counted[-1] if solver.iterates else None)
     if end_only:
-        rows = ONNX.concat([site.y0, y_end], axis=0) if site.count == 2 else site.y0
+        rows = ONNX.concat([site.y0, final[0]], axis=0) if site.count == 2 else site.y0
     else:
-        later = scope.call("Squeeze", collected[0], scope.constant(np.array([1], np.int64)))
-        rows = read(site, grid, ONNX.concat([site.y0, later], axis=0))
-    return finish(site, rows, known, steps if known is None else None)
+        rest = scope.constant(np.array([1], np.int64))
+        states, *slopes = (scope.call("Squeeze", value, rest) for value in collected)
+        states = ONNX.concat([site.y0, states], axis=0)
+        path = Path(states, slopes[0] if slopes else None, path.calls, path.failures)
+        rows = read(site, grid, path, _each(site))
+    return finish(site, rows, path, steps=known, taken=steps if known is None else None, grid=grid)
+
+
+def _later_times(site: Site) -> Value:
+    """How many output times follow the first."""
+    if isinstance(site.t, Value):
+        return ONNX.rows(site.t) - 1
+    return site.scope.constant(len(site.t) - 1, np.int64)
+
+
+def _each(site: Site) -> Callable[[Callable[[Value], Value], Value, Value], Value]:
+    def each(one: Callable[[Value], Value], later: Value, y0: Value) -> Value:
+        scope = site.scope
+        _, (rows,) = scope.loop(lambda _inner, j: (None, [], [one(j)]), ONNX.rows(later), None, [])
+        return ONNX.concat([y0, scope.call("Squeeze", rows, scope.constant(np.array([1], np.int64)))], axis=0)
+
+    return each
