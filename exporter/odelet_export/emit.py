@@ -19,8 +19,8 @@ class Onnx:
         return binary("Min", a, b) if isinstance(a, Value) or isinstance(b, Value) else min(a, b)
 
     @staticmethod
-    def maximum(a: Any, b: Any) -> Value:
-        return binary("Max", a, b)
+    def maximum(a: Any, b: Any) -> Any:
+        return binary("Max", a, b) if isinstance(a, Value) or isinstance(b, Value) else max(a, b)
 
     @staticmethod
     def where(condition: Any, a: Any, b: Any) -> Any:

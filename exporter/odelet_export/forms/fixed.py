@@ -81,7 +81,9 @@ def step(site: Site, t: Any, t1: Any, y: Value, memory: tuple[Any, ...]) -> Marc
 
 def only_the_end(site: Site) -> bool:
     """Whether the state is wanted at no time but the first and the last."""
-    return site.count is not None and site.count <= 2 and not grid_of(site).reads_cubics
+    if site.count == 2:  # the last time is the end of the last step, where a cubic says what is known
+        return not grid_of(site).reads_cubics
+    return site.count == 1
 
 
 def read(

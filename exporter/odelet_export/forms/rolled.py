@@ -81,7 +81,8 @@ def _later_times(site: Site) -> Value:
 def _each(site: Site) -> Callable[[Callable[[Value], Value], Value, Value], Value]:
     def each(one: Callable[[Value], Value], later: Value, y0: Value) -> Value:
         scope = site.scope
-        _, (rows,) = scope.loop(lambda _inner, j: (None, [], [one(j)]), ONNX.rows(later), None, [])
+        always = scope.constant(True)  # a Loop that carries nothing must have a condition
+        _, (rows,) = scope.loop(lambda _inner, j: (None, [], [one(j)]), ONNX.rows(later), always, [])
         return ONNX.concat([y0, scope.call("Squeeze", rows, scope.constant(np.array([1], np.int64)))], axis=0)
 
     return each
