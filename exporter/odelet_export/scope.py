@@ -53,6 +53,13 @@ class Scope:
             root._constants[key] = value
         return Value(root._constants[key], root)
 
+    def passed(self, value: Value) -> Value:
+        """A value from outside, or an input, as one that this graph makes.
+
+        Not by Identity: onnx_ir's elimination of those makes a subgraph return a value that it does not make.
+        """
+        return self.call("Cast", value, to=value.ir.dtype)
+
     @property
     def root(self) -> Scope:
         return self if self.parent is None else self.parent.root
@@ -78,7 +85,7 @@ class Scope:
         again, after, collect = body(inner, iteration, *state)
         # A body may not return its own input, nor a value from outside it, without a node between.
         graph.outputs.extend(
-            value.ir if value.scope is inner and value.ir.producer() else inner.call("Identity", value).ir
+            value.ir if value.scope is inner and value.ir.producer() else inner.passed(value).ir
             for value in [go if again is None else again, *after, *collect]
         )
         total = len(carried) + len(collect)
@@ -112,7 +119,7 @@ class Scope:
             for result in [results] if single else results:
                 node = result.ir.producer()
                 inside = node is not None and node.graph is graph and result.ir not in graph.outputs
-                graph.outputs.append(result.ir if inside else inner.call("Identity", result).ir)
+                graph.outputs.append(result.ir if inside else inner.passed(result).ir)
             graphs.append(graph)
         count = len(graphs[0].outputs)
         made = self.call("If", condition, then_branch=graphs[0], else_branch=graphs[1], outputs=count)
