@@ -12,10 +12,12 @@ import torch
 import torchdiffeq
 
 from odelet.methods import METHODS
+from odelet.tableau import TABLEAUS
 from odelet_export.installed import key_of, lacking
 
 ADAPTIVE = [name for name, method in METHODS.items() if method.adaptive]
-FIXED = [name for name, method in METHODS.items() if method.fixed]
+FIXED = [name for name, tableau in TABLEAUS.items() if not tableau.adaptive]
+ITERATED = [name for name, method in METHODS.items() if method.iterates]
 
 
 @dataclass(frozen=True)

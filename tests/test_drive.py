@@ -13,10 +13,12 @@ from odelet.drive import (
     Ends,
     direction_of,
     integrate_adaptive,
-    integrate_fixed,
     solution_arrays,
 )
 from odelet.errors import InputError
+from odelet.grid import Grid
+from odelet.march import march
+from odelet.methods import METHODS
 from odelet.solution import Status
 
 
@@ -43,6 +45,21 @@ class Scripted:
         rows = [np.array([[self.slope * x]]) for x in (self.before, self.state, middle)]
         k = np.array([[self.slope]])
         return Ends(rows[0], rows[1], rows[2], k, k)
+
+
+class Squares:
+    """A walker whose state is the square of the time."""
+
+    def __init__(self, fail_at=None):
+        self.fail_at, self.walked = fail_at, []
+
+    def walk(self, t, t1):
+        self.walked.append((t, t1))
+        return 4, t == self.fail_at
+
+    def ends(self):
+        t, t1 = self.walked[-1]
+        return Ends(np.array([[t * t]]), np.array([[t1 * t1]]), k0=np.array([[2 * t]]))
 
 
 def drive(stepper, t, *, h=1.0, max_steps=1000, y0=0.0, **settings):
@@ -135,20 +152,22 @@ def test_a_start_that_is_not_finite_takes_no_step(y0):
 
 
 def test_fixed_steps_are_read_by_straight_lines():
-    class Squares(Scripted):
-        def attempt(self, t, h):
-            self.attempts.append((t, h))
-            self.tried = t, h
-            return 0.0
-
-        def ends(self):
-            return Ends(*(np.array([[x * x]]) for x in (self.before, self.state)))
-
-    stepper = Squares()
-    run = integrate_fixed(stepper, np.zeros((1, 1)), np.array([0, 1.5, 2, 3]), np.array([0.0, 1, 2, 3]), direction=1.0)
-    assert stepper.attempts == [(0, 1), (1, 2), (2, 3)]
+    walker = Squares()
+    t, points = np.array([0, 1.5, 2, 3]), np.array([0.0, 1, 2, 3])
+    run = march(walker, None, METHODS["rk4"], np.zeros((1, 1)), t, points, grid=Grid(), direction=1.0)
+    assert walker.walked == [(0, 1), (1, 2), (2, 3)]
     assert run.rows[:, 0].tolist() == [0, 2.5, 4, 9]
-    assert (run.status, run.time, run.steps, run.accepted) == (Status.OK, 3, 3, 3)
+    assert (run.status, run.time, run.steps, run.evaluations, run.unconverged) == (Status.OK, 3, 3, 12, None)
+
+
+def test_fixed_steps_are_read_by_cubics_and_failures_are_counted():
+    walker = Squares(fail_at=1)
+    t, points, grid = np.array([0, 1.5, 2, 3]), np.array([0.0, 1, 2, 3]), Grid(step_size=1.0, interp="cubic")
+    run = march(
+        walker, lambda t, y: 2 * t * y**0, METHODS["gl4"], np.zeros((1, 1)), t, points, grid=grid, direction=1.0
+    )
+    assert run.rows[:, 0].tolist() == [0, 2.25, 4, 9]
+    assert (run.evaluations, run.unconverged) == (12 + 3, 1)
 
 
 @pytest.mark.parametrize(

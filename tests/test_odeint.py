@@ -134,7 +134,9 @@ def test_float32_states_agree_within_the_solvers_tolerance(method, name):
     assert ours.outputs["y"].dtype == np.float32
     # Rounding decides where the first steps end, and so what the read-out errs, within the tolerance.
     assert method in ADAPTIVE or counts(ours) == counts(theirs)
-    assert distance(ours, theirs) < (1e-5 if method in FIXED else 10 * tolerance)
+    # tsit5 with the weights of order 4 is read out ten times worse than it steps.
+    read_out = 100 if method == "tsit5_torchdiffeq" else 10
+    assert distance(ours, theirs) < (1e-5 if method in FIXED else read_out * tolerance)
 
 
 @pytest.mark.parametrize("time", ["float32", "float64"])
