@@ -56,12 +56,12 @@ def event_function(x):
     return odeint_event(lambda t, y: -y, x, TIMES[0], event_fn=lambda t, y: y.sum() - 0.5)  # HERE
 
 
-def implicit_method(x):
-    return odeint(lambda t, y: -y, x, TIMES, method="implicit_adams")  # HERE
+def unknown_method(x):
+    return odeint(lambda t, y: -y, x, TIMES, method="rk5")  # HERE
 
 
 def unsupported_option(x):
-    return odeint(lambda t, y: -y, x, TIMES, method="rk4", options={"interp": "cubic"})  # HERE
+    return odeint(lambda t, y: -y, x, TIMES, method="rk4", options={"interp": "spline"})  # HERE
 
 
 def tolerance_for_each_part(x):
@@ -84,8 +84,8 @@ REFUSED = {
     nested: "solve the inner one before the outer",
     event: "solve to fixed times",
     event_function: "solve to fixed times",
-    implicit_method: "override it with --method",
-    unsupported_option: "leave it out",
+    unknown_method: "override it with --method",
+    unsupported_option: "must be one of 'linear', 'cubic'",
     tolerance_for_each_part: "give one number",
     times_of_two_axes: "t must be a 1-D float32 or float64 tensor",
     whole_number_state: "float32 and float64 can be exported",

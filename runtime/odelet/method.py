@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 from odelet.backend import Array
 from odelet.rk import Field, towards_end, towards_start
 
-_DATA_DRIVEN = "its iterations follow the data, which takes a loop"
+_DATA_DRIVEN = "iterates as long as the data asks, which takes a loop"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ Array = np.ndarray[Any, Any]
 SOLVERS = ("RK45", "RK23", "DOP853", "Radau", "BDF", "LSODA")
 # SciPy's Runge-Kutta methods shrink a step for ever when the slope stays NaN, and its others raise.
 _PATIENCE = 100
-_ELSEWHERE = "its steps are SciPy's, outside any graph"
+_ELSEWHERE = "has its steps taken by SciPy, outside any graph"
 
 
 def _option(default: Any) -> Any:

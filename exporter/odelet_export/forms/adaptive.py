@@ -41,8 +41,8 @@ class Step(NamedTuple):
 
 def refusal(site: Site) -> str | None:
     """Why this form cannot have a solve, or None."""
-    spec = site.hole.spec
-    return None if spec.adaptive else f"{spec.method} has no error estimate"
+    solver = site.hole.spec.solver
+    return f"{solver.name} {solver.excluded['adaptive']}" if "adaptive" in solver.excluded else None
 
 
 def lower(site: Site) -> Lowered:

@@ -26,7 +26,7 @@ from odelet_export.scope import Scope, Value
 def refusal(site: Site) -> str | None:
     """Why this form cannot have a solve, or None."""
     solver = site.hole.spec.solver
-    return f"{solver.name}: {solver.excluded['rolled']}" if "rolled" in solver.excluded else None
+    return f"{solver.name} {solver.excluded['rolled']}" if "rolled" in solver.excluded else None
 
 
 def lower(site: Site) -> Lowered:

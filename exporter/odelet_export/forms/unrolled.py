@@ -16,7 +16,7 @@ def refusal(site: Site) -> str | None:
     """Why this form cannot have a solve, or None."""
     solver = site.hole.spec.solver
     if "unrolled" in solver.excluded:
-        return f"{solver.name}: {solver.excluded['unrolled']}"
+        return f"{solver.name} {solver.excluded['unrolled']}"
     if known_steps(site) is None:
         return "the number of steps follows from the times given at run time"
     if grid_of(site).reads_cubics and site.count is None:
