@@ -21,6 +21,7 @@ def field(t, y):
     return torch.stack([torch.cos(3 * t) - y[0] * y[1], torch.tanh(y[0]) - 0.5 * y[1]])
 
 
+@pytest.mark.filterwarnings("ignore:The following arguments have no effect")  # torchdiffeq gives min_step to all
 @pytest.mark.parametrize("t", [(0.0, 0.4, 1.0, 2.0), (1.0, 0.2, -0.3)], ids=["forward", "backward"])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("solver", SOLVERS)
