@@ -43,6 +43,9 @@ def test_solves_are_torchdiffeqs(solver, dtype, t):
     assert (ours.stats.solves[0].steps, ours.stats.solves[0].time) == (None, times[-1])
 
 
+@pytest.mark.filterwarnings(
+    "ignore:The following arguments have", "ignore:Solver 'scipy_solver' does not support callbacks"
+)
 @pytest.mark.parametrize(("dtype", "pair", "times"), [("float64", True, (0.0, 0.3, 1.0)), ("float32", False, None)])
 def test_a_driven_model_is_torchdiffeqs(dtype, pair, times, tmp_path):
     case = Case(

@@ -66,6 +66,10 @@ class _NotFiniteError(Exception):
     pass
 
 
+class _StandstillError(Exception):
+    pass
+
+
 def solve_scipy(
     slope: Callable[[Any, Array], Array],
     method: SciPy,
@@ -83,11 +87,18 @@ def solve_scipy(
     """
     rows = np.full((t.size, y0.size), np.nan, y0.dtype)
     rows[0] = y0[0]
-    calls = stuck = 0
+    calls = stuck = idle = 0
+    furthest = -np.inf
+    # LSODA goes on for ever with steps that no longer move time. A Jacobian takes a call for each element.
+    idle_limit = 1000 + 20 * y0.size
 
     def field(time: float, y: Array) -> Any:
-        nonlocal calls, stuck
+        nonlocal calls, stuck, idle, furthest
         calls += 1
+        idle = 0 if time > furthest else idle + 1
+        furthest = max(furthest, time)
+        if idle > idle_limit:
+            raise _StandstillError
         # LSODA gives its times as Python floats, and torchdiffeq makes float32 tensors of those, as torch does.
         told = np.float32(time) if type(time) is float else time
         k = slope(y0.dtype.type(direction * told), y.astype(y0.dtype)[None])[0]
@@ -119,6 +130,8 @@ def solve_scipy(
             )
     except _NotFiniteError:
         return Solved(rows, Status.NOT_FINITE, float(t[0]), calls)
+    except _StandstillError:
+        return Solved(rows, Status.STEP_UNDERFLOW, float(t[0]), calls)
     except ValueError as error:
         if stuck:  # the linear algebra of Radau and BDF refuses what is not finite
             return Solved(rows, Status.NOT_FINITE, float(t[0]), calls)
