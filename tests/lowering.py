@@ -19,13 +19,14 @@ import odelet
 from odelet.control import Control
 from odelet.drive import DEFAULT_MAX_STEPS
 from odelet.grid import Grid
-from odelet.tableau import TABLEAUS, Tableau
+from odelet.methods import METHODS
+from odelet.tableau import Tableau
 from odelet_export.capture import Captured, capture
 from odelet_export.forms import possible
 from odelet_export.forms.site import Site
+from odelet_export.installed import key_of, lacking
 from odelet_export.lift import lift
 from odelet_export.lower import LoweredModel, lower
-from odelet_export.reference import tsit5_known
 from odelet_export.scope import Scope
 from odelet_export.signature import Callee
 from odelet_export.spec import Overrides, SolveSpec
@@ -138,11 +139,16 @@ class Case:
         return Captured(model, [self.spec(spec) for spec in captured.specs], captured.tracer), callee
 
     def spec(self, spec: SolveSpec) -> SolveSpec:
-        tableau = self.tableau or TABLEAUS[self.method]
+        method = METHODS[self.method]
+        method = method if self.tableau is None else replace(method, tableau=self.tableau)
         options = dict(self.options)
-        if tableau.adaptive:
-            return replace(spec, tableau=tableau, rtol=self.rtol, atol=self.atol, control=Control(**options), grid=None)
-        return replace(spec, tableau=tableau, rtol=None, atol=None, control=None, grid=Grid(**options))
+        method = method.having(**{name: options.pop(name) for name in method.option_names() if name in options})
+        tolerances = {"rtol": None, "atol": None}
+        if method.adaptive or method.uses_tolerances:
+            tolerances = {"rtol": self.rtol, "atol": self.atol}
+        control = Control(**options) if method.adaptive else None
+        grid = Grid(**options) if method.fixed else None
+        return replace(spec, solver=method, control=control, grid=grid, **tolerances)
 
     def lowered(self) -> LoweredModel:
         captured, _ = self.captured()
@@ -167,23 +173,23 @@ class Case:
     def torch(self, x: np.ndarray, t: Sequence[float] | None = None) -> TorchSolution:
         """The same model solved by torchdiffeq."""
         model = net(self.dtype, pair=self.pair)
-        tableau = TABLEAUS[self.method]
+        method = METHODS[self.method]
         options = dict(self.options)
         if "steps" in options:
             options["grid_constructor"] = _equal_steps(options.pop("steps"))
-        counted = Counted(lambda t, y: None, adaptive=tableau.adaptive)
+        counted = Counted(lambda t, y: None, adaptive=method.adaptive)
         times = torch.tensor(self.times if t is None else t, dtype=DTYPES[self.time_dtype or self.dtype])
-        model.settings = {"method": self.method, "options": options or None}
-        if tableau.adaptive:
+        model.settings = {"method": key_of(self.method), "options": options or None}
+        if method.adaptive or method.uses_tolerances:
             model.settings |= {"rtol": self.rtol, "atol": self.atol}
         model.counted = counted
         try:
-            with torch.no_grad(), tsit5_known():
+            with torch.no_grad(), lacking():
                 solution = model(torch.from_numpy(x), times)
         finally:
             model.counted, model.settings = None, {"method": "dopri5"}
         outputs = [part.numpy() for part in (solution if isinstance(solution, tuple) else (solution,))]
-        accepted = counted.accepted if tableau.adaptive else counted.steps
+        accepted = counted.accepted if method.adaptive else counted.steps
         return TorchSolution(outputs, counted.steps, accepted, counted.evaluations)
 
 

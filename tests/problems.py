@@ -13,10 +13,11 @@ import torchdiffeq
 from rosters import METHODS
 
 from odelet.tableau import TABLEAUS
-from odelet_export.reference import tsit5_known
+from odelet_export.installed import key_of, lacking
 
-ADAPTIVE = [name for name, tableau in TABLEAUS.items() if tableau.adaptive]
+ADAPTIVE = [name for name, method in METHODS.items() if method.adaptive]
 FIXED = [name for name, tableau in TABLEAUS.items() if not tableau.adaptive]
+ITERATED = [name for name, method in METHODS.items() if method.iterates]
 
 
 @dataclass(frozen=True)
@@ -281,8 +282,9 @@ def torch_solve(field: Callable[[Any, Any], Any], y0: Any, t: Any, *, method: st
     adaptive = METHODS[method].adaptive
     counted = Counted(field, adaptive=adaptive)
     state = tuple(map(torch.from_numpy, y0)) if isinstance(y0, tuple) else torch.from_numpy(y0)
-    with torch.no_grad(), tsit5_known():
-        solution = torchdiffeq.odeint(counted, state, torch.from_numpy(np.asarray(t)), method=method, **settings)
+    with torch.no_grad(), lacking():
+        times = torch.from_numpy(np.asarray(t))
+        solution = torchdiffeq.odeint(counted, state, times, method=key_of(method), **settings)
     outputs = [part.numpy() for part in (solution if isinstance(solution, tuple) else (solution,))]
     accepted = counted.accepted if adaptive else counted.steps
     return TorchSolution(outputs, counted.steps, accepted, counted.evaluations)

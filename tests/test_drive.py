@@ -17,10 +17,12 @@ from odelet.drive import (
     Points,
     direction_of,
     integrate_adaptive,
-    integrate_fixed,
     solution_arrays,
 )
 from odelet.errors import InputError
+from odelet.grid import Grid
+from odelet.march import march
+from odelet.methods import METHODS
 from odelet.solution import Status
 
 
@@ -57,6 +59,21 @@ class Scripted:
         return Ends(rows[0], rows[1], rows[2], k, k)
 
 
+class Squares:
+    """A walker whose state is the square of the time."""
+
+    def __init__(self, fail_at=None):
+        self.fail_at, self.walked = fail_at, []
+
+    def walk(self, t, t1):
+        self.walked.append((t, t1))
+        return 4, t == self.fail_at
+
+    def ends(self):
+        t, t1 = self.walked[-1]
+        return Ends(np.array([[t * t]]), np.array([[t1 * t1]]), k0=np.array([[2 * t]]))
+
+
 def drive(stepper, t, *, max_steps=1000, max_evals=None, deadline=None, y0=0.0, step_t=(), jump_t=(), **settings):
     t = np.array(t, float)
     return integrate_adaptive(
@@ -65,7 +82,7 @@ def drive(stepper, t, *, max_steps=1000, max_evals=None, deadline=None, y0=0.0, 
             t[0],
             direction=direction_of(t),
             order=5,
-            stages=7,
+            calls=6,
             control=Control(**settings),
             limits=Limits(max_steps=max_steps, max_evals=max_evals, deadline=deadline),
             points=Points(step_t=step_t, jump_t=jump_t),
@@ -202,23 +219,22 @@ def test_times_in_float32_move_in_float32():
 
 
 def test_fixed_steps_are_read_by_straight_lines():
-    class Squares(Scripted):
-        def attempt(self, t, t1):
-            self.attempts.append((t, t1))
-            self.tried = t, t1
-            return 0.0
-
-        def accept(self):
-            super().accept(None)
-
-        def ends(self):
-            return Ends(*(np.array([[x * x]]) for x in (self.before, self.state)))
-
-    stepper = Squares()
-    run = integrate_fixed(stepper, np.zeros((1, 1)), np.array([0, 1.5, 2, 3]), np.array([0.0, 1, 2, 3]), direction=1.0)
-    assert stepper.attempts == [(0, 1), (1, 2), (2, 3)]
+    walker = Squares()
+    t, points = np.array([0, 1.5, 2, 3]), np.array([0.0, 1, 2, 3])
+    run = march(walker, None, METHODS["rk4"], np.zeros((1, 1)), t, points, grid=Grid(), direction=1.0)
+    assert walker.walked == [(0, 1), (1, 2), (2, 3)]
     assert run.rows[:, 0].tolist() == [0, 2.5, 4, 9]
-    assert (run.status, run.time, run.steps, run.accepted) == (Status.OK, 3, 3, 3)
+    assert (run.status, run.time, run.steps, run.evaluations, run.unconverged) == (Status.OK, 3, 3, 12, None)
+
+
+def test_fixed_steps_are_read_by_cubics_and_failures_are_counted():
+    walker = Squares(fail_at=1)
+    t, points, grid = np.array([0, 1.5, 2, 3]), np.array([0.0, 1, 2, 3]), Grid(step_size=1.0, interp="cubic")
+    run = march(
+        walker, lambda t, y: 2 * t * y**0, METHODS["gl4"], np.zeros((1, 1)), t, points, grid=grid, direction=1.0
+    )
+    assert run.rows[:, 0].tolist() == [0, 2.25, 4, 9]
+    assert (run.evaluations, run.unconverged) == (12 + 3, 1)
 
 
 @pytest.mark.parametrize(

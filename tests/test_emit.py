@@ -160,7 +160,15 @@ FUNCTIONS = {
     "split": [lambda xp, x, s: list(xp.split(x, [1, 3]))],
     "matmul": [lambda xp, x, s: xp.matmul(x, xp.reshape(x, (4, 1)))],
     "transpose": [lambda xp, x, s: xp.transpose(xp.reshape(x, (2, 2)))],
-    "branch": [lambda xp, x, s: xp.branch(s > 0.5, lambda y: y * 2, lambda y: y, x)],
+    "branch": [
+        lambda xp, x, s: xp.branch(s > 0.5, lambda y: y * 2, lambda y: y, x),
+        lambda xp, x, s: list(xp.branch(s > 0.9, lambda y: (y * 2, s), lambda y: (y, s * 3), x)),
+        lambda xp, x, s: xp.branch(True, lambda y: y * 2, lambda y: y, x),
+    ],
+    "growing": [lambda xp, x, s: _stacked(xp, x)],
+    "rows": [lambda xp, x, s: x * xp.cast(xp.rows(_stacked(xp, x)), x)],
+    "constant": [lambda xp, x, s: x * xp.constant([1.0, 2.0, 3.0, 4.0], x)],
+    "largest": [lambda xp, x, s: xp.largest(abs(x)), lambda xp, x, s: xp.largest(x[:0])],
     "loop": [
         lambda xp, x, s: xp.loop(lambda y: (xp.rms(y) < 9, [y * 2]), 9, xp.rms(x) < 9, [x]),
         lambda xp, x, s: xp.loop(lambda y: (True, [y * 2]), xp.ceil(s * 2.5), True, [x]),
@@ -176,6 +184,21 @@ FUNCTIONS = {
     "ceil": [lambda xp, x, s: xp.arange(xp.ceil(s * 2.3), x), lambda xp, x, s: xp.arange(xp.ceil(s * 4), x)],
     "arange": [lambda xp, x, s: xp.arange(4, x) * x],
 }
+
+
+def _stacked(xp, x):
+    """A block that grows by a row in each turn."""
+    rows, _ = xp.loop(
+        lambda rows, y: (xp.rms(y) < 9, [xp.concat([rows, y], axis=0), y * 2]), 9, True, [xp.growing(x), x]
+    )
+    return rows
+
+
+def test_the_largest_of_what_is_not_finite_is_not_small():
+    for wrong in (np.nan, np.inf):
+        row = np.array([[0.5, wrong, 2.0]])
+        assert not emitted(lambda x: ONNX.largest(x), row) < 1
+        assert not NUMPY.largest(row) < 1
 
 
 def test_every_function_of_the_backend_is_tested():

@@ -39,7 +39,9 @@ def test_no_file_imports_what_its_layer_may_not(package):
     files = sorted((ROOT / folder / package).rglob("*.py"))
     assert files
     for path in files:
-        assert not imported(path) & banned, f"{path.relative_to(ROOT)} imports {imported(path) & banned}"
+        allowed = {"scipy"} if path.name == "scipy_solver.py" else set()
+        wrong = imported(path) & banned - allowed
+        assert not wrong, f"{path.relative_to(ROOT)} imports {wrong}"
 
 
 def test_only_the_command_line_of_the_runtime_imports_typer():

@@ -170,7 +170,10 @@ WRONG = {
         r"options step are not known for method 'dopri5'; known are .*jump_t, .*max_step",
     ),
     "option of others": ({"options": {"step_size": 0.1}}, "options step_size are not known for method 'dopri5'"),
-    "adaptive's": ({"method": "rk4", "options": {"max_step": 0.1}}, "known are step_size, steps"),
+    "adaptive's": (
+        {"method": "rk4", "options": {"max_step": 0.1}},
+        "known are grid_constructor, interp, perturb, step_size, steps",
+    ),
     "bad option": ({"options": {"min_step": -1.0}}, r"options: min_step=-1\.0 must be between 0 and"),
     "bad step_size": ({"method": "euler", "options": {"step_size": 0.0}}, r"options: step_size=0\.0 must be positive"),
 }

@@ -60,12 +60,12 @@ def event_that_is_no_tensor(x):
     return odeint(lambda t, y: -y, x, TIMES, event_fn=lambda t, y: 1.0)[1]  # HERE
 
 
-def implicit_method(x):
-    return odeint(lambda t, y: -y, x, TIMES, method="implicit_adams")  # HERE
+def unknown_method(x):
+    return odeint(lambda t, y: -y, x, TIMES, method="rk5")  # HERE
 
 
 def unsupported_option(x):
-    return odeint(lambda t, y: -y, x, TIMES, method="rk4", options={"interp": "cubic"})  # HERE
+    return odeint(lambda t, y: -y, x, TIMES, method="rk4", options={"interp": "spline"})  # HERE
 
 
 def tolerance_for_each_part(x):
@@ -89,8 +89,8 @@ REFUSED = {
     event_of_a_fixed_method_without_a_step: "give options={'step_size': ...}",
     event_with_three_times: "takes two times",
     event_that_is_no_tensor: "event_fn must return a tensor",
-    implicit_method: "override it with --method",
-    unsupported_option: "leave it out",
+    unknown_method: "override it with --method",
+    unsupported_option: "must be one of 'linear', 'cubic'",
     tolerance_for_each_part: "give one number",
     times_of_two_axes: "t must be a 1-D float32 or float64 tensor",
     whole_number_state: "float32 and float64 can be exported",

@@ -15,6 +15,7 @@ from problems import PROBLEMS
 import odelet
 from odelet import attempt, control, dense, rk
 from odelet.grid import Grid
+from odelet.methods import METHODS
 from odelet.tableau import TABLEAUS
 
 ROOT = Path(__file__).parents[1]
@@ -70,7 +71,8 @@ def test_coefficients_are_written_in_one_file():
         if round(x, 3) != x
     }
     assert len(numbers) > 150
-    assert {name for x in numbers for name in found[x]} == {"tableau.py"}
+    # Thirds and the like are in both kinds of tableaus.
+    assert {name for x in numbers for name in found[x]} == {"tableau.py", "implicit_tableau.py"}
 
 
 def test_constants_of_step_size_control_are_written_in_one_file():
@@ -90,27 +92,31 @@ def readers(names, *, of=None):
 
 
 def test_one_function_goes_along_the_rows_of_a_tableau():
-    # reference.py hands a tableau that torchdiffeq lacks to torchdiffeq's own loop.
-    assert readers({"a"}, of="tableau") == {"rk.py", "reference.py"}
-    assert readers({"c"}, of="tableau") == {"rk.py", "reference.py"}
-    assert readers({"b"}, of="tableau") == {"rk.py", "reference.py"}
-    assert readers({"b_err", "mid"}, of="tableau") - {"tableau.py"} == {"attempt.py", "reference.py"}
+    # installed.py hands a tableau that torchdiffeq lacks to torchdiffeq's own loop.
+    assert readers({"a"}, of="tableau") == {"rk.py", "implicit.py", "installed.py"}
+    assert readers({"c"}, of="tableau") == {"rk.py", "implicit.py", "installed.py"}
+    assert readers({"b"}, of="tableau") == {"rk.py", "implicit.py", "installed.py"}
+    assert readers({"b_err", "mid"}, of="tableau") - {"tableau.py"} == {"attempt.py", "installed.py"}
 
 
 def test_one_file_reads_the_settings_of_step_size_control():
     assert readers({"safety", "ifactor", "dfactor"}) == {"control.py"}
-    assert readers({"min_step", "max_step"}) == {"control.py"}
+    assert readers({"min_step", "max_step"}) == {"control.py", "scipy_solver.py"}  # SciPy controls its own steps
 
 
-def test_stages_are_summed_in_two_functions():
-    assert readers({"combine"}) == {"rk.py", "attempt.py"}
+def test_stages_are_summed_where_steps_are_taken():
+    assert readers({"combine"}) == {"rk.py", "attempt.py", "implicit.py"}
 
 
 ONCE = {
-    "rk.py": ["erk_step", "towards_start"],
+    "rk.py": ["erk_step", "towards_start", "towards_end"],
+    "adams.py": ["bashforth", "moulton"],
+    "implicit.py": ["broyden"],
+    "grid.py": ["fits"],
     "control.py": ["initial_step", "error_ratio", "next_length", "stop_at", "clamp", "judge"],
-    "dense.py": ["quartic", "linear"],
+    "dense.py": ["quartic", "linear", "hermite"],
     "attempt.py": ["attempt", "first_slope", "first_length", "slope_after_jump"],
+    "events.py": ["bisect", "combined"],
 }
 
 
@@ -240,5 +246,6 @@ def test_a_grid_that_is_changed_changes_every_fixed_form(unchanged, monkeypatch,
 def test_a_tableau_that_is_changed_changes_every_form(kind, unchanged, monkeypatch, tmp_path):
     tableau = TABLEAUS[CASES[kind].method]
     b = (tableau.b[0] + 1 / 64, *tableau.b[1:-1], tableau.b[-1] - 1 / 64)
-    monkeypatch.setitem(TABLEAUS, tableau.name, replace(tableau, b=b))
+    changed = replace(METHODS[tableau.name], tableau=replace(tableau, b=b))
+    monkeypatch.setitem(METHODS, tableau.name, changed)
     assert_all_changed(outcomes(kind, tmp_path), unchanged[kind])

@@ -15,15 +15,17 @@ class Onnx:
     """The backend `xp` that emits; each function is the one of `odelet.backend.Numpy`."""
 
     @staticmethod
-    def minimum(a: Any, b: Any) -> Value:
-        return binary("Min", a, b)
+    def minimum(a: Any, b: Any) -> Any:
+        return binary("Min", a, b) if isinstance(a, Value) or isinstance(b, Value) else min(a, b)
 
     @staticmethod
-    def maximum(a: Any, b: Any) -> Value:
-        return binary("Max", a, b)
+    def maximum(a: Any, b: Any) -> Any:
+        return binary("Max", a, b) if isinstance(a, Value) or isinstance(b, Value) else max(a, b)
 
     @staticmethod
-    def where(condition: Value, a: Any, b: Any) -> Value:
+    def where(condition: Any, a: Any, b: Any) -> Any:
+        if not isinstance(condition, Value):
+            return a if condition else b
         typed = next((x.dtype for x in (a, b) if isinstance(x, Value)), np.result_type(a, b))
         scope = deepest(condition, a, b)
         a, b = (x if isinstance(x, Value) else scope.constant(x, typed) for x in (a, b))
@@ -121,7 +123,7 @@ class Onnx:
         return x.scope.call("ReduceMin", x, None, keepdims=0)
 
     @staticmethod
-    def branch(condition: Any, then: Callable[..., Value], otherwise: Callable[..., Value], *operands: Value) -> Value:
+    def branch(condition: Any, then: Callable[..., Any], otherwise: Callable[..., Any], *operands: Any) -> Any:
         if not isinstance(condition, Value):
             return then(*operands) if condition else otherwise(*operands)
         return deepest(condition, *operands).branch(condition, then, otherwise, operands)
@@ -131,15 +133,36 @@ class Onnx:
         body: Callable[..., tuple[Any, Sequence[Value]]], limit: Any, go_on: Any, carried: Sequence[Value]
     ) -> list[Value]:
         scope = deepest(go_on, limit, *carried)
-        endless = go_on is True
 
         def emitted(_inner: Scope, _turn: Value, *state: Value) -> tuple[Any, Sequence[Value], Sequence[Value]]:
             again, after = body(*state)
-            return None if endless else again, after, []
+            return None if again is True else again, after, []
 
         most = limit if isinstance(limit, Value) else scope.constant(limit, np.int64)
-        final, _ = scope.loop(emitted, most, None if endless else go_on, carried)
+        condition = go_on if isinstance(go_on, Value) else scope.constant(go_on)
+        final, _ = scope.loop(emitted, most, condition, carried)
         return final
+
+    @staticmethod
+    def growing(x: Value) -> Value:
+        # A value of its own, as its shape must not say how many rows there are.
+        grown: Value = x.scope.call("Identity", x)
+        grown.ir.shape = None if x.dims is None else ir.Shape([None, *x.dims[1:]])
+        return grown
+
+    @staticmethod
+    def rows(x: Value) -> Value:
+        return Onnx.reshape(x.scope.call("Shape", x, start=0, end=1), ())
+
+    @staticmethod
+    def constant(values: Any, like: Value) -> Value:
+        return like.scope.constant(values, like.dtype)
+
+    @staticmethod
+    def largest(x: Value) -> Value:
+        # ReduceMax of ONNX Runtime passes over NaN, so a NaN is put back, and refuses an empty array.
+        padded = x.scope.call("Concat", Onnx.reshape(x, (1, -1)), x.scope.constant(np.zeros((1, 1), x.dtype)), axis=1)
+        return x.scope.call("ReduceMax", padded, keepdims=0) + x.scope.call("ReduceSum", x * 0.0, keepdims=0)
 
     @staticmethod
     def ceil(x: Value) -> Value:

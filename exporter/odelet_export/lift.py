@@ -24,7 +24,8 @@ class Hole:
     host, and `times` their constant, if they are. y0: the parts of the initial state. solution: what stands
     for the results, (times, *shape) each, until they are replaced. event_time: the same, a scalar in the dtype of t,
     where the solve ends at an event; its two times are then the start and whatever says the direction. extras:
-    other values of the host that the solver takes, by their names in the spec.
+    other values of the host that the solver takes, by their names in the spec, such as the grid of a fixed-step
+    solve where the model constructs it.
     """
 
     spec: SolveSpec
@@ -50,6 +51,16 @@ class Hole:
     def results(self) -> list[ir.Value]:
         """All that the solve gives: the solution, and the time of the event."""
         return [*self.solution, *([] if self.event_time is None else [self.event_time])]
+
+    @property
+    def grid(self) -> ir.Value | None:
+        """The grid that the model constructs."""
+        return self.extras.get("grid")
+
+    @property
+    def grid_points(self) -> np.ndarray | None:
+        """The constructed grid, if it is a constant."""
+        return None if self.grid is None else _constant(self.grid)
 
     @property
     def count(self) -> int | None:

@@ -9,7 +9,6 @@ import onnx_ir as ir
 import onnx_ir.passes.common as passes
 from onnx_ir import convenience
 
-from odelet.arrays import evaluations
 from odelet.card import SETTINGS, DriveCard, DriveStep, Evaluations, EventCard, RunStep, SolveCard
 from odelet_export.capture import Captured
 from odelet_export.cut import cut
@@ -18,6 +17,7 @@ from odelet_export.forms.site import Lowered, Site
 from odelet_export.lift import Hole
 from odelet_export.mark import DOMAIN
 from odelet_export.scope import Scope
+from odelet_export.spec import SolveSpec
 
 MODEL = "model.onnx"
 
@@ -69,7 +69,7 @@ def _lower_in_graph(host: ir.Model, choices: Sequence[Choice]) -> LoweredModel:
         lowered = FORMS[choice.form].lower(site)
         _fill(site.hole, lowered)
         report = _add_report(host.graph, site.hole.spec.index, lowered)
-        card = _card(site.hole, choice.form, lowered.settings, site.max_steps, steps=lowered.steps, report=report)
+        card = _card(site.hole, choice.form, lowered.settings, site.max_steps, lowered=lowered, report=report)
         solves.append(card)
     return LoweredModel({MODEL: host}, [RunStep(run=MODEL)], solves)
 
@@ -102,12 +102,11 @@ def _card(
     settings: Mapping[str, str | None],
     max_steps: int,
     *,
-    steps: int | None = None,
+    lowered: Lowered | None = None,
     report: dict[str, str] | None = None,
     drive: DriveCard | None = None,
 ) -> SolveCard:
     spec = hole.spec
-    start, step = evaluations(spec.tableau, spec.options)
     return SolveCard(
         index=spec.index,
         form=form,
@@ -116,12 +115,28 @@ def _card(
         rtol=spec.rtol,
         atol=spec.atol,
         max_steps=max_steps if spec.adaptive else None,
-        steps=steps,
-        evaluations=Evaluations(start=start, step=step),
+        steps=None if lowered is None else lowered.steps,
+        evaluations=_evaluations(spec, lowered),
         settings=dict(settings),
         report=report or {},
         drive=drive,
     )
+
+
+def _evaluations(spec: SolveSpec, lowered: Lowered | None) -> Evaluations | None:
+    """How often the solve calls the field, where it follows from its steps or is fixed."""
+    if lowered is not None and lowered.evaluations is not None:
+        return Evaluations(start=lowered.evaluations, step=0)
+    if spec.adaptive:
+        assert spec.control is not None and spec.solver.calls is not None
+        estimated = spec.control.first_step is None
+        # A jump asks for one more slope each time, which the steps do not tell.
+        known = "jump_t" not in spec.extras
+        return Evaluations(start=1 + estimated, step=spec.solver.calls) if known else None
+    calls = spec.solver.calls
+    if calls is None or spec.grid is None or spec.grid.reads_cubics:
+        return None
+    return Evaluations(start=0, step=calls)
 
 
 def _lower_driven(host: ir.Model, holes: Sequence[Hole], max_steps: int) -> LoweredModel:
@@ -150,12 +165,14 @@ def _lower_driven(host: ir.Model, holes: Sequence[Hole], max_steps: int) -> Lowe
                 y0=tuple(str(part.name) for part in hole.y0),
                 solution=tuple(str(value.name) for value in hole.solution),
                 captured=tuple(str(value.name) for value in built[index].captured),
+                grid=None if hole.grid is None else str(hole.grid.name),
                 options=hole.spec.options,
                 event=EventCard(graph=event_file, time=str(hole.event_time.name))
                 if event_file and hole.event_time
                 else None,
             )
-            keys = SETTINGS if hole.spec.adaptive else ()
+            solver = hole.spec.solver
+            keys = SETTINGS if solver.adaptive else () if solver.fixed else ("rtol", "atol")
             solves[index] = _card(hole, "driven", dict.fromkeys(keys), max_steps, drive=drive)
             program.append(DriveStep(drive=index))
     return LoweredModel(graphs, program, [solves[hole.spec.index] for hole in holes])

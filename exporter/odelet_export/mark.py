@@ -51,7 +51,7 @@ class Marker:
         event_time = [t[0]] if spec.until_event else []
         solution = onnx_ops.symbolic_multi_out(
             f"{DOMAIN}::End",
-            (*slopes, *parts, *values, *_extras(call, spec, t), t),
+            (*slopes, *parts, *values, *_extras(call, spec, parts, t, where), t),
             {"solve": spec.call},
             version=1,
             dtypes=[part.dtype for part in [*parts, *event_time]],
@@ -100,12 +100,37 @@ class Marker:
         )
 
 
-def _extras(call: Call, spec: SolveSpec, t: torch.Tensor) -> list[torch.Tensor]:
+def _extras(
+    call: Call, spec: SolveSpec, parts: Sequence[torch.Tensor], t: torch.Tensor, where: str
+) -> list[torch.Tensor]:
     """The options of a call that are values of the model."""
-    values = [(call.options or {})[name] for name in spec.extras]
     # torchdiffeq turns tensors round where time runs backwards, and leaves lists as they are.
     forward = torch.where(t[0] > t[-1], -1.0, 1.0)
-    return [x if isinstance(x, torch.Tensor) else torch.tensor(x, dtype=torch.float64) * forward for x in values]
+    values = []
+    for name in spec.extras:
+        value = (call.options or {}).get(name)
+        if name == "grid":
+            value = _grid(call, parts, t, where)
+        elif not isinstance(value, torch.Tensor):
+            value = torch.tensor(value, dtype=torch.float64) * forward
+        values.append(value)
+    return values
+
+
+def _grid(call: Call, parts: Sequence[torch.Tensor], t: torch.Tensor, where: str) -> torch.Tensor:
+    """The grid that the model constructs for a fixed-step solve."""
+
+    def func(*_: Any, **__: Any) -> Any:
+        raise CaptureError(
+            where + "grid_constructor calls the field, which cannot be exported; compute it from y0 and t"
+        )
+
+    y0 = torch.cat([part.reshape(-1) for part in parts]) if isinstance(call.y0, tuple) else parts[0]
+    grid = (call.options or {})["grid_constructor"](func, y0, t)
+    if not isinstance(grid, torch.Tensor) or grid.ndim != 1 or grid.dtype != t.dtype:
+        found = f"a {grid.dtype} tensor of {grid.ndim} axes" if isinstance(grid, torch.Tensor) else type(grid).__name__
+        raise CaptureError(where + f"grid_constructor must return a 1-D {t.dtype} tensor, as t is; got {found}")
+    return grid
 
 
 def _state(call: Call, where: str) -> list[torch.Tensor]:

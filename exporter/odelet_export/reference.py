@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from torch import nn
 from torchdiffeq._impl.odeint import SOLVERS
-from torchdiffeq._impl.rk_common import RKAdaptiveStepsizeODESolver, _ButcherTableau
+from torchdiffeq._impl.rk_common import RKAdaptiveStepsizeODESolver
 
 from odelet.control import Control
-from odelet.tableau import TABLEAUS
+from odelet.methods import METHODS
+from odelet_export.installed import StandIn, key_of, lacking, name_of
 from odelet_export.intercept import Call, intercepted
 from odelet_export.signature import Callee
 from odelet_export.spec import Overrides
@@ -23,11 +24,12 @@ from odelet_export.spec import Overrides
 
 @dataclass(frozen=True)
 class SolveCount:
-    """What torchdiffeq did in one solve. steps: attempted, or taken by a fixed-step method."""
+    """What torchdiffeq did in one solve. steps: attempted, or taken by a fixed-step method. None where what ran is
+    not its own method, or does not say."""
 
-    steps: int
-    accepted: int
-    evaluations: int
+    steps: int | None
+    accepted: int | None
+    evaluations: int | None
 
 
 class _Counted:
@@ -73,39 +75,56 @@ def run_reference(
         adaptive = issubclass(SOLVERS.get(changed.method or "dopri5", object), RKAdaptiveStepsizeODESolver)
         counted = _CountedAdaptive(call.func) if adaptive else _Counted(call.func)
         result = replace(changed, func=counted).solve(original)
+        method = changed.method or "dopri5"
         # torchdiffeq calls back at no step of a fixed-step search for an event.
         searched = changed.event_fn is not None and not adaptive
-        steps = counted.evaluations // TABLEAUS[changed.method or "dopri5"].stages if searched else counted.steps
+        per_step = METHODS[name_of(method)].calls
+        steps = counted.evaluations // per_step if searched and per_step else counted.steps
         accepted = counted.accepted if isinstance(counted, _CountedAdaptive) else steps
-        counts.append(SolveCount(steps, accepted, counted.evaluations))
+        counts.append(_known(SolveCount(steps, accepted, counted.evaluations), method))
         return result
 
     # The model may write into its inputs, or mark them as needing gradients.
     copies = [tensor.clone() for tensor in tensors]
-    with tsit5_known(), intercepted(handler), warnings.catch_warnings():
+    with lacking(), intercepted(handler), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the author's business, and heard before
         outputs = callee(*copies)
     return [output.detach().cpu().numpy() for output in outputs], counts
 
 
+def _known(count: SolveCount, key: str) -> SolveCount:
+    """What a count says of the method that odelet runs."""
+    if issubclass(SOLVERS[key], StandIn):
+        return replace(count, evaluations=None)
+    return SolveCount(None, None, count.evaluations) if key == "scipy_solver" else count
+
+
 def overridden(call: Call, overrides: Overrides) -> Call:
     """A call with the overrides applied, for torchdiffeq to run."""
     own = call.method or "dopri5"
-    method = overrides.method or own
-    tableau = TABLEAUS[method]
+    method = METHODS[overrides.method or name_of(own)]
     options = dict(call.options or {})
     rtol, atol = call.rtol, call.atol
     if overrides.method is not None:
-        kept = Control.__dataclass_fields__ if tableau.adaptive else ("step_size",)
+        fixed = ("step_size", "grid_constructor", "interp", "perturb") if method.fixed else ()
+        kept = Control.__dataclass_fields__ if method.adaptive else fixed
         options = {name: value for name, value in options.items() if name in kept}
-    if tableau.adaptive:
+    if method.adaptive or method.uses_tolerances:
         rtol = overrides.rtol if overrides.rtol is not None else rtol
         atol = overrides.atol if overrides.atol is not None else atol
-    elif overrides.step_size is not None:
-        options = {"step_size": overrides.step_size}
-    elif overrides.steps is not None:
-        options = {"grid_constructor": _equal_steps(overrides.steps)}
-    return replace(call, method=method, options=options or None, rtol=rtol, atol=atol)
+    placed = not method.fixed or overrides.steps is not None or overrides.step_size is not None
+    if method.fixed and placed:
+        options = {name: value for name, value in options.items() if name not in ("step_size", "grid_constructor")}
+        if overrides.step_size is not None:
+            options["step_size"] = overrides.step_size
+        else:
+            assert overrides.steps is not None
+            options["grid_constructor"] = _equal_steps(overrides.steps)
+    if method.fixed and not placed and options.get("step_size") is None and options.get("grid_constructor") is None:
+        # At the ends of steps a cubic says what is known, and odelet does not call the field for it.
+        options.pop("interp", None)
+    key = own if overrides.method is None else key_of(method.name)
+    return replace(call, method=key, options=options or None, rtol=rtol, atol=atol)
 
 
 def _equal_steps(steps: int) -> Callable[..., torch.Tensor]:
@@ -114,39 +133,6 @@ def _equal_steps(steps: int) -> Callable[..., torch.Tensor]:
         return torch.cat([torch.arange(steps, dtype=t.dtype) * h + t[:1], t[-1:]])
 
     return grid
-
-
-@contextmanager
-def tsit5_known() -> Iterator[None]:
-    """Let torchdiffeq solve with `tsit5`, which its release 0.2.5 lacks, by its own loop on our tableau."""
-    if "tsit5" in SOLVERS:
-        yield
-        return
-    tableau = TABLEAUS["tsit5"]
-    assert tableau.b_err is not None and tableau.mid is not None
-
-    def row(values: Sequence[float]) -> torch.Tensor:
-        return torch.tensor(values, dtype=torch.float64)
-
-    solver = type(
-        "Tsit5Solver",
-        (RKAdaptiveStepsizeODESolver,),
-        {
-            "order": tableau.order,
-            "tableau": _ButcherTableau(
-                alpha=row(tableau.c[1:]),
-                beta=[row(a) for a in tableau.a[1:]],
-                c_sol=row(tableau.b),
-                c_error=row(tableau.b_err),
-            ),
-            "mid": row(tableau.mid),
-        },
-    )
-    SOLVERS["tsit5"] = solver
-    try:
-        yield
-    finally:
-        del SOLVERS["tsit5"]
 
 
 @contextmanager

@@ -39,7 +39,7 @@ class SolveCheck:
             (self.accepted, self.torch.accepted),
             (self.evaluations, self.torch.evaluations),
         )
-        return all(ours is None or ours == theirs for ours, theirs in pairs)
+        return all(ours is None or theirs is None or ours == theirs for ours, theirs in pairs)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""

@@ -53,6 +53,13 @@ class Scope:
             root._constants[key] = value
         return Value(root._constants[key], root)
 
+    def passed(self, value: Value) -> Value:
+        """A value from outside, or an input, as one that this graph makes.
+
+        Not by Identity: onnx_ir's elimination of those makes a subgraph return a value that it does not make.
+        """
+        return self.call("Cast", value, to=value.ir.dtype)
+
     @property
     def root(self) -> Scope:
         return self if self.parent is None else self.parent.root
@@ -78,7 +85,7 @@ class Scope:
         again, after, collect = body(inner, iteration, *state)
         # A body may not return its own input, nor a value from outside it, without a node between.
         graph.outputs.extend(
-            value.ir if value.scope is inner and value.ir.producer() else inner.call("Identity", value).ir
+            value.ir if value.scope is inner and value.ir.producer() else inner.passed(value).ir
             for value in [go if again is None else again, *after, *collect]
         )
         total = len(carried) + len(collect)
@@ -96,23 +103,30 @@ class Scope:
     def branch(
         self,
         condition: Value,
-        then: Callable[..., Value],
-        otherwise: Callable[..., Value],
+        then: Callable[..., Any],
+        otherwise: Callable[..., Any],
         operands: Sequence[Value],
-    ) -> Value:
+    ) -> Any:
         """Emit an If, each branch computed from the operands; see `odelet.backend.Numpy.branch`."""
         graphs = []
+        single = True
         for name, function in (("then", then), ("else", otherwise)):
             graph = ir.Graph([], [], nodes=[], opset_imports=dict(self.graph.opset_imports), name=f"{name}_branch")
             inner = Scope(GraphBuilder(graph, parent=self.builder), self)
             # What is computed from an operand belongs in the branch, though the operand itself is outside.
-            result = function(*(Value(x.ir, inner) for x in operands))
-            inside = result.ir.producer() is not None and result.ir.producer().graph is graph  # type: ignore[union-attr]
-            graph.outputs.append(result.ir if inside else inner.call("Identity", result).ir)
+            results = function(*(Value(x.ir, inner) for x in operands))
+            single = isinstance(results, Value)
+            for result in [results] if single else results:
+                node = result.ir.producer()
+                inside = node is not None and node.graph is graph and result.ir not in graph.outputs
+                graph.outputs.append(result.ir if inside else inner.passed(result).ir)
             graphs.append(graph)
-        value: Value = self.call("If", condition, then_branch=graphs[0], else_branch=graphs[1])
-        value.ir.type, value.ir.shape = graphs[0].outputs[0].type, graphs[0].outputs[0].shape
-        return value
+        count = len(graphs[0].outputs)
+        made = self.call("If", condition, then_branch=graphs[0], else_branch=graphs[1], outputs=count)
+        values = made if isinstance(made, list) else [made]
+        for value, result in zip(values, graphs[0].outputs, strict=True):
+            value.ir.type, value.ir.shape = result.type, result.shape
+        return values[0] if single else tuple(values)
 
 
 class Value:

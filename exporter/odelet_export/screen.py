@@ -154,8 +154,11 @@ def _steps(report: Report) -> list[str]:
     return lines
 
 
-def _span(counts: list[int]) -> str:
-    low, high = min(counts), max(counts)
+def _span(counts: list[int | None]) -> str:
+    known = [count for count in counts if count is not None]
+    if not known:
+        return "an unknown number of"
+    low, high = min(known), max(known)
     return str(low) if low == high else f"{low} to {high}"
 
 

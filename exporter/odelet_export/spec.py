@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import numbers
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-import numpy as np
-import torch
-
+from odelet.adams import Adams
 from odelet.control import Control
 from odelet.grid import Grid
-from odelet.tableau import TABLEAUS, Tableau
+from odelet.method import Method
+from odelet.methods import METHODS
+from odelet.tableau import Tableau
+from odelet_export import installed
 from odelet_export.errors import CaptureError, FormError
 from odelet_export.intercept import Call
-
-# torchdiffeq takes these for any method and this one ignores them, as torchdiffeq does with a warning.
-_CONTROL = tuple(f.name for f in fields(Control) if f.name not in ("controller", "dtype"))
-_POINTS = ("step_t", "jump_t")
-
-
-Tolerance = float | tuple[float, ...] | None
+from odelet_export.options import POINTS, Tolerance, read_options, read_tolerance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +28,8 @@ class Overrides:
     atol: float | None = None
 
     def __post_init__(self) -> None:
-        if self.method is not None and self.method not in TABLEAUS:
-            raise FormError(f"method={self.method!r} is not one of {', '.join(TABLEAUS)}")
+        if self.method is not None and self.method not in METHODS:
+            raise FormError(f"method={self.method!r} is not one of {', '.join(METHODS)}")
         try:
             Grid(step_size=self.step_size, steps=self.steps)
         except ValueError as error:
@@ -51,17 +44,17 @@ class Overrides:
 class SolveSpec:
     """One solve of a model.
 
-    index: among the solves of the artifact. call: among the calls that the model makes. rtol, atol: for an
-    adaptive method, a number or one for each part of the state; atol also for a search for an event. control
-    or grid: its settings, as the method is adaptive or fixed-step. parts: how many tensors the state has.
-    functions: those of the user besides the field, in the order of their results in the End marker; `event`, of
-    (t, y), makes the solve end at its first zero. source: file and line. extras: names of options that are values
-    of the model (step_t, jump_t).
+    index: among the solves of the artifact. call: among the calls that the model makes. solver: the method, with its
+    own options set. rtol, atol: where it uses them, a number or one for each part of the state; atol also for a
+    search for an event. control or grid: its settings, as the method is adaptive or fixed-step. parts: how many
+    tensors the state has. functions: those of the user besides the field, in the order of their results in the End
+    marker; `event`, of (t, y), makes the solve end at its first zero. source: file and line. extras: names of
+    options that are values of the model (step_t, jump_t, grid).
     """
 
     index: int
     call: int
-    tableau: Tableau
+    solver: Method
     rtol: Tolerance
     atol: Tolerance
     control: Control | None
@@ -74,11 +67,16 @@ class SolveSpec:
 
     @property
     def method(self) -> str:
-        return self.tableau.name
+        return self.solver.name
+
+    @property
+    def tableau(self) -> Tableau:
+        """Of an explicit Runge-Kutta method, as all adaptive ones are."""
+        return self.solver.tableau  # type: ignore[attr-defined]
 
     @property
     def adaptive(self) -> bool:
-        return self.tableau.adaptive
+        return self.solver.adaptive
 
     @property
     def until_event(self) -> bool:
@@ -86,48 +84,70 @@ class SolveSpec:
         return "event" in self.functions
 
     @property
+    def corrector(self) -> dict[str, float]:
+        """Where the iterations of a corrector end, for a fixed-step method that asks."""
+        known = {"rtol": self.rtol, "atol": self.atol}
+        return {name: x for name, x in known.items() if isinstance(x, float)} if self.solver.uses_tolerances else {}
+
+    @property
     def options(self) -> dict[str, Any]:
         """The settings that differ from their defaults, as JSON."""
+        own = METHODS[self.method]
+        options = {name: getattr(self.solver, name) for name in own.option_names()}
+        changed = {name: value for name, value in options.items() if value != getattr(own, name)}
         settings = self.control if self.adaptive else self.grid
-        assert settings is not None
-        return {f.name: getattr(settings, f.name) for f in fields(settings) if getattr(settings, f.name) != f.default}
+        if settings is None:
+            return changed
+        given = {f.name: getattr(settings, f.name) for f in fields(settings) if f.name != "constructed"}
+        defaults = {f.name: f.default for f in fields(settings)}
+        return changed | {name: value for name, value in given.items() if value != defaults[name]}
 
 
 def spec_of(call: Call, index: int, overrides: Overrides) -> SolveSpec:
     """Read a call. Raises CaptureError, naming file and line, for what cannot be exported."""
     where = f'File "{call.file}", line {call.line}: '
-    own = call.method or "dopri5"
-    method = overrides.method or own
-    if method not in TABLEAUS:
+    method = overrides.method or call.method or "dopri5"
+    if overrides.method is None:
+        method = installed.name_of(method)
+    if method not in METHODS:
         raise CaptureError(
-            where + f"method {method!r} cannot be exported yet; use one of {', '.join(TABLEAUS)}, "
+            where + f"method {method!r} cannot be exported; use one of {', '.join(METHODS)}, "
             "or override it with --method"
         )
-    tableau = TABLEAUS[method]
+    solver = METHODS[method]
     parts = len(call.y0) if isinstance(call.y0, tuple) else None
-    options, warnings = _options(call, where, tableau, overridden=overrides.method is not None)
-    given = {name: (call.options or {}).get(name) for name in (_POINTS if tableau.adaptive else ())}
+    options, warnings = read_options(call, where, solver, overridden=overrides.method is not None)
+    given = {name: (call.options or {}).get(name) for name in (POINTS if solver.adaptive else ())}
     control = grid = rtol = atol = None
     try:
-        if tableau.adaptive:
+        own = {name: options.pop(name) for name in solver.option_names() if name in options}
+        solver = solver.having(**own)
+        if solver.adaptive or solver.uses_tolerances:
+            rtol = overrides.rtol if overrides.rtol is not None else read_tolerance("rtol", call.rtol, parts, where)
+            atol = overrides.atol if overrides.atol is not None else read_tolerance("atol", call.atol, parts, where)
+            _check_tolerances(solver, rtol, atol, where)
+        if solver.adaptive:
             control = Control(**options)
-            rtol = overrides.rtol if overrides.rtol is not None else _tolerance("rtol", call.rtol, parts, where)
-            atol = overrides.atol if overrides.atol is not None else _tolerance("atol", call.atol, parts, where)
-        else:
+        elif solver.fixed:
             if overrides.steps is not None or overrides.step_size is not None:
-                options = {"steps": overrides.steps, "step_size": overrides.step_size}
+                placed = {"steps": overrides.steps, "step_size": overrides.step_size, "constructed": False}
+                options |= placed
             grid = Grid(**options)
             if call.event_fn is not None:
                 _check_steps_to_event(grid, where)
-                atol = overrides.atol if overrides.atol is not None else _tolerance("atol", call.atol, parts, where)
+                atol = overrides.atol if overrides.atol is not None else read_tolerance("atol", call.atol, parts, where)
     except ValueError as error:
         raise CaptureError(where + f"options: {error}") from None
     if call.event_fn is not None and isinstance(atol, tuple):
         raise CaptureError(where + "a search for an event takes one atol, as in torchdiffeq; give a number")
+    if call.event_fn is not None and not (solver.adaptive or solver.fixed):
+        raise CaptureError(where + f"{method} cannot search for an event, nor can it in torchdiffeq")
+    if isinstance(solver, Adams) and not solver.remembers:
+        warnings.append(f"{call.source}: max_order={solver.max_order} leaves {method} no steps but those of rk4")
     return SolveSpec(
         index=index,
         call=index,
-        tableau=tableau,
+        solver=solver,
         rtol=rtol,
         atol=atol,
         control=control,
@@ -136,7 +156,10 @@ def spec_of(call: Call, index: int, overrides: Overrides) -> SolveSpec:
         functions=("event",) if call.event_fn is not None else (),
         source=call.source,
         warnings=tuple(warnings),
-        extras=tuple(name for name, value in given.items() if value is not None and len(value) > 0),
+        extras=(
+            *(name for name, value in given.items() if value is not None and len(value) > 0),
+            *(("grid",) if grid is not None and grid.constructed else ()),
+        ),
     )
 
 
@@ -144,47 +167,12 @@ def check_overrides(specs: list[SolveSpec], overrides: Overrides) -> None:
     """Refuse an override that no solve of the model can take."""
     methods = ", ".join(f"solve {spec.index} ({spec.source}) uses {spec.method}" for spec in specs)
     for name in ("rtol", "atol"):
-        taken = any(spec.adaptive or (spec.until_event and name == "atol") for spec in specs)
-        if getattr(overrides, name) is not None and not taken:
+        if getattr(overrides, name) is not None and all(getattr(spec, name) is None for spec in specs):
             raise FormError(f"{name} is for adaptive methods, but {methods}; leave it out, or choose --method dopri5")
     for name in ("steps", "step_size"):
-        if getattr(overrides, name) is not None and all(spec.adaptive for spec in specs):
+        if getattr(overrides, name) is not None and all(spec.grid is None for spec in specs):
             option = name.replace("_", "-")
             raise FormError(f"--{option} is for fixed-step methods, but {methods}; add --method rk4, say")
-
-
-def _options(call: Call, where: str, tableau: Tableau, *, overridden: bool) -> tuple[dict[str, Any], list[str]]:
-    """The options that the method takes. Those of another kind of method are dropped with a warning."""
-    taken: dict[str, Any] = {}
-    warnings = []
-    own = _CONTROL if tableau.adaptive else ("step_size",)
-    # torchdiffeq knows these, and they change the answer, so they are refused until they are honoured.
-    unsupported = {
-        "norm": tableau.adaptive,
-        "grid_constructor": not tableau.adaptive,
-        "perturb": not tableau.adaptive,
-        "interp": not tableau.adaptive,
-    }
-    for name, value in (call.options or {}).items():
-        if unsupported.get(name) and not overridden and not _harmless(name, value):
-            raise CaptureError(where + f"option {name}={value!r} cannot be exported yet; leave it out")
-        if tableau.adaptive and name in _POINTS:
-            continue  # a value of the model
-        if tableau.adaptive and name == "dtype":
-            taken[name] = "float64" if value is None else _time_dtype(value, where)
-        elif name in own:
-            taken[name] = None if value is None else _number(name, value, where)
-        elif not overridden and name not in unsupported:
-            warnings.append(f"{call.source}: {tableau.name} ignores option {name}={value!r}, as in torchdiffeq")
-    if taken.get("max_num_steps") is not None:
-        taken["max_num_steps"] = int(taken["max_num_steps"])
-    return taken, warnings
-
-
-def _harmless(name: str, value: Any) -> bool:
-    """Whether an unsupported option says only what is done anyway."""
-    defaults: Mapping[str, Any] = {"perturb": False, "interp": "linear"}
-    return value is None or (name in defaults and value == defaults[name])
 
 
 def _check_steps_to_event(grid: Grid, where: str) -> None:
@@ -195,62 +183,8 @@ def _check_steps_to_event(grid: Grid, where: str) -> None:
         )
 
 
-def _number(name: str, value: Any, where: str) -> float:
-    if isinstance(value, torch.Tensor) and value.numel() == 1:
-        value = _concrete(name, value, where)
-    if not isinstance(value, numbers.Real):
-        raise CaptureError(where + f"option {name}={value!r} must be a number")
-    return float(value)
-
-
-def _time_dtype(value: Any, where: str) -> str:
-    """The dtype of times: at least float32, as that of any state."""
-    if value not in (torch.float64, torch.float32, torch.float16, torch.bfloat16):
-        raise CaptureError(where + f"option dtype={value!r} must be a floating-point torch dtype")
-    return "float64" if value is torch.float64 else "float32"
-
-
-def _tolerance(name: str, value: Any, parts: int | None, where: str) -> Tolerance:
-    """A tolerance: a number, or one for each part of a tuple state. parts: None for a state that is one tensor.
-
-    A row of one number for a state of one tensor is no plain number: torchdiffeq then takes error ratios in
-    float64. It rounds the numbers of a row for a tuple to float32.
-    """
-    row = _row(name, value, where)
-    if row is None:
-        if not isinstance(value, torch.Tensor) and not isinstance(value, numbers.Real):
-            raise CaptureError(where + f"{name}={value!r} must be a number, or one for each part of the state")
-        return float(_concrete(name, value, where) if isinstance(value, torch.Tensor) else value)
-    if len(row) != (parts or 1):
+def _check_tolerances(solver: Method, rtol: Tolerance, atol: Tolerance, where: str) -> None:
+    if not solver.adaptive and (isinstance(rtol, tuple) or isinstance(atol, tuple)):
         raise CaptureError(
-            where + f"{name} has {len(row)} numbers for a state of {parts or 1} parts; give one number for each part, "
-            f"or one for all with --{name}"
+            where + f"{solver.name} cannot be exported with a tolerance for each part of the state; give one number"
         )
-    return tuple(float(x) if exact or parts is None else float(np.float32(x)) for x, exact in row)
-
-
-def _row(name: str, value: Any, where: str) -> list[tuple[float, bool]] | None:
-    """The numbers of a row, each with whether it is a float64 tensor; None for a plain number."""
-    if isinstance(value, (torch.Tensor, np.ndarray)):
-        if value.ndim == 0:
-            return None
-        exact = value.dtype in (torch.float64, np.float64)
-        return [(_concrete(name, x, where), exact) for x in value.reshape(-1)]
-    if not isinstance(value, (list, tuple)):
-        return None
-    numbers_ = [_concrete(name, x, where) if isinstance(x, torch.Tensor) and x.numel() == 1 else x for x in value]
-    if not all(isinstance(x, numbers.Real) for x in numbers_):
-        raise CaptureError(
-            where + f"{name}={value!r}: a tolerance for each element of the state cannot be exported; give one number "
-            "for each part"
-        )
-    return [(float(x), getattr(old, "dtype", None) is torch.float64) for x, old in zip(numbers_, value, strict=True)]
-
-
-def _concrete(name: str, value: Any, where: str) -> Any:
-    try:
-        return value.item()
-    except Exception:
-        raise CaptureError(
-            where + f"{name} is computed from the model's inputs; it must be a number when the model is exported"
-        ) from None

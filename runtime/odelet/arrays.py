@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, replace
-from time import perf_counter
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,23 +20,21 @@ from odelet.drive import (
     Run,
     direction_of,
     integrate_adaptive,
-    integrate_fixed,
     solution_arrays,
 )
 from odelet.errors import InputError
 from odelet.events import Event
-from odelet.grid import Grid
-from odelet.rk import Field, erk_step
+from odelet.march import ArrayWalker, March, march_along
+from odelet.method import Method, Terms
+from odelet.methods import METHODS
+from odelet.options import configured, limits_of, measure_of, points_of, settings, tolerance
+from odelet.rk import Field
+from odelet.scipy_solver import SciPy, Solved, solve_scipy
 from odelet.solution import Solution, SolveStats, Stats
 from odelet.state import Layout, Tolerance
-from odelet.tableau import TABLEAUS, Tableau
+from odelet.tableau import Tableau
 from odelet.trajectory import Ends
 from odelet.watch import Watched
-
-NORMS: dict[str, Callable[[list[Array]], Array] | None] = {
-    "rms": None,
-    "max": lambda parts: max(abs(part).max(initial=0) for part in parts),
-}
 
 
 class AdaptiveArrays:
@@ -98,27 +95,6 @@ class AdaptiveArrays:
         return self._ends
 
 
-class FixedArrays:
-    """Steps of a fixed-step method on numpy arrays."""
-
-    def __init__(self, field: Field, tableau: Tableau, y0: Array) -> None:
-        self._field, self._tableau, self._y, self._y1 = field, tableau, y0, y0
-        self._ends: Ends | None = None
-
-    def attempt(self, t: float, h: float) -> float:
-        with np.errstate(all="ignore"):
-            self._y1, _ = erk_step(self._field, self._tableau, t, h, self._y, h - t, None, xp=NUMPY)
-        return 0.0
-
-    def accept(self) -> None:
-        self._ends = Ends(self._y, self._y1)
-        self._y = self._y1
-
-    def ends(self) -> Ends:
-        assert self._ends is not None
-        return self._ends
-
-
 def odeint(
     field: Callable[..., Any],
     y0: Any,
@@ -140,95 +116,95 @@ def odeint(
     y0: a float32 or float64 array, or a tuple of them with one dtype. t: (times,), strictly monotone. rtol,
     atol: a number, or one for each part of a tuple. options: settings of `Control` for an adaptive method
     (first_step, min_step, max_step, safety, ifactor, dfactor, max_num_steps, dtype, controller), with step_t,
-    jump_t (1-D times) and norm ("rms", "max", or a function of what the field takes, to a number); step_size
-    for a fixed-step one. max_steps, max_evals, deadline: give up after so many attempted steps, calls of the
-    field, or seconds.
+    jump_t (1-D times) and norm ("rms", "max", or a function of what the field takes, to a number); of `Grid` for a
+    fixed-step one (step_size, interp, perturb, and grid_constructor, a function of field, y0 and t that returns the
+    grid); max_order and max_iters of the methods that have them; solver, min_step and max_step of `scipy_solver`.
+    max_steps, max_evals, deadline: give up after so many attempted steps, calls of the field, or seconds.
 
     events: looked for between the accepted steps of an adaptive method; after a terminal one the outputs are NaN
     and the status is EVENT. dense: keep the steps, for `solution.at(t)`.
 
     Returns a Solution whose outputs are `y` (times, *shape), or `y_0`, `y_1`, ... for a tuple. Raises
-    InputError for arguments that cannot work; a solve that fails is a status.
+    InputError for arguments that cannot work; a solve that fails is a status, and a RuntimeWarning tells of steps
+    whose iteration did not converge.
     """
     limits = limits_of(max_steps, max_evals, deadline)
     parts, names = _state(y0)
     single = not isinstance(y0, tuple)
     times = np.asarray(t)
     times = times if times.dtype == np.float32 else times.astype(np.float64)
-    tableau = TABLEAUS.get(method)
-    if tableau is None:
-        raise InputError(f"method={method!r} is not one of {', '.join(TABLEAUS)}")
-    direction = direction_of(times)
-    plain = Layout.of(parts)
+    chosen = METHODS.get(method)
+    if chosen is None:
+        raise InputError(f"method={method!r} is not one of {', '.join(METHODS)}")
+    direction_of(times)
     watched: Watched | None = None
     if events or dense:
+        if not chosen.adaptive:
+            raise InputError(f"events and dense are for adaptive methods, which {method!r} is not; use 'dopri5'")
+        plain = Layout.of(parts)
         watched = Watched.of(events, plain, times, plain.pack(parts, xp=NUMPY), single=single)
-    if tableau.adaptive:
-        run = _adaptive(
-            field,
-            tableau,
-            parts,
-            times,
-            options=dict(options or {}),
-            rtol=rtol,
-            atol=atol,
-            limits=limits,
-            single=single,
-            watched=watched,
-        )
+    given = dict(options or {})
+    done: Run | March | Solved
+    steps = accepted = unconverged = None
+    if chosen.adaptive:
+        run = _adaptive(field, chosen, parts, times, given, (rtol, atol), limits, watched, single=single)
+        done, steps, accepted = run, run.steps, run.accepted
+    elif chosen.fixed:
+        marched = _fixed(field, y0, chosen, parts, times, given, (rtol, atol))
+        done, steps, accepted, unconverged = marched, marched.steps, marched.steps, marched.unconverged
     else:
-        if watched is not None:
-            raise InputError(f"events and dense are for adaptive methods; {method!r} takes fixed steps, use 'dopri5'")
-        layout = Layout.of(parts)
-        row = layout.pack(parts, xp=NUMPY)
-        grid = settings(Grid, options, method).points(times, direction=direction, xp=NUMPY)
-        steps = FixedArrays(_row_field(field, layout, single=single), tableau, row)
-        run = integrate_fixed(steps, row, times, grid, direction=direction)
-    outputs = dict(zip(names, solution_arrays(run.rows, [part.shape for part in parts]), strict=True))
-    start, per_step = evaluations(tableau, options)
+        done = _by_scipy(field, chosen, parts, times, given, (rtol, atol), single=single)
+    outputs = dict(zip(names, solution_arrays(done.rows, [part.shape for part in parts]), strict=True))
     stats = SolveStats(
         index=0,
         method=method,
         form="driven",
-        steps=run.steps,
-        accepted=run.accepted,
-        rejected=run.steps - run.accepted,
-        evaluations=start + per_step * run.steps if run.evaluations is None else run.evaluations,
-        status=run.status,
-        time=run.time,
+        steps=steps,
+        accepted=accepted,
+        rejected=None if steps is None or accepted is None else steps - accepted,
+        evaluations=done.evaluations,
+        status=done.status,
+        time=done.time,
+        unconverged=unconverged,
     )
+    stats.warn_unconverged()
     if watched is None:
-        return Solution(outputs, Stats((stats,)), run.status)
+        return Solution(outputs, Stats((stats,)), done.status)
     kept = {0: watched.trajectory} if dense else {}
-    return Solution(outputs, Stats((stats,)), run.status, watched.watch.occurrences(), kept)
+    return Solution(outputs, Stats((stats,)), done.status, watched.watch.occurrences(), kept)
 
 
 def _adaptive(
     field: Callable[..., Any],
-    tableau: Tableau,
+    method: Method,
     parts: list[Array],
     t: Array,
-    *,
     options: dict[str, Any],
-    rtol: Any,
-    atol: Any,
+    tolerances: tuple[Any, Any],
     limits: Limits,
-    single: bool,
     watched: Watched | None,
+    *,
+    single: bool,
 ) -> Run:
     direction = direction_of(t)
-    measure = _measure(options.pop("norm", "rms"), single=single)
-    points = Points(**{name: _points(name, options.pop(name, ())) for name in ("step_t", "jump_t")})
-    control: Control = settings(Control, options, tableau.name, more=("norm", "step_t", "jump_t"))
+    measure = measure_of(options.pop("norm", "rms"), single=single)
+    points = Points(**{name: points_of(name, options.pop(name, ())) for name in ("step_t", "jump_t")})
+    control: Control = settings(Control, options, method.name, more=("norm", "step_t", "jump_t"))
     dtype = np.promote_types(control.dtype, parts[0].dtype)
     layout = Layout.of(parts, measure)
     row = layout.pack(parts, xp=NUMPY)
+    tableau = method.tableau  # type: ignore[attr-defined]
+    assert method.order is not None and method.calls is not None
+    order, calls = method.order, method.calls
+    rtol, atol = (
+        tolerance(name, value, len(parts), dtype.type) for name, value in zip(("rtol", "atol"), tolerances, strict=True)
+    )
     stepper = AdaptiveArrays(
         _row_field(field, layout, single=single),
         tableau,
         row,
-        rtol=tolerance("rtol", rtol, len(parts), dtype.type),
-        atol=tolerance("atol", atol, len(parts), dtype.type),
+        rtol=rtol,
+        atol=atol,
         layout=layout,
         direction=direction,
         dtype=dtype.name,
@@ -237,8 +213,8 @@ def _adaptive(
         stepper,
         float(t[0]),
         direction=direction,
-        order=tableau.order,
-        stages=tableau.stages,
+        order=order,
+        calls=calls,
         control=replace(control, dtype=dtype.name),
         limits=limits,
         points=points,
@@ -246,63 +222,51 @@ def _adaptive(
     return integrate_adaptive(begin, row, t) if watched is None else watched.integrate(begin, row, t)
 
 
-def limits_of(max_steps: int, max_evals: int | None, deadline: float | None) -> Limits:
-    """The limits of a call that begins now. Raises InputError for those that are not positive."""
-    for name, value in (("max_steps", max_steps), ("max_evals", max_evals), ("deadline", deadline)):
-        if value is not None and not 0 < value < float("inf"):
-            raise InputError(f"{name}={value!r} must be positive and finite")
-    ends = None if deadline is None else perf_counter() + deadline
-    return Limits(max_steps=max_steps, max_evals=max_evals, deadline=ends)
+def _fixed(
+    field: Callable[..., Any],
+    y0: Any,
+    method: Method,
+    parts: list[Array],
+    t: Array,
+    options: dict[str, Any],
+    tolerances: tuple[Any, Any],
+) -> March:
+    layout = Layout.of(parts)
+    row = layout.pack(parts, xp=NUMPY)
+    row_field = _row_field(field, layout, single=not isinstance(y0, tuple))
+    construct = options.get("grid_constructor")
+    given = None if construct is None else np.asarray(construct(field, y0, t))
+    own, grid = configured(method, options)
+    direction = direction_of(t)
+    rtol, atol = (float(value) for value in _scalar_tolerances(method, tolerances))
+    terms = Terms(direction=direction, perturb=grid.perturb, rtol=rtol, atol=atol)
+    return march_along(ArrayWalker(row_field, own, row, terms), row_field, own, grid, row, t, direction, given)
 
 
-def tolerance(name: str, value: Any, parts: int, number: Any) -> Tolerance:
-    """A tolerance as a scalar, or a list of one for each part of the state. Raises InputError otherwise."""
-    values = np.asarray(value, np.float64)
-    if values.ndim > 1 or (values.ndim == 1 and len(values) != parts):
-        raise InputError(f"{name} has the shape {values.shape}; give one number, or one for each of {parts} parts")
-    if not (np.isfinite(values).all() and (values >= 0).all()):
-        raise InputError(f"{name}={value!r} must be finite and not negative")
-    return [number(x) for x in values] if values.ndim else number(values)
+def _by_scipy(
+    field: Callable[..., Any],
+    method: Method,
+    parts: list[Array],
+    t: Array,
+    options: dict[str, Any],
+    tolerances: tuple[Any, Any],
+    *,
+    single: bool,
+) -> Solved:
+    layout = Layout.of(parts)
+    row_field = _row_field(field, layout, single=single)
+    own, _ = configured(method, options)
+    assert isinstance(own, SciPy)
+    rtol, atol = _scalar_tolerances(method, tolerances)
+    row = layout.pack(parts, xp=NUMPY)
+    return solve_scipy(row_field, own, row, t, direction=direction_of(t), rtol=rtol, atol=atol)
 
 
-def _points(name: str, times: Any) -> list[float]:
-    array = np.asarray(times, np.float64)
-    if array.ndim != 1 or not np.isfinite(array).all():
-        raise InputError(f"options: {name} must be a 1-D array of finite times; got {times!r}")
-    return array.tolist()  # type: ignore[no-any-return]
-
-
-def _measure(norm: Any, *, single: bool) -> Callable[[list[Array]], Array] | None:
-    """The norm of the parts of a state, from a name or a function of what the field takes."""
-    if callable(norm):
-        return lambda parts: np.asarray(norm(parts[0] if single else tuple(parts)))[()]
-    if norm not in NORMS:
-        raise InputError(f"options: norm={norm!r} is neither a function nor one of {', '.join(NORMS)}")
-    return NORMS[norm]
-
-
-def evaluations(tableau: Tableau, options: Mapping[str, Any] | None) -> tuple[int, int]:
-    """How often a solve calls the field: at its start, and for each attempted step."""
-    if not tableau.adaptive:
-        return 0, tableau.stages
-    return (1 if (options or {}).get("first_step") is not None else 2), tableau.stages - 1
-
-
-def settings(kind: Any, options: Mapping[str, Any] | None, method: str, *, more: Sequence[str] = ()) -> Any:
-    """A Control or a Grid from an options dict. Raises InputError naming what it does not know.
-
-    more: options that the caller has taken out, known as well.
-    """
-    given = dict(options or {})
-    known = {field.name for field in fields(kind)}
-    unknown = sorted(given.keys() - known)
-    if unknown:
-        listed = ", ".join(sorted({*known, *more}))
-        raise InputError(f"options {', '.join(unknown)} are not known for method {method!r}; known are {listed}")
-    try:
-        return kind(**given)
-    except ValueError as error:
-        raise InputError(f"options: {error}") from None
+def _scalar_tolerances(method: Method, tolerances: tuple[Any, Any]) -> list[Any]:
+    found = [tolerance(name, value, 1, float) for name, value in zip(("rtol", "atol"), tolerances, strict=True)]
+    if any(isinstance(value, list) for value in found):
+        raise InputError(f"{method.name} takes one number for rtol and for atol; got {tolerances}")
+    return found
 
 
 def _state(y0: Any) -> tuple[list[Array], list[str]]:

@@ -1,7 +1,7 @@
-"""What the solver text needs besides `+ - * / **`, comparisons and `abs`: some twenty functions.
+"""What the solver text needs besides `+ - * / **`, comparisons and `abs`: some twenty-five functions.
 
-The text of a solver (`rk`, `control`, `dense`, `state`, `grid`, `attempt`) is written once and takes a
-backend `xp`. This module is the reference: numpy. `SCALARS` does the same for Python floats, where the
+The text of a solver (`rk`, `adams`, `implicit`, `control`, `dense`, `state`, `grid`, `attempt`) is written once and
+takes a backend `xp`. This module is the reference: numpy. `SCALARS` does the same for Python floats, where the
 driver's control runs. The exporter supplies a third, whose arrays are values of an ONNX graph.
 """
 
@@ -93,7 +93,8 @@ class Numpy:
     ) -> Array:
         """then(*operands) if the condition, a scalar, holds, else otherwise(*operands); only one is computed.
 
-        Each returns one array, of one dtype and shape. A condition that is a Python bool is decided here and now.
+        Each returns one array, or a tuple of as many; those in one place have one dtype and shape. A condition that
+        is a Python bool is decided here and now.
         """
         return then(*operands) if condition else otherwise(*operands)
 
@@ -110,6 +111,26 @@ class Numpy:
             go_on, after = body(*state)
             state, turns = list(after), turns + 1
         return state
+
+    @staticmethod
+    def growing(x: Array) -> Array:
+        """x, to be carried by a loop that adds rows to it."""
+        return x
+
+    @staticmethod
+    def rows(x: Array) -> Array:
+        """How many rows x has."""
+        return x.shape[0]
+
+    @staticmethod
+    def constant(values: Array, like: Array) -> Array:
+        """An array of numbers, in the dtype of `like`."""
+        return np.asarray(values, like.dtype)
+
+    @staticmethod
+    def largest(x: Array) -> Array:
+        """The largest of numbers that are not negative; NaN if any is, and 0 for an empty array."""
+        return np.max(x) if x.size else x.dtype.type(0)
 
     @staticmethod
     def ceil(x: Array) -> int:

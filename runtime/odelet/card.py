@@ -20,7 +20,7 @@ from odelet.errors import ArtifactError
 FORMAT_VERSION = 1
 FORMS = ("unrolled", "rolled", "bounded", "adaptive", "driven")
 SETTINGS = ("rtol", "atol", "max_steps", "max_evals", "deadline")
-REPORTS = ("steps", "accepted", "status", "time")
+REPORTS = ("steps", "accepted", "status", "time", "evaluations", "unconverged")
 DTYPES = (
     *("float16", "float32", "float64", "bool"),
     *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
@@ -99,12 +99,14 @@ class EventCard:
 class DriveCard:
     """How the runtime drives a solve: files of its graphs, names of the values it takes and adds.
 
-    start: estimates the length of the first step, where the options do not name it. step_t, jump_t: times at
-    which steps end. options: of the solver, as torchdiffeq spells them. event: what ends it, if not its last time.
+    step: None for a solver that needs the field alone. start: estimates the length of the first step, where the
+    options do not name it. step_t, jump_t: times at which steps end. grid: that of a fixed-step solve, where the
+    model constructs it. options: of the solver, as torchdiffeq spells them. event: what ends it, if not its last
+    time.
     """
 
     field: str
-    step: str
+    step: str | None
     t: str
     y0: tuple[str, ...]
     solution: tuple[str, ...]
@@ -112,6 +114,7 @@ class DriveCard:
     start: str | None = None
     step_t: str | None = None
     jump_t: str | None = None
+    grid: str | None = None
     # A field of this class is called `field`.
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     event: EventCard | None = None

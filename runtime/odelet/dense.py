@@ -24,3 +24,14 @@ def quartic(x: Array, h: Array, y0: Array, y1: Array, mid: Array, k0: Array, k1:
 def linear(x: Array, y0: Array, y1: Array) -> Array:
     """The straight line between the ends of a step; exactly y1 at x = 1."""
     return y1 - (1 - x) * (y1 - y0)
+
+
+def hermite(x: Array, h: Array, y0: Array, y1: Array, k0: Array, k1: Array) -> Array:
+    """The cubic through both ends of a step with both end slopes; y1 at x = 1, as long as k1 is finite.
+
+    x, h: scalars in the state's dtype, h signed. Source: Hairer, Norsett & Wanner, Solving ODEs I, sec. II.6,
+    equation (6.7).
+    """
+    rest = 1 - x
+    at_y0, at_y1 = (1 + 2 * x) * rest * rest, x * x * (3 - 2 * x)
+    return y0 * at_y0 + y1 * at_y1 + k0 * (h * (x * rest * rest)) - k1 * (h * (x * x * rest))

@@ -17,7 +17,6 @@ import numpy as np
 
 from odelet.backend import SCALARS
 from odelet.control import Control, clamp, judge, stop_at
-from odelet.dense import linear
 from odelet.errors import InputError
 from odelet.solution import Status
 from odelet.trajectory import Ends, Piece
@@ -46,19 +45,6 @@ class Stepper(Protocol):
 
     def ends(self) -> Ends:
         """The step last accepted; valid until the next attempt."""
-
-
-class FixedStepper(Protocol):
-    """Holds the state of a fixed-step solve and takes steps."""
-
-    def attempt(self, t: float, t1: float) -> float:
-        """Take the step from t to t1."""
-
-    def accept(self) -> None:
-        """Move to the end of the step."""
-
-    def ends(self) -> Ends:
-        """The step last taken."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +102,7 @@ class AdaptiveSolve:
         *,
         direction: float,
         order: int,
-        stages: int,
+        calls: int,
         control: Control,
         limits: Limits,
         points: Points = Points(),
@@ -128,7 +114,7 @@ class AdaptiveSolve:
         self._now: Any = self._number(direction * t0)
         self._start, self._taken = self._now, self._number(0)
         self._past: Sequence[Any] = [self._number(1)] * control.memory
-        self._cost = stages - 1
+        self._cost = calls
         self.steps = self.accepted = 0
         self._step_t, self._step_i = self._sorted(points.step_t)
         self._jump_t, self._jump_i = self._sorted(points.jump_t)
@@ -264,32 +250,6 @@ def integrate_adaptive(solve: Callable[[], AdaptiveSolve], y0: Array, t: Array) 
     if status is Status.OK and not np.isfinite(rows).all():
         status = Status.NOT_FINITE
     return Run(rows, status, under_way.time, under_way.steps, under_way.accepted, under_way.evaluations)
-
-
-def integrate_fixed(stepper: FixedStepper, y0: Array, t: Array, grid: Array, *, direction: float) -> Run:
-    """Step along the grid (steps + 1,) and read the states at the times t (times,) by straight lines.
-
-    y0: (1, n). The status is NOT_FINITE when a state that was read is infinite or NaN; the time reached is
-    then the last output time before it.
-    """
-    rows = np.full((t.size, y0.size), np.nan, y0.dtype)
-    rows[0] = y0[0]
-    j = 1
-    for start, end in zip(grid[:-1], grid[1:], strict=True):
-        stepper.attempt(start, end)
-        stepper.accept()
-        while j < t.size and direction * end >= direction * t[j]:
-            y0, y1 = stepper.ends()[:2]
-            x = y1.dtype.type((t[j] - start) / (end - start))
-            with np.errstate(all="ignore"):
-                rows[j] = linear(x, y0, y1)[0]
-            j += 1
-    steps = grid.size - 1
-    finite = np.isfinite(rows).all(axis=1)
-    if finite.all():
-        return Run(rows, Status.OK, float(t[-1]), steps, steps)
-    last = max(int(np.argmin(finite)) - 1, 0)
-    return Run(rows, Status.NOT_FINITE, float(t[last]), steps, steps)
 
 
 def solution_arrays(rows: Array, shapes: Sequence[tuple[int, ...]]) -> list[Array]:

@@ -1,6 +1,6 @@
-"""Steps taken by an ONNX step graph, with its state in buffers that are bound once.
+"""Solves driven over ONNX graphs: steppers over the graphs of a solve, and which loop drives them.
 
-The law here: between two steps nothing is allocated and nothing but scalars is copied to Python.
+The law here: how a solve goes is decided by its loop (`drive`, `march`, `watch`, `scipy_solver`), not here.
 """
 
 from __future__ import annotations
@@ -12,116 +12,22 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from odelet.arrays import settings
 from odelet.attempt import first_slope, slope_after_jump
 from odelet.backend import NUMPY
+from odelet.buffers import NUMPY_TYPES, Array, Buffers
 from odelet.card import SolveCard
 from odelet.control import Control
-from odelet.drive import (
-    AdaptiveSolve,
-    Array,
-    Limits,
-    Points,
-    direction_of,
-    integrate_adaptive,
-    integrate_fixed,
-    solution_arrays,
-)
+from odelet.drive import AdaptiveSolve, Limits, Points, Run, direction_of, integrate_adaptive, solution_arrays
 from odelet.errors import InputError
 from odelet.events import Event
-from odelet.grid import Grid
+from odelet.march import March, march_along
+from odelet.methods import METHODS
+from odelet.options import configured, settings
+from odelet.scipy_solver import SciPy, Solved, solve_scipy
 from odelet.solution import SolveStats
 from odelet.state import Layout
-from odelet.tableau import TABLEAUS
 from odelet.trajectory import Ends
 from odelet.watch import Watched, integrate_until_event, march_until_event
-
-_NUMPY_TYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64}
-_SCALARS = ("t", "t1", "h")
-
-
-class Buffers:
-    """The bound memory of a step graph.
-
-    The state ping-pongs between two sets of buffers: a step reads one and writes the other, and accepting
-    it only swaps their roles. On the CPU the buffers are numpy arrays that ONNX Runtime works on in place.
-    """
-
-    def __init__(
-        self,
-        session: ort.InferenceSession,
-        starts: Mapping[str, Array],
-        written: Mapping[str, Array],
-        kept: Mapping[str, Array],
-        device: str,
-    ) -> None:
-        self._session = session
-        self._device = device
-        types = {node.name: _NUMPY_TYPES.get(node.type) for node in session.get_inputs()}
-        self._scalars = [
-            (place, name, *self._scalar(types[name])) for place, name in enumerate(_SCALARS) if name in types
-        ]
-        # The start is copied: its memory may be the caller's own input, and steps write over it.
-        self._states = {name: [self._buffer(x.copy()), self._buffer(np.empty_like(x))] for name, x in starts.items()}
-        self._written = {name: self._buffer(x) for name, x in written.items()}
-        self._kept = {name: self._buffer(x) for name, x in kept.items() if name in types}
-        self._bindings = [self._bind(turn, types) for turn in (0, 1)]
-        self._turn = 0
-
-    def _scalar(self, dtype: Any) -> tuple[Array, ort.OrtValue]:
-        array = np.zeros((), dtype)
-        return array, ort.OrtValue.ortvalue_from_numpy(array)
-
-    def _buffer(self, x: Array) -> tuple[Array, ort.OrtValue]:
-        """An array and the value that is bound for it: the same memory on the CPU, a copy elsewhere."""
-        x = np.ascontiguousarray(x).reshape(x.shape)
-        # Scalars that the driver reads stay in its own memory on every device.
-        return x, ort.OrtValue.ortvalue_from_numpy(x, self._device if x.ndim else "cpu", 0)
-
-    def _bind(self, turn: int, types: Mapping[str, Any]) -> Any:
-        binding = self._session.io_binding()
-        for name, (_, value) in self._kept.items():
-            binding.bind_ortvalue_input(name, value)
-        for _, name, _, value in self._scalars:
-            binding.bind_ortvalue_input(name, value)
-        for name, pair in self._states.items():
-            if name in types:
-                binding.bind_ortvalue_input(name, pair[turn][1])
-            binding.bind_ortvalue_output(f"{name}1", pair[1 - turn][1])
-        for name, (_, value) in self._written.items():
-            binding.bind_ortvalue_output(name, value)
-        return binding
-
-    def run(self, *scalars: float) -> None:
-        """Attempt a step at scalars in the order of `_SCALARS`."""
-        binding = self._bindings[self._turn]
-        for place, name, array, value in self._scalars:
-            array[...] = scalars[place]
-            if self._device != "cpu":
-                # A scalar bound for another device was copied there when it was bound.
-                binding.bind_ortvalue_input(name, value)
-        self._session.run_with_iobinding(binding)
-
-    def swap(self) -> None:
-        """Make what the step wrote the state."""
-        self._turn = 1 - self._turn
-
-    def state(self, name: str, *, before: bool = False) -> Array:
-        """The state, or the one before the last swap."""
-        return self._array(self._states[name][1 - self._turn if before else self._turn])
-
-    def written(self, name: str) -> Array:
-        return self._array(self._written[name])
-
-    def set(self, name: str, x: Array) -> None:
-        """Replace the state."""
-        array, value = self._states[name][self._turn]
-        array[...] = x
-        if self._device != "cpu":
-            value.update_inplace(array)
-
-    def _array(self, buffer: tuple[Array, ort.OrtValue]) -> Array:
-        return buffer[0] if self._device == "cpu" or not buffer[0].ndim else buffer[1].numpy()
 
 
 class AdaptiveGraph:
@@ -135,7 +41,8 @@ class AdaptiveGraph:
 
     def begin(self, t: float) -> None:
         k0 = first_slope(self._slope, np.float64(t), self._y0, xp=NUMPY)
-        types = {node.name: _NUMPY_TYPES.get(node.type) for node in self._graphs.step.get_outputs()}
+        assert self._graphs.step is not None
+        types = {node.name: NUMPY_TYPES.get(node.type) for node in self._graphs.step.get_outputs()}
         written = {"mid": np.empty_like(self._y0), "ratio": np.zeros((), types["ratio"])}
         self._buffers = Buffers(self._graphs.step, {"y": self._y0, "k": k0}, written, self._kept, self._device)
         self._ratio = self._buffers.written("ratio")
@@ -182,20 +89,39 @@ class AdaptiveGraph:
 
 
 class FixedGraph:
-    """A FixedStepper over a step graph."""
+    """A Walker over the step graph of a fixed-step method. calls: of the field in a step, where they do not vary."""
 
-    def __init__(self, step: ort.InferenceSession, y0: Array, kept: Mapping[str, Array], device: str) -> None:
-        self._buffers = Buffers(step, {"y": y0}, {}, kept, device)
+    def __init__(
+        self,
+        step: ort.InferenceSession,
+        y0: Array,
+        memory: Sequence[Any],
+        kept: Mapping[str, Array],
+        calls: int | None,
+        device: str,
+    ) -> None:
+        outputs = {node.name for node in step.get_outputs()}
+        starts = {"y": y0, **{f"memory.{i}": np.asarray(x) for i, x in enumerate(memory)}}
+        written = {name: np.zeros((), np.int64) for name in ("calls", "failed") if name in outputs}
+        self._told = list(written)
+        self._slope = "k0" in outputs
+        written |= {"k0": np.empty_like(y0)} if self._slope else {}
+        self._buffers = Buffers(step, starts, written, kept, device)
+        self._calls = calls
 
-    def attempt(self, t: float, t1: float) -> float:
-        self._buffers.run(t, t1)
-        return 0.0
-
-    def accept(self) -> None:
-        self._buffers.swap()
+    def walk(self, t: float, t1: float) -> tuple[int, bool]:
+        buffers = self._buffers
+        buffers.run(t, t1)
+        buffers.swap()
+        told = {name: int(buffers.written(name)) for name in self._told}
+        calls = told.get("calls", self._calls)
+        assert calls is not None
+        return calls, bool(told.get("failed"))
 
     def ends(self) -> Ends:
-        return Ends(self._buffers.state("y", before=True), self._buffers.state("y"))
+        buffers = self._buffers
+        k0 = buffers.written("k0") if self._slope else None
+        return Ends(buffers.state("y", before=True), buffers.state("y"), k0=k0)
 
 
 def _run(session: ort.InferenceSession, output: str, feeds: Mapping[str, Any]) -> Array:
@@ -206,11 +132,11 @@ def _run(session: ort.InferenceSession, output: str, feeds: Mapping[str, Any]) -
 
 @dataclass(frozen=True)
 class Graphs:
-    """The sessions of a driven solve. start: where the length of the first step is estimated. event: where the
-    zero of a function ends the solve."""
+    """The sessions of a driven solve. step: None for a solver that needs the field alone. start: where the length
+    of the first step is estimated. event: where the zero of a function ends the solve."""
 
     field: ort.InferenceSession
-    step: ort.InferenceSession
+    step: ort.InferenceSession | None = None
     start: ort.InferenceSession | None = None
     event: ort.InferenceSession | None = None
 
@@ -227,6 +153,38 @@ class Request:
     dense: bool = False
 
 
+@dataclass(frozen=True)
+class _Problem:
+    """A driven solve, with what the host graph gave for it."""
+
+    solve: SolveCard
+    graphs: Graphs
+    row: Array
+    t: Array
+    kept: Mapping[str, Array]
+    values: Mapping[str, Array]
+    request: Request
+    direction: float
+    device: str
+
+    def slope(self, time: Any, y: Array) -> Array:
+        """dy/dt on rows (1, n)."""
+        return _run(self.graphs.field, "k", {"t": np.asarray(time, y.dtype), "y": y, **self.kept})
+
+    def event(self, time: Any, y: Array) -> Array:
+        """The values of the event function that ends the solve, (events,)."""
+        session = self.graphs.event
+        assert session is not None
+        types = {node.name: NUMPY_TYPES.get(node.type) for node in session.get_inputs()}
+        return _run(session, "c", {"t": np.asarray(time, types.get("t")), "y": y, **self.kept})
+
+    def tolerance(self, name: str) -> Any:
+        """The card's, or what the caller asks for."""
+        asked = getattr(self.request, name)
+        own = np.asarray(getattr(self.solve, name), np.float64)
+        return own if asked is None else np.broadcast_to(asked, own.shape)
+
+
 def drive_solve(
     solve: SolveCard, graphs: Graphs, values: Mapping[str, Array], request: Request, *, device: str = "cpu"
 ) -> tuple[list[Array], SolveStats, Watched | None]:
@@ -241,98 +199,98 @@ def drive_solve(
     t = values[names.t]
     parts = [values[name] for name in names.y0]
     direction = direction_of(t, f"solve {solve.index} ({solve.source}): t")
-    row = Layout.of(parts).pack(parts, xp=NUMPY)
+    layout = Layout.of(parts)
+    row = layout.pack(parts, xp=NUMPY)
     kept = {name: values[name] for name in names.captured}
     kept |= {f"shape.{i}": np.array(part.shape, np.int64) for i, part in enumerate(parts)}
-    found: list[Array] = []
+    problem = _Problem(solve, graphs, row, t, kept, values, request, direction, device)
+    method = METHODS[solve.method]
     watched: Watched | None = None
-    adaptive = TABLEAUS[solve.method].adaptive
     if request.events or request.dense:
-        if not adaptive or graphs.event is not None:
-            why = "ends at an event of its own" if adaptive else f"takes the fixed steps of {solve.method}"
+        if not method.adaptive or graphs.event is not None:
+            why = "ends at an event of its own" if method.adaptive else f"does not control its error ({solve.method})"
             raise InputError(f"solve {solve.index} ({solve.source}) {why}; events and dense are for other solves")
-        layout = Layout.of(parts)
         watched = Watched.of(request.events, layout, t, row, single=len(parts) == 1)
-    if adaptive:
-        begin = _begun(solve, graphs, row, t, kept, values, request, direction, device)
-    if graphs.event is not None:
-        atol = solve.atol if request.atol is None else request.atol.item()
-        assert isinstance(atol, float)
-        at_event = _event_values(graphs.event, kept)
-        if adaptive:
-            run, time = integrate_until_event(begin, row, t, at_event, atol=atol)
-        else:
-            grid = settings(Grid, names.options, solve.method)
-            steps = FixedGraph(graphs.step, row, kept, device)
-            run, time = march_until_event(steps, row, t, at_event, step_size=grid.step_size, atol=atol)
-        found.append(np.asarray(time, t.dtype))
-    elif adaptive:
-        run = integrate_adaptive(begin, row, t) if watched is None else watched.integrate(begin, row, t)
+    found: list[Array] = []
+    unconverged = None
+    steps: int | None
+    done: Run | March | Solved
+    if method.adaptive:
+        run, found = _adaptive(problem, watched)
+        done, steps, accepted = run, run.steps, run.accepted
+    elif method.fixed:
+        marched, found = _fixed(problem)
+        done, steps, accepted, unconverged = marched, marched.steps, marched.steps, marched.unconverged
     else:
-        grid = settings(Grid, names.options, solve.method)
-        points = grid.points(t, direction=t.dtype.type(direction), xp=NUMPY)
-        run = integrate_fixed(FixedGraph(graphs.step, row, kept, device), row, t, points, direction=direction)
-    evaluations = run.evaluations
-    if evaluations is None and solve.evaluations is not None:
-        evaluations = solve.evaluations.start + solve.evaluations.step * run.steps
+        own, _ = configured(method, names.options)
+        assert isinstance(own, SciPy)
+        rtol, atol = (problem.tolerance(name).item() for name in ("rtol", "atol"))
+        done = solve_scipy(problem.slope, own, row, t, direction=direction, rtol=rtol, atol=atol)
+        steps = accepted = None
     stats = SolveStats(
         index=solve.index,
         method=solve.method,
         form=solve.form,
-        steps=run.steps,
-        accepted=run.accepted,
-        rejected=run.steps - run.accepted,
-        evaluations=evaluations,
-        status=run.status,
-        time=run.time,
+        steps=steps,
+        accepted=accepted,
+        rejected=None if steps is None or accepted is None else steps - accepted,
+        evaluations=done.evaluations,
+        status=done.status,
+        time=done.time,
         source=solve.source,
+        unconverged=unconverged,
     )
-    return [*solution_arrays(run.rows, [part.shape for part in parts]), *found], stats, watched
+    return [*solution_arrays(done.rows, [part.shape for part in parts]), *found], stats, watched
 
 
-def _event_values(event: ort.InferenceSession, kept: Mapping[str, Array]) -> Callable[[Any, Array], Array]:
-    """The values of an event graph, of a time and a row."""
-    numbers = {node.name: _NUMPY_TYPES.get(node.type) for node in event.get_inputs()}
+def _adaptive(problem: _Problem, watched: Watched | None) -> tuple[Run, list[Array]]:
+    """The run, and the time of the event that ended it, if it ends at one."""
+    row, t = problem.row, problem.t
+    begin = _begun(problem)
+    if problem.graphs.event is not None:
+        run, time = integrate_until_event(begin, row, t, problem.event, atol=problem.tolerance("atol").item())
+        return run, [np.asarray(time, t.dtype)]
+    return integrate_adaptive(begin, row, t) if watched is None else watched.integrate(begin, row, t), []
 
-    def values(t: Any, row: Array) -> Array:
-        return _run(event, "c", {"t": np.asarray(t, numbers.get("t")), "y": np.ascontiguousarray(row), **kept})
 
-    return values
-
-
-def _begun(
-    solve: SolveCard,
-    graphs: Graphs,
-    row: Array,
-    t: Array,
-    kept: Mapping[str, Array],
-    values: Mapping[str, Array],
-    request: Request,
-    direction: float,
-    device: str,
-) -> Callable[[], AdaptiveSolve]:
+def _begun(problem: _Problem) -> Callable[[], AdaptiveSolve]:
     """What begins an adaptive solve."""
-    names, tableau = solve.drive, TABLEAUS[solve.method]
-    assert names is not None
+    solve, row, values = problem.solve, problem.row, problem.values
+    names, method = solve.drive, METHODS[solve.method]
+    assert names is not None and method.order is not None and method.calls is not None
     control: Control = settings(Control, names.options, solve.method)
     control = replace(control, dtype=np.promote_types(control.dtype, row.dtype).name)
     points = Points(
         **{name: values[key].tolist() for name, key in (("step_t", names.step_t), ("jump_t", names.jump_t)) if key}
     )
-    asked = {"rtol": request.rtol, "atol": request.atol}
-    number = np.dtype(control.dtype)
-    own = {name: np.asarray(getattr(solve, name), number) for name in asked}
-    tolerances = {
-        name: own[name] if value is None else np.broadcast_to(value.astype(number), own[name].shape)
-        for name, value in asked.items()
-    }
+    tolerances = {name: problem.tolerance(name).astype(control.dtype) for name in ("rtol", "atol")}
+    kept = {**problem.kept, **tolerances}
+    order, calls = method.order, method.calls
     return lambda: AdaptiveSolve(
-        AdaptiveGraph(graphs, row, {**kept, **tolerances}, direction, device),
-        float(t[0]),
-        direction=direction,
-        order=tableau.order,
-        stages=tableau.stages,
+        AdaptiveGraph(problem.graphs, row, kept, problem.direction, problem.device),
+        float(problem.t[0]),
+        direction=problem.direction,
+        order=order,
+        calls=calls,
         control=control,
-        limits=request.limits,
+        limits=problem.request.limits,
         points=points,
     )
+
+
+def _fixed(problem: _Problem) -> tuple[March, list[Array]]:
+    """The march, and the time of the event that ended it, if it ends at one."""
+    solve, row, t = problem.solve, problem.row, problem.t
+    names, step = solve.drive, problem.graphs.step
+    assert names is not None and step is not None
+    options = names.options if names.grid is None else {**names.options, "grid_constructor": names.grid}
+    method, grid = configured(METHODS[solve.method], options)
+    memory = method.start(row, xp=NUMPY)
+    walker = FixedGraph(step, row, memory, problem.kept, method.calls, problem.device)
+    if problem.graphs.event is not None:
+        atol = problem.tolerance("atol").item()
+        assert grid.step_size is not None
+        marched, time = march_until_event(walker, method, row, t, problem.event, step_size=grid.step_size, atol=atol)
+        return marched, [np.asarray(time, t.dtype)]
+    given = None if names.grid is None else problem.values[names.grid]
+    return march_along(walker, problem.slope, method, grid, row, t, problem.direction, given), []

@@ -54,7 +54,9 @@ class Model:
         self._program = artifact.program
         self._device = device
         self._arguments = Arguments(self.card.inputs)
-        self._status_names = tuple(solve.report["status"] for solve in self.card.solves if "status" in solve.report)
+        self._alarm_names = tuple(
+            solve.report[key] for solve in self.card.solves for key in ("status", "unconverged") if key in solve.report
+        )
 
     def __repr__(self) -> str:
         inputs = ", ".join(f"{tensor.name}: {tensor}" for tensor in self.inputs)
@@ -78,13 +80,13 @@ class Model:
         rtol, atol, max_steps: in place of those the model was exported with; a solve with a tolerance for each
         part of its state takes a row of them, too. max_evals: of the field, in each solve; deadline: seconds,
         for the whole call (form driven only). Raises InputError for arguments that do not fit, SolveError when
-        a solve fails.
+        a solve fails. A RuntimeWarning tells of steps whose iteration did not converge.
         """
         given = {"rtol": rtol, "atol": atol, "max_steps": max_steps, "max_evals": max_evals, "deadline": deadline}
         values, driven = self._run(args, named, given)
         # Most calls succeed, and their statistics, half of the cost of a small model, are not asked for.
         failed = bool(driven)
-        for name in self._status_names:
+        for name in self._alarm_names:
             failed = failed or values[name].item() != 0
         if failed:
             self._solution(values, driven).raise_if_failed()
@@ -176,13 +178,13 @@ class Model:
     def _solution(self, values: dict[str, Array], driven: dict[int, SolveStats]) -> Solution:
         stopped = next((stats.status for stats in driven.values() if not stats.status.usable), None)
         if stopped is not None:
-            return Solution({}, Stats(tuple(driven.values())), stopped)
+            return _told(Solution({}, Stats(tuple(driven.values())), stopped))
         outputs = {tensor.name: values[tensor.name] for tensor in self.outputs}
         solves = tuple(
             driven[solve.index] if solve.index in driven else _report(solve, values) for solve in self.card.solves
         )
         status = next((solve.status for solve in solves if solve.status is not Status.OK), Status.OK)
-        return Solution(outputs, Stats(solves), status)
+        return _told(Solution(outputs, Stats(solves), status))
 
     def _drive(
         self, step: Drive, values: dict[str, Array], settings: dict[str, Array], request: Request
@@ -213,13 +215,19 @@ def _feeds(step: Run, values: dict[str, Array], settings: dict[str, Array]) -> d
     return feeds
 
 
+def _told(solution: Solution) -> Solution:
+    for stats in solution.stats.solves:
+        stats.warn_unconverged()
+    return solution
+
+
 def _report(solve: SolveCard, values: dict[str, Array]) -> SolveStats:
     """What a solve inside a graph says of itself, completed by what the card knows."""
     told = {key: values[name].item() for key, name in solve.report.items()}
     steps = told.get("steps", solve.steps)
     # Only the form with error control inside the graph can reject a step.
     accepted = told.get("accepted", steps if solve.form != "adaptive" else None)
-    evaluations = None
+    evaluations = told.get("evaluations")
     if steps is not None and solve.evaluations is not None:
         evaluations = solve.evaluations.start + solve.evaluations.step * steps
     return SolveStats(
@@ -233,4 +241,5 @@ def _report(solve: SolveCard, values: dict[str, Array]) -> SolveStats:
         status=Status.of(told.get("status", 0)),
         time=told.get("time"),
         source=solve.source,
+        unconverged=told.get("unconverged"),
     )

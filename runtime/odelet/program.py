@@ -11,16 +11,19 @@ from dataclasses import dataclass, field
 from odelet.card import Card, DriveCard, RunStep, SolveCard, Tensor
 from odelet.errors import ArtifactError
 from odelet.graphs import Graphs
+from odelet.methods import METHODS
 from odelet.session import Graph, Port
-from odelet.tableau import TABLEAUS
 
 _SETTING_TYPES = {"rtol": "float64", "atol": "float64", "max_steps": "int64"}
-_REPORT_TYPES = {"steps": "int64", "accepted": "int64", "status": "int64", "time": "float64"}
+_REPORT_TYPES = {
+    **dict.fromkeys(("steps", "accepted", "status", "evaluations", "unconverged"), "int64"),
+    "time": "float64",
+}
 
 # What the driver knows how to feed to the two graphs of a driven solve, besides captured values and shapes.
 _FIELD_INPUTS = ("t", "y")
 _START_INPUTS = ("t", "direction", "y", "k", "rtol", "atol")
-_STEP_INPUTS = ("t", "t1", "h", "y", "k", "rtol", "atol")
+_STEP_INPUTS = ("t", "t1", "h", "y", "k", "rtol", "atol", "memory.0", "memory.1")
 
 
 @dataclass(frozen=True)
@@ -98,14 +101,15 @@ def _plan_run(card: Card, graph: Graph, made: dict[str, Port | None]) -> Run:
 def _plan_drive(solve: SolveCard, graphs: dict[str, Graph], made: dict[str, Port | None]) -> Drive:
     names = solve.drive
     assert names is not None, "the card has checked that a solve in the program has a drive entry"
-    optional = [name for name in (names.step_t, names.jump_t) if name is not None]
+    optional = [name for name in (names.step_t, names.jump_t, names.grid) if name is not None]
     for name in (names.t, *names.y0, *names.captured, *optional):
         if name not in made:
             raise ArtifactError(f"solve {solve.index}: it needs {name!r}, which is made by no earlier step")
-    if TABLEAUS[solve.method].adaptive and names.start is None and "first_step" not in names.options:
+    if METHODS[solve.method].adaptive and names.start is None and "first_step" not in names.options:
         raise ArtifactError(f"solve {solve.index}: it names neither a first_step nor a graph that estimates one")
     shapes = [f"shape.{index}" for index in range(len(names.y0))]
-    kinds = [(names.field, _FIELD_INPUTS, "k"), (names.step, _STEP_INPUTS, "y1")]
+    kinds: list[tuple[str, tuple[str, ...], str]] = [(names.field, _FIELD_INPUTS, "k")]
+    kinds += [(names.step, _STEP_INPUTS, "y1")] if names.step is not None else []
     kinds += [(names.start, _START_INPUTS, "h")] if names.start is not None else []
     kinds += [(names.event.graph, _FIELD_INPUTS, "c")] if names.event is not None else []
     for file, known, output in kinds:
@@ -117,7 +121,8 @@ def _plan_drive(solve: SolveCard, graphs: dict[str, Graph], made: dict[str, Port
             raise ArtifactError(f"{graph.file}: it has no output {output!r}, which the driver needs")
     start = graphs[names.start].session if names.start is not None else None
     event = graphs[names.event.graph].session if names.event is not None else None
-    sessions = Graphs(graphs[names.field].session, graphs[names.step].session, start, event)
+    step = graphs[names.step].session if names.step is not None else None
+    sessions = Graphs(graphs[names.field].session, step, start, event)
     return Drive(solve, names, sessions)
 
 

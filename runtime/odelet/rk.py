@@ -54,3 +54,8 @@ def towards_start(t: Array, direction: Array, *, xp: Any, like: Array) -> Array:
     unit, tiny = xp.rounding(like)
     # The source adds `tiny`, but ONNX Runtime rounds it to float32, finds 0, and removes the sum.
     return t - direction * xp.maximum(abs(t) * (unit * (1 + 2 * unit)), tiny)
+
+
+def towards_end(t: Array, direction: Array, *, xp: Any, like: Array) -> Array:
+    """The floating-point number next to t, on the side the solve goes to; see `towards_start`."""
+    return towards_start(t, -direction, xp=xp, like=like)

@@ -153,7 +153,7 @@ class SampleSolve:
             if status.usable:
                 for sample in held[stopped]:
                     self._tables[self._next[sample] :, sample] = self._last[sample]
-        return unfinished
+        return np.asarray(unfinished)
 
     def _attempt(self, active: Array) -> None:
         """One step of every sample held; those that are not active keep what they have."""

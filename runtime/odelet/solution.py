@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
@@ -82,7 +83,8 @@ class SolveStats:
     """What one solve did; None where the form cannot know.
 
     index: in the card. steps: attempted, of which accepted and rejected. evaluations: calls of the field.
-    time: reached, in the model's unit. source: where the model calls the solver, as in the card.
+    time: reached, in the model's unit. source: where the model calls the solver, as in the card. unconverged: steps
+    whose iteration did not converge, so that the answer may be wrong; None for a method that iterates nothing.
     """
 
     index: int
@@ -95,6 +97,19 @@ class SolveStats:
     status: Status
     time: float | None
     source: str = ""
+    unconverged: int | None = None
+
+    def warn_unconverged(self) -> None:
+        """Warn, where torchdiffeq would, of steps whose iteration did not converge."""
+        if self.unconverged:
+            origin = f"{self.method}, {self.source}" if self.source else self.method
+            of = "" if self.steps is None else f" of {self.steps}"
+            warnings.warn(
+                f"solve {self.index} ({origin}): the iteration did not converge in {self.unconverged}{of} steps, so "
+                "the answer may be wrong; take smaller steps, allow more turns with max_iters, or use float64",
+                RuntimeWarning,
+                stacklevel=3,
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON types, the status by name; a time that is not finite is null."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isclose
 
 Row = tuple[float, ...]
@@ -12,11 +12,11 @@ Row = tuple[float, ...]
 class Tableau:
     """An explicit Runge-Kutta method.
 
-    name: as torchdiffeq spells it. order: of the solution it propagates, and what the step size
-    controller uses. c: nodes (stages,). a: one row a stage, the first empty. b: weights (stages,).
-    b_err: weights of the error estimate, or None for a fixed-step method. mid: weights of the
-    solution at the middle of the step, for the quartic read-out. Raises ValueError when the sizes
-    or the row sums do not agree.
+    name: as torchdiffeq spells it. order: of the solution it propagates, and what the step size controller uses;
+    `propagated` is the first of the two where they differ. c: nodes (stages,). a: one row a stage, the first empty.
+    b: weights (stages,). b_err: weights of the error estimate, or None for a fixed-step method. mid: weights of the
+    solution at the middle of the step, for the quartic read-out. Raises ValueError when the sizes or the row sums do
+    not agree.
     """
 
     name: str
@@ -26,6 +26,7 @@ class Tableau:
     b: Row
     b_err: Row | None = None
     mid: Row | None = None
+    propagated: int | None = None
     source: str
 
     def __post_init__(self) -> None:
@@ -212,6 +213,14 @@ TSIT5 = Tableau(
     source="Tsitouras, Comput. Math. Appl. 62 (2011); the 5th-order weights are propagated",
 )
 
+TSIT5_TORCHDIFFEQ = replace(
+    TSIT5,
+    name="tsit5_torchdiffeq",
+    propagated=4,
+    b=tuple(weight + err for weight, err in zip(TSIT5.b, TSIT5.b_err or (), strict=True)),
+    source="tsit5 as torchdiffeq computes it (GitHub, 657943a), where the embedded 4th-order weights are propagated",
+)
+
 # fmt: off
 _DOPRI8_B = (
     14005451 / 335480064, 0, 0, 0, 0, -59238493 / 1068277825, 181606767 / 758867731, 561292985 / 797845732,
@@ -338,5 +347,6 @@ TABLEAUS: dict[str, Tableau] = {
         DOPRI5,
         DOPRI8,
         TSIT5,
+        TSIT5_TORCHDIFFEQ,
     )
 }

@@ -14,9 +14,11 @@ import numpy as np
 
 from odelet.backend import NUMPY
 from odelet.dense import linear
-from odelet.drive import AdaptiveSolve, FixedStepper, Run
+from odelet.drive import AdaptiveSolve, Run
 from odelet.errors import InputError
 from odelet.events import MOST_FIXED_STEPS, Event, Occurrences, bisect, combined
+from odelet.march import March, Walker
+from odelet.method import Method
 from odelet.solution import Status
 from odelet.state import Layout
 from odelet.trajectory import Piece, Trajectory
@@ -226,14 +228,15 @@ def integrate_until_event(
 
 
 def march_until_event(
-    stepper: FixedStepper,
+    walker: Walker,
+    method: Method,
     y0: Array,
     t: Array,
     values: Callable[[Any, Array], Array],
     *,
     step_size: float,
     atol: float,
-) -> tuple[Run, float]:
+) -> tuple[March, float]:
     """As `integrate_until_event`, by steps of one length along which the state is read by straight lines.
 
     Source: torchdiffeq `solvers.py::FixedGridODESolver.integrate_until_event`, with its times in the state's dtype.
@@ -249,20 +252,23 @@ def march_until_event(
     before = sign(now, y0)
     rows = np.full((2, y0.size), np.nan, y0.dtype)
     rows[0] = y0[0]
+    calls = failures = 0
     for steps in range(1, MOST_FIXED_STEPS + 1):
         end = number(now + h)
-        stepper.attempt(direction * now, direction * end)
-        stepper.accept()
-        first, last = stepper.ends()[:2]
+        called, failed = walker.walk(direction * now, direction * end)
+        calls, failures = calls + called, failures + failed
+        unconverged = failures if method.iterates else None
+        first, last = walker.ends()[:2]
         if sign(end, last) != before:
             read = partial(_on_line, now, end, first, last)
             with np.errstate(all="ignore"):
                 found, row = bisect(read, sign, before, now, end, atol=atol, xp=NUMPY)
             rows[1] = row[0]
             status = Status.OK if np.isfinite(rows).all() else Status.NOT_FINITE
-            return Run(rows, status, float(direction * found), steps, steps), float(direction * found)
+            time = float(direction * found)
+            return March(rows, status, time, steps, calls, unconverged), time
         now = end
-    return Run(rows, Status.STEP_LIMIT, float(direction * now), steps, steps), np.nan
+    return March(rows, Status.STEP_LIMIT, float(direction * now), steps, calls, unconverged), np.nan
 
 
 def _on_line(start: Any, end: Any, y0: Array, y1: Array, time: Any) -> Array:

@@ -42,7 +42,9 @@ def choose(sites: Sequence[Site], form: str) -> list[Choice]:
         if times is not None and not monotone_times(times):
             raise FormError(f"the solve at {site.hole.spec.source} has times that are not strictly monotone: {times}")
     if form == "auto":
-        return [Choice(site, own_form(site)) for site in sites]
+        own = [own_form(site) for site in sites]
+        # What only the driver can solve takes the whole model there.
+        return [Choice(site, "driven" if "driven" in own else form) for site, form in zip(sites, own, strict=True)]
     refusals = [FORMS[form].refusal(site) for site in sites]
     if all(refusals):
         lines = [
@@ -54,15 +56,22 @@ def choose(sites: Sequence[Site], form: str) -> list[Choice]:
         raise FormError(f"no solve of this model can be {form}: " + "; ".join(lines) + hint)
     if form == "driven":
         return [Choice(site, form) for site in sites]
-    return [Choice(site, own_form(site) if why else form) for site, why in zip(sites, refusals, strict=True)]
+    chosen = [own_form(site) if why else form for site, why in zip(sites, refusals, strict=True)]
+    for site, form_of_site in zip(sites, chosen, strict=True):
+        if form_of_site == "driven":
+            why = FORMS[form].refusal(site)
+            raise FormError(f"this model cannot be {form}: {site.hole.spec.source}: {why}; export it as driven")
+    return [Choice(site, form_of_site) for site, form_of_site in zip(sites, chosen, strict=True)]
 
 
 def own_form(site: Site) -> str:
     """The form of a solve that nobody asked anything of."""
-    if site.hole.spec.adaptive:
-        return "adaptive"
+    solver = site.hole.spec.solver
+    if not solver.fixed:
+        return "adaptive" if solver.adaptive else "driven"
     steps = known_steps(site)
-    return "unrolled" if steps is not None and steps <= FEW_STEPS else "rolled"
+    few = steps is not None and steps <= FEW_STEPS and unrolled.refusal(site) is None
+    return "unrolled" if few else "rolled"
 
 
 def possible(site: Site) -> list[str]:

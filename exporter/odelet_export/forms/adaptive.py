@@ -46,8 +46,8 @@ class Step(NamedTuple):
 
 def refusal(site: Site) -> str | None:
     """Why this form cannot have a solve, or None."""
-    spec = site.hole.spec
-    return None if spec.adaptive else f"{spec.method} has no error estimate"
+    solver = site.hole.spec.solver
+    return f"{solver.name} {solver.excluded['adaptive']}" if "adaptive" in solver.excluded else None
 
 
 def lower(site: Site) -> Lowered:
@@ -62,7 +62,7 @@ def lower(site: Site) -> Lowered:
         report = {"steps": zero, "accepted": zero, "status": zero, "time": time}
         return Lowered(site.solution(site.y0), report, None, settings)
     rows, report, event_time = _Solve(site, tolerances).run(steps)
-    return Lowered(site.solution(rows), report, None, settings, event_time)
+    return Lowered(site.solution(rows), report, None, settings, event_time=event_time)
 
 
 class _Solve:

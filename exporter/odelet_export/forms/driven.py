@@ -11,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from odelet.attempt import attempt, first_length
-from odelet.rk import erk_step
+from odelet.method import Terms
 from odelet.state import Layout
 from odelet_export.emit import ONNX
 from odelet_export.field import Region
@@ -20,14 +20,14 @@ from odelet_export.lift import Hole
 from odelet_export.scope import Scope, Value
 
 # Names that the two graphs give to what the driver feeds them; see docs/artifact.md.
-RESERVED = ("t", "t1", "h", "y", "k", "rtol", "atol", "direction")
+RESERVED = ("t", "t1", "h", "y", "k", "rtol", "atol", "direction", "memory.0", "memory.1")
 
 
 @dataclass(frozen=True)
 class DrivenGraphs:
-    """By kind: field, (t, y) to the slope; step, one attempted step; start, the length of the first step, where it
-    is to be estimated; event, (t, y) to the values whose first zero ends the solve, where one does. captured:
-    values that they take from the host."""
+    """By kind: field, (t, y) to the slope; step, one attempted step, unless the field is all that is asked for; start,
+    the length of the first step, where it is to be estimated; event, (t, y) to the values whose first zero ends the
+    solve, where one does. captured: values that they take from the host."""
 
     graphs: dict[str, ir.Graph]
     captured: Sequence[ir.Value]
@@ -46,9 +46,11 @@ def build(hole: Hole, opset: int) -> DrivenGraphs:
     field = _Graph(hole, hole.field, "field", opset)
     t = field.input("t", field.dtype, [])
     field.finish({"k": field.field(t, field.y)})
-    step = _Graph(hole, hole.field, "step", opset)
-    step.finish(_adaptive_step(step) if hole.spec.adaptive else _fixed_step(step))
-    graphs = {"field": field.graph, "step": step.graph}
+    graphs = {"field": field.graph}
+    if hole.spec.adaptive or hole.spec.solver.fixed:
+        step = _Graph(hole, hole.field, "step", opset)
+        step.finish(_adaptive_step(step) if hole.spec.adaptive else _fixed_step(step))
+        graphs["step"] = step.graph
     if hole.spec.control is not None and hole.spec.control.first_step is None:
         start = _Graph(hole, hole.field, "start", opset)
         start.finish(_first_step(start))
@@ -105,8 +107,10 @@ class _Graph:
             if value.ir.producer() is None or value.ir in self.graph.outputs or value.ir.graph is not self.graph:
                 named = self.scope.call("Identity", value)
             named.ir.name = name
-            if name != "c":
-                named.ir.shape = ir.Shape([]) if name in ("ratio", "h") else self.y.ir.shape
+            if name in ("ratio", "h"):
+                named.ir.shape = ir.Shape([])
+            elif name in ("y1", "k", "k0", "k1", "mid"):
+                named.ir.shape = self.y.ir.shape
             self.graph.outputs.append(named.ir)
 
 
@@ -153,6 +157,24 @@ def _adaptive_step(graph: _Graph) -> dict[str, Value]:
 
 
 def _fixed_step(graph: _Graph) -> dict[str, Value]:
-    t, t1 = (graph.input(name, graph.hole.t.dtype, []) for name in ("t", "t1"))
-    y1, _ = erk_step(graph.field, graph.hole.spec.tableau, t, t1, graph.y, t1 - t, None, xp=ONNX)
-    return {"y1": y1}
+    spec, hole, whole = graph.hole.spec, graph.hole, ir.DataType.INT64
+    assert spec.grid is not None
+    t, t1 = (graph.input(name, hole.t.dtype, []) for name in ("t", "t1"))
+    # Where the times are an input, their direction is that of the step.
+    direction: Any = ONNX.cast(graph.scope.call("Sign", t1 - t), graph.y)
+    if hole.times is not None:
+        direction = -1.0 if hole.times[0] > hole.times[-1] else 1.0
+    memory = []
+    for i, start in enumerate(spec.solver.start(graph.y, xp=ONNX)):
+        name = f"memory.{i}"
+        if isinstance(start, Value):
+            memory.append(graph.input(name, start.ir.dtype, ["slopes", graph.y_shape[1]]))
+        else:
+            memory.append(graph.input(name, whole, []))
+    terms = Terms(direction=direction, perturb=spec.grid.perturb, **spec.corrector)
+    made = spec.solver.step(graph.field, t, t1, graph.y, tuple(memory), terms, xp=ONNX)
+    outputs = {"y1": made.y1, **{f"memory1.{i}": x for i, x in enumerate(made.memory)}}
+    outputs |= {"k0": made.k0} if spec.grid.reads_cubics else {}
+    outputs |= {"calls": made.calls} if isinstance(made.calls, Value) else {}
+    outputs |= {"failed": graph.scope.call("Cast", made.failed, to=whole)} if made.failed is not None else {}
+    return outputs

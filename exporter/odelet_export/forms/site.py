@@ -28,13 +28,15 @@ class Lowered:
 
     solution: one value for each part of the state, (times, *shape). report: scalars that say how the solve
     went, by the names in the card. steps: their number, where it is fixed. settings: card name of what a
-    caller may set, to the graph input that takes it. event_time: where the solve ends at an event.
+    caller may set, to the graph input that takes it. evaluations: calls of the field, where their number is fixed
+    and does not follow from the method and the steps. event_time: where the solve ends at an event.
     """
 
     solution: Sequence[Value]
     report: dict[str, Value]
     steps: int | None = None
     settings: dict[str, str] = field(default_factory=dict)
+    evaluations: int | None = None
     event_time: Value | None = None
 
     @property

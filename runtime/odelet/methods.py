@@ -1,0 +1,25 @@
+"""The roster of methods. To add one: a line here, and its data or its text where the others of its kind are."""
+
+from __future__ import annotations
+
+from odelet.adams import Adams
+from odelet.explicit import ExplicitRK
+from odelet.implicit import ImplicitRK
+from odelet.implicit_tableau import IMPLICIT_TABLEAUS
+from odelet.method import Method
+from odelet.scipy_solver import SciPy
+from odelet.tableau import TABLEAUS
+
+_ADAMS = "Hairer, Norsett & Wanner, Solving ODEs I, sec. III.1; started by Kutta's 3/8 rule, as torchdiffeq 0.2.5"
+
+METHODS: dict[str, Method] = {
+    method.name: method
+    for method in (
+        *map(ExplicitRK.of, TABLEAUS.values()),
+        Adams(name="explicit_adams", implicit=False, source=_ADAMS),
+        Adams(name="implicit_adams", implicit=True, source=_ADAMS),
+        Adams(name="fixed_adams", implicit=True, source=_ADAMS),
+        *map(ImplicitRK.of, IMPLICIT_TABLEAUS.values()),
+        SciPy(name="scipy_solver", source="scipy.integrate.solve_ivp, with its default LSODA as in torchdiffeq"),
+    )
+}
