@@ -30,6 +30,8 @@ def export_command(
     step_size: Annotated[float | None, Option(help="Step of a fixed-step method, instead of --steps.")] = None,
     rtol: Annotated[float | None, Option(help="Relative tolerance of an adaptive method.")] = None,
     atol: Annotated[float | None, Option(help="Absolute tolerance of an adaptive method.")] = None,
+    controller: Annotated[str | None, Option(help="Of adaptive steps: integral, pi or pid.")] = None,
+    per_sample: Annotated[bool, Option("--per-sample", help="Steps of its own for each sample of a batch.")] = False,
     max_steps: Annotated[int, Option(help="Limit of steps of an adaptive method.")] = DEFAULT_MAX_STEPS,
     opset: Annotated[int, Option(help="ONNX opset, 18 to 23.")] = 20,
     keep_debug_info: Annotated[bool, Option("--keep-debug-info", help="Keep source paths in the graphs.")] = False,
@@ -60,6 +62,7 @@ def export_command(
     from odelet_export.command import perform, reported
 
     options = {"form": form, "method": method, "steps": steps, "step_size": step_size, "rtol": rtol, "atol": atol}
+    options |= {"controller": controller, "per_sample": per_sample}
     options |= {"max_steps": max_steps, "opset": opset, "keep_debug_info": keep_debug_info, "samples": samples}
     with reported(as_json=as_json):
         result = perform(target, inputs or [], example, weights, out, seed=seed, **options)

@@ -63,6 +63,8 @@ class Region:
         """
         like = Value(self.inputs[0], scope)
         time = ONNX.cast(t, like) if isinstance(t, Value) else scope.constant(t, like.dtype)
+        if like.dims:  # of each sample its own
+            time = ONNX.reshape(time, (-1, *[1] * (len(like.dims) - 1)))
         inner = max((row.scope, time.scope, scope), key=lambda scope: scope.depth)
         return self.emit(inner, [time, *layout.unpack(row, xp=ONNX)], outside)
 

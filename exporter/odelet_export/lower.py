@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import onnx_ir as ir
 import onnx_ir.passes.common as passes
@@ -91,7 +92,7 @@ def _add_report(graph: ir.Graph, index: int, lowered: Lowered) -> dict[str, str]
         own = value.ir.producer() is not None and not value.ir.is_graph_output()
         output = value if own else value.scope.root.call("Identity", value)
         output.ir.name = names[key]
-        output.ir.shape = ir.Shape([])
+        output.ir.shape = ir.Shape([None] if lowered.per_sample else [])
         graph.outputs.append(output.ir)
     return names
 
@@ -120,6 +121,7 @@ def _card(
         settings=dict(settings),
         report=report or {},
         drive=drive,
+        per_sample=spec.per_sample,
     )
 
 
@@ -158,15 +160,15 @@ def _lower_driven(host: ir.Model, holes: Sequence[Hole], max_steps: int) -> Lowe
             for kind, graph_of in built[index].graphs.items():
                 graphs[files[kind]] = ir.Model(graph_of, ir_version=host.ir_version)
             event_file = files.pop("event", None)
+            named: dict[str, Any] = {**files, **{name: str(value.name) for name, value in hole.extras.items()}}
             drive = DriveCard(
-                **files,
-                **{name: str(value.name) for name, value in hole.extras.items()},
+                **named,
                 t=str(hole.t.name),
                 y0=tuple(str(part.name) for part in hole.y0),
                 solution=tuple(str(value.name) for value in hole.solution),
                 captured=tuple(str(value.name) for value in built[index].captured),
-                grid=None if hole.grid is None else str(hole.grid.name),
                 options=hole.spec.options,
+                batched=_batched(hole, built[index].captured) if hole.spec.per_sample else None,
                 event=EventCard(graph=event_file, time=str(hole.event_time.name))
                 if event_file and hole.event_time
                 else None,
@@ -182,6 +184,25 @@ def _event_card(hole: Hole, file: str | None) -> EventCard | None:
     if file is None or hole.event_time is None:
         return None
     return EventCard(graph=file, time=str(hole.event_time.name))
+
+
+def _batched(hole: Hole, captured: Sequence[ir.Value]) -> tuple[str, ...] | None:
+    """The captured values that have a row for each sample; None where their sizes do not say which have."""
+    samples = hole.y0[0].shape[0] if hole.y0[0].shape is not None else None
+    if isinstance(samples, int) or samples is None or samples.value is None:
+        return None
+    found = []
+    for value in captured:
+        dims = list(value.shape) if value.shape is not None else None
+        names = [] if dims is None else [dim.value for dim in dims if isinstance(dim, ir.SymbolicDim)]
+        others = [name for name in names if name is None or (name != samples.value and samples.value in name)]
+        if dims is None or others or samples.value in names[1:]:
+            return None
+        if dims and isinstance(dims[0], ir.SymbolicDim) and dims[0].value == samples.value:
+            found.append(str(value.name))
+        elif samples.value in names:
+            return None
+    return tuple(found)
 
 
 def _name_values(graph: ir.Graph, holes: Sequence[Hole]) -> None:

@@ -33,6 +33,9 @@ class Marker:
         where = f'File "{call.file}", line {call.line}: '
         parts = _state(call, where)
         t = _times(call, where)
+        if spec.per_sample and not all(part.ndim > 0 and part.shape[0] == parts[0].shape[0] for part in parts):
+            came = ", ".join(str(tuple(part.shape)) for part in parts)
+            raise CaptureError(where + f"per_sample needs a state whose first axis counts samples; it has {came}")
         single = not isinstance(call.y0, tuple)
         # torchdiffeq looks at the event function first, and so do we: it may make something that the field keeps.
         functions: list[tuple[str, Callable[..., Any], torch.dtype]] = [("Begin", call.func, parts[0].dtype)]
@@ -96,8 +99,13 @@ class Marker:
             {"solve": spec.call},
             version=1,
             dtypes=[time, *(part.dtype for part in parts)],
-            shapes=[(), *(tuple(part.shape) for part in parts)],
+            shapes=[_time_shape(spec, parts), *(tuple(part.shape) for part in parts)],
         )
+
+
+def _time_shape(spec: SolveSpec, parts: Sequence[torch.Tensor]) -> tuple[Any, ...]:
+    """A scalar; where each sample has its own time, (samples, 1, ...), of as many axes as the state's first part."""
+    return (parts[0].shape[0], *[1] * (parts[0].ndim - 1)) if spec.per_sample else ()
 
 
 def _extras(

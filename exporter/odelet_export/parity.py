@@ -16,7 +16,7 @@ from odelet.solution import SolveStats
 from odelet.verify import OutputCheck, compare, largest_element
 from odelet_export.draw import samples
 from odelet_export.errors import ExportError
-from odelet_export.reference import SolveCount, run_reference
+from odelet_export.reference import Samples, SolveCount, run_alone, run_reference
 from odelet_export.report import (
     ROUNDING_FACTOR,
     ROUNDING_RUNS,
@@ -40,7 +40,8 @@ class Comparison:
     """What an artifact is compared with, and how.
 
     calls: how many solves the model makes. tolerance: (rtol, atol) asked for, or None for TOLERANCES and what
-    rounding does to torch itself.
+    rounding does to torch itself. samples: where the samples of a batch are, if each is solved on its own; torch then
+    gets each alone.
     """
 
     model: Model
@@ -49,6 +50,7 @@ class Comparison:
     calls: int
     overrides: Overrides
     tolerance: tuple[float, float] | None = None
+    samples: Samples | None = None
 
     @property
     def single(self) -> bool:
@@ -72,13 +74,18 @@ class Comparison:
             if len(checks) > count:
                 break
             try:
-                expected, counts = run_reference(self.callee, tensors, self.overrides)
+                expected, counts = self._reference(tensors)
             except Exception as error:  # the model may raise anything on inputs it was not made for
                 if number > 0:
                     continue
                 raise ExportError(f"the torch model fails on the example: {type(error).__name__}: {error}") from error
             checks.append(self._sample(len(checks), tensors, expected, counts))
         return Report(*self.base, not self.single, checks)
+
+    def _reference(self, tensors: Sequence[torch.Tensor]) -> tuple[list[np.ndarray], list[SolveCount]]:
+        if self.samples is None:
+            return run_reference(self.callee, tensors, self.overrides)
+        return run_alone(self.callee, tensors, self.overrides, self.samples)
 
     def _sample(
         self,
@@ -102,7 +109,7 @@ class Comparison:
         steady = [True]
         steps_differ = not self.single and not all(solve.equal for solve in solves)
         if self.tolerance is None and (steps_differ or not all(check.passed for check in checks)):
-            again, _ = run_reference(self.callee, tensors, self.overrides)
+            again, _ = self._reference(tensors)
             steady = [_distance(a, b) <= limit for a, b, limit in zip(again, expected, allowed, strict=True)]
             if all(steady):
                 moved, same_steps = self._rounding(tensors, expected, counts)
@@ -129,7 +136,7 @@ class Comparison:
         for _ in range(ROUNDING_RUNS):
             shaken = [_shake(tensor, generator) for tensor in tensors]
             try:
-                outputs, again = run_reference(self.callee, shaken, self.overrides)
+                outputs, again = self._reference(shaken)
             except Exception:  # what fails after rounding says nothing about how far the answer moves
                 continue
             same &= list(again) == list(counts)
@@ -168,7 +175,7 @@ def _solve_checks(
     specs: Sequence[SolveSpec], stats: Sequence[SolveStats], counts: Sequence[SolveCount]
 ) -> list[SolveCheck]:
     return [
-        SolveCheck(spec.index, spec.method, counts[spec.call], s.steps, s.accepted, s.evaluations)
-        for spec, s in zip(specs, stats, strict=True)
+        SolveCheck(spec.index, spec.method, counts[spec.call], done.steps, done.accepted, done.evaluations)
+        for spec, done in zip(specs, stats, strict=True)
         if spec.call < len(counts)
     ]

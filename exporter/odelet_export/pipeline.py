@@ -17,11 +17,11 @@ from odelet.drive import DEFAULT_MAX_STEPS
 from odelet.errors import InputError
 from odelet.model import load
 from odelet_export.capture import Captured, capture
-from odelet_export.errors import ParityError
-from odelet_export.lift import lift, time_inputs
+from odelet_export.errors import FormError, ParityError
+from odelet_export.lift import Hole, lift, time_inputs
 from odelet_export.lower import lower
 from odelet_export.parity import Comparison
-from odelet_export.reference import evaluation_mode
+from odelet_export.reference import Samples, evaluation_mode
 from odelet_export.report import Report, write_report
 from odelet_export.signature import Callee, Dynamic, check_dynamic
 from odelet_export.spec import Overrides, check_overrides
@@ -67,6 +67,8 @@ def export(
     step_size: float | None = None,
     rtol: float | None = None,
     atol: float | None = None,
+    controller: str | None = None,
+    per_sample: bool = False,
     max_steps: int = DEFAULT_MAX_STEPS,
     opset: int = 20,
     keep_debug_info: bool = False,
@@ -81,7 +83,9 @@ def export(
     example call; tensors become inputs, named as in the model's signature, other arguments are kept. out:
     the folder to make; an artifact that is there is replaced. form: auto, unrolled, rolled, adaptive or
     driven. dynamic: axes whose size may change, as in {"x": {0: "batch"}}; all others stay as in the
-    example. method, steps, step_size, rtol, atol: instead of what the model's own calls say. max_steps:
+    example. method, steps, step_size, rtol, atol: instead of what the model's own calls say. controller: of
+    step sizes in adaptive solves, a name in odelet.control.CONTROLLERS. per_sample: adaptive solves give each sample of
+    a batch its own steps, acceptance and status, so that no sample's answer depends on the others. max_steps:
     limit of attempted steps in an adaptive solve. samples: how many fresh inputs parity is checked at, drawn
     with `seed`. tolerance: (rtol, atol) of the comparison, instead of the default for the dtype.
 
@@ -94,7 +98,15 @@ def export(
         raise InputError(f"opset={opset!r} is not supported; use {OPSETS[0]} to {OPSETS[-1]}")
     if samples < 1 or max_steps < 1:
         raise InputError(f"samples={samples!r} and max_steps={max_steps!r} must be at least 1")
-    overrides = Overrides(method=method, steps=steps, step_size=step_size, rtol=rtol, atol=atol)
+    overrides = Overrides(
+        method=method,
+        steps=steps,
+        step_size=step_size,
+        rtol=rtol,
+        atol=atol,
+        controller=controller,
+        per_sample=per_sample,
+    )
     callee = Callee(model, tuple(args), dict(kwargs or {}))
     axes = check_dynamic(dynamic, callee.names, callee.example)
     failed = target.with_name(target.name + ".failed")
@@ -118,11 +130,38 @@ def export(
         write_card(card, folder)
         runtime = load(folder)
         tell("parity")
-        comparison = Comparison(runtime, callee, captured.specs, captured.calls, overrides, tolerance)
+        alone = _samples(holes, axes, callee, card) if per_sample else None
+        comparison = Comparison(runtime, callee, captured.specs, captured.calls, overrides, tolerance, alone)
         report = comparison.check(dynamic=axes, times=times, count=samples, seed=seed)
         card = _prove(card, report, folder, failed)
     warnings = tuple(warning for spec in captured.specs for warning in spec.warnings)
     return Exported(target, card, report, captured.tracer, warnings)
+
+
+def _samples(holes: Sequence[Hole], dynamic: Dynamic, callee: Callee, card: Card) -> Samples:
+    """Where the samples of a batch are in the model's inputs and outputs. Raises FormError where they are not."""
+    labels = set()
+    for hole in holes:
+        if hole.spec.per_sample:
+            dim = hole.y0[0].shape[0] if hole.y0[0].shape is not None else None
+            labels.add(dim.value if isinstance(dim, ir.SymbolicDim) else dim)
+    (label, *others) = labels
+    known = {name for axes in dynamic.values() for name in axes.values()}
+    if others or label not in known:
+        raise FormError(
+            "per_sample needs one dynamic axis that is the first of every state; the states have "
+            f"{', '.join(sorted(map(str, labels)))}, the dynamic axes are {', '.join(sorted(known)) or 'none'}"
+        )
+    inputs = [
+        next((axis for axis, name in dynamic.get(tensor, {}).items() if name == label), None) for tensor in callee.names
+    ]
+    outputs = [tensor.shape.index(label) if label in tensor.shape else None for tensor in card.outputs]
+    for tensor, axis in zip(card.outputs, outputs, strict=True):
+        if axis is None:
+            raise FormError(
+                f"per_sample: in the output {tensor.name} {tensor} samples mix, as it has no axis {label!r}"
+            )
+    return Samples(tuple(inputs), tuple(axis for axis in outputs if axis is not None))
 
 
 def _prove(card: Card, report: Report, folder: Path, failed: Path) -> Card:

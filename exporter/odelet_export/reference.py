@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,10 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torchdiffeq._impl import rk_common
 from torchdiffeq._impl.odeint import SOLVERS
 from torchdiffeq._impl.rk_common import RKAdaptiveStepsizeODESolver
 
-from odelet.control import Control
+from odelet.control import CONTROLLERS, Control
 from odelet.methods import METHODS
 from odelet_export.installed import StandIn, key_of, lacking, name_of
 from odelet_export.intercept import Call, intercepted
@@ -64,6 +66,40 @@ class _CountedAdaptive(_Counted):
             self._func.callback_accept_step(t0, y0, dt)
 
 
+@dataclass(frozen=True)
+class Samples:
+    """The axis of each input and output that counts samples; None for an input that all samples share."""
+
+    inputs: tuple[int | None, ...]
+    outputs: tuple[int, ...]
+
+
+def run_alone(
+    callee: Callee, tensors: Sequence[torch.Tensor], overrides: Overrides, samples: Samples
+) -> tuple[list[np.ndarray], list[SolveCount]]:
+    """Run the torch model on each sample of a batch alone. Returns its outputs, joined, and counts, summed."""
+    axes = samples.inputs
+    count = next(tensor.shape[axis] for tensor, axis in zip(tensors, axes, strict=True) if axis is not None)
+    runs = [
+        run_reference(
+            callee,
+            [t if axis is None else t.narrow(axis, i, 1) for t, axis in zip(tensors, axes, strict=True)],
+            overrides,
+        )
+        for i in range(count)
+    ]
+    outputs = [
+        np.concatenate(arrays, axis=axis)
+        for *arrays, axis in zip(*(outputs for outputs, _ in runs), samples.outputs, strict=True)
+    ]
+    # The samples share calls of the field, which a sample alone does not.
+    totals = [
+        SolveCount(sum(c.steps or 0 for c in counts), sum(c.accepted or 0 for c in counts), None)
+        for counts in zip(*(counts for _, counts in runs), strict=True)
+    ]
+    return outputs, totals
+
+
 def run_reference(
     callee: Callee, tensors: Sequence[torch.Tensor], overrides: Overrides
 ) -> tuple[list[np.ndarray], list[SolveCount]]:
@@ -74,7 +110,8 @@ def run_reference(
         changed = overridden(call, overrides)
         adaptive = issubclass(SOLVERS.get(changed.method or "dopri5", object), RKAdaptiveStepsizeODESolver)
         counted = _CountedAdaptive(call.func) if adaptive else _Counted(call.func)
-        result = replace(changed, func=counted).solve(original)
+        with _controlled(overrides.controller):
+            result = replace(changed, func=counted).solve(original)
         method = changed.method or "dopri5"
         # torchdiffeq calls back at no step of a fixed-step search for an event.
         searched = changed.event_fn is not None and not adaptive
@@ -90,6 +127,34 @@ def run_reference(
         warnings.simplefilter("ignore")  # the author's business, and heard before
         outputs = callee(*copies)
     return [output.detach().cpu().numpy() for output in outputs], counts
+
+
+@contextmanager
+def _controlled(name: str | None) -> Iterator[None]:
+    """Let torchdiffeq's own loop choose its steps by another controller, for one solve."""
+    if name is None:
+        yield
+        return
+    powers = CONTROLLERS[name].powers
+    past = [1.0] * (len(powers) - 1)
+
+    def optimal(last: Any, ratio: Any, safety: Any, ifactor: Any, dfactor: Any, order: int) -> torch.Tensor:
+        r = max(float(ratio), 1e-300)
+        if r <= 1:
+            factor = float(safety) * math.prod(x ** (-p / order) for x, p in zip((r, *past), powers, strict=True))
+            factor = max(factor, 1.0 if r < 1 else float(dfactor))
+            past[:] = [float(ratio), *past][: len(past)]
+            past[:] = [max(x, 1e-300) for x in past]
+        else:
+            factor = max(float(safety) * r ** (-1 / order), float(dfactor)) if r == r else r
+        return last * min(factor, float(ifactor))
+
+    original = rk_common._optimal_step_size
+    rk_common._optimal_step_size = optimal
+    try:
+        yield
+    finally:
+        rk_common._optimal_step_size = original
 
 
 def _known(count: SolveCount, key: str) -> SolveCount:

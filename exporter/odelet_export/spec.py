@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from odelet.adams import Adams
-from odelet.control import Control
+from odelet.control import CONTROLLERS, Control
 from odelet.grid import Grid
 from odelet.method import Method
 from odelet.methods import METHODS
@@ -26,10 +26,14 @@ class Overrides:
     step_size: float | None = None
     rtol: float | None = None
     atol: float | None = None
+    controller: str | None = None
+    per_sample: bool = False
 
     def __post_init__(self) -> None:
         if self.method is not None and self.method not in METHODS:
             raise FormError(f"method={self.method!r} is not one of {', '.join(METHODS)}")
+        if self.controller is not None and self.controller not in CONTROLLERS:
+            raise FormError(f"controller={self.controller!r} is not one of {', '.join(CONTROLLERS)}")
         try:
             Grid(step_size=self.step_size, steps=self.steps)
         except ValueError as error:
@@ -49,7 +53,8 @@ class SolveSpec:
     search for an event. control or grid: its settings, as the method is adaptive or fixed-step. parts: how many
     tensors the state has. functions: those of the user besides the field, in the order of their results in the End
     marker; `event`, of (t, y), makes the solve end at its first zero. source: file and line. extras: names of
-    options that are values of the model (step_t, jump_t, grid).
+    options that are values of the model (step_t, jump_t, grid). per_sample: each sample of the batch has its own
+    steps.
     """
 
     index: int
@@ -64,6 +69,7 @@ class SolveSpec:
     source: str
     warnings: tuple[str, ...] = ()
     extras: tuple[str, ...] = ()
+    per_sample: bool = False
 
     @property
     def method(self) -> str:
@@ -127,7 +133,7 @@ def spec_of(call: Call, index: int, overrides: Overrides) -> SolveSpec:
             atol = overrides.atol if overrides.atol is not None else read_tolerance("atol", call.atol, parts, where)
             _check_tolerances(solver, rtol, atol, where)
         if solver.adaptive:
-            control = Control(**options)
+            control = Control(**options, controller=overrides.controller or "integral")
         elif solver.fixed:
             if overrides.steps is not None or overrides.step_size is not None:
                 placed = {"steps": overrides.steps, "step_size": overrides.step_size, "constructed": False}
@@ -144,7 +150,11 @@ def spec_of(call: Call, index: int, overrides: Overrides) -> SolveSpec:
         raise CaptureError(where + f"{method} cannot search for an event, nor can it in torchdiffeq")
     if isinstance(solver, Adams) and not solver.remembers:
         warnings.append(f"{call.source}: max_order={solver.max_order} leaves {method} no steps but those of rk4")
+    per_sample = overrides.per_sample and solver.adaptive
+    if per_sample and call.event_fn is not None:
+        raise CaptureError(where + "a solve that ends at an event cannot be solved per sample; leave per_sample out")
     return SolveSpec(
+        per_sample=per_sample,
         index=index,
         call=index,
         solver=solver,
@@ -168,6 +178,9 @@ def check_overrides(specs: list[SolveSpec], overrides: Overrides) -> None:
     methods = ", ".join(f"solve {spec.index} ({spec.source}) uses {spec.method}" for spec in specs)
     for name in ("rtol", "atol"):
         if getattr(overrides, name) is not None and all(getattr(spec, name) is None for spec in specs):
+            raise FormError(f"{name} is for adaptive methods, but {methods}; leave it out, or choose --method dopri5")
+    for name, asked in (("controller", overrides.controller is not None), ("per_sample", overrides.per_sample)):
+        if asked and not any(spec.adaptive for spec in specs):
             raise FormError(f"{name} is for adaptive methods, but {methods}; leave it out, or choose --method dopri5")
     for name in ("steps", "step_size"):
         if getattr(overrides, name) is not None and all(spec.grid is None for spec in specs):

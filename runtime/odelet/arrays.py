@@ -29,8 +29,10 @@ from odelet.method import Method, Terms
 from odelet.methods import METHODS
 from odelet.options import configured, limits_of, measure_of, points_of, settings, tolerance
 from odelet.rk import Field
+from odelet.sample_steps import SampleArrays, row_of, table_of
+from odelet.samples import SampleSolve
 from odelet.scipy_solver import SciPy, Solved, solve_scipy
-from odelet.solution import Solution, SolveStats, Stats
+from odelet.solution import SampleStats, Solution, SolveStats, Stats
 from odelet.state import Layout, Tolerance
 from odelet.tableau import Tableau
 from odelet.trajectory import Ends
@@ -109,6 +111,7 @@ def odeint(
     deadline: float | None = None,
     events: Sequence[Event] = (),
     dense: bool = False,
+    per_sample: bool = False,
 ) -> Solution:
     """Solve dy/dt = field(t, y), y(t[0]) = y0, as `torchdiffeq.odeint` would, with numpy alone.
 
@@ -120,6 +123,10 @@ def odeint(
     fixed-step one (step_size, interp, perturb, and grid_constructor, a function of field, y0 and t that returns the
     grid); max_order and max_iters of the methods that have them; solver, min_step and max_step of `scipy_solver`.
     max_steps, max_evals, deadline: give up after so many attempted steps, calls of the field, or seconds.
+
+    per_sample: solve each sample of a batch (the first axis) by an adaptive method on its own, with its own steps,
+    acceptance and status, so that no sample's answer depends on the others. The field is then called with t of the
+    shape (samples, 1, ...), of as many axes as (the first part of) the state.
 
     events: looked for between the accepted steps of an adaptive method; after a terminal one the outputs are NaN
     and the status is EVENT. dense: keep the steps, for `solution.at(t)`.
@@ -144,6 +151,8 @@ def odeint(
         plain = Layout.of(parts)
         watched = Watched.of(events, plain, times, plain.pack(parts, xp=NUMPY), single=single)
     given = dict(options or {})
+    if per_sample:
+        return _per_sample(field, chosen, parts, names, times, given, (rtol, atol), limits, watched, single=single)
     done: Run | March | Solved
     steps = accepted = unconverged = None
     if chosen.adaptive:
@@ -172,6 +181,58 @@ def odeint(
         return Solution(outputs, Stats((stats,)), done.status)
     kept = {0: watched.trajectory} if dense else {}
     return Solution(outputs, Stats((stats,)), done.status, watched.watch.occurrences(), kept)
+
+
+def _per_sample(
+    field: Callable[..., Any],
+    method: Method,
+    parts: list[Array],
+    names: list[str],
+    t: Array,
+    options: dict[str, Any],
+    tolerances: tuple[Any, Any],
+    limits: Limits,
+    watched: Watched | None,
+    *,
+    single: bool,
+) -> Solution:
+    if not method.adaptive:
+        raise InputError(f"per_sample is for adaptive methods, which {method.name!r} is not; use 'dopri5'")
+    if watched is not None or options.get("norm") is not None:
+        raise InputError("per_sample goes with neither events, nor dense, nor a norm of its own")
+    if any(part.ndim == 0 for part in parts) or len({len(part) for part in parts}) > 1:
+        raise InputError(f"per_sample needs parts with one first axis of samples; got {[p.shape for p in parts]}")
+    layout = Layout.of(parts, per_sample=True)
+    axes = (-1, *[1] * (parts[0].ndim - 1))
+    of_rows = _row_field(field, layout, single=single, time=lambda t, dtype: t.astype(dtype).reshape(axes))
+    direction, row = direction_of(t), layout.pack(parts, xp=NUMPY)
+    points = Points(**{name: points_of(name, options.pop(name, ())) for name in ("step_t", "jump_t")})
+    control: Control = settings(Control, options, method.name, more=("step_t", "jump_t"))
+    dtype = np.promote_types(control.dtype, row.dtype)
+    bounds = {
+        name: tolerance(name, value, len(parts), dtype.type)
+        for name, value in zip(("rtol", "atol"), tolerances, strict=True)
+    }
+    tableau = method.tableau  # type: ignore[attr-defined]
+    assert method.order is not None and method.calls is not None
+    run = SampleSolve(
+        SampleArrays(of_rows, tableau, row, layout=layout, direction=direction, **bounds),
+        table_of(row, layout),
+        t,
+        direction=direction,
+        order=method.order,
+        calls=method.calls,
+        control=replace(control, dtype=dtype.name),
+        limits=limits,
+        points=points,
+    ).run()
+    rows = np.concatenate([row_of(table, layout) for table in run.tables])
+    outputs = dict(zip(names, solution_arrays(rows, [part.shape for part in parts]), strict=True))
+    samples = SampleStats.of(run.status, run.time, run.steps, run.accepted)
+    stats = SolveStats.of_samples(
+        samples, index=0, method=method.name, form="driven", evaluations=run.evaluations, source=""
+    )
+    return Solution(outputs, Stats((stats,)), stats.status)
 
 
 def _adaptive(
@@ -282,12 +343,18 @@ def _state(y0: Any) -> tuple[list[Array], list[str]]:
     return parts, ["y"] if single else [f"y_{i}" for i in range(len(parts))]
 
 
-def _row_field(field: Callable[..., Any], layout: Layout, *, single: bool) -> Field:
-    """The field on rows (1, n). Raises InputError when the slope's shape is not the state's."""
+def _row_field(
+    field: Callable[..., Any], layout: Layout, *, single: bool, time: Callable[[Any, Any], Any] | None = None
+) -> Field:
+    """The field on rows (1, n); time: how it gets its time, of a time and a dtype.
+
+    Raises InputError when the slope's shape is not the state's.
+    """
 
     def row_field(t: Any, row: Any) -> Any:
         parts = layout.unpack(row, xp=NUMPY)
-        slope = field(row.dtype.type(t), parts[0] if single else tuple(parts))
+        now = row.dtype.type(t) if time is None else time(t, row.dtype)
+        slope = field(now, parts[0] if single else tuple(parts))
         slopes: Sequence[Any] = (slope,) if single else slope
         arrays = [np.asarray(part, row.dtype) for part in slopes]
         shapes = [array.shape for array in arrays]

@@ -19,8 +19,9 @@ _SCALARS = ("t", "t1", "h")
 class Buffers:
     """The bound memory of a step graph.
 
-    The state ping-pongs between two sets of buffers: a step reads one and writes the other, and accepting
-    it only swaps their roles. On the CPU the buffers are numpy arrays that ONNX Runtime works on in place.
+    lanes: how many samples have their own times, or None where all have the same. The state ping-pongs between
+    two sets of buffers: a step reads one and writes the other, and accepting it only swaps their roles. On the
+    CPU the buffers are numpy arrays that ONNX Runtime works on in place.
     """
 
     def __init__(
@@ -30,12 +31,14 @@ class Buffers:
         written: Mapping[str, Array],
         kept: Mapping[str, Array],
         device: str,
+        *,
+        lanes: int | None = None,
     ) -> None:
         self._session = session
         self._device = device
         types = {node.name: NUMPY_TYPES.get(node.type) for node in session.get_inputs()}
         self._scalars = [
-            (place, name, *self._scalar(types[name])) for place, name in enumerate(_SCALARS) if name in types
+            (place, name, *self._scalar(types[name], lanes)) for place, name in enumerate(_SCALARS) if name in types
         ]
         # The start is copied: its memory may be the caller's own input, and steps write over it.
         self._states = {name: [self._buffer(x.copy()), self._buffer(np.empty_like(x))] for name, x in starts.items()}
@@ -44,8 +47,8 @@ class Buffers:
         self._bindings = [self._bind(turn, types) for turn in (0, 1)]
         self._turn = 0
 
-    def _scalar(self, dtype: Any) -> tuple[Array, ort.OrtValue]:
-        array = np.zeros((), dtype)
+    def _scalar(self, dtype: Any, lanes: int | None) -> tuple[Array, ort.OrtValue]:
+        array = np.zeros(() if lanes is None else lanes, dtype)
         return array, ort.OrtValue.ortvalue_from_numpy(array)
 
     def _buffer(self, x: Array) -> tuple[Array, ort.OrtValue]:
@@ -68,7 +71,7 @@ class Buffers:
             binding.bind_ortvalue_output(name, value)
         return binding
 
-    def run(self, *scalars: float) -> None:
+    def run(self, *scalars: Any) -> None:
         """Attempt a step at scalars in the order of `_SCALARS`."""
         binding = self._bindings[self._turn]
         for place, name, array, value in self._scalars:
@@ -86,12 +89,23 @@ class Buffers:
         """The state, or the one before the last swap."""
         return self._array(self._states[name][1 - self._turn if before else self._turn])
 
+    def pending(self, name: str) -> Array:
+        """What the last step wrote, to be the state after the next swap."""
+        return self._array(self._states[name][1 - self._turn])
+
+    def set_pending(self, name: str, x: Array) -> None:
+        """Replace what the last step wrote."""
+        self._set(self._states[name][1 - self._turn], x)
+
     def written(self, name: str) -> Array:
         return self._array(self._written[name])
 
     def set(self, name: str, x: Array) -> None:
         """Replace the state."""
-        array, value = self._states[name][self._turn]
+        self._set(self._states[name][self._turn], x)
+
+    def _set(self, buffer: tuple[Array, ort.OrtValue], x: Array) -> None:
+        array, value = buffer
         array[...] = x
         if self._device != "cpu":
             value.update_inplace(array)

@@ -101,8 +101,9 @@ class DriveCard:
 
     step: None for a solver that needs the field alone. start: estimates the length of the first step, where the
     options do not name it. step_t, jump_t: times at which steps end. grid: that of a fixed-step solve, where the
-    model constructs it. options: of the solver, as torchdiffeq spells them. event: what ends it, if not its last
-    time.
+    model constructs it. batched: captured values with one row for each sample, where samples are solved each on
+    its own and the batch can be cut down to those that are left. options: of the solver, as torchdiffeq spells
+    them. event: what ends it, if not its last time.
     """
 
     field: str
@@ -115,6 +116,7 @@ class DriveCard:
     step_t: str | None = None
     jump_t: str | None = None
     grid: str | None = None
+    batched: tuple[str, ...] | None = None
     # A field of this class is called `field`.
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     event: EventCard | None = None
@@ -147,8 +149,8 @@ class Evaluations:
 
 @dataclass(frozen=True, kw_only=True)
 class SolveCard:
-    """One solve. rtol, atol, max_steps: as exported, None where the method has none; a tolerance may be one
-    number for each part of the state."""
+    """One solve. per_sample: each sample of a batch has its own steps. rtol, atol, max_steps: as exported, None
+    where the method has none; a tolerance may be one number for each part of the state."""
 
     index: int
     form: str
@@ -162,6 +164,7 @@ class SolveCard:
     settings: dict[str, str | None] = field(default_factory=dict)
     report: dict[str, str] = field(default_factory=dict)
     drive: DriveCard | None = None
+    per_sample: bool = False
 
     def __post_init__(self) -> None:
         me = f"solve {self.index}:"

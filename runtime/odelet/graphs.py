@@ -23,8 +23,10 @@ from odelet.events import Event
 from odelet.march import March, march_along
 from odelet.methods import METHODS
 from odelet.options import configured, settings
+from odelet.sample_steps import SampleGraphs, row_of, table_of
+from odelet.samples import SampleSolve
 from odelet.scipy_solver import SciPy, Solved, solve_scipy
-from odelet.solution import SolveStats
+from odelet.solution import SampleStats, SolveStats
 from odelet.state import Layout
 from odelet.trajectory import Ends
 from odelet.watch import Watched, integrate_until_event, march_until_event
@@ -201,11 +203,16 @@ def drive_solve(
     direction = direction_of(t, f"solve {solve.index} ({solve.source}): t")
     layout = Layout.of(parts)
     row = layout.pack(parts, xp=NUMPY)
+    if solve.per_sample and len({len(part) for part in parts}) > 1:
+        raise InputError(f"solve {solve.index} ({solve.source}): the parts of its state have not the same samples")
     kept = {name: values[name] for name in names.captured}
     kept |= {f"shape.{i}": np.array(part.shape, np.int64) for i, part in enumerate(parts)}
     problem = _Problem(solve, graphs, row, t, kept, values, request, direction, device)
     method = METHODS[solve.method]
     watched: Watched | None = None
+    if solve.per_sample:
+        tables, told = _samples(problem, parts)
+        return solution_arrays(tables, [part.shape for part in parts]), told, None
     if request.events or request.dense:
         if not method.adaptive or graphs.event is not None:
             why = "ends at an event of its own" if method.adaptive else f"does not control its error ({solve.method})"
@@ -253,17 +260,24 @@ def _adaptive(problem: _Problem, watched: Watched | None) -> tuple[Run, list[Arr
     return integrate_adaptive(begin, row, t) if watched is None else watched.integrate(begin, row, t), []
 
 
-def _begun(problem: _Problem) -> Callable[[], AdaptiveSolve]:
-    """What begins an adaptive solve."""
-    solve, row, values = problem.solve, problem.row, problem.values
-    names, method = solve.drive, METHODS[solve.method]
-    assert names is not None and method.order is not None and method.calls is not None
+def _controlled(problem: _Problem) -> tuple[Control, dict[str, Array], Points]:
+    """The settings of error control, the tolerances in the dtype of times, and where steps end."""
+    solve, values = problem.solve, problem.values
+    names = solve.drive
+    assert names is not None
     control: Control = settings(Control, names.options, solve.method)
-    control = replace(control, dtype=np.promote_types(control.dtype, row.dtype).name)
+    control = replace(control, dtype=np.promote_types(control.dtype, problem.row.dtype).name)
     points = Points(
         **{name: values[key].tolist() for name, key in (("step_t", names.step_t), ("jump_t", names.jump_t)) if key}
     )
-    tolerances = {name: problem.tolerance(name).astype(control.dtype) for name in ("rtol", "atol")}
+    return control, {name: problem.tolerance(name).astype(control.dtype) for name in ("rtol", "atol")}, points
+
+
+def _begun(problem: _Problem) -> Callable[[], AdaptiveSolve]:
+    """What begins an adaptive solve."""
+    row, method = problem.row, METHODS[problem.solve.method]
+    assert method.order is not None and method.calls is not None
+    control, tolerances, points = _controlled(problem)
     kept = {**problem.kept, **tolerances}
     order, calls = method.order, method.calls
     return lambda: AdaptiveSolve(
@@ -276,6 +290,47 @@ def _begun(problem: _Problem) -> Callable[[], AdaptiveSolve]:
         limits=problem.request.limits,
         points=points,
     )
+
+
+def _samples(problem: _Problem, parts: list[Array]) -> tuple[Array, SolveStats]:
+    """Solve each sample of a batch on its own. Returns rows (times, n), and what was done."""
+    if problem.request.events or problem.request.dense:
+        raise InputError("events and dense are for solves of a whole batch; export the model without per_sample")
+    solve = problem.solve
+    assert solve.drive is not None
+    control, tolerances, points = _controlled(problem)
+    method = METHODS[solve.method]
+    assert method.order is not None and method.calls is not None
+    stepper = SampleGraphs(
+        problem.graphs,
+        parts,
+        {**problem.kept, **tolerances},
+        batched=solve.drive.batched,
+        direction=problem.direction,
+        run=_run,
+        device=problem.device,
+    )
+    layout = Layout.of(parts, per_sample=True)
+    run = SampleSolve(
+        stepper,
+        table_of(problem.row, layout),
+        problem.t,
+        direction=problem.direction,
+        order=method.order,
+        calls=method.calls,
+        control=control,
+        limits=problem.request.limits,
+        points=points,
+    ).run()
+    stats = SolveStats.of_samples(
+        SampleStats.of(run.status, run.time, run.steps, run.accepted),
+        index=solve.index,
+        method=solve.method,
+        form=solve.form,
+        evaluations=run.evaluations,
+        source=solve.source,
+    )
+    return np.concatenate([row_of(table, layout) for table in run.tables]), stats
 
 
 def _fixed(problem: _Problem) -> tuple[March, list[Array]]:

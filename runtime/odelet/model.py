@@ -21,7 +21,7 @@ from odelet.graphs import Request, drive_solve
 from odelet.program import Drive, Run
 from odelet.session import ORT_ERRORS, one_line
 from odelet.settings import check_settings, limits_for
-from odelet.solution import Solution, SolveStats, Stats, Status
+from odelet.solution import SampleStats, Solution, SolveStats, Stats, Status
 from odelet.stream import Stream
 from odelet.watch import Watched
 
@@ -87,7 +87,7 @@ class Model:
         # Most calls succeed, and their statistics, half of the cost of a small model, are not asked for.
         failed = bool(driven)
         for name in self._alarm_names:
-            failed = failed or values[name].item() != 0
+            failed = failed or bool(values[name].any())
         if failed:
             self._solution(values, driven).raise_if_failed()
         outputs = tuple([values[tensor.name] for tensor in self.outputs])
@@ -171,12 +171,13 @@ class Model:
             if watched is not None and kept is not None:
                 watched[stats.index] = kept
             driven[stats.index] = stats
-            if not stats.status.usable:
+            if not (stats.status.usable or stats.samples):
                 break
         return values, driven
 
     def _solution(self, values: dict[str, Array], driven: dict[int, SolveStats]) -> Solution:
-        stopped = next((stats.status for stats in driven.values() if not stats.status.usable), None)
+        lost = (stats.status for stats in driven.values() if not (stats.status.usable or stats.samples))
+        stopped = next(lost, None)
         if stopped is not None:
             return _told(Solution({}, Stats(tuple(driven.values())), stopped))
         outputs = {tensor.name: values[tensor.name] for tensor in self.outputs}
@@ -202,7 +203,7 @@ class Model:
                 f"solve {solve.index}: its graphs failed on these inputs ({one_line(error)}); if `odelet verify` "
                 "passes, they do not support these sizes: export the model with these axes dynamic"
             ) from None
-        if stats.status.usable:
+        if stats.status.usable or stats.samples:
             values |= zip(step.names.results, solution, strict=True)
         return stats, watched
 
@@ -223,6 +224,14 @@ def _told(solution: Solution) -> Solution:
 
 def _report(solve: SolveCard, values: dict[str, Array]) -> SolveStats:
     """What a solve inside a graph says of itself, completed by what the card knows."""
+    if solve.per_sample:
+        samples = SampleStats.of(*(values[solve.report[key]] for key in ("status", "time", "steps", "accepted")))
+        rounds = max(samples.steps, default=0)
+        known = solve.evaluations
+        calls = None if known is None else known.start + known.step * rounds
+        return SolveStats.of_samples(
+            samples, index=solve.index, method=solve.method, form=solve.form, evaluations=calls, source=solve.source
+        )
     told = {key: values[name].item() for key, name in solve.report.items()}
     steps = told.get("steps", solve.steps)
     # Only the form with error control inside the graph can reject a step.

@@ -79,12 +79,36 @@ class Status(Enum):
 
 
 @dataclass(frozen=True)
+class SampleStats:
+    """What one solve did for each sample of a batch whose samples are solved each on its own."""
+
+    status: tuple[Status, ...]
+    time: tuple[float, ...]
+    steps: tuple[int, ...]
+    accepted: tuple[int, ...]
+
+    @classmethod
+    def of(cls, status: Any, time: Any, steps: Any, accepted: Any) -> SampleStats:
+        """From arrays (samples,), the status as codes."""
+        known = {code: Status.of(code) for code in set(status.tolist())}
+        statuses = tuple(known[code] for code in status.tolist())
+        return cls(statuses, tuple(time.tolist()), tuple(steps.tolist()), tuple(accepted.tolist()))
+
+    @property
+    def worst(self) -> Status:
+        """OK, or the status of the first sample that failed."""
+        return next((status for status in self.status if status is not Status.OK), Status.OK)
+
+
+@dataclass(frozen=True)
 class SolveStats:
     """What one solve did; None where the form cannot know.
 
     index: in the card. steps: attempted, of which accepted and rejected. evaluations: calls of the field.
     time: reached, in the model's unit. source: where the model calls the solver, as in the card. unconverged: steps
     whose iteration did not converge, so that the answer may be wrong; None for a method that iterates nothing.
+    samples: of each sample, where they are solved each on its own; steps, accepted and rejected are then summed over
+    them, evaluations are calls for all at once, status and time are those of the first that failed.
     """
 
     index: int
@@ -98,6 +122,29 @@ class SolveStats:
     time: float | None
     source: str = ""
     unconverged: int | None = None
+    samples: SampleStats | None = None
+
+    @classmethod
+    def of_samples(
+        cls, samples: SampleStats, *, index: int, method: str, form: str, evaluations: int | None, source: str
+    ) -> SolveStats:
+        """The totals of a batch whose samples are solved each on its own."""
+        steps, accepted = sum(samples.steps), sum(samples.accepted)
+        worst = samples.worst
+        time = samples.time[samples.status.index(worst)] if samples.time else None
+        return cls(
+            index=index,
+            method=method,
+            form=form,
+            steps=steps,
+            accepted=accepted,
+            rejected=steps - accepted,
+            evaluations=evaluations,
+            status=worst,
+            time=time,
+            source=source,
+            samples=samples,
+        )
 
     def warn_unconverged(self) -> None:
         """Warn, where torchdiffeq would, of steps whose iteration did not converge."""
@@ -114,7 +161,9 @@ class SolveStats:
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON types, the status by name; a time that is not finite is null."""
         time = self.time if self.time is not None and math.isfinite(self.time) else None
-        return {**self.__dict__, "status": self.status.name, "time": time}
+        samples = self.samples
+        told = None if samples is None else {**samples.__dict__, "status": [x.name for x in samples.status]}
+        return {**self.__dict__, "status": self.status.name, "time": time, "samples": told}
 
 
 def _total(parts: Iterable[int | None]) -> int | None:
@@ -195,6 +244,10 @@ class Solution:
         assert failed is not None, "a failed Solution holds the solve that failed"
         origin = f"{failed.method}, {failed.source}" if failed.source else failed.method
         where = "" if failed.time is None else f" at time {failed.time:.6g}"
+        if failed.samples is not None:
+            count = sum(status is not Status.OK for status in failed.samples.status)
+            first = failed.samples.status.index(failed.status)
+            where = f" for {count} of {len(failed.samples.status)} samples, the first of them sample {first}{where}"
         raise SolveError(
             f"solve {failed.index} ({origin}) stopped{where}: {failed.status.sentence}; {failed.status.advice}",
             failed.status,

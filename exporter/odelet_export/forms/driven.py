@@ -44,7 +44,7 @@ def build(hole: Hole, opset: int) -> DrivenGraphs:
     read = dict.fromkeys(value for region in hole.regions.values() for value in region.captured)
     captured = [value for value in read if value.const_value is None or value.is_graph_input()]
     field = _Graph(hole, hole.field, "field", opset)
-    t = field.input("t", field.dtype, [])
+    t = field.input("t", field.dtype, field.lanes)
     field.finish({"k": field.field(t, field.y)})
     graphs = {"field": field.graph}
     if hole.spec.adaptive or hole.spec.solver.fixed:
@@ -79,7 +79,9 @@ class _Graph:
         self.y = self.input("y", self.dtype, self.y_shape)
         self.outside = {value: self._stand_in(value) for value in region.captured}
         self._shapes: dict[int, Value] = {}
-        self.layout: Layout = layout_of(dims, self._shape, self.scope)
+        self.layout: Layout = layout_of(dims, self._shape, self.scope, per_sample=hole.spec.per_sample)
+        # Of each sample its own, or one for all.
+        self.lanes: list[int | str] = ["samples"] if hole.spec.per_sample else []
         self.field = hole.field.field(self.scope, self.layout, self.outside)
 
     def input(self, name: str, dtype: Any, shape: Sequence[int | str]) -> Value:
@@ -108,7 +110,7 @@ class _Graph:
                 named = self.scope.call("Identity", value)
             named.ir.name = name
             if name in ("ratio", "h"):
-                named.ir.shape = ir.Shape([])
+                named.ir.shape = ir.Shape([None] if self.lanes else [])
             elif name in ("y1", "k", "k0", "k1", "mid"):
                 named.ir.shape = self.y.ir.shape
             self.graph.outputs.append(named.ir)
@@ -132,7 +134,7 @@ def _control(graph: _Graph) -> tuple[np.dtype[Any], dict[str, Any]]:
 
 def _first_step(graph: _Graph) -> dict[str, Value]:
     number, common = _control(graph)
-    t = graph.input("t", ir.DataType.from_numpy(number), [])
+    t = graph.input("t", ir.DataType.from_numpy(number), graph.lanes)
     k = graph.input("k", graph.dtype, graph.y_shape)
     times = graph.hole.times
     if times is not None:
@@ -145,10 +147,10 @@ def _first_step(graph: _Graph) -> dict[str, Value]:
 
 def _adaptive_step(graph: _Graph) -> dict[str, Value]:
     number, common = _control(graph)
-    t, t1, h = (graph.input(name, ir.DataType.from_numpy(number), []) for name in ("t", "t1", "h"))
+    t, t1, h = (graph.input(name, ir.DataType.from_numpy(number), graph.lanes) for name in ("t", "t1", "h"))
     k = graph.input("k", graph.dtype, graph.y_shape)
     times = graph.hole.times
-    direction: Any = graph.scope.call("Sign", h)
+    direction: Any = graph.scope.call("Sign", h[0] if graph.lanes else h)
     if times is not None:
         direction = number.type(-1 if times[0] > times[-1] else 1)
     tableau = graph.hole.spec.tableau

@@ -30,6 +30,7 @@ class Lowered:
     went, by the names in the card. steps: their number, where it is fixed. settings: card name of what a
     caller may set, to the graph input that takes it. evaluations: calls of the field, where their number is fixed
     and does not follow from the method and the steps. event_time: where the solve ends at an event.
+    per_sample: whether the report has rows of one number for each sample.
     """
 
     solution: Sequence[Value]
@@ -37,6 +38,7 @@ class Lowered:
     steps: int | None = None
     settings: dict[str, str] = field(default_factory=dict)
     evaluations: int | None = None
+    per_sample: bool = False
     event_time: Value | None = None
 
     @property
@@ -70,7 +72,9 @@ class Site:
     def of(cls, hole: Hole, scope: Scope, max_steps: int, settings: dict[str, str]) -> Site:
         """Read a hole's surroundings, as nodes appended to the scope."""
         parts = [Value(part, scope) for part in hole.y0]
-        layout = layout_of([part.dims for part in parts], lambda i: scope.call("Shape", parts[i]), scope)
+        per_sample = hole.spec.per_sample
+        dims = [part.dims for part in parts]
+        layout = layout_of(dims, lambda i: scope.call("Shape", parts[i]), scope, per_sample=per_sample)
         t: np.ndarray | Value = hole.times if hole.times is not None else Value(hole.t, scope)
         if isinstance(t, Value):
             direction: Any = ONNX.where(t[0] > t[-1], -1.0, 1.0)
@@ -80,6 +84,13 @@ class Site:
         field = hole.field.field(scope, layout, {})
         event = hole.event.event(scope, layout, {}) if hole.event is not None else None
         return cls(hole, scope, layout, t, direction, y0, field, event, max_steps, settings)
+
+    def each(self, x: Value) -> Value:
+        """A scalar, for each sample where they are solved each on its own: (samples,)."""
+        if not self.hole.spec.per_sample:
+            return x
+        part = Value(self.hole.y0[0], self.scope)
+        return self.scope.call("Expand", x, self.scope.call("Shape", part, start=0, end=1))
 
     @property
     def count(self) -> int | None:
@@ -150,8 +161,9 @@ def _one_unknown(dims: Sequence[Any]) -> bool:
     return sum(not isinstance(dim, int) for dim in dims) <= 1 and 0 not in dims
 
 
-def layout_of(dims: Sequence[Dims], shape: Callable[[int], Value], scope: Scope) -> Layout:
+def layout_of(dims: Sequence[Dims], shape: Callable[[int], Value], scope: Scope, *, per_sample: bool = False) -> Layout:
     """The layout of a state whose parts have these dims; `shape(i)` is asked for those it cannot infer."""
+    samples = [_table(part, i, shape) for i, part in enumerate(dims)] if per_sample else None
     shapes: list[Any] = [
         tuple(dim if isinstance(dim, int) else -1 for dim in part)
         if part is not None and _one_unknown(part)
@@ -159,9 +171,18 @@ def layout_of(dims: Sequence[Dims], shape: Callable[[int], Value], scope: Scope)
         for i, part in enumerate(dims)
     ]
     if len(dims) == 1:
-        return Layout(shapes, scalar=dims[0] == [])
+        return Layout(shapes, scalar=dims[0] == [], samples=samples)
     if all(part is not None and all(isinstance(dim, int) for dim in part) for part in dims):
-        return Layout(shapes, [math.prod(part) for part in dims])  # type: ignore[arg-type]
+        sizes = [math.prod(part) for part in dims]  # type: ignore[arg-type]
+        return Layout(shapes, sizes, samples=samples)
     whole = [s if isinstance(s, Value) else shape(i) for i, s in enumerate(shapes)]
-    sizes = [scope.call("ReduceProd", s, scope.constant(np.array([0], np.int64)), keepdims=1) for s in whole]
-    return Layout(shapes, (ONNX.concat(sizes, axis=0), len(dims)))
+    lengths = [scope.call("ReduceProd", s, scope.constant(np.array([0], np.int64)), keepdims=1) for s in whole]
+    return Layout(shapes, (ONNX.concat(lengths, axis=0), len(dims)), samples=samples)
+
+
+def _table(part: Dims, i: int, shape: Callable[[int], Value]) -> Any:
+    """The shape (samples, width) of a part, in what reshape takes."""
+    if part is not None and all(isinstance(dim, int) for dim in part[1:]) and 0 not in part[1:]:
+        return (-1, math.prod(part[1:]))  # type: ignore[arg-type]
+    whole = shape(i)
+    return ONNX.concat([whole[:1], whole.scope.constant(np.array([-1], np.int64))], axis=0)

@@ -1,0 +1,162 @@
+"""Steps of a batch whose samples are solved each on its own: on numpy arrays, and by the graphs of a driven solve.
+
+The law here: what the loop sees are tables, one row of elements for each sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import numpy as np
+
+from odelet.attempt import Attempt, attempt, first_length, first_slope, slope_after_jump
+from odelet.backend import NUMPY
+from odelet.buffers import NUMPY_TYPES, Array, Buffers
+from odelet.rk import Field
+from odelet.state import Layout
+from odelet.tableau import Tableau
+from odelet.trajectory import Ends
+
+Run = Callable[[Any, str, Mapping[str, Any]], Array]
+
+
+def table_of(row: Array, layout: Layout) -> Array:
+    """A row (1, n) as a table (samples, width), all parts of a sample side by side."""
+    assert layout.samples is not None
+    parts = layout.parts(row, xp=NUMPY)
+    return np.concatenate([np.reshape(p, shape) for p, shape in zip(parts, layout.samples, strict=True)], axis=1)
+
+
+def row_of(table: Array, layout: Layout) -> Array:
+    """A table back to a row (1, n)."""
+    assert layout.samples is not None
+    cuts = np.cumsum([shape[1] for shape in layout.samples])[:-1]
+    return np.concatenate([part.reshape(1, -1) for part in np.split(table, cuts, axis=1)], axis=1)
+
+
+class SampleArrays:
+    """A SampleStepper on numpy arrays, with a field on rows; its batch cannot be cut down."""
+
+    def __init__(
+        self, field: Field, tableau: Tableau, y0: Array, *, layout: Layout, direction: float, **tolerances: Any
+    ) -> None:
+        self._field, self._tableau, self._layout, self._y, self._k = field, tableau, layout, y0, y0
+        self._direction = direction
+        self._common: dict[str, Any] = {**tolerances, "layout": layout, "direction": direction}
+        self._try: Attempt | None = None
+
+    def begin(self, t: Array) -> None:
+        self._k = first_slope(self._field, t, self._y, xp=NUMPY)
+
+    def first_length(self, t: Array) -> Array:
+        order = self._tableau.order
+        return np.asarray(first_length(self._field, t, self._y, self._k, order=order, **self._common, xp=NUMPY))
+
+    def attempt(self, t: Array, t1: Array, h: Array) -> Array:
+        self._try = attempt(self._field, self._tableau, t, t1, h, self._y, self._k, xp=NUMPY, **self._common)
+        return np.asarray(self._try.ratio)
+
+    def ends(self) -> Ends:
+        assert self._try is not None
+        rows = (self._y, self._try.y1, self._try.mid, self._k, self._try.k1)
+        return Ends(*(table_of(row, self._layout) for row in rows))
+
+    def accept(self, accepted: Array, jump: Array | None) -> None:
+        assert self._try is not None
+        choose = self._layout.choose
+        self._y = choose(accepted, self._try.y1, self._y, xp=NUMPY)
+        self._k = choose(accepted, self._try.k1, self._k, xp=NUMPY)
+        if jump is not None:
+            jumped = ~np.isnan(jump)
+            times = np.where(jumped, jump, 0.0)
+            k = slope_after_jump(self._field, times, self._y, direction=self._direction, xp=NUMPY)
+            self._k = choose(jumped, k, self._k, xp=NUMPY)
+
+    def keep(self, kept: Array) -> bool:
+        del kept
+        return False
+
+
+class SampleGraphs:
+    """A SampleStepper over the graphs of a driven solve.
+
+    kept: the values that the graphs read besides times and states. batched: names of those that have a row for each
+    sample, or None where the batch cannot be cut down. run: runs a graph for one output.
+    """
+
+    def __init__(
+        self,
+        graphs: Any,
+        parts: list[Array],
+        kept: Mapping[str, Array],
+        *,
+        batched: Collection[str] | None,
+        direction: float,
+        run: Run,
+        device: str,
+    ) -> None:
+        self._graphs, self._parts, self._kept, self._batched = graphs, parts, dict(kept), batched
+        self._direction, self._call, self._device = direction, run, device
+        self._layout = Layout.of(parts, per_sample=True)
+        self._row = self._layout.pack(parts, xp=NUMPY)
+        self._buffers: Buffers | None = None
+
+    def begin(self, t: Array) -> None:
+        k = first_slope(self._slope, t, self._row, xp=NUMPY)
+        self._bind(self._row, k)
+
+    def _bind(self, y: Array, k: Array) -> None:
+        types = {node.name: NUMPY_TYPES.get(node.type) for node in self._graphs.step.get_outputs()}
+        samples = len(self._parts[0])
+        written = {"mid": np.empty_like(y), "ratio": np.zeros(samples, types["ratio"])}
+        starts = {"y": y, "k": k}
+        self._buffers = Buffers(self._graphs.step, starts, written, self._kept, self._device, lanes=samples)
+
+    def _slope(self, t: Any, y: Array) -> Array:
+        return self._call(self._graphs.field, "k", {"t": np.asarray(t, y.dtype), "y": y, **self._kept})
+
+    def first_length(self, t: Array) -> Array:
+        assert self._buffers is not None
+        direction = np.asarray(self._direction, t.dtype)
+        feeds = {"t": t, "direction": direction, "y": self._row, "k": self._buffers.state("k"), **self._kept}
+        return self._call(self._graphs.start, "h", feeds)
+
+    def attempt(self, t: Array, t1: Array, h: Array) -> Array:
+        assert self._buffers is not None
+        self._buffers.run(t, t1, h)
+        return self._buffers.written("ratio")
+
+    def ends(self) -> Ends:
+        b = self._buffers
+        assert b is not None
+        rows = (b.state("y"), b.pending("y"), b.written("mid"), b.state("k"), b.pending("k"))
+        return Ends(*(table_of(row, self._layout) for row in rows))
+
+    def accept(self, accepted: Array, jump: Array | None) -> None:
+        b = self._buffers
+        assert b is not None
+        if not accepted.all():
+            rows = {name: (b.pending(name), b.state(name)) for name in ("y", "k")}
+            for name, (new, old) in rows.items():
+                b.set_pending(name, self._layout.choose(accepted, new, old, xp=NUMPY))
+        b.swap()
+        if jump is not None:
+            jumped = ~np.isnan(jump)
+            times = np.where(jumped, jump, 0.0)
+            k = slope_after_jump(self._slope, times, b.state("y"), direction=self._direction, xp=NUMPY)
+            b.set("k", self._layout.choose(jumped, k, b.state("k"), xp=NUMPY))
+
+    def keep(self, kept: Array) -> bool:
+        b = self._buffers
+        if self._batched is None or b is None:
+            return False
+        y, k = (table_of(b.state(name), self._layout)[kept] for name in ("y", "k"))
+        self._parts = [part[kept] for part in self._parts]
+        self._layout = Layout.of(self._parts, per_sample=True)
+        for name in self._batched:
+            self._kept[name] = self._kept[name][kept]
+        for i, part in enumerate(self._parts):
+            self._kept[f"shape.{i}"] = np.array(part.shape, np.int64)
+        self._bind(row_of(y, self._layout), row_of(k, self._layout))
+        return True
