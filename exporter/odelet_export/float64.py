@@ -193,16 +193,19 @@ def cosh(x: Any) -> Any:
 
 
 def asinh(x: Any) -> Any:
-    """log1p(|x| + x^2 / (1 + sqrt(1 + x^2))), with the sign of x."""
-    square, size = op.Mul(x, x), op.Abs(x)
-    root = op.Sqrt(op.Add(square, 1.0))
-    return op.Mul(op.Sign(x), log1p(op.Add(size, op.Div(square, op.Add(root, 1.0)))))
+    """log1p(|x| + x^2 / (1 + sqrt(1 + x^2))), with the sign of x; log(2 |x|) where 1 does not count."""
+    size = op.Abs(x)
+    bounded = op.Min(size, 1e9)
+    square = op.Mul(bounded, bounded)
+    near = log1p(op.Add(bounded, op.Div(square, op.Add(op.Sqrt(op.Add(square, 1.0)), 1.0))))
+    far = op.Add(op.Log(size), math.log(2))
+    return op.Mul(op.Sign(x), op.Where(op.Less(size, 1e9), near, far))
 
 
 def acosh(x: Any) -> Any:
-    """log1p(z + sqrt(z (z + 2))) with z = x - 1."""
+    """log1p(z + sqrt(z) sqrt(z + 2)) with z = x - 1."""
     z = op.Sub(x, 1.0)
-    return log1p(op.Add(z, op.Sqrt(op.Mul(z, op.Add(z, 2.0)))))
+    return log1p(op.Add(z, op.Mul(op.Sqrt(z), op.Sqrt(op.Add(z, 2.0)))))
 
 
 def atanh(x: Any) -> Any:

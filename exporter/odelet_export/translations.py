@@ -54,9 +54,9 @@ class Recorder(_building.OpRecorder):
     def _write(self, name: str, inputs: Sequence[Any], attributes: Mapping[str, Any]) -> Any:
         """Other nodes for this one, or None where it is exact as it is."""
         if name in ("Cast", "CastLike"):
-            to = attributes["to"] if name == "Cast" else inputs[1].dtype
             number = _number(inputs[0])
-            return None if number is None or to != DOUBLE else op.Constant(value=ir.tensor(number, DOUBLE))
+            double = attributes["to"] == DOUBLE if name == "Cast" else _is_double(inputs[1])
+            return op.Constant(value=ir.tensor(number, DOUBLE)) if double and number is not None else None
         if name == "Log" and isinstance(inputs[0], float):
             return op.Constant(value_float=math.log(inputs[0]))
         formula = FORMULAS.get(name)
