@@ -26,7 +26,7 @@ from odelet_export.intercept import intercepted
 from odelet_export.mark import DOMAIN, Marker
 from odelet_export.signature import Callee, Dynamic, traced_example
 from odelet_export.spec import Overrides, SolveSpec
-from odelet_export.translations import whole_translations
+from odelet_export.translations import exact_float64
 
 # Loggers that print the failures of tracers, which are explained below or do not matter.
 _LOGGERS = ("torch.onnx", "torch.export", "torch.fx", "torch._subclasses", "onnxscript")
@@ -141,15 +141,16 @@ def _make_fx_then_export(
 def _to_onnx(
     program: torch.export.ExportedProgram, names: Sequence[str], output_names: Sequence[str], opset: int
 ) -> ir.Model:
-    result = torch.onnx.export(
-        program,
-        dynamo=True,
-        verbose=False,
-        opset_version=opset,
-        input_names=list(names),
-        output_names=list(output_names),
-        custom_translation_table=whole_translations(),
-    )
+    with exact_float64() as table:
+        result = torch.onnx.export(
+            program,
+            dynamo=True,
+            verbose=False,
+            opset_version=opset,
+            input_names=list(names),
+            output_names=list(output_names),
+            custom_translation_table=table,
+        )
     assert result is not None
     _promote(result.model)
     return result.model

@@ -1,0 +1,60 @@
+"""Matrix products and normalisations written out for float64: their attributes are float32. See float64.py."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from onnxscript import opset18
+
+op: Any = opset18
+
+
+def gemm(a: Any, b: Any, c: Any = None, alpha: float = 1.0, beta: float = 1.0, transA: int = 0, transB: int = 0) -> Any:
+    """alpha a b + beta c; as it is where float32 holds both factors."""
+    if float(np.float32(alpha)) == alpha and float(np.float32(beta)) == beta:
+        return None
+    c = c if c is None or beta == 1.0 else op.Mul(c, beta)
+    product = op.Gemm(a, b, transA=transA, transB=transB)
+    product = op.Mul(product, alpha)
+    return product if c is None else op.Add(product, c)
+
+
+def layer_normalization(
+    x: Any, scale: Any, bias: Any = None, axis: int = -1, epsilon: float = 1e-5, stash_type: int = 1
+) -> Any:
+    """Over the axes from `axis` on, which is negative as torch has it; also the mean and 1 / deviation."""
+    y, mean, inverse = _normalized(x, list(range(axis, 0)), epsilon)
+    y = op.Mul(y, scale)
+    return (y if bias is None else op.Add(y, bias)), mean, inverse
+
+
+def instance_normalization(x: Any, scale: Any, bias: Any, epsilon: float = 1e-5) -> Any:
+    """Over all axes but the first two; of unknown rank, it is 3 (torch's group_norm)."""
+    rank = 3 if x.shape is None else len(x.shape)
+    y, _, _ = _normalized(x, list(range(2, rank)), epsilon)
+    return op.Add(op.Mul(y, _per_channel(scale, rank)), _per_channel(bias, rank))
+
+
+def batch_normalization(
+    x: Any, scale: Any, bias: Any, mean: Any, var: Any, epsilon: float = 1e-5, momentum: float = 0.9, **mode: int
+) -> Any:
+    """With the given mean and variance."""
+    if mode.get("training_mode") or x.shape is None:
+        return None
+    rank = len(x.shape)
+    factor = op.Div(scale, op.Sqrt(op.Add(var, epsilon)))
+    return op.Add(op.Mul(op.Sub(x, _per_channel(mean, rank)), _per_channel(factor, rank)), _per_channel(bias, rank))
+
+
+def _normalized(x: Any, axes: list[int], epsilon: float) -> tuple[Any, Any, Any]:
+    over = op.Constant(value_ints=axes)
+    mean = op.ReduceMean(x, over)
+    rest = op.Sub(x, mean)
+    inverse = op.Reciprocal(op.Sqrt(op.Add(op.ReduceMean(op.Mul(rest, rest), over), epsilon)))
+    return op.Mul(rest, inverse), mean, inverse
+
+
+def _per_channel(values: Any, rank: int) -> Any:
+    """(channels,) to the shape that broadcasts along axis 1."""
+    return values if rank == 2 else op.Reshape(values, op.Constant(value_ints=[-1, *[1] * (rank - 2)]))
