@@ -33,8 +33,8 @@ def smooth(xp, t, y):
 OPTIONS = {
     "step_t": ({"step_t": KINKS}, {"step_t": torch.tensor(KINKS, dtype=torch.float64)}),
     "step_t unsorted, some outside": (
-        {"step_t": [5, 0.7, -1, 0.3]},
-        {"step_t": torch.tensor([5, 0.7, -1, 0.3], dtype=torch.float64)},
+        {"step_t": [5, 0.7, -1, 0.3, 1.1]},
+        {"step_t": torch.tensor([5, 0.7, -1, 0.3, 1.1], dtype=torch.float64)},
     ),
     "jump_t": ({"jump_t": KINKS}, {"jump_t": torch.tensor(KINKS, dtype=torch.float64)}),
     "both": ({"step_t": [0.3, 1.0], "jump_t": [0.7, 1.1]},) * 2,

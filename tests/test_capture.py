@@ -21,7 +21,6 @@ CASES = {case.__name__: case for module in MODULES for case in module.CASES}
 
 # What the exporter says of those that it cannot do yet.
 NOT_YET = {
-    "tolerance_list_of_one": "a tolerance for each part of the state",
     "functional_trace": "found: ",
     "checked_constant": "a Python decision or number that depends on the values of a tensor",
     "scalar_end_in_tensor": "found: ",

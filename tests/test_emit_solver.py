@@ -6,9 +6,9 @@ from problems import ADAPTIVE
 from test_control import RATIOS
 from test_emit import DTYPES, ROW, emitted, run
 
-from odelet.attempt import attempt, begin
+from odelet.attempt import attempt, first_length, first_slope, slope_after_jump
 from odelet.backend import NUMPY
-from odelet.control import Control, judge
+from odelet.control import CONTROLLERS, Control, judge, stop_at
 from odelet.dense import linear, quartic
 from odelet.grid import Grid
 from odelet.rk import erk_step, towards_start
@@ -45,7 +45,7 @@ def test_a_step_in_a_graph_is_the_step_in_numpy(tableau, known, dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", ADAPTIVE)
 def test_a_start_and_an_attempt_in_a_graph_are_those_in_numpy(name, dtype, direction):
-    control, tableau = Control(), TABLEAUS[name]
+    tableau = TABLEAUS[name]
     y, t, h = ROW.astype(dtype), np.float64(0.3), np.float64(direction * 0.1)
 
     def solve(xp, t, h, y, rtol, atol):
@@ -55,8 +55,10 @@ def test_a_start_and_an_attempt_in_a_graph_are_those_in_numpy(name, dtype, direc
         def field(t, y):
             return wave(xp, t, y)
 
-        k0, first = begin(field, t, y, order=tableau.order, control=control, **common)
-        return [k0, first, *attempt(field, tableau, t, h, y, k0, **common)]
+        k0 = first_slope(field, t, y, xp=xp)
+        first = first_length(field, t, y, k0, order=tableau.order, **common)
+        jumped = slope_after_jump(field, t, y, direction=direction, xp=xp)
+        return [k0, first, *attempt(field, tableau, t, t + h, h, y, k0, **common), jumped]
 
     arrays = (t, h, y, np.float64(1e-3), np.float64(1e-2))
     expected = solve(NUMPY, *arrays)
@@ -70,17 +72,77 @@ def test_a_start_and_an_attempt_in_a_graph_are_those_in_numpy(name, dtype, direc
         )
 
 
+def per_sample(widths):
+    """A layout of three samples, each part with a width; in a graph the number of samples is not known."""
+    sizes = [3 * width for width in widths]
+    tables = [(-1, width) for width in widths]
+    return Layout([(-1, width) for width in widths], sizes if len(sizes) > 1 else None, samples=tables)
+
+
+@pytest.mark.parametrize("widths", [[2], [2, 1]], ids=str)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_an_attempt_of_each_sample_is_the_same_in_a_graph_and_alone(dtype, widths):
+    """Rows of three samples with their own times and lengths; and each of them solved alone."""
+    tableau, layout = TABLEAUS["dopri5"], per_sample(widths)
+    generator = np.random.default_rng(0)
+    parts = [generator.normal(size=(3, width)).astype(dtype) for width in widths]
+    t, h = np.array([0.1, 0.7, -0.3]), np.array([0.1, 0.02, 0.5])
+
+    def solve(xp, layout, t, h, *parts):
+        common = {"rtol": np.float64(1e-3), "atol": np.float64(1e-2), "layout": layout, "direction": 1.0, "xp": xp}
+
+        def field(t, y):
+            t = layout.spread(t, y, xp=xp)
+            return wave(xp, t, y)
+
+        y = layout.pack(parts, xp=xp)
+        k0 = first_slope(field, t, y, xp=xp)
+        length = first_length(field, t, y, k0, order=5, **common)
+        tried = attempt(field, tableau, t, t + h, h, y, k0, **common)
+        return [length, *tried, layout.choose(tried.ratio <= 1, tried.y1, y, xp=xp)]
+
+    expected = solve(NUMPY, layout, t, h, *parts)
+    results, _ = run(lambda *values: solve(ONNX, layout, *values), t, h, *parts)
+    eps = float(np.finfo(dtype).eps)
+    for found, wanted in zip(results, expected, strict=True):
+        assert found == pytest.approx(wanted, rel=1e5 * eps, abs=10 * eps)
+    for i in range(3):
+        mine = [part[i : i + 1] for part in parts]
+        alone = solve(NUMPY, Layout.of(mine), t[i], h[i], *mine)
+        assert expected[0][i] == pytest.approx(float(alone[0]), rel=1e4 * eps)
+        assert expected[4][i] == pytest.approx(float(alone[4]), rel=1e5 * eps)
+        tables = np.split(expected[1], np.cumsum([3 * w for w in widths])[:-1], axis=1)
+        own = np.concatenate([table.reshape(3, -1)[i] for table in tables])
+        assert own == pytest.approx(alone[1][0], rel=10 * eps, abs=10 * eps)
+
+
+def test_a_step_is_cut_in_a_graph_as_in_numpy():
+    points = np.array([0.2, 0.3, 0.5, 1.3, 1.4])
+    now, end, h = np.float64(0.3), np.float64(1.3), np.float64(1.0)
+    expected = stop_at(points, now, end, h, xp=NUMPY)
+    results, _ = run(lambda *values: list(stop_at(*values, xp=ONNX)), points, now, end, h)
+    assert [result.tolist() for result in results] == [field.tolist() for field in expected]
+
+
 SETTINGS = [{}, {"min_step": 0.05, "max_step": 0.3}, {"min_step": 0.1}, {"safety": 0.5, "ifactor": 2.0, "dfactor": 0.5}]
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
-@pytest.mark.parametrize("order", [2, 5, 8])
-def test_a_verdict_in_a_graph_is_the_one_in_numpy(order, settings):
-    h, ratio, control = np.float64(0.1), np.array(RATIOS), Control(**settings)
+@pytest.mark.parametrize(("order", "controller"), [(2, "integral"), (8, "integral"), (5, "pi"), (5, "pid")])
+def test_a_verdict_in_a_graph_is_the_one_in_numpy(order, controller, settings):
+    h, ratio, control = np.float64(0.1), np.array(RATIOS), Control(controller=controller, **settings)
+    past = [np.float64(x) for x in (0.5, 2.0)][: len(CONTROLLERS[controller].powers) - 1]
+
+    def judged(xp, h, ratio, *past):
+        accept, h_next, remembered = judge(h, ratio, past, order=order, control=control, xp=xp)
+        return [accept, h_next, *remembered]
 
     with np.errstate(all="ignore"):
-        expected = [judge(h, r, order=order, control=control, xp=NUMPY) for r in ratio]
-    results, _ = run(lambda h, ratio: list(judge(h, ratio, order=order, control=control, xp=ONNX)), h, ratio)
+        verdicts = [judged(NUMPY, h, r, *past) for r in ratio]
+        expected = [judge(h, r, past, order=order, control=control, xp=NUMPY) for r in ratio]
+    results, _ = run(lambda *values: judged(ONNX, *values), h, ratio, *past)
+    for i in range(len(past)):
+        assert results[2 + i] == pytest.approx([float(v[2 + i]) for v in verdicts], nan_ok=True)
     assert results[0].tolist() == [bool(verdict.accept) for verdict in expected]
     assert results[1] == pytest.approx([float(verdict.h) for verdict in expected], rel=1e-15, abs=0, nan_ok=True)
 

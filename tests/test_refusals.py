@@ -69,7 +69,7 @@ def unsupported_option(x):
 
 
 def tolerance_for_each_part(x):
-    return odeint(lambda t, s: (-s[0], -s[1]), (x, x), TIMES, rtol=[1e-3, 1e-4])  # HERE
+    return odeint(lambda t, s: (-s[0], -s[1]), (x, x), TIMES, rtol=[1e-3, 1e-4, 1e-5])  # HERE
 
 
 def times_of_two_axes(x):
