@@ -62,6 +62,9 @@ class SampleArrays:
         rows = (self._y, self._try.y1, self._try.mid, self._k, self._try.k1)
         return Ends(*(table_of(row, self._layout) for row in rows))
 
+    def state(self) -> Array:
+        return table_of(self._y, self._layout)
+
     def accept(self, accepted: Array, jump: Array | None) -> None:
         assert self._try is not None
         choose = self._layout.choose
@@ -132,6 +135,10 @@ class SampleGraphs:
         assert b is not None
         rows = (b.state("y"), b.pending("y"), b.written("mid"), b.state("k"), b.pending("k"))
         return Ends(*(table_of(row, self._layout) for row in rows))
+
+    def state(self) -> Array:
+        assert self._buffers is not None
+        return table_of(self._buffers.state("y"), self._layout)
 
     def accept(self, accepted: Array, jump: Array | None) -> None:
         b = self._buffers

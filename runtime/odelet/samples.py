@@ -44,6 +44,9 @@ class SampleStepper(Protocol):
     def ends(self) -> Ends:
         """The steps last attempted, as tables (samples, n); k1 before a jump."""
 
+    def state(self) -> Array:
+        """The states, a table."""
+
     def keep(self, kept: Array) -> bool:
         """Go on with the samples that are True in `kept`; False if this batch cannot be cut down."""
 
@@ -82,7 +85,7 @@ class SampleSolve:
         self._forward = (direction * t).astype(self._dtype)
         count = len(table)
         self._tables = np.full((t.size, *table.shape), np.nan, table.dtype)
-        self._tables[0] = self._last = table.copy()
+        self._tables[0] = table
         self._status = np.where(np.isfinite(table).all(axis=1), Status.OK.value, Status.NOT_FINITE.value)
         self._next = np.ones(count, np.int64)  # the output time to read
         self._now = np.full(count, self._forward[0])
@@ -151,8 +154,10 @@ class SampleSolve:
             self._status[held[stopped]] = status.value
             unfinished &= ~found
             if status.usable:
-                for sample in held[stopped]:
-                    self._tables[self._next[sample] :, sample] = self._last[sample]
+                state = self._stepper.state() if stopped.any() else None
+                for place in np.flatnonzero(stopped):
+                    sample = held[place]
+                    self._tables[self._next[sample] :, sample] = state[place]  # type: ignore[index]
         return np.asarray(unfinished)
 
     def _attempt(self, active: Array) -> None:
@@ -180,20 +185,20 @@ class SampleSolve:
             place[held[moved & passed]] = (place[held[moved & passed]] + 1).clip(max=len(self._points[name]) - 1)
         jumps = bool((moved & on_jump).any())
         self.evaluations += jumps
-        ends = self._stepper.ends()
-        self._last[held[moved]] = ends.y1[moved]
-        self._read(moved, now, end, direction * h, ends)
+        self._read(moved, now, end, direction * h)
         self._stepper.accept(moved, np.where(moved & on_jump, direction * end, np.nan) if jumps else None)
 
-    def _read(self, moved: Array, start: Array, end: Array, h: Array, ends: Ends) -> None:
+    def _read(self, moved: Array, start: Array, end: Array, h: Array) -> None:
         """Read the output times that the accepted steps have passed."""
         held, forward = self._held, self._forward
+        ends: Ends | None = None
         while True:
             j = self._next[held]
             due = moved & (j < len(forward))
             due[due] = forward[j[due]] <= end[due]
             if not due.any():
                 return
+            ends = ends or self._stepper.ends()
             number = ends.y1.dtype.type
             x = ((forward[j[due]] - start[due]) / (end[due] - start[due])).astype(number)[:, None]
             rows = [table[due] for table in ends]  # type: ignore[index]

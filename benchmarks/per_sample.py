@@ -1,0 +1,108 @@
+"""What it costs and what it is worth to give each sample of a batch its own steps.
+
+A batch of 64 in which one sample is harder than the others, solved by dopri5: as one whole, and per sample, in the
+graph and driven. Prints two tables for docs/serving.md; half a minute on one core.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+import numpy as np
+import torch
+import torchdiffeq
+from torch import nn
+
+import odelet
+from odelet_export import export
+
+BATCH, WIDTH, REPEATS = 64, 64, 15
+
+
+class Flow(nn.Module):
+    """A field whose pace a part of each sample's state sets: the larger, the harder."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.net = nn.Sequential(
+            nn.Linear(2, WIDTH), nn.Tanh(), nn.Linear(WIDTH, WIDTH), nn.Tanh(), nn.Linear(WIDTH, 2)
+        )
+
+    def forward(self, y: torch.Tensor, pace: torch.Tensor) -> torch.Tensor:
+        def slope(t: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            turn = torch.stack([y[:, 1], -y[:, 0]], dim=1)
+            return pace * turn + self.net(y) * torch.cos(t)
+
+        times = torch.tensor([0.0, 1.0], dtype=y.dtype)
+        return torchdiffeq.odeint(slope, y, times, rtol=1e-5, atol=1e-6)[-1]
+
+
+def batch(hard: int, dtype: str) -> list[np.ndarray]:
+    """States and paces, of which the first few are hard."""
+    generator = np.random.default_rng(0)
+    pace = np.ones((BATCH, 1))
+    pace[:hard] = 60
+    return [generator.normal(size=(BATCH, 2)).astype(dtype), pace.astype(dtype)]
+
+
+def artifacts(folder: Path, dtype: torch.dtype) -> dict[str, odelet.Model]:
+    """The model in each way."""
+    example = (torch.randn(4, 2, dtype=dtype), torch.rand(4, 1, dtype=dtype))
+    dynamic = {"y": {0: "batch"}, "pace": {0: "batch"}}
+    made = {}
+    for form in ("adaptive", "driven"):
+        for per_sample in (False, True):
+            name = f"{form}, {'per sample' if per_sample else 'whole batch'}"
+            out = folder / name.replace(", ", "_").replace(" ", "_")
+            export(Flow().to(dtype), example, out, form=form, per_sample=per_sample, dynamic=dynamic, samples=1)
+            made[name] = odelet.load(out)
+    return made
+
+
+def timed(calls: dict[str, Callable[[], object]]) -> dict[str, float]:
+    """Median milliseconds of each call, interleaved."""
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for turn in range(REPEATS + 2):
+        for name, call in calls.items():
+            start = perf_counter()
+            call()
+            if turn > 1:
+                seconds[name].append(perf_counter() - start)
+    return {name: 1e3 * median(times) for name, times in seconds.items()}
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        models = artifacts(Path(folder) / "32", torch.float32)
+        print("| one call, batch 64, milliseconds | none hard | one hard | half hard |\n|---|---|---|---|")
+        columns = []
+        for hard in (0, 1, BATCH // 2):
+            x = batch(hard, "float32")
+            columns.append(timed({name: lambda m=m, x=x: m(*x) for name, m in models.items()}))
+        for name in models:
+            print(f"| {name} | " + " | ".join(f"{column[name]:.2f}" for column in columns) + " |")
+        print("\n| largest difference of a sample among 63 others from itself alone | steps | values |\n|---|---|---|")
+        for dtype in ("float64", "float32"):
+            models = artifacts(Path(folder) / dtype, getattr(torch, dtype))
+            x = batch(1, dtype)
+            for name, model in models.items():
+                together = model.solve(*x)
+                alone = [model.solve(*(part[i : i + 1] for part in x)) for i in range(BATCH)]
+                (stats,) = together.stats.solves
+                own = [one.stats.solves[0].steps for one in alone]
+                mine = stats.samples.steps if stats.samples is not None else [stats.steps] * BATCH
+                steps = max(abs(a - b) for a, b in zip(mine, own, strict=True))
+                (output,) = together.outputs.values()
+                values = max(
+                    np.abs(output[i] - next(iter(one.outputs.values()))[0]).max() for i, one in enumerate(alone)
+                )
+                print(f"| {name}, {dtype} | {steps} | {values:.1e} |")
+
+
+if __name__ == "__main__":
+    main()
