@@ -146,11 +146,22 @@ class Model(nn.Module):
         return torchdiffeq.odeint(slope, x, t, **settings)
 
 
+class Indexed(Model):
+    """A field that a time of the shape (samples, 1) would make (samples, samples): it is called on each sample."""
+
+    def forward(self, x, t):
+        def slope(t, y):
+            return torch.stack([y[:, 1] * torch.cos(t), -y[:, 0] * (1 + t)], dim=1)
+
+        return torchdiffeq.odeint(slope, x, t, rtol=1e-4, atol=1e-6)
+
+
 MODELS = {
     "dopri5": Model(),
     "a pair": Model(pair=True, method="bosh3"),
     "points": Model(options={"step_t": torch.tensor([0.4], dtype=torch.float64), "jump_t": [0.9]}),
     "eighth order": Model(method="dopri8"),
+    "indexed": Indexed(),
 }
 
 
@@ -260,6 +271,14 @@ def test_exports_that_cannot_be_per_sample_are_refused(tmp_path):
 
     with pytest.raises(FormError, match="samples mix, as it has no axis 'batch'"):
         export(Mean(), (x, t), tmp_path / "mixed", per_sample=True, dynamic={"x": {0: "batch"}})
+
+    class Mixed(Model):
+        def forward(self, x, t):
+            context = self.encode(x)
+            return torchdiffeq.odeint(lambda t, y: torch.stack([y[:, 1] * t, context[:, 0] * y[:, 0]], dim=1), x, t)
+
+    with pytest.raises(CaptureError, match="neither a time for each sample.* nor each sample alone"):
+        export(Mixed(), (x, t), tmp_path / "indexed", per_sample=True, dynamic={"x": {0: "batch"}})
 
     class Number(nn.Module):
         def forward(self, x, t):

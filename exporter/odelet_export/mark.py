@@ -18,6 +18,7 @@ from odelet_export.intercept import Call
 from odelet_export.spec import Overrides, SolveSpec, spec_of
 
 DOMAIN = "odelet"
+Function = Callable[[torch.Tensor, Sequence[torch.Tensor]], Any]
 
 
 class Marker:
@@ -76,15 +77,19 @@ class Marker:
     ) -> Any:
         """Call a function of the user's on a marker's time, of a dtype, and state; everything else comes after."""
 
-        def call(time: torch.Tensor, state: Sequence[torch.Tensor]) -> Any:
+        def plain(time: torch.Tensor, state: Sequence[torch.Tensor]) -> Any:
             return function(time, state[0] if single else tuple(state))
 
+        call: Function = plain
         # Functions keep what they make at their first call (noise, embeddings). Made here, before the region
         # begins, it is a value from outside, as it is for the real solver after its first step.
         call(t[0].to(time), [part.clone() for part in parts])
         # What a second call makes must lead nowhere; else the function depends on its own history.
         t_second, *y_second = self._mark("Again", spec, parts, t, time)
-        call(t_second, y_second)
+        if spec.per_sample:
+            call = _of_each_sample(call, t_second, y_second, spec)
+        else:
+            call(t_second, y_second)
         t_mark, *y_marks = self._mark(kind, spec, parts, t, time)
         return call(t_mark, y_marks)
 
@@ -101,6 +106,36 @@ class Marker:
             dtypes=[time, *(part.dtype for part in parts)],
             shapes=[_time_shape(spec, parts), *(tuple(part.shape) for part in parts)],
         )
+
+
+def _of_each_sample(call: Function, t: torch.Tensor, parts: Sequence[torch.Tensor], spec: SolveSpec) -> Function:
+    """A function of the user's on a time for each sample, (samples, 1, ...): as it is, where it takes that; else called
+    on each sample alone, which needs that it reads nothing from outside that has a row for each sample."""
+    shapes = [part.shape for part in parts]
+
+    def mapped(t: torch.Tensor, parts: Sequence[torch.Tensor]) -> Any:
+        def alone(time: torch.Tensor, *state: torch.Tensor) -> Any:
+            made = call(time, [part[None] for part in state])
+            return made[0] if isinstance(made, torch.Tensor) else tuple(part[0] for part in made)
+
+        return torch.func.vmap(alone)(t.reshape(-1), *parts)
+
+    causes = []
+    for function in (call, mapped):
+        try:
+            made = function(t, parts)
+        except Exception as error:  # the user's code may raise anything on a shape it was not written for
+            causes.append(f"{type(error).__name__}: {error}")
+            continue
+        found = [part.shape for part in ([made] if isinstance(made, torch.Tensor) else made)]
+        if found == shapes:
+            return function
+        causes.append(f"it returned {', '.join(str(tuple(shape)) for shape in found)}")
+    raise CaptureError(
+        f"the solve at {spec.source}\n  found: a field that takes neither a time for each sample, of the shape "
+        f"(samples, 1, ...) ({causes[0]}), nor each sample alone ({causes[1]})\n  do: write what it does with t so that "
+        "it broadcasts over the samples, as in torch.ones_like(y[:, :1]) * t, or leave per_sample out"
+    )
 
 
 def _time_shape(spec: SolveSpec, parts: Sequence[torch.Tensor]) -> tuple[Any, ...]:

@@ -128,6 +128,7 @@ def _rows(exported: Exported) -> list[tuple[str, str]]:
 def _solve(solve: SolveCard) -> str:
     settings = [f"{key} {getattr(solve, key):g}" for key in ("rtol", "atol") if getattr(solve, key) is not None]
     settings += [f"{solve.steps} steps"] if solve.steps is not None else []
+    settings += ["each sample on its own"] if solve.per_sample else []
     return ", ".join([f"{solve.form} {solve.method}", *settings]) + (f" ({solve.source})" if solve.source else "")
 
 

@@ -276,7 +276,8 @@ class Card:
 
 
 def _solve_line(solve: SolveCard) -> str:
-    told = [solve.form, *([solve.source] if solve.source else [])]
+    told = [solve.form, *(["each sample on its own"] if solve.per_sample else [])]
+    told += [solve.source] if solve.source else []
     for key in ("rtol", "atol", "max_steps", "steps"):
         value = getattr(solve, key)
         numbers = value if isinstance(value, tuple) else () if value is None else (value,)
