@@ -133,8 +133,8 @@ def _of_each_sample(call: Function, t: torch.Tensor, parts: Sequence[torch.Tenso
         causes.append(f"it returned {', '.join(str(tuple(shape)) for shape in found)}")
     raise CaptureError(
         f"the solve at {spec.source}\n  found: a field that takes neither a time for each sample, of the shape "
-        f"(samples, 1, ...) ({causes[0]}), nor each sample alone ({causes[1]})\n  do: write what it does with t so that "
-        "it broadcasts over the samples, as in torch.ones_like(y[:, :1]) * t, or leave per_sample out"
+        f"(samples, 1, ...) ({causes[0]}), nor each sample alone ({causes[1]})\n  do: write what it does with t so "
+        "that it broadcasts over the samples, as in torch.ones_like(y[:, :1]) * t, or leave per_sample out"
     )
 
 

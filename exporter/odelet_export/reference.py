@@ -115,7 +115,7 @@ def run_reference(
         method = changed.method or "dopri5"
         # torchdiffeq calls back at no step of a fixed-step search for an event.
         searched = changed.event_fn is not None and not adaptive
-        per_step = METHODS[name_of(method)].calls
+        per_step = METHODS[overrides.method or name_of(call.method or "dopri5")].calls
         steps = counted.evaluations // per_step if searched and per_step else counted.steps
         accepted = counted.accepted if isinstance(counted, _CountedAdaptive) else steps
         counts.append(_known(SolveCount(steps, accepted, counted.evaluations), method))

@@ -125,8 +125,12 @@ def _rows(exported: Exported) -> list[tuple[str, str]]:
     return rows + [("warning", warning) for warning in exported.warnings]
 
 
+def _numbers(tolerance: float | tuple[float, ...]) -> str:
+    return "/".join(f"{x:g}" for x in (tolerance if isinstance(tolerance, tuple) else (tolerance,)))
+
+
 def _solve(solve: SolveCard) -> str:
-    settings = [f"{key} {getattr(solve, key):g}" for key in ("rtol", "atol") if getattr(solve, key) is not None]
+    settings = [f"{key} {_numbers(getattr(solve, key))}" for key in ("rtol", "atol") if getattr(solve, key) is not None]
     settings += [f"{solve.steps} steps"] if solve.steps is not None else []
     settings += ["each sample on its own"] if solve.per_sample else []
     return ", ".join([f"{solve.form} {solve.method}", *settings]) + (f" ({solve.source})" if solve.source else "")

@@ -1,0 +1,27 @@
+"""Any method of the roster in the place of the model's own: exported, and proved against a reference that has it."""
+
+import pytest
+import torch
+from torchdiffeq import odeint
+
+import odelet
+from odelet_export import export
+
+# One of each kind that comes with a reference of its own; what they compute is tested elsewhere.
+KINDS = ["implicit_adams", "gl6", "trbdf2", "gl4_torchdiffeq", "tsit5_torchdiffeq", "scipy_solver"]
+
+
+def decay(y0):
+    return odeint(lambda t, y: torch.cos(t) - y, y0, torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64), rtol=1e-6)[-1]
+
+
+@pytest.mark.parametrize("method", KINDS)
+def test_a_method_in_the_place_of_the_models_own_is_proved(method, tmp_path):
+    x = torch.tensor([[1.0], [-0.5]], dtype=torch.float64)
+    fixed = odelet.methods.METHODS[method].fixed
+    settings = {"steps": 4} if fixed else {}
+    made = export(decay, (x,), tmp_path / "out", method=method, dynamic={"y0": {0: "batch"}}, samples=1, **settings)
+    assert made.parity.passed
+    (solve,) = made.card.solves
+    assert solve.method == method
+    assert odelet.verify(tmp_path / "out").passed
