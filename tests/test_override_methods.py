@@ -19,7 +19,7 @@ def decay(y0):
 def test_a_method_in_the_place_of_the_models_own_is_proved(method, tmp_path):
     x = torch.tensor([[1.0], [-0.5]], dtype=torch.float64)
     fixed = odelet.methods.METHODS[method].fixed
-    settings = {"steps": 4} if fixed else {}
+    settings = {"steps": 24} if fixed else {}
     made = export(decay, (x,), tmp_path / "out", method=method, dynamic={"y0": {0: "batch"}}, samples=1, **settings)
     assert made.parity.passed
     (solve,) = made.card.solves
