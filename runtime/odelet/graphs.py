@@ -27,6 +27,7 @@ from odelet.scipy_solver import SciPy, Solved, solve_scipy
 from odelet.solution import SolveStats
 from odelet.state import Layout
 from odelet.trajectory import Ends
+from odelet.walk import FixedGraph
 from odelet.watch import Watched, integrate_until_event, march_until_event
 
 
@@ -88,42 +89,6 @@ class AdaptiveGraph:
         return Ends(before[0], buffers.state("y"), buffers.written("mid"), before[1], k1)
 
 
-class FixedGraph:
-    """A Walker over the step graph of a fixed-step method. calls: of the field in a step, where they do not vary."""
-
-    def __init__(
-        self,
-        step: ort.InferenceSession,
-        y0: Array,
-        memory: Sequence[Any],
-        kept: Mapping[str, Array],
-        calls: int | None,
-        device: str,
-    ) -> None:
-        outputs = {node.name for node in step.get_outputs()}
-        starts = {"y": y0, **{f"memory.{i}": np.asarray(x) for i, x in enumerate(memory)}}
-        written = {name: np.zeros((), np.int64) for name in ("calls", "failed") if name in outputs}
-        self._told = list(written)
-        self._slope = "k0" in outputs
-        written |= {"k0": np.empty_like(y0)} if self._slope else {}
-        self._buffers = Buffers(step, starts, written, kept, device)
-        self._calls = calls
-
-    def walk(self, t: float, t1: float) -> tuple[int, bool]:
-        buffers = self._buffers
-        buffers.run(t, t1)
-        buffers.swap()
-        told = {name: int(buffers.written(name)) for name in self._told}
-        calls = told.get("calls", self._calls)
-        assert calls is not None
-        return calls, bool(told.get("failed"))
-
-    def ends(self) -> Ends:
-        buffers = self._buffers
-        k0 = buffers.written("k0") if self._slope else None
-        return Ends(buffers.state("y", before=True), buffers.state("y"), k0=k0)
-
-
 def _run(session: ort.InferenceSession, output: str, feeds: Mapping[str, Any]) -> Array:
     """One output of a graph, from those of the feeds that it takes."""
     (value,) = session.run([output], {node.name: feeds[node.name] for node in session.get_inputs()})
@@ -152,14 +117,22 @@ class Request:
     events: Sequence[Event] = ()
     dense: bool = False
 
+    def settled(self, solve: SolveCard, settings: Mapping[str, Array]) -> Request:
+        """With the tolerances that were set, and the step limit of the card where none was."""
+        limits = self.limits
+        if "max_steps" not in settings and solve.max_steps is not None:
+            limits = replace(limits, max_steps=solve.max_steps)
+        return replace(self, limits=limits, rtol=settings.get("rtol"), atol=settings.get("atol"))
+
 
 @dataclass(frozen=True)
-class _Problem:
-    """A driven solve, with what the host graph gave for it."""
+class Problem:
+    """A driven solve, with what the host graph gave for it. parts: the shapes of the state's."""
 
     solve: SolveCard
     graphs: Graphs
     row: Array
+    parts: Sequence[tuple[int, ...]]
     t: Array
     kept: Mapping[str, Array]
     values: Mapping[str, Array]
@@ -185,6 +158,22 @@ class _Problem:
         return own if asked is None else np.broadcast_to(asked, own.shape)
 
 
+def posed(
+    solve: SolveCard, graphs: Graphs, values: Mapping[str, Array], request: Request, *, device: str = "cpu"
+) -> Problem:
+    """A solve with the arrays that its drive entry names. Raises InputError when its times turn back."""
+    names = solve.drive
+    assert names is not None
+    t = values[names.t]
+    parts = [values[name] for name in names.y0]
+    direction = direction_of(t, f"solve {solve.index} ({solve.source}): t")
+    row = Layout.of(parts).pack(parts, xp=NUMPY)
+    kept = {name: values[name] for name in names.captured}
+    kept |= {f"shape.{i}": np.array(part.shape, np.int64) for i, part in enumerate(parts)}
+    shapes = [part.shape for part in parts]
+    return Problem(solve, graphs, row, shapes, t, kept, values, request, direction, device)
+
+
 def drive_solve(
     solve: SolveCard, graphs: Graphs, values: Mapping[str, Array], request: Request, *, device: str = "cpu"
 ) -> tuple[list[Array], SolveStats, Watched | None]:
@@ -194,23 +183,17 @@ def drive_solve(
     the state, and the time of the event that ended it, if it ends at one; what the solve did; and what was
     watched, if anything was. Raises InputError when the times are not strictly monotone.
     """
-    names = solve.drive
+    problem = posed(solve, graphs, values, request, device=device)
+    names, row, t = solve.drive, problem.row, problem.t
     assert names is not None
-    t = values[names.t]
-    parts = [values[name] for name in names.y0]
-    direction = direction_of(t, f"solve {solve.index} ({solve.source}): t")
-    layout = Layout.of(parts)
-    row = layout.pack(parts, xp=NUMPY)
-    kept = {name: values[name] for name in names.captured}
-    kept |= {f"shape.{i}": np.array(part.shape, np.int64) for i, part in enumerate(parts)}
-    problem = _Problem(solve, graphs, row, t, kept, values, request, direction, device)
     method = METHODS[solve.method]
     watched: Watched | None = None
     if request.events or request.dense:
         if not method.adaptive or graphs.event is not None:
             why = "ends at an event of its own" if method.adaptive else f"does not control its error ({solve.method})"
             raise InputError(f"solve {solve.index} ({solve.source}) {why}; events and dense are for other solves")
-        watched = Watched.of(request.events, layout, t, row, single=len(parts) == 1)
+        layout = Layout.of([values[name] for name in names.y0])
+        watched = Watched.of(request.events, layout, t, row, single=len(problem.parts) == 1)
     found: list[Array] = []
     unconverged = None
     steps: int | None
@@ -225,9 +208,17 @@ def drive_solve(
         own, _ = configured(method, names.options)
         assert isinstance(own, SciPy)
         rtol, atol = (problem.tolerance(name).item() for name in ("rtol", "atol"))
-        done = solve_scipy(problem.slope, own, row, t, direction=direction, rtol=rtol, atol=atol)
+        done = solve_scipy(problem.slope, own, row, t, direction=problem.direction, rtol=rtol, atol=atol)
         steps = accepted = None
-    stats = SolveStats(
+    stats = stats_of(solve, done, steps, accepted, unconverged)
+    return [*solution_arrays(done.rows, problem.parts), *found], stats, watched
+
+
+def stats_of(
+    solve: SolveCard, done: Run | March | Solved, steps: int | None, accepted: int | None, unconverged: int | None
+) -> SolveStats:
+    """What a driven solve did."""
+    return SolveStats(
         index=solve.index,
         method=solve.method,
         form=solve.form,
@@ -240,20 +231,19 @@ def drive_solve(
         source=solve.source,
         unconverged=unconverged,
     )
-    return [*solution_arrays(done.rows, [part.shape for part in parts]), *found], stats, watched
 
 
-def _adaptive(problem: _Problem, watched: Watched | None) -> tuple[Run, list[Array]]:
+def _adaptive(problem: Problem, watched: Watched | None) -> tuple[Run, list[Array]]:
     """The run, and the time of the event that ended it, if it ends at one."""
     row, t = problem.row, problem.t
-    begin = _begun(problem)
+    begin = begun(problem)
     if problem.graphs.event is not None:
         run, time = integrate_until_event(begin, row, t, problem.event, atol=problem.tolerance("atol").item())
         return run, [np.asarray(time, t.dtype)]
     return integrate_adaptive(begin, row, t) if watched is None else watched.integrate(begin, row, t), []
 
 
-def _begun(problem: _Problem) -> Callable[[], AdaptiveSolve]:
+def begun(problem: Problem) -> Callable[[], AdaptiveSolve]:
     """What begins an adaptive solve."""
     solve, row, values = problem.solve, problem.row, problem.values
     names, method = solve.drive, METHODS[solve.method]
@@ -278,15 +268,21 @@ def _begun(problem: _Problem) -> Callable[[], AdaptiveSolve]:
     )
 
 
-def _fixed(problem: _Problem) -> tuple[March, list[Array]]:
+def walker_of(problem: Problem, method: Any) -> FixedGraph:
+    """What takes the steps of a fixed-step method."""
+    assert problem.graphs.step is not None
+    memory = method.start(problem.row, xp=NUMPY)
+    return FixedGraph(problem.graphs.step, problem.row, memory, problem.kept, method.calls, problem.device)
+
+
+def _fixed(problem: Problem) -> tuple[March, list[Array]]:
     """The march, and the time of the event that ended it, if it ends at one."""
     solve, row, t = problem.solve, problem.row, problem.t
-    names, step = solve.drive, problem.graphs.step
-    assert names is not None and step is not None
+    names = solve.drive
+    assert names is not None
     options = names.options if names.grid is None else {**names.options, "grid_constructor": names.grid}
     method, grid = configured(METHODS[solve.method], options)
-    memory = method.start(row, xp=NUMPY)
-    walker = FixedGraph(step, row, memory, problem.kept, method.calls, problem.device)
+    walker = walker_of(problem, method)
     if problem.graphs.event is not None:
         atol = problem.tolerance("atol").item()
         assert grid.step_size is not None
