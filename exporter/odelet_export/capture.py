@@ -22,6 +22,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from odelet_export.decompositions import gradient_decompositions
 from odelet_export.errors import CaptureError, ExportError
 from odelet_export.explain import explain, refuse_random
+from odelet_export.half import widen
 from odelet_export.intercept import intercepted
 from odelet_export.mark import DOMAIN, Marker
 from odelet_export.signature import Callee, Dynamic, traced_example
@@ -77,6 +78,7 @@ def capture(callee: Callee, dynamic: Dynamic, overrides: Overrides, *, opset: in
                 "export a model that solves an ODE, or use torch.onnx.export for one that does not"
             )
         refuse_random(model)
+        widen(model)
         return Captured(model, _kept(marker.specs, model), tracer, len(marker.specs))
     raise CaptureError(explain(failures, dynamic)) from failures[-1]
 

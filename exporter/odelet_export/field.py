@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -75,3 +75,19 @@ class Region:
     def event(self, scope: Scope, layout: Layout, outside: Mapping[ir.Value, ir.Value]) -> EventValues:
         """The values of an event function as the solver text calls it: of a time and a row, (events,)."""
         return lambda t, row: self.call(scope, layout, outside, t, row)[0]
+
+    def measure(self, scope: Scope, outside: Mapping[ir.Value, ir.Value]) -> Callable[[list[Array]], Array]:
+        """A norm as a Layout takes it: of the parts of a state, a scalar.
+
+        The parts are cast to the dtype that the norm was traced in. torchdiffeq hands it float64 where tolerances are
+        per part or the state has the shape (); in a float32 model it then has fewer digits here.
+        """
+
+        def measure(parts: list[Array]) -> Array:
+            like = [Value(value, scope) for value in self.inputs]
+            inner = max((part.scope for part in parts), key=lambda scope: scope.depth)
+            unused = scope.constant(0, like[0].dtype)
+            cast = [ONNX.cast(part, one) for part, one in zip(parts, like[1:], strict=True)]
+            return self.emit(inner, [unused, *cast], outside)[0]
+
+        return measure

@@ -48,6 +48,11 @@ class Hole:
         return self.regions.get("event")
 
     @property
+    def norm(self) -> Region | None:
+        """The function that says how large an error is."""
+        return self.regions.get("norm")
+
+    @property
     def results(self) -> list[ir.Value]:
         """All that the solve gives: the solution, and the time of the event."""
         return [*self.solution, *([] if self.event_time is None else [self.event_time])]

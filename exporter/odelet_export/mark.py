@@ -47,11 +47,15 @@ class Marker:
             double = spec.control is not None and spec.control.dtype == "float64"
             time = torch.float64 if double else parts[0].dtype
             functions.insert(0, ("Event", call.event_fn, time))
+        if "norm" in spec.functions:
+            norm = (call.options or {})["norm"]
+            functions.append(("Norm", lambda _time, state: norm(state), parts[0].dtype))
         results = {}
         for kind, function, time in functions:
             results[kind] = self._region(kind, function, time, spec, parts, t, single=single)
         slopes = _slopes(results["Begin"], parts, single=single, where=where)
-        values = [_event_values(results["Event"], parts, where)] if spec.until_event else []
+        read = {"event": _event_values, "norm": _norm_value}
+        values = [read[name](results[name.capitalize()], parts, where) for name in spec.functions]
         event_time = [t[0]] if spec.until_event else []
         solution = onnx_ops.symbolic_multi_out(
             f"{DOMAIN}::End",
@@ -215,3 +219,11 @@ def _event_values(values: Any, state: Sequence[torch.Tensor], where: str) -> tor
         raise CaptureError(where + f"event_fn must return a tensor of real numbers; got {type(values).__name__}")
     real = values if values.is_floating_point() else values.to(state[0].dtype)
     return real.reshape(-1)
+
+
+def _norm_value(value: Any, state: Sequence[torch.Tensor], where: str) -> torch.Tensor:
+    """What a norm returned, as a scalar in the dtype of the state."""
+    if not isinstance(value, torch.Tensor) or value.is_complex() or any(size != 1 for size in value.shape):
+        found = f"a {value.dtype} tensor of {value.ndim} axes" if isinstance(value, torch.Tensor) else repr(value)
+        raise CaptureError(where + f"option norm must return one real number, as a tensor; got {found}")
+    return value.to(state[0].dtype).reshape(())

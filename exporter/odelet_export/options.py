@@ -36,8 +36,8 @@ def read_options(call: Call, where: str, solver: Method, *, overridden: bool) ->
     taken: dict[str, Any] = {}
     warnings = []
     for name, value in (call.options or {}).items():
-        if name == "norm" and solver.adaptive and value is not None and not overridden:
-            raise CaptureError(where + f"option norm={value!r} cannot be exported yet; leave it out")
+        if name == "norm" and solver.adaptive and not overridden and not (value is None or callable(value)):
+            raise CaptureError(where + f"option norm={value!r} must be a function of the state")
         if solver.adaptive and name in (*POINTS, "norm"):
             continue
         if solver.adaptive and name == "dtype":
@@ -52,6 +52,11 @@ def read_options(call: Call, where: str, solver: Method, *, overridden: bool) ->
         # The settings of another method's iterations mean nothing to this one.
         taken = {name: value for name, value in taken.items() if name not in solver.option_names()}
     return taken, warnings
+
+
+def has_norm(call: Call, *, overridden: bool) -> bool:
+    """Whether errors are measured by a function of the user's, which another method does without."""
+    return not overridden and (call.options or {}).get("norm") is not None
 
 
 def _taken(name: str, value: Any, where: str) -> dict[str, Any]:

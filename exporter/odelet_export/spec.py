@@ -14,7 +14,7 @@ from odelet.tableau import Tableau
 from odelet_export import installed
 from odelet_export.errors import CaptureError, FormError
 from odelet_export.intercept import Call
-from odelet_export.options import POINTS, Tolerance, read_options, read_tolerance
+from odelet_export.options import POINTS, Tolerance, has_norm, read_options, read_tolerance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +52,9 @@ class SolveSpec:
     own options set. rtol, atol: where it uses them, a number or one for each part of the state; atol also for a
     search for an event. control or grid: its settings, as the method is adaptive or fixed-step. parts: how many
     tensors the state has. functions: those of the user besides the field, in the order of their results in the End
-    marker; `event`, of (t, y), makes the solve end at its first zero. source: file and line. extras: names of
-    options that are values of the model (step_t, jump_t, grid). per_sample: each sample of the batch has its own
-    steps.
+    marker; `event`, of (t, y), makes the solve end at its first zero; `norm`, of y alone, says how large an error is.
+    source: file and line. extras: names of options that are values of the model (step_t, jump_t, grid). per_sample:
+    each sample of the batch has its own steps.
     """
 
     index: int
@@ -151,6 +151,8 @@ def spec_of(call: Call, index: int, overrides: Overrides) -> SolveSpec:
     if isinstance(solver, Adams) and not solver.remembers:
         warnings.append(f"{call.source}: max_order={solver.max_order} leaves {method} no steps but those of rk4")
     per_sample = overrides.per_sample and solver.adaptive
+    if per_sample and has_norm(call, overridden=overrides.method is not None):
+        raise CaptureError(where + "a norm of the whole state cannot measure each sample; leave norm or per_sample out")
     if per_sample and call.event_fn is not None:
         raise CaptureError(where + "a solve that ends at an event cannot be solved per sample; leave per_sample out")
     return SolveSpec(
@@ -163,7 +165,10 @@ def spec_of(call: Call, index: int, overrides: Overrides) -> SolveSpec:
         control=control,
         grid=grid,
         parts=parts or 1,
-        functions=("event",) if call.event_fn is not None else (),
+        functions=(
+            *(("event",) if call.event_fn is not None else ()),
+            *(("norm",) if solver.adaptive and has_norm(call, overridden=overrides.method is not None) else ()),
+        ),
         source=call.source,
         warnings=tuple(warnings),
         extras=(

@@ -2,10 +2,10 @@
 
 __version__ = "0.1.0"
 
-from odelet.arrays import odeint
 from odelet.errors import ArtifactError, InputError, OdeletError, SolveError
 from odelet.events import Event
 from odelet.model import Model, load
+from odelet.ivp import odeint
 from odelet.solution import Solution, Stats, Status
 from odelet.stream import Stream
 from odelet.verify import verify

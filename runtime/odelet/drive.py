@@ -237,9 +237,14 @@ def integrate_adaptive(solve: Callable[[], AdaptiveSolve], y0: Array, t: Array) 
     rows[0] = y0[0]
     if not np.isfinite(y0).all():
         return Run(rows, Status.NOT_FINITE, float(t[0]), 0, 0)
-    under_way = solve()
+    return go_on(solve(), y0, t[1:], rows)
+
+
+def go_on(under_way: AdaptiveSolve, y0: Array, t: Array, rows: Array) -> Run:
+    """As `integrate_adaptive`, from where a solve is to later times t. rows: to fill, the last of them with the states
+    there. y0: (1, n), the state at the start."""
     status = Status.OK
-    for j, target in enumerate(t[1:], 1):
+    for j, target in enumerate(t, len(rows) - len(t)):
         status = under_way.advance(target)
         if status in (Status.EVALUATION_LIMIT, Status.DEADLINE):
             last = under_way.last()

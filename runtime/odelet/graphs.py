@@ -1,12 +1,9 @@
-"""Solves driven over ONNX graphs: steppers over the graphs of a solve, and which loop drives them.
-
-The law here: how a solve goes is decided by its loop (`drive`, `march`, `watch`, `scipy_solver`), not here.
-"""
+"""The graphs of a driven solve, and the steps that an adaptive one takes by them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,21 +12,24 @@ import onnxruntime as ort
 from odelet.attempt import first_slope, slope_after_jump
 from odelet.backend import NUMPY
 from odelet.buffers import NUMPY_TYPES, Array, Buffers
-from odelet.card import SolveCard
-from odelet.control import Control
-from odelet.drive import AdaptiveSolve, Limits, Points, Run, direction_of, integrate_adaptive, solution_arrays
-from odelet.errors import InputError
-from odelet.events import Event
-from odelet.march import March, march_along
-from odelet.methods import METHODS
-from odelet.options import configured, settings
-from odelet.sample_steps import SampleGraphs, row_of, table_of
-from odelet.samples import SampleSolve
-from odelet.scipy_solver import SciPy, Solved, solve_scipy
-from odelet.solution import SampleStats, SolveStats
-from odelet.state import Layout
 from odelet.trajectory import Ends
-from odelet.watch import Watched, integrate_until_event, march_until_event
+
+
+@dataclass(frozen=True)
+class Graphs:
+    """The sessions of a driven solve. step: None for a solver that needs the field alone. start: where the length
+    of the first step is estimated. event: where the zero of a function ends the solve."""
+
+    field: ort.InferenceSession
+    step: ort.InferenceSession | None = None
+    start: ort.InferenceSession | None = None
+    event: ort.InferenceSession | None = None
+
+
+def run_graph(session: ort.InferenceSession, output: str, feeds: Mapping[str, Any]) -> Array:
+    """One output of a graph, from those of the feeds that it takes."""
+    (value,) = session.run([output], {node.name: feeds[node.name] for node in session.get_inputs()})
+    return np.asarray(value)
 
 
 class AdaptiveGraph:
@@ -50,14 +50,14 @@ class AdaptiveGraph:
         self._ratio = self._buffers.written("ratio")
 
     def _slope(self, t: Any, y: Array) -> Array:
-        return _run(self._graphs.field, "k", {"t": np.asarray(t, y.dtype), "y": y, **self._kept})
+        return run_graph(self._graphs.field, "k", {"t": np.asarray(t, y.dtype), "y": y, **self._kept})
 
     def first_length(self, t: float) -> float:
         assert self._buffers is not None and self._graphs.start is not None
         number = self._ratio.dtype
         feeds = {"t": np.asarray(t, number), "direction": np.asarray(self._direction, number)}
         feeds |= {"y": self._y0, "k": self._buffers.state("k"), **self._kept}
-        return float(_run(self._graphs.start, "h", feeds))
+        return float(run_graph(self._graphs.start, "h", feeds))
 
     def attempt(self, t: float, t1: float, h: float) -> float:
         self._buffers.run(t, t1, h)  # type: ignore[union-attr]
@@ -88,264 +88,3 @@ class AdaptiveGraph:
         k1 = buffers.state("k") if self._jumped is None else self._jumped
         before = [buffers.state(name, before=True) for name in ("y", "k")]
         return Ends(before[0], buffers.state("y"), buffers.written("mid"), before[1], k1)
-
-
-class FixedGraph:
-    """A Walker over the step graph of a fixed-step method. calls: of the field in a step, where they do not vary."""
-
-    def __init__(
-        self,
-        step: ort.InferenceSession,
-        y0: Array,
-        memory: Sequence[Any],
-        kept: Mapping[str, Array],
-        calls: int | None,
-        device: str,
-    ) -> None:
-        outputs = {node.name for node in step.get_outputs()}
-        starts = {"y": y0, **{f"memory.{i}": np.asarray(x) for i, x in enumerate(memory)}}
-        written = {name: np.zeros((), np.int64) for name in ("calls", "failed") if name in outputs}
-        self._told = list(written)
-        self._slope = "k0" in outputs
-        written |= {"k0": np.empty_like(y0)} if self._slope else {}
-        self._buffers = Buffers(step, starts, written, kept, device)
-        self._calls = calls
-
-    def walk(self, t: float, t1: float) -> tuple[int, bool]:
-        buffers = self._buffers
-        buffers.run(t, t1)
-        buffers.swap()
-        told = {name: int(buffers.written(name)) for name in self._told}
-        calls = told.get("calls", self._calls)
-        assert calls is not None
-        return calls, bool(told.get("failed"))
-
-    def ends(self) -> Ends:
-        buffers = self._buffers
-        k0 = buffers.written("k0") if self._slope else None
-        return Ends(buffers.state("y", before=True), buffers.state("y"), k0=k0)
-
-
-def _run(session: ort.InferenceSession, output: str, feeds: Mapping[str, Any]) -> Array:
-    """One output of a graph, from those of the feeds that it takes."""
-    (value,) = session.run([output], {node.name: feeds[node.name] for node in session.get_inputs()})
-    return np.asarray(value)
-
-
-@dataclass(frozen=True)
-class Graphs:
-    """The sessions of a driven solve. step: None for a solver that needs the field alone. start: where the length
-    of the first step is estimated. event: where the zero of a function ends the solve."""
-
-    field: ort.InferenceSession
-    step: ort.InferenceSession | None = None
-    start: ort.InferenceSession | None = None
-    event: ort.InferenceSession | None = None
-
-
-@dataclass(frozen=True)
-class Request:
-    """What a caller asks of a solve: rtol and atol (a scalar array, or one number for each part) in place of the
-    card's, or None; when to give up; what to watch for, and whether to keep the accepted steps."""
-
-    limits: Limits
-    rtol: Array | None = None
-    atol: Array | None = None
-    events: Sequence[Event] = ()
-    dense: bool = False
-
-
-@dataclass(frozen=True)
-class _Problem:
-    """A driven solve, with what the host graph gave for it."""
-
-    solve: SolveCard
-    graphs: Graphs
-    row: Array
-    t: Array
-    kept: Mapping[str, Array]
-    values: Mapping[str, Array]
-    request: Request
-    direction: float
-    device: str
-
-    def slope(self, time: Any, y: Array) -> Array:
-        """dy/dt on rows (1, n)."""
-        return _run(self.graphs.field, "k", {"t": np.asarray(time, y.dtype), "y": y, **self.kept})
-
-    def event(self, time: Any, y: Array) -> Array:
-        """The values of the event function that ends the solve, (events,)."""
-        session = self.graphs.event
-        assert session is not None
-        types = {node.name: NUMPY_TYPES.get(node.type) for node in session.get_inputs()}
-        return _run(session, "c", {"t": np.asarray(time, types.get("t")), "y": y, **self.kept})
-
-    def tolerance(self, name: str) -> Any:
-        """The card's, or what the caller asks for."""
-        asked = getattr(self.request, name)
-        own = np.asarray(getattr(self.solve, name), np.float64)
-        return own if asked is None else np.broadcast_to(asked, own.shape)
-
-
-def drive_solve(
-    solve: SolveCard, graphs: Graphs, values: Mapping[str, Array], request: Request, *, device: str = "cpu"
-) -> tuple[list[Array], SolveStats, Watched | None]:
-    """Solve with the loop outside the graph.
-
-    values: the arrays that the card's drive entry names. Returns the solution, (times, *shape) for each part of
-    the state, and the time of the event that ended it, if it ends at one; what the solve did; and what was
-    watched, if anything was. Raises InputError when the times are not strictly monotone.
-    """
-    names = solve.drive
-    assert names is not None
-    t = values[names.t]
-    parts = [values[name] for name in names.y0]
-    direction = direction_of(t, f"solve {solve.index} ({solve.source}): t")
-    layout = Layout.of(parts)
-    row = layout.pack(parts, xp=NUMPY)
-    if solve.per_sample and len({len(part) for part in parts}) > 1:
-        raise InputError(f"solve {solve.index} ({solve.source}): the parts of its state have not the same samples")
-    kept = {name: values[name] for name in names.captured}
-    kept |= {f"shape.{i}": np.array(part.shape, np.int64) for i, part in enumerate(parts)}
-    problem = _Problem(solve, graphs, row, t, kept, values, request, direction, device)
-    method = METHODS[solve.method]
-    watched: Watched | None = None
-    if solve.per_sample:
-        tables, told = _samples(problem, parts)
-        return solution_arrays(tables, [part.shape for part in parts]), told, None
-    if request.events or request.dense:
-        if not method.adaptive or graphs.event is not None:
-            why = "ends at an event of its own" if method.adaptive else f"does not control its error ({solve.method})"
-            raise InputError(f"solve {solve.index} ({solve.source}) {why}; events and dense are for other solves")
-        watched = Watched.of(request.events, layout, t, row, single=len(parts) == 1)
-    found: list[Array] = []
-    unconverged = None
-    steps: int | None
-    done: Run | March | Solved
-    if method.adaptive:
-        run, found = _adaptive(problem, watched)
-        done, steps, accepted = run, run.steps, run.accepted
-    elif method.fixed:
-        marched, found = _fixed(problem)
-        done, steps, accepted, unconverged = marched, marched.steps, marched.steps, marched.unconverged
-    else:
-        own, _ = configured(method, names.options)
-        assert isinstance(own, SciPy)
-        rtol, atol = (problem.tolerance(name).item() for name in ("rtol", "atol"))
-        done = solve_scipy(problem.slope, own, row, t, direction=direction, rtol=rtol, atol=atol)
-        steps = accepted = None
-    stats = SolveStats(
-        index=solve.index,
-        method=solve.method,
-        form=solve.form,
-        steps=steps,
-        accepted=accepted,
-        rejected=None if steps is None or accepted is None else steps - accepted,
-        evaluations=done.evaluations,
-        status=done.status,
-        time=done.time,
-        source=solve.source,
-        unconverged=unconverged,
-    )
-    return [*solution_arrays(done.rows, [part.shape for part in parts]), *found], stats, watched
-
-
-def _adaptive(problem: _Problem, watched: Watched | None) -> tuple[Run, list[Array]]:
-    """The run, and the time of the event that ended it, if it ends at one."""
-    row, t = problem.row, problem.t
-    begin = _begun(problem)
-    if problem.graphs.event is not None:
-        run, time = integrate_until_event(begin, row, t, problem.event, atol=problem.tolerance("atol").item())
-        return run, [np.asarray(time, t.dtype)]
-    return integrate_adaptive(begin, row, t) if watched is None else watched.integrate(begin, row, t), []
-
-
-def _controlled(problem: _Problem) -> tuple[Control, dict[str, Array], Points]:
-    """The settings of error control, the tolerances in the dtype of times, and where steps end."""
-    solve, values = problem.solve, problem.values
-    names = solve.drive
-    assert names is not None
-    control: Control = settings(Control, names.options, solve.method)
-    control = replace(control, dtype=np.promote_types(control.dtype, problem.row.dtype).name)
-    points = Points(
-        **{name: values[key].tolist() for name, key in (("step_t", names.step_t), ("jump_t", names.jump_t)) if key}
-    )
-    return control, {name: problem.tolerance(name).astype(control.dtype) for name in ("rtol", "atol")}, points
-
-
-def _begun(problem: _Problem) -> Callable[[], AdaptiveSolve]:
-    """What begins an adaptive solve."""
-    row, method = problem.row, METHODS[problem.solve.method]
-    assert method.order is not None and method.calls is not None
-    control, tolerances, points = _controlled(problem)
-    kept = {**problem.kept, **tolerances}
-    order, calls = method.order, method.calls
-    return lambda: AdaptiveSolve(
-        AdaptiveGraph(problem.graphs, row, kept, problem.direction, problem.device),
-        float(problem.t[0]),
-        direction=problem.direction,
-        order=order,
-        calls=calls,
-        control=control,
-        limits=problem.request.limits,
-        points=points,
-    )
-
-
-def _samples(problem: _Problem, parts: list[Array]) -> tuple[Array, SolveStats]:
-    """Solve each sample of a batch on its own. Returns rows (times, n), and what was done."""
-    if problem.request.events or problem.request.dense:
-        raise InputError("events and dense are for solves of a whole batch; export the model without per_sample")
-    solve = problem.solve
-    assert solve.drive is not None
-    control, tolerances, points = _controlled(problem)
-    method = METHODS[solve.method]
-    assert method.order is not None and method.calls is not None
-    stepper = SampleGraphs(
-        problem.graphs,
-        parts,
-        {**problem.kept, **tolerances},
-        batched=solve.drive.batched,
-        direction=problem.direction,
-        run=_run,
-        device=problem.device,
-    )
-    layout = Layout.of(parts, per_sample=True)
-    run = SampleSolve(
-        stepper,
-        table_of(problem.row, layout),
-        problem.t,
-        direction=problem.direction,
-        order=method.order,
-        calls=method.calls,
-        control=control,
-        limits=problem.request.limits,
-        points=points,
-    ).run()
-    stats = SolveStats.of_samples(
-        SampleStats.of(run.status, run.time, run.steps, run.accepted),
-        index=solve.index,
-        method=solve.method,
-        form=solve.form,
-        evaluations=run.evaluations,
-        source=solve.source,
-    )
-    return np.concatenate([row_of(table, layout) for table in run.tables]), stats
-
-
-def _fixed(problem: _Problem) -> tuple[March, list[Array]]:
-    """The march, and the time of the event that ended it, if it ends at one."""
-    solve, row, t = problem.solve, problem.row, problem.t
-    names, step = solve.drive, problem.graphs.step
-    assert names is not None and step is not None
-    options = names.options if names.grid is None else {**names.options, "grid_constructor": names.grid}
-    method, grid = configured(METHODS[solve.method], options)
-    memory = method.start(row, xp=NUMPY)
-    walker = FixedGraph(step, row, memory, problem.kept, method.calls, problem.device)
-    if problem.graphs.event is not None:
-        atol = problem.tolerance("atol").item()
-        assert grid.step_size is not None
-        marched, time = march_until_event(walker, method, row, t, problem.event, step_size=grid.step_size, atol=atol)
-        return marched, [np.asarray(time, t.dtype)]
-    given = None if names.grid is None else problem.values[names.grid]
-    return march_along(walker, problem.slope, method, grid, row, t, problem.direction, given), []

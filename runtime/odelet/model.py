@@ -8,18 +8,20 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
 from odelet.arguments import Arguments
 from odelet.artifact import open_artifact
 from odelet.card import Card, SolveCard, Tensor
-from odelet.errors import ArtifactError, InputError, OdeletError
+from odelet.driven import drive_solve
+from odelet.errors import InputError
 from odelet.events import Event
-from odelet.graphs import Request, drive_solve
+from odelet.pieces import SolveStream
+from odelet.problem import Request
 from odelet.program import Drive, Run
-from odelet.session import ORT_ERRORS, one_line
+from odelet.session import failing_as
 from odelet.settings import check_settings, limits_for
 from odelet.solution import SampleStats, Solution, SolveStats, Stats, Status
 from odelet.stream import Stream
@@ -134,14 +136,38 @@ class Model:
             trajectories={index: kept.trajectory for index, kept in watched.items()} if dense else {},
         )
 
-    def stream(self, /, *, carry: Mapping[str, str], **start: Any) -> Stream:
-        """A stream of calls, each going on from the one before: a series fed one observation at a time.
+    @overload
+    def stream(self, /, *, carry: Mapping[str, str], **start: Any) -> Stream: ...
 
-        carry: for inputs, by name, the name of the output or input whose value they take from the call before, as
-        in `model.stream(carry={"h": "h1", "t0": "t1"}, h=h0, t0=0.0)`. start: inputs of the first call that are
-        carried, and those that stay the same. Any form. Raises InputError for names that the model does not have.
+    @overload
+    def stream(
+        self,
+        /,
+        *,
+        rtol: Any = None,
+        atol: Any = None,
+        max_steps: int | None = None,
+        max_evals: int | None = None,
+        **start: Any,
+    ) -> SolveStream: ...
+
+    def stream(self, /, *, carry: Mapping[str, str] | None = None, **start: Any) -> Stream | SolveStream:
+        """A stream of calls, each going on from the one before.
+
+        With carry, a series fed one observation at a time, in any form: for inputs, by name, the name of the output
+        or input whose value they take from the call before, as in `model.stream(carry={"h": "h1", "t0": "t1"}, h=h0,
+        t0=0.0)`. start: inputs of the first call that are carried, and those that stay the same.
+
+        Without, one long solve whose output times come in pieces, in the form driven: `stream = model.stream(x=x)`,
+        then `stream(t=[0.0, 0.1])`, `stream(t=[0.2])`. start: all inputs but the times, and settings of the call.
+
+        Raises InputError for names that the model does not have, and, with the reason, for a model that cannot go on.
         """
-        return Stream(self, carry, start)
+        if carry is not None:
+            return Stream(self, carry, start)
+        given = {name: start.pop(name, None) for name in ("rtol", "atol", "max_steps", "max_evals")}
+        settings = check_settings(given, self.card)
+        return SolveStream(self.card, self._program, start, settings, device=self._device)
 
     def _run(
         self,
@@ -191,18 +217,9 @@ class Model:
         self, step: Drive, values: dict[str, Array], settings: dict[str, Array], request: Request
     ) -> tuple[SolveStats, Watched | None]:
         solve = step.solve
-        if "max_steps" not in settings and solve.max_steps is not None:
-            request = replace(request, limits=replace(request.limits, max_steps=solve.max_steps))
-        request = replace(request, rtol=settings.get("rtol"), atol=settings.get("atol"))
-        try:
+        request = request.settled(solve, settings)
+        with failing_as(solve.index):
             solution, stats, watched = drive_solve(solve, step.graphs, values, request, device=self._device)
-        except OdeletError:
-            raise
-        except ORT_ERRORS as error:
-            raise ArtifactError(
-                f"solve {solve.index}: its graphs failed on these inputs ({one_line(error)}); if `odelet verify` "
-                "passes, they do not support these sizes: export the model with these axes dynamic"
-            ) from None
         if stats.status.usable or stats.samples:
             values |= zip(step.names.results, solution, strict=True)
         return stats, watched

@@ -5,7 +5,8 @@ The law here: nothing is opened that `artifact` has not checked, and the same op
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 
-from odelet.errors import ArtifactError, InputError
+from odelet.errors import ArtifactError, InputError, OdeletError
 
 DEVICES = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
@@ -106,6 +107,20 @@ def _options(threads: int) -> ort.SessionOptions:
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     options.add_session_config_entry("optimization.constant_folding_max_output_size_in_bytes", str(FOLDING_LIMIT))
     return options
+
+
+@contextmanager
+def failing_as(solve: int) -> Iterator[None]:
+    """Say of which solve the graphs failed. Raises ArtifactError in place of ONNX Runtime's own errors."""
+    try:
+        yield
+    except OdeletError:
+        raise
+    except ORT_ERRORS as error:
+        raise ArtifactError(
+            f"solve {solve}: its graphs failed on these inputs ({one_line(error)}); if `odelet verify` "
+            "passes, they do not support these sizes: export the model with these axes dynamic"
+        ) from None
 
 
 def one_line(error: Exception) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -43,21 +43,22 @@ def build(hole: Hole, opset: int) -> DrivenGraphs:
     """The graphs of a solve."""
     read = dict.fromkeys(value for region in hole.regions.values() for value in region.captured)
     captured = [value for value in read if value.const_value is None or value.is_graph_input()]
-    field = _Graph(hole, hole.field, "field", opset)
+    field = _Graph(hole, "field", opset, hole.field)
     t = field.input("t", field.dtype, field.lanes)
     field.finish({"k": field.field(t, field.y)})
     graphs = {"field": field.graph}
+    solver = [hole.field, *([hole.norm] if hole.norm is not None else [])]
     if hole.spec.adaptive or hole.spec.solver.fixed:
-        step = _Graph(hole, hole.field, "step", opset)
+        step = _Graph(hole, "step", opset, *solver)
         step.finish(_adaptive_step(step) if hole.spec.adaptive else _fixed_step(step))
         graphs["step"] = step.graph
     if hole.spec.control is not None and hole.spec.control.first_step is None:
-        start = _Graph(hole, hole.field, "start", opset)
+        start = _Graph(hole, "start", opset, *solver)
         start.finish(_first_step(start))
         graphs["start"] = start.graph
     if hole.event is not None:
         # A graph of its own, not an output of the step: bisection asks for it at states between the ends of one.
-        event = _Graph(hole, hole.event, "event", opset)
+        event = _Graph(hole, "event", opset, hole.event)
         dtype = hole.event.inputs[0].dtype
         t = event.input("t", dtype if dtype is not None else event.dtype, [])
         event.finish({"c": hole.event.event(event.scope, event.layout, event.outside)(t, event.y)})
@@ -66,9 +67,9 @@ def build(hole: Hole, opset: int) -> DrivenGraphs:
 
 
 class _Graph:
-    """A graph with the state's row, the captured values and the weights of a function of the solve in it."""
+    """A graph with the state's row, and the captured values and weights of some functions of the solve in it."""
 
-    def __init__(self, hole: Hole, region: Region, kind: str, opset: int) -> None:
+    def __init__(self, hole: Hole, kind: str, opset: int, *regions: Region) -> None:
         self.hole = hole
         name = f"solve_{hole.spec.index}_{kind}"
         self.graph = ir.Graph([], [], nodes=[], name=name, opset_imports={"": opset})
@@ -77,9 +78,11 @@ class _Graph:
         dims = [Value(part, self.scope).dims for part in hole.y0]
         self.y_shape = [1, _size(dims)]
         self.y = self.input("y", self.dtype, self.y_shape)
-        self.outside = {value: self._stand_in(value) for value in region.captured}
+        self.outside = {value: self._stand_in(value) for region in regions for value in region.captured}
         self._shapes: dict[int, Value] = {}
         self.layout: Layout = layout_of(dims, self._shape, self.scope, per_sample=hole.spec.per_sample)
+        if hole.norm in regions and hole.norm is not None:
+            self.layout = replace(self.layout, measure=hole.norm.measure(self.scope, self.outside))
         # Of each sample its own, or one for all.
         self.lanes: list[int | str] = ["samples"] if hole.spec.per_sample else []
         self.field = hole.field.field(self.scope, self.layout, self.outside)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -75,6 +75,8 @@ class Site:
         per_sample = hole.spec.per_sample
         dims = [part.dims for part in parts]
         layout = layout_of(dims, lambda i: scope.call("Shape", parts[i]), scope, per_sample=per_sample)
+        if hole.norm is not None:
+            layout = replace(layout, measure=hole.norm.measure(scope, {}))
         t: np.ndarray | Value = hole.times if hole.times is not None else Value(hole.t, scope)
         if isinstance(t, Value):
             direction: Any = ONNX.where(t[0] > t[-1], -1.0, 1.0)

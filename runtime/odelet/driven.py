@@ -1,0 +1,188 @@
+"""Solves with the loop outside the graph: which loop drives which stepper.
+
+The law here: how a solve goes is decided by its loop (`drive`, `samples`, `march`, `watch`, `scipy_solver`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from odelet.backend import NUMPY
+from odelet.buffers import Array
+from odelet.card import SolveCard
+from odelet.drive import AdaptiveSolve, Run, integrate_adaptive, solution_arrays
+from odelet.errors import InputError
+from odelet.graphs import AdaptiveGraph, Graphs, run_graph
+from odelet.march import March, march_along
+from odelet.methods import METHODS
+from odelet.options import configured
+from odelet.problem import Problem, Request, controlled, posed
+from odelet.sample_steps import SampleGraphs, row_of, table_of
+from odelet.samples import SampleSolve
+from odelet.scipy_solver import SciPy, Solved, solve_scipy
+from odelet.solution import SampleStats, SolveStats
+from odelet.state import Layout
+from odelet.walk import FixedGraph
+from odelet.watch import Watched, integrate_until_event, march_until_event
+
+
+def drive_solve(
+    solve: SolveCard, graphs: Graphs, values: Mapping[str, Array], request: Request, *, device: str = "cpu"
+) -> tuple[list[Array], SolveStats, Watched | None]:
+    """Solve with the loop outside the graph.
+
+    values: the arrays that the card's drive entry names. Returns the solution, (times, *shape) for each part of
+    the state, and the time of the event that ended it, if it ends at one; what the solve did; and what was
+    watched, if anything was. Raises InputError when the times are not strictly monotone.
+    """
+    problem = posed(solve, graphs, values, request, device=device)
+    names, row, t = solve.drive, problem.row, problem.t
+    assert names is not None
+    method = METHODS[solve.method]
+    watched: Watched | None = None
+    if solve.per_sample:
+        rows, told = _samples(problem)
+        return solution_arrays(rows, problem.parts), told, None
+    if request.events or request.dense:
+        if not method.adaptive or graphs.event is not None:
+            why = "ends at an event of its own" if method.adaptive else f"does not control its error ({solve.method})"
+            raise InputError(f"solve {solve.index} ({solve.source}) {why}; events and dense are for other solves")
+        layout = Layout.of([values[name] for name in names.y0])
+        watched = Watched.of(request.events, layout, t, row, single=len(problem.parts) == 1)
+    found: list[Array] = []
+    unconverged = None
+    steps: int | None
+    done: Run | March | Solved
+    if method.adaptive:
+        run, found = _adaptive(problem, watched)
+        done, steps, accepted = run, run.steps, run.accepted
+    elif method.fixed:
+        marched, found = _fixed(problem)
+        done, steps, accepted, unconverged = marched, marched.steps, marched.steps, marched.unconverged
+    else:
+        own, _ = configured(method, names.options)
+        assert isinstance(own, SciPy)
+        rtol, atol = (problem.tolerance(name).item() for name in ("rtol", "atol"))
+        done = solve_scipy(problem.slope, own, row, t, direction=problem.direction, rtol=rtol, atol=atol)
+        steps = accepted = None
+    stats = stats_of(solve, done, steps, accepted, unconverged)
+    return [*solution_arrays(done.rows, problem.parts), *found], stats, watched
+
+
+def stats_of(
+    solve: SolveCard, done: Run | March | Solved, steps: int | None, accepted: int | None, unconverged: int | None
+) -> SolveStats:
+    """What a driven solve did."""
+    return SolveStats(
+        index=solve.index,
+        method=solve.method,
+        form=solve.form,
+        steps=steps,
+        accepted=accepted,
+        rejected=None if steps is None or accepted is None else steps - accepted,
+        evaluations=done.evaluations,
+        status=done.status,
+        time=done.time,
+        source=solve.source,
+        unconverged=unconverged,
+    )
+
+
+def _adaptive(problem: Problem, watched: Watched | None) -> tuple[Run, list[Array]]:
+    """The run, and the time of the event that ended it, if it ends at one."""
+    row, t = problem.row, problem.t
+    begin = begun(problem)
+    if problem.graphs.event is not None:
+        run, time = integrate_until_event(begin, row, t, problem.event, atol=problem.tolerance("atol").item())
+        return run, [np.asarray(time, t.dtype)]
+    return integrate_adaptive(begin, row, t) if watched is None else watched.integrate(begin, row, t), []
+
+
+def begun(problem: Problem) -> Callable[[], AdaptiveSolve]:
+    """What begins an adaptive solve."""
+    row, method = problem.row, METHODS[problem.solve.method]
+    assert method.order is not None and method.calls is not None
+    control, tolerances, points = controlled(problem)
+    kept = {**problem.kept, **tolerances}
+    order, calls = method.order, method.calls
+    return lambda: AdaptiveSolve(
+        AdaptiveGraph(problem.graphs, row, kept, problem.direction, problem.device),
+        float(problem.t[0]),
+        direction=problem.direction,
+        order=order,
+        calls=calls,
+        control=control,
+        limits=problem.request.limits,
+        points=points,
+    )
+
+
+def _samples(problem: Problem) -> tuple[Array, SolveStats]:
+    """Solve each sample of a batch on its own. Returns rows (times, n), and what was done."""
+    if problem.request.events or problem.request.dense:
+        raise InputError("events and dense are for solves of a whole batch; export the model without per_sample")
+    solve = problem.solve
+    assert solve.drive is not None
+    parts = [problem.values[name] for name in solve.drive.y0]
+    if len({len(part) for part in parts}) > 1:
+        raise InputError(f"solve {solve.index} ({solve.source}): the parts of its state have not the same samples")
+    control, tolerances, points = controlled(problem)
+    method = METHODS[solve.method]
+    assert method.order is not None and method.calls is not None
+    stepper = SampleGraphs(
+        problem.graphs,
+        parts,
+        {**problem.kept, **tolerances},
+        batched=solve.drive.batched,
+        direction=problem.direction,
+        run=run_graph,
+        device=problem.device,
+    )
+    layout = Layout.of(parts, per_sample=True)
+    run = SampleSolve(
+        stepper,
+        table_of(problem.row, layout),
+        problem.t,
+        direction=problem.direction,
+        order=method.order,
+        calls=method.calls,
+        control=control,
+        limits=problem.request.limits,
+        points=points,
+    ).run()
+    stats = SolveStats.of_samples(
+        SampleStats.of(run.status, run.time, run.steps, run.accepted),
+        index=solve.index,
+        method=solve.method,
+        form=solve.form,
+        evaluations=run.evaluations,
+        source=solve.source,
+    )
+    return np.concatenate([row_of(table, layout) for table in run.tables]), stats
+
+
+def walker_of(problem: Problem, method: Any) -> FixedGraph:
+    """What takes the steps of a fixed-step method."""
+    assert problem.graphs.step is not None
+    memory = method.start(problem.row, xp=NUMPY)
+    return FixedGraph(problem.graphs.step, problem.row, memory, problem.kept, method.calls, problem.device)
+
+
+def _fixed(problem: Problem) -> tuple[March, list[Array]]:
+    """The march, and the time of the event that ended it, if it ends at one."""
+    solve, row, t = problem.solve, problem.row, problem.t
+    names = solve.drive
+    assert names is not None
+    options = names.options if names.grid is None else {**names.options, "grid_constructor": names.grid}
+    method, grid = configured(METHODS[solve.method], options)
+    walker = walker_of(problem, method)
+    if problem.graphs.event is not None:
+        atol = problem.tolerance("atol").item()
+        assert grid.step_size is not None
+        marched, time = march_until_event(walker, method, row, t, problem.event, step_size=grid.step_size, atol=atol)
+        return marched, [np.asarray(time, t.dtype)]
+    given = None if names.grid is None else problem.values[names.grid]
+    return march_along(walker, problem.slope, method, grid, row, t, problem.direction, given), []

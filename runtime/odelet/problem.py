@@ -1,0 +1,100 @@
+"""A driven solve as it is posed: what the card, the host graph and the caller say of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from odelet.backend import NUMPY
+from odelet.buffers import NUMPY_TYPES, Array
+from odelet.card import SolveCard
+from odelet.control import Control
+from odelet.drive import Limits, Points, direction_of
+from odelet.events import Event
+from odelet.graphs import Graphs, run_graph
+from odelet.options import settings
+from odelet.state import Layout
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a caller asks of a solve: rtol and atol (a scalar array, or one number for each part) in place of the
+    card's, or None; when to give up; what to watch for, and whether to keep the accepted steps."""
+
+    limits: Limits
+    rtol: Array | None = None
+    atol: Array | None = None
+    events: Sequence[Event] = ()
+    dense: bool = False
+
+    def settled(self, solve: SolveCard, settings: Mapping[str, Array]) -> Request:
+        """With the tolerances that were set, and the step limit of the card where none was."""
+        limits = self.limits
+        if "max_steps" not in settings and solve.max_steps is not None:
+            limits = replace(limits, max_steps=solve.max_steps)
+        return replace(self, limits=limits, rtol=settings.get("rtol"), atol=settings.get("atol"))
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A driven solve, with what the host graph gave for it. parts: the shapes of the state's."""
+
+    solve: SolveCard
+    graphs: Graphs
+    row: Array
+    parts: Sequence[tuple[int, ...]]
+    t: Array
+    kept: Mapping[str, Array]
+    values: Mapping[str, Array]
+    request: Request
+    direction: float
+    device: str
+
+    def slope(self, time: Any, y: Array) -> Array:
+        """dy/dt on rows (1, n)."""
+        return run_graph(self.graphs.field, "k", {"t": np.asarray(time, y.dtype), "y": y, **self.kept})
+
+    def event(self, time: Any, y: Array) -> Array:
+        """The values of the event function that ends the solve, (events,)."""
+        session = self.graphs.event
+        assert session is not None
+        types = {node.name: NUMPY_TYPES.get(node.type) for node in session.get_inputs()}
+        return run_graph(session, "c", {"t": np.asarray(time, types.get("t")), "y": y, **self.kept})
+
+    def tolerance(self, name: str) -> Any:
+        """The card's, or what the caller asks for."""
+        asked = getattr(self.request, name)
+        own = np.asarray(getattr(self.solve, name), np.float64)
+        return own if asked is None else np.broadcast_to(asked, own.shape)
+
+
+def posed(
+    solve: SolveCard, graphs: Graphs, values: Mapping[str, Array], request: Request, *, device: str = "cpu"
+) -> Problem:
+    """A solve with the arrays that its drive entry names. Raises InputError when its times turn back."""
+    names = solve.drive
+    assert names is not None
+    t = values[names.t]
+    parts = [values[name] for name in names.y0]
+    direction = direction_of(t, f"solve {solve.index} ({solve.source}): t")
+    row = Layout.of(parts).pack(parts, xp=NUMPY)
+    kept = {name: values[name] for name in names.captured}
+    kept |= {f"shape.{i}": np.array(part.shape, np.int64) for i, part in enumerate(parts)}
+    shapes = [part.shape for part in parts]
+    return Problem(solve, graphs, row, shapes, t, kept, values, request, direction, device)
+
+
+def controlled(problem: Problem) -> tuple[Control, dict[str, Array], Points]:
+    """The settings of error control, the tolerances in the dtype of times, and where steps end."""
+    solve, values = problem.solve, problem.values
+    names = solve.drive
+    assert names is not None
+    control: Control = settings(Control, names.options, solve.method)
+    control = replace(control, dtype=np.promote_types(control.dtype, problem.row.dtype).name)
+    points = Points(
+        **{name: values[key].tolist() for name, key in (("step_t", names.step_t), ("jump_t", names.jump_t)) if key}
+    )
+    return control, {name: problem.tolerance(name).astype(control.dtype) for name in ("rtol", "atol")}, points
