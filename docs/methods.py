@@ -13,7 +13,7 @@ from odelet.grid import Grid
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from lowering import Case, forms_of
-from rosters import ADAPTIVE, MARCHING, METHODS
+from rosters import ADAPTIVE, MARCHING, METHODS, order_of
 
 PAGE = Path(__file__).with_name("methods.md")
 START, END = "<!-- from the rosters: make docs -->\n", "<!-- to here -->\n"
@@ -24,13 +24,12 @@ def options_of(name: str) -> str:
     """Which settings a method takes, by the name of a list below the table, and those of its own."""
     method = METHODS[name]
     shared = ["control"] if name in ADAPTIVE else ["grid"] if name in MARCHING else []
-    own = method.option_names() if hasattr(method, "option_names") else ()
-    return ", ".join([*shared, *(f"`{option}`" for option in own)])
+    return ", ".join([*shared, *(f"`{option}`" for option in method.option_names())])
 
 
 def row(name: str) -> tuple[str, ...]:
     method = METHODS[name]
-    numbers = ("varies" if number is None else str(number) for number in (method.order, method.stages))
+    numbers = ("varies" if number is None else str(number) for number in (order_of(name), method.stages))
     return (
         f"`{name}`",
         *numbers,

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from odelet.tableau import TABLEAUS
-
-try:
-    from odelet.methods import METHODS
-except ImportError:
-    METHODS: dict[str, Any] = dict(TABLEAUS)
+from odelet.methods import METHODS
 
 ADAPTIVE = [name for name, method in METHODS.items() if method.adaptive]
 # Those that march along a grid. What is neither leaves its steps to others.
-MARCHING = [name for name, method in METHODS.items() if not method.adaptive and getattr(method, "fixed", True)]
+MARCHING = [name for name, method in METHODS.items() if method.fixed]
 STEPPING = [name for name in METHODS if name in {*ADAPTIVE, *MARCHING}]
+# What some releases of torchdiffeq compute under the plain name: the same loops with other weights.
+TWINS = [name for name in METHODS if name.endswith("_torchdiffeq")]
+
+
+def order_of(method: str) -> int | None:
+    """The order of the solution that is carried on, which is not always the one that the controller goes by."""
+    return getattr(getattr(METHODS[method], "tableau", None), "propagated", None) or METHODS[method].order
 
 
 def steps_of(method: str, h: float) -> dict[str, float]:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from problems import JUMPING, PROBLEMS
-from rosters import ADAPTIVE
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -41,28 +40,28 @@ def test_only_what_lies_between_the_marks_is_made():
     assert made.endswith(f"{methods.END}b\n")
 
 
-@pytest.mark.parametrize("method", ADAPTIVE)
+PLOT = script(ROOT / "benchmarks" / "work_precision.py")
+
+
+@pytest.mark.parametrize("method", PLOT.METHODS)
 def test_the_numbers_of_the_work_precision_plot_are_measured(method):
     """Two points of each method, measured again."""
-    plot = script(ROOT / "benchmarks" / "work_precision.py")
     numbers = {
-        (row["problem"], row["method"], row["tolerance"]): row for row in plot.read(plot.DOCS / "work-precision.csv")
+        (row["problem"], row["method"], row["tolerance"]): row for row in PLOT.read(PLOT.DOCS / "work-precision.csv")
     }
     for problem, tolerance in (("E2", 1e-3), ("C5", 1e-4)):
         row = numbers[problem, method, f"{tolerance:.0e}"]
-        evaluations, steps, error = plot.measure((PROBLEMS | JUMPING)[problem], method, tolerance)
+        evaluations, steps, error = PLOT.measure((PROBLEMS | JUMPING)[problem], method, tolerance)
         assert (str(evaluations), str(steps)) == (row["evaluations"], row["steps"])
         assert error == pytest.approx(float(row["error"]), rel=2e-3)
 
 
 def test_the_plot_has_every_method_on_every_problem_and_is_small():
-    plot = script(ROOT / "benchmarks" / "work_precision.py")
-    rows = plot.read(plot.DOCS / "work-precision.csv")
-    assert {(row["problem"], row["method"]) for row in rows} == {(p, m) for p in plot.PANELS for m in ADAPTIVE}
-    assert (plot.DOCS / "work-precision.png").stat().st_size < 150_000
+    rows = PLOT.read(PLOT.DOCS / "work-precision.csv")
+    assert {(row["problem"], row["method"]) for row in rows} == {(p, m) for p in PLOT.PANELS for m in PLOT.METHODS}
+    assert (PLOT.DOCS / "work-precision.png").stat().st_size < 150_000
 
 
 def test_a_curve_stops_where_a_method_fails(monkeypatch):
-    plot = script(ROOT / "benchmarks" / "work_precision.py")
-    monkeypatch.setattr(plot, "MAX_STEPS", 10)
-    assert plot.measure(PROBLEMS["E2"], "dopri5", 1e-3) is None
+    monkeypatch.setattr(PLOT, "MAX_STEPS", 10)
+    assert PLOT.measure(PROBLEMS["E2"], "dopri5", 1e-3) is None

@@ -9,7 +9,7 @@ import torch
 import torchdiffeq
 from lowering import Case, forms_of, inputs
 from problems import PROBLEMS, torch_solve
-from rosters import ADAPTIVE, STEPPING
+from rosters import ADAPTIVE, METHODS, STEPPING
 from test_forms import matches
 from torch import nn
 from torchdiffeq._impl.odeint import SOLVERS
@@ -59,7 +59,9 @@ class ProblemCase(Case):
         return Captured(captured.model.clone(), specs, captured.tracer), callee
 
     def torch(self, x, t=None):
-        settings = {"rtol": self.rtol, "atol": self.atol} if self.method in ADAPTIVE else {}
+        method = METHODS[self.method]
+        toleranced = method.adaptive or method.uses_tolerances
+        settings = {"rtol": self.rtol, "atol": self.atol} if toleranced else {}
         times = np.array(t, self.dtype)
         options = dict(self.options) or None
         return torch_solve(PROBLEMS[self.problem].on(torch), x, times, method=self.method, options=options, **settings)

@@ -12,7 +12,7 @@ import odelet
 from odelet.errors import InputError
 from odelet.tableau import TABLEAUS
 
-ITERATING = [name for name in METHODS if getattr(METHODS[name], "iterates", False)]
+ITERATING = [name for name in METHODS if METHODS[name].iterates]
 steady = settings(derandomize=True, deadline=None, max_examples=8)
 every = pytest.mark.parametrize("method", STEPPING)
 adaptive = pytest.mark.parametrize("method", ADAPTIVE)
@@ -139,7 +139,11 @@ def test_a_batch_in_another_order_gives_the_answers_in_that_order(method, order,
 @steady
 @given(st.integers(1, 3), exponents)
 def test_equal_parts_of_a_tuple_are_solved_as_each_alone(method, parts, exponent):
-    """The largest of equal norms is each of them: the same steps, and the same bits unless something iterates."""
+    """The largest of equal norms is each of them: the same steps, and the same bits unless something iterates.
+
+    A multistep method multiplies matrices of slopes, whose columns are summed in an order that depends on how many
+    they are; explicit formulas make 5e-14 of that rounding here.
+    """
     tolerance = 10.0**exponent
     alone = solve(pendulum, Y0, [0, 1, 2], method, rtol=tolerance, atol=tolerance)
     both = solve(
@@ -150,9 +154,10 @@ def test_equal_parts_of_a_tuple_are_solved_as_each_alone(method, parts, exponent
         rtol=tolerance,
         atol=tolerance,
     )
+    rounding = 1e-12 if METHODS[method].remembers else 0
     assert both.stats.steps == alone.stats.steps
     for output in both.outputs.values():
-        assert output == pytest.approx(only(alone), rel=0, abs=1e-7 if method in ITERATING else 0)
+        assert output == pytest.approx(only(alone), rel=0, abs=1e-7 if method in ITERATING else rounding)
 
 
 @adaptive

@@ -169,9 +169,7 @@ def _lower_driven(host: ir.Model, holes: Sequence[Hole], max_steps: int) -> Lowe
                 captured=tuple(str(value.name) for value in built[index].captured),
                 options=hole.spec.options,
                 batched=_batched(hole, built[index].captured) if hole.spec.per_sample else None,
-                event=EventCard(graph=event_file, time=str(hole.event_time.name))
-                if event_file and hole.event_time
-                else None,
+                event=_event_card(hole, event_file),
             )
             solver = hole.spec.solver
             keys = SETTINGS if solver.adaptive else () if solver.fixed else ("rtol", "atol")

@@ -107,7 +107,7 @@ class DriveCard:
     """
 
     field: str
-    step: str | None
+    step: str | None = None
     t: str
     y0: tuple[str, ...]
     solution: tuple[str, ...]
