@@ -262,6 +262,9 @@ def test_exports_that_cannot_be_per_sample_are_refused(tmp_path):
     x, t = torch.from_numpy(Y0), torch.tensor(T)
     with pytest.raises(FormError, match="one dynamic axis that is the first of every state; the states have 5"):
         export(MODELS["dopri5"], (x, t), tmp_path / "static", per_sample=True)
+    normed = Model(options={"norm": lambda y: y.abs().max()})
+    with pytest.raises(CaptureError, match="a norm of the whole state cannot measure each sample"):
+        export(normed, (x, t), tmp_path / "normed", per_sample=True, dynamic={"x": {0: "batch"}})
     with pytest.raises(FormError, match="per_sample is for adaptive methods"):
         export(Model(method="rk4"), (x, t), tmp_path / "fixed", per_sample=True, dynamic={"x": {0: "batch"}})
 

@@ -4,8 +4,8 @@ __version__ = "0.1.0"
 
 from odelet.errors import ArtifactError, InputError, OdeletError, SolveError
 from odelet.events import Event
-from odelet.model import Model, load
 from odelet.ivp import odeint
+from odelet.model import Model, load
 from odelet.solution import Solution, Stats, Status
 from odelet.stream import Stream
 from odelet.verify import verify

@@ -231,6 +231,8 @@ def _parts(card: Card, program: Sequence[Run | Drive]) -> tuple[list[Run], Drive
     method = METHODS[drive.solve.method]
     if drive.names.event is not None:
         raise InputError(f"{me}ends at an event of its own, so no times follow")
+    if drive.solve.per_sample:
+        raise InputError(f"{me}solves each sample on its own; export it without per_sample")
     if not (method.adaptive or method.fixed):
         raise InputError(f"{me}is SciPy's ({method.name}), which cannot go on; export it with another method")
     if method.fixed and (drive.names.grid is not None or not configured(method, drive.names.options)[1].at_outputs):
