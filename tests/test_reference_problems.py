@@ -138,7 +138,9 @@ def test_float32_answers_with_the_steps_given(method):
     assert geometric_mean_of_ratios(*zip(*errors, strict=True)) < 1.1
 
 
-# A twin's steps are those of its namesake but for the weights, which the float64 problems compare.
+# A twin differs from its namesake in its weights alone, which the float64 problems and the given steps compare. Of
+# tsit5_torchdiffeq the mean below was 1.107; what single problems do scatters from 0.6 to 3.7 (dopri8), and over half
+# of the problems the mean itself goes from 0.98 to 1.14, so that it takes all of them to say anything.
 @pytest.mark.parametrize("method", [method for method in ADAPTIVE if method not in TWINS])
 def test_float32_answers_with_error_control(method):
     """Error estimates near rounding move the steps, so that rounding moves the answers within the solver's error.
@@ -148,8 +150,8 @@ def test_float32_answers_with_error_control(method):
     """
     tolerance = 1e-2 if method == "adaptive_heun" else 1e-3  # or it takes long
     settings = {"method": method, "rtol": tolerance, "atol": tolerance, "options": {"ifactor": 2.0}}
-    errors, same, problems = [], 0, list(PROBLEMS.values())[1::2]
-    for problem in problems:
+    errors, same = [], 0
+    for problem in PROBLEMS.values():
         expected, found = (solve(problem, "float32", **settings) for solve in (theirs, ours))
         same += found.counts == expected.counts
         size = np.abs(expected.y).max()
@@ -157,5 +159,5 @@ def test_float32_answers_with_error_control(method):
             moved = [theirs(problem, "float32", noise=seed, **settings) for seed in range(4)]
             assert found.apart(expected) <= 4 * max(answer.apart(expected) for answer in moved)
         errors.append((found.error / size, expected.error / size))
-    assert same >= len(problems) - 3
+    assert same >= len(PROBLEMS) - 5
     assert geometric_mean_of_ratios(*zip(*errors, strict=True)) < 1.1
