@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -139,12 +140,11 @@ def _controlled(name: str | None) -> Iterator[None]:
     past = [1.0] * (len(powers) - 1)
 
     def optimal(last: Any, ratio: Any, safety: Any, ifactor: Any, dfactor: Any, order: int) -> torch.Tensor:
-        r = max(float(ratio), 1e-300)
+        r = max(float(ratio), sys.float_info.min)
         if r <= 1:
             factor = float(safety) * math.prod(x ** (-p / order) for x, p in zip((r, *past), powers, strict=True))
             factor = max(factor, 1.0 if r < 1 else float(dfactor))
-            past[:] = [float(ratio), *past][: len(past)]
-            past[:] = [max(x, 1e-300) for x in past]
+            past[:] = [r, *past][: len(past)]
         else:
             factor = max(float(safety) * r ** (-1 / order), float(dfactor)) if r == r else r
         return last * min(factor, float(ifactor))
