@@ -77,7 +77,7 @@ def test_coefficients_are_written_in_one_file():
 
 def test_constants_of_step_size_control_are_written_in_one_file():
     found = files_with_numbers()
-    others = {"tableau.py", "float64_layers.py"}  # coefficients of methods and of activations
+    others = {"tableau.py", "float64.py", "float64_layers.py"}  # coefficients of methods and of activations
     assert [found[x] - others for x in (0.9, 1e-15, 1e-300)] == [{"control.py"}] * 3
 
 
