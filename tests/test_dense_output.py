@@ -2,10 +2,16 @@
 
 import numpy as np
 import pytest
-from lowering import Case, inputs
+import torch
+from lowering import Case, inputs, load_captured
+from torchdiffeq import odeint
 
 import odelet
 from odelet import InputError
+from odelet_export.capture import capture
+from odelet_export.reference import run_reference
+from odelet_export.signature import Callee
+from odelet_export.spec import Overrides
 
 
 def swing(t, y):
@@ -56,3 +62,33 @@ def test_other_forms_refuse(tmp_path):
     model = Case(method="dopri5", form="adaptive", times=(0.0, 1.0)).load(tmp_path / "model")
     with pytest.raises(InputError, match="export the model with the form 'driven'"):
         model.solve(inputs("float64"), dense=True)
+
+
+def test_times_in_float32_are_read_as_the_solver_counts_them(tmp_path):
+    """What is watched reads the same bits as what is not, and an event is where torchdiffeq finds it."""
+    y0, times = np.array([1.0, 0.0], np.float32), np.linspace(0, 3, 31)
+    settings = {"rtol": 1e-4, "atol": 1e-5, "options": {"dtype": "float32"}}
+    plain, kept = (odelet.odeint(swing, y0, times, **settings, dense=dense) for dense in (False, True))
+    assert kept.stats == plain.stats
+    assert np.array_equal(kept.outputs["y"], plain.outputs["y"])
+    assert np.array_equal(kept.at(times), plain.outputs["y"])
+
+    class Until(torch.nn.Module):
+        def forward(self, x):
+            options = {"dtype": torch.float32}
+            slope, happens = (lambda t, y: torch.stack([y[1], -y[0]])), (lambda t, y: y[0] - 0.25 * t)
+            time, states = odeint(
+                slope, x, torch.tensor([0.0, 1.0]), rtol=1e-4, atol=1e-5, event_fn=happens, options=options
+            )
+            return time, states
+
+    x = torch.from_numpy(y0)
+    captured = capture(Callee(Until(), (x,), {}), {}, Overrides(), opset=20)
+    (time, states), (count,) = run_reference(Callee(Until(), (x,), {}), (x,), Overrides())
+    for form in ("adaptive", "driven"):
+        solution = load_captured(captured, form, tmp_path / form).solve(y0)
+        found, reached = solution.outputs.values()
+        assert solution.stats.steps == count.steps
+        # The middle of a bracket that is halved down to atol: where rounding decides, of the one beside it.
+        assert found == pytest.approx(time, abs=1e-5)
+        assert reached == pytest.approx(states, abs=1e-5)

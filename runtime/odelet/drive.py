@@ -138,6 +138,11 @@ class AdaptiveSolve:
         self._h = clamp(self._number(first), control=self._control, xp=SCALARS)
 
     @property
+    def number(self) -> Any:
+        """The type of times."""
+        return np.float32 if self._number is np.float32 else np.float64
+
+    @property
     def time(self) -> float:
         return float(self._direction * self._now)
 

@@ -50,11 +50,13 @@ class Piece:
 
 
 class Trajectory:
-    """A solve as a function of time. t0, y0: where it begins, and the row (1, n) there."""
+    """A solve as a function of time. t0, y0: where it begins, and the row (1, n) there. number: the type of its times,
+    which the solver knows when it begins."""
 
-    def __init__(self, t0: float, y0: Array, shapes: Sequence[tuple[int, ...]], direction: float, number: Any) -> None:
-        self._y0, self._shapes, self._direction, self._number = y0.copy(), list(shapes), direction, number
-        self._first = number(direction * t0)
+    def __init__(self, t0: float, y0: Array, shapes: Sequence[tuple[int, ...]], direction: float) -> None:
+        self._y0, self._shapes, self._direction = y0.copy(), list(shapes), direction
+        self.number: Any = np.float64
+        self._t0 = t0
         self._pieces: list[Piece] = []
         self._ends: list[Any] = []
 
@@ -64,6 +66,10 @@ class Trajectory:
         self._ends.append(piece.end)
 
     @property
+    def _first(self) -> Any:
+        return self.number(self._direction * self._t0)
+
+    @property
     def range(self) -> tuple[float, float]:
         """The first and the last time that can be read."""
         last = self._ends[-1] if self._ends else self._first
@@ -71,7 +77,7 @@ class Trajectory:
 
     def row(self, time: float) -> Array:
         """The state (n,) at a time; before an event that changes it, at the event itself."""
-        forward = self._number(self._direction * time)
+        forward = self.number(self._direction * time)
         last = self._ends[-1] if self._ends else self._first
         if not self._first <= forward <= last:
             first, end = self.range

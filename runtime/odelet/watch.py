@@ -134,7 +134,7 @@ class Watched:
         """For a solve of the row (1, n) over the times t."""
         direction = -1.0 if t[-1] < t[0] else 1.0
         watch = Watch(events, layout, direction, single=single)
-        return cls(watch, Trajectory(float(t[0]), row, layout.shapes, direction, float))
+        return cls(watch, Trajectory(float(t[0]), row, layout.shapes, direction))
 
     def integrate(self, solve: Callable[[], AdaptiveSolve], y0: Array, t: Array) -> Run:
         """Solve, watched."""
@@ -153,9 +153,10 @@ def integrate_watched(
     if not np.isfinite(y0).all():
         return Run(rows, Status.NOT_FINITE, float(t[0]), 0, 0)
     under_way, status = solve(), Status.OK
+    trajectory.number = under_way.number
     direction = -1.0 if t[-1] < t[0] else 1.0
-    goal = direction * float(t[-1])
-    watch.begin(direction * under_way.time, y0[0])
+    forward = (direction * t).astype(under_way.number)
+    watch.begin(forward[0], y0[0])
     reached, since = 1, 0
     while reached < t.size:
         status = under_way.step(since)
@@ -163,11 +164,11 @@ def integrate_watched(
             break
         # Steps go past the last output time; what happens there is not asked for.
         piece = under_way.piece()
-        piece = replace(piece, end=min(piece.end, goal))
+        piece = replace(piece, end=min(piece.end, forward[-1]))
         end, event = watch.look(piece)
         piece = replace(piece, end=end)
         trajectory.append(piece)
-        while reached < t.size and direction * t[reached] <= end:
+        while reached < t.size and forward[reached] <= end:
             rows[reached] = trajectory.row(t[reached])
             reached, since = reached + 1, under_way.steps
         if event is not None and event.terminal:
@@ -199,13 +200,14 @@ def integrate_until_event(
     if not np.isfinite(y0).all():
         return Run(rows, Status.NOT_FINITE, float(t[0]), 0, 0), np.nan
     under_way = solve()
-    value = combined(values, np.float64(t[0]), y0, xp=NUMPY)
+    number = under_way.number
+    value = combined(values, number(t[0]), y0, xp=NUMPY)
 
     def sign(time: Any, row: Array) -> Any:
-        return np.sign(value(np.float64(direction * time), row.reshape(1, -1)))
+        return np.sign(value(number(direction * time), row.reshape(1, -1)))
 
     before = sign(direction * t[0], y0)
-    found, row, status = np.float64(direction * t[0]), y0[0], Status.OK
+    found, row, status = number(direction * t[0]), y0[0], Status.OK
     if before != 0:
         while status is Status.OK:
             status = under_way.step(0)
@@ -214,9 +216,8 @@ def integrate_until_event(
             piece = under_way.piece()
             if sign(piece.end, piece.ends.y1) != before:
                 with np.errstate(all="ignore"):
-                    found, row = bisect(
-                        piece.read, sign, before, np.float64(piece.start), np.float64(piece.end), atol=atol, xp=NUMPY
-                    )
+                    ends = number(piece.start), number(piece.end)
+                    found, row = bisect(piece.read, sign, before, *ends, atol=number(atol), xp=NUMPY)
                 break
     if status is Status.OK:
         rows[1] = row
