@@ -36,6 +36,41 @@ def test_at_output_times_it_equals_the_outputs_and_between_them_the_solution(met
     assert kept.at(between.reshape(37, 1)).shape == (37, 1, 2)
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize(
+    ("method", "options", "error"),
+    [
+        ("rk4", {"step_size": 0.01}, 2e-5),
+        ("rk4", {"step_size": 0.1, "interp": "cubic"}, 1e-5),
+        ("explicit_adams", {}, 0.2),
+        ("gl4", {"step_size": 0.02}, 1e-4),
+    ],
+)
+def test_fixed_steps_are_kept_too(method, options, error, dtype):
+    """A step is read by the line or the cubic that the outputs are read by, and the outputs are the same bits."""
+    y0, times = np.array([1.0, 0.0], dtype), np.array([0, -0.75, -1.1, -2.0], dtype)
+    kept, plain = (
+        odelet.odeint(swing, y0, times, method=method, options=options, dense=dense) for dense in (True, False)
+    )
+    assert np.array_equal(kept.outputs["y"], plain.outputs["y"])
+    assert np.array_equal(kept.at(times), plain.outputs["y"])
+    between = np.linspace(0, -2, 33)
+    assert kept.at(between)[:, 0] == pytest.approx(np.cos(between), abs=error)
+    with pytest.raises(InputError, match="outside the range that was solved, 0 to -2"):
+        kept.at(0.1)
+
+
+def test_fixed_steps_of_a_driven_model_are_kept_too(tmp_path):
+    case = Case(method="rk4", form="driven", pair=True, times=(0.0, 0.3, 1.0), options=(("steps", 10),))
+    model, x = case.load(tmp_path / "model"), inputs("float64", 3)
+    kept, plain = model.solve(x, dense=True), model.solve(x)
+    assert kept.stats == plain.stats
+    for part, whole in zip(kept.at([0.0, 0.3, 1.0]), plain.outputs.values(), strict=True):
+        assert np.array_equal(part, whole)
+    with pytest.raises(InputError, match="takes fixed steps .rk4., between which no events are looked for"):
+        model.solve(x, events=[odelet.Event(lambda t, s: t - 0.5)])
+
+
 def test_a_time_that_was_not_solved_names_the_range():
     kept = odelet.odeint(swing, np.ones(2), [0, 1], dense=True)
     with pytest.raises(InputError, match=r"t=-0\.5 is outside the range that was solved, 0 to 1"):

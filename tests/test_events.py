@@ -118,5 +118,5 @@ def test_what_cannot_be_an_event_is_refused():
     with pytest.raises(InputError, match="a reset returned states of shapes"):
         event = Event(lambda t, y: y[0] - 0.5, reset=lambda t, y: np.ones(3))
         odelet.odeint(decay, np.ones(1), [0, 2], events=[event])
-    with pytest.raises(InputError, match="are for adaptive methods, which 'rk4' is not"):
+    with pytest.raises(InputError, match="events are for adaptive methods, which 'rk4' is not"):
         odelet.odeint(decay, np.ones(1), [0, 1], method="rk4", events=[Event(lambda t, y: y[0])])

@@ -47,11 +47,7 @@ def drive_solve(
         rows, told = _samples(problem)
         return solution_arrays(rows, problem.parts), told, None
     if request.events or request.dense:
-        if not method.adaptive or graphs.event is not None:
-            why = "ends at an event of its own" if method.adaptive else f"does not control its error ({solve.method})"
-            raise InputError(f"solve {solve.index} ({solve.source}) {why}; events and dense are for other solves")
-        layout = Layout.of([values[name] for name in names.y0])
-        watched = Watched.of(request.events, layout, t, row, single=len(problem.parts) == 1)
+        watched = _watched(problem, request)
     found: list[Array] = []
     unconverged = None
     steps: int | None
@@ -60,7 +56,7 @@ def drive_solve(
         run, found = _adaptive(problem, watched)
         done, steps, accepted = run, run.steps, run.accepted
     elif method.fixed:
-        marched, found = _fixed(problem)
+        marched, found = _fixed(problem, watched)
         done, steps, accepted, unconverged = marched, marched.steps, marched.steps, marched.unconverged
     else:
         own, _ = configured(method, names.options)
@@ -70,6 +66,26 @@ def drive_solve(
         steps = accepted = None
     stats = stats_of(solve, done, steps, accepted, unconverged)
     return [*solution_arrays(done.rows, problem.parts), *found], stats, watched
+
+
+def _watched(problem: Problem, request: Request) -> Watched:
+    """What watches the solve. Raises InputError for one that cannot be watched so."""
+    solve, names = problem.solve, problem.solve.drive
+    assert names is not None
+    method, why = METHODS[solve.method], ""
+    if problem.graphs.event is not None:
+        why = "ends at an event of its own"
+    elif not (method.adaptive or method.fixed):
+        why = f"is SciPy's ({solve.method})"
+    elif request.events and not method.adaptive:
+        why = f"takes fixed steps ({solve.method}), between which no events are looked for"
+    if why:
+        raise InputError(f"solve {solve.index} ({solve.source}) {why}; events and dense are for other solves")
+    layout = Layout.of([problem.values[name] for name in names.y0])
+    single = len(problem.parts) == 1
+    if method.fixed:
+        return Watched.along(layout, problem.t, problem.row, single=single)
+    return Watched.of(request.events, layout, problem.t, problem.row, single=single)
 
 
 def stats_of(
@@ -171,7 +187,7 @@ def walker_of(problem: Problem, method: Any) -> FixedGraph:
     return FixedGraph(problem.graphs.step, problem.row, memory, problem.kept, method.calls, problem.device)
 
 
-def _fixed(problem: Problem) -> tuple[March, list[Array]]:
+def _fixed(problem: Problem, watched: Watched | None) -> tuple[March, list[Array]]:
     """The march, and the time of the event that ended it, if it ends at one."""
     solve, row, t = problem.solve, problem.row, problem.t
     names = solve.drive
@@ -185,4 +201,5 @@ def _fixed(problem: Problem) -> tuple[March, list[Array]]:
         marched, time = march_until_event(walker, method, row, t, problem.event, step_size=grid.step_size, atol=atol)
         return marched, [np.asarray(time, t.dtype)]
     given = None if names.grid is None else problem.values[names.grid]
-    return march_along(walker, problem.slope, method, grid, row, t, problem.direction, given), []
+    kept = watched.trajectory if watched is not None else None
+    return march_along(walker, problem.slope, method, grid, row, t, problem.direction, given, kept), []

@@ -33,6 +33,7 @@ from odelet.samples import SampleSolve
 from odelet.scipy_solver import SciPy, Solved, solve_scipy
 from odelet.solution import SampleStats, Solution, SolveStats, Stats
 from odelet.state import Layout
+from odelet.trajectory import Trajectory
 from odelet.watch import Watched
 
 
@@ -85,10 +86,14 @@ def odeint(
     direction_of(times)
     watched: Watched | None = None
     if events or dense:
-        if not chosen.adaptive:
-            raise InputError(f"events and dense are for adaptive methods, which {method!r} is not; use 'dopri5'")
+        if not (chosen.adaptive or (chosen.fixed and not events)):
+            raise InputError(f"events are for adaptive methods, which {method!r} is not; use 'dopri5'")
         plain = Layout.of(parts)
-        watched = Watched.of(events, plain, times, plain.pack(parts, xp=NUMPY), single=single)
+        row = plain.pack(parts, xp=NUMPY)
+        if chosen.fixed:
+            watched = Watched.along(plain, times, row, single=single)
+        else:
+            watched = Watched.of(events, plain, times, row, single=single)
     given = dict(options or {})
     if per_sample:
         return _per_sample(field, chosen, parts, names, times, given, (rtol, atol), limits, watched, single=single)
@@ -98,7 +103,8 @@ def odeint(
         run = _adaptive(field, chosen, parts, times, given, (rtol, atol), limits, watched, single=single)
         done, steps, accepted = run, run.steps, run.accepted
     elif chosen.fixed:
-        marched = _fixed(field, y0, chosen, parts, times, given, (rtol, atol))
+        kept = watched.trajectory if watched is not None else None
+        marched = _fixed(field, y0, chosen, parts, times, given, (rtol, atol), kept)
         done, steps, accepted, unconverged = marched, marched.steps, marched.steps, marched.unconverged
     else:
         done = _by_scipy(field, chosen, parts, times, given, (rtol, atol), single=single)
@@ -118,8 +124,8 @@ def odeint(
     stats.warn_unconverged()
     if watched is None:
         return Solution(outputs, Stats((stats,)), done.status)
-    kept = {0: watched.trajectory} if dense else {}
-    return Solution(outputs, Stats((stats,)), done.status, watched.watch.occurrences(), kept)
+    solves = {0: watched.trajectory} if dense else {}
+    return Solution(outputs, Stats((stats,)), done.status, watched.watch.occurrences(), solves)
 
 
 def _per_sample(
@@ -230,6 +236,7 @@ def _fixed(
     t: Array,
     options: dict[str, Any],
     tolerances: tuple[Any, Any],
+    trajectory: Trajectory | None,
 ) -> March:
     layout = Layout.of(parts)
     row = layout.pack(parts, xp=NUMPY)
@@ -240,7 +247,7 @@ def _fixed(
     direction = direction_of(t)
     rtol, atol = (float(value) for value in _scalar_tolerances(method, tolerances))
     terms = Terms(direction=direction, perturb=grid.perturb, rtol=rtol, atol=atol)
-    return march_along(ArrayWalker(slope, own, row, terms), slope, own, grid, row, t, direction, given)
+    return march_along(ArrayWalker(slope, own, row, terms), slope, own, grid, row, t, direction, given, trajectory)
 
 
 def _by_scipy(

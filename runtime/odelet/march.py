@@ -15,7 +15,7 @@ from odelet.grid import Grid, fits
 from odelet.method import Marched, Method, Terms
 from odelet.rk import Field
 from odelet.solution import Status
-from odelet.trajectory import Ends
+from odelet.trajectory import Ends, Piece, Trajectory
 
 
 class Walker(Protocol):
@@ -70,10 +70,12 @@ def march(
     *,
     grid: Grid,
     direction: float,
+    trajectory: Trajectory | None = None,
 ) -> March:
     """Step along the points (steps + 1,) and read the states at the times t (times,).
 
-    y0: (1, n). field: dy/dt on rows, called to read by cubics. The status is NOT_FINITE when a state that was
+    y0: (1, n). field: dy/dt on rows, called to read by cubics. trajectory: where to keep the steps; cubics then call
+    the field for each. The status is NOT_FINITE when a state that was
     read is infinite or NaN; the time reached is then the last output time before it.
     """
     rows = np.full((t.size, y0.size), np.nan, y0.dtype)
@@ -84,6 +86,13 @@ def march(
     for start, end in zip(points[:-1], points[1:], strict=True):
         called, failed = walker.walk(start, end)
         calls, failures = calls + called, failures + failed
+        if trajectory is not None:
+            y1, k0, k1 = walker.ends().y1.copy(), None, None
+            if cubic:
+                k0, k1 = np.array(walker.ends().k0), np.asarray(field(end, y1))
+                calls += 1
+            ends = Ends(walker.ends().y0.copy(), y1, None, k0, k1)
+            trajectory.append(Piece(direction * start, direction * end, direction * end, end - start, ends))
         while j < t.size and direction * end >= direction * t[j]:
             ends = walker.ends()
             x, h = ends.y1.dtype.type((t[j] - start) / (end - start)), ends.y1.dtype.type(end - start)
@@ -112,8 +121,12 @@ def march_along(
     t: Array,
     direction: float,
     given: Array | None,
+    trajectory: Trajectory | None = None,
 ) -> March:
-    """March along the grid of a solve. given: the grid, where it is constructed; InputError when it does not fit."""
+    """March along the grid of a solve.
+
+    given: the grid, where it is constructed; InputError when it does not fit. trajectory: where to keep the steps.
+    """
     sign = t.dtype.type(direction)
     if given is not None:
         strict = method.remembers
@@ -125,4 +138,4 @@ def march_along(
                 f"starts at t[0]={t[0]!r} and ends at t[-1]={t[-1]!r}"
             )
     points = grid.points(t, direction=sign, xp=NUMPY, given=given)
-    return march(walker, field, method, row, t, points, grid=grid, direction=direction)
+    return march(walker, field, method, row, t, points, grid=grid, direction=direction, trajectory=trajectory)

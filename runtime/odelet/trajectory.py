@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from odelet.dense import quartic
+from odelet.dense import hermite, linear, quartic
 from odelet.errors import InputError
 
 Array = np.ndarray[Any, Any]
@@ -30,8 +30,11 @@ class Ends(NamedTuple):
 
 @dataclass(frozen=True)
 class Piece:
-    """A step with error control. start, end: where it is valid, and stop, where the step itself ends (an event may
-    cut it short): forward times, in the solver's number type. h: its length, signed. ends: its states and slopes."""
+    """A step, read by the quartic of an adaptive method, or by the line or cubic of a fixed-step one.
+
+    start, end: where it is valid, and stop, where the step itself ends (an event may cut it short): forward times, in
+    the solver's number type. h: its length, signed. ends: its states and slopes.
+    """
 
     start: Any
     end: Any
@@ -42,11 +45,12 @@ class Piece:
     def read(self, time: Any) -> Array:
         """The state (n,) at a forward time."""
         y0, y1, mid, k0, k1 = self.ends
-        assert mid is not None and k0 is not None and k1 is not None
         number = y1.dtype.type
-        x = (time - self.start) / (self.stop - self.start)
+        x, h = number((time - self.start) / (self.stop - self.start)), number(self.h)
         with np.errstate(all="ignore"):
-            return quartic(number(x), number(self.h), y0, y1, mid, k0, k1)[0]  # type: ignore[no-any-return]
+            if mid is not None:
+                return quartic(x, h, y0, y1, mid, k0, k1)[0]  # type: ignore[no-any-return]
+            return (linear(x, y0, y1) if k1 is None else hermite(x, h, y0, y1, k0, k1))[0]  # type: ignore[no-any-return]
 
 
 class Trajectory:
@@ -82,8 +86,9 @@ class Trajectory:
         if not self._first <= forward <= last:
             first, end = self.range
             raise InputError(f"t={time!r} is outside the range that was solved, {first:g} to {end:g}")
-        place = bisect_left(self._ends, forward)
-        return self._pieces[place].read(forward) if self._pieces else self._y0[0]
+        if forward == self._first:
+            return self._y0[0]
+        return self._pieces[bisect_left(self._ends, forward)].read(forward)
 
     def at(self, t: Any) -> Array | tuple[Array, ...]:
         """The state at a time or an array of times: (*times, *shape), or a tuple of them for a tuple state.

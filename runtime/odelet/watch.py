@@ -130,6 +130,13 @@ class Watched:
     trajectory: Trajectory
 
     @classmethod
+    def along(cls, layout: Layout, t: Array, row: Array, *, single: bool) -> Watched:
+        """For fixed steps of the row (1, n) over the times t, which are kept."""
+        watched = cls.of((), layout, t, row, single=single)
+        watched.trajectory.number = t.dtype.type
+        return watched
+
+    @classmethod
     def of(cls, events: Sequence[Event], layout: Layout, t: Array, row: Array, *, single: bool) -> Watched:
         """For a solve of the row (1, n) over the times t."""
         direction = -1.0 if t[-1] < t[0] else 1.0
