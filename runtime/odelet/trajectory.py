@@ -87,7 +87,7 @@ class Trajectory:
             first, end = self.range
             raise InputError(f"t={time!r} is outside the range that was solved, {first:g} to {end:g}")
         if forward == self._first:
-            return self._y0[0]
+            return np.asarray(self._y0[0])
         return self._pieces[bisect_left(self._ends, forward)].read(forward)
 
     def at(self, t: Any) -> Array | tuple[Array, ...]:
