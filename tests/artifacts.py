@@ -12,6 +12,7 @@ from onnx import TensorProto, helper
 
 from odelet.card import SETTINGS as DRIVER_SETTINGS
 from odelet.card import (
+    AssumptionCard,
     Card,
     DriveCard,
     DriveStep,
@@ -263,6 +264,28 @@ def driven_models():
         "solve_0_field.onnx": field,
         "solve_0_step.onnx": step,
     }
+
+
+POSITIVE = AssumptionCard(
+    output="assumption_0", source="encoder.py:12", text="if (x > 0).all():", value="True", inputs=("x",)
+)
+
+
+def positive_nodes(source="x"):
+    """assumption_0: whether all of a value is above 0."""
+    return [
+        node("ReduceMin", source, "lowest", keepdims=0),
+        node("Constant", "", "zero", value=helper.make_tensor("zero", F32, [], [0.0])),
+        node("Greater", "lowest zero", POSITIVE.output),
+    ]
+
+
+def write_guarded(folder: Path):
+    """The affine model, for positive x only."""
+    card = affine_card(assumptions=(POSITIVE,))
+    model = affine_model(card, nodes=[*affine_nodes(), *positive_nodes()])
+    model.graph.output.append(value(POSITIVE.output, BOOL, []))
+    return write(folder, card, {"model.onnx": model})
 
 
 def external_model(card, *, location="weights.bin"):

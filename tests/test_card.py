@@ -42,7 +42,7 @@ def test_the_short_card_lacks_only_files_and_parity(card):
 def test_the_written_keys_are_those_of_the_contract():
     data = json.loads(CARDS["affine"].to_json())
     assert list(data) == [
-        *("format", "odelet", "name", "form", "inputs", "outputs", "program", "solves"),
+        *("format", "odelet", "name", "form", "inputs", "outputs", "program", "solves", "assumptions"),
         *("files", "versions", "parity"),
     ]
     assert data["format"] == FORMAT_VERSION

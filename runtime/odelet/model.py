@@ -81,8 +81,9 @@ class Model:
         args, named: one array for each input, of its dtype and shape; lists and numbers are converted.
         rtol, atol, max_steps: in place of those the model was exported with; a solve with a tolerance for each
         part of its state takes a row of them, too. max_evals: of the field, in each solve; deadline: seconds,
-        for the whole call (form driven only). Raises InputError for arguments that do not fit, SolveError when
-        a solve fails. A RuntimeWarning tells of steps whose iteration did not converge.
+        for the whole call (form driven only). Raises InputError for arguments that do not fit, also for those
+        for which an assumption of the card does not hold, and SolveError when a solve fails. A RuntimeWarning tells of
+        steps whose iteration did not converge.
         """
         given = {"rtol": rtol, "atol": atol, "max_steps": max_steps, "max_evals": max_evals, "deadline": deadline}
         values, driven = self._run(args, named, given)
@@ -190,7 +191,7 @@ class Model:
         driven: dict[int, SolveStats] = {}
         for step in self._program:
             if isinstance(step, Run):
-                values |= step.graph.run(_feeds(step, values, settings))
+                values |= step(values, settings)
                 continue
             asked = (events or {}).get(step.solve.index, ())
             stats, kept = self._drive(step, values, settings, Request(limits, events=asked, dense=dense))
@@ -223,14 +224,6 @@ class Model:
         if stats.status.usable or stats.samples:
             values |= zip(step.names.results, solution, strict=True)
         return stats, watched
-
-
-def _feeds(step: Run, values: dict[str, Array], settings: dict[str, Array]) -> dict[str, Array]:
-    feeds = {name: values[name] for name in step.feeds}
-    for key, value in settings.items():
-        for name in step.settings.get(key, ()):
-            feeds[name] = np.broadcast_to(value, [size or 0 for size in step.graph.defaults[name].shape])
-    return feeds
 
 
 def _told(solution: Solution) -> Solution:

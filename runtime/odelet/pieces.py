@@ -103,7 +103,7 @@ class SolveStream:
         if self._values is None:
             made = dict(values)
             for run in self._before:
-                made |= run.graph.run({name: made[name] for name in run.feeds})
+                made |= run(made, {})
             self._values = {name: value for name, value in made.items() if name != self._time}
         self._t, self._direction = np.concatenate([self._t.astype(piece.dtype), piece]), direction
         solution = self._piece({**self._values, **values}, piece)
@@ -132,7 +132,7 @@ class SolveStream:
             return Solution({}, Stats((stats,)), stats.status)
         values |= zip(self._drive.names.solution, solution_arrays(rows, shapes), strict=True)
         for run in self._after:
-            values |= run.graph.run({name: values[name] for name in run.feeds})
+            values |= run(values, {})
         outputs = {tensor.name: values[tensor.name] for tensor in self._card.outputs}
         return Solution(outputs, Stats((stats,)), stats.status)
 

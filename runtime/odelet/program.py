@@ -6,10 +6,14 @@ the card says.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-from odelet.card import Card, DriveCard, RunStep, SolveCard, Tensor
-from odelet.errors import ArtifactError
+import numpy as np
+
+from odelet.card import AssumptionCard, Card, DriveCard, RunStep, SolveCard, Tensor
+from odelet.errors import ArtifactError, AssumptionError
 from odelet.graphs import Graphs
 from odelet.methods import METHODS
 from odelet.session import Graph, Port
@@ -20,6 +24,8 @@ _REPORT_TYPES = {
     "time": "float64",
 }
 
+Array = np.ndarray[Any, Any]
+
 # What the driver knows how to feed to the two graphs of a driven solve, besides captured values and shapes.
 _FIELD_INPUTS = ("t", "y")
 _START_INPUTS = ("t", "direction", "y", "k", "rtol", "atol")
@@ -28,11 +34,26 @@ _STEP_INPUTS = ("t", "t1", "h", "y", "k", "rtol", "atol", "memory.0", "memory.1"
 
 @dataclass(frozen=True)
 class Run:
-    """Run a graph. feeds: names of the values it takes. settings: the graph inputs that take each setting."""
+    """Run a graph. feeds: names of the values it takes. settings: the graph inputs that take each setting.
+    guards: the assumptions that it tells of."""
 
     graph: Graph
     feeds: tuple[str, ...]
     settings: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    guards: tuple[AssumptionCard, ...] = ()
+
+    def __call__(self, values: Mapping[str, Array], settings: Mapping[str, Array]) -> dict[str, Array]:
+        """Return what the graph gives, by name. Raises AssumptionError where an assumption does not hold: what the
+        graph gives is then not what the model would have given."""
+        feeds = {name: values[name] for name in self.feeds}
+        for key, value in settings.items():
+            for name in self.settings.get(key, ()):
+                feeds[name] = np.broadcast_to(value, [size or 0 for size in self.graph.defaults[name].shape])
+        made = self.graph.run(feeds)
+        for guard in self.guards:
+            if not made[guard.output]:
+                raise AssumptionError(guard)
+        return made
 
 
 @dataclass(frozen=True)
@@ -65,9 +86,12 @@ def plan(card: Card, graphs: dict[str, Graph]) -> tuple[Run | Drive, ...]:
         port = made[tensor.name]
         if port is not None:
             _check_port("output", tensor, port, dynamic=True)
+    for assumption in card.assumptions:
+        if made.get(assumption.output) is None:
+            raise ArtifactError(f"the assumption's output {assumption.output!r} is given by no graph")
     for solve in card.solves:
         _check_report(solve, made)
-    return tuple(steps)
+    return tuple(_guarded(step, card) if isinstance(step, Run) else step for step in steps)
 
 
 def _add(made: dict[str, Port | None], new: dict[str, Port | None], *, by: str) -> None:
@@ -141,6 +165,14 @@ def _check_taken(card: Card, steps: list[Run | Drive]) -> None:
                 raise ArtifactError(
                     f"solve {solve.index}: its setting {key} goes to {name!r}, which is no graph input with a default"
                 )
+
+
+def _guarded(run: Run, card: Card) -> Run:
+    outputs = run.graph.outputs
+    guards = tuple(assumption for assumption in card.assumptions if assumption.output in outputs)
+    for guard in guards:
+        _check_small(f"the assumption's output {guard.output!r}", outputs[guard.output], "bool", ())
+    return replace(run, guards=guards)
 
 
 def _check_report(solve: SolveCard, made: dict[str, Port | None]) -> None:
