@@ -19,15 +19,20 @@ from torch.fx.experimental import _config as fx_config
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from odelet.card import AssumptionCard
 from odelet_export.decompositions import gradient_decompositions
 from odelet_export.errors import CaptureError, ExportError
 from odelet_export.explain import explain, refuse_random
 from odelet_export.half import widen
 from odelet_export.intercept import intercepted
 from odelet_export.mark import DOMAIN, Marker
+from odelet_export.observe import observe
 from odelet_export.signature import Callee, Dynamic, traced_example
 from odelet_export.spec import Overrides, SolveSpec
 from odelet_export.translations import exact_float64
+from odelet_export.watch import Assumption, NeedsExample, Watch
+
+ASSUMED = "assumed."
 
 # Loggers that print the failures of tracers, which are explained below or do not matter.
 _LOGGERS = ("torch.onnx", "torch.export", "torch.fx", "torch._subclasses", "onnxscript")
@@ -39,15 +44,20 @@ class Captured:
 
     tracer: which way of tracing worked, "torch.export" or "make_fx". calls: how many solves the model made, those
     that nothing depends on included.
+    assumptions: what the model decided on the example, each with an output of the graph that says whether it holds.
     """
 
     model: ir.Model
     specs: list[SolveSpec]
     tracer: str
     calls: int = 1
+    assumptions: tuple[AssumptionCard, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
-def capture(callee: Callee, dynamic: Dynamic, overrides: Overrides, *, opset: int) -> Captured:
+def capture(
+    callee: Callee, dynamic: Dynamic, overrides: Overrides, *, opset: int, frozen: Sequence[str] = ()
+) -> Captured:
     """Trace a model once.
 
     Tries torch.export, which keeps high-level operators whole; falls back to tracing below autograd, which
@@ -60,13 +70,18 @@ def capture(callee: Callee, dynamic: Dynamic, overrides: Overrides, *, opset: in
         {axis: torch.export.Dim(label) for axis, label in dynamic.get(name, {}).items()} or None for name in names
     ]
     failures: list[Exception] = []
+    watch = Watch(dict(zip(names, example, strict=True)), dict(callee.state()), frozen=frozen)
     for tracer, trace, loops in _tracers(callee):
-        marker = Marker(overrides)
         try:
-            with _quiet(), loops(), _frozen(callee), intercepted(marker, refuse_nested=True), torch.random.fork_rng():
-                program = trace(callee, tuple(example), shapes)
+            with _quiet(), loops(), _frozen(callee), torch.random.fork_rng():
+                try:
+                    marker, program = _traced(trace, callee, watch, example, shapes, overrides)
+                except NeedsExample:
+                    watch.observed = observe(callee, example, overrides)
+                    marker, program = _traced(trace, callee, watch, example, shapes, overrides)
             with _quiet(), loops(), _frozen(callee):
-                model = _to_onnx(program, names, callee.output_names, opset)
+                outputs = [*callee.output_names, *(f"{ASSUMED}{i}" for i in range(len(watch.assumptions)))]
+                model = _to_onnx(program, names, outputs, opset)
         except ExportError:
             raise
         except Exception as error:  # torch raises nearly anything here; explained below
@@ -79,8 +94,29 @@ def capture(callee: Callee, dynamic: Dynamic, overrides: Overrides, *, opset: in
             )
         refuse_random(model)
         widen(model)
-        return Captured(model, _kept(marker.specs, model), tracer, len(marker.specs))
+        made = [_card(one, f"{ASSUMED}{i}", names) for i, one in enumerate(watch.assumptions)]
+        return Captured(
+            model, _kept(marker.specs, model), tracer, len(marker.specs), tuple(made), tuple(watch.warnings)
+        )
     raise CaptureError(explain(failures, dynamic)) from failures[-1]
+
+
+def _card(one: Assumption, output: str, names: Sequence[str]) -> AssumptionCard:
+    inputs = tuple(name for name in names if name in one.sources)
+    return AssumptionCard(output=output, source=one.source, text=one.text, value=one.value, inputs=inputs)
+
+
+def _traced(
+    trace: Trace,
+    callee: Callee,
+    watch: Watch,
+    example: Sequence[torch.Tensor],
+    shapes: list[Any],
+    overrides: Overrides,
+) -> tuple[Marker, torch.export.ExportedProgram]:
+    marker = Marker(overrides, watch)
+    with callee.watched(watch), intercepted(marker, refuse_nested=True):
+        return marker, trace(callee, tuple(example), shapes)
 
 
 Trace = Callable[[Callee, tuple[torch.Tensor, ...], list[Any]], torch.export.ExportedProgram]

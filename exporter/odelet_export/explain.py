@@ -59,10 +59,11 @@ def explain(failures: Sequence[Exception], dynamic: Mapping[str, object]) -> str
         found = f"the operator {missing[1]}, which has no translation to ONNX"
     cause = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
     cause = re.sub(r"\x1b\[\d+m", "", cause)  # torch colours its messages
-    return f"{_shown(place)}\n  found: {found}\n  do: {advice}\n  cause: {type(error).__name__}: {cause.strip()[:300]}"
+    return f"{shown(place)}\n  found: {found}\n  do: {advice}\n  cause: {type(error).__name__}: {cause.strip()[:300]}"
 
 
-def _shown(place: tuple[str, int] | None) -> str:
+def shown(place: tuple[str, int] | None) -> str:
+    """File, line and source of a place in the model's code."""
     if place is None:
         return "the model (no line of it is known)"
     source = linecache.getline(*place).strip()
@@ -99,6 +100,6 @@ def refuse_random(model: ir.Model) -> None:
         trace = node.metadata_props.get("pkg.torch.onnx.stack_trace", "")
         frames = [(file, int(line)) for file, line in _TRACED_FROM.findall(trace) if not is_library(file)]
         raise CaptureError(
-            f"{_shown(frames[-1] if frames else None)}\n  found: a random draw (ONNX {node.op_type})\n"
+            f"{shown(frames[-1] if frames else None)}\n  found: a random draw (ONNX {node.op_type})\n"
             "  do: draw outside the model and pass the numbers as an input, or use the mean"
         )

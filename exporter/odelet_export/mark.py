@@ -16,6 +16,7 @@ from torch.onnx import ops as onnx_ops
 from odelet_export.errors import CaptureError
 from odelet_export.intercept import Call
 from odelet_export.spec import Overrides, SolveSpec, spec_of
+from odelet_export.watch import Watch
 
 DOMAIN = "odelet"
 Function = Callable[[torch.Tensor, Sequence[torch.Tensor]], Any]
@@ -24,9 +25,10 @@ Function = Callable[[torch.Tensor, Sequence[torch.Tensor]], Any]
 class Marker:
     """The handler that marks solves; records their specs."""
 
-    def __init__(self, overrides: Overrides) -> None:
+    def __init__(self, overrides: Overrides, watch: Watch) -> None:
         self.specs: list[SolveSpec] = []
         self._overrides = overrides
+        self._watch = watch
 
     def __call__(self, call: Call, _original: Callable[..., Any]) -> Any:
         spec = spec_of(call, len(self.specs), self._overrides)
@@ -52,7 +54,7 @@ class Marker:
             functions.append(("Norm", lambda _time, state: norm(state), parts[0].dtype))
         results = {}
         for kind, function, time in functions:
-            results[kind] = self._region(kind, function, time, spec, parts, t, single=single)
+            results[kind] = self._region(kind, function, time, spec, parts, t, single=single, where=where.rstrip(": "))
         slopes = _slopes(results["Begin"], parts, single=single, where=where)
         read = {"event": _event_values, "norm": _norm_value}
         values = [read[name](results[name.capitalize()], parts, where) for name in spec.functions]
@@ -66,7 +68,9 @@ class Marker:
             shapes=[*((t.shape[0], *part.shape) for part in parts), *(() for _ in event_time)],
         )
         found = solution[0] if single else tuple(solution[: len(parts)])
-        return (solution[-1], found) if spec.until_event else found
+        found = (solution[-1], found) if spec.until_event else found
+        self._watch.solved(found, spec.call, spec.source)
+        return found
 
     def _region(
         self,
@@ -78,6 +82,7 @@ class Marker:
         t: torch.Tensor,
         *,
         single: bool,
+        where: str,
     ) -> Any:
         """Call a function of the user's on a marker's time, of a dtype, and state; everything else comes after."""
 
@@ -87,15 +92,16 @@ class Marker:
         call: Function = plain
         # Functions keep what they make at their first call (noise, embeddings). Made here, before the region
         # begins, it is a value from outside, as it is for the real solver after its first step.
-        call(t[0].to(time), [part.clone() for part in parts])
+        watch = self._watch
+        watch.warm_up(lambda: call(t[0].to(time), [part.clone() for part in parts]), where)
         # What a second call makes must lead nowhere; else the function depends on its own history.
         t_second, *y_second = self._mark("Again", spec, parts, t, time)
         if spec.per_sample:
             call = _of_each_sample(call, t_second, y_second, spec)
         else:
-            call(t_second, y_second)
+            watch.warm_up(lambda: call(t_second, y_second), where)
         t_mark, *y_marks = self._mark(kind, spec, parts, t, time)
-        return call(t_mark, y_marks)
+        return watch.every_path(lambda: call(t_mark, y_marks), where)
 
     @staticmethod
     def _mark(

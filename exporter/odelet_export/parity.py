@@ -9,7 +9,7 @@ from itertools import islice
 import numpy as np
 import torch
 
-from odelet.errors import OdeletError
+from odelet.errors import AssumptionError, OdeletError
 from odelet.implicit import ImplicitRK
 from odelet.model import Model
 from odelet.solution import SolveStats
@@ -79,12 +79,14 @@ class Comparison:
         iterated = not self.single and any(isinstance(spec.solver, ImplicitRK) for spec in self.specs)
         return self.tolerance or (ITERATED if iterated else TOLERANCES[self.dtype])
 
-    def check(self, *, dynamic: Dynamic, times: Collection[str], count: int, seed: int) -> Report:
+    def check(
+        self, *, dynamic: Dynamic, times: Collection[str], frozen: Collection[str] = (), count: int, seed: int
+    ) -> Report:
         """Compare at the example and at `count` fresh inputs, drawn with `seed`.
 
         times: inputs that are output times. Raises ExportError when the torch model fails on the example.
         """
-        drawn = samples(self.callee.names, self.callee.example, dynamic, times, count=count, seed=seed)
+        drawn = samples(self.callee.names, self.callee.example, dynamic, times, frozen=frozen, count=count, seed=seed)
         checks: list[SampleCheck] = []
         for number, tensors in enumerate(islice(drawn, 1 + 4 * count)):
             if len(checks) > count:
@@ -95,7 +97,11 @@ class Comparison:
                 if number > 0:
                     continue
                 raise ExportError(f"the torch model fails on the example: {type(error).__name__}: {error}") from error
-            checks.append(self._sample(len(checks), tensors, expected, counts))
+            try:
+                checks.append(self._sample(len(checks), tensors, expected, counts))
+            except AssumptionError:
+                if number == 0:
+                    raise
         return Report(*self.base, not self.single, checks)
 
     def _reference(self, tensors: Sequence[torch.Tensor]) -> tuple[list[np.ndarray], list[SolveCount]]:
@@ -115,6 +121,8 @@ class Comparison:
         names = [tensor.name for tensor in self.model.card.outputs]
         try:
             solution = self.model.solve(*arrays.values()).raise_if_failed()
+        except AssumptionError:
+            raise
         except OdeletError as error:
             return SampleCheck(shapes, [OutputCheck(number, name, False, note=str(error)) for name in names], [])
         solves = _solve_checks(self.specs, solution.stats.solves, counts)

@@ -17,7 +17,7 @@ from odelet.drive import DEFAULT_MAX_STEPS
 from odelet.errors import InputError
 from odelet.model import load
 from odelet_export.capture import Captured, capture
-from odelet_export.errors import FormError, ParityError
+from odelet_export.errors import CaptureError, FormError, ParityError
 from odelet_export.lift import Hole, lift, time_inputs
 from odelet_export.lower import lower
 from odelet_export.parity import Comparison
@@ -75,6 +75,8 @@ def export(
     samples: int = 4,
     seed: int = 0,
     tolerance: tuple[float, float] | None = None,
+    freeze: Sequence[str] = (),
+    strict: bool = False,
     on_stage: Callable[[str], None] | None = None,
 ) -> Exported:
     """Export a torch model that calls torchdiffeq to an artifact, and prove that it gives torch's answers.
@@ -87,7 +89,10 @@ def export(
     step sizes in adaptive solves, a name in odelet.control.CONTROLLERS. per_sample: adaptive solves give each sample of
     a batch its own steps, acceptance and status, so that no sample's answer depends on the others. max_steps:
     limit of attempted steps in an adaptive solve. samples: how many fresh inputs parity is checked at, drawn
-    with `seed`. tolerance: (rtol, atol) of the comparison, instead of the default for the dtype.
+    with `seed`. tolerance: (rtol, atol) of the comparison, instead of the default for the dtype. freeze: names of
+    inputs whose numbers the model reads in Python; they are held at those of the example. strict: refuse a model whose
+    Python code decides anything by its inputs; else what it decides on the example is an assumption, which the card
+    lists and the artifact checks in each call.
 
     Raises CaptureError for a model that cannot be traced, FormError for a form or an override that does not
     go with it, ParityError when the answers differ (the artifact is then left in `out` + ".failed").
@@ -109,33 +114,50 @@ def export(
     )
     callee = Callee(model, tuple(args), dict(kwargs or {}))
     axes = check_dynamic(dynamic, callee.names, callee.example)
+    unknown = [name for name in freeze if name not in callee.names]
+    if unknown:
+        raise InputError(f"freeze names input {unknown[0]!r}, but the model's inputs are {', '.join(callee.names)}")
     failed = target.with_name(target.name + ".failed")
     with evaluation_mode(model), staging(target, failed=failed) as folder:
         tell("capture")
-        captured = capture(callee, axes, overrides, opset=opset)
+        captured = capture(callee, axes, overrides, opset=opset, frozen=freeze)
+        if strict:
+            refuse_assumptions(captured)
         check_overrides(captured.specs, overrides)
         _name_axes(captured, callee, axes)
         check_unique([*callee.names, *callee.output_names])
         times = time_inputs(captured)
         graph = captured.model.graph
         inputs = [tensor_of(value) for value in graph.inputs]
-        outputs = [tensor_of(value) for value in graph.outputs]
+        guards = {one.output for one in captured.assumptions}
+        outputs = [tensor_of(value) for value in graph.outputs if value.name not in guards]
         tell("lift")
         holes = lift(captured)
         tell("lower")
         lowered = lower(captured, holes, form, max_steps=max_steps, keep_debug_info=keep_debug_info)
         tell("check")
         name = type(model).__name__ if isinstance(model, nn.Module) else getattr(model, "__name__", "model")
-        card = write_graphs(lowered, card_of(lowered, name, inputs, outputs, opset), folder)
+        card = write_graphs(lowered, card_of(lowered, name, inputs, outputs, captured.assumptions, opset), folder)
         write_card(card, folder)
         runtime = load(folder)
         tell("parity")
         alone = _samples(holes, axes, callee, card) if per_sample else None
         comparison = Comparison(runtime, callee, captured.specs, captured.calls, overrides, tolerance, alone)
-        report = comparison.check(dynamic=axes, times=times, count=samples, seed=seed)
+        report = comparison.check(dynamic=axes, times=times, frozen=freeze, count=samples, seed=seed)
         card = _prove(card, report, folder, failed)
-    warnings = tuple(warning for spec in captured.specs for warning in spec.warnings)
+    warnings = (*(warning for spec in captured.specs for warning in spec.warnings), *captured.warnings)
+    warnings += tuple(f"holds only while {one}" for one in captured.assumptions)
     return Exported(target, card, report, captured.tracer, warnings)
+
+
+def refuse_assumptions(captured: Captured) -> None:
+    """Raise CaptureError for a model that decides something in Python by its inputs."""
+    if captured.assumptions:
+        lines = "".join(f"\n  {one}" for one in captured.assumptions)
+        raise CaptureError(
+            f"the model's Python code decides by its inputs, which strict refuses:{lines}\n"
+            "  do: make the choices with torch.where, or leave strict out"
+        )
 
 
 def _samples(holes: Sequence[Hole], dynamic: Dynamic, callee: Callee, card: Card) -> Samples:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from odelet.card import SETTINGS
 from odelet_export.errors import CaptureError
+
+if TYPE_CHECKING:
+    from odelet_export.watch import Watch
 
 # Sizes for axes that may change, tried in turn: at least 2, and unlike each other and everything else.
 _SIZES = (3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41)
@@ -21,6 +25,7 @@ class _Seen:
     containers too; it does not look into an object of a class of ours."""
 
     output_names: list[str]
+    watch: Watch | None = None
 
 
 class Callee(nn.Module):
@@ -53,6 +58,29 @@ class Callee(nn.Module):
             raise CaptureError(f"input name {clash[0]!r} is taken by odelet; rename that argument of the model")
 
     def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        watch = self._seen.watch
+        if watch is None:
+            return self._call(tensors)
+        watch.begin(dict(zip(self.names, tensors, strict=True)), dict(self.state()))
+        with watch:
+            outputs = self._call(tensors)
+        return (*outputs, *watch.guards())
+
+    def state(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """The weights and buffers, by name."""
+        yield from self.named_parameters()
+        yield from self.named_buffers()
+
+    @contextmanager
+    def watched(self, watch: Watch) -> Iterator[None]:
+        """Trace the model under a watch; what it assumes becomes more outputs."""
+        self._seen.watch = watch
+        try:
+            yield
+        finally:
+            self._seen.watch = None
+
+    def _call(self, tensors: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
         given = list(self._given)
         for slot, tensor in zip(self._slots, tensors, strict=True):
             given[slot] = tensor

@@ -18,7 +18,7 @@ import onnx
 import onnx_ir as ir
 
 from odelet import __version__
-from odelet.card import Card, FileEntry, Tensor
+from odelet.card import AssumptionCard, Card, FileEntry, Tensor
 from odelet.errors import InputError
 from odelet_export.errors import ExportError
 from odelet_export.lower import LoweredModel
@@ -68,7 +68,14 @@ def versions(opset: int) -> dict[str, str]:
     }
 
 
-def card_of(lowered: LoweredModel, name: str, inputs: Sequence[Tensor], outputs: Sequence[Tensor], opset: int) -> Card:
+def card_of(
+    lowered: LoweredModel,
+    name: str,
+    inputs: Sequence[Tensor],
+    outputs: Sequence[Tensor],
+    assumptions: Sequence[AssumptionCard],
+    opset: int,
+) -> Card:
     """The card of a lowered model, before its files are written."""
     return Card(
         odelet=__version__,
@@ -78,6 +85,7 @@ def card_of(lowered: LoweredModel, name: str, inputs: Sequence[Tensor], outputs:
         outputs=tuple(outputs),
         program=tuple(lowered.program),
         solves=tuple(lowered.solves),
+        assumptions=tuple(assumptions),
         versions=versions(opset),
     )
 

@@ -1,0 +1,76 @@
+"""A run of the model on the example, in plain torch, for what a trace cannot know: the solutions of its solves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+from odelet_export.intercept import Call, intercepted, user_frame
+from odelet_export.reference import overridden
+from odelet_export.signature import Callee
+from odelet_export.spec import Overrides
+
+_WHOLE = ("item", "__int__", "__index__")
+
+
+@dataclass
+class Observed:
+    """solutions: what each solve returned, in order. numbers: by file and line, whole numbers read in the fields."""
+
+    solutions: list[Any] = field(default_factory=list)
+    numbers: dict[tuple[str, int], set[int]] = field(default_factory=dict)
+
+
+class _Numbers(TorchFunctionMode):
+    """Notes the whole numbers that the fields read off tensors."""
+
+    def __init__(self, observed: Observed) -> None:
+        super().__init__()
+        self.inside = 0
+        self._observed = observed
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if self.inside and getattr(func, "__name__", "") in _WHOLE and result == result and abs(result) < 2**31:
+            self._observed.numbers.setdefault(user_frame(), set()).add(int(result))
+        return result
+
+
+def observe(callee: Callee, tensors: Sequence[torch.Tensor], overrides: Overrides) -> Observed:
+    """Run a model on some inputs, its solves by torchdiffeq. What the run leaves on its modules is put back."""
+    observed = Observed()
+    numbers = _Numbers(observed)
+
+    def handler(call: Call, original: Callable[..., Any]) -> Any:
+        def func(t: Any, y: Any) -> Any:
+            numbers.inside += 1
+            try:
+                return call.func(t, y)
+            finally:
+                numbers.inside -= 1
+
+        result = overridden(call, overrides).solve(original, func=func)
+        observed.solutions.append(result)
+        return result
+
+    modules = [(module, dict(vars(module))) for module in callee.modules()]
+    tables = [(table, dict(table)) for module, _ in modules for table in (module._buffers, module._parameters)]
+    buffers = [(buffer, buffer.clone()) for buffer in callee.buffers()]
+    try:
+        with torch.no_grad(), torch.random.fork_rng(), intercepted(handler), numbers:
+            callee(*(tensor.clone() for tensor in tensors))
+    finally:
+        for module, attributes in modules:
+            vars(module).clear()
+            vars(module).update(attributes)
+        for table, entries in tables:
+            table.clear()
+            table.update(entries)
+        with torch.no_grad():
+            for buffer, before in buffers:
+                buffer.copy_(before)
+    return observed
