@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stderr
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,6 +15,8 @@ import onnx_ir as ir
 import onnx_ir.passes.common as passes
 import torch
 from torch import nn
+from torch._dynamo.exc import UserError
+from torch.distributions import Distribution
 from torch.export._patches import register_gru_while_loop_decomposition, register_lstm_while_loop_decomposition
 from torch.fx.experimental import _config as fx_config
 from torch.fx.experimental.proxy_tensor import make_fx
@@ -66,19 +69,12 @@ def capture(
     """
     names = callee.names
     example = traced_example(names, callee.example, dynamic)
-    shapes = [
-        {axis: torch.export.Dim(label) for axis, label in dynamic.get(name, {}).items()} or None for name in names
-    ]
     failures: list[Exception] = []
     watch = Watch(dict(zip(names, example, strict=True)), dict(callee.state()), frozen=frozen)
     for tracer, trace, loops in _tracers(callee):
         try:
             with _quiet(), loops(), _frozen(callee), torch.random.fork_rng():
-                try:
-                    marker, program = _traced(trace, callee, watch, example, shapes, overrides)
-                except NeedsExample:
-                    watch.observed = observe(callee, example, overrides)
-                    marker, program = _traced(trace, callee, watch, example, shapes, overrides)
+                marker, program = _traced(trace, callee, watch, example, dynamic, overrides)
             with _quiet(), loops(), _frozen(callee):
                 outputs = [*callee.output_names, *(f"{ASSUMED}{i}" for i in range(len(watch.assumptions)))]
                 model = _to_onnx(program, names, outputs, opset)
@@ -111,12 +107,37 @@ def _traced(
     callee: Callee,
     watch: Watch,
     example: Sequence[torch.Tensor],
-    shapes: list[Any],
+    dynamic: Dynamic,
     overrides: Overrides,
 ) -> tuple[Marker, torch.export.ExportedProgram]:
-    marker = Marker(overrides, watch)
-    with callee.watched(watch), intercepted(marker, refuse_nested=True):
-        return marker, trace(callee, tuple(example), shapes)
+    """Trace, and again where more must be known first: what the example gives, or how small an axis may be."""
+    smallest: dict[str, int] = {}
+    while True:
+        marker = Marker(overrides, watch)
+        try:
+            with callee.watched(watch), intercepted(marker, refuse_nested=True):
+                return marker, trace(callee, tuple(example), _shapes(callee.names, dynamic, smallest))
+        except NeedsExample:
+            watch.observed = observe(callee, example, overrides)
+        except UserError as error:
+            # A tracer is not sure of small sizes, as in `t[1:] > t[:-1]` of two times; the comparison with torch is.
+            asked = {name: int(size) for name, size in _SMALLEST.findall(str(error))}
+            if not asked or asked.items() <= smallest.items() or _SUGGESTED.findall(str(error)) != [*asked]:
+                raise
+            smallest |= asked
+
+
+_SUGGESTED = re.compile(r"^ +(\w+) = ", re.MULTILINE)
+_SMALLEST = re.compile(r"Dim\('(\w+)', min=(\d+)\)$", re.MULTILINE)
+
+
+def _shapes(names: Sequence[str], dynamic: Dynamic, smallest: Mapping[str, int]) -> list[Any]:
+    """The axes that may change, as torch.export wants them."""
+    return [
+        {axis: torch.export.Dim(label, min=smallest.get(label)) for axis, label in dynamic.get(name, {}).items()}
+        or None
+        for name in names
+    ]
 
 
 Trace = Callable[[Callee, tuple[torch.Tensor, ...], list[Any]], torch.export.ExportedProgram]
@@ -246,15 +267,19 @@ def _quiet() -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     levels = [logger.level for logger in loggers]
     duck = fx_config.use_duck_shape
+    checked = Distribution._validate_args
     try:
         for logger in loggers:
             logger.setLevel(logging.CRITICAL)
         fx_config.use_duck_shape = False
+        # What a distribution asks of its arguments decides nothing.
+        Distribution.set_default_validate_args(False)
         # torch prints half a graph when a trace fails; the model's own words come again when it runs for parity.
         with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
         fx_config.use_duck_shape = duck
+        Distribution.set_default_validate_args(checked)
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)

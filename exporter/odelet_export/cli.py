@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -35,6 +35,10 @@ def export_command(
     max_steps: Annotated[int, Option(help="Limit of steps of an adaptive method.")] = DEFAULT_MAX_STEPS,
     opset: Annotated[int, Option(help="ONNX opset, 18 to 23.")] = 20,
     keep_debug_info: Annotated[bool, Option("--keep-debug-info", help="Keep source paths in the graphs.")] = False,
+    freeze: Annotated[
+        list[str] | None, Option(metavar="INPUT", help="Hold an input that the model reads in Python.")
+    ] = None,
+    strict: Annotated[bool, Option("--strict", help="Refuse a model that decides by its inputs in Python.")] = False,
     samples: Annotated[int, Option(help="Fresh inputs to compare with torch at.")] = 4,
     seed: Annotated[int, Option(help="Of the example and the samples.")] = 0,
     as_json: Annotated[bool, Option("--json", help="Print the result as JSON.")] = False,
@@ -56,13 +60,24 @@ def export_command(
     One name is one size, in all inputs. With --example the arrays come from the file, and --input is needed
     only to name the axes that may change, as in "x=[batch,_]", or to convert, as in "x=float32[batch,_]".
 
+    A decision in Python (`if mask.any():`) is taken as on the example; the artifact checks in each call that it
+    still holds, and the result lists it. --strict refuses such a model. --freeze holds an input at its example value
+    where the model needs its number in Python, as in range(n).
+
     Exits with 2 for what cannot be exported, with 3 when the answers differ from torch's; what was made is
     then left in DIR.failed.
     """
     from odelet_export.command import perform, reported
 
-    options = {"form": form, "method": method, "steps": steps, "step_size": step_size, "rtol": rtol, "atol": atol}
-    options |= {"controller": controller, "per_sample": per_sample}
+    options: dict[str, Any] = {
+        "form": form,
+        "method": method,
+        "steps": steps,
+        "step_size": step_size,
+        "rtol": rtol,
+        "atol": atol,
+    }
+    options |= {"controller": controller, "per_sample": per_sample, "freeze": freeze or [], "strict": strict}
     options |= {"max_steps": max_steps, "opset": opset, "keep_debug_info": keep_debug_info, "samples": samples}
     with reported(as_json=as_json):
         result = perform(target, inputs or [], example, weights, out, seed=seed, **options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -74,6 +75,8 @@ def perform(
 
 
 def _export(target: Target, call: Example, weights: Path | None, out: Path, *, form: str, **options: Any) -> Exported:
+    # What torch.jit.script compiled has the example's sizes in it when it is traced; as Python it has not.
+    os.environ.setdefault("PYTORCH_JIT", "0")
     from odelet_export.forms import FORMS
     from odelet_export.pipeline import export
     from odelet_export.target import call_arguments, check_runs, loaded

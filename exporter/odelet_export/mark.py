@@ -67,7 +67,7 @@ class Marker:
             dtypes=[part.dtype for part in [*parts, *event_time]],
             shapes=[*((t.shape[0], *part.shape) for part in parts), *(() for _ in event_time)],
         )
-        found = solution[0] if single else tuple(solution[: len(parts)])
+        found: Any = solution[0] if single else tuple(solution[: len(parts)])
         found = (solution[-1], found) if spec.until_event else found
         self._watch.solved(found, spec.call, spec.source)
         return found

@@ -58,7 +58,9 @@ def observe(callee: Callee, tensors: Sequence[torch.Tensor], overrides: Override
         return result
 
     modules = [(module, dict(vars(module))) for module in callee.modules()]
-    tables = [(table, dict(table)) for module, _ in modules for table in (module._buffers, module._parameters)]
+    tables: list[tuple[dict[str, Any], dict[str, Any]]] = [
+        (table, dict(table)) for module, _ in modules for table in (module._buffers, module._parameters)
+    ]
     buffers = [(buffer, buffer.clone()) for buffer in callee.buffers()]
     try:
         with torch.no_grad(), torch.random.fork_rng(), intercepted(handler), numbers:

@@ -6,7 +6,8 @@ A rewrite is a function of the call's arguments that gives the result, or None w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
 import torch
@@ -17,6 +18,9 @@ class Numbers(Protocol):
 
     def constant(self, x: torch.Tensor) -> torch.Tensor | None:
         """The value of a constant of the model; None for anything else."""
+
+    def real(self) -> AbstractContextManager[None]:
+        """No tracing, for computing with the values of constants."""
 
     def as_int(self, x: torch.Tensor) -> int:
         """The whole number that a tensor must be, or an error that names the user's line."""
@@ -121,14 +125,18 @@ def _index(key: Any, numbers: Numbers) -> tuple[Any, ...] | None:
             return slice(*(numbers.as_int(x) if isinstance(x, torch.Tensor) else x for x in bounds))
         if _is_number(part):
             known = numbers.constant(part)
-            return part if known is None else int(known)
+            with numbers.real():
+                return part if known is None else int(known)
         return part
 
     row = key if isinstance(key, tuple) else (key,)
     made = tuple(concrete(part) for part in row)
     changed = any(new is not old for new, old in zip(made, row, strict=True) if not isinstance(old, slice))
     sliced = any(
-        isinstance(x, torch.Tensor) for part in row if isinstance(part, slice) for x in (part.start, part.stop, part.step)
+        isinstance(x, torch.Tensor)
+        for part in row
+        if isinstance(part, slice)
+        for x in (part.start, part.stop, part.step)
     )
     if not (changed or sliced or any(_is_number(part) for part in made)):
         return None
@@ -193,9 +201,9 @@ def _sparse(args: Sequence[Any], _kwargs: Mapping[str, Any], numbers: Numbers) -
     known = numbers.constant(matrix)
     if known is None or len(args) > 2:
         return None
-    coo = known.to_sparse_coo().coalesce()
-    rows, columns = coo.indices()
-    weights, count = coo.values(), coo.shape[0]
+    with numbers.real():
+        coo = known.to_sparse_coo().coalesce()
+        (rows, columns), weights, count = coo.indices().clone(), coo.values().clone(), coo.shape[0]
 
     def multiply() -> torch.Tensor:
         flat = x if x.ndim == 2 else x.unsqueeze(1)
@@ -274,3 +282,22 @@ _REWRITES: dict[str, Rewrite] = {
     "full_like": _filled,
     **dict.fromkeys(("mm", "matmul", "spmm", "_sparse_mm", "__matmul__", "mv"), _sparse),
 }
+
+
+@contextmanager
+def legacy_constructor() -> Iterator[None]:
+    """torch.Tensor([a, t]) as torch.tensor makes it: the class itself would ask each tensor for its number."""
+    original = torch.Tensor.__new__
+
+    def new(cls: Any, *args: Any, **kwargs: Any) -> Any:
+        data = args[0] if args else None
+        traced = isinstance(data, (list, tuple)) and any(isinstance(part, torch.Tensor) for part in _numbers(data))
+        if cls is torch.Tensor and traced:
+            return torch.tensor(data, dtype=torch.get_default_dtype())
+        return original(cls, *args, **kwargs)
+
+    torch.Tensor.__new__ = staticmethod(new)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del torch.Tensor.__new__

@@ -99,6 +99,9 @@ class Shadows:
         if not traced and written is None:
             return
         try:
+            # Under vmap and the like tensors are wrapped, and have no values of their own.
+            if torch._C._functorch.maybe_current_level() is not None:
+                raise KeyError("no value")
             if any(mark in name for mark in _RANDOM) or "onnx_symbolic" in str(getattr(func, "__module__", "")):
                 raise KeyError("no value")
             if written is not None and self._is_borrowed(written):
@@ -144,7 +147,8 @@ def real() -> Iterator[None]:
 
 
 def _storage(value: torch.Tensor) -> int:
-    return value.untyped_storage()._cdata if value.layout is torch.strided else id(value)
+    with torch._C.DisableTorchFunction():
+        return value.untyped_storage()._cdata if value.layout is torch.strided else id(value)
 
 
 def _writes(name: str, kwargs: Mapping[str, Any]) -> bool:

@@ -12,6 +12,7 @@ from torch import nn
 
 from odelet.card import SETTINGS
 from odelet_export.errors import CaptureError
+from odelet_export.rewrites import legacy_constructor
 
 if TYPE_CHECKING:
     from odelet_export.watch import Watch
@@ -62,7 +63,7 @@ class Callee(nn.Module):
         if watch is None:
             return self._call(tensors)
         watch.begin(dict(zip(self.names, tensors, strict=True)), dict(self.state()))
-        with watch:
+        with watch, legacy_constructor():
             outputs = self._call(tensors)
         return (*outputs, *watch.guards())
 

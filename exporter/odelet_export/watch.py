@@ -10,7 +10,7 @@ from __future__ import annotations
 import linecache
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,8 +64,9 @@ class Assumption:
 class Watch(TorchFunctionMode):
     """The mode that is on while a model is traced.
 
-    example: the inputs by name. weights: the model's own, and buffers, which a tracer may replace by its own. frozen: inputs that may be held at their example values. observed: what a run on the example showed; without,
-    NeedsExample is raised where that is needed.
+    example: the inputs by name. weights: the model's own, and buffers, which a tracer may replace by its own. frozen:
+    inputs that may be held at their example values. observed: what a run on the example showed; without, NeedsExample
+    is raised where that is needed.
     """
 
     def __init__(
@@ -119,8 +120,8 @@ class Watch(TorchFunctionMode):
         """Call a function of a solve, however its decisions fall."""
         with self._exploring(where) as explorer:
             result = explorer.every(function)
-        for error in dict.fromkeys(f"{type(error).__name__}: {error}" for error in explorer.raised):
-            self.warnings.append(f"{where}: the field raises {error} on one of its paths; there the solve fails")
+        for error in explorer.raised:
+            self._warn(f"{where}: the field raises {type(error).__name__}: {error} on a path; there the solve fails")
         return result
 
     def solved(self, traced: Any, call: int, source: str) -> None:
@@ -128,9 +129,9 @@ class Watch(TorchFunctionMode):
         if self.observed is None or self._explorers:
             return
         with real():
-            found = tree_leaves(self.observed.solutions[call])
+            found = [value.clone() for value in tree_leaves(self.observed.solutions[call])]
         for leaf, value in zip(tree_leaves(traced), found, strict=True):
-            self.shadows.hold(leaf, value.clone(), f"the solution at {source}")
+            self.shadows.hold(leaf, value, f"the solution at {source}")
 
     @contextmanager
     def _exploring(self, where: str) -> Iterator[Explorer]:
@@ -160,6 +161,10 @@ class Watch(TorchFunctionMode):
         """The value of a constant of the model; None for anything else."""
         known = self.shadows.of(x)
         return known.value if known is not None and not known.sources else None
+
+    def real(self) -> AbstractContextManager[None]:
+        """No tracing, for computing with the values of constants."""
+        return real()
 
     def as_int(self, x: torch.Tensor) -> int:
         """The whole number that a tensor must be, or an error that names the user's line."""
@@ -230,9 +235,13 @@ class Watch(TorchFunctionMode):
         if self.observed is None:
             return NeedsExample()
         return CaptureError(
-            f"{_here()}\n  found: a Python decision or number that depends on values that are known only when the model "
-            "runs\n  do: make the choice with torch.where, or keep the number a tensor"
+            f"{_here()}\n  found: a Python decision or number that depends on values known only when the model runs"
+            "\n  do: make the choice with torch.where, or keep the number a tensor"
         )
+
+    def _warn(self, text: str) -> None:
+        if text not in self.warnings:
+            self.warnings.append(text)
 
     def _assume(self, guard: torch.Tensor, value: str, sources: frozenset[str]) -> None:
         file, line = user_frame()
@@ -279,14 +288,14 @@ class Watch(TorchFunctionMode):
         options = list(range(min(seen), max(seen) + 1))
         if len(options) > MOST_OPTIONS:
             raise CaptureError(
-                f"{_here()}\n  found: a whole number read off the time or the state, from {options[0]} to {options[-1]} "
-                "on the example\n  do: index with a tensor, as in table[t.long()], which needs no number"
+                f"{_here()}\n  found: a whole number read off the time or the state, {options[0]} to {options[-1]} on "
+                "the example\n  do: index with a tensor, as in table[t.long()], which needs no number"
             )
         with self:
             number = (x.trunc() if x.is_floating_point() else x).reshape(())
             conditions = [number == option for option in options]
-        self.warnings.append(
-            f"{os.path.basename(file)}:{line}: a whole number read off the time or the state lies between {options[0]} and "
+        self._warn(
+            f"{os.path.basename(file)}:{line}: a whole number read off the time or the state is {options[0]} to "
             f"{options[-1]} on the example; outside that range the solve fails"
         )
         return int(self._explorers[-1].choose(Decision(options, conditions)))
