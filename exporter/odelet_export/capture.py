@@ -35,16 +35,18 @@ _LOGGERS = ("torch.onnx", "torch.export", "torch.fx", "torch._subclasses", "onnx
 
 @dataclass(frozen=True)
 class Captured:
-    """model: the host graph with its marked solves. specs: one for each solve, in the order of the calls.
+    """model: the host graph with its marked solves. specs: one for each solve, in the order of the calls, but for those
+    inside other solves: nested.
 
     tracer: which way of tracing worked, "torch.export" or "make_fx". calls: how many solves the model made, those
-    that nothing depends on included.
+    that nothing depends on included, those inside others not.
     """
 
     model: ir.Model
     specs: list[SolveSpec]
     tracer: str
     calls: int = 1
+    nested: Sequence[SolveSpec] = ()
 
 
 def capture(callee: Callee, dynamic: Dynamic, overrides: Overrides, *, opset: int) -> Captured:
@@ -63,7 +65,7 @@ def capture(callee: Callee, dynamic: Dynamic, overrides: Overrides, *, opset: in
     for tracer, trace, loops in _tracers(callee):
         marker = Marker(overrides)
         try:
-            with _quiet(), loops(), _frozen(callee), intercepted(marker, refuse_nested=True), torch.random.fork_rng():
+            with _quiet(), loops(), _frozen(callee), intercepted(marker, copies=callee.copies), torch.random.fork_rng():
                 program = trace(callee, tuple(example), shapes)
             with _quiet(), loops(), _frozen(callee):
                 model = _to_onnx(program, names, callee.output_names, opset)
@@ -79,7 +81,10 @@ def capture(callee: Callee, dynamic: Dynamic, overrides: Overrides, *, opset: in
             )
         refuse_random(model)
         widen(model)
-        return Captured(model, _kept(marker.specs, model), tracer, len(marker.specs))
+        kept = _kept(marker.specs, model)
+        specs = [replace(spec, index=i) for i, spec in enumerate(spec for spec in kept if not spec.around)]
+        nested = [spec for spec in kept if spec.around]
+        return Captured(model, specs, tracer, marker.calls, nested)
     raise CaptureError(explain(failures, dynamic)) from failures[-1]
 
 
@@ -100,18 +105,18 @@ def _kept(calls: list[SolveSpec], model: ir.Model) -> list[SolveSpec]:
     passes.RemoveUnusedNodesPass()(model)
     marked = {(node.op_type, node.attributes["solve"].as_int()) for node in model.graph if node.domain == DOMAIN}
     for spec in calls:
-        if ("Again", spec.call) in marked:
+        if ("Again", spec.mark) in marked:
             raise CaptureError(
                 f"the solve at {spec.source}\n  found: a field that keeps something from one call to the next, "
                 "so that dy/dt is not a function of t and y\n  do: make what it keeps part of the state, or compute it "
                 "anew in each call"
             )
-    kept = [spec for spec in calls if ("End", spec.call) in marked]
-    if not kept:
+    kept = [spec for spec in calls if ("End", spec.mark) in marked]
+    if all(spec.around for spec in kept):
         raise CaptureError(
             f"no output of the model depends on its solve at {calls[0].source}; return something computed from it"
         )
-    return [replace(spec, index=index) for index, spec in enumerate(kept)]
+    return kept
 
 
 def _export(callee: Callee, example: tuple[torch.Tensor, ...], shapes: list[Any]) -> torch.export.ExportedProgram:

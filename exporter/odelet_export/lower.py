@@ -68,14 +68,15 @@ def _lower_in_graph(host: ir.Model, choices: Sequence[Choice]) -> LoweredModel:
     for choice in choices:
         site = choice.site
         lowered = FORMS[choice.form].lower(site)
-        _fill(site.hole, lowered)
+        fill(site.hole, lowered)
         report = _add_report(host.graph, site.hole.spec.index, lowered)
         card = _card(site.hole, choice.form, lowered.settings, site.max_steps, lowered=lowered, report=report)
         solves.append(card)
     return LoweredModel({MODEL: host}, [RunStep(run=MODEL)], solves)
 
 
-def _fill(hole: Hole, lowered: Lowered) -> None:
+def fill(hole: Hole, lowered: Lowered) -> None:
+    """Put what a form made where the results of a solve were used."""
     for stand_in, value in zip(hole.results, lowered.results, strict=True):
         name = stand_in.name
         value.ir.shape = value.ir.shape if value.ir.shape is not None else stand_in.shape
@@ -122,6 +123,7 @@ def _card(
         report=report or {},
         drive=drive,
         per_sample=spec.per_sample,
+        nested=hole.nested,
     )
 
 

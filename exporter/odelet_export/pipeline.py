@@ -20,8 +20,9 @@ from odelet_export.capture import Captured, capture
 from odelet_export.errors import FormError, ParityError
 from odelet_export.lift import Hole, lift, time_inputs
 from odelet_export.lower import lower
+from odelet_export.nested import fill_nested
 from odelet_export.parity import Comparison
-from odelet_export.reference import Samples, evaluation_mode
+from odelet_export.reference import Samples, check_copies, evaluation_mode
 from odelet_export.report import Report, write_report
 from odelet_export.signature import Callee, Dynamic, check_dynamic
 from odelet_export.spec import Overrides, check_overrides
@@ -112,8 +113,9 @@ def export(
     failed = target.with_name(target.name + ".failed")
     with evaluation_mode(model), staging(target, failed=failed) as folder:
         tell("capture")
+        check_copies(callee)
         captured = capture(callee, axes, overrides, opset=opset)
-        check_overrides(captured.specs, overrides)
+        check_overrides([*captured.specs, *captured.nested], overrides)
         _name_axes(captured, callee, axes)
         check_unique([*callee.names, *callee.output_names])
         times = time_inputs(captured)
@@ -121,7 +123,7 @@ def export(
         inputs = [tensor_of(value) for value in graph.inputs]
         outputs = [tensor_of(value) for value in graph.outputs]
         tell("lift")
-        holes = lift(captured)
+        holes = lift(captured, fill_nested(captured, form, max_steps=max_steps))
         tell("lower")
         lowered = lower(captured, holes, form, max_steps=max_steps, keep_debug_info=keep_debug_info)
         tell("check")
@@ -131,10 +133,11 @@ def export(
         runtime = load(folder)
         tell("parity")
         alone = _samples(holes, axes, callee, card) if per_sample else None
-        comparison = Comparison(runtime, callee, captured.specs, captured.calls, overrides, tolerance, alone)
+        comparison = Comparison(runtime, callee, captured.specs, captured.calls, overrides, tolerance, alone, captured.nested)
         report = comparison.check(dynamic=axes, times=times, count=samples, seed=seed)
         card = _prove(card, report, folder, failed)
-    warnings = tuple(warning for spec in captured.specs for warning in spec.warnings)
+    specs = [*captured.specs, *captured.nested]
+    warnings = tuple(dict.fromkeys(warning for spec in specs for warning in spec.warnings))
     return Exported(target, card, report, captured.tracer, warnings)
 
 

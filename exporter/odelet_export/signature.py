@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from odelet.card import SETTINGS
+from odelet_export.copies import Entry, find_copies
 from odelet_export.errors import CaptureError
 
 # Sizes for axes that may change, tried in turn: at least 2, and unlike each other and everything else.
@@ -21,6 +22,7 @@ class _Seen:
     containers too; it does not look into an object of a class of ours."""
 
     output_names: list[str]
+    copies: tuple[Entry, ...]
 
 
 class Callee(nn.Module):
@@ -48,6 +50,7 @@ class Callee(nn.Module):
         self.names = [names[i] for i in self._slots]
         self.example: list[torch.Tensor] = [given[i].detach() for i in self._slots]
         self._seen = _Seen()
+        self._seen.copies = find_copies(model)
         clash = sorted(set(self.names) & set(SETTINGS))
         if clash:
             raise CaptureError(f"input name {clash[0]!r} is taken by odelet; rename that argument of the model")
@@ -60,6 +63,11 @@ class Callee(nn.Module):
         result = self.model(*given[:count], **dict(zip(self._keywords, given[count:], strict=True)))
         self._seen.output_names, outputs = _outputs(result)
         return outputs
+
+    @property
+    def copies(self) -> tuple[Entry, ...]:
+        """The functions of copies of torchdiffeq, which the model may call."""
+        return self._seen.copies
 
     @property
     def output_names(self) -> list[str]:

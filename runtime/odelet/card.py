@@ -150,7 +150,8 @@ class Evaluations:
 @dataclass(frozen=True, kw_only=True)
 class SolveCard:
     """One solve. per_sample: each sample of a batch has its own steps. rtol, atol, max_steps: as exported, None
-    where the method has none; a tolerance may be one number for each part of the state."""
+    where the method has none; a tolerance may be one number for each part of the state. nested: a line about each
+    solve inside its field."""
 
     index: int
     form: str
@@ -165,6 +166,7 @@ class SolveCard:
     report: dict[str, str] = field(default_factory=dict)
     drive: DriveCard | None = None
     per_sample: bool = False
+    nested: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         me = f"solve {self.index}:"
@@ -265,7 +267,8 @@ class Card:
         lines = [f"{self.name}: form {self.form}, written by odelet {self.odelet}, format {self.format}"]
         for kind, tensors in (("inputs", self.inputs), ("outputs", self.outputs)):
             lines += [kind, *(f"  {tensor.name}: {tensor}" for tensor in tensors)]
-        lines += ["solves", *(f"  {_solve_line(solve)}" for solve in self.solves)] if self.solves else []
+        solves = [line for solve in self.solves for line in (_solve_line(solve), *_nested_lines(solve))]
+        lines += ["solves", *(f"  {line}" for line in solves)] if solves else []
         if self.files:
             lines += ["files", *(f"  {name}: {entry.bytes:,} bytes" for name, entry in self.files.items())]
         if self.parity is not None:
@@ -285,6 +288,10 @@ def _solve_line(solve: SolveCard) -> str:
     if solve.settings:
         told.append(f"can be set: {', '.join(solve.settings)}")
     return f"{solve.index}: {solve.method}, " + ", ".join(told)
+
+
+def _nested_lines(solve: SolveCard) -> list[str]:
+    return [f"   inside it: {line}" for line in solve.nested]
 
 
 def _encode(card: Card, *, drop: tuple[str, ...]) -> str:
