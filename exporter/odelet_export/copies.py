@@ -45,7 +45,7 @@ def find_copies(model: Callable[..., Any]) -> tuple[Entry, ...]:
     found: dict[types.FunctionType, Entry] = {}
     for space in _namespaces(model):
         for value in list(space.values()):
-            if isinstance(value, types.FunctionType) and value.__name__ in KINDS and not value.__closure__:
+            if type(value) is types.FunctionType and value.__name__ in KINDS and not value.__closure__:
                 found |= _entries(value)
     return tuple(found.values())
 

@@ -19,6 +19,7 @@ from odelet_export.lift import Hole
 from odelet_export.mark import DOMAIN
 from odelet_export.scope import Scope
 from odelet_export.spec import SolveSpec
+from odelet_export.unused import remove_unused
 
 MODEL = "model.onnx"
 
@@ -225,10 +226,10 @@ def _name_values(graph: ir.Graph, holes: Sequence[Hole]) -> None:
 
 def tidy(model: ir.Model, *, keep_debug_info: bool) -> None:
     """Drop what nothing needs any more, put nodes in order, and name everything once."""
+    remove_unused(model)
     model.graph.sort()
     _name_initializers(model.graph)
     steps: list[ir.passes.InPlacePass] = [
-        passes.RemoveUnusedNodesPass(),
         passes.IdentityEliminationPass(),
         passes.CommonSubexpressionEliminationPass(),
         passes.RemoveUnusedNodesPass(),

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import numpy as np
 import onnx_ir as ir
-import onnx_ir.passes.common as passes
 
 from odelet_export.capture import Captured
 from odelet_export.emit import ONNX
@@ -20,6 +19,7 @@ from odelet_export.lift import Hole, Notes, dependents, hole_of, owners_in
 from odelet_export.lower import fill
 from odelet_export.mark import DOMAIN
 from odelet_export.scope import Scope, Value
+from odelet_export.unused import remove_unused
 
 
 def fill_nested(captured: Captured, form: str, *, max_steps: int) -> Notes:
@@ -37,7 +37,7 @@ def fill_nested(captured: Captured, form: str, *, max_steps: int) -> Notes:
         chosen = _form(site, form)
         lowered = FORMS[chosen].lower(site)
         _replace(graph, site, lowered)
-        passes.RemoveUnusedNodesPass()(captured.model)
+        remove_unused(captured.model)
         graph.sort()
         line = _line(site, chosen, lowered)
         notes[spec.around[-1]] = (*notes.get(spec.around[-1], ()), line, *(f"{x}, inside {spec.source}" for x in within))
