@@ -39,6 +39,9 @@ OWN = tuple(
     Entry(kind, getattr(torchdiffeq, kind), torchdiffeq.odeint) for kind in KINDS if hasattr(torchdiffeq, kind)
 )
 
+# What the functions of torchdiffeq take; read here, as they are changed while they are caught.
+ARGUMENTS = {entry.kind: frozenset(inspect.signature(entry.function).parameters) for entry in OWN}
+
 
 def find_copies(model: Callable[..., Any]) -> tuple[Entry, ...]:
     """The functions of copies of torchdiffeq, in what is imported and in what the model's functions read."""

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 import torchdiffeq
 
-from odelet_export.copies import GRADIENTS, OWN, Entry
+from odelet_export.copies import ARGUMENTS, GRADIENTS, OWN, Entry
 from odelet_export.errors import CaptureError
 
 @dataclass(frozen=True)
@@ -118,8 +118,7 @@ def dispatch(number: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 def _check_known(entry: Entry, bound: inspect.BoundArguments, where: str) -> None:
     """Refuse an argument that a copy of torchdiffeq takes and torchdiffeq does not."""
-    own = next(one.function for one in OWN if one.kind == entry.kind)
-    known = {*inspect.signature(own).parameters, *GRADIENTS}
+    known = ARGUMENTS[entry.kind].union(GRADIENTS)
     for name, value in bound.arguments.items():
         default = bound.signature.parameters[name].default
         if name not in known and value is not default and value is not None and value is not False:

@@ -135,9 +135,9 @@ def export(
         alone = _samples(holes, axes, callee, card) if per_sample else None
         comparison = Comparison(runtime, callee, captured.specs, captured.calls, overrides, tolerance, alone, captured.nested)
         report = comparison.check(dynamic=axes, times=times, count=samples, seed=seed)
-        card = _prove(card, report, folder, failed)
-    specs = [*captured.specs, *captured.nested]
-    warnings = tuple(dict.fromkeys(warning for spec in specs for warning in spec.warnings))
+        specs = [*captured.specs, *captured.nested]
+        warnings = tuple(dict.fromkeys(warning for spec in specs for warning in spec.warnings))
+        card = _prove(card, report, folder, failed, warnings)
     return Exported(target, card, report, captured.tracer, warnings)
 
 
@@ -167,8 +167,8 @@ def _samples(holes: Sequence[Hole], dynamic: Dynamic, callee: Callee, card: Card
     return Samples(tuple(inputs), tuple(axis for axis in outputs if axis is not None))
 
 
-def _prove(card: Card, report: Report, folder: Path, failed: Path) -> Card:
-    """Write the report, the samples and the final card; ParityError if the answers differ."""
+def _prove(card: Card, report: Report, folder: Path, failed: Path, warnings: Sequence[str]) -> Card:
+    """Write the report, the samples and the final card; ParityError, with what to know, if the answers differ."""
     card = with_files(replace(card, parity=report.card()), folder, write_samples(_bundle(report), folder))
     write_report(report, folder)
     write_card(card, folder)
@@ -177,7 +177,8 @@ def _prove(card: Card, report: Report, folder: Path, failed: Path) -> Card:
     shown, more = report.problems[:3], len(report.problems) - 3
     raise ParityError(
         f"the exported model does not give torch's answers: {'; '.join(shown)}"
-        f"{f'; and {more} more' if more > 0 else ''}. It was left in {failed}, see parity.md there",
+        f"{f'; and {more} more' if more > 0 else ''}. It was left in {failed}, see parity.md there"
+        + "".join(f"\n  note: {warning}" for warning in warnings),
         report,
         str(failed),
     )
