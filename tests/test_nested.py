@@ -1,4 +1,4 @@
-"""Solves inside the fields and event functions of other solves: torch's answers in every form, and failures that show."""
+"""Solves inside the fields and event functions of other solves: torch's answers in every form, failures that show."""
 
 from dataclasses import replace
 
@@ -66,7 +66,9 @@ KINDS = {
 def test_torchs_answers_in_every_form(kind, tmp_path, captured_once):
     outer, inner, forms = KINDS[kind]
     for form in forms:
-        made = export(Inner(outer, inner), (normal(4, 2), TIMES), tmp_path / form, form=form, dynamic=DYNAMIC, samples=2)
+        made = export(
+            Inner(outer, inner), (normal(4, 2), TIMES), tmp_path / form, form=form, dynamic=DYNAMIC, samples=2
+        )
         assert made.parity.passed
         assert made.parity.card()["same_steps"], "the steps differ from torchdiffeq's"
         assert len({str(sample.shapes) for sample in made.parity.samples}) > 1

@@ -1,4 +1,4 @@
-"""Copies of torchdiffeq that packages bring along: caught like torchdiffeq's own functions, and proved by themselves."""
+"""Copies of torchdiffeq that packages bring along: caught like torchdiffeq's own functions, proved by themselves."""
 
 import types
 

@@ -35,9 +35,7 @@ class Entry:
     copy: str = ""
 
 
-OWN = tuple(
-    Entry(kind, getattr(torchdiffeq, kind), torchdiffeq.odeint) for kind in KINDS if hasattr(torchdiffeq, kind)
-)
+OWN = tuple(Entry(kind, getattr(torchdiffeq, kind), torchdiffeq.odeint) for kind in KINDS if hasattr(torchdiffeq, kind))
 
 # What the functions of torchdiffeq take; read here, as they are changed while they are caught.
 ARGUMENTS = {entry.kind: frozenset(inspect.signature(entry.function).parameters) for entry in OWN}

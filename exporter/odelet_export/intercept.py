@@ -23,6 +23,7 @@ import torchdiffeq
 from odelet_export.copies import ARGUMENTS, GRADIENTS, OWN, Entry
 from odelet_export.errors import CaptureError
 
+
 @dataclass(frozen=True)
 class Call:
     """A call of `odeint` or `odeint_adjoint`, with defaults filled in.
@@ -106,9 +107,7 @@ def dispatch(number: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return _until_event(**given, where=where)
     names = ("func", "y0", "t", "rtol", "atol", "method", "options", "event_fn")
     known = {name: given.pop(name) for name in names if name in given}
-    call = Call(
-        **known, entry=entry.kind, file=file, line=line, extra=given, depth=current.depth, copy=entry.copy
-    )
+    call = Call(**known, entry=entry.kind, file=file, line=line, extra=given, depth=current.depth, copy=entry.copy)
     current.depth += 1
     try:
         return current.handler(call, current.originals[entry.odeint])
@@ -123,7 +122,8 @@ def _check_known(entry: Entry, bound: inspect.BoundArguments, where: str) -> Non
         default = bound.signature.parameters[name].default
         if name not in known and value is not default and value is not None and value is not False:
             raise CaptureError(
-                where + f"{name}={value!r} is an argument of {entry.kind} in {entry.copy}, a copy of torchdiffeq, which "
+                where
+                + f"{name}={value!r} is an argument of {entry.kind} in {entry.copy}, a copy of torchdiffeq, which "
                 "torchdiffeq does not have; leave it out"
             )
 

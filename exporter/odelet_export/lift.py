@@ -114,8 +114,6 @@ def owners_in(graph: ir.Graph) -> Owners:
     return {inner: node for node in graph for body in _bodies(node) for inner in body.all_nodes()}
 
 
-
-
 def _hole(graph: ir.Graph, spec: SolveSpec, markers: Markers, owners: Owners) -> Hole:
     end = markers["End", spec.mark]
     inputs = _values(end.inputs)

@@ -40,7 +40,11 @@ def fill_nested(captured: Captured, form: str, *, max_steps: int) -> Notes:
         remove_unused(captured.model)
         graph.sort()
         line = _line(site, chosen, lowered)
-        notes[spec.around[-1]] = (*notes.get(spec.around[-1], ()), line, *(f"{x}, inside {spec.source}" for x in within))
+        notes[spec.around[-1]] = (
+            *notes.get(spec.around[-1], ()),
+            line,
+            *(f"{x}, inside {spec.source}" for x in within),
+        )
     return notes
 
 
@@ -85,7 +89,8 @@ def _guarded(graph: ir.Graph, hole: Hole) -> list[tuple[ir.Node, int]]:
     """
     parent = hole.spec.around[-1]
     end = next(
-        (n for n in graph if n.domain == DOMAIN and n.op_type == "End" and n.attributes["solve"].as_int() == parent), None
+        (n for n in graph if n.domain == DOMAIN and n.op_type == "End" and n.attributes["solve"].as_int() == parent),
+        None,
     )
     if end is None:
         return []

@@ -133,7 +133,9 @@ def export(
         runtime = load(folder)
         tell("parity")
         alone = _samples(holes, axes, callee, card) if per_sample else None
-        comparison = Comparison(runtime, callee, captured.specs, captured.calls, overrides, tolerance, alone, captured.nested)
+        comparison = Comparison(
+            runtime, callee, captured.specs, captured.calls, overrides, tolerance, alone, captured.nested
+        )
         report = comparison.check(dynamic=axes, times=times, count=samples, seed=seed)
         specs = [*captured.specs, *captured.nested]
         warnings = tuple(dict.fromkeys(warning for spec in specs for warning in spec.warnings))

@@ -149,7 +149,7 @@ def check_copies(callee: Callee) -> None:
         result = call.solve(original)
         solution = result if call.event_fn is None else result[1]
         single = not isinstance(call.y0, tuple)
-        pairs = zip([solution], [call.y0]) if single else zip(solution, call.y0)
+        pairs = zip(*(([solution], [call.y0]) if single else (solution, call.y0)), strict=False)
         parts = [(one.shape, (len(call.t), *y0.shape)) for one, y0 in pairs if isinstance(one, torch.Tensor)]
         count = 1 if single else len(call.y0)
         if call.copy and (len(parts) != count or any(got != expected for got, expected in parts)):

@@ -51,13 +51,13 @@ class SolveSpec:
     """One solve of a model.
 
     index: among the solves of the artifact. call: among the calls that the model makes, those inside other solves not
-    counted. mark: the number of its markers in the graph. around: those of the solves whose functions make this one,
-    the outermost first. solver: the method, with its own options set. rtol, atol: where it uses them, a number or one for each part of the state; atol also for a
-    search for an event. control or grid: its settings, as the method is adaptive or fixed-step. parts: how many
-    tensors the state has. functions: those of the user besides the field, in the order of their results in the End
-    marker; `event`, of (t, y), makes the solve end at its first zero; `norm`, of y alone, says how large an error is.
-    source: file and line. extras: names of options that are values of the model (step_t, jump_t, grid). per_sample:
-    each sample of the batch has its own steps.
+    counted. mark: the number of its markers in the graph. around: those of the solves whose functions make this one, the
+    outermost first. solver: the method, with its own options set. rtol, atol: where it uses them, a number or one for
+    each part of the state; atol also for a search for an event. control or grid: its settings, as the method is adaptive
+    or fixed-step. parts: how many tensors the state has. functions: those of the user besides the field, in the order of
+    their results in the End marker; `event`, of (t, y), makes the solve end at its first zero; `norm`, of y alone, says
+    how large an error is. source: file and line. extras: names of options that are values of the model (step_t, jump_t,
+    grid). per_sample: each sample of the batch has its own steps.
     """
 
     index: int
@@ -157,8 +157,8 @@ def spec_of(call: Call, index: int, overrides: Overrides) -> SolveSpec:
         warnings.append(f"{call.source}: max_order={solver.max_order} leaves {method} no steps but those of rk4")
     if call.copy:
         warnings.append(
-            f"{call.source}: {call.copy} was taken for a copy of torchdiffeq, and its solve is exported by the rules of "
-            f"torchdiffeq {torchdiffeq.__version__}"
+            f"{call.source}: {call.copy} was taken for a copy of torchdiffeq, and its solve is exported by the rules "
+            f"of torchdiffeq {torchdiffeq.__version__}"
         )
     per_sample = overrides.per_sample and solver.adaptive
     if per_sample and has_norm(call, overridden=overrides.method is not None):

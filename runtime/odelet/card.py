@@ -267,8 +267,7 @@ class Card:
         lines = [f"{self.name}: form {self.form}, written by odelet {self.odelet}, format {self.format}"]
         for kind, tensors in (("inputs", self.inputs), ("outputs", self.outputs)):
             lines += [kind, *(f"  {tensor.name}: {tensor}" for tensor in tensors)]
-        solves = [line for solve in self.solves for line in (_solve_line(solve), *_nested_lines(solve))]
-        lines += ["solves", *(f"  {line}" for line in solves)] if solves else []
+        lines += ["solves", *(f"  {_solve_line(solve)}" for solve in self.solves)] if self.solves else []
         if self.files:
             lines += ["files", *(f"  {name}: {entry.bytes:,} bytes" for name, entry in self.files.items())]
         if self.parity is not None:
@@ -287,11 +286,8 @@ def _solve_line(solve: SolveCard) -> str:
         told += [f"{key} {'/'.join(f'{x:g}' if isinstance(x, float) else str(x) for x in numbers)}"] if numbers else []
     if solve.settings:
         told.append(f"can be set: {', '.join(solve.settings)}")
-    return f"{solve.index}: {solve.method}, " + ", ".join(told)
-
-
-def _nested_lines(solve: SolveCard) -> list[str]:
-    return [f"   inside it: {line}" for line in solve.nested]
+    inside = "".join(f"\n     inside it: {line}" for line in solve.nested)
+    return f"{solve.index}: {solve.method}, " + ", ".join(told) + inside
 
 
 def _encode(card: Card, *, drop: tuple[str, ...]) -> str:

@@ -1,4 +1,4 @@
-"""What a package that brings its own torchdiffeq looks like: the same functions, fewer arguments, solvers of its own."""
+"""What a package that brings its own torchdiffeq looks like: the same functions, fewer arguments, own solvers."""
 
 from vendored._impl.adjoint import odeint_adjoint
 from vendored._impl.odeint import odeint
