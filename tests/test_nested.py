@@ -146,10 +146,19 @@ def leaking(x, *, with_end):
     return kept[0] + (end if with_end else other)
 
 
+@pytest.mark.slow
 def test_an_inner_solution_that_gets_out_of_the_field_is_refused(tmp_path):
     for with_end, told in ((True, "return it as part of the state instead"), (False, "compute it outside the field")):
         with pytest.raises(CaptureError, match=told):
             export(leaking, (normal(3, 2),), tmp_path / "out", kwargs={"with_end": with_end})
+
+
+def test_a_field_may_read_the_whole_solution_of_a_solve_before(tmp_path):
+    def model(x):
+        path = odeint(lambda t, y: -y, x, TIMES, method="euler")
+        return odeint(lambda t, y: (path * y).sum(0), x, TIMES, method="euler")
+
+    assert export(model, (normal(3, 2),), tmp_path / "out", samples=1).parity.passed
 
 
 class Failing(nn.Module):

@@ -70,10 +70,18 @@ def _lower_in_graph(host: ir.Model, choices: Sequence[Choice]) -> LoweredModel:
         site = choice.site
         lowered = FORMS[choice.form].lower(site)
         fill(site.hole, lowered)
+        _take_over(choices, site.hole, lowered)
         report = _add_report(host.graph, site.hole.spec.index, lowered)
         card = _card(site.hole, choice.form, lowered.settings, site.max_steps, lowered=lowered, report=report)
         solves.append(card)
     return LoweredModel({MODEL: host}, [RunStep(run=MODEL)], solves)
+
+
+def _take_over(choices: Sequence[Choice], hole: Hole, lowered: Lowered) -> None:
+    """Let the functions of other solves that read a solution as it is read what was put in its place."""
+    made = {stand_in: value.ir for stand_in, value in zip(hole.results, lowered.results, strict=True)}
+    for region in (region for choice in choices for region in choice.site.hole.regions.values()):
+        region.captured[:] = [made.get(value, value) for value in region.captured]
 
 
 def fill(hole: Hole, lowered: Lowered) -> None:

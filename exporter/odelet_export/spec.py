@@ -51,13 +51,13 @@ class SolveSpec:
     """One solve of a model.
 
     index: among the solves of the artifact. call: among the calls that the model makes, those inside other solves not
-    counted. mark: the number of its markers in the graph. around: those of the solves whose functions make this one, the
-    outermost first. solver: the method, with its own options set. rtol, atol: where it uses them, a number or one for
-    each part of the state; atol also for a search for an event. control or grid: its settings, as the method is adaptive
-    or fixed-step. parts: how many tensors the state has. functions: those of the user besides the field, in the order of
-    their results in the End marker; `event`, of (t, y), makes the solve end at its first zero; `norm`, of y alone, says
-    how large an error is. source: file and line. extras: names of options that are values of the model (step_t, jump_t,
-    grid). per_sample: each sample of the batch has its own steps.
+    counted. mark: the number of its markers in the graph. around: those of the solves whose functions make this one,
+    the outermost first. solver: the method, with its own options set. rtol, atol: where it uses them, a number or one
+    for each part of the state; atol also for a search for an event. control or grid: its settings, as the method is
+    adaptive or fixed-step. parts: how many tensors the state has. functions: those of the user besides the field, in
+    the order of their results in the End marker; `event`, of (t, y), makes the solve end at its first zero; `norm`,
+    of y alone, says how large an error is. source: file and line. extras: names of options that are values of the
+    model (step_t, jump_t, grid). per_sample: each sample of the batch has its own steps.
     """
 
     index: int

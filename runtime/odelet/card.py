@@ -286,8 +286,7 @@ def _solve_line(solve: SolveCard) -> str:
         told += [f"{key} {'/'.join(f'{x:g}' if isinstance(x, float) else str(x) for x in numbers)}"] if numbers else []
     if solve.settings:
         told.append(f"can be set: {', '.join(solve.settings)}")
-    inside = "".join(f"\n     inside it: {line}" for line in solve.nested)
-    return f"{solve.index}: {solve.method}, " + ", ".join(told) + inside
+    return f"{solve.index}: {solve.method}, " + "\n     inside it: ".join([", ".join(told), *solve.nested])
 
 
 def _encode(card: Card, *, drop: tuple[str, ...]) -> str:
