@@ -43,10 +43,11 @@ _LOGGERS = ("torch.onnx", "torch.export", "torch.fx", "torch._subclasses", "onnx
 
 @dataclass(frozen=True)
 class Captured:
-    """model: the host graph with its marked solves. specs: one for each solve, in the order of the calls.
+    """model: the host graph with its marked solves. specs: one for each solve, in the order of the calls, but for those
+    inside other solves: nested.
 
     tracer: which way of tracing worked, "torch.export" or "make_fx". calls: how many solves the model made, those
-    that nothing depends on included.
+    that nothing depends on included, those inside others not.
     assumptions: what the model decided on the example, each with an output of the graph that says whether it holds.
     """
 
@@ -56,6 +57,7 @@ class Captured:
     calls: int = 1
     assumptions: tuple[AssumptionCard, ...] = ()
     warnings: tuple[str, ...] = ()
+    nested: Sequence[SolveSpec] = ()
 
 
 def capture(
@@ -90,9 +92,16 @@ def capture(
             )
         refuse_random(model)
         widen(model)
+        kept = _kept(marker.specs, model)
         made = [_card(one, f"{ASSUMED}{i}", names) for i, one in enumerate(watch.assumptions)]
         return Captured(
-            model, _kept(marker.specs, model), tracer, len(marker.specs), tuple(made), tuple(watch.warnings)
+            model,
+            [replace(spec, index=i) for i, spec in enumerate(spec for spec in kept if not spec.around)],
+            tracer,
+            marker.calls,
+            assumptions=tuple(made),
+            warnings=tuple(watch.warnings),
+            nested=[spec for spec in kept if spec.around],
         )
     raise CaptureError(explain(failures, dynamic)) from failures[-1]
 
@@ -115,7 +124,7 @@ def _traced(
     while True:
         marker = Marker(overrides, watch)
         try:
-            with callee.watched(watch), intercepted(marker, refuse_nested=True):
+            with callee.watched(watch), intercepted(marker, copies=callee.copies):
                 return marker, trace(callee, tuple(example), _shapes(callee.names, dynamic, smallest))
         except NeedsExample:
             watch.observed = observe(callee, example, overrides)
@@ -157,18 +166,18 @@ def _kept(calls: list[SolveSpec], model: ir.Model) -> list[SolveSpec]:
     passes.RemoveUnusedNodesPass()(model)
     marked = {(node.op_type, node.attributes["solve"].as_int()) for node in model.graph if node.domain == DOMAIN}
     for spec in calls:
-        if ("Again", spec.call) in marked:
+        if ("Again", spec.mark) in marked:
             raise CaptureError(
                 f"the solve at {spec.source}\n  found: a field that keeps something from one call to the next, "
                 "so that dy/dt is not a function of t and y\n  do: make what it keeps part of the state, or compute it "
                 "anew in each call"
             )
-    kept = [spec for spec in calls if ("End", spec.call) in marked]
-    if not kept:
+    kept = [spec for spec in calls if ("End", spec.mark) in marked]
+    if all(spec.around for spec in kept):
         raise CaptureError(
             f"no output of the model depends on its solve at {calls[0].source}; return something computed from it"
         )
-    return [replace(spec, index=index) for index, spec in enumerate(kept)]
+    return kept
 
 
 def _export(callee: Callee, example: tuple[torch.Tensor, ...], shapes: list[Any]) -> torch.export.ExportedProgram:

@@ -19,6 +19,7 @@ from odelet_export.lift import Hole
 from odelet_export.mark import DOMAIN
 from odelet_export.scope import Scope
 from odelet_export.spec import SolveSpec
+from odelet_export.unused import remove_unused
 
 MODEL = "model.onnx"
 
@@ -68,14 +69,23 @@ def _lower_in_graph(host: ir.Model, choices: Sequence[Choice]) -> LoweredModel:
     for choice in choices:
         site = choice.site
         lowered = FORMS[choice.form].lower(site)
-        _fill(site.hole, lowered)
+        fill(site.hole, lowered)
+        _take_over(choices, site.hole, lowered)
         report = _add_report(host.graph, site.hole.spec.index, lowered)
         card = _card(site.hole, choice.form, lowered.settings, site.max_steps, lowered=lowered, report=report)
         solves.append(card)
     return LoweredModel({MODEL: host}, [RunStep(run=MODEL)], solves)
 
 
-def _fill(hole: Hole, lowered: Lowered) -> None:
+def _take_over(choices: Sequence[Choice], hole: Hole, lowered: Lowered) -> None:
+    """Let the functions of other solves that read a solution as it is read what was put in its place."""
+    made = {stand_in: value.ir for stand_in, value in zip(hole.results, lowered.results, strict=True)}
+    for region in (region for choice in choices for region in choice.site.hole.regions.values()):
+        region.captured[:] = [made.get(value, value) for value in region.captured]
+
+
+def fill(hole: Hole, lowered: Lowered) -> None:
+    """Put what a form made where the results of a solve were used."""
     for stand_in, value in zip(hole.results, lowered.results, strict=True):
         name = stand_in.name
         value.ir.shape = value.ir.shape if value.ir.shape is not None else stand_in.shape
@@ -122,6 +132,7 @@ def _card(
         report=report or {},
         drive=drive,
         per_sample=spec.per_sample,
+        nested=hole.nested,
     )
 
 
@@ -223,10 +234,10 @@ def _name_values(graph: ir.Graph, holes: Sequence[Hole]) -> None:
 
 def tidy(model: ir.Model, *, keep_debug_info: bool) -> None:
     """Drop what nothing needs any more, put nodes in order, and name everything once."""
+    remove_unused(model)
     model.graph.sort()
     _name_initializers(model.graph)
     steps: list[ir.passes.InPlacePass] = [
-        passes.RemoveUnusedNodesPass(),
         passes.IdentityEliminationPass(),
         passes.CommonSubexpressionEliminationPass(),
         passes.RemoveUnusedNodesPass(),

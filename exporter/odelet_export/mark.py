@@ -2,12 +2,14 @@
 
 Each call of odeint becomes a pair of markers, `odelet::Begin` and `odelet::End`, around one inline call of
 the field; a marker of its own begins each other function of the solve (`odelet::Event`). What these functions
-read from outside needs no handling: it is another value of the same graph.
+read from outside needs no handling: it is another value of the same graph. Nor does a call that they make
+themselves: its markers lie among theirs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -23,17 +25,32 @@ Function = Callable[[torch.Tensor, Sequence[torch.Tensor]], Any]
 
 
 class Marker:
-    """The handler that marks solves; records their specs."""
+    """The handler that marks solves; records their specs. calls: how many were made outside of any other."""
 
     def __init__(self, overrides: Overrides, watch: Watch) -> None:
         self.specs: list[SolveSpec] = []
+        self.calls = 0
         self._overrides = overrides
         self._watch = watch
+        self._around: list[int] = []
 
     def __call__(self, call: Call, _original: Callable[..., Any]) -> Any:
-        spec = spec_of(call, len(self.specs), self._overrides)
-        self.specs.append(spec)
         where = f'File "{call.file}", line {call.line}: '
+        if not self._around:
+            self.calls += 1
+        elif self._overrides.per_sample:
+            raise CaptureError(where + "a solve inside another cannot be solved per sample; leave per_sample out")
+        read = spec_of(call, self.calls - 1, self._overrides)
+        spec = replace(read, mark=len(self.specs), around=tuple(self._around))
+        self.specs.append(spec)
+        self._around.append(spec.mark)
+        try:
+            return self._marked(call, spec, where)
+        finally:
+            self._around.pop()
+
+    def _marked(self, call: Call, spec: SolveSpec, where: str) -> Any:
+        """What stands for the solution, after the markers and what lies between them."""
         parts = _state(call, where)
         t = _times(call, where)
         if spec.per_sample and not all(part.ndim > 0 and part.shape[0] == parts[0].shape[0] for part in parts):
@@ -62,7 +79,7 @@ class Marker:
         solution = onnx_ops.symbolic_multi_out(
             f"{DOMAIN}::End",
             (*slopes, *parts, *values, *_extras(call, spec, parts, t, where), t),
-            {"solve": spec.call},
+            {"solve": spec.mark},
             version=1,
             dtypes=[part.dtype for part in [*parts, *event_time]],
             shapes=[*((t.shape[0], *part.shape) for part in parts), *(() for _ in event_time)],
@@ -111,7 +128,7 @@ class Marker:
         return onnx_ops.symbolic_multi_out(
             f"{DOMAIN}::{kind}",
             (*parts, t),
-            {"solve": spec.call},
+            {"solve": spec.mark},
             version=1,
             dtypes=[time, *(part.dtype for part in parts)],
             shapes=[_time_shape(spec, parts), *(tuple(part.shape) for part in parts)],

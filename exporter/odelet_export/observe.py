@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
+from odelet_export.installed import lacking
 from odelet_export.intercept import Call, intercepted, user_frame
 from odelet_export.reference import overridden
 from odelet_export.signature import Callee
@@ -54,7 +55,8 @@ def observe(callee: Callee, tensors: Sequence[torch.Tensor], overrides: Override
                 numbers.inside -= 1
 
         result = overridden(call, overrides).solve(original, func=func)
-        observed.solutions.append(result)
+        if call.depth == 0:
+            observed.solutions.append(result)
         return result
 
     modules = [(module, dict(vars(module))) for module in callee.modules()]
@@ -63,7 +65,7 @@ def observe(callee: Callee, tensors: Sequence[torch.Tensor], overrides: Override
     ]
     buffers = [(buffer, buffer.clone()) for buffer in callee.buffers()]
     try:
-        with torch.no_grad(), torch.random.fork_rng(), intercepted(handler), numbers:
+        with lacking(), torch.no_grad(), torch.random.fork_rng(), intercepted(handler, copies=callee.copies), numbers:
             callee(*(tensor.clone() for tensor in tensors))
     finally:
         for module, attributes in modules:

@@ -48,7 +48,7 @@ class Comparison:
 
     calls: how many solves the model makes. tolerance: (rtol, atol) asked for, or None for TOLERANCES and what
     rounding does to torch itself. samples: where the samples of a batch are, if each is solved on its own; torch then
-    gets each alone.
+    gets each alone. nested: the solves inside others, which are not compared by themselves.
     """
 
     model: Model
@@ -58,6 +58,7 @@ class Comparison:
     overrides: Overrides
     tolerance: tuple[float, float] | None = None
     samples: Samples | None = None
+    nested: Sequence[SolveSpec] = ()
 
     @property
     def dtype(self) -> str:
@@ -76,7 +77,7 @@ class Comparison:
 
     @property
     def base(self) -> tuple[float, float]:
-        iterated = not self.single and any(isinstance(spec.solver, ImplicitRK) for spec in self.specs)
+        iterated = not self.single and any(isinstance(spec.solver, ImplicitRK) for spec in [*self.specs, *self.nested])
         return self.tolerance or (ITERATED if iterated else TOLERANCES[self.dtype])
 
     def check(

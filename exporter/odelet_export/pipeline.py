@@ -20,8 +20,9 @@ from odelet_export.capture import Captured, capture
 from odelet_export.errors import CaptureError, FormError, ParityError
 from odelet_export.lift import Hole, lift, time_inputs
 from odelet_export.lower import lower
+from odelet_export.nested import fill_nested
 from odelet_export.parity import Comparison
-from odelet_export.reference import Samples, evaluation_mode
+from odelet_export.reference import Samples, check_copies, evaluation_mode
 from odelet_export.report import Report, write_report
 from odelet_export.signature import Callee, Dynamic, check_dynamic
 from odelet_export.spec import Overrides, check_overrides
@@ -120,10 +121,11 @@ def export(
     failed = target.with_name(target.name + ".failed")
     with evaluation_mode(model), staging(target, failed=failed) as folder:
         tell("capture")
+        check_copies(callee)
         captured = capture(callee, axes, overrides, opset=opset, frozen=freeze)
         if strict:
             refuse_assumptions(captured)
-        check_overrides(captured.specs, overrides)
+        check_overrides([*captured.specs, *captured.nested], overrides)
         _name_axes(captured, callee, axes)
         check_unique([*callee.names, *callee.output_names])
         times = time_inputs(captured)
@@ -132,7 +134,7 @@ def export(
         guards = {one.output for one in captured.assumptions}
         outputs = [tensor_of(value) for value in graph.outputs if value.name not in guards]
         tell("lift")
-        holes = lift(captured)
+        holes = lift(captured, fill_nested(captured, form, max_steps=max_steps))
         tell("lower")
         lowered = lower(captured, holes, form, max_steps=max_steps, keep_debug_info=keep_debug_info)
         tell("check")
@@ -142,11 +144,14 @@ def export(
         runtime = load(folder)
         tell("parity")
         alone = _samples(holes, axes, callee, card) if per_sample else None
-        comparison = Comparison(runtime, callee, captured.specs, captured.calls, overrides, tolerance, alone)
+        comparison = Comparison(
+            runtime, callee, captured.specs, captured.calls, overrides, tolerance, alone, captured.nested
+        )
         report = comparison.check(dynamic=axes, times=times, frozen=freeze, count=samples, seed=seed)
-        card = _prove(card, report, folder, failed)
-    warnings = (*(warning for spec in captured.specs for warning in spec.warnings), *captured.warnings)
-    warnings += tuple(f"holds only while {one}" for one in captured.assumptions)
+        told = [warning for spec in (*captured.specs, *captured.nested) for warning in spec.warnings]
+        told += [*captured.warnings, *(f"holds only while {one}" for one in captured.assumptions)]
+        warnings = tuple(dict.fromkeys(told))
+        card = _prove(card, report, folder, failed, warnings)
     return Exported(target, card, report, captured.tracer, warnings)
 
 
@@ -186,8 +191,8 @@ def _samples(holes: Sequence[Hole], dynamic: Dynamic, callee: Callee, card: Card
     return Samples(tuple(inputs), tuple(axis for axis in outputs if axis is not None))
 
 
-def _prove(card: Card, report: Report, folder: Path, failed: Path) -> Card:
-    """Write the report, the samples and the final card; ParityError if the answers differ."""
+def _prove(card: Card, report: Report, folder: Path, failed: Path, warnings: Sequence[str]) -> Card:
+    """Write the report, the samples and the final card; ParityError, with what to know, if the answers differ."""
     card = with_files(replace(card, parity=report.card()), folder, write_samples(_bundle(report), folder))
     write_report(report, folder)
     write_card(card, folder)
@@ -196,7 +201,8 @@ def _prove(card: Card, report: Report, folder: Path, failed: Path) -> Card:
     shown, more = report.problems[:3], len(report.problems) - 3
     raise ParityError(
         f"the exported model does not give torch's answers: {'; '.join(shown)}"
-        f"{f'; and {more} more' if more > 0 else ''}. It was left in {failed}, see parity.md there",
+        f"{f'; and {more} more' if more > 0 else ''}. It was left in {failed}, see parity.md there"
+        + "".join(f"\n  note: {warning}" for warning in warnings),
         report,
         str(failed),
     )

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torchdiffeq
 from torch import nn
 from torchdiffeq._impl import rk_common
 from torchdiffeq._impl.odeint import SOLVERS
@@ -19,8 +20,9 @@ from torchdiffeq._impl.rk_common import RKAdaptiveStepsizeODESolver
 
 from odelet.control import CONTROLLERS, Control
 from odelet.methods import METHODS
+from odelet_export.errors import CaptureError
 from odelet_export.installed import StandIn, key_of, lacking, name_of
-from odelet_export.intercept import Call, intercepted
+from odelet_export.intercept import Call, intercepted, original_of
 from odelet_export.signature import Callee
 from odelet_export.spec import Overrides
 
@@ -106,9 +108,15 @@ def run_reference(
 ) -> tuple[list[np.ndarray], list[SolveCount]]:
     """Run the torch model on some inputs. Returns its outputs, and a count for each solve it made."""
     counts: list[SolveCount] = []
+    own = original_of(torchdiffeq.odeint)
 
     def handler(call: Call, original: Callable[..., Any]) -> Any:
         changed = overridden(call, overrides)
+        if call.copy and overrides.method is not None:
+            original = own  # which has the methods that odelet has
+        if call.depth > 0:
+            with _controlled(overrides.controller):
+                return changed.solve(original)
         adaptive = issubclass(SOLVERS.get(changed.method or "dopri5", object), RKAdaptiveStepsizeODESolver)
         counted = _CountedAdaptive(call.func) if adaptive else _Counted(call.func)
         with _controlled(overrides.controller):
@@ -119,15 +127,57 @@ def run_reference(
         per_step = METHODS[overrides.method or name_of(call.method or "dopri5")].calls
         steps = counted.evaluations // per_step if searched and per_step else counted.steps
         accepted = counted.accepted if isinstance(counted, _CountedAdaptive) else steps
-        counts.append(_known(SolveCount(steps, accepted, counted.evaluations), method))
+        count = SolveCount(steps, accepted, counted.evaluations)
+        if call.copy and counted.steps == 0:  # old ones do not call back
+            count = replace(count, steps=None, accepted=None)
+        counts.append(_known(count, method))
         return result
 
     # The model may write into its inputs, or mark them as needing gradients.
     copies = [tensor.clone() for tensor in tensors]
-    with lacking(), intercepted(handler), warnings.catch_warnings():
+    with lacking(), intercepted(handler, copies=callee.copies), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the author's business, and heard before
         outputs = callee(*copies)
     return [output.detach().cpu().numpy() for output in outputs], counts
+
+
+def check_copies(callee: Callee) -> None:
+    """Run the model on its example to see whether the copies of torchdiffeq that it calls return what torchdiffeq
+    does. Raises CaptureError for one that does not."""
+
+    def handler(call: Call, original: Callable[..., Any]) -> Any:
+        result = call.solve(original)
+        solution = result if call.event_fn is None else result[1]
+        single = not isinstance(call.y0, tuple)
+        pairs = zip(*(([solution], [call.y0]) if single else (solution, call.y0)), strict=False)
+        parts = [(one.shape, (len(call.t), *y0.shape)) for one, y0 in pairs if isinstance(one, torch.Tensor)]
+        count = 1 if single else len(call.y0)
+        if call.copy and (len(parts) != count or any(got != expected for got, expected in parts)):
+            raise CaptureError(
+                f'File "{call.file}", line {call.line}: {call.copy} looks like a copy of torchdiffeq, but its '
+                f"{call.entry} returned {_described(result)} for a state of "
+                f"{_described(call.y0)} at {len(call.t)} times, which torchdiffeq does not; call torchdiffeq instead"
+            )
+        return result
+
+    if not callee.copies:
+        return
+    try:
+        with intercepted(handler, copies=callee.copies), warnings.catch_warnings(), torch.random.fork_rng():
+            warnings.simplefilter("ignore")
+            callee(*(tensor.clone() for tensor in callee.example))
+    except CaptureError:
+        raise
+    except Exception:  # what is wrong with the model the capture says better
+        return
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, torch.Tensor):
+        return f"a tensor {list(value.shape)}"
+    if isinstance(value, (tuple, list)):
+        return f"a {type(value).__name__} of {', '.join(map(_described, value))}"
+    return f"a {type(value).__name__}"
 
 
 @contextmanager

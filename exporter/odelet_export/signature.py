@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from odelet.card import SETTINGS
+from odelet_export.copies import Entry, find_copies
 from odelet_export.errors import CaptureError
 from odelet_export.rewrites import legacy_constructor
 
@@ -26,6 +27,7 @@ class _Seen:
     containers too; it does not look into an object of a class of ours."""
 
     output_names: list[str]
+    copies: tuple[Entry, ...]
     watch: Watch | None = None
 
 
@@ -54,6 +56,7 @@ class Callee(nn.Module):
         self.names = [names[i] for i in self._slots]
         self.example: list[torch.Tensor] = [given[i].detach() for i in self._slots]
         self._seen = _Seen()
+        self._seen.copies = find_copies(model)
         clash = sorted(set(self.names) & set(SETTINGS))
         if clash:
             raise CaptureError(f"input name {clash[0]!r} is taken by odelet; rename that argument of the model")
@@ -89,6 +92,11 @@ class Callee(nn.Module):
         result = self.model(*given[:count], **dict(zip(self._keywords, given[count:], strict=True)))
         self._seen.output_names, outputs = _outputs(result)
         return outputs
+
+    @property
+    def copies(self) -> tuple[Entry, ...]:
+        """The functions of copies of torchdiffeq, which the model may call."""
+        return self._seen.copies
 
     @property
     def output_names(self) -> list[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
+import torchdiffeq
+
 from odelet.adams import Adams
 from odelet.control import CONTROLLERS, Control
 from odelet.grid import Grid
@@ -48,13 +50,14 @@ class Overrides:
 class SolveSpec:
     """One solve of a model.
 
-    index: among the solves of the artifact. call: among the calls that the model makes. solver: the method, with its
-    own options set. rtol, atol: where it uses them, a number or one for each part of the state; atol also for a
-    search for an event. control or grid: its settings, as the method is adaptive or fixed-step. parts: how many
-    tensors the state has. functions: those of the user besides the field, in the order of their results in the End
-    marker; `event`, of (t, y), makes the solve end at its first zero; `norm`, of y alone, says how large an error is.
-    source: file and line. extras: names of options that are values of the model (step_t, jump_t, grid). per_sample:
-    each sample of the batch has its own steps.
+    index: among the solves of the artifact. call: among the calls that the model makes, those inside other solves not
+    counted. mark: the number of its markers in the graph. around: those of the solves whose functions make this one,
+    the outermost first. solver: the method, with its own options set. rtol, atol: where it uses them, a number or one
+    for each part of the state; atol also for a search for an event. control or grid: its settings, as the method is
+    adaptive or fixed-step. parts: how many tensors the state has. functions: those of the user besides the field, in
+    the order of their results in the End marker; `event`, of (t, y), makes the solve end at its first zero; `norm`,
+    of y alone, says how large an error is. source: file and line. extras: names of options that are values of the
+    model (step_t, jump_t, grid). per_sample: each sample of the batch has its own steps.
     """
 
     index: int
@@ -67,6 +70,8 @@ class SolveSpec:
     parts: int
     functions: tuple[str, ...] = ()
     source: str
+    mark: int = 0
+    around: tuple[int, ...] = ()
     warnings: tuple[str, ...] = ()
     extras: tuple[str, ...] = ()
     per_sample: bool = False
@@ -150,6 +155,11 @@ def spec_of(call: Call, index: int, overrides: Overrides) -> SolveSpec:
         raise CaptureError(where + f"{method} cannot search for an event, nor can it in torchdiffeq")
     if isinstance(solver, Adams) and not solver.remembers:
         warnings.append(f"{call.source}: max_order={solver.max_order} leaves {method} no steps but those of rk4")
+    if call.copy:
+        warnings.append(
+            f"{call.source}: {call.copy} was taken for a copy of torchdiffeq, and its solve is exported by the rules "
+            f"of torchdiffeq {torchdiffeq.__version__}"
+        )
     per_sample = overrides.per_sample and solver.adaptive
     if per_sample and has_norm(call, overridden=overrides.method is not None):
         raise CaptureError(where + "a norm of the whole state cannot measure each sample; leave norm or per_sample out")

@@ -132,7 +132,8 @@ class Evaluations:
 @dataclass(frozen=True, kw_only=True)
 class SolveCard:
     """One solve. per_sample: each sample of a batch has its own steps. rtol, atol, max_steps: as exported, None
-    where the method has none; a tolerance may be one number for each part of the state."""
+    where the method has none; a tolerance may be one number for each part of the state. nested: a line about each
+    solve inside its field."""
 
     index: int
     form: str
@@ -147,6 +148,7 @@ class SolveCard:
     report: dict[str, str] = field(default_factory=dict)
     drive: DriveCard | None = None
     per_sample: bool = False
+    nested: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         me = f"solve {self.index}:"

@@ -37,4 +37,4 @@ def _solve_line(solve: SolveCard) -> str:
         told += [f"{key} {'/'.join(f'{x:g}' if isinstance(x, float) else str(x) for x in numbers)}"] if numbers else []
     if solve.settings:
         told.append(f"can be set: {', '.join(solve.settings)}")
-    return f"{solve.index}: {solve.method}, " + ", ".join(told)
+    return f"{solve.index}: {solve.method}, " + "\n     inside it: ".join([", ".join(told), *solve.nested])

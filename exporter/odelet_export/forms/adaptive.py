@@ -21,8 +21,11 @@ def lower(site: Site) -> Lowered:
     """Loop over attempted steps until the last output time is passed."""
     scope, settings, per_sample = site.scope, site.settings, site.hole.spec.per_sample
     tolerances = tolerance_inputs(site.hole.spec, scope, settings, np.dtype(np.float64))
-    limit = ir.tensor(np.asarray(site.max_steps, np.int64), name=settings["max_steps"])
-    steps = Value(scope.builder.input(settings["max_steps"], limit.dtype, [], const_value=limit), scope)
+    if settings:
+        limit = ir.tensor(np.asarray(site.max_steps, np.int64), name=settings["max_steps"])
+        steps = Value(scope.builder.input(settings["max_steps"], limit.dtype, [], const_value=limit), scope)
+    else:
+        steps = scope.constant(site.max_steps, np.int64)
     if site.count == 1:
         zero = site.each(scope.constant(0, np.int64))
         time = site.each(scope.call("Cast", site.scalar(site.time(0), None), to=ir.DataType.DOUBLE))
