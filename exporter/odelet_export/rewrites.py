@@ -224,9 +224,11 @@ def _spaced(args: Sequence[Any], kwargs: Mapping[str, Any], _: Numbers) -> Resul
 
     def space() -> torch.Tensor:
         first, last = (torch.as_tensor(x).to(dtype).reshape(()) for x in (start, end))
-        step = (last - first) / max(steps - 1, 1)
         place = torch.arange(steps, dtype=dtype)
-        return torch.where(place < steps // 2, first + step * place, last - step * (steps - 1 - place))
+        gaps = torch.ones(steps, dtype=dtype).sum() - 1  # a tensor, as the size of an axis may be what is asked for
+        step = (last - first) / gaps.clamp(min=1)
+        early = place < ((gaps + 1) / 2).floor().clamp(min=1)
+        return torch.where(early, first + step * place, last - step * (gaps - place))
 
     return space
 
