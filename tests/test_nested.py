@@ -187,6 +187,10 @@ def test_a_failed_inner_solve_fails_the_outer_one(tmp_path, captured_once):
         for wrong in ((10 * x, s), (x, s.flip(0) * torch.tensor([0.0, 1.0])), (x, s * torch.nan)):
             failed = ready.solve(*(value.numpy() for value in wrong))
             assert failed.status is odelet.Status.NOT_FINITE, form
+            with pytest.raises(
+                odelet.SolveError, match="a solve inside its field failed: dopri5, adaptive, test_nested"
+            ):
+                failed.raise_if_failed()
             assert np.isnan(failed.outputs.get("output", np.nan)).any(), "a finite answer"
 
 
@@ -226,6 +230,7 @@ def test_overrides_apply_to_inner_solves_too(tmp_path):
     assert np.abs(ours[0] - ours[1]).max() > 1e-4
 
 
+@pytest.mark.slow
 def test_what_an_inner_solve_cannot_be(tmp_path):
     x = normal(3, 2)
     with pytest.raises(CaptureError, match="leave per_sample out"):

@@ -104,6 +104,7 @@ def stats_of(
         time=done.time,
         source=solve.source,
         unconverged=unconverged,
+        nested=solve.nested,
     )
 
 

@@ -261,4 +261,5 @@ def _report(solve: SolveCard, values: dict[str, Array]) -> SolveStats:
         time=told.get("time"),
         source=solve.source,
         unconverged=told.get("unconverged"),
+        nested=solve.nested,
     )

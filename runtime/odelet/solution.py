@@ -108,7 +108,8 @@ class SolveStats:
     time: reached, in the model's unit. source: where the model calls the solver, as in the card. unconverged: steps
     whose iteration did not converge, so that the answer may be wrong; None for a method that iterates nothing.
     samples: of each sample, where they are solved each on its own; steps, accepted and rejected are then summed over
-    them, evaluations are calls for all at once, status and time are those of the first that failed.
+    them, evaluations are calls for all at once, status and time are those of the first that failed. nested: a line
+    about each solve inside its field, as in the card.
     """
 
     index: int
@@ -123,6 +124,7 @@ class SolveStats:
     source: str = ""
     unconverged: int | None = None
     samples: SampleStats | None = None
+    nested: tuple[str, ...] = ()
 
     @classmethod
     def of_samples(
@@ -248,8 +250,11 @@ class Solution:
             count = sum(status is not Status.OK for status in failed.samples.status)
             first = failed.samples.status.index(failed.status)
             where = f" for {count} of {len(failed.samples.status)} samples, the first of them sample {first}{where}"
+        inside = ""
+        if failed.nested and failed.status is Status.NOT_FINITE:
+            inside = f"; or a solve inside its field failed: {' | '.join(failed.nested)}"
         raise SolveError(
-            f"solve {failed.index} ({origin}) stopped{where}: {failed.status.sentence}; {failed.status.advice}",
+            f"solve {failed.index} ({origin}) stopped{where}: {failed.status.sentence}; {failed.status.advice}{inside}",
             failed.status,
             failed.time,
             failed.index,
