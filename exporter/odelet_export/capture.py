@@ -124,7 +124,7 @@ def _traced(
     while True:
         marker = Marker(overrides, watch)
         try:
-            with callee.watched(watch), intercepted(marker, copies=callee.copies):
+            with callee.kept(), callee.watched(watch), intercepted(marker, copies=callee.copies):
                 return marker, trace(callee, tuple(example), _shapes(callee.names, dynamic, smallest))
         except NeedsExample:
             watch.observed = observe(callee, example, overrides)
@@ -199,7 +199,6 @@ def _make_fx_then_export(
             tracing_mode="symbolic",
             _allow_non_fake_inputs=True,
         )(*example)
-    # Two of the three calls of each field lead nowhere; what follows takes as long as the graph is large.
     traced.graph.eliminate_dead_code()
     traced.recompile()
     with torch.no_grad():
@@ -209,6 +208,9 @@ def _make_fx_then_export(
 def _to_onnx(
     program: torch.export.ExportedProgram, names: Sequence[str], output_names: Sequence[str], opset: int
 ) -> ir.Model:
+    # Two of the three calls of each field lead nowhere; what follows takes as long as the graph is large.
+    program.graph.eliminate_dead_code()
+    program.graph_module.recompile()
     with exact_float64() as table:
         result = torch.onnx.export(
             program,

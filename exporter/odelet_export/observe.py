@@ -59,22 +59,7 @@ def observe(callee: Callee, tensors: Sequence[torch.Tensor], overrides: Override
             observed.solutions.append(result)
         return result
 
-    modules = [(module, dict(vars(module))) for module in callee.modules()]
-    tables: list[tuple[dict[str, Any], dict[str, Any]]] = [
-        (table, dict(table)) for module, _ in modules for table in (module._buffers, module._parameters)
-    ]
-    buffers = [(buffer, buffer.clone()) for buffer in callee.buffers()]
-    try:
-        with lacking(), torch.no_grad(), torch.random.fork_rng(), intercepted(handler, copies=callee.copies), numbers:
-            callee(*(tensor.clone() for tensor in tensors))
-    finally:
-        for module, attributes in modules:
-            vars(module).clear()
-            vars(module).update(attributes)
-        for table, entries in tables:
-            table.clear()
-            table.update(entries)
-        with torch.no_grad():
-            for buffer, before in buffers:
-                buffer.copy_(before)
+    intercept = intercepted(handler, copies=callee.copies)
+    with callee.kept(), lacking(), torch.no_grad(), torch.random.fork_rng(), intercept, numbers:
+        callee(*(tensor.clone() for tensor in tensors))
     return observed

@@ -76,6 +76,27 @@ class Callee(nn.Module):
         yield from self.named_buffers()
 
     @contextmanager
+    def kept(self) -> Iterator[None]:
+        """What a run leaves on the model's modules is put back: attributes, and the values of buffers."""
+        modules = [(module, dict(vars(module))) for module in self.modules()]
+        tables: list[tuple[dict[str, Any], dict[str, Any]]] = [
+            (table, dict(table)) for module, _ in modules for table in (module._buffers, module._parameters)
+        ]
+        buffers = [(buffer, buffer.clone()) for buffer in self.buffers()]
+        try:
+            yield
+        finally:
+            for module, attributes in modules:
+                vars(module).clear()
+                vars(module).update(attributes)
+            for table, entries in tables:
+                table.clear()
+                table.update(entries)
+            with torch.no_grad():
+                for buffer, before in buffers:
+                    buffer.copy_(before)
+
+    @contextmanager
     def watched(self, watch: Watch) -> Iterator[None]:
         """Trace the model under a watch; what it assumes becomes more outputs."""
         self._seen.watch = watch
@@ -198,10 +219,23 @@ def traced_example(names: Sequence[str], example: Sequence[torch.Tensor], dynami
 
 
 def resize(tensor: torch.Tensor, sizes: Mapping[int, int]) -> torch.Tensor:
-    """A tensor of other sizes, its slices repeated or left out."""
+    """A tensor of other sizes, its slices repeated or left out; what rises or falls along an axis still does."""
     for axis, size in sizes.items():
         if tensor.shape[axis] == 0:
             tensor = tensor.new_zeros([size if i == axis else n for i, n in enumerate(tensor.shape)])
+        elif size != tensor.shape[axis] and _monotone(tensor, axis):
+            place = torch.linspace(0, tensor.shape[axis] - 1, size, dtype=torch.float64)
+            before = place.floor().long().clamp(max=tensor.shape[axis] - 2)
+            share = (place - before).to(tensor.dtype).reshape(-1, *[1] * (tensor.ndim - axis % tensor.ndim - 1))
+            low, high = tensor.index_select(axis, before), tensor.index_select(axis, before + 1)
+            tensor = low + (high - low) * share
         else:
             tensor = tensor.index_select(axis, torch.arange(size) % tensor.shape[axis])
     return tensor
+
+
+def _monotone(tensor: torch.Tensor, axis: int) -> bool:
+    if not tensor.is_floating_point() or tensor.shape[axis] < 2:
+        return False
+    gaps = tensor.diff(dim=axis)
+    return bool((gaps > 0).all() or (gaps < 0).all())
