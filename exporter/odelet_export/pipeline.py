@@ -80,7 +80,8 @@ def export(
     """Export a torch model that calls torchdiffeq to an artifact, and prove that it gives torch's answers.
 
     model: a module, or any callable; it runs in evaluation mode and is left as it was. args, kwargs: an
-    example call; tensors become inputs, named as in the model's signature, other arguments are kept. out:
+    example call; tensors become inputs, named as in the model's signature, those in dicts, tuples and the like with
+    dots (`batch.x`, `parts.0`); other arguments are kept. out:
     the folder to make; an artifact that is there is replaced. form: auto, unrolled, rolled, adaptive or
     driven. dynamic: axes whose size may change, as in {"x": {0: "batch"}}; all others stay as in the
     example. method, steps, step_size, rtol, atol: instead of what the model's own calls say. controller: of
@@ -134,7 +135,7 @@ def export(
         comparison = Comparison(runtime, callee, captured.specs, captured.calls, overrides, tolerance, alone)
         report = comparison.check(dynamic=axes, times=times, count=samples, seed=seed)
         card = _prove(card, report, folder, failed)
-    warnings = tuple(warning for spec in captured.specs for warning in spec.warnings)
+    warnings = (*(warning for spec in captured.specs for warning in spec.warnings), *callee.warnings)
     return Exported(target, card, report, captured.tracer, warnings)
 
 

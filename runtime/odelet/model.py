@@ -78,7 +78,8 @@ class Model:
     ) -> Array | tuple[Array, ...]:
         """Return the model's output, or a tuple in the card's order if it has several.
 
-        args, named: one array for each input, of its dtype and shape; lists and numbers are converted.
+        args, named: one array for each input, of its dtype and shape; lists and numbers are converted. Inputs with
+        dots in their names may come in a dict, tuple or dataclass, as in the model's own call.
         rtol, atol, max_steps: in place of those the model was exported with; a solve with a tolerance for each
         part of its state takes a row of them, too. max_evals: of the field, in each solve; deadline: seconds,
         for the whole call (form driven only). Raises InputError for arguments that do not fit, also for those
@@ -169,6 +170,11 @@ class Model:
         given = {name: start.pop(name, None) for name in ("rtol", "atol", "max_steps", "max_evals")}
         settings = check_settings(given, self.card)
         return SolveStream(self.card, self._program, start, settings, device=self._device)
+
+    def spread(self, named: Mapping[str, Any]) -> dict[str, Any]:
+        """Arguments by name, those in dicts, tuples and the like under the names of the inputs: `batch={"x": x}` is
+        `batch.x`. Raises InputError for what is no input."""
+        return self._arguments.spread(named)
 
     def _run(
         self,

@@ -49,11 +49,9 @@ class SolveStream:
         self._arguments = Arguments(card.inputs)
         self._before, self._drive, self._after = _parts(card, program)
         self._time = self._drive.names.t
-        self._start = deepcopy(dict(start))  # the caller may write into them between two calls
+        start = self._arguments.spread(start)
+        self._start = deepcopy(start)  # the caller may write into them between two calls
         known = [tensor.name for tensor in card.inputs]
-        for name in start:
-            if name not in known:
-                raise InputError(f"there is no input {name!r}; the inputs are {', '.join(known)}")
         if self._time in start:
             raise InputError(f"input {self._time!r} holds the times; give it piece by piece, to each call")
         needed = [name for name in known if name not in start and self._before_reads(name)]
@@ -93,6 +91,7 @@ class SolveStream:
                 f"the solve of this stream has ended ({self._over}), so there is nothing to go on from; begin another "
                 "with model.stream()"
             )
+        named = self._arguments.spread(named)
         for name in named:
             if name in self._start:
                 raise InputError(f"input {name!r} was given to stream() and stays; leave it out")

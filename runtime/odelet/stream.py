@@ -35,9 +35,7 @@ class Stream:
                 )
         if not carry:
             raise InputError("carry is empty, so nothing goes from one call to the next; name an input and its source")
-        for name in start:
-            if name not in inputs:
-                raise InputError(f"there is no input {name!r}; the inputs are {', '.join(inputs)}")
+        start = model.spread(start)
         missing = [name for name in carry if name not in start]
         if missing:
             raise InputError(f"the first call needs a value of {', '.join(missing)}; give it to stream()")
@@ -62,6 +60,7 @@ class Stream:
                 f"the last call of this stream failed ({self._failed.name}: {self._failed.sentence}), so what it would "
                 "go on from is not there; call resume() to go on from the state before it"
             )
+        named = self._model.spread(named)
         carried = [name for name in named if name in self._carry]
         if carried:
             raise InputError(f"input {carried[0]!r} is carried from the call before; leave it out")
