@@ -25,6 +25,8 @@ from odelet_export.explain import explain, refuse_random
 from odelet_export.half import widen
 from odelet_export.intercept import intercepted
 from odelet_export.mark import DOMAIN, Marker
+from odelet_export.noise import Traced, drawing
+from odelet_export.noise_inputs import NoiseInput, take_out
 from odelet_export.signature import Callee, Dynamic, traced_example
 from odelet_export.spec import Overrides, SolveSpec
 from odelet_export.translations import exact_float64
@@ -38,13 +40,16 @@ class Captured:
     """model: the host graph with its marked solves. specs: one for each solve, in the order of the calls.
 
     tracer: which way of tracing worked, "torch.export" or "make_fx". calls: how many solves the model made, those
-    that nothing depends on included.
+    that nothing depends on included. noise: the graph's last inputs, which stand for random numbers. draws: how many
+    base draws the model made, those that nothing depends on included.
     """
 
     model: ir.Model
     specs: list[SolveSpec]
     tracer: str
     calls: int = 1
+    noise: Sequence[NoiseInput] = ()
+    draws: int = 0
 
 
 def capture(callee: Callee, dynamic: Dynamic, overrides: Overrides, *, opset: int) -> Captured:
@@ -61,9 +66,16 @@ def capture(callee: Callee, dynamic: Dynamic, overrides: Overrides, *, opset: in
     ]
     failures: list[Exception] = []
     for tracer, trace, loops in _tracers(callee):
-        marker = Marker(overrides)
+        marker, random = Marker(overrides), Traced()
         try:
-            with _quiet(), loops(), _frozen(callee), intercepted(marker, refuse_nested=True), torch.random.fork_rng():
+            with (
+                _quiet(),
+                loops(),
+                _frozen(callee),
+                intercepted(marker, refuse_nested=True),
+                torch.random.fork_rng(),
+                drawing(random),
+            ):
                 program = trace(callee, tuple(example), shapes)
             with _quiet(), loops(), _frozen(callee):
                 model = _to_onnx(program, names, callee.output_names, opset)
@@ -78,8 +90,11 @@ def capture(callee: Callee, dynamic: Dynamic, overrides: Overrides, *, opset: in
                 "export a model that solves an ODE, or use torch.onnx.export for one that does not"
             )
         refuse_random(model)
+        passes.RemoveUnusedNodesPass()(model)
+        noise = take_out(model, random.draws)
         widen(model)
-        return Captured(model, _kept(marker.specs, model), tracer, len(marker.specs))
+        specs = _kept(marker.specs, model)
+        return Captured(model, specs, tracer, len(marker.specs), noise, len(random.draws))
     raise CaptureError(explain(failures, dynamic)) from failures[-1]
 
 
@@ -97,7 +112,6 @@ def _tracers(callee: Callee) -> list[tuple[str, Trace, Callable[[], AbstractCont
 
 def _kept(calls: list[SolveSpec], model: ir.Model) -> list[SolveSpec]:
     """The solves that the model's outputs depend on; the tracer has dropped the others."""
-    passes.RemoveUnusedNodesPass()(model)
     marked = {(node.op_type, node.attributes["solve"].as_int()) for node in model.graph if node.domain == DOMAIN}
     for spec in calls:
         if ("Again", spec.call) in marked:

@@ -100,5 +100,5 @@ def refuse_random(model: ir.Model) -> None:
         frames = [(file, int(line)) for file, line in _TRACED_FROM.findall(trace) if not is_library(file)]
         raise CaptureError(
             f"{_shown(frames[-1] if frames else None)}\n  found: a random draw (ONNX {node.op_type})\n"
-            "  do: draw outside the model and pass the numbers as an input, or use the mean"
+            "  do: draw with a function such as torch.randn_like, or outside the model and pass the numbers as an input"
         )

@@ -15,6 +15,7 @@ from torch.onnx import ops as onnx_ops
 
 from odelet_export.errors import CaptureError
 from odelet_export.intercept import Call
+from odelet_export.noise import field_call
 from odelet_export.spec import Overrides, SolveSpec, spec_of
 
 DOMAIN = "odelet"
@@ -90,12 +91,14 @@ class Marker:
         call(t[0].to(time), [part.clone() for part in parts])
         # What a second call makes must lead nowhere; else the function depends on its own history.
         t_second, *y_second = self._mark("Again", spec, parts, t, time)
-        if spec.per_sample:
-            call = _of_each_sample(call, t_second, y_second, spec)
-        else:
-            call(t_second, y_second)
+        with field_call("unused"):
+            if spec.per_sample:
+                call = _of_each_sample(call, t_second, y_second, spec)
+            else:
+                call(t_second, y_second)
         t_mark, *y_marks = self._mark(kind, spec, parts, t, time)
-        return call(t_mark, y_marks)
+        with field_call("refused"):
+            return call(t_mark, y_marks)
 
     @staticmethod
     def _mark(

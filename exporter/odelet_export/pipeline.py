@@ -116,7 +116,7 @@ def export(
         captured = capture(callee, axes, overrides, opset=opset)
         check_overrides(captured.specs, overrides)
         _name_axes(captured, callee, axes)
-        check_unique([*callee.names, *callee.output_names])
+        check_unique([*callee.names, *callee.output_names, *(noise.name for noise in captured.noise)])
         times = time_inputs(captured)
         graph = captured.model.graph
         inputs = [tensor_of(value) for value in graph.inputs]
@@ -127,19 +127,29 @@ def export(
         lowered = lower(captured, holes, form, max_steps=max_steps, keep_debug_info=keep_debug_info)
         tell("check")
         name = type(model).__name__ if isinstance(model, nn.Module) else getattr(model, "__name__", "model")
-        card = write_graphs(lowered, card_of(lowered, name, inputs, outputs, opset), folder)
+        card = write_graphs(lowered, card_of(lowered, name, inputs, outputs, opset, captured.noise), folder)
         write_card(card, folder)
         runtime = load(folder)
         tell("parity")
-        alone = _samples(holes, axes, callee, card) if per_sample else None
-        comparison = Comparison(runtime, callee, captured.specs, captured.calls, overrides, tolerance, alone)
+        alone = _samples(holes, axes, callee, card, captured) if per_sample else None
+        comparison = Comparison(
+            runtime,
+            callee,
+            captured.specs,
+            captured.calls,
+            overrides,
+            tolerance,
+            samples=alone,
+            noise=captured.noise,
+            draws=captured.draws,
+        )
         report = comparison.check(dynamic=axes, times=times, count=samples, seed=seed)
         card = _prove(card, report, folder, failed)
     warnings = (*(warning for spec in captured.specs for warning in spec.warnings), *callee.warnings)
     return Exported(target, card, report, captured.tracer, warnings)
 
 
-def _samples(holes: Sequence[Hole], dynamic: Dynamic, callee: Callee, card: Card) -> Samples:
+def _samples(holes: Sequence[Hole], dynamic: Dynamic, callee: Callee, card: Card, captured: Captured) -> Samples:
     """Where the samples of a batch are in the model's inputs and outputs. Raises FormError where they are not."""
     labels = set()
     for hole in holes:
@@ -162,7 +172,11 @@ def _samples(holes: Sequence[Hole], dynamic: Dynamic, callee: Callee, card: Card
             raise FormError(
                 f"per_sample: in the output {tensor.name} {tensor} samples mix, as it has no axis {label!r}"
             )
-    return Samples(tuple(inputs), tuple(axis for axis in outputs if axis is not None))
+    shapes = {tensor.name: tensor.shape for tensor in card.inputs}
+    noise: list[int | None] = [None] * captured.draws
+    for one in captured.noise:
+        noise[one.draw.index] = shapes[one.name].index(label) if label in shapes[one.name] else None
+    return Samples(tuple(inputs), tuple(axis for axis in outputs if axis is not None), tuple(noise))
 
 
 def _prove(card: Card, report: Report, folder: Path, failed: Path) -> Card:

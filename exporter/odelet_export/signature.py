@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from odelet.card import SETTINGS
+from odelet.card import RESERVED
 from odelet_export.errors import CaptureError
+from odelet_export.noise import one_run
 from odelet_export.trees import Tree, result_leaves
 
 # Sizes for axes that may change, tried in turn: at least 2, and unlike each other and everything else.
@@ -42,7 +43,7 @@ class Callee(nn.Module):
         self.names = [leaves[i][0] for i in self._slots]
         self.example: list[torch.Tensor] = [leaves[i][1].detach() for i in self._slots]
         self._seen = _Seen()
-        clash = sorted({name.split(".")[0] for name in self.names} & set(SETTINGS))
+        clash = sorted({name.split(".")[0] for name in self.names} & set(RESERVED))
         if clash:
             raise CaptureError(f"input name {clash[0]!r} is taken by odelet; rename that argument of the model")
 
@@ -52,7 +53,8 @@ class Callee(nn.Module):
             leaves[slot] = tensor
         given = self._tree.rebuilt(leaves)
         count = len(given) - len(self._keywords)
-        result = self.model(*given[:count], **dict(zip(self._keywords, given[count:], strict=True)))
+        with one_run():
+            result = self.model(*given[:count], **dict(zip(self._keywords, given[count:], strict=True)))
         found = result_leaves(result)
         outputs = [(name, leaf) for name, leaf in found if isinstance(leaf, torch.Tensor)]
         self._seen.output_names = [name for name, _ in outputs]

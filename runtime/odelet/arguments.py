@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from odelet.card import Tensor
+from odelet.card import Card, Tensor
 from odelet.errors import InputError
+from odelet.noise import Noise
 
 Array = np.ndarray[Any, Any]
 
@@ -42,18 +43,38 @@ class _Spec:
 class Arguments:
     """The declared inputs of a model, ready to check a call's arguments against."""
 
-    def __init__(self, inputs: tuple[Tensor, ...]) -> None:
-        self._specs = {tensor.name: _Spec.of(tensor) for tensor in inputs}
+    def __init__(self, card: Card) -> None:
+        self._noise = Noise(card)
+        self._specs = {tensor.name: _Spec.of(tensor) for tensor in card.inputs}
         self._names = tuple(self._specs)
 
-    def bind(self, args: tuple[Any, ...], named: dict[str, Any]) -> dict[str, Array]:
-        """Return an array for each input: of its dtype and shape, C-contiguous.
+    @property
+    def noise(self) -> tuple[str, ...]:
+        """Names of the inputs that are drawn where they are not given."""
+        return self._noise.names
+
+    def bind(self, args: tuple[Any, ...], named: dict[str, Any], *, seed: int | None = None) -> dict[str, Array]:
+        """Return an array for each input: of its dtype and shape, C-contiguous; noise that is not given is drawn.
 
         Raises InputError naming the input, what came and what is expected.
         """
         given = self._match(args, named)
         axes: dict[str, tuple[int, str]] = {}
-        return {name: _array(spec, given[name], axes) for name, spec in self._specs.items()}
+        self._noise.check_seed(seed)
+        if not self._noise.names:
+            return {name: _array(spec, given[name], axes) for name, spec in self._specs.items()}
+        noise = self._noise.names
+        values = {name: _array(spec, given[name], axes) for name, spec in self._specs.items() if name not in noise}
+        sizes = {axis: size for axis, (size, _) in axes.items()}
+        for name in noise:
+            if name not in given:
+                values[name] = self._noise.draw(name, sizes, seed)
+                continue
+            values[name] = _array(self._specs[name], given[name], axes)
+            shape = self._noise.shape(name, sizes)
+            if shape is not None and values[name].shape != shape:
+                raise InputError(f"the noise {name!r} has shape {values[name].shape}; expected {shape}")
+        return values
 
     def _match(self, args: tuple[Any, ...], named: Mapping[str, Any]) -> dict[str, Any]:
         names = self._names
@@ -66,8 +87,10 @@ class Arguments:
             if name in given:
                 raise InputError(f"input {name!r} came twice, by position and by name")
             given[name] = value
-        if len(given) < len(names):
-            missing = [repr(name) for name in names if name not in given]
+        if len(given) == len(names):
+            return given
+        missing = [repr(name) for name in names if name not in given and name not in self._noise.names]
+        if missing:
             raise InputError(f"missing input {', '.join(missing)}; {self._told()}")
         return given
 
