@@ -39,6 +39,14 @@ def test_a_draw_has_torchs_distribution(name):
     assert max(distance(ours[:, i], theirs[:, i]) for i in range(ours.shape[1])) < 0.0265
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_uniform_numbers_of_few_digits_stay_below_1(dtype):
+    with drawing(Drawn(0)), one_run():
+        u = torch.rand(100_000, dtype=dtype)
+    assert u.dtype == dtype
+    assert (u.max() < 1, u.min() >= 0, abs(u.double().mean() - 0.5) < 0.01) == (True, True, True)
+
+
 def test_permutations_are_even():
     counts = torch.zeros(24)
     source = Drawn(1)
@@ -154,7 +162,13 @@ def seeded_from_values(x):
     return odeint(lambda t, y: -y, torch.bernoulli(x.sigmoid(), generator=g), TIMES)  # HERE
 
 
+def mapped(x):
+    start = torch.vmap(lambda row: row + torch.randn(2), randomness="different")(x)  # HERE
+    return odeint(lambda t, y: -y, start, TIMES)
+
+
 REFUSED = {
+    mapped: "random numbers drawn under torch.vmap",
     drawn_in_each_call: "random numbers drawn anew in each evaluation of the field(?s:.*)if self.e is None",
     dropout_in_each_call: "drawn anew in each evaluation",
     of_poisson: "random numbers of poisson, which is no arithmetic",

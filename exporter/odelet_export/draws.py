@@ -256,6 +256,7 @@ DRAWS: dict[Any, _Function] = {
     functional.gumbel_softmax: _Function(_gumbel_softmax),
     torch.dropout: _Function(_dropout, _training),
     torch.dropout_: _Function(_dropout_in, _training),
+    torch.feature_dropout: _Function(_channels(None), _training),
     **{getattr(Tensor, name): _Function(compute) for name, compute in _IN_PLACE.items()},
 }
 # What draws and is no such arithmetic, with whether its arguments make it draw.
@@ -266,5 +267,6 @@ REFUSED: dict[Any, Callable[..., bool]] = {
     torch._sample_dirichlet: _always,
     functional.alpha_dropout: lambda x, p=0.5, training=False, *_, **__: training,
     functional.feature_alpha_dropout: lambda x, p=0.5, training=False, *_, **__: training,
+    functional.scaled_dot_product_attention: lambda q, k, v, mask=None, dropout_p=0.0, *_, **__: dropout_p > 0,
     functional.rrelu: lambda x, lower=0.0, upper=0.0, training=False, *_, **__: training,
 }

@@ -87,7 +87,15 @@ def _place(error: BaseException) -> tuple[str, int] | None:
     return None
 
 
-_RANDOM = ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli")
+_RANDOM = (
+    "RandomNormal",
+    "RandomNormalLike",
+    "RandomUniform",
+    "RandomUniformLike",
+    "Multinomial",
+    "Bernoulli",
+    "Dropout",
+)
 _TRACED_FROM = re.compile(r'File "([^"]+)", line (\d+)')
 
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import torch
+from torch._C._functorch import TransformType, get_interpreter_stack
 from torch.distributions import Distribution
 from torch.onnx import ops as onnx_ops
 from torch.overrides import TorchFunctionMode
@@ -242,6 +243,10 @@ class _Substitution(TorchFunctionMode):
                 "draw them once, before the solve or at the field's first call, and keep them: "
                 "`if self.e is None: self.e = torch.randn_like(y)`",
             )
+        if _mapped():
+            raise _refused(
+                "random numbers drawn under torch.vmap", "draw them for all samples before, and map over them"
+            )
         if kwargs.get("out") is not None:
             raise _refused(f"{func.__name__} with out=", "use what it returns")
         seeded = torch.default_generator.initial_seed() != _UNSEEDED
@@ -249,6 +254,10 @@ class _Substitution(TorchFunctionMode):
             return self._source.constant(func, args, kwargs)
         kwargs.pop("generator", None)
         return draw(Base(self._source.base), *args, **kwargs)
+
+
+def _mapped() -> bool:
+    return any(level.key() == TransformType.Vmap for level in get_interpreter_stack() or ())
 
 
 def _refused(found: str, advice: str) -> CaptureError:
