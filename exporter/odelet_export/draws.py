@@ -7,6 +7,7 @@ The law here: the distribution is the function's, exactly; a function that canno
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -62,8 +63,9 @@ class _Function:
 
 
 def _size(size: Sequence[Any]) -> list[Any]:
-    """Sizes given one by one, or as one sequence."""
-    return list(size[0]) if len(size) == 1 and isinstance(size[0], (tuple, list)) else list(size)
+    """Sizes given one by one, or as one sequence; a tensor among them is read as a number."""
+    sizes = size[0] if len(size) == 1 and isinstance(size[0], (tuple, list)) else size
+    return [operator.index(n) if isinstance(n, Tensor) else n for n in sizes]
 
 
 def _made(value: Tensor, requires_grad: bool) -> Tensor:
@@ -142,7 +144,7 @@ def _random_in(base: Base, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
 def _normal(base: Base, mean: Any, std: Any = 1.0, size: Any = None, *, dtype: Any = None, **_: Any) -> Tensor:
     tensors = [x for x in (mean, std) if isinstance(x, Tensor)]
     if not tensors:
-        return base.normal(list(size), dtype or torch.get_default_dtype()) * std + mean
+        return base.normal(_size((size,)), dtype or torch.get_default_dtype()) * std + mean
     shape = torch.broadcast_shapes(*(x.shape for x in tensors))
     return base.normal(list(shape), tensors[0].dtype) * std + mean
 
@@ -157,7 +159,7 @@ def _randint(base: Base, *args: Any, **kwargs: Any) -> Tensor:
     size = kwargs["size"] if "size" in kwargs else given.pop()
     high = kwargs["high"] if "high" in kwargs else given.pop()
     low = kwargs["low"] if "low" in kwargs else given.pop() if given else 0
-    return base.whole(low, high, list(size)).to(kwargs.get("dtype") or torch.int64)
+    return base.whole(low, high, _size((size,))).to(kwargs.get("dtype") or torch.int64)
 
 
 def _randint_like(base: Base, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:

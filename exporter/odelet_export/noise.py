@@ -90,7 +90,7 @@ class Traced:
             shape, dtype = _plain_size(like.shape), like.dtype
         elif any(isinstance(arg, torch.Tensor) for arg in [*plain, *kwargs.values()]):
             raise _refused("a seeded draw that depends on the values of a tensor", _SEED_ADVICE)
-        with _disable_current_modes():
+        with torch._C.DisableTorchFunction(), _disable_current_modes():
             if likes:
                 plain[0] = torch.empty(shape, dtype=dtype)
             value = function(*plain, **kwargs)
@@ -103,7 +103,7 @@ def _seeded_normal(mean: Any, std: Any = 1.0, size: Any = None, **options: Any) 
     shape = size if not tensors else torch.broadcast_shapes(*(x.shape for x in tensors))
     dtype = tensors[0].dtype if tensors else options.pop("dtype", None)
     shape = _plain_size(tuple(shape))
-    with _disable_current_modes():
+    with torch._C.DisableTorchFunction(), _disable_current_modes():
         base = torch.empty(shape, dtype=dtype).normal_(generator=options.get("generator"))
     return base * std + mean
 
@@ -209,7 +209,8 @@ def one_run() -> Iterator[None]:
 def field_call(draws: Literal["unused", "refused"]) -> Iterator[None]:
     """A call of a solve's function after the first, which keeps what it draws: in the second, draws must lead nowhere;
     in the third, there must be none."""
-    token = _field_call.set(draws)
+    # A solve inside the field of another has its first call where the outer one is in its second or third.
+    token = _field_call.set("refused" if _field_call.get() == "refused" else draws)
     try:
         yield
     finally:
