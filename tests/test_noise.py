@@ -39,6 +39,40 @@ def test_a_draw_has_torchs_distribution(name):
     assert max(distance(ours[:, i], theirs[:, i]) for i in range(ours.shape[1])) < 0.0265
 
 
+P = torch.tensor([[0.2, 0.5, 0.3], [0.6, 0.1, 0.3]])
+SPELLINGS = {
+    "input": (lambda: torch.randn_like(input=P), lambda: torch.randn(2, 3)),
+    "size": (lambda: torch.randint(high=5, size=[2, 3], low=1), lambda: torch.randint(1, 5, (2, 3))),
+    "to": (lambda: torch.empty(3).random_(to=5), lambda: torch.randint(5, (3,)).float()),
+    "init": (lambda: nn.init.uniform_(torch.empty(3), a=1.0, b=2.0), lambda: torch.empty(3).uniform_(1.0, 2.0)),
+    "method": (lambda: P.multinomial(num_samples=2), lambda: torch.multinomial(input=P, num_samples=2, out=None)),
+    "module": (lambda: nn.Dropout(0.5)(P), lambda: torch.dropout(P, 0.5, True)),
+    "in place": (
+        lambda: functional.dropout(P.clone(), 0.5, inplace=True),
+        lambda: torch.dropout_(P.clone(), 0.5, True),
+    ),
+    "gradient": (lambda: torch.rand(2, requires_grad=True).detach(), lambda: torch.rand((2,), generator=None)),
+    "none": (lambda: nn.Dropout(0.5).eval()(P) + functional.dropout(P, 0.0), lambda: 2 * P),
+}
+
+
+@pytest.mark.parametrize(("one", "other"), SPELLINGS.values(), ids=SPELLINGS)
+def test_spellings_of_one_draw_give_the_same_numbers(one, other):
+    results = []
+    for spelling in (one, other):
+        with drawing(Drawn(2)), one_run():
+            results.append(spelling())
+    np.testing.assert_array_equal(results[0], results[1])
+
+
+def test_attention_with_dropout_is_refused_and_without_it_is_not():
+    q = torch.ones(1, 2, 4)
+    with drawing(Drawn(0)), one_run():
+        functional.scaled_dot_product_attention(query=q, key=q, value=q)
+        with pytest.raises(CaptureError, match="scaled_dot_product_attention"):
+            functional.scaled_dot_product_attention(q, q, q, None, 0.5)
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_uniform_numbers_of_few_digits_stay_below_1(dtype):
     with drawing(Drawn(0)), one_run():
@@ -167,7 +201,17 @@ def mapped(x):
     return odeint(lambda t, y: -y, start, TIMES)
 
 
+def of_complex_numbers(x):
+    return odeint(lambda t, y: -y, x + torch.randn(2, dtype=torch.complex64).real, TIMES)  # HERE
+
+
+def into_another(x):
+    return odeint(lambda t, y: -y, x + torch.randn(2, out=torch.empty(2)), TIMES)  # HERE
+
+
 REFUSED = {
+    of_complex_numbers: "random numbers of torch.complex64",
+    into_another: "randn with out=",
     mapped: "random numbers drawn under torch.vmap",
     drawn_in_each_call: "random numbers drawn anew in each evaluation of the field(?s:.*)if self.e is None",
     dropout_in_each_call: "drawn anew in each evaluation",

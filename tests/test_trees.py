@@ -100,6 +100,17 @@ def test_flat_nested_and_positional_calls_give_what_torch_gives(nested):
         np.testing.assert_array_equal(given, expected["more"][1][0])
 
 
+def test_a_series_carries_what_lies_inside(nested):
+    model, _ = nested
+    batch, state, options, parts, mask = example(5, 2)
+    x, h, c = batch["x"].numpy(), [state.h[0].numpy()], state.c.numpy()
+    others = {"state": {"h": h, "c": c}, "mask": mask.numpy(), "parts": {"1": {"gain": parts[1]["gain"].numpy()}}}
+    stream = model.stream(carry={"batch.x": "last"}, batch={"x": x}, options={"rate": options.rate.numpy()})
+    once = stream(**others)[0]
+    twice = stream(**others)[0]
+    np.testing.assert_array_equal(twice, model({"x": once}, options={"rate": options.rate.numpy()}, **others)[0])
+
+
 X = np.zeros((2, 3), np.float32)
 WRONG = {
     "kept": (

@@ -269,6 +269,6 @@ REFUSED: dict[Any, Callable[..., bool]] = {
     torch._sample_dirichlet: _always,
     functional.alpha_dropout: lambda x, p=0.5, training=False, *_, **__: training,
     functional.feature_alpha_dropout: lambda x, p=0.5, training=False, *_, **__: training,
-    functional.scaled_dot_product_attention: lambda q, k, v, mask=None, dropout_p=0.0, *_, **__: dropout_p > 0,
+    functional.scaled_dot_product_attention: lambda *args, **named: named.get("dropout_p", (*args, *[0] * 5)[4]) > 0,
     functional.rrelu: lambda x, lower=0.0, upper=0.0, training=False, *_, **__: training,
 }

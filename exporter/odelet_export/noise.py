@@ -228,14 +228,16 @@ class _Substitution(TorchFunctionMode):
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = dict(kwargs or {})
-        draw = DRAWS.get(func)
+        draw, refused = DRAWS.get(func), REFUSED.get(func)
         if draw is None:
-            if func in REFUSED and REFUSED[func](*args, **kwargs):
+            if refused is not None and refused(*args, **kwargs):
                 raise _refused(
                     f"random numbers of {func.__name__}, which is no arithmetic on normal or uniform ones",
                     "draw them outside the model and pass them as an input",
                 )
             return func(*args, **kwargs)
+        for first in ("input", "tensor"):
+            args = (kwargs.pop(first), *args) if first in kwargs else args
         if not draw.draws(*args, **kwargs):
             return func(*args, **kwargs)
         if _field_call.get() == "refused":
@@ -248,13 +250,18 @@ class _Substitution(TorchFunctionMode):
             raise _refused(
                 "random numbers drawn under torch.vmap", "draw them for all samples before, and map over them"
             )
-        if kwargs.get("out") is not None:
+        if kwargs.pop("out", None) is not None:
             raise _refused(f"{func.__name__} with out=", "use what it returns")
         seeded = torch.default_generator.initial_seed() != _UNSEEDED
         if kwargs.get("generator") is not None or seeded:
             return self._source.constant(func, args, kwargs)
         kwargs.pop("generator", None)
-        return draw(Base(self._source.base), *args, **kwargs)
+        return draw(Base(self._base), *args, **kwargs)
+
+    def _base(self, distribution: str, shape: Sequence[Any], dtype: torch.dtype) -> torch.Tensor:
+        if dtype not in (torch.float32, torch.float64):
+            raise _refused(f"random numbers of {dtype}", "draw float32 or float64 numbers, and make others of them")
+        return self._source.base(distribution, shape, dtype)
 
 
 def _mapped() -> bool:
