@@ -38,7 +38,7 @@ def test_a_stage_that_fails_is_marked():
 
 def test_the_result_is_wrapped_on_a_narrow_terminal_and_whole_elsewhere(tmp_path, monkeypatch, capsys):
     long = "something of many words, " * 5
-    card = SimpleNamespace(name="Flow", solves=(), inputs=[SimpleNamespace(name="x")], outputs=[])
+    card = SimpleNamespace(name="Flow", solves=(), inputs=[SimpleNamespace(name="x")], outputs=[], noise=())
     exported = Exported(tmp_path, card, Report(0, 0, False, []), "torch.export", (long.strip(),))
     console = terminal(width=50)
     monkeypatch.setattr(screen, "Console", lambda **_: console)

@@ -29,6 +29,8 @@ from odelet_export.explain import explain, refuse_random
 from odelet_export.half import widen
 from odelet_export.intercept import intercepted
 from odelet_export.mark import DOMAIN, Marker
+from odelet_export.noise import Traced, drawing
+from odelet_export.noise_inputs import NoiseInput, take_out
 from odelet_export.observe import observe
 from odelet_export.signature import Callee, Dynamic, traced_example
 from odelet_export.spec import Overrides, SolveSpec
@@ -47,8 +49,9 @@ class Captured:
     inside other solves: nested.
 
     tracer: which way of tracing worked, "torch.export" or "make_fx". calls: how many solves the model made, those
-    that nothing depends on included, those inside others not.
-    assumptions: what the model decided on the example, each with an output of the graph that says whether it holds.
+    that nothing depends on included, those inside others not. assumptions: what the model decided on the example, each
+    with an output of the graph that says whether it holds. noise: the graph's last inputs, which stand for random
+    numbers. draws: how many base draws the model made, those that nothing depends on included.
     """
 
     model: ir.Model
@@ -58,6 +61,8 @@ class Captured:
     assumptions: tuple[AssumptionCard, ...] = ()
     warnings: tuple[str, ...] = ()
     nested: Sequence[SolveSpec] = ()
+    noise: Sequence[NoiseInput] = ()
+    draws: int = 0
 
 
 def capture(
@@ -74,8 +79,9 @@ def capture(
     failures: list[Exception] = []
     watch = Watch(dict(zip(names, example, strict=True)), dict(callee.state()), frozen=frozen)
     for tracer, trace, loops in _tracers(callee):
+        random = Traced()
         try:
-            with _quiet(), loops(), _frozen(callee), torch.random.fork_rng():
+            with _quiet(), loops(), _frozen(callee), torch.random.fork_rng(), drawing(random):
                 marker, program = _traced(trace, callee, watch, example, dynamic, overrides)
             with _quiet(), loops(), _frozen(callee):
                 outputs = [*callee.output_names, *(f"{ASSUMED}{i}" for i in range(len(watch.assumptions)))]
@@ -91,6 +97,8 @@ def capture(
                 "export a model that solves an ODE, or use torch.onnx.export for one that does not"
             )
         refuse_random(model)
+        passes.RemoveUnusedNodesPass()(model)
+        noise = take_out(model, random.draws)
         widen(model)
         kept = _kept(marker.specs, model)
         made = [_card(one, f"{ASSUMED}{i}", names) for i, one in enumerate(watch.assumptions)]
@@ -102,6 +110,8 @@ def capture(
             assumptions=tuple(made),
             warnings=tuple(watch.warnings),
             nested=[spec for spec in kept if spec.around],
+            noise=noise,
+            draws=len(random.draws),
         )
     raise CaptureError(explain(failures, dynamic)) from failures[-1]
 
@@ -163,7 +173,6 @@ def _tracers(callee: Callee) -> list[tuple[str, Trace, Callable[[], AbstractCont
 
 def _kept(calls: list[SolveSpec], model: ir.Model) -> list[SolveSpec]:
     """The solves that the model's outputs depend on; the tracer has dropped the others."""
-    passes.RemoveUnusedNodesPass()(model)
     marked = {(node.op_type, node.attributes["solve"].as_int()) for node in model.graph if node.domain == DOMAIN}
     for spec in calls:
         if ("Again", spec.mark) in marked:

@@ -57,6 +57,8 @@ def export_command(
       "t=float32[times]:linspace(0,1)" times, in order, for a solve
       "s=float32[]:0.5"                a scalar
 
+    A dot leads into a dict ("batch.x=..."), or into a tuple, by number ("parts.0=...").
+
     One name is one size, in all inputs. With --example the arrays come from the file, and --input is needed
     only to name the axes that may change, as in "x=[batch,_]", or to convert, as in "x=float32[batch,_]".
 

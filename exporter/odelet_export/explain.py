@@ -88,7 +88,15 @@ def _place(error: BaseException) -> tuple[str, int] | None:
     return None
 
 
-_RANDOM = ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli")
+_RANDOM = (
+    "RandomNormal",
+    "RandomNormalLike",
+    "RandomUniform",
+    "RandomUniformLike",
+    "Multinomial",
+    "Bernoulli",
+    "Dropout",
+)
 _TRACED_FROM = re.compile(r'File "([^"]+)", line (\d+)')
 
 
@@ -101,5 +109,5 @@ def refuse_random(model: ir.Model) -> None:
         frames = [(file, int(line)) for file, line in _TRACED_FROM.findall(trace) if not is_library(file)]
         raise CaptureError(
             f"{shown(frames[-1] if frames else None)}\n  found: a random draw (ONNX {node.op_type})\n"
-            "  do: draw outside the model and pass the numbers as an input, or use the mean"
+            "  do: draw with a function such as torch.randn_like, or outside the model and pass the numbers as an input"
         )

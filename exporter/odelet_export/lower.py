@@ -219,10 +219,9 @@ def _name_values(graph: ir.Graph, holes: Sequence[Hole]) -> None:
     read = {hole.spec.index: [v for region in hole.regions.values() for v in region.captured] for hole in holes}
     for hole in holes:
         for value in read[hole.spec.index]:
-            clash = value.name in driven.RESERVED or str(value.name).startswith("shape.")
-            if clash and not value.is_graph_input():
+            if _clashes(value) and not value.is_graph_input():
                 value.name = f"host.{value.name}"
-    taken = [v for values in read.values() for v in values if v.is_graph_input() and v.name in driven.RESERVED]
+    taken = [v for values in read.values() for v in values if v.is_graph_input() and _clashes(v)]
     for value in dict.fromkeys(taken):
         copy = ir.Value(name=f"host.{value.name}", type=value.type, shape=value.shape)
         convenience.replace_all_uses_with(value, copy)
@@ -230,6 +229,10 @@ def _name_values(graph: ir.Graph, holes: Sequence[Hole]) -> None:
         for region in (region for hole in holes for region in hole.regions.values()):
             region.captured[:] = [copy if v is value else v for v in region.captured]
     graph.sort()
+
+
+def _clashes(value: ir.Value) -> bool:
+    return value.name in driven.RESERVED or str(value.name).startswith("shape.")
 
 
 def tidy(model: ir.Model, *, keep_debug_info: bool) -> None:

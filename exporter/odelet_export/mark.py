@@ -17,6 +17,7 @@ from torch.onnx import ops as onnx_ops
 
 from odelet_export.errors import CaptureError
 from odelet_export.intercept import Call
+from odelet_export.noise import field_call
 from odelet_export.spec import Overrides, SolveSpec, spec_of
 from odelet_export.watch import Watch
 
@@ -113,12 +114,14 @@ class Marker:
         watch.warm_up(lambda: call(t[0].to(time), [part.clone() for part in parts]), where)
         # What a second call makes must lead nowhere; else the function depends on its own history.
         t_second, *y_second = self._mark("Again", spec, parts, t, time)
-        if spec.per_sample:
-            call = _of_each_sample(call, t_second, y_second, spec)
-        else:
-            watch.warm_up(lambda: call(t_second, y_second), where)
+        with field_call("unused"):
+            if spec.per_sample:
+                call = _of_each_sample(call, t_second, y_second, spec)
+            else:
+                watch.warm_up(lambda: call(t_second, y_second), where)
         t_mark, *y_marks = self._mark(kind, spec, parts, t, time)
-        return watch.every_path(lambda: call(t_mark, y_marks), where)
+        with field_call("refused"):
+            return watch.every_path(lambda: call(t_mark, y_marks), where)
 
     @staticmethod
     def _mark(

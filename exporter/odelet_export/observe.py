@@ -11,6 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 from odelet_export.installed import lacking
 from odelet_export.intercept import Call, intercepted, user_frame
+from odelet_export.noise import Drawn, drawing
 from odelet_export.reference import overridden
 from odelet_export.signature import Callee
 from odelet_export.spec import Overrides
@@ -60,6 +61,6 @@ def observe(callee: Callee, tensors: Sequence[torch.Tensor], overrides: Override
         return result
 
     intercept = intercepted(handler, copies=callee.copies)
-    with callee.kept(), lacking(), torch.no_grad(), torch.random.fork_rng(), intercept, numbers:
+    with callee.kept(), lacking(), torch.no_grad(), drawing(Drawn(0)), intercept, numbers:
         callee(*(tensor.clone() for tensor in tensors))
     return observed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 
@@ -16,6 +17,8 @@ from odelet.solution import SolveStats
 from odelet.verify import OutputCheck, compare, largest_element
 from odelet_export.draw import samples
 from odelet_export.errors import ExportError
+from odelet_export.noise import Drawn, Replayed, drawing
+from odelet_export.noise_inputs import NoiseInput
 from odelet_export.reference import Samples, SolveCount, run_alone, run_reference
 from odelet_export.report import (
     ROUNDING_FACTOR,
@@ -48,7 +51,8 @@ class Comparison:
 
     calls: how many solves the model makes. tolerance: (rtol, atol) asked for, or None for TOLERANCES and what
     rounding does to torch itself. samples: where the samples of a batch are, if each is solved on its own; torch then
-    gets each alone. nested: the solves inside others, which are not compared by themselves.
+    gets each alone. nested: the solves inside others, which are not compared by themselves. noise: the inputs that
+    stand for random numbers; draws: how many base draws the model makes.
     """
 
     model: Model
@@ -59,6 +63,8 @@ class Comparison:
     tolerance: tuple[float, float] | None = None
     samples: Samples | None = None
     nested: Sequence[SolveSpec] = ()
+    noise: Sequence[NoiseInput] = ()
+    draws: int = 0
 
     @property
     def dtype(self) -> str:
@@ -93,31 +99,48 @@ class Comparison:
             if len(checks) > count:
                 break
             try:
-                expected, counts = self._reference(tensors)
+                noise = self._drawn(tensors, seed + number)
+                expected, counts = self._reference(tensors, noise)
             except Exception as error:  # the model may raise anything on inputs it was not made for
                 if number > 0:
                     continue
                 raise ExportError(f"the torch model fails on the example: {type(error).__name__}: {error}") from error
             try:
-                checks.append(self._sample(len(checks), tensors, expected, counts))
+                checks.append(self._sample(len(checks), tensors, noise, expected, counts))
             except AssumptionError:
                 if number == 0:
                     raise
         return Report(*self.base, not self.single, checks)
 
-    def _reference(self, tensors: Sequence[torch.Tensor]) -> tuple[list[np.ndarray], list[SolveCount]]:
-        if self.samples is None:
+    def _drawn(self, tensors: Sequence[torch.Tensor], seed: int) -> list[torch.Tensor]:
+        """The base numbers of a run of the torch model, those that lead nowhere included."""
+        if not self.draws:
+            return []
+        source = Drawn(seed)
+        with drawing(source):
+            run_reference(self.callee, tensors, self.overrides)
+        return source.arrays
+
+    def _reference(
+        self, tensors: Sequence[torch.Tensor], noise: Sequence[torch.Tensor]
+    ) -> tuple[list[np.ndarray], list[SolveCount]]:
+        if self.samples is not None:
+            used = {x.draw.index for x in self.noise}
+            kept = [x if i in used else None for i, x in enumerate(noise)]
+            return run_alone(self.callee, tensors, self.overrides, self.samples, kept)
+        with drawing(Replayed(noise)) if self.draws else nullcontext():
             return run_reference(self.callee, tensors, self.overrides)
-        return run_alone(self.callee, tensors, self.overrides, self.samples)
 
     def _sample(
         self,
         number: int,
         tensors: Sequence[torch.Tensor],
+        noise: Sequence[torch.Tensor],
         expected: Sequence[np.ndarray],
         counts: Sequence[SolveCount],
     ) -> SampleCheck:
         arrays = {name: tensor.numpy() for name, tensor in zip(self.callee.names, tensors, strict=True)}
+        arrays |= {x.name: noise[x.draw.index].numpy() for x in self.noise if x.draw.index < len(noise)}
         shapes = {name: list(array.shape) for name, array in arrays.items()}
         names = [tensor.name for tensor in self.model.card.outputs]
         try:
@@ -134,16 +157,18 @@ class Comparison:
         steady = [True]
         steps_differ = not self.single and not all(solve.equal for solve in solves)
         if self.tolerance is None and (steps_differ or not all(check.passed for check in checks)):
-            again, _ = self._reference(tensors)
+            again, _ = self._reference(tensors, noise)
             steady = [_distance(a, b) <= limit for a, b, limit in zip(again, expected, allowed, strict=True)]
             if all(steady):
-                moved, same_steps = self._rounding(tensors, expected, counts)
+                moved, same_steps = self._rounding(tensors, noise, expected, counts)
                 allowed = [a + ROUNDING_FACTOR * m for a, m in zip(allowed, moved, strict=True)]
                 checks = _compared(number, names, outputs, expected, allowed)
                 steps_differ &= same_steps
         note = "the steps differ from torchdiffeq's" if steps_differ else ""
         if not all(steady):
             note = "torch itself gives other answers when it runs again on the same inputs"
+        if len(noise) != self.draws:
+            note = f"torch drew random numbers {len(noise)} times here and {self.draws} times when it was captured"
         if len(counts) != self.calls:
             note = f"torch made {len(counts)} solves here and {self.calls} when the model was captured"
         bundle = {f"in/{name}": array for name, array in arrays.items()}
@@ -152,16 +177,23 @@ class Comparison:
         return SampleCheck(shapes, checks, solves, note, bundle)
 
     def _rounding(
-        self, tensors: Sequence[torch.Tensor], expected: Sequence[np.ndarray], counts: Sequence[SolveCount]
+        self,
+        tensors: Sequence[torch.Tensor],
+        noise: Sequence[torch.Tensor],
+        expected: Sequence[np.ndarray],
+        counts: Sequence[SolveCount],
     ) -> tuple[list[float], bool]:
         """How far torch's outputs move when its inputs move in their last places, and whether its steps stay."""
+        normal = {x.draw.index for x in self.noise if x.draw.distribution == "normal"}
         generator = torch.Generator().manual_seed(0)
         moved = [0.0 for _ in expected]
         same = True
         for _ in range(ROUNDING_RUNS):
             shaken = [_shake(tensor, generator) for tensor in tensors]
+            # Uniform numbers stay: they are compared with others, and a decision is no rounding.
+            drawn = [_shake(x, generator) if i in normal else x for i, x in enumerate(noise)]
             try:
-                outputs, again = self._reference(shaken)
+                outputs, again = self._reference(shaken, drawn)
             except Exception:  # what fails after rounding says nothing about how far the answer moves
                 continue
             same &= list(again) == list(counts)

@@ -83,7 +83,8 @@ def export(
     """Export a torch model that calls torchdiffeq to an artifact, and prove that it gives torch's answers.
 
     model: a module, or any callable; it runs in evaluation mode and is left as it was. args, kwargs: an
-    example call; tensors become inputs, named as in the model's signature, other arguments are kept. out:
+    example call; tensors become inputs, named as in the model's signature, those in dicts, tuples and the like with
+    dots (`batch.x`, `parts.0`); other arguments are kept. out:
     the folder to make; an artifact that is there is replaced. form: auto, unrolled, rolled, adaptive or
     driven. dynamic: axes whose size may change, as in {"x": {0: "batch"}}; all others stay as in the
     example. method, steps, step_size, rtol, atol: instead of what the model's own calls say. controller: of
@@ -127,7 +128,7 @@ def export(
             refuse_assumptions(captured)
         check_overrides([*captured.specs, *captured.nested], overrides)
         _name_axes(captured, callee, axes)
-        check_unique([*callee.names, *callee.output_names])
+        check_unique([*callee.names, *callee.output_names, *(noise.name for noise in captured.noise)])
         times = time_inputs(captured)
         graph = captured.model.graph
         inputs = [tensor_of(value) for value in graph.inputs]
@@ -139,17 +140,28 @@ def export(
         lowered = lower(captured, holes, form, max_steps=max_steps, keep_debug_info=keep_debug_info)
         tell("check")
         name = type(model).__name__ if isinstance(model, nn.Module) else getattr(model, "__name__", "model")
-        card = write_graphs(lowered, card_of(lowered, name, inputs, outputs, captured.assumptions, opset), folder)
+        assumptions = captured.assumptions
+        card = card_of(lowered, name, inputs, outputs, assumptions, opset, captured.noise)
+        card = write_graphs(lowered, card, folder)
         write_card(card, folder)
         runtime = load(folder)
         tell("parity")
-        alone = _samples(holes, axes, callee, card) if per_sample else None
+        alone = _samples(holes, axes, callee, card, captured) if per_sample else None
         comparison = Comparison(
-            runtime, callee, captured.specs, captured.calls, overrides, tolerance, alone, captured.nested
+            runtime,
+            callee,
+            captured.specs,
+            captured.calls,
+            overrides,
+            tolerance,
+            samples=alone,
+            nested=captured.nested,
+            noise=captured.noise,
+            draws=captured.draws,
         )
         report = comparison.check(dynamic=axes, times=times, frozen=freeze, count=samples, seed=seed)
         told = [warning for spec in (*captured.specs, *captured.nested) for warning in spec.warnings]
-        told += [*captured.warnings, *(f"holds only while {one}" for one in captured.assumptions)]
+        told += [*callee.warnings, *captured.warnings, *(f"holds only while {one}" for one in assumptions)]
         warnings = tuple(dict.fromkeys(told))
         card = _prove(card, report, folder, failed, warnings)
     return Exported(target, card, report, captured.tracer, warnings)
@@ -165,7 +177,7 @@ def refuse_assumptions(captured: Captured) -> None:
         )
 
 
-def _samples(holes: Sequence[Hole], dynamic: Dynamic, callee: Callee, card: Card) -> Samples:
+def _samples(holes: Sequence[Hole], dynamic: Dynamic, callee: Callee, card: Card, captured: Captured) -> Samples:
     """Where the samples of a batch are in the model's inputs and outputs. Raises FormError where they are not."""
     labels = set()
     for hole in holes:
@@ -188,7 +200,11 @@ def _samples(holes: Sequence[Hole], dynamic: Dynamic, callee: Callee, card: Card
             raise FormError(
                 f"per_sample: in the output {tensor.name} {tensor} samples mix, as it has no axis {label!r}"
             )
-    return Samples(tuple(inputs), tuple(axis for axis in outputs if axis is not None))
+    shapes = {tensor.name: tensor.shape for tensor in card.inputs}
+    noise: list[int | None] = [None] * captured.draws
+    for one in captured.noise:
+        noise[one.draw.index] = shapes[one.name].index(label) if label in shapes[one.name] else None
+    return Samples(tuple(inputs), tuple(axis for axis in outputs if axis is not None), tuple(noise))
 
 
 def _prove(card: Card, report: Report, folder: Path, failed: Path, warnings: Sequence[str]) -> Card:

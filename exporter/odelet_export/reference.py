@@ -6,7 +6,7 @@ import math
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +23,7 @@ from odelet.methods import METHODS
 from odelet_export.errors import CaptureError
 from odelet_export.installed import StandIn, key_of, lacking, name_of
 from odelet_export.intercept import Call, intercepted, original_of
+from odelet_export.noise import Replayed, drawing
 from odelet_export.signature import Callee
 from odelet_export.spec import Overrides
 
@@ -71,26 +72,36 @@ class _CountedAdaptive(_Counted):
 
 @dataclass(frozen=True)
 class Samples:
-    """The axis of each input and output that counts samples; None for an input that all samples share."""
+    """The axis of each input, output and base draw that counts samples; None for one that all samples share."""
 
     inputs: tuple[int | None, ...]
     outputs: tuple[int, ...]
+    noise: tuple[int | None, ...] = ()
 
 
 def run_alone(
-    callee: Callee, tensors: Sequence[torch.Tensor], overrides: Overrides, samples: Samples
+    callee: Callee,
+    tensors: Sequence[torch.Tensor],
+    overrides: Overrides,
+    samples: Samples,
+    noise: Sequence[torch.Tensor | None] = (),
 ) -> tuple[list[np.ndarray], list[SolveCount]]:
-    """Run the torch model on each sample of a batch alone. Returns its outputs, joined, and counts, summed."""
+    """Run the torch model on each sample of a batch alone. Returns its outputs, joined, and counts, summed.
+
+    noise: the base draws of the whole batch; None for one that leads nowhere.
+    """
+
+    def of_sample(x: Any, axis: int | None, i: int) -> Any:
+        return x if axis is None or x is None else x.narrow(axis, i, 1)
+
     axes = samples.inputs
     count = next(tensor.shape[axis] for tensor, axis in zip(tensors, axes, strict=True) if axis is not None)
-    runs = [
-        run_reference(
-            callee,
-            [t if axis is None else t.narrow(axis, i, 1) for t, axis in zip(tensors, axes, strict=True)],
-            overrides,
-        )
-        for i in range(count)
-    ]
+    runs = []
+    for i in range(count):
+        drawn = [of_sample(x, axis, i) for x, axis in zip(noise, samples.noise, strict=True)]
+        with drawing(Replayed(drawn)) if noise else nullcontext():
+            own = [of_sample(x, axis, i) for x, axis in zip(tensors, axes, strict=True)]
+            runs.append(run_reference(callee, own, overrides))
     outputs = [
         np.concatenate(arrays, axis=axis)
         for *arrays, axis in zip(*(outputs for outputs, _ in runs), samples.outputs, strict=True)

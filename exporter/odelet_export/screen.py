@@ -117,6 +117,7 @@ def _rows(exported: Exported) -> list[tuple[str, str]]:
     card = exported.card
     rows = [(f"solve {solve.index}", _solve(solve)) for solve in card.solves]
     rows += [("input", f"{tensor.name}: {tensor}") for tensor in card.inputs]
+    rows += [("noise", f"{noise.name}: {noise.distribution}, drawn at {noise.source}") for noise in card.noise]
     rows += [("output", f"{tensor.name}: {tensor}") for tensor in card.outputs]
     rows.append(("parity", _parity(exported.parity)))
     rows += [("", line) for line in _steps(exported.parity)]
@@ -176,6 +177,6 @@ def _size(count: int) -> str:
 def next_commands(exported: Exported, out: Path) -> list[str]:
     """What one types next."""
     folder = shlex.quote(str(out))
-    single = len(exported.card.inputs) == 1
+    single = len(exported.card.inputs) - len(exported.card.noise) == 1
     name = f"{exported.card.inputs[0].name}.npy" if single else "inputs.npz"
     return [f"odelet verify {folder}", f"odelet run {folder} --input {name} --output outputs.npz"]

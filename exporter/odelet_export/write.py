@@ -18,10 +18,11 @@ import onnx
 import onnx_ir as ir
 
 from odelet import __version__
-from odelet.card import AssumptionCard, Card, FileEntry, Tensor
+from odelet.card import AssumptionCard, Card, FileEntry, NoiseCard, Tensor
 from odelet.errors import InputError
 from odelet_export.errors import ExportError
 from odelet_export.lower import LoweredModel
+from odelet_export.noise_inputs import NoiseInput
 
 CARD, SAMPLES, WEIGHTS = "odelet.json", "samples.npz", "weights.bin"
 # Smaller tensors stay in each graph: a reference to the shared file costs as much.
@@ -75,6 +76,7 @@ def card_of(
     outputs: Sequence[Tensor],
     assumptions: Sequence[AssumptionCard],
     opset: int,
+    noise: Sequence[NoiseInput] = (),
 ) -> Card:
     """The card of a lowered model, before its files are written."""
     return Card(
@@ -86,6 +88,7 @@ def card_of(
         program=tuple(lowered.program),
         solves=tuple(lowered.solves),
         assumptions=tuple(assumptions),
+        noise=tuple(NoiseCard(name=x.name, distribution=x.draw.distribution, source=x.draw.source) for x in noise),
         versions=versions(opset),
     )
 

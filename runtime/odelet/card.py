@@ -7,22 +7,24 @@ reading refuses a key that is not a field, and a value that is not of the field'
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import re
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
+from odelet.card_text import encode, summary_of
 from odelet.checks import check, check_file_name, check_names
 from odelet.decode import decode, parse_json
 from odelet.errors import ArtifactError
-from odelet.summary import summary_of
 
 FORMAT_VERSION = 1
 FORMS = ("unrolled", "rolled", "bounded", "adaptive", "driven")
 SETTINGS = ("rtol", "atol", "max_steps", "max_evals", "deadline")
 REPORTS = ("steps", "accepted", "status", "time", "evaluations", "unconverged")
+# What no input may be named: calls of a model have arguments of these names.
+RESERVED = (*SETTINGS, "seed")
+DISTRIBUTIONS = ("normal", "uniform")
 DTYPES = (
     *("float16", "float32", "float64", "bool"),
     *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
@@ -187,6 +189,19 @@ class AssumptionCard:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NoiseCard:
+    """Random numbers that the model draws, as one of its inputs. name: of the input, which has the shape.
+    distribution: standard normal, or uniform from 0 up to 1. source: where the model draws them."""
+
+    name: str
+    distribution: str
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        check_names(f"noise {self.name!r}: distribution", [self.distribution], DISTRIBUTIONS)
+
+
+@dataclass(frozen=True, kw_only=True)
 class FileEntry:
     """A listed file. sha256: 64 lower-case hex digits. bytes: its size."""
 
@@ -212,6 +227,7 @@ class Card:
     program: tuple[RunStep | DriveStep, ...]
     solves: tuple[SolveCard, ...] = ()
     assumptions: tuple[AssumptionCard, ...] = ()
+    noise: tuple[NoiseCard, ...] = ()
     files: dict[str, FileEntry] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     parity: dict[str, Any] | None = None
@@ -224,7 +240,11 @@ class Card:
             check(not twice, f"{kind} names are there twice: {', '.join(twice)}")
         check(len(self.outputs) > 0, "the model has no outputs")
         for tensor in self.inputs:
-            check(tensor.name not in SETTINGS, f"an input is named {tensor.name!r}, which is a setting's name")
+            check(tensor.name not in RESERVED, f"an input is named {tensor.name!r}, which is a setting's name")
+        last = self.inputs[len(self.inputs) - len(self.noise) :]
+        check([x.name for x in self.noise] == [x.name for x in last], "the noise is not the last of the inputs")
+        for tensor in last:
+            check_names(f"noise {tensor.name!r}: dtype", [tensor.dtype], ("float32", "float64"))
         for index, solve in enumerate(self.solves):
             check(solve.index == index, f"solves[{index}] has index {solve.index}")
             good = self.form in (solve.form, "mixed")
@@ -260,11 +280,11 @@ class Card:
 
     def to_json(self) -> str:
         """Return the whole card as JSON text."""
-        return _encode(self, drop=())
+        return encode(self, drop=())
 
     def short_json(self) -> str:
         """Return the card without files and parity, as it goes into each file's metadata."""
-        return _encode(self, drop=("files", "parity"))
+        return encode(self, drop=("files", "parity"))
 
     @property
     def run_files(self) -> tuple[str, ...]:
@@ -274,14 +294,3 @@ class Card:
     def summary(self) -> str:
         """Return what a person wants to know, as a screen of text."""
         return summary_of(self)
-
-
-def _encode(card: Card, *, drop: tuple[str, ...]) -> str:
-    data = {key: value for key, value in asdict(card).items() if key not in drop}
-    for solve in data["solves"]:
-        if solve["drive"] is None:
-            del solve["drive"]
-    try:
-        return json.dumps(data, indent=2, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise ArtifactError(f"card: it holds something that JSON cannot ({error})") from None

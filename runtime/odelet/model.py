@@ -55,7 +55,7 @@ class Model:
         self.folder = artifact.folder
         self._program = artifact.program
         self._device = device
-        self._arguments = Arguments(self.card.inputs)
+        self._arguments = Arguments(self.card)
         self._alarm_names = tuple(
             solve.report[key] for solve in self.card.solves for key in ("status", "unconverged") if key in solve.report
         )
@@ -74,19 +74,22 @@ class Model:
         max_steps: int | None = None,
         max_evals: int | None = None,
         deadline: float | None = None,
+        seed: int | None = None,
         **named: Any,
     ) -> Array | tuple[Array, ...]:
         """Return the model's output, or a tuple in the card's order if it has several.
 
-        args, named: one array for each input, of its dtype and shape; lists and numbers are converted.
+        args, named: one array for each input, of its dtype and shape; lists and numbers are converted. Inputs with
+        dots in their names may come in a dict, tuple or dataclass, as in the model's own call.
         rtol, atol, max_steps: in place of those the model was exported with; a solve with a tolerance for each
         part of its state takes a row of them, too. max_evals: of the field, in each solve; deadline: seconds,
-        for the whole call (form driven only). Raises InputError for arguments that do not fit, also for those
+        for the whole call (form driven only). seed: of the random numbers that the model takes and that are not given;
+        None draws others in each call. Raises InputError for arguments that do not fit, also for those
         for which an assumption of the card does not hold, and SolveError when a solve fails. A RuntimeWarning tells of
         steps whose iteration did not converge.
         """
         given = {"rtol": rtol, "atol": atol, "max_steps": max_steps, "max_evals": max_evals, "deadline": deadline}
-        values, driven = self._run(args, named, given)
+        values, driven = self._run(args, named, given, seed)
         # Most calls succeed, and their statistics, half of the cost of a small model, are not asked for.
         failed = bool(driven)
         for name in self._alarm_names:
@@ -105,6 +108,7 @@ class Model:
         max_steps: int | None = None,
         max_evals: int | None = None,
         deadline: float | None = None,
+        seed: int | None = None,
         events: Sequence[Event] | Mapping[int, Sequence[Event]] = (),
         dense: bool = False,
         **named: Any,
@@ -127,7 +131,7 @@ class Model:
         if not asked.keys() <= solves:
             raise InputError(f"events are for solves {sorted(asked)}; the model has {sorted(solves)}")
         watched: dict[int, Watched] = {}
-        solution = self._solution(*self._run(args, named, given, asked, dense, watched))
+        solution = self._solution(*self._run(args, named, given, seed, asked, dense, watched))
         if not (asked or dense):
             return solution
         happened = {index: watched[index].watch.occurrences() for index in asked if index in watched}
@@ -149,6 +153,7 @@ class Model:
         atol: Any = None,
         max_steps: int | None = None,
         max_evals: int | None = None,
+        seed: int | None = None,
         **start: Any,
     ) -> SolveStream: ...
 
@@ -167,14 +172,21 @@ class Model:
         if carry is not None:
             return Stream(self, carry, start)
         given = {name: start.pop(name, None) for name in ("rtol", "atol", "max_steps", "max_evals")}
+        seed = start.pop("seed", None)
         settings = check_settings(given, self.card)
-        return SolveStream(self.card, self._program, start, settings, device=self._device)
+        return SolveStream(self.card, self._program, start, settings, device=self._device, seed=seed)
+
+    def spread(self, named: Mapping[str, Any]) -> dict[str, Any]:
+        """Arguments by name, those in dicts, tuples and the like under the names of the inputs: `batch={"x": x}` is
+        `batch.x`. Raises InputError for what is no input."""
+        return self._arguments.spread(named)
 
     def _run(
         self,
         args: tuple[Any, ...],
         named: dict[str, Any],
         given: dict[str, Any],
+        seed: int | None,
         events: Mapping[int, Sequence[Event]] | None = None,
         dense: bool = False,
         watched: dict[int, Watched] | None = None,
@@ -183,7 +195,7 @@ class Model:
 
         A driven solve that fails is the last thing that runs. watched: takes what was watched, by index.
         """
-        values = self._arguments.bind(args, named)
+        values = self._arguments.bind(args, named, seed=seed)
         settings: dict[str, Array] = {}
         if any(value is not None for value in given.values()):
             settings = check_settings(given, self.card)
@@ -212,7 +224,8 @@ class Model:
             driven[solve.index] if solve.index in driven else _report(solve, values) for solve in self.card.solves
         )
         status = next((solve.status for solve in solves if solve.status is not Status.OK), Status.OK)
-        return _told(Solution(outputs, Stats(solves), status))
+        noise = {name: values[name] for name in self._arguments.noise}
+        return _told(Solution(outputs, Stats(solves), status, noise=noise))
 
     def _drive(
         self, step: Drive, values: dict[str, Array], settings: dict[str, Array], request: Request

@@ -218,7 +218,8 @@ class Solution:
     that stopped early (after a deadline or max_evals: of the state it had reached), or none at all; do not use
     them without looking at the status. EVENT is no failure: the outputs after a terminal event are NaN. events:
     when each event that was asked for happened; of a model, by the index of the solve. trajectories: the solves
-    that were kept, by index.
+    that were kept, by index. noise: the random numbers that went in, drawn or given, by the name of their input; given
+    again, they bring the same answer.
     """
 
     outputs: dict[str, np.ndarray[Any, Any]]
@@ -226,6 +227,7 @@ class Solution:
     status: Status
     events: Any = ()
     trajectories: dict[int, Trajectory] = field(default_factory=dict)
+    noise: dict[str, np.ndarray[Any, Any]] = field(default_factory=dict)
 
     def at(self, t: Any, *, solve: int = 0) -> Any:
         """The state of a solve at a time or an array of times, (*times, *shape), or a tuple for a tuple state.

@@ -1,11 +1,15 @@
-"""What a card says, as text for people.
+"""A card as text: JSON, and a screen for people.
 
 The law here: it is read from the card alone.
 """
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING
+
+from odelet.errors import ArtifactError
 
 if TYPE_CHECKING:
     from odelet.card import Card, SolveCard
@@ -17,6 +21,9 @@ def summary_of(card: Card) -> str:
     for kind, tensors in (("inputs", card.inputs), ("outputs", card.outputs)):
         lines += [kind, *(f"  {tensor.name}: {tensor}" for tensor in tensors)]
     lines += ["solves", *(f"  {_solve_line(solve)}" for solve in card.solves)] if card.solves else []
+    if card.noise:
+        lines += ["noise, drawn where it is not given"]
+        lines += [f"  {noise.name}: {noise.distribution}, {noise.source}" for noise in card.noise]
     if card.assumptions:
         lines += ["assumptions, checked in each call", *(f"  {assumption}" for assumption in card.assumptions)]
     if card.files:
@@ -38,3 +45,15 @@ def _solve_line(solve: SolveCard) -> str:
     if solve.settings:
         told.append(f"can be set: {', '.join(solve.settings)}")
     return f"{solve.index}: {solve.method}, " + "\n     inside it: ".join([", ".join(told), *solve.nested])
+
+
+def encode(card: Card, *, drop: tuple[str, ...]) -> str:
+    """Return a card as JSON, without some of its keys."""
+    data = {key: value for key, value in asdict(card).items() if key not in drop}
+    for solve in data["solves"]:
+        if solve["drive"] is None:
+            del solve["drive"]
+    try:
+        return json.dumps(data, indent=2, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ArtifactError(f"card: it holds something that JSON cannot ({error})") from None
