@@ -16,7 +16,7 @@ import torch
 from torchdiffeq import odeint
 
 import odelet
-from odelet_export import CaptureError, ParityError, export, pipeline
+from odelet_export import CaptureError, ParityError, export, prepare
 from odelet_export.capture import capture
 
 MODULES = (models_calls, models_gradients, models_networks, models_times)
@@ -60,7 +60,7 @@ def captured_once(monkeypatch):
         callee._seen = traced._seen
         return replace(captured, model=captured.model.clone())
 
-    monkeypatch.setattr(pipeline, "capture", once)
+    monkeypatch.setattr(prepare, "capture", once)
 
 
 def exported(name, out, **options):

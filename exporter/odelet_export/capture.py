@@ -21,9 +21,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from odelet_export.decompositions import gradient_decompositions
 from odelet_export.errors import CaptureError, ExportError
-from odelet_export.explain import explain, refuse_random
+from odelet_export.failures import explain, refuse_random
 from odelet_export.half import widen
-from odelet_export.intercept import intercepted
+from odelet_export.intercept import Call, intercepted
 from odelet_export.mark import DOMAIN, Marker
 from odelet_export.signature import Callee, Dynamic, traced_example
 from odelet_export.spec import Overrides, SolveSpec
@@ -37,14 +37,17 @@ _LOGGERS = ("torch.onnx", "torch.export", "torch.fx", "torch._subclasses", "onnx
 class Captured:
     """model: the host graph with its marked solves. specs: one for each solve, in the order of the calls.
 
-    tracer: which way of tracing worked, "torch.export" or "make_fx". calls: how many solves the model made, those
-    that nothing depends on included.
+    tracer: which way of tracing worked, "torch.export" or "make_fx". calls: all solves that the model made, those
+    that nothing depends on included. program: what was translated to the model, with the model's own weights.
+    example: the inputs that it was traced with.
     """
 
     model: ir.Model
     specs: list[SolveSpec]
     tracer: str
-    calls: int = 1
+    calls: list[Call]
+    program: torch.export.ExportedProgram
+    example: list[torch.Tensor]
 
 
 def capture(callee: Callee, dynamic: Dynamic, overrides: Overrides, *, opset: int) -> Captured:
@@ -66,7 +69,7 @@ def capture(callee: Callee, dynamic: Dynamic, overrides: Overrides, *, opset: in
             with _quiet(), loops(), _frozen(callee), intercepted(marker, refuse_nested=True), torch.random.fork_rng():
                 program = trace(callee, tuple(example), shapes)
             with _quiet(), loops(), _frozen(callee):
-                model = _to_onnx(program, names, callee.output_names, opset)
+                model, program = _to_onnx(program, names, callee.output_names, opset)
         except ExportError:
             raise
         except Exception as error:  # torch raises nearly anything here; explained below
@@ -79,7 +82,7 @@ def capture(callee: Callee, dynamic: Dynamic, overrides: Overrides, *, opset: in
             )
         refuse_random(model)
         widen(model)
-        return Captured(model, _kept(marker.specs, model), tracer, len(marker.specs))
+        return Captured(model, _kept(marker.specs, model), tracer, marker.calls, program, example)
     raise CaptureError(explain(failures, dynamic)) from failures[-1]
 
 
@@ -142,7 +145,8 @@ def _make_fx_then_export(
 
 def _to_onnx(
     program: torch.export.ExportedProgram, names: Sequence[str], output_names: Sequence[str], opset: int
-) -> ir.Model:
+) -> tuple[ir.Model, torch.export.ExportedProgram]:
+    """The graph, and the program in the operators that were translated one by one."""
     with exact_float64() as table:
         result = torch.onnx.export(
             program,
@@ -153,9 +157,9 @@ def _to_onnx(
             output_names=list(output_names),
             custom_translation_table=table,
         )
-    assert result is not None
+    assert result is not None and result.exported_program is not None
     _promote(result.model)
-    return result.model
+    return result.model, result.exported_program
 
 
 def _promote(model: ir.Model) -> None:

@@ -7,8 +7,9 @@ read from outside needs no handling: it is another value of the same graph.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch.onnx import ops as onnx_ops
@@ -19,18 +20,42 @@ from odelet_export.spec import Overrides, SolveSpec, spec_of
 
 DOMAIN = "odelet"
 Function = Callable[[torch.Tensor, Sequence[torch.Tensor]], Any]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class EndInputs(Generic[T]):
+    """What an End marker is given, as values of whichever graph. results: of each function of the solve, the
+    "field" first. y0: the parts of the initial state. extras: options that are values, by name. t: the times."""
+
+    results: Mapping[str, list[T]]
+    y0: list[T]
+    extras: Mapping[str, T]
+    t: T
+
+
+def read_end(spec: SolveSpec, inputs: Sequence[T]) -> EndInputs[T]:
+    """The inputs of an End marker, in the order in which `Marker` gives them."""
+    parts, functions = spec.parts, 2 * spec.parts + len(spec.functions)
+    results = {"field": list(inputs[:parts])} | {
+        name: [value] for name, value in zip(spec.functions, inputs[2 * parts : functions], strict=True)
+    }
+    extras = dict(zip(spec.extras, inputs[functions:-1], strict=True))
+    return EndInputs(results, list(inputs[parts : 2 * parts]), extras, inputs[-1])
 
 
 class Marker:
-    """The handler that marks solves; records their specs."""
+    """The handler that marks solves; records them, and their specs."""
 
     def __init__(self, overrides: Overrides) -> None:
         self.specs: list[SolveSpec] = []
+        self.calls: list[Call] = []
         self._overrides = overrides
 
     def __call__(self, call: Call, _original: Callable[..., Any]) -> Any:
         spec = spec_of(call, len(self.specs), self._overrides)
         self.specs.append(spec)
+        self.calls.append(call)
         where = f'File "{call.file}", line {call.line}: '
         parts = _state(call, where)
         t = _times(call, where)
@@ -108,7 +133,7 @@ class Marker:
             {"solve": spec.call},
             version=1,
             dtypes=[time, *(part.dtype for part in parts)],
-            shapes=[_time_shape(spec, parts), *(tuple(part.shape) for part in parts)],
+            shapes=[time_shape(spec, parts), *(tuple(part.shape) for part in parts)],
         )
 
 
@@ -142,7 +167,7 @@ def _of_each_sample(call: Function, t: torch.Tensor, parts: Sequence[torch.Tenso
     )
 
 
-def _time_shape(spec: SolveSpec, parts: Sequence[torch.Tensor]) -> tuple[Any, ...]:
+def time_shape(spec: SolveSpec, parts: Sequence[torch.Tensor]) -> tuple[Any, ...]:
     """A scalar; where each sample has its own time, (samples, 1, ...), of as many axes as the state's first part."""
     return (parts[0].shape[0], *[1] * (parts[0].ndim - 1)) if spec.per_sample else ()
 

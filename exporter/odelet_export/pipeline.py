@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,27 +15,25 @@ from odelet.card import Card
 from odelet.drive import DEFAULT_MAX_STEPS
 from odelet.errors import InputError
 from odelet.model import load
-from odelet_export.capture import Captured, capture
 from odelet_export.errors import FormError, ParityError
-from odelet_export.lift import Hole, lift, time_inputs
+from odelet_export.lift import Hole
 from odelet_export.lower import lower
 from odelet_export.parity import Comparison
+from odelet_export.prepare import prepare
 from odelet_export.reference import Samples, evaluation_mode
 from odelet_export.report import Report, write_report
 from odelet_export.signature import Callee, Dynamic, check_dynamic
-from odelet_export.spec import Overrides, check_overrides
+from odelet_export.spec import Overrides
 from odelet_export.write import (
     card_of,
-    check_unique,
     staging,
-    tensor_of,
     with_files,
     write_card,
     write_graphs,
     write_samples,
 )
 
-STAGES = ("capture", "lift", "lower", "check", "parity")
+STAGES = ("capture", "replay", "lift", "lower", "check", "parity")
 OPSETS = range(18, 24)
 # More would make the artifact heavy and `verify` slow; the report has them all.
 _BUNDLED_SAMPLES = 3
@@ -111,28 +108,23 @@ def export(
     axes = check_dynamic(dynamic, callee.names, callee.example)
     failed = target.with_name(target.name + ".failed")
     with evaluation_mode(model), staging(target, failed=failed) as folder:
-        tell("capture")
-        captured = capture(callee, axes, overrides, opset=opset)
-        check_overrides(captured.specs, overrides)
-        _name_axes(captured, callee, axes)
-        check_unique([*callee.names, *callee.output_names])
-        times = time_inputs(captured)
-        graph = captured.model.graph
-        inputs = [tensor_of(value) for value in graph.inputs]
-        outputs = [tensor_of(value) for value in graph.outputs]
-        tell("lift")
-        holes = lift(captured)
+        ready = prepare(
+            callee, axes, overrides, opset=opset, samples=samples, seed=seed, tolerance=tolerance, tell=tell
+        )
+        captured, holes = ready.captured, ready.holes
         tell("lower")
         lowered = lower(captured, holes, form, max_steps=max_steps, keep_debug_info=keep_debug_info)
         tell("check")
         name = type(model).__name__ if isinstance(model, nn.Module) else getattr(model, "__name__", "model")
-        card = write_graphs(lowered, card_of(lowered, name, inputs, outputs, opset), folder)
+        card = write_graphs(lowered, card_of(lowered, name, ready.inputs, ready.outputs, opset), folder)
         write_card(card, folder)
         runtime = load(folder)
         tell("parity")
         alone = _samples(holes, axes, callee, card) if per_sample else None
-        comparison = Comparison(runtime, callee, captured.specs, captured.calls, overrides, tolerance, alone)
-        report = comparison.check(dynamic=axes, times=times, count=samples, seed=seed)
+        comparison = Comparison(runtime, replace(ready.judge, alone=alone), len(captured.calls))
+        report = comparison.check(ready.drawn)
+        if not report.passed:
+            ready.check.check(sample for sample in ready.drawn if not report.samples[sample.number].passed)
         card = _prove(card, report, folder, failed)
     warnings = tuple(warning for spec in captured.specs for warning in spec.warnings)
     return Exported(target, card, report, captured.tracer, warnings)
@@ -188,26 +180,3 @@ def _bundle(report: Report) -> list[dict[str, Any]]:
     while len(kept) > 1 and sum(array.nbytes for arrays in kept for array in arrays.values()) > _BUNDLED_BYTES:
         kept.pop()
     return kept
-
-
-def _name_axes(captured: Captured, callee: Callee, dynamic: Dynamic) -> None:
-    """Replace torch's symbols for sizes (s77) by the names that the user gave."""
-    graph = captured.model.graph
-    names: dict[str, str] = {}
-    for value in graph.inputs:
-        for axis, label in dynamic.get(str(value.name), {}).items():
-            dim = value.shape[axis] if value.shape is not None else None
-            if isinstance(dim, ir.SymbolicDim) and dim.value is not None:
-                names[dim.value] = label
-    if not names:
-        return
-    pattern = re.compile("|".join(rf"\b{re.escape(symbol)}\b" for symbol in names))
-    values = [*graph.inputs, *(output for node in graph.all_nodes() for output in node.outputs)]
-    for value in values:
-        if value.shape is not None:
-            value.shape = ir.Shape(
-                dim
-                if isinstance(dim, int) or dim.value is None
-                else pattern.sub(lambda match: names[match.group()], dim.value)
-                for dim in value.shape
-            )

@@ -111,8 +111,7 @@ def run_reference(
         changed = overridden(call, overrides)
         adaptive = issubclass(SOLVERS.get(changed.method or "dopri5", object), RKAdaptiveStepsizeODESolver)
         counted = _CountedAdaptive(call.func) if adaptive else _Counted(call.func)
-        with _controlled(overrides.controller):
-            result = replace(changed, func=counted).solve(original)
+        result = solved(replace(changed, func=counted), original, overrides)
         method = changed.method or "dopri5"
         # torchdiffeq calls back at no step of a fixed-step search for an event.
         searched = changed.event_fn is not None and not adaptive
@@ -128,6 +127,12 @@ def run_reference(
         warnings.simplefilter("ignore")  # the author's business, and heard before
         outputs = callee(*copies)
     return [output.detach().cpu().numpy() for output in outputs], counts
+
+
+def solved(call: Call, original: Callable[..., Any], overrides: Overrides) -> Any:
+    """What torchdiffeq's odeint gives for a call that is `overridden`, with the controller of the export."""
+    with _controlled(overrides.controller):
+        return call.solve(original)
 
 
 @contextmanager

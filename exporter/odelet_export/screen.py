@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 STAGES = {
     "load": "import torch and the model",
     "capture": "trace the model once",
+    "replay": "run it under torchdiffeq, beside the model",
     "lift": "take the fields out of it",
     "lower": "put a solver around each",
     "check": "write, check and load the files",

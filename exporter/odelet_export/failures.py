@@ -59,10 +59,11 @@ def explain(failures: Sequence[Exception], dynamic: Mapping[str, object]) -> str
         found = f"the operator {missing[1]}, which has no translation to ONNX"
     cause = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
     cause = re.sub(r"\x1b\[\d+m", "", cause)  # torch colours its messages
-    return f"{_shown(place)}\n  found: {found}\n  do: {advice}\n  cause: {type(error).__name__}: {cause.strip()[:300]}"
+    return f"{shown(place)}\n  found: {found}\n  do: {advice}\n  cause: {type(error).__name__}: {cause.strip()[:300]}"
 
 
-def _shown(place: tuple[str, int] | None) -> str:
+def shown(place: tuple[str, int] | None) -> str:
+    """A file and a line of it, with its text."""
     if place is None:
         return "the model (no line of it is known)"
     source = linecache.getline(*place).strip()
@@ -97,8 +98,14 @@ def refuse_random(model: ir.Model) -> None:
         if node.op_type not in _RANDOM:
             continue
         trace = node.metadata_props.get("pkg.torch.onnx.stack_trace", "")
-        frames = [(file, int(line)) for file, line in _TRACED_FROM.findall(trace) if not is_library(file)]
         raise CaptureError(
-            f"{_shown(frames[-1] if frames else None)}\n  found: a random draw (ONNX {node.op_type})\n"
+            f"{shown(user_place(trace))}\n  found: a random draw (ONNX {node.op_type})\n"
             "  do: draw outside the model and pass the numbers as an input, or use the mean"
         )
+
+
+def user_place(trace: str | None) -> tuple[str, int] | None:
+    """The innermost line of the user's own code in a stack trace that torch keeps with a node."""
+    frames = [(file, int(line)) for file, line in _TRACED_FROM.findall(trace or "") if not is_library(file)]
+    own = [frame for frame in frames if "site-packages" not in frame[0]] or frames
+    return own[-1] if own else None
