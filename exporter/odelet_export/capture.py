@@ -22,6 +22,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from odelet_export.decompositions import gradient_decompositions
 from odelet_export.errors import CaptureError, ExportError
 from odelet_export.failures import explain, refuse_random
+from odelet_export.frames import Retraced, user_frames
 from odelet_export.half import widen
 from odelet_export.intercept import Call, intercepted
 from odelet_export.mark import DOMAIN, Marker
@@ -135,12 +136,13 @@ def _make_fx_then_export(
             decomposition_table=gradient_decompositions(),
             tracing_mode="symbolic",
             _allow_non_fake_inputs=True,
+            record_stack_traces=True,
         )(*example)
     # Two of the three calls of each field lead nowhere; what follows takes as long as the graph is large.
     traced.graph.eliminate_dead_code()
     traced.recompile()
     with torch.no_grad():
-        return torch.export.export(traced, example, dynamic_shapes=tuple(shapes), strict=False)
+        return torch.export.export(Retraced(traced), example, dynamic_shapes=(tuple(shapes),), strict=False)
 
 
 def _to_onnx(
@@ -219,7 +221,7 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(logging.CRITICAL)
         fx_config.use_duck_shape = False
         # torch prints half a graph when a trace fails; the model's own words come again when it runs for parity.
-        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()), user_frames():
             warnings.simplefilter("ignore")
             yield
     finally:

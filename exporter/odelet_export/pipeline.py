@@ -166,9 +166,19 @@ def _prove(card: Card, report: Report, folder: Path, failed: Path) -> Card:
     shown, more = report.problems[:3], len(report.problems) - 3
     raise ParityError(
         f"the exported model does not give torch's answers: {'; '.join(shown)}"
-        f"{f'; and {more} more' if more > 0 else ''}. It was left in {failed}, see parity.md there",
+        f"{f'; and {more} more' if more > 0 else ''}. {_blame(report)}It was left in {failed}, see parity.md there",
         report,
         str(failed),
+    )
+
+
+def _blame(report: Report) -> str:
+    """Whose fault a difference is. The captured graph has been run at each sample that failed, and was right."""
+    if all(sample.note for sample in report.samples if not sample.passed):
+        return ""
+    return (
+        "What was captured gives them under torchdiffeq, so the fault is odelet's or ONNX Runtime's, not the model's: "
+        "please report it. "
     )
 
 

@@ -213,7 +213,7 @@ def _marker(node: Node) -> tuple[str, int]:
     arguments = {name: node.kwargs[name] for name in EncodedAttrs.__dataclass_fields__}
     attributes: Mapping[str, Any] = EncodedAttrs(**arguments).to_dict()  # type: ignore[arg-type]
     domain, op = str(node.kwargs.get("domain")), str(node.args[1])
-    return (op if domain == DOMAIN else f"{domain}::{op}"), int(attributes.get("solve", attributes.get("index", -1)))
+    return (op if domain == DOMAIN else f"{domain}::{op}"), int(attributes["index" if op == "Noise" else "solve"])
 
 
 def _attribute(module: Any, path: str) -> Any:
