@@ -136,7 +136,7 @@ class Case:
         model = captured.model.clone()
         if self.times is not None and not self.retrace:
             _fix_times(model, np.array(self.times, self.time_dtype or self.dtype))
-        return Captured(model, [self.spec(spec) for spec in captured.specs], captured.tracer), callee
+        return replace(captured, model=model, specs=[self.spec(spec) for spec in captured.specs]), callee
 
     def spec(self, spec: SolveSpec) -> SolveSpec:
         method = METHODS[self.method]

@@ -108,7 +108,7 @@ def test_a_replay_holds_the_models_own_weights():
     x = torch.rand(6, 3)
     for scale in (1.0, 0.5):
         with torch.no_grad():
-                model.layer.weight.mul_(scale)
+            model.layer.weight.mul_(scale)
         torch.testing.assert_close(replay.run([x])[0], model(x))
     assert captured.tracer == "make_fx"
     assert any(value is model.layer.weight for value in captured.program.state_dict.values())

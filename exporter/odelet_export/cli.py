@@ -14,7 +14,9 @@ Option = typer.Option
 
 def export_command(
     target: Annotated[str, typer.Argument(metavar="FILE.py:NAME", help="The model; or package.module:NAME.")],
-    out: Annotated[Path, Option("--out", "-o", metavar="DIR", help="Folder to make; an artifact there is replaced.")],
+    out: Annotated[
+        Path | None, Option("--out", "-o", metavar="DIR", help="Folder to make; an artifact there is replaced.")
+    ] = None,
     inputs: Annotated[
         list[str] | None, Option("--input", metavar="SPEC", help="An input, see above; once for each.")
     ] = None,
@@ -37,6 +39,7 @@ def export_command(
     keep_debug_info: Annotated[bool, Option("--keep-debug-info", help="Keep source paths in the graphs.")] = False,
     samples: Annotated[int, Option(help="Fresh inputs to compare with torch at.")] = 4,
     seed: Annotated[int, Option(help="Of the example and the samples.")] = 0,
+    explained: Annotated[bool, Option("--explain", help="Tell what was captured; without --out, that alone.")] = False,
     as_json: Annotated[bool, Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Export a torch model that calls torchdiffeq, and prove that it gives torch's answers.
@@ -65,5 +68,5 @@ def export_command(
     options |= {"controller": controller, "per_sample": per_sample}
     options |= {"max_steps": max_steps, "opset": opset, "keep_debug_info": keep_debug_info, "samples": samples}
     with reported(as_json=as_json):
-        result = perform(target, inputs or [], example, weights, out, seed=seed, **options)
+        result = perform(target, inputs or [], example, weights, out, seed=seed, explained=explained, **options)
     result.show(as_json=as_json)

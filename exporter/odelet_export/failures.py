@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import linecache
+import os
 import re
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -68,6 +69,11 @@ def shown(place: tuple[str, int] | None) -> str:
         return "the model (no line of it is known)"
     source = linecache.getline(*place).strip()
     return f'File "{place[0]}", line {place[1]}' + (f"\n    {source}" if source else "")
+
+
+def shown_short(place: tuple[str, int] | None) -> str:
+    """A file, without its folder, and a line."""
+    return "" if place is None else f"{os.path.basename(place[0])}:{place[1]}"
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -28,7 +28,7 @@ def user_frames() -> Iterator[None]:
         entry = max((i for i, frame in enumerate(frames) if frame.filename == signature.__file__), default=-1)
         return traceback.StackSummary.from_list([f for f in frames[entry + 1 :] if not is_library(f.filename)])
 
-    TracerBase._filter_traceback_frames = own  # type: ignore[method-assign]
+    TracerBase._filter_traceback_frames = own  # type: ignore
     try:
         yield
     finally:

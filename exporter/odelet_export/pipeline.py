@@ -16,8 +16,9 @@ from odelet.drive import DEFAULT_MAX_STEPS
 from odelet.errors import InputError
 from odelet.model import load
 from odelet_export.errors import FormError, ParityError
+from odelet_export.explanation import Explanation, explained
 from odelet_export.lift import Hole
-from odelet_export.lower import lower
+from odelet_export.lower import forms_of, lower
 from odelet_export.parity import Comparison
 from odelet_export.prepare import prepare
 from odelet_export.reference import Samples, evaluation_mode
@@ -42,13 +43,22 @@ _BUNDLED_BYTES = 4 * 2**20
 
 @dataclass(frozen=True)
 class Exported:
-    """What an export made. path: the artifact. tracer: how the model was traced. warnings: what to know."""
+    """What an export made. path: the artifact. explanation: what was captured, and by which tracer. warnings: what
+    to know."""
 
     path: Path
     card: Card
     parity: Report
-    tracer: str
-    warnings: tuple[str, ...]
+    explanation: Explanation
+
+    @property
+    def tracer(self) -> str:
+        """How the model was traced: "torch.export", or "make_fx" below autograd."""
+        return self.explanation.tracer
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return self.explanation.warnings
 
 
 def export(
@@ -91,10 +101,7 @@ def export(
     """
     target = Path(out)
     tell = on_stage or (lambda stage: None)
-    if opset not in OPSETS:
-        raise InputError(f"opset={opset!r} is not supported; use {OPSETS[0]} to {OPSETS[-1]}")
-    if samples < 1 or max_steps < 1:
-        raise InputError(f"samples={samples!r} and max_steps={max_steps!r} must be at least 1")
+    _check_numbers(opset, samples, max_steps)
     overrides = Overrides(
         method=method,
         steps=steps,
@@ -112,6 +119,7 @@ def export(
             callee, axes, overrides, opset=opset, samples=samples, seed=seed, tolerance=tolerance, tell=tell
         )
         captured, holes = ready.captured, ready.holes
+        explanation = explained(ready, callee)
         tell("lower")
         lowered = lower(captured, holes, form, max_steps=max_steps, keep_debug_info=keep_debug_info)
         tell("check")
@@ -126,8 +134,51 @@ def export(
         if not report.passed:
             ready.check.check(sample for sample in ready.drawn if not report.samples[sample.number].passed)
         card = _prove(card, report, folder, failed)
-    warnings = tuple(warning for spec in captured.specs for warning in spec.warnings)
-    return Exported(target, card, report, captured.tracer, warnings)
+    return Exported(target, card, report, explanation.in_forms([solve.form for solve in card.solves]))
+
+
+def explain(
+    model: Callable[..., Any],
+    args: Sequence[Any],
+    *,
+    kwargs: Mapping[str, Any] | None = None,
+    form: str = "auto",
+    dynamic: Dynamic | None = None,
+    max_steps: int = DEFAULT_MAX_STEPS,
+    opset: int = 20,
+    samples: int = 4,
+    seed: int = 0,
+    tolerance: tuple[float, float] | None = None,
+    on_stage: Callable[[str], None] | None = None,
+    **overrides: Any,
+) -> Explanation:
+    """What `export` would make of a model, as far as it goes before anything is built: nothing is written.
+
+    Arguments and errors are those of `export`; what was captured is run under torchdiffeq beside the model.
+    """
+    _check_numbers(opset, samples, max_steps)
+    callee = Callee(model, tuple(args), dict(kwargs or {}))
+    with evaluation_mode(model):
+        ready = prepare(
+            callee,
+            check_dynamic(dynamic, callee.names, callee.example),
+            Overrides(**overrides),
+            opset=opset,
+            samples=samples,
+            seed=seed,
+            tolerance=tolerance,
+            tell=on_stage or (lambda stage: None),
+        )
+        explanation = explained(ready, callee)
+        choices = forms_of(ready.captured, ready.holes, form, max_steps=max_steps)
+    return explanation.in_forms([choice.form for choice in choices])
+
+
+def _check_numbers(opset: int, samples: int, max_steps: int) -> None:
+    if opset not in OPSETS:
+        raise InputError(f"opset={opset!r} is not supported; use {OPSETS[0]} to {OPSETS[-1]}")
+    if samples < 1 or max_steps < 1:
+        raise InputError(f"samples={samples!r} and max_steps={max_steps!r} must be at least 1")
 
 
 def _samples(holes: Sequence[Hole], dynamic: Dynamic, callee: Callee, card: Card) -> Samples:
