@@ -175,11 +175,11 @@ def _function(
             # Weights that are turned or combined first, once.
             for source in sources:
                 if str(source.name) in names:
-                    reads["weights"][str(source.name)] = _read(names[str(source.name)], source)
+                    reads["weights"][names[str(source.name)]] = _read(names[str(source.name)], source)
         elif sources:
             kind = "weights" if _stored(value) else "inputs" if value.is_graph_input() else "contexts"
             label = names.get(str(value.name), str(value.name)) if kind != "contexts" else ""
-            reads[kind][str(value.name)] = _read(label, value)
+            reads[kind][label or str(value.name)] = _read(label, value)
     return FieldExplained(
         name=name,
         nodes=len(region.nodes),
