@@ -129,6 +129,8 @@ LAYERS: dict[str, tuple[Scalar, tuple[int, ...]]] = {
     "solve": (matrix(lambda m: torch.linalg.solve(m, table[:3, :2])), (3, 3)),
     "solve_vector": (matrix(lambda m: torch.linalg.solve(m, m[..., 0].sin())), (3, 3)),
     "determinant": (matrix(torch.linalg.det), (3, 3)),
+    "determinant_turned": (lambda y: torch.linalg.det(y.mT).sum(), (3, 3)),
+    "solve_left": (matrix(lambda m: torch.linalg.solve(m, table[:2, :3].expand(m.shape[0], 2, 3), left=False)), (3, 3)),
     "logdet": (matrix(torch.logdet), (3, 3)),
     "slogdet": (matrix(lambda m: torch.linalg.slogdet(m).logabsdet), (3, 3)),
     "cholesky": (matrix(lambda m: torch.linalg.cholesky(m @ m.mT).sin()), (3, 3)),
@@ -164,5 +166,5 @@ LAYERS: dict[str, tuple[Scalar, tuple[int, ...]]] = {
     "gru": (module(nn.GRU(4, 3, batch_first=True)), (3, 4)),
     "lstm": (module(nn.LSTM(4, 3, batch_first=True)), (3, 4)),
     "rnn": (module(nn.RNN(4, 3, batch_first=True)), (3, 4)),
-    "second": (lambda y: torch.autograd.grad((F.silu(y) * y.sin()).sum(), y, create_graph=True)[0].square().sum(), (4,)),
+    "second": (lambda y: torch.autograd.grad((F.silu(y) * y.sin()).sum(), y, create_graph=True)[0].norm(), (4,)),
 }

@@ -59,6 +59,9 @@ def export_command(
     One name is one size, in all inputs. With --example the arrays come from the file, and --input is needed
     only to name the axes that may change, as in "x=[batch,_]", or to convert, as in "x=float32[batch,_]".
 
+    With --explain it tells what was captured: each solve with its place in the code, what its field reads, what is
+    computed once. Without --out it then stops there, and writes nothing.
+
     Exits with 2 for what cannot be exported, with 3 when the answers differ from torch's; what was made is
     then left in DIR.failed.
     """
