@@ -16,7 +16,7 @@ import torch
 from torchdiffeq import odeint
 
 import odelet
-from odelet_export import CaptureError, ParityError, export, pipeline
+from odelet_export import CaptureError, ParityError, export, prepare
 from odelet_export.capture import capture
 
 MODULES = (models_calls, models_gradients, models_networks, models_times)
@@ -30,7 +30,7 @@ NOT_YET = {
     "t_tensor_of": "found: ",
     "t_item": "found: ",
 }
-# Captured wrongly, which the comparison with torch finds.
+# Captured wrongly, which the replay of what was captured finds.
 CAUGHT = ("times_of_sequence_length",)
 DRIVEN = (
     "several_solves",
@@ -60,7 +60,7 @@ def captured_once(monkeypatch):
         callee._seen = traced._seen
         return replace(captured, model=captured.model.clone())
 
-    monkeypatch.setattr(pipeline, "capture", once)
+    monkeypatch.setattr(prepare, "capture", once)
 
 
 def exported(name, out, **options):
@@ -98,9 +98,10 @@ def test_what_cannot_be_captured_yet_is_said(name, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CAUGHT)
 def test_a_wrong_capture_never_ships(name, tmp_path):
-    with pytest.raises(ParityError):
+    with pytest.raises(CaptureError, match="the capture is wrong") as refused:
         exported(name, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+    assert f"{CASES[name].__module__}.py" in str(refused.value)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_model_is_left_as_it_was(tmp_path):

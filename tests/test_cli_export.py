@@ -35,11 +35,16 @@ class Flow(nn.Module):
     def forward(self, x, t, scale=1.0):
         return odeint(lambda t, y: torch.tanh(self.field(y)), x * scale, t, rtol=1e-4, atol=1e-5)
 
-class Sly(Flow):
+class Scaled(Flow):
+    factor = 1.5
+
     def forward(self, x):
-        factor = 1.5 if torch.compiler.is_exporting() else 1.0
+        factor = self.factor
         t = torch.tensor([0.0, 1.0])
         return odeint(lambda t, y: factor * self.field(y), x, t, method="euler", options={"step_size": 0.5})
+
+class Sly(Scaled):
+    factor = property(lambda self: 1.5 if torch.compiler.is_exporting() else 1.0)
 
 class Branching(Flow):
     def forward(self, x):
@@ -184,8 +189,14 @@ class TestExport:
 
 
 class TestRefusal:
-    def test_answers_that_differ_exit_with_3_and_leave_the_artifact_aside(self, model, tmp_path):
-        code, out, err = run(f"{model}:Sly", *ONE, "-o", tmp_path / "out", "--json")
+    def test_answers_that_differ_exit_with_3_and_leave_the_artifact_aside(self, model, tmp_path, monkeypatch):
+        def spoiled(host):
+            """As if an operator had been translated wrongly."""
+            for node in host.graph.all_nodes():
+                node.op_type = {"Mul": "Add"}.get(node.op_type, node.op_type)
+
+        monkeypatch.setattr("odelet_export.capture.widen", spoiled)
+        code, out, err = run(f"{model}:Scaled", *ONE, "-o", tmp_path / "out", "--json")
         data = json.loads(out)
         failed = tmp_path / "out.failed"
         line = err.splitlines()[-1]
@@ -195,16 +206,24 @@ class TestRefusal:
         assert data["parity"]["passed"] is False
         assert data["problems"][0] in line
         assert line.startswith("odelet: the exported model does not give torch's answers: sample 0, output 'output'")
+        assert "the fault is odelet's or ONNX Runtime's, not the model's: please report it" in line
         assert f"It was left in {failed}, see parity.md there" in line
         assert os.listdir(tmp_path) == ["out.failed"]
         assert "FAILED" in (failed / "parity.md").read_text()
+
+    def test_a_wrong_capture_exits_with_2_and_leaves_nothing(self, model, tmp_path):
+        code, out, err = run(f"{model}:Sly", *ONE, "-o", tmp_path / "out")
+        assert (code, out) == (2, "")
+        assert "odelet: the capture is wrong" in err
+        assert "something else while it is traced" in err
+        assert os.listdir(tmp_path) == []
 
     def test_a_model_that_cannot_be_traced_is_told_in_a_few_lines(self, model, tmp_path):
         code, out, err = run(f"{model}:Branching", *ONE, "-o", tmp_path / "out")
         lines = err.splitlines()
         start = next(i for i, line in enumerate(lines) if line.startswith("odelet: "))
         assert (code, out) == (2, "")
-        assert lines[start] == f'odelet: File "{model}", line 22'
+        assert lines[start] == f'odelet: File "{model}", line 27'
         assert [line.split(":")[0].strip() for line in lines[start + 2 :]] == ["found", "do", "cause"]
         assert os.listdir(tmp_path) == []
 

@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from odelet_export import screen
+from odelet_export.explanation import Explanation
 from odelet_export.pipeline import STAGES, Exported
 from odelet_export.report import Report
 
@@ -39,7 +40,8 @@ def test_a_stage_that_fails_is_marked():
 def test_the_result_is_wrapped_on_a_narrow_terminal_and_whole_elsewhere(tmp_path, monkeypatch, capsys):
     long = "something of many words, " * 5
     card = SimpleNamespace(name="Flow", solves=(), inputs=[SimpleNamespace(name="x")], outputs=[], noise=())
-    exported = Exported(tmp_path, card, Report(0, 0, False, []), "torch.export", (long.strip(),))
+    explanation = Explanation("make_fx", 3, 2, 0, (), warnings=(long.strip(),))
+    exported = Exported(tmp_path, card, Report(0, 0, False, []), explanation)
     console = terminal(width=50)
     monkeypatch.setattr(screen, "Console", lambda **_: console)
     screen.show(exported, tmp_path)
@@ -48,4 +50,6 @@ def test_the_result_is_wrapped_on_a_narrow_terminal_and_whole_elsewhere(tmp_path
     assert all(len(line) < 60 for line in warned)
     monkeypatch.setattr(screen, "Console", Console)
     screen.show(exported, tmp_path)
-    assert f"warning   {long.strip()}\n" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert f"warning   {long.strip()}\n" in out
+    assert "traced    below autograd (make_fx), as torch.export could not trace it\n" in out

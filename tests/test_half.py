@@ -9,7 +9,7 @@ from torchdiffeq import odeint
 
 from odelet_export import CaptureError, export
 from odelet_export.half import widen
-from odelet_export.parity import TOLERANCES
+from odelet_export.judge import TOLERANCES
 
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 

@@ -56,7 +56,7 @@ class ProblemCase(Case):
     def captured(self) -> tuple[Captured, Callee]:
         captured, callee = traced(self.problem, self.dtype)
         specs = [self.spec(spec) for spec in captured.specs]
-        return Captured(captured.model.clone(), specs, captured.tracer), callee
+        return replace(captured, model=captured.model.clone(), specs=specs), callee
 
     def torch(self, x, t=None):
         method = METHODS[self.method]

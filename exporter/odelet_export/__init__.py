@@ -10,12 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from odelet_export.errors import CaptureError, ExportError, FormError, ParityError
-    from odelet_export.pipeline import Exported, export
+    from odelet_export.explanation import Explanation
+    from odelet_export.pipeline import Exported, explain, export
 
-__all__ = ["CaptureError", "ExportError", "Exported", "FormError", "ParityError", "export"]
+__all__ = [
+    "CaptureError",
+    "Explanation",
+    "ExportError",
+    "Exported",
+    "FormError",
+    "ParityError",
+    "explain",
+    "export",
+]
 
 
-_HOMES = {"export": "pipeline", "Exported": "pipeline"}
+_HOMES = {"Explanation": "explanation", "Exported": "pipeline", "explain": "pipeline", "export": "pipeline"}
 
 
 def __getattr__(name: str) -> Any:

@@ -25,9 +25,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from odelet.card import AssumptionCard
 from odelet_export.decompositions import gradient_decompositions
 from odelet_export.errors import CaptureError, ExportError
-from odelet_export.explain import explain, refuse_random
+from odelet_export.failures import explain, refuse_random
+from odelet_export.frames import Retraced, user_frames
 from odelet_export.half import widen
-from odelet_export.intercept import intercepted
+from odelet_export.intercept import Call, intercepted
 from odelet_export.mark import DOMAIN, Marker
 from odelet_export.noise import Traced, drawing
 from odelet_export.noise_inputs import NoiseInput, take_out
@@ -48,16 +49,22 @@ class Captured:
     """model: the host graph with its marked solves. specs: one for each solve, in the order of the calls, but for those
     inside other solves: nested.
 
-    tracer: which way of tracing worked, "torch.export" or "make_fx". calls: how many solves the model made, those
-    that nothing depends on included, those inside others not. assumptions: what the model decided on the example, each
-    with an output of the graph that says whether it holds. noise: the graph's last inputs, which stand for random
-    numbers. draws: how many base draws the model made, those that nothing depends on included.
+    tracer: which way of tracing worked, "torch.export" or "make_fx". calls: all calls that the model made, by the marks
+    of their specs, those that nothing depends on included; originals: the odeint that each would have reached. solves:
+    how many of them were made outside of any other. program: what was translated to the model, with the model's own
+    weights. example: the inputs that it was traced with. assumptions: what the model decided on the example, each with
+    an output of the graph that says whether it holds. noise: the graph's last inputs, which stand for random numbers.
+    draws: how many base draws the model made, those that nothing depends on included.
     """
 
     model: ir.Model
     specs: list[SolveSpec]
     tracer: str
-    calls: int = 1
+    calls: list[Call]
+    originals: list[Callable[..., Any]]
+    solves: int
+    program: torch.export.ExportedProgram
+    example: list[torch.Tensor]
     assumptions: tuple[AssumptionCard, ...] = ()
     warnings: tuple[str, ...] = ()
     nested: Sequence[SolveSpec] = ()
@@ -85,7 +92,7 @@ def capture(
                 marker, program = _traced(trace, callee, watch, example, dynamic, overrides)
             with _quiet(), loops(), _frozen(callee):
                 outputs = [*callee.output_names, *(f"{ASSUMED}{i}" for i in range(len(watch.assumptions)))]
-                model = _to_onnx(program, names, outputs, opset)
+                model, program = _to_onnx(program, names, outputs, opset)
         except ExportError:
             raise
         except Exception as error:  # torch raises nearly anything here; explained below
@@ -107,6 +114,10 @@ def capture(
             [replace(spec, index=i) for i, spec in enumerate(spec for spec in kept if not spec.around)],
             tracer,
             marker.calls,
+            marker.originals,
+            marker.solves,
+            program,
+            example,
             assumptions=tuple(made),
             warnings=tuple(watch.warnings),
             nested=[spec for spec in kept if spec.around],
@@ -207,16 +218,18 @@ def _make_fx_then_export(
             decomposition_table=gradient_decompositions(),
             tracing_mode="symbolic",
             _allow_non_fake_inputs=True,
+            record_stack_traces=True,
         )(*example)
     traced.graph.eliminate_dead_code()
     traced.recompile()
     with torch.no_grad():
-        return torch.export.export(traced, example, dynamic_shapes=tuple(shapes), strict=False)
+        return torch.export.export(Retraced(traced), example, dynamic_shapes=(tuple(shapes),), strict=False)
 
 
 def _to_onnx(
     program: torch.export.ExportedProgram, names: Sequence[str], output_names: Sequence[str], opset: int
-) -> ir.Model:
+) -> tuple[ir.Model, torch.export.ExportedProgram]:
+    """The graph, and the program in the operators that were translated one by one."""
     # Two of the three calls of each field lead nowhere; what follows takes as long as the graph is large.
     program.graph.eliminate_dead_code()
     program.graph_module.recompile()
@@ -230,9 +243,9 @@ def _to_onnx(
             output_names=list(output_names),
             custom_translation_table=table,
         )
-    assert result is not None
+    assert result is not None and result.exported_program is not None
     _promote(result.model)
-    return result.model
+    return result.model, result.exported_program
 
 
 def _promote(model: ir.Model) -> None:
@@ -295,7 +308,7 @@ def _quiet() -> Iterator[None]:
         # What a distribution asks of its arguments decides nothing.
         Distribution.set_default_validate_args(False)
         # torch prints half a graph when a trace fails; the model's own words come again when it runs for parity.
-        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()), user_frames():
             warnings.simplefilter("ignore")
             yield
     finally:

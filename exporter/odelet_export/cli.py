@@ -14,7 +14,9 @@ Option = typer.Option
 
 def export_command(
     target: Annotated[str, typer.Argument(metavar="FILE.py:NAME", help="The model; or package.module:NAME.")],
-    out: Annotated[Path, Option("--out", "-o", metavar="DIR", help="Folder to make; an artifact there is replaced.")],
+    out: Annotated[
+        Path | None, Option("--out", "-o", metavar="DIR", help="Folder to make; an artifact there is replaced.")
+    ] = None,
     inputs: Annotated[
         list[str] | None, Option("--input", metavar="SPEC", help="An input, see above; once for each.")
     ] = None,
@@ -41,6 +43,7 @@ def export_command(
     strict: Annotated[bool, Option("--strict", help="Refuse a model that decides by its inputs in Python.")] = False,
     samples: Annotated[int, Option(help="Fresh inputs to compare with torch at.")] = 4,
     seed: Annotated[int, Option(help="Of the example and the samples.")] = 0,
+    explained: Annotated[bool, Option("--explain", help="Tell what was captured; without --out, that alone.")] = False,
     as_json: Annotated[bool, Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Export a torch model that calls torchdiffeq, and prove that it gives torch's answers.
@@ -65,6 +68,8 @@ def export_command(
     A decision in Python (`if mask.any():`) is taken as on the example; the artifact checks in each call that it
     still holds, and the result lists it. --strict refuses such a model. --freeze holds an input at its example value
     where the model needs its number in Python, as in range(n).
+    With --explain it tells what was captured: each solve with its place in the code, what its field reads, what is
+    computed once. Without --out it then stops there, and writes nothing.
 
     Exits with 2 for what cannot be exported, with 3 when the answers differ from torch's; what was made is
     then left in DIR.failed.
@@ -82,5 +87,5 @@ def export_command(
     options |= {"controller": controller, "per_sample": per_sample, "freeze": freeze or [], "strict": strict}
     options |= {"max_steps": max_steps, "opset": opset, "keep_debug_info": keep_debug_info, "samples": samples}
     with reported(as_json=as_json):
-        result = perform(target, inputs or [], example, weights, out, seed=seed, **options)
+        result = perform(target, inputs or [], example, weights, out, seed=seed, explained=explained, **options)
     result.show(as_json=as_json)

@@ -16,35 +16,53 @@ import typer
 from odelet.errors import InputError
 from odelet_export.arguments import Example, Target, read_example, read_target
 from odelet_export.errors import CaptureError, ExportError, FormError, ParityError
-from odelet_export.screen import Checklist, next_commands, show
+from odelet_export.screen import EXPLAINING, STAGES, Checklist, next_commands, show
 
 if TYPE_CHECKING:
+    from odelet_export.explanation import Explanation
     from odelet_export.pipeline import Exported
 
 
 @dataclass(frozen=True)
 class Result:
-    """A finished export. seconds: by stage. out: the artifact's folder, as the user wrote it."""
+    """A finished export, or what was captured where nothing was to be written.
 
-    exported: Exported
+    explanation: what was captured, where it is to be told. name: the model's. seconds: by stage. out: the artifact's
+    folder, as the user wrote it.
+    """
+
+    exported: Exported | None
+    explanation: Explanation | None
+    name: str
     seconds: dict[str, float]
-    out: Path
+    out: Path | None
 
     def show(self, *, as_json: bool) -> None:
         """Print it on stdout, as text or as one JSON object."""
-        if not as_json:
-            show(self.exported, self.out)
+        if as_json:
+            typer.echo(json.dumps(self._data(), indent=2))
             return
-        data = {
-            "passed": True,
-            "path": str(self.out),
-            "card": json.loads(self.exported.card.to_json()),
-            "tracer": self.exported.tracer,
-            "warnings": list(self.exported.warnings),
-            "seconds": {stage: round(seconds, 3) for stage, seconds in self.seconds.items()},
-            "next": next_commands(self.exported, self.out),
-        }
-        typer.echo(json.dumps(data, indent=2))
+        if self.explanation is not None:
+            from odelet_export.explanation_screen import show_explanation
+
+            show_explanation(self.explanation, name=self.name)
+        if self.exported is not None and self.out is not None:
+            show(self.exported, self.out)
+
+    def _data(self) -> dict[str, Any]:
+        data: dict[str, Any] = {}
+        if self.exported is not None and self.out is not None:
+            data |= {
+                "passed": True,
+                "path": str(self.out),
+                "card": json.loads(self.exported.card.to_json()),
+                "tracer": self.exported.tracer,
+                "warnings": list(self.exported.warnings),
+                "next": next_commands(self.exported, self.out),
+            }
+        if self.explanation is not None:
+            data["explanation"] = self.explanation.to_dict()
+        return data | {"seconds": {stage: round(seconds, 3) for stage, seconds in self.seconds.items()}}
 
 
 def perform(
@@ -52,33 +70,40 @@ def perform(
     inputs: Sequence[str],
     example: Path | None,
     weights: Path | None,
-    out: Path,
+    out: Path | None,
     *,
     seed: int,
+    explained: bool = False,
     **options: Any,
 ) -> Result:
     """Load a model and export it, with a checklist on stderr. options: of `odelet_export.export`.
 
-    Raises what `export` raises, and InputError for a target, weights or an example that cannot be used.
+    explained: tell what was captured; without `out` that is all, and nothing is written. Raises what `export` raises,
+    and InputError for a target, weights or an example that cannot be used.
     """
-    if out.name in ("", ".."):
+    if out is None and not explained:
+        raise InputError("--out is missing; name a folder for the artifact, or give --explain to write nothing")
+    if out is not None and out.name in ("", ".."):
         raise InputError(f"--out {out}: give the artifact a folder of its own, such as {out / 'artifact'}")
     if seed < 0:
         raise InputError(f"--seed {seed} must not be negative")
     place = read_target(target)
     call = read_example(inputs, example, seed=seed)
     # What the model's code prints is not the result.
-    with Checklist() as checklist, redirect_stdout(sys.stderr):
+    with Checklist(stages=STAGES if out is not None else EXPLAINING) as checklist, redirect_stdout(sys.stderr):
         checklist("load")
-        exported = _export(place, call, weights, out, seed=seed, on_stage=checklist, **options)
-    return Result(exported, checklist.seconds, out)
+        name, exported, explanation = _made(place, call, weights, out, seed=seed, on_stage=checklist, **options)
+    return Result(exported, explanation if explained else None, name, checklist.seconds, out)
 
 
-def _export(target: Target, call: Example, weights: Path | None, out: Path, *, form: str, **options: Any) -> Exported:
+def _made(
+    target: Target, call: Example, weights: Path | None, out: Path | None, *, form: str, **options: Any
+) -> tuple[str, Exported | None, Explanation]:
+    """The model's name, what was exported, if a folder for it was given, and what was captured."""
     # What torch.jit.script compiled has the example's sizes in it when it is traced; as Python it has not.
     os.environ.setdefault("PYTORCH_JIT", "0")
     from odelet_export.forms import FORMS
-    from odelet_export.pipeline import export
+    from odelet_export.pipeline import explain, export
     from odelet_export.target import call_arguments, check_runs, loaded
     from odelet_export.weights import load_weights
 
@@ -88,8 +113,13 @@ def _export(target: Target, call: Example, weights: Path | None, out: Path, *, f
         if weights is not None:
             load_weights(model, weights)
         args, kwargs = call_arguments(model, call.arrays)
+        options |= {"kwargs": kwargs, "dynamic": call.dynamic, "form": form}
         try:
-            return export(model, args, out, kwargs=kwargs, dynamic=call.dynamic, form=form, **options)
+            if out is None:
+                del options["keep_debug_info"]  # of the files
+                return type(model).__name__, None, explain(model, args, **options)
+            exported = export(model, args, out, **options)
+            return exported.card.name, exported, exported.explanation
         except ParityError:
             raise
         except ExportError:

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch._decomp import get_decompositions
 
+from odelet_export import matrices, pooling
+
 aten = torch.ops.aten
 
 
@@ -63,7 +65,6 @@ def gradient_decompositions() -> dict[Any, Callable[..., Any]]:
             aten.log_sigmoid_backward,
             aten._softmax_backward_data,
             aten._log_softmax_backward_data,
-            aten.avg_pool2d_backward,
             aten.select_backward,
             aten.slice_backward,
             aten.diagonal_backward,
@@ -71,4 +72,5 @@ def gradient_decompositions() -> dict[Any, Callable[..., Any]]:
             aten.embedding_dense_backward,
         ]
     )
-    return {**known, aten.convolution_backward.default: convolution_backward}
+    own = {aten.convolution_backward.default: convolution_backward}
+    return {**known, **own, **pooling.DECOMPOSITIONS, **matrices.DECOMPOSITIONS}

@@ -13,7 +13,7 @@ import onnx_ir as ir
 from odelet_export.capture import Captured
 from odelet_export.errors import CaptureError
 from odelet_export.field import Region
-from odelet_export.mark import DOMAIN
+from odelet_export.mark import DOMAIN, read_end
 from odelet_export.spec import SolveSpec
 
 
@@ -116,13 +116,8 @@ def owners_in(graph: ir.Graph) -> Owners:
 
 def _hole(graph: ir.Graph, spec: SolveSpec, markers: Markers, owners: Owners) -> Hole:
     end = markers["End", spec.mark]
-    inputs = _values(end.inputs)
-    slopes, y0, t = inputs[: spec.parts], inputs[spec.parts : 2 * spec.parts], inputs[-1]
-    # What each function returns, and the marker that stands for its arguments.
-    results = {"field": slopes} | {
-        name: [value] for name, value in zip(spec.functions, inputs[2 * spec.parts :], strict=False)
-    }
-    extras = dict(zip(spec.extras, inputs[2 * spec.parts + len(spec.functions) : -1], strict=True))
+    given = read_end(spec, _values(end.inputs))
+    y0, t, results = given.y0, given.t, given.results
     begins = {
         name: markers.get(("Begin" if name == "field" else name.capitalize(), spec.mark)) or _unused_marker(y0)
         for name in results
@@ -141,7 +136,7 @@ def _hole(graph: ir.Graph, spec: SolveSpec, markers: Markers, owners: Owners) ->
             )
     outputs = list(end.outputs)
     event_time = outputs[-1] if spec.until_event else None
-    return Hole(spec, regions, t, _constant(t), y0, outputs[: spec.parts], event_time, extras)
+    return Hole(spec, regions, t, _constant(t), y0, outputs[: spec.parts], event_time, given.extras)
 
 
 def _region(

@@ -46,10 +46,7 @@ def lower(
 
     holes: the solves of `captured`, lifted.
     """
-    scope = Scope.of(captured.model.graph)
-    alone = sum(hole.spec.adaptive for hole in holes) == 1
-    sites = [Site.of(hole, scope, max_steps, _setting_names(hole, alone=alone)) for hole in holes]
-    choices = choose(sites, form)
+    choices = forms_of(captured, holes, form, max_steps=max_steps)
     if any(choice.form == "driven" for choice in choices):
         model = _lower_driven(captured.model, holes, max_steps)
     else:
@@ -57,6 +54,13 @@ def lower(
     for graph_model in model.graphs.values():
         tidy(graph_model, keep_debug_info=keep_debug_info)
     return model
+
+
+def forms_of(captured: Captured, holes: Sequence[Hole], form: str, *, max_steps: int) -> list[Choice]:
+    """Choose a form for every solve, as `lower` does. The host's graph gets nodes for what the solves read of it."""
+    scope = Scope.of(captured.model.graph)
+    alone = sum(hole.spec.adaptive for hole in holes) == 1
+    return choose([Site.of(hole, scope, max_steps, _setting_names(hole, alone=alone)) for hole in holes], form)
 
 
 def _setting_names(hole: Hole, *, alone: bool) -> dict[str, str]:

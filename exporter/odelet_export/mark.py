@@ -8,9 +8,9 @@ themselves: its markers lie among theirs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch.onnx import ops as onnx_ops
@@ -23,27 +23,54 @@ from odelet_export.watch import Watch
 
 DOMAIN = "odelet"
 Function = Callable[[torch.Tensor, Sequence[torch.Tensor]], Any]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class EndInputs(Generic[T]):
+    """What an End marker is given, as values of whichever graph. results: of each function of the solve, the
+    "field" first. y0: the parts of the initial state. extras: options that are values, by name. t: the times."""
+
+    results: Mapping[str, list[T]]
+    y0: list[T]
+    extras: Mapping[str, T]
+    t: T
+
+
+def read_end(spec: SolveSpec, inputs: Sequence[T]) -> EndInputs[T]:
+    """The inputs of an End marker, in the order in which `Marker` gives them."""
+    parts, functions = spec.parts, 2 * spec.parts + len(spec.functions)
+    results = {"field": list(inputs[:parts])} | {
+        name: [value] for name, value in zip(spec.functions, inputs[2 * parts : functions], strict=True)
+    }
+    extras = dict(zip(spec.extras, inputs[functions:-1], strict=True))
+    return EndInputs(results, list(inputs[parts : 2 * parts]), extras, inputs[-1])
 
 
 class Marker:
-    """The handler that marks solves; records their specs. calls: how many were made outside of any other."""
+    """The handler that marks solves; records them with the odeint that each would have reached, and their specs.
+    solves: how many were made outside of any other."""
 
     def __init__(self, overrides: Overrides, watch: Watch) -> None:
         self.specs: list[SolveSpec] = []
-        self.calls = 0
+        self.calls: list[Call] = []
+        self.originals: list[Callable[..., Any]] = []
+        self.solves = 0
         self._overrides = overrides
         self._watch = watch
         self._around: list[int] = []
 
-    def __call__(self, call: Call, _original: Callable[..., Any]) -> Any:
+    def __call__(self, call: Call, original: Callable[..., Any]) -> Any:
         where = f'File "{call.file}", line {call.line}: '
         if not self._around:
-            self.calls += 1
+            self.solves += 1
         elif self._overrides.per_sample:
             raise CaptureError(where + "a solve inside another cannot be solved per sample; leave per_sample out")
-        read = spec_of(call, self.calls - 1, self._overrides)
+        read = spec_of(call, self.solves - 1, self._overrides)
         spec = replace(read, mark=len(self.specs), around=tuple(self._around))
         self.specs.append(spec)
+        self.calls.append(call)
+        self.originals.append(original)
         self._around.append(spec.mark)
         try:
             return self._marked(call, spec, where)
@@ -134,7 +161,7 @@ class Marker:
             {"solve": spec.mark},
             version=1,
             dtypes=[time, *(part.dtype for part in parts)],
-            shapes=[_time_shape(spec, parts), *(tuple(part.shape) for part in parts)],
+            shapes=[time_shape(spec, parts), *(tuple(part.shape) for part in parts)],
         )
 
 
@@ -168,7 +195,7 @@ def _of_each_sample(call: Function, t: torch.Tensor, parts: Sequence[torch.Tenso
     )
 
 
-def _time_shape(spec: SolveSpec, parts: Sequence[torch.Tensor]) -> tuple[Any, ...]:
+def time_shape(spec: SolveSpec, parts: Sequence[torch.Tensor]) -> tuple[Any, ...]:
     """A scalar; where each sample has its own time, (samples, 1, ...), of as many axes as the state's first part."""
     return (parts[0].shape[0], *[1] * (parts[0].ndim - 1)) if spec.per_sample else ()
 

@@ -2,145 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-import torch
 
 from odelet.errors import AssumptionError, OdeletError
-from odelet.implicit import ImplicitRK
 from odelet.model import Model
 from odelet.solution import SolveStats
-from odelet.verify import OutputCheck, compare, largest_element
-from odelet_export.draw import samples
-from odelet_export.errors import ExportError
-from odelet_export.noise import Drawn, Replayed, drawing
-from odelet_export.noise_inputs import NoiseInput
-from odelet_export.reference import Samples, SolveCount, run_alone, run_reference
-from odelet_export.report import (
-    ROUNDING_FACTOR,
-    ROUNDING_RUNS,
-    ROUNDING_ULPS,
-    Report,
-    SampleCheck,
-    SolveCheck,
-)
-from odelet_export.signature import Callee, Dynamic
-from odelet_export.spec import Overrides, SolveSpec
-
-# What counts as the same answer: errors of each output relative to its largest element.
-# Those of half precision are its unit roundoff. Where an operator of torch's is one of ONNX's, the two round alike
-# (errors of 1e-7 were measured); where it is several, as SiLU is, each rounds (9e-5 in float16, 7e-4 in bfloat16).
-TOLERANCES = {
-    "bfloat16": (4e-3, 1e-6),
-    "float16": (5e-4, 1e-6),
-    "float32": (1e-4, 1e-6),
-    "float64": (1e-9, 1e-11),
-}
-# The stages of implicit Runge-Kutta methods are found to 1e-8, in torchdiffeq as here; the stand-in for a
-# torchdiffeq that lacks them finds them to rounding.
-ITERATED = (1e-7, 1e-8)
+from odelet.verify import OutputCheck
+from odelet_export.judge import Drawn, Judge, Sample
+from odelet_export.reference import SolveCount
+from odelet_export.report import Report, SampleCheck, SolveCheck
+from odelet_export.spec import SolveSpec
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What an artifact is compared with, and how.
-
-    calls: how many solves the model makes. tolerance: (rtol, atol) asked for, or None for TOLERANCES and what
-    rounding does to torch itself. samples: where the samples of a batch are, if each is solved on its own; torch then
-    gets each alone. nested: the solves inside others, which are not compared by themselves. noise: the inputs that
-    stand for random numbers; draws: how many base draws the model makes.
-    """
+    """What an artifact is compared with, and how. solves, draws: how many of them the model makes."""
 
     model: Model
-    callee: Callee
-    specs: Sequence[SolveSpec]
-    calls: int
-    overrides: Overrides
-    tolerance: tuple[float, float] | None = None
-    samples: Samples | None = None
-    nested: Sequence[SolveSpec] = ()
-    noise: Sequence[NoiseInput] = ()
-    draws: int = 0
+    judge: Judge
+    solves: int
+    draws: int
 
-    @property
-    def dtype(self) -> str:
-        """The float with the fewest digits: of the inputs and outputs, or the half precision of weights."""
-        ends = {str(t.dtype).removeprefix("torch.") for t in self.callee.example} | {
-            t.dtype for t in self.model.outputs
-        }
-        weights = {str(weight.dtype).removeprefix("torch.") for weight in self.callee.state_dict().values()}
-        found = ends | (weights & {"float16", "bfloat16"})
-        return next(name for name in TOLERANCES if name in found or name == "float64")
+    def check(self, drawn: Drawn) -> tuple[Report, list[Sample]]:
+        """Compare at the example and at as many samples as are wanted; those that break an assumption do not count.
 
-    @property
-    def single(self) -> bool:
-        """Whether any float of the model has fewer digits than a float64."""
-        return self.dtype != "float64"
-
-    @property
-    def base(self) -> tuple[float, float]:
-        iterated = not self.single and any(isinstance(spec.solver, ImplicitRK) for spec in [*self.specs, *self.nested])
-        return self.tolerance or (ITERATED if iterated else TOLERANCES[self.dtype])
-
-    def check(
-        self, *, dynamic: Dynamic, times: Collection[str], frozen: Collection[str] = (), count: int, seed: int
-    ) -> Report:
-        """Compare at the example and at `count` fresh inputs, drawn with `seed`.
-
-        times: inputs that are output times. Raises ExportError when the torch model fails on the example.
+        Returns the samples, too. Raises ExportError when the torch model fails on the example.
         """
-        drawn = samples(self.callee.names, self.callee.example, dynamic, times, frozen=frozen, count=count, seed=seed)
+        judge = self.judge
         checks: list[SampleCheck] = []
-        for number, tensors in enumerate(islice(drawn, 1 + 4 * count)):
-            if len(checks) > count:
+        compared: list[Sample] = []
+        for given in drawn:
+            if len(checks) > drawn.count:
                 break
+            sample = given if judge.alone is None else replace(given, **_solved_alone(judge, given))
             try:
-                noise = self._drawn(tensors, seed + number)
-                expected, counts = self._reference(tensors, noise)
-            except Exception as error:  # the model may raise anything on inputs it was not made for
-                if number > 0:
-                    continue
-                raise ExportError(f"the torch model fails on the example: {type(error).__name__}: {error}") from error
-            try:
-                checks.append(self._sample(len(checks), tensors, noise, expected, counts))
+                checks.append(self._sample(sample, len(checks)))
             except AssumptionError:
-                if number == 0:
+                if given.number == 0:
                     raise
-        return Report(*self.base, not self.single, checks)
+                continue
+            compared.append(given)
+        return Report(*judge.base, not judge.single, checks), compared
 
-    def _drawn(self, tensors: Sequence[torch.Tensor], seed: int) -> list[torch.Tensor]:
-        """The base numbers of a run of the torch model, those that lead nowhere included."""
-        if not self.draws:
-            return []
-        source = Drawn(seed)
-        with drawing(source):
-            run_reference(self.callee, tensors, self.overrides)
-        return source.arrays
-
-    def _reference(
-        self, tensors: Sequence[torch.Tensor], noise: Sequence[torch.Tensor]
-    ) -> tuple[list[np.ndarray], list[SolveCount]]:
-        if self.samples is not None:
-            used = {x.draw.index for x in self.noise}
-            kept = [x if i in used else None for i, x in enumerate(noise)]
-            return run_alone(self.callee, tensors, self.overrides, self.samples, kept)
-        with drawing(Replayed(noise)) if self.draws else nullcontext():
-            return run_reference(self.callee, tensors, self.overrides)
-
-    def _sample(
-        self,
-        number: int,
-        tensors: Sequence[torch.Tensor],
-        noise: Sequence[torch.Tensor],
-        expected: Sequence[np.ndarray],
-        counts: Sequence[SolveCount],
-    ) -> SampleCheck:
-        arrays = {name: tensor.numpy() for name, tensor in zip(self.callee.names, tensors, strict=True)}
-        arrays |= {x.name: noise[x.draw.index].numpy() for x in self.noise if x.draw.index < len(noise)}
+    def _sample(self, sample: Sample, number: int) -> SampleCheck:
+        judge = self.judge
+        arrays = {name: tensor.numpy() for name, tensor in zip(judge.callee.names, sample.tensors, strict=True)}
+        drawn = sample.noise
+        arrays |= {x.name: drawn[x.draw.index].numpy() for x in judge.noise if x.draw.index < len(drawn)}
         shapes = {name: list(array.shape) for name, array in arrays.items()}
         names = [tensor.name for tensor in self.model.card.outputs]
         try:
@@ -148,84 +60,28 @@ class Comparison:
         except AssumptionError:
             raise
         except OdeletError as error:
-            return SampleCheck(shapes, [OutputCheck(number, name, False, note=str(error)) for name in names], [])
-        solves = _solve_checks(self.specs, solution.stats.solves, counts)
-        rtol, atol = self.base
-        allowed = [atol + rtol * largest_element(value) for value in expected]
+            notes = [OutputCheck(number, name, False, note=str(error)) for name in names]
+            return SampleCheck(shapes, notes, [])
+        solves = _solve_checks(judge.specs, solution.stats.solves, sample.counts)
+        steps_differ = not judge.single and not all(solve.equal for solve in solves)
         outputs = [solution.outputs[name] for name in names]
-        checks = _compared(number, names, outputs, expected, allowed)
-        steady = [True]
-        steps_differ = not self.single and not all(solve.equal for solve in solves)
-        if self.tolerance is None and (steps_differ or not all(check.passed for check in checks)):
-            again, _ = self._reference(tensors, noise)
-            steady = [_distance(a, b) <= limit for a, b, limit in zip(again, expected, allowed, strict=True)]
-            if all(steady):
-                moved, same_steps = self._rounding(tensors, noise, expected, counts)
-                allowed = [a + ROUNDING_FACTOR * m for a, m in zip(allowed, moved, strict=True)]
-                checks = _compared(number, names, outputs, expected, allowed)
-                steps_differ &= same_steps
-        note = "the steps differ from torchdiffeq's" if steps_differ else ""
-        if not all(steady):
+        verdict = judge.judge(replace(sample, number=number), names, outputs, steps_differ=steps_differ)
+        note = "the steps differ from torchdiffeq's" if steps_differ and verdict.same_steps else ""
+        if not verdict.steady:
             note = "torch itself gives other answers when it runs again on the same inputs"
-        if len(noise) != self.draws:
-            note = f"torch drew random numbers {len(noise)} times here and {self.draws} times when it was captured"
-        if len(counts) != self.calls:
-            note = f"torch made {len(counts)} solves here and {self.calls} when the model was captured"
+        if len(drawn) != self.draws:
+            note = f"torch drew random numbers {len(drawn)} times here and {self.draws} times when it was captured"
+        if len(sample.counts) != self.solves:
+            note = f"torch made {len(sample.counts)} solves here and {self.solves} when the model was captured"
         bundle = {f"in/{name}": array for name, array in arrays.items()}
-        bundle |= {f"out/{name}": value for name, value in zip(names, expected, strict=True)}
-        bundle |= {f"allowed/{name}": np.asarray(a) for name, a in zip(names, allowed, strict=True)}
-        return SampleCheck(shapes, checks, solves, note, bundle)
-
-    def _rounding(
-        self,
-        tensors: Sequence[torch.Tensor],
-        noise: Sequence[torch.Tensor],
-        expected: Sequence[np.ndarray],
-        counts: Sequence[SolveCount],
-    ) -> tuple[list[float], bool]:
-        """How far torch's outputs move when its inputs move in their last places, and whether its steps stay."""
-        normal = {x.draw.index for x in self.noise if x.draw.distribution == "normal"}
-        generator = torch.Generator().manual_seed(0)
-        moved = [0.0 for _ in expected]
-        same = True
-        for _ in range(ROUNDING_RUNS):
-            shaken = [_shake(tensor, generator) for tensor in tensors]
-            # Uniform numbers stay: they are compared with others, and a decision is no rounding.
-            drawn = [_shake(x, generator) if i in normal else x for i, x in enumerate(noise)]
-            try:
-                outputs, again = self._reference(shaken, drawn)
-            except Exception:  # what fails after rounding says nothing about how far the answer moves
-                continue
-            same &= list(again) == list(counts)
-            moved = [max(far, _distance(one, other)) for far, one, other in zip(moved, outputs, expected, strict=True)]
-        return moved, same
+        bundle |= {f"out/{name}": value for name, value in zip(names, sample.expected, strict=True)}
+        bundle |= {f"allowed/{name}": np.asarray(a) for name, a in zip(names, verdict.allowed, strict=True)}
+        return SampleCheck(shapes, list(verdict.checks), solves, note, bundle)
 
 
-def _shake(tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    if not tensor.is_floating_point():
-        return tensor
-    units = 2 * torch.rand(tensor.shape, generator=generator, dtype=torch.float64) - 1
-    return (tensor.double() * (1 + ROUNDING_ULPS * torch.finfo(tensor.dtype).eps * units)).to(tensor.dtype)
-
-
-def _distance(a: np.ndarray, b: np.ndarray) -> float:
-    if a.shape != b.shape:
-        return 0.0
-    with np.errstate(all="ignore"):
-        return largest_element(a.astype(np.float64) - b.astype(np.float64))
-
-
-def _compared(
-    number: int,
-    names: Sequence[str],
-    outputs: Sequence[np.ndarray],
-    expected: Sequence[np.ndarray],
-    allowed: Sequence[float],
-) -> list[OutputCheck]:
-    return [
-        compare(number, name, got, value, allowed=limit)
-        for name, got, value, limit in zip(names, outputs, expected, allowed, strict=True)
-    ]
+def _solved_alone(judge: Judge, sample: Sample) -> dict[str, Any]:
+    expected, counts = judge.reference(sample.tensors, sample.noise)
+    return {"expected": expected, "counts": counts}
 
 
 def _solve_checks(

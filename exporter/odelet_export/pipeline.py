@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,28 +15,27 @@ from odelet.card import Card
 from odelet.drive import DEFAULT_MAX_STEPS
 from odelet.errors import InputError
 from odelet.model import load
-from odelet_export.capture import Captured, capture
-from odelet_export.errors import CaptureError, FormError, ParityError
-from odelet_export.lift import Hole, lift, time_inputs
-from odelet_export.lower import lower
-from odelet_export.nested import fill_nested
+from odelet_export.capture import Captured
+from odelet_export.errors import FormError, ParityError
+from odelet_export.explanation import Explanation, explained
+from odelet_export.lift import Hole
+from odelet_export.lower import forms_of, lower
 from odelet_export.parity import Comparison
-from odelet_export.reference import Samples, check_copies, evaluation_mode
+from odelet_export.prepare import prepare
+from odelet_export.reference import Samples, evaluation_mode
 from odelet_export.report import Report, write_report
 from odelet_export.signature import Callee, Dynamic, check_dynamic
-from odelet_export.spec import Overrides, check_overrides
+from odelet_export.spec import Overrides
 from odelet_export.write import (
     card_of,
-    check_unique,
     staging,
-    tensor_of,
     with_files,
     write_card,
     write_graphs,
     write_samples,
 )
 
-STAGES = ("capture", "lift", "lower", "check", "parity")
+STAGES = ("capture", "replay", "lift", "lower", "check", "parity")
 OPSETS = range(18, 24)
 # More would make the artifact heavy and `verify` slow; the report has them all.
 _BUNDLED_SAMPLES = 3
@@ -46,13 +44,22 @@ _BUNDLED_BYTES = 4 * 2**20
 
 @dataclass(frozen=True)
 class Exported:
-    """What an export made. path: the artifact. tracer: how the model was traced. warnings: what to know."""
+    """What an export made. path: the artifact. explanation: what was captured, and by which tracer. warnings: what
+    to know."""
 
     path: Path
     card: Card
     parity: Report
-    tracer: str
-    warnings: tuple[str, ...]
+    explanation: Explanation
+
+    @property
+    def tracer(self) -> str:
+        """How the model was traced: "torch.export", or "make_fx" below autograd."""
+        return self.explanation.tracer
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return self.explanation.warnings
 
 
 def export(
@@ -101,10 +108,7 @@ def export(
     """
     target = Path(out)
     tell = on_stage or (lambda stage: None)
-    if opset not in OPSETS:
-        raise InputError(f"opset={opset!r} is not supported; use {OPSETS[0]} to {OPSETS[-1]}")
-    if samples < 1 or max_steps < 1:
-        raise InputError(f"samples={samples!r} and max_steps={max_steps!r} must be at least 1")
+    _check_numbers(opset, samples, max_steps)
     overrides = Overrides(
         method=method,
         steps=steps,
@@ -116,65 +120,91 @@ def export(
     )
     callee = Callee(model, tuple(args), dict(kwargs or {}))
     axes = check_dynamic(dynamic, callee.names, callee.example)
-    unknown = [name for name in freeze if name not in callee.names]
-    if unknown:
-        raise InputError(f"freeze names input {unknown[0]!r}, but the model's inputs are {', '.join(callee.names)}")
     failed = target.with_name(target.name + ".failed")
     with evaluation_mode(model), staging(target, failed=failed) as folder:
-        tell("capture")
-        check_copies(callee)
-        captured = capture(callee, axes, overrides, opset=opset, frozen=freeze)
-        if strict:
-            refuse_assumptions(captured)
-        check_overrides([*captured.specs, *captured.nested], overrides)
-        _name_axes(captured, callee, axes)
-        check_unique([*callee.names, *callee.output_names, *(noise.name for noise in captured.noise)])
-        times = time_inputs(captured)
-        graph = captured.model.graph
-        inputs = [tensor_of(value) for value in graph.inputs]
-        guards = {one.output for one in captured.assumptions}
-        outputs = [tensor_of(value) for value in graph.outputs if value.name not in guards]
-        tell("lift")
-        holes = lift(captured, fill_nested(captured, form, max_steps=max_steps))
+        ready = prepare(
+            callee,
+            axes,
+            overrides,
+            opset=opset,
+            samples=samples,
+            seed=seed,
+            tolerance=tolerance,
+            form=form,
+            max_steps=max_steps,
+            freeze=freeze,
+            strict=strict,
+            tell=tell,
+        )
+        captured, holes = ready.captured, ready.holes
+        explanation = explained(ready, callee)
         tell("lower")
         lowered = lower(captured, holes, form, max_steps=max_steps, keep_debug_info=keep_debug_info)
         tell("check")
         name = type(model).__name__ if isinstance(model, nn.Module) else getattr(model, "__name__", "model")
-        assumptions = captured.assumptions
-        card = card_of(lowered, name, inputs, outputs, assumptions, opset, captured.noise)
+        card = card_of(lowered, name, ready.inputs, ready.outputs, captured.assumptions, opset, captured.noise)
         card = write_graphs(lowered, card, folder)
         write_card(card, folder)
         runtime = load(folder)
         tell("parity")
         alone = _samples(holes, axes, callee, card, captured) if per_sample else None
-        comparison = Comparison(
-            runtime,
+        comparison = Comparison(runtime, replace(ready.judge, alone=alone), captured.solves, captured.draws)
+        report, compared = comparison.check(ready.drawn)
+        if not report.passed:
+            pairs = zip(compared, report.samples, strict=True)
+            ready.check.check(sample for sample, check in pairs if not check.passed)
+        card = _prove(card, report, folder, failed, explanation.warnings)
+    return Exported(target, card, report, explanation.in_forms([solve.form for solve in card.solves]))
+
+
+def explain(
+    model: Callable[..., Any],
+    args: Sequence[Any],
+    *,
+    kwargs: Mapping[str, Any] | None = None,
+    form: str = "auto",
+    dynamic: Dynamic | None = None,
+    max_steps: int = DEFAULT_MAX_STEPS,
+    opset: int = 20,
+    samples: int = 4,
+    seed: int = 0,
+    tolerance: tuple[float, float] | None = None,
+    freeze: Sequence[str] = (),
+    strict: bool = False,
+    on_stage: Callable[[str], None] | None = None,
+    **overrides: Any,
+) -> Explanation:
+    """What `export` would make of a model, as far as it goes before anything is built: nothing is written.
+
+    Arguments and errors are those of `export`; what was captured is run under torchdiffeq beside the model.
+    """
+    _check_numbers(opset, samples, max_steps)
+    callee = Callee(model, tuple(args), dict(kwargs or {}))
+    with evaluation_mode(model):
+        ready = prepare(
             callee,
-            captured.specs,
-            captured.calls,
-            overrides,
-            tolerance,
-            samples=alone,
-            nested=captured.nested,
-            noise=captured.noise,
-            draws=captured.draws,
+            check_dynamic(dynamic, callee.names, callee.example),
+            Overrides(**overrides),
+            opset=opset,
+            samples=samples,
+            seed=seed,
+            tolerance=tolerance,
+            form=form,
+            max_steps=max_steps,
+            freeze=freeze,
+            strict=strict,
+            tell=on_stage or (lambda stage: None),
         )
-        report = comparison.check(dynamic=axes, times=times, frozen=freeze, count=samples, seed=seed)
-        told = [warning for spec in (*captured.specs, *captured.nested) for warning in spec.warnings]
-        told += [*callee.warnings, *captured.warnings, *(f"holds only while {one}" for one in assumptions)]
-        warnings = tuple(dict.fromkeys(told))
-        card = _prove(card, report, folder, failed, warnings)
-    return Exported(target, card, report, captured.tracer, warnings)
+        explanation = explained(ready, callee)
+        choices = forms_of(ready.captured, ready.holes, form, max_steps=max_steps)
+    return explanation.in_forms([choice.form for choice in choices])
 
 
-def refuse_assumptions(captured: Captured) -> None:
-    """Raise CaptureError for a model that decides something in Python by its inputs."""
-    if captured.assumptions:
-        lines = "".join(f"\n  {one}" for one in captured.assumptions)
-        raise CaptureError(
-            f"the model's Python code decides by its inputs, which strict refuses:{lines}\n"
-            "  do: make the choices with torch.where, or leave strict out"
-        )
+def _check_numbers(opset: int, samples: int, max_steps: int) -> None:
+    if opset not in OPSETS:
+        raise InputError(f"opset={opset!r} is not supported; use {OPSETS[0]} to {OPSETS[-1]}")
+    if samples < 1 or max_steps < 1:
+        raise InputError(f"samples={samples!r} and max_steps={max_steps!r} must be at least 1")
 
 
 def _samples(holes: Sequence[Hole], dynamic: Dynamic, callee: Callee, card: Card, captured: Captured) -> Samples:
@@ -208,7 +238,7 @@ def _samples(holes: Sequence[Hole], dynamic: Dynamic, callee: Callee, card: Card
 
 
 def _prove(card: Card, report: Report, folder: Path, failed: Path, warnings: Sequence[str]) -> Card:
-    """Write the report, the samples and the final card; ParityError, with what to know, if the answers differ."""
+    """Write the report, the samples and the final card; ParityError if the answers differ."""
     card = with_files(replace(card, parity=report.card()), folder, write_samples(_bundle(report), folder))
     write_report(report, folder)
     write_card(card, folder)
@@ -217,10 +247,20 @@ def _prove(card: Card, report: Report, folder: Path, failed: Path, warnings: Seq
     shown, more = report.problems[:3], len(report.problems) - 3
     raise ParityError(
         f"the exported model does not give torch's answers: {'; '.join(shown)}"
-        f"{f'; and {more} more' if more > 0 else ''}. It was left in {failed}, see parity.md there"
+        f"{f'; and {more} more' if more > 0 else ''}. {_blame(report)}It was left in {failed}, see parity.md there"
         + "".join(f"\n  note: {warning}" for warning in warnings),
         report,
         str(failed),
+    )
+
+
+def _blame(report: Report) -> str:
+    """Whose fault a difference is. The captured graph has been run at each sample that failed, and was right."""
+    if all(sample.note for sample in report.samples if not sample.passed):
+        return ""
+    return (
+        "What was captured gives them under torchdiffeq, so the fault is odelet's or ONNX Runtime's, not the model's: "
+        "please report it. "
     )
 
 
@@ -232,26 +272,3 @@ def _bundle(report: Report) -> list[dict[str, Any]]:
     while len(kept) > 1 and sum(array.nbytes for arrays in kept for array in arrays.values()) > _BUNDLED_BYTES:
         kept.pop()
     return kept
-
-
-def _name_axes(captured: Captured, callee: Callee, dynamic: Dynamic) -> None:
-    """Replace torch's symbols for sizes (s77) by the names that the user gave."""
-    graph = captured.model.graph
-    names: dict[str, str] = {}
-    for value in graph.inputs:
-        for axis, label in dynamic.get(str(value.name), {}).items():
-            dim = value.shape[axis] if value.shape is not None else None
-            if isinstance(dim, ir.SymbolicDim) and dim.value is not None:
-                names[dim.value] = label
-    if not names:
-        return
-    pattern = re.compile("|".join(rf"\b{re.escape(symbol)}\b" for symbol in names))
-    values = [*graph.inputs, *(output for node in graph.all_nodes() for output in node.outputs)]
-    for value in values:
-        if value.shape is not None:
-            value.shape = ir.Shape(
-                dim
-                if isinstance(dim, int) or dim.value is None
-                else pattern.sub(lambda match: names[match.group()], dim.value)
-                for dim in value.shape
-            )

@@ -27,6 +27,8 @@ from odelet_export.noise import Replayed, drawing
 from odelet_export.signature import Callee
 from odelet_export.spec import Overrides
 
+_OWN = original_of(torchdiffeq.odeint)
+
 
 @dataclass(frozen=True)
 class SolveCount:
@@ -119,19 +121,14 @@ def run_reference(
 ) -> tuple[list[np.ndarray], list[SolveCount]]:
     """Run the torch model on some inputs. Returns its outputs, and a count for each solve it made."""
     counts: list[SolveCount] = []
-    own = original_of(torchdiffeq.odeint)
 
     def handler(call: Call, original: Callable[..., Any]) -> Any:
         changed = overridden(call, overrides)
-        if call.copy and overrides.method is not None:
-            original = own  # which has the methods that odelet has
         if call.depth > 0:
-            with _controlled(overrides.controller):
-                return changed.solve(original)
+            return solved(changed, original, overrides)
         adaptive = issubclass(SOLVERS.get(changed.method or "dopri5", object), RKAdaptiveStepsizeODESolver)
         counted = _CountedAdaptive(call.func) if adaptive else _Counted(call.func)
-        with _controlled(overrides.controller):
-            result = replace(changed, func=counted).solve(original)
+        result = solved(replace(changed, func=counted), original, overrides)
         method = changed.method or "dopri5"
         # torchdiffeq calls back at no step of a fixed-step search for an event.
         searched = changed.event_fn is not None and not adaptive
@@ -189,6 +186,14 @@ def _described(value: Any) -> str:
     if isinstance(value, (tuple, list)):
         return f"a {type(value).__name__} of {', '.join(map(_described, value))}"
     return f"a {type(value).__name__}"
+
+
+def solved(call: Call, original: Callable[..., Any], overrides: Overrides) -> Any:
+    """What the original odeint gives for a call that is `overridden`, with the controller of the export."""
+    if call.copy and overrides.method is not None:
+        original = _OWN  # which has the methods that odelet has
+    with _controlled(overrides.controller):
+        return call.solve(original)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import shlex
 import sys
 import textwrap
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -25,22 +26,28 @@ if TYPE_CHECKING:
 STAGES = {
     "load": "import torch and the model",
     "capture": "trace the model once",
+    "replay": "run it under torchdiffeq, beside the model",
     "lift": "take the fields out of it",
     "lower": "put a solver around each",
     "check": "write, check and load the files",
     "parity": "compare with torch",
 }
+# Those that write nothing.
+EXPLAINING = {stage: does for stage, does in STAGES.items() if stage in ("load", "capture", "replay", "lift")}
 _LABEL = 10
+_STYLES = {"parity": "green", "warning": "yellow", "assumed": "yellow"}
 
 
 class Checklist:
     """A list of stages that fills as they pass; plain lines where there is no terminal.
 
-    Call it with a stage's name when that stage begins; leaving the context ends the last one.
+    Call it with a stage's name when that stage begins; leaving the context ends the last one. stages: those that
+    there will be, with what they do.
     seconds: how long each finished stage took.
     """
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, console: Console | None = None, *, stages: Mapping[str, str] = STAGES) -> None:
+        self._stages = stages
         self.seconds: dict[str, float] = {}
         self._console = console or Console(stderr=True)
         self._stage = ""
@@ -78,7 +85,7 @@ class Checklist:
             print(f"{stage:<8}{seconds:>6.1f} s", file=sys.stderr, flush=True)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        yield Group(*(self._line(stage, does, options) for stage, does in STAGES.items()))
+        yield Group(*(self._line(stage, does, options) for stage, does in self._stages.items()))
 
     def _line(self, stage: str, does: str, options: ConsoleOptions) -> Text:
         mark, style, seconds = Text(" "), "dim", ""
@@ -96,21 +103,25 @@ class Checklist:
 
 def show(exported: Exported, out: Path) -> None:
     """Print the result on stdout: one screen, wrapped on a terminal, whole lines elsewhere."""
+    print_rows("Exported ", f"{exported.card.name} to {out}", _rows(exported))
+    console = Console(highlight=False)
+    console.print("\nNext", style="bold")
+    for command in next_commands(exported, out):
+        console.print(Text(f"  {command}"), soft_wrap=True)
+
+
+def print_rows(head: str, of: str, rows: Sequence[tuple[str, str]]) -> None:
+    """Print a title and labelled lines on stdout, wrapped on a terminal, whole elsewhere."""
     console = Console(highlight=False)
     width = console.width if console.is_terminal else sys.maxsize
-    console.print(
-        Text.assemble(("Exported ", "bold green"), (f"{exported.card.name} to {out}", "bold")), soft_wrap=True
-    )
-    for label, line in _rows(exported):
-        style = {"parity": "green", "warning": "yellow"}.get(label, "")
+    console.print(Text.assemble((head, "bold green"), (of, "bold")), soft_wrap=True)
+    for label, line in rows:
+        style = _STYLES.get(label, "")
         room = max(width - _LABEL - 2, 20)
         head, *rest = textwrap.wrap(line, room, break_long_words=False, break_on_hyphens=False) or [""]
         told = Text.assemble("  ", (f"{label:<{_LABEL}}", "cyan"), (head, style))
         told.append("".join(f"\n{'':{_LABEL + 2}}{more}" for more in rest), style)
         console.print(told, soft_wrap=True)
-    console.print("\nNext", style="bold")
-    for command in next_commands(exported, out):
-        console.print(Text(f"  {command}"), soft_wrap=True)
 
 
 def _rows(exported: Exported) -> list[tuple[str, str]]:
@@ -119,6 +130,8 @@ def _rows(exported: Exported) -> list[tuple[str, str]]:
     rows += [("input", f"{tensor.name}: {tensor}") for tensor in card.inputs]
     rows += [("noise", f"{noise.name}: {noise.distribution}, drawn at {noise.source}") for noise in card.noise]
     rows += [("output", f"{tensor.name}: {tensor}") for tensor in card.outputs]
+    if exported.tracer != "torch.export":
+        rows.append(("traced", exported.explanation.traced))
     rows.append(("parity", _parity(exported.parity)))
     rows += [("", line) for line in _steps(exported.parity)]
     sizes = [f"{path.name} {_size(path.stat().st_size)}" for path in sorted(exported.path.iterdir())]
@@ -126,12 +139,12 @@ def _rows(exported: Exported) -> list[tuple[str, str]]:
     return rows + [("warning", warning) for warning in exported.warnings]
 
 
-def _numbers(tolerance: float | tuple[float, ...]) -> str:
+def numbers(tolerance: float | tuple[float, ...]) -> str:
     return "/".join(f"{x:g}" for x in (tolerance if isinstance(tolerance, tuple) else (tolerance,)))
 
 
 def _solve(solve: SolveCard) -> str:
-    settings = [f"{key} {_numbers(getattr(solve, key))}" for key in ("rtol", "atol") if getattr(solve, key) is not None]
+    settings = [f"{key} {numbers(getattr(solve, key))}" for key in ("rtol", "atol") if getattr(solve, key) is not None]
     settings += [f"{solve.steps} steps"] if solve.steps is not None else []
     settings += ["each sample on its own"] if solve.per_sample else []
     return ", ".join([f"{solve.form} {solve.method}", *settings]) + (f" ({solve.source})" if solve.source else "")

@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from odelet_export.errors import CaptureError
-from odelet_export.explain import shown
+from odelet_export.failures import shown
 from odelet_export.intercept import user_frame
 from odelet_export.observe import Observed
 from odelet_export.paths import Decision, Explorer

@@ -38,6 +38,14 @@ class OutputCheck:
     worst: tuple[int, ...] = ()
     note: str = ""
 
+    @property
+    def told(self) -> str:
+        """Why it failed."""
+        return self.note or (
+            f"differs by {self.max_abs:.3g} ({self.max_rel:.3g} relative) at {list(self.worst)}, "
+            f"allowed {self.allowed:.3g}"
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON types; a number that is not finite is null."""
         finite = {key: getattr(self, key) for key in ("max_abs", "max_rel", "allowed")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import linecache
+import os
 import re
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -70,6 +71,11 @@ def shown(place: tuple[str, int] | None) -> str:
     return f'File "{place[0]}", line {place[1]}' + (f"\n    {source}" if source else "")
 
 
+def shown_short(place: tuple[str, int] | None) -> str:
+    """A file, without its folder, and a line."""
+    return "" if place is None else f"{os.path.basename(place[0])}:{place[1]}"
+
+
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
@@ -106,8 +112,14 @@ def refuse_random(model: ir.Model) -> None:
         if node.op_type not in _RANDOM:
             continue
         trace = node.metadata_props.get("pkg.torch.onnx.stack_trace", "")
-        frames = [(file, int(line)) for file, line in _TRACED_FROM.findall(trace) if not is_library(file)]
         raise CaptureError(
-            f"{shown(frames[-1] if frames else None)}\n  found: a random draw (ONNX {node.op_type})\n"
+            f"{shown(user_place(trace))}\n  found: a random draw (ONNX {node.op_type})\n"
             "  do: draw with a function such as torch.randn_like, or outside the model and pass the numbers as an input"
         )
+
+
+def user_place(trace: str | None) -> tuple[str, int] | None:
+    """The innermost line of the user's own code in a stack trace that torch keeps with a node."""
+    frames = [(file, int(line)) for file, line in _TRACED_FROM.findall(trace or "") if not is_library(file)]
+    own = [frame for frame in frames if "site-packages" not in frame[0]] or frames
+    return own[-1] if own else None
