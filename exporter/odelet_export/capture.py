@@ -24,7 +24,7 @@ from odelet_export.errors import CaptureError, ExportError
 from odelet_export.explain import explain, refuse_random
 from odelet_export.half import widen
 from odelet_export.intercept import intercepted
-from odelet_export.mark import DOMAIN, Marker
+from odelet_export.markers import DOMAIN, Marker
 from odelet_export.signature import Callee, Dynamic, traced_example
 from odelet_export.spec import Overrides, SolveSpec
 from odelet_export.translations import exact_float64

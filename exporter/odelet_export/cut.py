@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from odelet_export.lift import Hole, ancestors, read_by
-from odelet_export.mark import DOMAIN
+from odelet_export.markers import DOMAIN
 
 
 @dataclass(frozen=True)

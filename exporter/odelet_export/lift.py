@@ -12,7 +12,7 @@ import onnx_ir as ir
 from odelet_export.capture import Captured
 from odelet_export.errors import CaptureError
 from odelet_export.field import Region
-from odelet_export.mark import DOMAIN
+from odelet_export.markers import DOMAIN
 from odelet_export.spec import SolveSpec
 
 

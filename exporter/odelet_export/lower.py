@@ -16,7 +16,7 @@ from odelet_export.cut import cut
 from odelet_export.forms import FORMS, Choice, choose, driven
 from odelet_export.forms.site import Lowered, Site
 from odelet_export.lift import Hole
-from odelet_export.mark import DOMAIN
+from odelet_export.markers import DOMAIN
 from odelet_export.scope import Scope
 from odelet_export.spec import SolveSpec
 
