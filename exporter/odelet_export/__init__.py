@@ -1,4 +1,4 @@
-"""odelet's exporter: a PyTorch model that calls torchdiffeq, unchanged, to ONNX.
+"""odelet's exporter: a PyTorch model that calls torchdiffeq, unchanged, or `mark`, to ONNX.
 
 Importing this package imports no torch; using `export` does.
 """
@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from odelet_export.errors import CaptureError, ExportError, FormError, ParityError
+    from odelet_export.fixed_points import mark
     from odelet_export.pipeline import Exported, export
 
-__all__ = ["CaptureError", "ExportError", "Exported", "FormError", "ParityError", "export"]
+__all__ = ["CaptureError", "ExportError", "Exported", "FormError", "ParityError", "export", "mark"]
 
 
-_HOMES = {"export": "pipeline", "Exported": "pipeline"}
+_HOMES = {"export": "pipeline", "Exported": "pipeline", "mark": "fixed_points"}
 
 
 def __getattr__(name: str) -> Any:

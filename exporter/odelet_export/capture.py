@@ -74,8 +74,8 @@ def capture(callee: Callee, dynamic: Dynamic, overrides: Overrides, *, opset: in
             continue
         if not marker.specs:
             raise CaptureError(
-                "the model made no call of torchdiffeq.odeint or odeint_adjoint while it ran on the example; "
-                "export a model that solves an ODE, or use torch.onnx.export for one that does not"
+                "the model made no call of torchdiffeq.odeint, odeint_adjoint or mark while it ran on the example; "
+                "export a model that solves an ODE or marks a fixed point, or use torch.onnx.export"
             )
         refuse_random(model)
         widen(model)

@@ -1,4 +1,4 @@
-"""Catching calls of torchdiffeq, however the model came by the function.
+"""Catching calls of torchdiffeq and of `mark`, however the model came by the function.
 
 Models import `odeint` by name, keep it on objects, in partials and default arguments, or call it through
 other packages. So the functions themselves are changed while a capture runs: their code objects are
@@ -21,21 +21,26 @@ from typing import Any
 import torch
 import torchdiffeq
 
+from odelet.errors import InputError
+from odelet_export.eager import as_field
 from odelet_export.errors import CaptureError
+from odelet_export.fixed_points import mark
 
 ENTRIES: dict[str, types.FunctionType] = {
     name: getattr(torchdiffeq, name)
     for name in ("odeint", "odeint_adjoint", "odeint_event", "odeint_dense")
     if hasattr(torchdiffeq, name)
 }
+ENTRIES["mark"] = mark  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)
 class Call:
-    """A call of `odeint` or `odeint_adjoint`, with defaults filled in.
+    """A call of `odeint`, `odeint_adjoint` or `mark`, with defaults filled in.
 
-    func, y0, t, rtol, atol, method, options, event_fn: as torchdiffeq names them. entry: the name of the
-    function called. file, line: where in the model's code.
+    func, y0, t, rtol, atol, method, options, event_fn: as torchdiffeq names them; of a call of `mark`, which knows no
+    time, t is one unused number. entry: the name of the function called. file, line: where in the model's code. extra:
+    the arguments that have no other place.
     """
 
     func: Callable[..., Any]
@@ -109,14 +114,25 @@ def dispatch(entry: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         )
     if entry == "odeint_event":
         return _until_event(**bound, where=f'File "{file}", line {line}: ')
+    if entry == "mark":
+        bound = _as_odeint(**{**(original.__kwdefaults__ or {}), **bound})
     names = ("func", "y0", "t", "rtol", "atol", "method", "options", "event_fn")
     known = {name: bound.pop(name) for name in names if name in bound}
     call = Call(**known, entry=entry, file=file, line=line, extra=bound)
     current.depth += 1
     try:
         return current.handler(call, current.originals["odeint"])
+    except InputError as error:
+        raise CaptureError(f'File "{file}", line {line}: {error}') from error
     finally:
         current.depth -= 1
+
+
+def _as_odeint(f: Any, z0: Any, *, norm: Any, options: Any, **others: Any) -> dict[str, Any]:
+    """The arguments of a call of `mark`, by the names of odeint's where it has them."""
+    options = dict(options or {}) | ({"norm": norm} if norm is not None else {})
+    # A capture sees the field called with a time, as those of ODEs are.
+    return {"func": as_field(f, z0), "y0": z0, "t": torch.zeros(1), "options": options, **others}
 
 
 def _until_event(

@@ -21,8 +21,9 @@ class Hole:
     """A solve of the host graph, waiting for a solver.
 
     regions: its functions, the "field" and those that the spec names. t: the output times, a value of the
-    host, and `times` their constant, if they are. y0: the parts of the initial state. solution: what stands
-    for the results, (times, *shape) each, until they are replaced. event_time: the same, a scalar in the dtype of t,
+    host, and `times` their constant, if they are; of an iteration, a number that nothing reads. y0: the parts of the
+    initial state. solution: what stands for the results, (times, *shape) each, of an iteration (*shape), until they are
+    replaced. event_time: the same, a scalar in the dtype of t,
     where the solve ends at an event; its two times are then the start and whatever says the direction. extras:
     other values of the host that the solver takes, by their names in the spec, such as the grid of a fixed-step
     solve where the model constructs it.
@@ -39,7 +40,7 @@ class Hole:
 
     @property
     def field(self) -> Region:
-        """dy/dt = f(t, y)."""
+        """dy/dt = f(t, y), or what an iteration makes of y."""
         return self.regions["field"]
 
     @property

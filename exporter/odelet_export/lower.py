@@ -46,7 +46,7 @@ def lower(
     holes: the solves of `captured`, lifted.
     """
     scope = Scope.of(captured.model.graph)
-    alone = sum(hole.spec.adaptive for hole in holes) == 1
+    alone = sum(hole.spec.adaptive or hole.spec.timeless for hole in holes) == 1
     sites = [Site.of(hole, scope, max_steps, _setting_names(hole, alone=alone)) for hole in holes]
     choices = choose(sites, form)
     if any(choice.form == "driven" for choice in choices):
@@ -85,9 +85,13 @@ def _fill(hole: Hole, lowered: Lowered) -> None:
 
 
 def _add_report(graph: ir.Graph, index: int, lowered: Lowered) -> dict[str, str]:
-    names = {}
+    names: dict[str, str] = {}
+    told: dict[ir.Value, str] = {}
     for key, value in lowered.report.items():
-        names[key] = f"solve_{index}.{key}"
+        # What is said under two names, as the steps of a solve that rejects none, is one output.
+        names[key] = told.setdefault(value.ir, f"solve_{index}.{key}")
+        if names[key] in list(names.values())[:-1]:
+            continue
         # An output needs a node of its own, with a name of its own.
         own = value.ir.producer() is not None and not value.ir.is_graph_output()
         output = value if own else value.scope.root.call("Identity", value)
@@ -115,7 +119,7 @@ def _card(
         source=spec.source,
         rtol=spec.rtol,
         atol=spec.atol,
-        max_steps=max_steps if spec.adaptive else None,
+        max_steps=max_steps if spec.adaptive else spec.max_iters,
         steps=None if lowered is None else lowered.steps,
         evaluations=_evaluations(spec, lowered),
         settings=dict(settings),
@@ -129,6 +133,8 @@ def _evaluations(spec: SolveSpec, lowered: Lowered | None) -> Evaluations | None
     """How often the solve calls the field, where it follows from its steps or is fixed."""
     if lowered is not None and lowered.evaluations is not None:
         return Evaluations(start=lowered.evaluations, step=0)
+    if spec.timeless:
+        return Evaluations(start=0, step=1)
     if spec.adaptive:
         assert spec.control is not None and spec.solver.calls is not None
         estimated = spec.control.first_step is None
@@ -163,16 +169,16 @@ def _lower_driven(host: ir.Model, holes: Sequence[Hole], max_steps: int) -> Lowe
             named: dict[str, Any] = {**files, **{name: str(value.name) for name, value in hole.extras.items()}}
             drive = DriveCard(
                 **named,
-                t=str(hole.t.name),
+                t=None if hole.spec.timeless else str(hole.t.name),
                 y0=tuple(str(part.name) for part in hole.y0),
                 solution=tuple(str(value.name) for value in hole.solution),
                 captured=tuple(str(value.name) for value in built[index].captured),
                 options=hole.spec.options,
-                batched=_batched(hole, built[index].captured) if hole.spec.per_sample else None,
+                batched=_batched(hole, built[index].captured) if hole.spec.own_times else None,
                 event=_event_card(hole, event_file),
             )
             solver = hole.spec.solver
-            keys = SETTINGS if solver.adaptive else () if solver.fixed else ("rtol", "atol")
+            keys = SETTINGS if solver.adaptive or hole.spec.timeless else () if solver.fixed else ("rtol", "atol")
             solves[index] = _card(hole, "driven", dict.fromkeys(keys), max_steps, drive=drive)
             program.append(DriveStep(drive=index))
     return LoweredModel(graphs, program, [solves[hole.spec.index] for hole in holes])

@@ -1,6 +1,6 @@
-"""Marking solves in a trace: what stands in for torchdiffeq's odeint while a model is captured.
+"""Marking solves in a trace: what stands in for torchdiffeq's odeint, and for `mark`, while a model is captured.
 
-Each call of odeint becomes a pair of markers, `odelet::Begin` and `odelet::End`, around one inline call of
+Each call becomes a pair of markers, `odelet::Begin` and `odelet::End`, around one inline call of
 the field; a marker of its own begins each other function of the solve (`odelet::Event`). What these functions
 read from outside needs no handling: it is another value of the same graph.
 """
@@ -34,7 +34,7 @@ class Marker:
         where = f'File "{call.file}", line {call.line}: '
         parts = _state(call, where)
         t = _times(call, where)
-        if spec.per_sample and not all(part.ndim > 0 and part.shape[0] == parts[0].shape[0] for part in parts):
+        if spec.own_times and not all(part.ndim > 0 and part.shape[0] == parts[0].shape[0] for part in parts):
             came = ", ".join(str(tuple(part.shape)) for part in parts)
             raise CaptureError(where + f"per_sample needs a state whose first axis counts samples; it has {came}")
         single = not isinstance(call.y0, tuple)
@@ -63,7 +63,7 @@ class Marker:
             {"solve": spec.call},
             version=1,
             dtypes=[part.dtype for part in [*parts, *event_time]],
-            shapes=[*((t.shape[0], *part.shape) for part in parts), *(() for _ in event_time)],
+            shapes=[*(_answer_shape(spec, part, t) for part in parts), *(() for _ in event_time)],
         )
         found = solution[0] if single else tuple(solution[: len(parts)])
         return (solution[-1], found) if spec.until_event else found
@@ -90,7 +90,7 @@ class Marker:
         call(t[0].to(time), [part.clone() for part in parts])
         # What a second call makes must lead nowhere; else the function depends on its own history.
         t_second, *y_second = self._mark("Again", spec, parts, t, time)
-        if spec.per_sample:
+        if spec.own_times:
             call = _of_each_sample(call, t_second, y_second, spec)
         else:
             call(t_second, y_second)
@@ -144,7 +144,12 @@ def _of_each_sample(call: Function, t: torch.Tensor, parts: Sequence[torch.Tenso
 
 def _time_shape(spec: SolveSpec, parts: Sequence[torch.Tensor]) -> tuple[Any, ...]:
     """A scalar; where each sample has its own time, (samples, 1, ...), of as many axes as the state's first part."""
-    return (parts[0].shape[0], *[1] * (parts[0].ndim - 1)) if spec.per_sample else ()
+    return (parts[0].shape[0], *[1] * (parts[0].ndim - 1)) if spec.own_times else ()
+
+
+def _answer_shape(spec: SolveSpec, part: torch.Tensor, t: torch.Tensor) -> tuple[Any, ...]:
+    """A state for each time; of an iteration, one state."""
+    return tuple(part.shape) if spec.timeless else (t.shape[0], *part.shape)
 
 
 def _extras(

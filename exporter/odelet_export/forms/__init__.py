@@ -67,6 +67,8 @@ def choose(sites: Sequence[Site], form: str) -> list[Choice]:
 def own_form(site: Site) -> str:
     """The form of a solve that nobody asked anything of."""
     solver = site.hole.spec.solver
+    if site.hole.spec.timeless:
+        return "adaptive"
     if not solver.fixed:
         return "adaptive" if solver.adaptive else "driven"
     steps = known_steps(site)
