@@ -38,6 +38,25 @@ class Hole:
     event_time: ir.Value | None = None
     extras: Mapping[str, ir.Value] = dataclasses.field(default_factory=dict)
 
+    def reading(self, filled: Mapping[ir.Value, ir.Value]) -> Hole:
+        """The hole where solves before it are filled, and so what stood for their results is another value."""
+
+        def now(values: Sequence[ir.Value]) -> list[ir.Value]:
+            return [filled.get(value, value) for value in values]
+
+        read = [self.t, *self.y0, *self.extras.values()]
+        for region in self.regions.values():
+            read += [*region.captured, *region.results]
+        if not filled.keys() & set(read):
+            return self
+        regions = {
+            name: dataclasses.replace(region, captured=now(region.captured), results=now(region.results))
+            for name, region in self.regions.items()
+        }
+        extras = dict(zip(self.extras, now(list(self.extras.values())), strict=True))
+        (t,) = now([self.t])
+        return dataclasses.replace(self, regions=regions, t=t, y0=now(self.y0), extras=extras)
+
     @property
     def field(self) -> Region:
         """dy/dt = f(t, y), or what an iteration makes of y."""

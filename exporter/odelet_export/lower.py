@@ -65,10 +65,12 @@ def _setting_names(hole: Hole, *, alone: bool) -> dict[str, str]:
 
 def _lower_in_graph(host: ir.Model, choices: Sequence[Choice]) -> LoweredModel:
     solves = []
+    filled: dict[ir.Value, ir.Value] = {}
     for choice in choices:
-        site = choice.site
+        site = choice.site.reading(filled)
         lowered = FORMS[choice.form].lower(site)
         _fill(site.hole, lowered)
+        filled |= {stand_in: value.ir for stand_in, value in zip(site.hole.results, lowered.results, strict=True)}
         report = _add_report(host.graph, site.hole.spec.index, lowered)
         card = _card(site.hole, choice.form, lowered.settings, site.max_steps, lowered=lowered, report=report)
         solves.append(card)

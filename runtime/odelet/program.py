@@ -103,8 +103,8 @@ def _plan_run(card: Card, graph: Graph, made: dict[str, Port | None]) -> Run:
 def _plan_drive(solve: SolveCard, graphs: dict[str, Graph], made: dict[str, Port | None]) -> Drive:
     names = solve.drive
     assert names is not None, "the card has checked that a solve in the program has a drive entry"
-    optional = [name for name in (names.t, names.step_t, names.jump_t, names.grid) if name is not None]
-    for name in (*names.y0, *names.captured, *optional):
+    needed = (names.t, *names.y0, *names.captured, names.step_t, names.jump_t, names.grid)
+    for name in (name for name in needed if name is not None):
         if name not in made:
             raise ArtifactError(f"solve {solve.index}: it needs {name!r}, which is made by no earlier step")
     method = method_of(solve.method)
