@@ -26,8 +26,11 @@ class Torch:
     loop = staticmethod(Numpy.loop)
     prefixed = staticmethod(Numpy.prefixed)
     where = staticmethod(torch.where)
-    maximum = staticmethod(torch.maximum)
     matmul = staticmethod(torch.matmul)
+
+    @staticmethod
+    def maximum(a: torch.Tensor, b: Any) -> torch.Tensor:
+        return torch.maximum(a, TORCH.cast(b, a))
 
     @staticmethod
     def cast(x: Any, like: torch.Tensor) -> torch.Tensor:
@@ -128,7 +131,9 @@ def read(
             "and per_sample out"
         )
     try:
-        chosen = chosen.having(**{name: type(getattr(chosen, name))(x) for name, x in (options or {}).items()})
+        chosen = chosen.having(
+            **{name: int(x) if isinstance(x, numbers.Integral) else float(x) for name, x in (options or {}).items()}
+        )
     except ValueError as error:
         raise InputError(f"options: {error}") from None
     return Asked(chosen, float(rtol), float(atol), int(max_iters), bool(per_sample), norm)

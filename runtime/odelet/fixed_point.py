@@ -191,7 +191,8 @@ def begin(method: Iteration, z: Array, *, layout: Layout, xp: Any) -> State:
     """The state before the first turn, at a first guess z (1, n)."""
     # Zero, or NaN for a guess that is not finite, which ends the iteration.
     zero = replace(layout, measure=None).norm(z * 0, xp=xp)
-    return State(z, z, zero + 1, zero + INFINITY, zero, method.memory(z, xp=xp))
+    none = xp.where(zero < INFINITY, zero, xp.cast(0.0, zero))
+    return State(z, z, zero + 1, zero + INFINITY, none, method.memory(z, xp=xp))
 
 
 def turn(method: Iteration, f: Map, state: State, *, rtol: Array, atol: Array, layout: Layout, xp: Any) -> State:
