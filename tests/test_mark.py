@@ -1,9 +1,11 @@
 """`mark`: in plain torch, and exported in every form, beside each other at other inputs and batch sizes."""
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,11 +22,12 @@ from odelet_export import CaptureError, FormError, export, mark
 from odelet_export.capture import capture
 from odelet_export.eager import TORCH
 from odelet_export.reference import run_reference
+from odelet_export.screen import show
 from odelet_export.signature import Callee
 from odelet_export.spec import Overrides, check_overrides
 
-IN_GRAPH = ("unrolled", "rolled", "adaptive")
-FORMS = (*IN_GRAPH, "driven")
+PAGE = Path(__file__).parents[1] / "docs" / "mark.md"
+FORMS = ("unrolled", "rolled", "adaptive", "driven")
 BATCH = {"x": {0: "batch"}}
 
 
@@ -284,13 +287,17 @@ class Both(nn.Module):
         return mark(lambda z: 0.5 * torch.cos(z) + y, y, rtol=1e-9)
 
 
-def test_overrides_for_odes_leave_marked_solves_as_they_are(tmp_path):
+def test_overrides_for_odes_leave_marked_solves_as_they_are(tmp_path, capsys):
     x = drawn((3, 4))
     made = export(Both(), (x,), tmp_path / "a", dynamic=BATCH, method="rk4", steps=8, rtol=None, samples=2)
     assert [(solve.form, solve.method, solve.rtol) for solve in made.card.solves] == [
         ("unrolled", "rk4", None),
         ("adaptive", "fixed_point", 1e-9),
     ]
+    show(made, tmp_path / "a")
+    told = capsys.readouterr().out
+    assert re.search(r"solve 0: 8 steps, 32 field evaluations, the same as torchdiffeq\n", told)
+    assert re.search(r"solve 1: \d+( to \d+)? steps, the same as torch\n", told)
     made = export(Both(), (x,), tmp_path / "b", dynamic=BATCH, rtol=1e-3, max_steps=7, form="driven", samples=1)
     assert [(solve.rtol, solve.max_steps) for solve in made.card.solves] == [(1e-3, 7), (1e-9, 100)]
     with pytest.raises(FormError, match="per_sample: the call of mark at test_mark.py:.* give it per_sample=True too"):
@@ -318,3 +325,10 @@ def test_a_function_that_keeps_something_and_marks_inside_marks_are_refused():
     for f, message in ((stateful, "keeps something from one call"), (nested, "inside the field of another solve")):
         with pytest.raises(CaptureError, match=message):
             capture(Callee(lambda x, f=f: mark(f, x), (torch.ones(2, 3),), {}), {}, Overrides(), opset=20)
+
+
+def test_the_example_of_the_page_runs(tmp_path, monkeypatch, capsys):
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, str(PAGE), "exec"), {"__name__": "page"})
+    assert re.fullmatch(r"Status.OK \((\d+, ){4}\d+\)\n", capsys.readouterr().out)
