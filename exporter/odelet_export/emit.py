@@ -116,6 +116,8 @@ class Onnx:
 
     @staticmethod
     def any(condition: Value) -> Value:
+        if condition.dims == []:
+            return condition
         counted = condition.scope.call("Cast", condition, to=ir.DataType.INT64)
         return condition.scope.call("ReduceSum", counted, keepdims=0) > 0
 
