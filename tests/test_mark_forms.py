@@ -1,4 +1,4 @@
-"""Marked fixed points in every form, beside torch at other inputs and batch sizes, and what can go wrong at run time."""
+"""Marked fixed points in every form, beside torch at other inputs and batch sizes; what can go wrong at run time."""
 
 from dataclasses import replace
 
