@@ -29,7 +29,7 @@ from odelet_export.failures import explain, refuse_random
 from odelet_export.frames import Retraced, user_frames
 from odelet_export.half import widen
 from odelet_export.intercept import Call, intercepted
-from odelet_export.mark import DOMAIN, Marker
+from odelet_export.markers import DOMAIN, Marker
 from odelet_export.noise import Traced, drawing
 from odelet_export.noise_inputs import NoiseInput, take_out
 from odelet_export.observe import observe
@@ -100,8 +100,8 @@ def capture(
             continue
         if not marker.specs:
             raise CaptureError(
-                "the model made no call of torchdiffeq.odeint or odeint_adjoint while it ran on the example; "
-                "export a model that solves an ODE, or use torch.onnx.export for one that does not"
+                "the model made no call of torchdiffeq.odeint, odeint_adjoint or mark while it ran on the example; "
+                "export a model that solves an ODE or marks a fixed point, or use torch.onnx.export"
             )
         refuse_random(model)
         passes.RemoveUnusedNodesPass()(model)

@@ -1,4 +1,4 @@
-"""Catching calls of torchdiffeq, however the model came by the function.
+"""Catching calls of torchdiffeq and of `mark`, however the model came by the function.
 
 Models import `odeint` by name, keep it on objects, in partials and default arguments, or call it through
 other packages. So the functions themselves are changed while a capture runs: their code objects are
@@ -20,17 +20,23 @@ from typing import Any
 import torch
 import torchdiffeq
 
+from odelet.errors import InputError
 from odelet_export.copies import ARGUMENTS, GRADIENTS, OWN, Entry
+from odelet_export.eager import as_field
 from odelet_export.errors import CaptureError
+from odelet_export.fixed_points import mark
+
+_MARK = Entry("mark", mark, torchdiffeq.odeint)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
 class Call:
-    """A call of `odeint` or `odeint_adjoint`, with defaults filled in.
+    """A call of `odeint`, `odeint_adjoint` or `mark`, with defaults filled in.
 
-    func, y0, t, rtol, atol, method, options, event_fn: as torchdiffeq names them. entry: the name of the
-    function called. file, line: where in the model's code. depth: how many solves it is inside of. copy: the module of
-    the copy of torchdiffeq that it calls, if one.
+    func, y0, t, rtol, atol, method, options, event_fn: as torchdiffeq names them; of a call of `mark`, which knows no
+    time, t is one unused number. entry: the name of the function called. file, line: where in the model's code. extra:
+    the arguments that have no other place. depth: how many solves it is inside of. copy: the module of the copy of
+    torchdiffeq that it calls, if one.
     """
 
     func: Callable[..., Any]
@@ -105,12 +111,16 @@ def dispatch(number: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     given = bound.arguments
     if entry.kind == "odeint_event":
         return _until_event(**given, where=where)
+    if entry.kind == "mark":
+        given = _as_odeint(**{**(original.__kwdefaults__ or {}), **given})
     names = ("func", "y0", "t", "rtol", "atol", "method", "options", "event_fn")
     known = {name: given.pop(name) for name in names if name in given}
     call = Call(**known, entry=entry.kind, file=file, line=line, extra=given, depth=current.depth, copy=entry.copy)
     current.depth += 1
     try:
         return current.handler(call, current.originals[entry.odeint])
+    except InputError as error:
+        raise CaptureError(f'File "{file}", line {line}: {error}') from error
     finally:
         current.depth -= 1
 
@@ -126,6 +136,13 @@ def _check_known(entry: Entry, bound: inspect.BoundArguments, where: str) -> Non
                 + f"{name}={value!r} is an argument of {entry.kind} in {entry.copy}, a copy of torchdiffeq, which "
                 "torchdiffeq does not have; leave it out"
             )
+
+
+def _as_odeint(f: Any, z0: Any, *, norm: Any, options: Any, **others: Any) -> dict[str, Any]:
+    """The arguments of a call of `mark`, by the names of odeint's where it has them."""
+    options = dict(options or {}) | ({"norm": norm} if norm is not None else {})
+    # A capture sees the field called with a time, as those of ODEs are.
+    return {"func": as_field(f, z0), "y0": z0, "t": torch.zeros(1), "options": options, **others}
 
 
 def _until_event(
@@ -184,7 +201,7 @@ def intercepted(handler: Handler, *, copies: Sequence[Entry] = ()) -> Iterator[N
     """
     global _active
     with _lock:
-        entries = (*OWN, *copies)
+        entries = (*OWN, _MARK, *copies)
         functions = [entry.function for entry in entries]
         saved = [(f.__code__, f.__defaults__, f.__kwdefaults__) for f in functions]
         _active = _Interception(handler, entries, {f: original_of(f) for f in functions}, threading.get_ident())

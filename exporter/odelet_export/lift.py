@@ -13,7 +13,7 @@ import onnx_ir as ir
 from odelet_export.capture import Captured
 from odelet_export.errors import CaptureError
 from odelet_export.field import Region
-from odelet_export.mark import DOMAIN, read_end
+from odelet_export.markers import DOMAIN, read_end
 from odelet_export.spec import SolveSpec
 
 
@@ -22,8 +22,9 @@ class Hole:
     """A solve of the host graph, waiting for a solver.
 
     regions: its functions, the "field" and those that the spec names. t: the output times, a value of the
-    host, and `times` their constant, if they are. y0: the parts of the initial state. solution: what stands
-    for the results, (times, *shape) each, until they are replaced. event_time: the same, a scalar in the dtype of t,
+    host, and `times` their constant, if they are; of an iteration, a number that nothing reads. y0: the parts of the
+    initial state. solution: what stands for the results, (times, *shape) each, of an iteration (*shape), until they are
+    replaced. event_time: the same, a scalar in the dtype of t,
     where the solve ends at an event; its two times are then the start and whatever says the direction. extras:
     other values of the host that the solver takes, by their names in the spec, such as the grid of a fixed-step
     solve where the model constructs it. nested: a line about each solve inside its functions, filled already.
@@ -39,9 +40,28 @@ class Hole:
     extras: Mapping[str, ir.Value] = dataclasses.field(default_factory=dict)
     nested: tuple[str, ...] = ()
 
+    def reading(self, filled: Mapping[ir.Value, ir.Value]) -> Hole:
+        """The hole where solves before it are filled, and so what stood for their results is another value."""
+
+        def now(values: Sequence[ir.Value]) -> list[ir.Value]:
+            return [filled.get(value, value) for value in values]
+
+        read = [self.t, *self.y0, *self.extras.values()]
+        for region in self.regions.values():
+            read += [*region.captured, *region.results]
+        if not filled.keys() & set(read):
+            return self
+        regions = {
+            name: dataclasses.replace(region, captured=now(region.captured), results=now(region.results))
+            for name, region in self.regions.items()
+        }
+        extras = dict(zip(self.extras, now(list(self.extras.values())), strict=True))
+        (t,) = now([self.t])
+        return dataclasses.replace(self, regions=regions, t=t, y0=now(self.y0), extras=extras)
+
     @property
     def field(self) -> Region:
-        """dy/dt = f(t, y)."""
+        """dy/dt = f(t, y), or what an iteration makes of y."""
         return self.regions["field"]
 
     @property

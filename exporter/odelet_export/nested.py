@@ -17,7 +17,7 @@ from odelet_export.forms import FORMS, check_times, own_form, possible
 from odelet_export.forms.site import OK, Lowered, Site
 from odelet_export.lift import Hole, Notes, dependents, hole_of, owners_in
 from odelet_export.lower import fill
-from odelet_export.mark import DOMAIN
+from odelet_export.markers import DOMAIN
 from odelet_export.scope import Scope, Value
 from odelet_export.unused import remove_unused
 

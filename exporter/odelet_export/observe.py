@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 from odelet_export.installed import lacking
 from odelet_export.intercept import Call, intercepted, user_frame
 from odelet_export.noise import Drawn, drawing
-from odelet_export.reference import overridden
+from odelet_export.reference import overridden, solved
 from odelet_export.signature import Callee
 from odelet_export.spec import Overrides
 
@@ -55,7 +55,7 @@ def observe(callee: Callee, tensors: Sequence[torch.Tensor], overrides: Override
             finally:
                 numbers.inside -= 1
 
-        result = overridden(call, overrides).solve(original, func=func)
+        result = solved(replace(overridden(call, overrides), func=func), original, overrides)
         if call.depth == 0:
             observed.solutions.append(result)
         return result

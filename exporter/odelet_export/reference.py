@@ -20,6 +20,7 @@ from torchdiffeq._impl.rk_common import RKAdaptiveStepsizeODESolver
 
 from odelet.control import CONTROLLERS, Control
 from odelet.methods import METHODS
+from odelet_export import eager
 from odelet_export.errors import CaptureError
 from odelet_export.installed import StandIn, key_of, lacking, name_of
 from odelet_export.intercept import Call, intercepted, original_of
@@ -123,6 +124,10 @@ def run_reference(
     counts: list[SolveCount] = []
 
     def handler(call: Call, original: Callable[..., Any]) -> Any:
+        if call.entry == "mark":
+            answer, count = _marked(call)
+            counts.append(count)
+            return answer
         changed = overridden(call, overrides)
         if call.depth > 0:
             return solved(changed, original, overrides)
@@ -154,7 +159,7 @@ def check_copies(callee: Callee) -> None:
     does. Raises CaptureError for one that does not."""
 
     def handler(call: Call, original: Callable[..., Any]) -> Any:
-        result = call.solve(original)
+        result = solved(call, original, Overrides())
         solution = result if call.event_fn is None else result[1]
         single = not isinstance(call.y0, tuple)
         pairs = zip(*(([solution], [call.y0]) if single else (solution, call.y0)), strict=False)
@@ -190,10 +195,20 @@ def _described(value: Any) -> str:
 
 def solved(call: Call, original: Callable[..., Any], overrides: Overrides) -> Any:
     """What the original odeint gives for a call that is `overridden`, with the controller of the export."""
+    if call.entry == "mark":
+        return _marked(call)[0]
     if call.copy and overrides.method is not None:
         original = _OWN  # which has the methods that odelet has
     with _controlled(overrides.controller):
         return call.solve(original)
+
+
+def _marked(call: Call) -> tuple[Any, SolveCount]:
+    """A call of `mark`, and how many turns it took, over all samples. Calls of f are as many, or in a form of fixed
+    length more."""
+    answer, state = eager.solve(lambda z: call.func(None, z), call.y0, eager.asked_of(call))
+    turns = int(state.turns.sum())
+    return answer, SolveCount(turns, turns, None)
 
 
 @contextmanager
@@ -231,7 +246,9 @@ def _known(count: SolveCount, key: str) -> SolveCount:
 
 
 def overridden(call: Call, overrides: Overrides) -> Call:
-    """A call with the overrides applied, for torchdiffeq to run."""
+    """A call with the overrides applied, for torchdiffeq to run; those of `mark` have none."""
+    if call.entry == "mark":
+        return call
     own = call.method or "dopri5"
     method = METHODS[overrides.method or name_of(own)]
     options = dict(call.options or {})

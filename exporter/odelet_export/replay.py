@@ -18,10 +18,11 @@ from torch.fx import Node
 from torch.fx.node import map_arg
 from torch.onnx.ops._symbolic_impl import EncodedAttrs
 
+from odelet_export import eager
 from odelet_export.errors import CaptureError
 from odelet_export.installed import lacking
 from odelet_export.intercept import Call
-from odelet_export.mark import DOMAIN, EndInputs, read_end, time_shape
+from odelet_export.markers import DOMAIN, EndInputs, read_end, time_shape
 from odelet_export.options import POINTS, Tolerance
 from odelet_export.reference import overridden, solved
 from odelet_export.spec import Overrides, SolveSpec
@@ -42,7 +43,7 @@ class Replay:
 
     program: as it was translated to ONNX. calls: every call of torchdiffeq that the model made while it was traced,
     originals: the functions that they would have reached, and specs: those that the outputs depend on, solves inside
-    others included; all as `mark.Marker` recorded them.
+    others included; all as `markers.Marker` recorded them.
     """
 
     def __init__(
@@ -185,6 +186,9 @@ class Replay:
             options=_options(call, spec, given, norm),
             event_fn=event if spec.until_event else None,
         )
+        if spec.timeless:
+            found, _ = eager.solve(lambda z: field(torch.zeros(()), z), replayed.y0, eager.asked_of(replayed))
+            return [found] if single else list(found)
         found = solved(overridden(replayed, self._overrides), self._originals[number], self._overrides)
         event_time, solution = found if spec.until_event else (None, found)
         return [*([solution] if single else solution), *([] if event_time is None else [event_time])]

@@ -17,6 +17,7 @@ from rich.spinner import Spinner
 from rich.text import Text
 
 from odelet.card import SolveCard
+from odelet.fixed_point import ITERATIONS
 
 if TYPE_CHECKING:
     from odelet_export.pipeline import Exported
@@ -165,11 +166,12 @@ def _steps(report: Report) -> list[str]:
             solves.setdefault(check.index, []).append(check)
     lines = []
     for index, checks in solves.items():
-        steps = _span([check.torch.steps for check in checks])
-        evaluations = _span([check.torch.evaluations for check in checks])
+        did = f"{_span([check.torch.steps for check in checks])} steps"
+        evaluations = [check.torch.evaluations for check in checks]
+        did += "" if evaluations == [None] * len(checks) else f", {_span(evaluations)} field evaluations"
         equal = sum(check.equal for check in checks)
         same = "the same as" if equal == len(checks) else f"in {equal} of {len(checks)} samples the same as"
-        lines.append(f"solve {index}: {steps} steps, {evaluations} field evaluations, {same} torchdiffeq")
+        lines.append(f"solve {index}: {did}, {same} {'torch' if checks[0].method in ITERATIONS else 'torchdiffeq'}")
     return lines
 
 

@@ -9,11 +9,12 @@ import torchdiffeq
 
 from odelet.adams import Adams
 from odelet.control import CONTROLLERS, Control
+from odelet.fixed_point import Iteration
 from odelet.grid import Grid
 from odelet.method import Method
-from odelet.methods import METHODS
+from odelet.methods import METHODS, method_of
 from odelet.tableau import Tableau
-from odelet_export import installed
+from odelet_export import eager, installed
 from odelet_export.errors import CaptureError, FormError
 from odelet_export.intercept import Call
 from odelet_export.options import POINTS, Tolerance, has_norm, read_options, read_tolerance
@@ -57,7 +58,8 @@ class SolveSpec:
     adaptive or fixed-step. parts: how many tensors the state has. functions: those of the user besides the field, in
     the order of their results in the End marker; `event`, of (t, y), makes the solve end at its first zero; `norm`,
     of y alone, says how large an error is. source: file and line. extras: names of options that are values of the
-    model (step_t, jump_t, grid). per_sample: each sample of the batch has its own steps.
+    model (step_t, jump_t, grid). per_sample: each sample of the batch has its own steps. max_iters: turns at most, of
+    an iteration.
     """
 
     index: int
@@ -75,6 +77,7 @@ class SolveSpec:
     warnings: tuple[str, ...] = ()
     extras: tuple[str, ...] = ()
     per_sample: bool = False
+    max_iters: int | None = None
 
     @property
     def method(self) -> str:
@@ -90,6 +93,16 @@ class SolveSpec:
         return self.solver.adaptive
 
     @property
+    def timeless(self) -> bool:
+        """Whether it is an iteration, whose function is not of time and whose answer is one state."""
+        return isinstance(self.solver, Iteration)
+
+    @property
+    def own_times(self) -> bool:
+        """Whether each sample has its own time."""
+        return self.per_sample and not self.timeless
+
+    @property
     def until_event(self) -> bool:
         """Whether the solve ends at an event, and not at given times."""
         return "event" in self.functions
@@ -103,7 +116,7 @@ class SolveSpec:
     @property
     def options(self) -> dict[str, Any]:
         """The settings that differ from their defaults, as JSON."""
-        own = METHODS[self.method]
+        own = method_of(self.method)
         options = {name: getattr(self.solver, name) for name in own.option_names()}
         changed = {name: value for name, value in options.items() if value != getattr(own, name)}
         settings = self.control if self.adaptive else self.grid
@@ -116,6 +129,8 @@ class SolveSpec:
 
 def spec_of(call: Call, index: int, overrides: Overrides) -> SolveSpec:
     """Read a call. Raises CaptureError, naming file and line, for what cannot be exported."""
+    if call.entry == "mark":
+        return _iteration(call, index)
     where = f'File "{call.file}", line {call.line}: '
     method = overrides.method or call.method or "dopri5"
     if overrides.method is None:
@@ -188,8 +203,45 @@ def spec_of(call: Call, index: int, overrides: Overrides) -> SolveSpec:
     )
 
 
+def _iteration(call: Call, index: int) -> SolveSpec:
+    """Read a call of `mark`, which no override changes. Raises InputError for what it cannot be."""
+    asked = eager.asked_of(call)
+    return SolveSpec(
+        index=index,
+        call=index,
+        solver=asked.method,
+        rtol=asked.rtol,
+        atol=asked.atol,
+        control=None,
+        grid=None,
+        parts=len(eager.parts_of(call.y0, per_sample=asked.per_sample)),
+        functions=("norm",) if asked.norm is not None else (),
+        source=call.source,
+        per_sample=asked.per_sample,
+        max_iters=asked.max_iters,
+    )
+
+
+def _check_marked(specs: list[SolveSpec], overrides: Overrides) -> None:
+    """Refuse overrides where there are only iterations, and a batch that one of them holds together."""
+    given = [f.name for f in fields(overrides) if getattr(overrides, f.name) != f.default]
+    if given and all(spec.timeless for spec in specs):
+        raise FormError(
+            f"{given[0]} is for solves of ODEs, but solve {specs[0].index} ({specs[0].source}) is a call of mark; "
+            "change it there"
+        )
+    for spec in specs:
+        if overrides.per_sample and spec.timeless and not spec.per_sample:
+            raise FormError(
+                f"per_sample: the call of mark at {spec.source} solves the whole batch at once; give it "
+                "per_sample=True too"
+            )
+
+
 def check_overrides(specs: list[SolveSpec], overrides: Overrides) -> None:
     """Refuse an override that no solve of the model can take."""
+    _check_marked(specs, overrides)
+    specs = [spec for spec in specs if not spec.timeless]
     methods = ", ".join(f"solve {spec.index} ({spec.source}) uses {spec.method}" for spec in specs)
     for name in ("rtol", "atol"):
         if getattr(overrides, name) is not None and all(getattr(spec, name) is None for spec in specs):

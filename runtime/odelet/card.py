@@ -83,16 +83,16 @@ class EventCard:
 class DriveCard:
     """How the runtime drives a solve: files of its graphs, names of the values it takes and adds.
 
-    step: None for a solver that needs the field alone. start: estimates the length of the first step, where the
-    options do not name it. step_t, jump_t: times at which steps end. grid: that of a fixed-step solve, where the
-    model constructs it. batched: captured values with one row for each sample, where samples are solved each on
-    its own and the batch can be cut down to those that are left. options: of the solver, as torchdiffeq spells
-    them. event: what ends it, if not its last time.
+    field, t: None for an iteration, whose step is a turn. step: None for a solver that needs the field alone. start:
+    estimates the length of the first step, where the options do not name it. step_t, jump_t: times at which steps
+    end. grid: that of a fixed-step solve, where the model constructs it. batched: captured values with one row for
+    each sample, where samples are solved each on its own and the batch can be cut down to those that are left.
+    options: of the solver, as torchdiffeq spells them. event: what ends it, if not its last time.
     """
 
-    field: str
+    field: str | None = None
     step: str | None = None
-    t: str
+    t: str | None = None
     y0: tuple[str, ...]
     solution: tuple[str, ...]
     captured: tuple[str, ...] = ()
@@ -113,6 +113,8 @@ class DriveCard:
     def __post_init__(self) -> None:
         for name in self.graphs:
             check_file_name(name)
+        check((self.field is None) == (self.t is None), "a drive entry has both a field and times t, or neither")
+        check(self.field is not None or self.step is not None, "a drive entry has neither a field nor a step")
         check(len(self.y0) > 0, "a drive entry has no y0")
         check(len(self.y0) == len(self.solution), "a drive entry needs one solution name for each y0 name")
 

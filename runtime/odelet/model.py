@@ -248,7 +248,8 @@ def _told(solution: Solution) -> Solution:
 def _report(solve: SolveCard, values: dict[str, Array]) -> SolveStats:
     """What a solve inside a graph says of itself, completed by what the card knows."""
     if solve.per_sample:
-        samples = SampleStats.of(*(values[solve.report[key]] for key in ("status", "time", "steps", "accepted")))
+        said = {key: values[name] for key, name in solve.report.items()}
+        samples = SampleStats.of(said["status"], said.get("time"), said["steps"], said["accepted"])
         rounds = max(samples.steps, default=0)
         known = solve.evaluations
         calls = None if known is None else known.start + known.step * rounds

@@ -19,7 +19,7 @@ from odelet.drive import Run as Reached
 from odelet.driven import begun, stats_of, walker_of
 from odelet.errors import InputError
 from odelet.march import March, march
-from odelet.methods import METHODS
+from odelet.methods import METHODS, method_of
 from odelet.options import configured
 from odelet.problem import Problem, Request, posed
 from odelet.program import Drive, Run
@@ -50,6 +50,7 @@ class SolveStream:
         self._card, self._device, self._settings, self._seed = card, device, settings, seed
         self._arguments = Arguments(card)
         self._before, self._drive, self._after = _parts(card, program)
+        assert self._drive.names.t is not None
         self._time = self._drive.names.t
         start = self._arguments.spread(start)
         self._each = self._noise_of_each_piece()
@@ -246,7 +247,9 @@ def _parts(card: Card, program: Sequence[Run | Drive]) -> tuple[list[Run], Drive
     )
     time = drive.names.t
     me = f"{why}solve {drive.solve.index} ({drive.solve.source}) "
-    method = METHODS[drive.solve.method]
+    method = method_of(drive.solve.method)
+    if time is None:
+        raise InputError(f"{me}is an iteration ({method.name}), which has no times")
     if drive.names.event is not None:
         raise InputError(f"{me}ends at an event of its own, so no times follow")
     if drive.solve.per_sample:

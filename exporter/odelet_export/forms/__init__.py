@@ -72,6 +72,8 @@ def check_times(site: Site) -> None:
 def own_form(site: Site) -> str:
     """The form of a solve that nobody asked anything of."""
     solver = site.hole.spec.solver
+    if site.hole.spec.timeless:
+        return "adaptive"
     if not solver.fixed:
         return "adaptive" if solver.adaptive else "driven"
     steps = known_steps(site)

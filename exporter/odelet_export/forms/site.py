@@ -87,6 +87,11 @@ class Site:
         event = hole.event.event(scope, layout, {}) if hole.event is not None else None
         return cls(hole, scope, layout, t, direction, y0, field, event, max_steps, settings)
 
+    def reading(self, filled: Mapping[ir.Value, ir.Value]) -> Site:
+        """The site where solves before it are filled; see `Hole.reading`."""
+        hole = self.hole.reading(filled)
+        return self if hole is self.hole else Site.of(hole, self.scope, self.max_steps, self.settings)
+
     def each(self, x: Value) -> Value:
         """A scalar, for each sample where they are solved each on its own: (samples,)."""
         if not self.hole.spec.per_sample:

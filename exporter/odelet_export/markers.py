@@ -1,6 +1,6 @@
-"""Marking solves in a trace: what stands in for torchdiffeq's odeint while a model is captured.
+"""Marking solves in a trace: what stands in for torchdiffeq's odeint, and for `mark`, while a model is captured.
 
-Each call of odeint becomes a pair of markers, `odelet::Begin` and `odelet::End`, around one inline call of
+Each call becomes a pair of markers, `odelet::Begin` and `odelet::End`, around one inline call of
 the field; a marker of its own begins each other function of the solve (`odelet::Event`). What these functions
 read from outside needs no handling: it is another value of the same graph. Nor does a call that they make
 themselves: its markers lie among theirs.
@@ -66,6 +66,11 @@ class Marker:
             self.solves += 1
         elif self._overrides.per_sample:
             raise CaptureError(where + "a solve inside another cannot be solved per sample; leave per_sample out")
+        if self._around and "mark" in (call.entry, self.calls[self._around[-1]].entry):
+            raise CaptureError(
+                where + "mark inside a function of a solve, or a solve inside what is marked, cannot be "
+                "exported; solve one before the other"
+            )
         read = spec_of(call, self.solves - 1, self._overrides)
         spec = replace(read, mark=len(self.specs), around=tuple(self._around))
         self.specs.append(spec)
@@ -81,7 +86,7 @@ class Marker:
         """What stands for the solution, after the markers and what lies between them."""
         parts = _state(call, where)
         t = _times(call, where)
-        if spec.per_sample and not all(part.ndim > 0 and part.shape[0] == parts[0].shape[0] for part in parts):
+        if spec.own_times and not all(part.ndim > 0 and part.shape[0] == parts[0].shape[0] for part in parts):
             came = ", ".join(str(tuple(part.shape)) for part in parts)
             raise CaptureError(where + f"per_sample needs a state whose first axis counts samples; it has {came}")
         single = not isinstance(call.y0, tuple)
@@ -110,7 +115,7 @@ class Marker:
             {"solve": spec.mark},
             version=1,
             dtypes=[part.dtype for part in [*parts, *event_time]],
-            shapes=[*((t.shape[0], *part.shape) for part in parts), *(() for _ in event_time)],
+            shapes=[*(_answer_shape(spec, part, t) for part in parts), *(() for _ in event_time)],
         )
         found: Any = solution[0] if single else tuple(solution[: len(parts)])
         found = (solution[-1], found) if spec.until_event else found
@@ -142,7 +147,7 @@ class Marker:
         # What a second call makes must lead nowhere; else the function depends on its own history.
         t_second, *y_second = self._mark("Again", spec, parts, t, time)
         with field_call("unused"):
-            if spec.per_sample:
+            if spec.own_times:
                 call = _of_each_sample(call, t_second, y_second, spec)
             else:
                 watch.warm_up(lambda: call(t_second, y_second), where)
@@ -197,7 +202,12 @@ def _of_each_sample(call: Function, t: torch.Tensor, parts: Sequence[torch.Tenso
 
 def time_shape(spec: SolveSpec, parts: Sequence[torch.Tensor]) -> tuple[Any, ...]:
     """A scalar; where each sample has its own time, (samples, 1, ...), of as many axes as the state's first part."""
-    return (parts[0].shape[0], *[1] * (parts[0].ndim - 1)) if spec.per_sample else ()
+    return (parts[0].shape[0], *[1] * (parts[0].ndim - 1)) if spec.own_times else ()
+
+
+def _answer_shape(spec: SolveSpec, part: torch.Tensor, t: torch.Tensor) -> tuple[Any, ...]:
+    """A state for each time; of an iteration, one state."""
+    return tuple(part.shape) if spec.timeless else (t.shape[0], *part.shape)
 
 
 def _extras(
