@@ -15,7 +15,8 @@ def line(row: Any) -> str:
     """One trial, for a terminal."""
     error = f"{row.error:.1e}" if row.error is not None else ""
     told = " ".join(part for part in (row.reason, f"DO: {row.rewrite}" if row.rewrite else "") if part)
-    return f"{row.source:24} {row.model:28} {row.form:9} {row.result:9} {row.tracer:13} {error:8} {row.seconds:5.1f} s {told}"
+    columns = f"{row.source:24} {row.model:28} {row.form:9} {row.result:9} {row.tracer:13} {error:8}"
+    return f"{columns} {row.seconds:5.1f} s {told}"
 
 
 def page(rows: Sequence[Any], tried: Iterable[tuple[str, str]]) -> str:

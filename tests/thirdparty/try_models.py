@@ -110,8 +110,7 @@ def attempt(module: str, case: str, form: str, folder: Path) -> Row:
         return row("wrong", reason=str(error).split(". It was left")[0], said=str(error))
     except ExportError as error:
         said = str(error)
-        found, do = (re.search(rf"^  {key}: (.*)$", said, re.MULTILINE) for key in ("found", "do"))
-        reason, rewrite = (found[1], do[1] if do else "") if found else (said.splitlines()[0], "")
+        reason, rewrite = told(said)
         return row("refused", reason=reason, rewrite=rewrite, said=said)
     except Exception as error:
         return row("fails", reason=f"{type(error).__name__}: {error}"[:300], said=traceback.format_exc())
@@ -123,6 +122,18 @@ def attempt(module: str, case: str, form: str, folder: Path) -> Row:
         error=made.parity.max_rel,
         reason=f"with --freeze {' '.join(frozen)}" if frozen else "",
     )
+
+
+def told(said: str) -> tuple[str, str]:
+    """The reason in a message of odelet's, with the line of the model that it names, and the rewrite."""
+    parts = {key: text for key, text in re.findall(r"^  (found|do|cause): (.*)$", said, re.MULTILINE)}
+    if "found" not in parts:
+        return said.splitlines()[0], ""
+    place = re.search(r'File "(?:.*/)?([^/"]+)", line (\d+)\n    (.*)', said)
+    reason = parts["found"] + (f"; {place[1]}:{place[2]} `{place[3]}`" if place else "")
+    if parts["found"] == "something torch cannot trace":
+        reason += f" ({parts.get('cause', '')[:200]})"
+    return reason, parts.get("do", "")
 
 
 def spawn(module: str, source: Any, case: str, form: str, *, given: Sequence[str], limit: float) -> Row:
