@@ -8,6 +8,7 @@ import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.machinery import ModuleSpec
 from typing import Any
 
 import numpy as np
@@ -104,12 +105,15 @@ def stub(*names: str) -> None:
 
     Those that are installed stay as they are.
     """
-    for name in names:
-        parts = name.split(".")
+    for whole in names:
+        parts = whole.split(".")
         if parts[0] not in sys.modules and importlib.util.find_spec(parts[0]) is not None:
             continue
         for i in range(1, len(parts) + 1):
-            sys.modules.setdefault(".".join(parts[:i]), _Stub(".".join(parts[:i])))
+            name = ".".join(parts[:i])
+            if name not in sys.modules:
+                sys.modules[name] = _Stub(name)
+                sys.modules[name].__spec__ = ModuleSpec(name, None)  # what is asked of all modules
 
 
 def with_arguments(*arguments: str) -> None:
