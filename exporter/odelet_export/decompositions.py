@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch._decomp import get_decompositions
 
-from odelet_export import matrices, pooling
+from odelet_export import matrices, pooling, triangular
 
 aten = torch.ops.aten
 
@@ -73,4 +73,4 @@ def gradient_decompositions() -> dict[Any, Callable[..., Any]]:
         ]
     )
     own = {aten.convolution_backward.default: convolution_backward}
-    return {**known, **own, **pooling.DECOMPOSITIONS, **matrices.DECOMPOSITIONS}
+    return {**known, **own, **pooling.DECOMPOSITIONS, **matrices.DECOMPOSITIONS, **triangular.DECOMPOSITIONS}
