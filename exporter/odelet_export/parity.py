@@ -48,7 +48,7 @@ class Comparison:
 
     calls: how many solves the model makes. tolerance: (rtol, atol) asked for, or None for TOLERANCES and what
     rounding does to torch itself. samples: where the samples of a batch are, if each is solved on its own; torch then
-    gets each alone.
+    gets each alone. states: the dtypes of the states of the solves.
     """
 
     model: Model
@@ -58,12 +58,15 @@ class Comparison:
     overrides: Overrides
     tolerance: tuple[float, float] | None = None
     samples: Samples | None = None
+    states: Collection[str] = ()
 
     @property
     def dtype(self) -> str:
-        """The float with the fewest digits: of the inputs and outputs, or the half precision of weights."""
+        """The float with the fewest digits: of the inputs, the outputs and the states, or the half precision of
+        weights."""
         ends = {str(t.dtype).removeprefix("torch.") for t in self.callee.example} | {
-            t.dtype for t in self.model.outputs
+            *(t.dtype for t in self.model.outputs),
+            *self.states,
         }
         weights = {str(weight.dtype).removeprefix("torch.") for weight in self.callee.state_dict().values()}
         found = ends | (weights & {"float16", "bfloat16"})

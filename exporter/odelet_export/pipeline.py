@@ -131,7 +131,8 @@ def export(
         runtime = load(folder)
         tell("parity")
         alone = _samples(holes, axes, callee, card) if per_sample else None
-        comparison = Comparison(runtime, callee, captured.specs, captured.calls, overrides, tolerance, alone)
+        states = {part.dtype.numpy().name for hole in holes for part in hole.y0 if part.dtype is not None}
+        comparison = Comparison(runtime, callee, captured.specs, captured.calls, overrides, tolerance, alone, states)
         report = comparison.check(dynamic=axes, times=times, count=samples, seed=seed)
         card = _prove(card, report, folder, failed)
     warnings = tuple(warning for spec in captured.specs for warning in spec.warnings)
