@@ -1,11 +1,11 @@
-"""A neural CDE along cubics by Hermite's formula, their slopes from backward differences, its step the closest knots."""
+"""A neural CDE along Hermite cubics, their slopes from backward differences, its step the gap of the closest knots."""
 
 import torch
 
 from idioms import BATCH, Case
 from idioms.cde_linear import LinearPath, NeuralCDE
 
-NOT_YET = "found: "
+NOT_YET = "must be a number"
 
 
 class HermitePath(LinearPath):

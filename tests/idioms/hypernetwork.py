@@ -31,4 +31,6 @@ class Field(nn.Module):
 
 def case():
     field, times = Field(), torch.tensor([0.0, 1.0])
-    return Case(lambda x: odeint(field, x, times, method="midpoint", options={"step_size": 0.1})[-1], (torch.randn(3, 3),))
+    return Case(
+        lambda x: odeint(field, x, times, method="midpoint", options={"step_size": 0.1})[-1], (torch.randn(3, 3),)
+    )

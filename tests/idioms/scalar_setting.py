@@ -6,8 +6,6 @@ from torchdiffeq import odeint
 
 from idioms import Case
 
-NOT_YET = "found: "
-
 
 class Model(nn.Module):
     def __init__(self):

@@ -13,7 +13,9 @@ class Diffusion(nn.Module):
     def __init__(self, nodes=5, dim=3):
         super().__init__()
         row, col = torch.tensor([0, 1, 2, 3, 4, 0, 2]), torch.tensor([1, 2, 3, 4, 0, 3, 1])
-        self.adj = torch.sparse_coo_tensor(torch.stack([row, col]), torch.rand(7), (nodes, nodes)).coalesce()
+        self.adj = torch.sparse_coo_tensor(
+            torch.stack([row, col]), torch.rand(7), (nodes, nodes), check_invariants=True
+        )
         self.lin = nn.Linear(dim, dim)
 
     def forward(self, t, x):

@@ -8,6 +8,8 @@ from torchdiffeq import odeint_adjoint as odeint
 
 from idioms import Case
 
+NOT_YET = "found: "
+
 
 class Field(nn.Module):
     def __init__(self, dim):

@@ -14,4 +14,6 @@ def case():
         return y * table[torch.clamp(row, 0, 4)] + table.index_select(0, row[None])
 
     options = {"step_size": 0.05}
-    return Case(lambda x: odeint(field, x, torch.linspace(0, 0.9, 3), method="rk4", options=options), (torch.randn(3, 3),))
+    return Case(
+        lambda x: odeint(field, x, torch.linspace(0, 0.9, 3), method="rk4", options=options), (torch.randn(3, 3),)
+    )
