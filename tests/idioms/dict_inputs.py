@@ -26,5 +26,5 @@ def case():
         "times": torch.linspace(0, 1, 4),
         "static": {"features": torch.randn(3, 2)},
     }
-    dynamic = {"batch_values": {0: "batch"}, "batch_static_features": {0: "batch"}, "batch_times": {0: "times"}}
+    dynamic = {"batch.values": {0: "batch"}, "batch.static.features": {0: "batch"}, "batch.times": {0: "times"}}
     return Case(Model(), (batch,), dynamic)

@@ -26,5 +26,5 @@ class Model(nn.Module):
 
 def case():
     state = torch.randn(3, 2), torch.randn(3, 2)
-    dynamic = {"state_0": {0: "batch"}, "state_1": {0: "batch"}, "t": {0: "times"}}
+    dynamic = {"state.0": {0: "batch"}, "state.1": {0: "batch"}, "t": {0: "times"}}
     return Case(Model(), (state, torch.linspace(0, 1, 4)), dynamic)
