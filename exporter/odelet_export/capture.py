@@ -287,6 +287,8 @@ def recurrent_loops() -> Iterator[None]:
         # An operator remembers the kernel it used last, from an attempt without loops or with them.
         for layer in layers:
             layer._dispatch_cache.clear()
+        # The body of a loop is compiled; what is kept of an earlier one may fix the length of this one.
+        torch._dynamo.reset()
         try:
             yield
         finally:

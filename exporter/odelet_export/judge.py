@@ -70,16 +70,16 @@ class Verdict:
 class Judge:
     """What answers are compared with, and how.
 
-    outputs: the dtypes of the model's outputs. tolerance: (rtol, atol) asked for, or None for TOLERANCES and what
-    rounding does to torch itself. alone: where the samples of a batch are, if each is solved on its own; torch then
-    gets each alone. noise: the inputs that stand for random numbers. nested: the solves inside others, which are not
-    compared by themselves. seed: of random draws.
+    floats: the dtypes of the model's outputs, and of the states of its solves. tolerance: (rtol, atol) asked for, or
+    None for TOLERANCES and what rounding does to torch itself. alone: where the samples of a batch are, if each is
+    solved on its own; torch then gets each alone. noise: the inputs that stand for random numbers. nested: the solves
+    inside others, which are not compared by themselves. seed: of random draws.
     """
 
     callee: Callee
     specs: Sequence[SolveSpec]
     overrides: Overrides
-    outputs: Sequence[str]
+    floats: Sequence[str]
     tolerance: tuple[float, float] | None = None
     alone: Samples | None = None
     noise: Sequence[NoiseInput] = ()
@@ -88,8 +88,8 @@ class Judge:
 
     @property
     def dtype(self) -> str:
-        """The float with the fewest digits: of the inputs and outputs, or the half precision of weights."""
-        ends = {str(t.dtype).removeprefix("torch.") for t in self.callee.example} | set(self.outputs)
+        """The float with the fewest digits: of the inputs, outputs and states, or the half precision of weights."""
+        ends = {str(t.dtype).removeprefix("torch.") for t in self.callee.example} | set(self.floats)
         weights = {str(weight.dtype).removeprefix("torch.") for weight in self.callee.state_dict().values()}
         found = ends | (weights & {"float16", "bfloat16"})
         return next(name for name in TOLERANCES if name in found or name == "float64")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -16,6 +16,7 @@ from odelet_export.capture_check import CaptureCheck
 from odelet_export.errors import CaptureError
 from odelet_export.judge import Drawn, Judge
 from odelet_export.lift import Hole, lift, time_inputs
+from odelet_export.markers import DOMAIN
 from odelet_export.nested import fill_nested
 from odelet_export.reference import check_copies
 from odelet_export.signature import Callee, Dynamic
@@ -81,7 +82,7 @@ def prepare(
         callee,
         captured.specs,
         overrides,
-        [tensor.dtype for tensor in outputs],
+        [*(tensor.dtype for tensor in outputs), *_states(graph)],
         tolerance,
         noise=captured.noise,
         nested=captured.nested,
@@ -93,6 +94,13 @@ def prepare(
     tell("lift")
     holes = lift(captured, fill_nested(captured, form, max_steps=max_steps))
     return Prepared(captured, holes, inputs, outputs, judge, drawn, check)
+
+
+def _states(graph: ir.Graph) -> Iterator[str]:
+    """The dtypes of the states of the solves."""
+    for node in graph:
+        if node.domain == DOMAIN and node.op_type == "End":
+            yield from (part.dtype.numpy().name for part in node.outputs if part.dtype is not None)
 
 
 def _refuse_assumptions(captured: Captured) -> None:

@@ -1,9 +1,9 @@
 """A deep equilibrium layer: the output is where one layer stops changing, found by Anderson's method."""
 
 import torch
-from models_case import BATCH, Case
 from torch import nn
 
+from idioms import BATCH, Case
 from odelet_export import mark
 
 FORMS = ("rolled", "adaptive", "driven")

@@ -1,9 +1,9 @@
 """The inverse of an invertible residual flow: each block y = x + g(x) is turned round by a fixed-point iteration."""
 
 import torch
-from models_case import Case
 from torch import nn
 
+from idioms import Case
 from odelet_export import mark
 
 FORMS = ("rolled", "adaptive", "driven")
