@@ -189,7 +189,9 @@ def _kept(calls: list[SolveSpec], model: ir.Model) -> list[SolveSpec]:
 
 def _export(callee: Callee, example: tuple[torch.Tensor, ...], shapes: list[Any]) -> torch.export.ExportedProgram:
     with torch.no_grad():
-        return torch.export.export(callee, example, dynamic_shapes=(tuple(shapes),), strict=False)
+        # A model may have no inputs at all.
+        dynamic = (tuple(shapes),) if shapes else None
+        return torch.export.export(callee, example, dynamic_shapes=dynamic, strict=False)
 
 
 def _make_fx_then_export(
