@@ -20,6 +20,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -175,6 +176,7 @@ def main() -> None:
     for option in OPTIONS:
         parser.add_argument(f"--{option.replace('_', '-')}", metavar="PATH")
     parser.add_argument("-k", metavar="NAME", default="", help="only cases whose source or name contains this")
+    parser.add_argument("--jobs", type=int, default=1, help="exports at a time; their times then tell less")
     parser.add_argument("--limit", type=float, default=300.0, help="seconds for each export")
     parser.add_argument("--write", metavar="FILE", type=Path, help="write the table as Markdown")
     parser.add_argument("--said", metavar="FILE", type=Path, help="write all that odelet said of failures")
@@ -189,15 +191,19 @@ def main() -> None:
         row = attempt(module, case, form, Path(folder))
         (Path(folder) / "row.json").write_text(json.dumps(asdict(row)))
         return
-    rows = []
     found = list(sources(arguments))
-    for module, source in found:
-        for name, case in source.cases.items():
-            if arguments.k not in f"{source.name} {name}":
-                continue
-            for form in case.forms:
-                rows.append(spawn(module, source, name, form, given=given, limit=arguments.limit))
-                print(line(rows[-1]), flush=True)
+    wanted = [
+        (module, source, name, form)
+        for module, source in found
+        for name, case in source.cases.items()
+        for form in case.forms
+        if arguments.k in f"{source.name} {name}"
+    ]
+    rows = []
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        for row in pool.map(lambda one: spawn(*one, given=given, limit=arguments.limit), wanted):
+            rows.append(row)
+            print(line(row), flush=True)
     if arguments.said:
         arguments.said.write_text(
             "".join(f"{'=' * 20} {r.source} {r.model} {r.form}: {r.result}\n{r.said}\n" for r in rows)
