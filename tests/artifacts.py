@@ -12,11 +12,13 @@ from onnx import TensorProto, helper
 
 from odelet.card import SETTINGS as DRIVER_SETTINGS
 from odelet.card import (
+    AssumptionCard,
     Card,
     DriveCard,
     DriveStep,
     Evaluations,
     FileEntry,
+    NoiseCard,
     RunStep,
     SolveCard,
     Tensor,
@@ -263,6 +265,59 @@ def driven_models():
         "solve_0_field.onnx": field,
         "solve_0_step.onnx": step,
     }
+
+
+POSITIVE = AssumptionCard(
+    output="assumption_0", source="encoder.py:12", text="if (x > 0).all():", value="True", inputs=("x",)
+)
+
+
+def positive_nodes(source="x"):
+    """assumption_0: whether all of a value is above 0."""
+    return [
+        node("ReduceMin", source, "lowest", keepdims=0),
+        node("Constant", "", "zero", value=helper.make_tensor("zero", F32, [], [0.0])),
+        node("Greater", "lowest zero", POSITIVE.output),
+    ]
+
+
+def write_guarded(folder: Path):
+    """The affine model, for positive x only."""
+    card = affine_card(assumptions=(POSITIVE,))
+    model = affine_model(card, nodes=[*affine_nodes(), *positive_nodes()])
+    model.graph.output.append(value(POSITIVE.output, BOOL, []))
+    return write(folder, card, {"model.onnx": model})
+
+
+def write_noisy(folder: Path, *, second=("2*batch",)):
+    """y = x + noise_0, and u = noise_1, uniform; second: the shape of noise_1 in the card."""
+    shape = ["batch", 3]
+    card = Card(
+        odelet="0.1.0",
+        name="Noisy",
+        form="unrolled",
+        inputs=(
+            Tensor(name="x", dtype="float32", shape=("batch", 3)),
+            Tensor(name="noise_0", dtype="float32", shape=("batch", 3)),
+            Tensor(name="noise_1", dtype="float64", shape=second),
+        ),
+        outputs=(
+            Tensor(name="y", dtype="float32", shape=("batch", 3)),
+            Tensor(name="u", dtype="float64", shape=second),
+        ),
+        program=(RunStep(run="model.onnx"),),
+        noise=(
+            NoiseCard(name="noise_0", distribution="normal", source="noisy.py:3"),
+            NoiseCard(name="noise_1", distribution="uniform", source="noisy.py:4"),
+        ),
+    )
+    model = onnx_model(
+        [node("Add", "x noise_0", "y"), node("Identity", "noise_1", "u")],
+        [value("x", F32, shape), value("noise_0", F32, shape), value("noise_1", F64, [None] * len(second))],
+        [value("y", F32, shape), value("u", F64, [None] * len(second))],
+        card=card,
+    )
+    return write(folder, card, {"model.onnx": model})
 
 
 def external_model(card, *, location="weights.bin"):

@@ -223,7 +223,7 @@ def load_captured(
     ports = [[tensor_of(value) for value in values] for values in (graph.inputs, graph.outputs)]
     lowered = lower(captured, lift(captured), form, max_steps=max_steps, keep_debug_info=keep_debug_info)
     folder.mkdir(parents=True, exist_ok=True)
-    card = write_graphs(lowered, card_of(lowered, "Net", *ports, opset), folder)
+    card = write_graphs(lowered, card_of(lowered, "Net", *ports, (), opset), folder)
     write_card(card, folder)
     return odelet.load(folder)
 

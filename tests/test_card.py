@@ -42,8 +42,8 @@ def test_the_short_card_lacks_only_files_and_parity(card):
 def test_the_written_keys_are_those_of_the_contract():
     data = json.loads(CARDS["affine"].to_json())
     assert list(data) == [
-        *("format", "odelet", "name", "form", "inputs", "outputs", "program", "solves"),
-        *("files", "versions", "parity"),
+        *("format", "odelet", "name", "form", "inputs", "outputs", "program", "solves", "assumptions"),
+        *("noise", "files", "versions", "parity"),
     ]
     assert data["format"] == FORMAT_VERSION
     assert data["inputs"] == [{"name": "x", "dtype": "float32", "shape": ["batch", 3]}]
@@ -122,6 +122,11 @@ def test_refused_in_a_driven_card():
         Card.from_json(edited(["solves", 0, "settings"], {"rtol": "rtol"}, card))
     with pytest.raises(ArtifactError, match="one solution name for each y0"):
         Card.from_json(edited(["solves", 0, "drive", "solution"], [], card))
+    with pytest.raises(ArtifactError, match="a drive entry has both a field and times t, or neither"):
+        Card.from_json(edited(["solves", 0, "drive", "field"], None, card))
+    without = edited(["solves", 0, "drive", "t"], None, CARDS["driven"])
+    with pytest.raises(ArtifactError, match="a drive entry has both a field and times t, or neither"):
+        Card.from_json(without)
     with pytest.raises(ArtifactError, match="a drive entry has no y0"):
         Card.from_json(edited(["solves", 0, "drive", "y0"], [], card))
     with pytest.raises(ArtifactError, match="'a/b' is not portable"):

@@ -159,7 +159,17 @@ FUNCTIONS = {
     "concat": [lambda xp, x, s: xp.concat([x, x * 2], axis=0), lambda xp, x, s: xp.concat([x, x * 2], axis=1)],
     "split": [lambda xp, x, s: list(xp.split(x, [1, 3]))],
     "matmul": [lambda xp, x, s: xp.matmul(x, xp.reshape(x, (4, 1)))],
-    "transpose": [lambda xp, x, s: xp.transpose(xp.reshape(x, (2, 2)))],
+    "transpose": [
+        lambda xp, x, s: xp.transpose(xp.reshape(x, (2, 2))),
+        lambda xp, x, s: xp.transpose(xp.reshape(x, (1, 2, 2)), (2, 0, 1)),
+    ],
+    "sum": [lambda xp, x, s, axis=axis: xp.sum(xp.reshape(x, (2, 2)), axis) for axis in (0, 1)],
+    "take": [lambda xp, x, s, axis=axis: xp.take(xp.reshape(x, (2, 2)), 1, axis) for axis in (0, 1)],
+    "any": [
+        lambda xp, x, s: xp.where(xp.any(x > 2.5), x, 0.0),
+        lambda xp, x, s: xp.where(xp.any(s > 2.5), x, 0.0),
+    ],
+    "prefixed": [lambda xp, x, s: xp.reshape(x, xp.prefixed(2, (1, -1)))],
     "branch": [
         lambda xp, x, s: xp.branch(s > 0.5, lambda y: y * 2, lambda y: y, x),
         lambda xp, x, s: list(xp.branch(s > 0.9, lambda y: (y * 2, s), lambda y: (y, s * 3), x)),

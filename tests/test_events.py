@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 import odelet
 from odelet import Event, InputError, Status
+from odelet.backend import NUMPY
+from odelet.events import bisect
 
 G = 9.81
 
@@ -120,3 +122,15 @@ def test_what_cannot_be_an_event_is_refused():
         odelet.odeint(decay, np.ones(1), [0, 2], events=[event])
     with pytest.raises(InputError, match="events are for adaptive methods, which 'rk4' is not"):
         odelet.odeint(decay, np.ones(1), [0, 1], method="rk4", events=[Event(lambda t, y: y[0])])
+
+
+@pytest.mark.parametrize("broken_from", [0.3, 1.0])
+def test_an_event_function_that_gives_nan_has_no_time(broken_from):
+    def sign(time, _row):
+        return np.float64(np.nan if time >= broken_from else 1.0)
+
+    time, row = bisect(
+        lambda t: np.array([[t]]), sign, 1.0, np.float64(0.0), np.float64(1.0), atol=np.float64(1e-3), xp=NUMPY
+    )
+    assert np.isnan(time)
+    assert np.isnan(row).all()

@@ -9,7 +9,6 @@ from odelet_export import CaptureError, export, matrices, pooling
 
 # Those without an operator or a decomposition yet, with what the exporter says of them.
 NOT_YET = {
-    "cholesky": "aten.linalg_cholesky_ex",
     "matrix_exp": "aten.linalg_matrix_exp",
 }
 TOGETHER = 12

@@ -105,6 +105,7 @@ def driven_solve(**changes):
 
 
 DRIVEN_MISFITS = {
+    "no field": (driven_solve(field=None, t=None), "solve 0: dopri5 does not go with its drive entry"),
     "t": (driven_solve(t="clock"), "solve 0: it needs 'clock', which is made by no earlier step"),
     "captured": (driven_solve(captured=("context", "more")), "solve 0: it needs 'more'"),
     "not captured": (

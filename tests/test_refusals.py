@@ -35,19 +35,6 @@ def to_numpy(x):
     return odeint(field, x, TIMES)
 
 
-class RandomDraw(nn.Module):
-    def forward(self, x):
-        start = x + torch.randn_like(x)  # HERE
-        return odeint(lambda t, y: -y, start, TIMES)
-
-
-def nested(x):
-    def field(t, y):
-        return -odeint(lambda s, z: -z, y, TIMES)[-1]  # HERE
-
-    return odeint(field, x, TIMES)
-
-
 def event_of_a_fixed_method_without_a_step(x):
     return odeint_event(lambda t, y: -y, x, TIMES[0], event_fn=lambda t, y: y.sum(), method="rk4")  # HERE
 
@@ -84,8 +71,6 @@ REFUSED = {
     decision_in_field: "make the choice with torch.where",
     decision_on_input: "make the choice with torch.where",
     to_numpy: "do the same with torch operators",
-    RandomDraw: "draw outside the model and pass the numbers as an input",
-    nested: "solve the inner one before the outer",
     event_of_a_fixed_method_without_a_step: "give options={'step_size': ...}",
     event_with_three_times: "takes two times",
     event_that_is_no_tensor: "event_fn must return a tensor",

@@ -113,6 +113,7 @@ ONCE = {
     "rk.py": ["erk_step", "towards_start", "towards_end"],
     "adams.py": ["bashforth", "moulton"],
     "implicit.py": ["broyden"],
+    "fixed_point.py": ["begin", "turn", "iterate", "eliminated"],
     "grid.py": ["fits"],
     "control.py": ["initial_step", "error_ratio", "next_length", "stop_at", "clamp", "judge"],
     "dense.py": ["quartic", "linear", "hermite"],

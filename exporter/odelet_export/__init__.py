@@ -1,4 +1,4 @@
-"""odelet's exporter: a PyTorch model that calls torchdiffeq, unchanged, to ONNX.
+"""odelet's exporter: a PyTorch model that calls torchdiffeq, unchanged, or `mark`, to ONNX.
 
 Importing this package imports no torch; using `export` does.
 """
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from odelet_export.errors import CaptureError, ExportError, FormError, ParityError
     from odelet_export.explanation import Explanation
+    from odelet_export.fixed_points import mark
     from odelet_export.pipeline import Exported, explain, export
 
 __all__ = [
@@ -22,10 +23,17 @@ __all__ = [
     "ParityError",
     "explain",
     "export",
+    "mark",
 ]
 
 
-_HOMES = {"Explanation": "explanation", "Exported": "pipeline", "explain": "pipeline", "export": "pipeline"}
+_HOMES = {
+    "Explanation": "explanation",
+    "Exported": "pipeline",
+    "explain": "pipeline",
+    "export": "pipeline",
+    "mark": "fixed_points",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -21,7 +21,7 @@ Array = np.ndarray[Any, Any]
 
 # Sizes of named axes that say none: small, and unlike each other.
 _SIZES = (3, 5, 7, 11, 13, 17, 19, 23)
-_INPUT = re.compile(r"(?P<name>[A-Za-z_]\w*)=(?P<dtype>[a-z]\w*)?\[(?P<axes>[^\]]*)\](?::(?P<values>.+))?")
+_INPUT = re.compile(r"(?P<name>[A-Za-z_]\w*(?:\.\w+)*)=(?P<dtype>[a-z]\w*)?\[(?P<axes>[^\]]*)\](?::(?P<values>.+))?")
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _RANGE = re.compile(rf"({_NUMBER})\.\.({_NUMBER})")
 _LINSPACE = re.compile(rf"linspace\(({_NUMBER}),({_NUMBER})\)")

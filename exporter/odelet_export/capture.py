@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stderr
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,21 +15,30 @@ import onnx_ir as ir
 import onnx_ir.passes.common as passes
 import torch
 from torch import nn
+from torch._dynamo.exc import UserError
+from torch.distributions import Distribution
 from torch.export._patches import register_gru_while_loop_decomposition, register_lstm_while_loop_decomposition
 from torch.fx.experimental import _config as fx_config
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from odelet.card import AssumptionCard
 from odelet_export.decompositions import gradient_decompositions
 from odelet_export.errors import CaptureError, ExportError
 from odelet_export.failures import explain, refuse_random
 from odelet_export.frames import Retraced, user_frames
 from odelet_export.half import widen
 from odelet_export.intercept import Call, intercepted
-from odelet_export.mark import DOMAIN, Marker
+from odelet_export.markers import DOMAIN, Marker
+from odelet_export.noise import Traced, drawing
+from odelet_export.noise_inputs import NoiseInput, take_out
+from odelet_export.observe import observe
 from odelet_export.signature import Callee, Dynamic, traced_example
 from odelet_export.spec import Overrides, SolveSpec
 from odelet_export.translations import exact_float64
+from odelet_export.watch import Assumption, NeedsExample, Watch
+
+ASSUMED = "assumed."
 
 # Loggers that print the failures of tracers, which are explained below or do not matter.
 _LOGGERS = ("torch.onnx", "torch.export", "torch.fx", "torch._subclasses", "onnxscript")
@@ -36,22 +46,35 @@ _LOGGERS = ("torch.onnx", "torch.export", "torch.fx", "torch._subclasses", "onnx
 
 @dataclass(frozen=True)
 class Captured:
-    """model: the host graph with its marked solves. specs: one for each solve, in the order of the calls.
+    """model: the host graph with its marked solves. specs: one for each solve, in the order of the calls, but for those
+    inside other solves: nested.
 
-    tracer: which way of tracing worked, "torch.export" or "make_fx". calls: all solves that the model made, those
-    that nothing depends on included. program: what was translated to the model, with the model's own weights.
-    example: the inputs that it was traced with.
+    tracer: which way of tracing worked, "torch.export" or "make_fx". calls: all calls that the model made, by the marks
+    of their specs, those that nothing depends on included; originals: the odeint that each would have reached. solves:
+    how many of them were made outside of any other. program: what was translated to the model, with the model's own
+    weights. example: the inputs that it was traced with. assumptions: what the model decided on the example, each with
+    an output of the graph that says whether it holds. noise: the graph's last inputs, which stand for random numbers.
+    draws: how many base draws the model made, those that nothing depends on included.
     """
 
     model: ir.Model
     specs: list[SolveSpec]
     tracer: str
     calls: list[Call]
+    originals: list[Callable[..., Any]]
+    solves: int
     program: torch.export.ExportedProgram
     example: list[torch.Tensor]
+    assumptions: tuple[AssumptionCard, ...] = ()
+    warnings: tuple[str, ...] = ()
+    nested: Sequence[SolveSpec] = ()
+    noise: Sequence[NoiseInput] = ()
+    draws: int = 0
 
 
-def capture(callee: Callee, dynamic: Dynamic, overrides: Overrides, *, opset: int) -> Captured:
+def capture(
+    callee: Callee, dynamic: Dynamic, overrides: Overrides, *, opset: int, frozen: Sequence[str] = ()
+) -> Captured:
     """Trace a model once.
 
     Tries torch.export, which keeps high-level operators whole; falls back to tracing below autograd, which
@@ -60,17 +83,16 @@ def capture(callee: Callee, dynamic: Dynamic, overrides: Overrides, *, opset: in
     """
     names = callee.names
     example = traced_example(names, callee.example, dynamic)
-    shapes = [
-        {axis: torch.export.Dim(label) for axis, label in dynamic.get(name, {}).items()} or None for name in names
-    ]
     failures: list[Exception] = []
+    watch = Watch(dict(zip(names, example, strict=True)), dict(callee.state()), frozen=frozen)
     for tracer, trace, loops in _tracers(callee):
-        marker = Marker(overrides)
+        random = Traced()
         try:
-            with _quiet(), loops(), _frozen(callee), intercepted(marker, refuse_nested=True), torch.random.fork_rng():
-                program = trace(callee, tuple(example), shapes)
+            with _quiet(), loops(), _frozen(callee), torch.random.fork_rng(), drawing(random):
+                marker, program = _traced(trace, callee, watch, example, dynamic, overrides)
             with _quiet(), loops(), _frozen(callee):
-                model, program = _to_onnx(program, names, callee.output_names, opset)
+                outputs = [*callee.output_names, *(f"{ASSUMED}{i}" for i in range(len(watch.assumptions)))]
+                model, program = _to_onnx(program, names, outputs, opset)
         except ExportError:
             raise
         except Exception as error:  # torch raises nearly anything here; explained below
@@ -78,13 +100,74 @@ def capture(callee: Callee, dynamic: Dynamic, overrides: Overrides, *, opset: in
             continue
         if not marker.specs:
             raise CaptureError(
-                "the model made no call of torchdiffeq.odeint or odeint_adjoint while it ran on the example; "
-                "export a model that solves an ODE, or use torch.onnx.export for one that does not"
+                "the model made no call of torchdiffeq.odeint, odeint_adjoint or mark while it ran on the example; "
+                "export a model that solves an ODE or marks a fixed point, or use torch.onnx.export"
             )
         refuse_random(model)
+        passes.RemoveUnusedNodesPass()(model)
+        noise = take_out(model, random.draws)
         widen(model)
-        return Captured(model, _kept(marker.specs, model), tracer, marker.calls, program, example)
+        kept = _kept(marker.specs, model)
+        made = [_card(one, f"{ASSUMED}{i}", names) for i, one in enumerate(watch.assumptions)]
+        return Captured(
+            model,
+            [replace(spec, index=i) for i, spec in enumerate(spec for spec in kept if not spec.around)],
+            tracer,
+            marker.calls,
+            marker.originals,
+            marker.solves,
+            program,
+            example,
+            assumptions=tuple(made),
+            warnings=tuple(watch.warnings),
+            nested=[spec for spec in kept if spec.around],
+            noise=noise,
+            draws=len(random.draws),
+        )
     raise CaptureError(explain(failures, dynamic)) from failures[-1]
+
+
+def _card(one: Assumption, output: str, names: Sequence[str]) -> AssumptionCard:
+    inputs = tuple(name for name in names if name in one.sources)
+    return AssumptionCard(output=output, source=one.source, text=one.text, value=one.value, inputs=inputs)
+
+
+def _traced(
+    trace: Trace,
+    callee: Callee,
+    watch: Watch,
+    example: Sequence[torch.Tensor],
+    dynamic: Dynamic,
+    overrides: Overrides,
+) -> tuple[Marker, torch.export.ExportedProgram]:
+    """Trace, and again where more must be known first: what the example gives, or how small an axis may be."""
+    smallest: dict[str, int] = {}
+    while True:
+        marker = Marker(overrides, watch)
+        try:
+            with callee.kept(), callee.watched(watch), intercepted(marker, copies=callee.copies):
+                return marker, trace(callee, tuple(example), _shapes(callee.names, dynamic, smallest))
+        except NeedsExample:
+            watch.observed = observe(callee, example, overrides)
+        except UserError as error:
+            # A tracer is not sure of small sizes, as in `t[1:] > t[:-1]` of two times; the comparison with torch is.
+            asked = {name: int(size) for name, size in _SMALLEST.findall(str(error))}
+            if not asked or asked.items() <= smallest.items() or _SUGGESTED.findall(str(error)) != [*asked]:
+                raise
+            smallest |= asked
+
+
+_SUGGESTED = re.compile(r"^ +(\w+) = ", re.MULTILINE)
+_SMALLEST = re.compile(r"Dim\('(\w+)', min=(\d+)\)$", re.MULTILINE)
+
+
+def _shapes(names: Sequence[str], dynamic: Dynamic, smallest: Mapping[str, int]) -> list[Any]:
+    """The axes that may change, as torch.export wants them."""
+    return [
+        {axis: torch.export.Dim(label, min=smallest.get(label)) for axis, label in dynamic.get(name, {}).items()}
+        or None
+        for name in names
+    ]
 
 
 Trace = Callable[[Callee, tuple[torch.Tensor, ...], list[Any]], torch.export.ExportedProgram]
@@ -101,21 +184,20 @@ def _tracers(callee: Callee) -> list[tuple[str, Trace, Callable[[], AbstractCont
 
 def _kept(calls: list[SolveSpec], model: ir.Model) -> list[SolveSpec]:
     """The solves that the model's outputs depend on; the tracer has dropped the others."""
-    passes.RemoveUnusedNodesPass()(model)
     marked = {(node.op_type, node.attributes["solve"].as_int()) for node in model.graph if node.domain == DOMAIN}
     for spec in calls:
-        if ("Again", spec.call) in marked:
+        if ("Again", spec.mark) in marked:
             raise CaptureError(
                 f"the solve at {spec.source}\n  found: a field that keeps something from one call to the next, "
                 "so that dy/dt is not a function of t and y\n  do: make what it keeps part of the state, or compute it "
                 "anew in each call"
             )
-    kept = [spec for spec in calls if ("End", spec.call) in marked]
-    if not kept:
+    kept = [spec for spec in calls if ("End", spec.mark) in marked]
+    if all(spec.around for spec in kept):
         raise CaptureError(
             f"no output of the model depends on its solve at {calls[0].source}; return something computed from it"
         )
-    return [replace(spec, index=index) for index, spec in enumerate(kept)]
+    return kept
 
 
 def _export(callee: Callee, example: tuple[torch.Tensor, ...], shapes: list[Any]) -> torch.export.ExportedProgram:
@@ -138,7 +220,6 @@ def _make_fx_then_export(
             _allow_non_fake_inputs=True,
             record_stack_traces=True,
         )(*example)
-    # Two of the three calls of each field lead nowhere; what follows takes as long as the graph is large.
     traced.graph.eliminate_dead_code()
     traced.recompile()
     with torch.no_grad():
@@ -149,6 +230,9 @@ def _to_onnx(
     program: torch.export.ExportedProgram, names: Sequence[str], output_names: Sequence[str], opset: int
 ) -> tuple[ir.Model, torch.export.ExportedProgram]:
     """The graph, and the program in the operators that were translated one by one."""
+    # Two of the three calls of each field lead nowhere; what follows takes as long as the graph is large.
+    program.graph.eliminate_dead_code()
+    program.graph_module.recompile()
     with exact_float64() as table:
         result = torch.onnx.export(
             program,
@@ -203,6 +287,8 @@ def recurrent_loops() -> Iterator[None]:
         # An operator remembers the kernel it used last, from an attempt without loops or with them.
         for layer in layers:
             layer._dispatch_cache.clear()
+        # The body of a loop is compiled; what is kept of an earlier one may fix the length of this one.
+        torch._dynamo.reset()
         try:
             yield
         finally:
@@ -216,15 +302,19 @@ def _quiet() -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     levels = [logger.level for logger in loggers]
     duck = fx_config.use_duck_shape
+    checked = Distribution._validate_args
     try:
         for logger in loggers:
             logger.setLevel(logging.CRITICAL)
         fx_config.use_duck_shape = False
+        # What a distribution asks of its arguments decides nothing.
+        Distribution.set_default_validate_args(False)
         # torch prints half a graph when a trace fails; the model's own words come again when it runs for parity.
         with warnings.catch_warnings(), redirect_stderr(io.StringIO()), user_frames():
             warnings.simplefilter("ignore")
             yield
     finally:
         fx_config.use_duck_shape = duck
+        Distribution.set_default_validate_args(checked)
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -37,6 +37,10 @@ def export_command(
     max_steps: Annotated[int, Option(help="Limit of steps of an adaptive method.")] = DEFAULT_MAX_STEPS,
     opset: Annotated[int, Option(help="ONNX opset, 18 to 23.")] = 20,
     keep_debug_info: Annotated[bool, Option("--keep-debug-info", help="Keep source paths in the graphs.")] = False,
+    freeze: Annotated[
+        list[str] | None, Option(metavar="INPUT", help="Hold an input that the model reads in Python.")
+    ] = None,
+    strict: Annotated[bool, Option("--strict", help="Refuse a model that decides by its inputs in Python.")] = False,
     samples: Annotated[int, Option(help="Fresh inputs to compare with torch at.")] = 4,
     seed: Annotated[int, Option(help="Of the example and the samples.")] = 0,
     explained: Annotated[bool, Option("--explain", help="Tell what was captured; without --out, that alone.")] = False,
@@ -56,9 +60,14 @@ def export_command(
       "t=float32[times]:linspace(0,1)" times, in order, for a solve
       "s=float32[]:0.5"                a scalar
 
+    A dot leads into a dict ("batch.x=..."), or into a tuple, by number ("parts.0=...").
+
     One name is one size, in all inputs. With --example the arrays come from the file, and --input is needed
     only to name the axes that may change, as in "x=[batch,_]", or to convert, as in "x=float32[batch,_]".
 
+    A decision in Python (`if mask.any():`) is taken as on the example; the artifact checks in each call that it
+    still holds, and the result lists it. --strict refuses such a model. --freeze holds an input at its example value
+    where the model needs its number in Python, as in range(n).
     With --explain it tells what was captured: each solve with its place in the code, what its field reads, what is
     computed once. Without --out it then stops there, and writes nothing.
 
@@ -67,8 +76,15 @@ def export_command(
     """
     from odelet_export.command import perform, reported
 
-    options = {"form": form, "method": method, "steps": steps, "step_size": step_size, "rtol": rtol, "atol": atol}
-    options |= {"controller": controller, "per_sample": per_sample}
+    options: dict[str, Any] = {
+        "form": form,
+        "method": method,
+        "steps": steps,
+        "step_size": step_size,
+        "rtol": rtol,
+        "atol": atol,
+    }
+    options |= {"controller": controller, "per_sample": per_sample, "freeze": freeze or [], "strict": strict}
     options |= {"max_steps": max_steps, "opset": opset, "keep_debug_info": keep_debug_info, "samples": samples}
     with reported(as_json=as_json):
         result = perform(target, inputs or [], example, weights, out, seed=seed, explained=explained, **options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -99,6 +100,8 @@ def _made(
     target: Target, call: Example, weights: Path | None, out: Path | None, *, form: str, **options: Any
 ) -> tuple[str, Exported | None, Explanation]:
     """The model's name, what was exported, if a folder for it was given, and what was captured."""
+    # What torch.jit.script compiled has the example's sizes in it when it is traced; as Python it has not.
+    os.environ.setdefault("PYTORCH_JIT", "0")
     from odelet_export.forms import FORMS
     from odelet_export.pipeline import explain, export
     from odelet_export.target import call_arguments, check_runs, loaded

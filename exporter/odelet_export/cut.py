@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from odelet_export.lift import Hole, ancestors, read_by
-from odelet_export.mark import DOMAIN
+from odelet_export.markers import DOMAIN
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,9 @@ def cut(graph: ir.Graph, holes: Sequence[Hole], captured: Mapping[int, Sequence[
     the number of solves, one after the other, that must come before it.
     """
     levels: dict[ir.Value, int] = {value: 0 for value in graph.inputs}
-    needs = {h.spec.index: [h.t, *h.y0, *h.extras.values(), *captured[h.spec.index]] for h in holes}
+    needs = {h.spec.index: [*h.y0, *h.extras.values(), *captured[h.spec.index]] for h in holes}
+    for hole in holes:
+        needs[hole.spec.index] += [] if hole.spec.timeless else [hole.t]
     by_solution = {value: hole for hole in holes for value in hole.results}
     inside = {node for hole in holes for region in hole.regions.values() for node in region.nodes}
     nodes = [node for node in graph if node.domain != DOMAIN and node not in inside]

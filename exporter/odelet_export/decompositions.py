@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch._decomp import get_decompositions
 
-from odelet_export import matrices, pooling
+from odelet_export import matrices, pooling, triangular
 
 aten = torch.ops.aten
 
@@ -131,4 +131,4 @@ def gradient_decompositions() -> dict[Any, Callable[..., Any]]:
         aten.max.dim: max_dim,
         aten.mul.Scalar: mul_scalar,
     }
-    return {**known, **own, **pooling.DECOMPOSITIONS, **matrices.DECOMPOSITIONS}
+    return {**known, **own, **pooling.DECOMPOSITIONS, **matrices.DECOMPOSITIONS, **triangular.DECOMPOSITIONS}

@@ -18,12 +18,14 @@ def samples(
     dynamic: Dynamic,
     times: Collection[str],
     *,
+    frozen: Collection[str] = (),
     count: int,
     seed: int,
 ) -> Iterator[list[torch.Tensor]]:
     """The example itself, then endless fresh inputs; `count` of them cycle through the sizes.
 
-    times: the names of inputs that solves take their times from. They stay in order and in direction.
+    times: the names of inputs that solves take their times from. They stay in order and in direction. frozen: those
+    that keep the values of the example.
     """
     generator = torch.Generator().manual_seed(seed)
     yield [tensor.clone() for tensor in example]
@@ -33,7 +35,9 @@ def samples(
         # Different axes get different sizes, so that two that are mixed up do not agree by chance.
         sizes = {label: _SIZES[(number + 2 * i) % len(_SIZES)] for i, label in enumerate(labels)}
         yield [
-            draw(tensor, dynamic.get(name, {}), sizes, is_time=name in times, generator=generator)
+            tensor.clone()
+            if name in frozen
+            else draw(tensor, dynamic.get(name, {}), sizes, is_time=name in times, generator=generator)
             for name, tensor in zip(names, example, strict=True)
         ]
         number = (number + 1) % max(count, 1)

@@ -103,8 +103,29 @@ class Onnx:
         return scope.call("MatMul", a, b)
 
     @staticmethod
-    def transpose(x: Value) -> Value:
-        return x.scope.call("Transpose", x, perm=[1, 0])
+    def transpose(x: Value, axes: tuple[int, ...] = (1, 0)) -> Value:
+        return x.scope.call("Transpose", x, perm=list(axes))
+
+    @staticmethod
+    def sum(x: Value, axis: int) -> Value:
+        return x.scope.call("ReduceSum", x, x.scope.constant(np.array([axis], np.int64)), keepdims=0)
+
+    @staticmethod
+    def take(x: Value, index: int, axis: int) -> Value:
+        return x.scope.call("Gather", x, x.scope.constant(index, np.int64), axis=axis)
+
+    @staticmethod
+    def any(condition: Value) -> Value:
+        if condition.dims == []:
+            return condition
+        counted = condition.scope.call("Cast", condition, to=ir.DataType.INT64)
+        return condition.scope.call("ReduceSum", counted, keepdims=0) > 0
+
+    @staticmethod
+    def prefixed(count: int, shape: Any) -> Any:
+        if not isinstance(shape, Value):
+            return (count, *shape)
+        return Onnx.concat([shape.scope.constant(np.array([count], np.int64)), shape], axis=0)
 
     @staticmethod
     def sign(x: Value) -> Value:

@@ -16,7 +16,8 @@ from odelet_export.capture import Captured
 from odelet_export.failures import shown_short, user_place
 from odelet_export.field import Region
 from odelet_export.lift import Hole, ancestors, read_by
-from odelet_export.mark import DOMAIN
+from odelet_export.markers import DOMAIN
+from odelet_export.noise_inputs import NoiseInput
 from odelet_export.prepare import Prepared
 from odelet_export.signature import Callee
 
@@ -55,7 +56,7 @@ class FieldExplained:
     inputs: tuple[Read, ...] = ()
     contexts: tuple[Read, ...] = ()
     numbers: int = 0
-    nested: tuple[int, ...] = ()
+    nested: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -110,29 +111,34 @@ class Explanation:
         return asdict(self)
 
 
-def explained(
-    ready: Prepared, callee: Callee, *, assumptions: Sequence[Any] = (), noise: Sequence[Read] = ()
-) -> Explanation:
+def explained(ready: Prepared, callee: Callee) -> Explanation:
     """Describe a lifted model. To be called before it is lowered, which changes its graph."""
     captured, holes = ready.captured, ready.holes
     graph = captured.model.graph
     marked = {node for node in graph if node.domain == DOMAIN}
     taken = {node for hole in holes for region in hole.regions.values() for node in region.nodes}
     names = _names(captured, callee)
+    told = [warning for spec in (*captured.specs, *captured.nested) for warning in spec.warnings]
+    held = [f"holds only while {one}" for one in captured.assumptions]
     return Explanation(
         tracer=captured.tracer,
         nodes=len(list(graph)) - len(marked),
         host=len([node for node in graph if node not in taken and node not in marked]),
-        unused=len(captured.calls) - len(captured.specs),
+        unused=captured.solves - len(captured.specs),
         solves=tuple(_solve(captured, hole, names, taken) for hole in holes),
-        assumptions=tuple(assumptions),
-        noise=tuple(noise),
-        warnings=tuple(warning for spec in captured.specs for warning in spec.warnings),
+        assumptions=captured.assumptions,
+        noise=tuple(_noise(ready, one) for one in captured.noise),
+        warnings=tuple(dict.fromkeys([*told, *callee.warnings, *captured.warnings, *held])),
     )
 
 
+def _noise(ready: Prepared, one: NoiseInput) -> Read:
+    (tensor,) = (tensor for tensor in ready.inputs if tensor.name == one.name)
+    return Read(one.name, tensor.dtype, tensor.shape, f"{one.draw.distribution}, {one.draw.source}")
+
+
 def _solve(captured: Captured, hole: Hole, names: dict[str, str], taken: set[ir.Node]) -> SolveExplained:
-    spec, call = hole.spec, captured.calls[hole.spec.call]
+    spec, call = hole.spec, captured.calls[hole.spec.mark]
     return SolveExplained(
         index=spec.index,
         entry=call.entry,
@@ -188,11 +194,7 @@ def _function(
         uses_time=any(value is region.inputs[0] for node in region.nodes for value in read_by(node))
         or any(result is region.inputs[0] for result in region.results),
         numbers=numbers,
-        nested=tuple(
-            node.attributes["solve"].as_int()
-            for node in region.nodes
-            if node.domain == DOMAIN and node.op_type == "End"
-        ),
+        nested=hole.nested if name == "field" else (),
         **{kind: tuple(found.values()) for kind, found in reads.items()},
     )
 

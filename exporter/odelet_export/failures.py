@@ -68,7 +68,7 @@ def explain(failures: Sequence[Exception], dynamic: Mapping[str, object]) -> str
 
 
 def shown(place: tuple[str, int] | None) -> str:
-    """A file and a line of it, with its text."""
+    """File, line and source of a place in the model's code."""
     if place is None:
         return "the model (no line of it is known)"
     source = linecache.getline(*place).strip()
@@ -99,7 +99,15 @@ def _place(error: BaseException) -> tuple[str, int] | None:
     return None
 
 
-_RANDOM = ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli")
+_RANDOM = (
+    "RandomNormal",
+    "RandomNormalLike",
+    "RandomUniform",
+    "RandomUniformLike",
+    "Multinomial",
+    "Bernoulli",
+    "Dropout",
+)
 _TRACED_FROM = re.compile(r'File "([^"]+)", line (\d+)')
 
 
@@ -111,7 +119,7 @@ def refuse_random(model: ir.Model) -> None:
         trace = node.metadata_props.get("pkg.torch.onnx.stack_trace", "")
         raise CaptureError(
             f"{shown(user_place(trace))}\n  found: a random draw (ONNX {node.op_type})\n"
-            "  do: draw outside the model and pass the numbers as an input, or use the mean"
+            "  do: draw with a function such as torch.randn_like, or outside the model and pass the numbers as an input"
         )
 
 

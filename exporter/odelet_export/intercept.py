@@ -1,9 +1,8 @@
-"""Catching calls of torchdiffeq, however the model came by the function.
+"""Catching calls of torchdiffeq and of `mark`, however the model came by the function.
 
 Models import `odeint` by name, keep it on objects, in partials and default arguments, or call it through
 other packages. So the functions themselves are changed while a capture runs: their code objects are
-swapped for a trampoline, which every reference then reaches. Calls from other threads, and calls that
-the handler makes, reach the original.
+swapped for a trampoline, which every reference then reaches. Calls from other threads reach the original.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import os
 import sys
 import threading
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -21,21 +20,23 @@ from typing import Any
 import torch
 import torchdiffeq
 
+from odelet.errors import InputError
+from odelet_export.copies import ARGUMENTS, GRADIENTS, OWN, Entry
+from odelet_export.eager import as_field
 from odelet_export.errors import CaptureError
+from odelet_export.fixed_points import mark
 
-ENTRIES: dict[str, types.FunctionType] = {
-    name: getattr(torchdiffeq, name)
-    for name in ("odeint", "odeint_adjoint", "odeint_event", "odeint_dense")
-    if hasattr(torchdiffeq, name)
-}
+_MARK = Entry("mark", mark, torchdiffeq.odeint)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
 class Call:
-    """A call of `odeint` or `odeint_adjoint`, with defaults filled in.
+    """A call of `odeint`, `odeint_adjoint` or `mark`, with defaults filled in.
 
-    func, y0, t, rtol, atol, method, options, event_fn: as torchdiffeq names them. entry: the name of the
-    function called. file, line: where in the model's code.
+    func, y0, t, rtol, atol, method, options, event_fn: as torchdiffeq names them; of a call of `mark`, which knows no
+    time, t is one unused number. entry: the name of the function called. file, line: where in the model's code. extra:
+    the arguments that have no other place. depth: how many solves it is inside of. copy: the module of the copy of
+    torchdiffeq that it calls, if one.
     """
 
     func: Callable[..., Any]
@@ -50,6 +51,8 @@ class Call:
     file: str = ""
     line: int = 0
     extra: Mapping[str, Any] = field(default_factory=dict)
+    depth: int = 0
+    copy: str = ""
 
     @property
     def source(self) -> str:
@@ -59,16 +62,15 @@ class Call:
     def solve(self, original: Callable[..., Any], **changes: Any) -> Any:
         """Run torchdiffeq's own odeint on this call, with some arguments changed."""
         call = replace(self, **changes)
-        return original(
-            call.func,
-            call.y0,
-            call.t,
-            rtol=call.rtol,
-            atol=call.atol,
-            method=call.method,
-            options=dict(call.options) if call.options is not None else None,
-            event_fn=call.event_fn,
-        )
+        keywords = {
+            "rtol": call.rtol,
+            "atol": call.atol,
+            "method": call.method,
+            "options": dict(call.options) if call.options is not None else None,
+        }
+        if call.event_fn is not None:  # old copies know no events
+            keywords["event_fn"] = call.event_fn
+        return original(call.func, call.y0, call.t, **keywords)
 
 
 Handler = Callable[[Call, Callable[..., Any]], Any]
@@ -77,9 +79,9 @@ Handler = Callable[[Call, Callable[..., Any]], Any]
 @dataclass
 class _Interception:
     handler: Handler
-    originals: dict[str, Callable[..., Any]]
+    entries: Sequence[Entry]
+    originals: dict[types.FunctionType, Callable[..., Any]]
     thread: int
-    refuse_nested: bool
     depth: int = 0
 
 
@@ -87,36 +89,60 @@ _active: _Interception | None = None
 _lock = threading.Lock()
 
 
-def dispatch(entry: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def dispatch(number: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Where the trampolines land."""
     current = _active
     assert current is not None, "a trampoline outlived its interception"
-    original = current.originals[entry]
-    nested = current.depth > 0
-    if threading.get_ident() != current.thread or (nested and not current.refuse_nested):
+    entry = current.entries[number]
+    original = current.originals[entry.function]
+    if threading.get_ident() != current.thread:
         return original(*args, **kwargs)
-    bound = inspect.signature(original).bind(*args, **kwargs).arguments
     file, line = user_frame()
-    if nested:
+    where = f'File "{file}", line {line}: '
+    if entry.kind == "odeint_dense":
         raise CaptureError(
-            f'File "{file}", line {line}: a solve inside the field of another solve cannot be exported yet; '
-            "solve the inner one before the outer, or make both one state"
-        )
-    if entry == "odeint_dense":
-        raise CaptureError(
-            f'File "{file}", line {line}: the model calls torchdiffeq.{entry}, which cannot be exported yet; '
+            where + "the model calls torchdiffeq.odeint_dense, which cannot be exported yet; "
             "solve to fixed times with odeint instead"
         )
-    if entry == "odeint_event":
-        return _until_event(**bound, where=f'File "{file}", line {line}: ')
+    bound = inspect.signature(original).bind(*args, **kwargs)
+    if entry.copy:
+        _check_known(entry, bound, where)
+        bound.apply_defaults()
+    given = bound.arguments
+    if entry.kind == "odeint_event":
+        return _until_event(**given, where=where)
+    if entry.kind == "mark":
+        given = _as_odeint(**{**(original.__kwdefaults__ or {}), **given})
     names = ("func", "y0", "t", "rtol", "atol", "method", "options", "event_fn")
-    known = {name: bound.pop(name) for name in names if name in bound}
-    call = Call(**known, entry=entry, file=file, line=line, extra=bound)
+    known = {name: given.pop(name) for name in names if name in given}
+    call = Call(**known, entry=entry.kind, file=file, line=line, extra=given, depth=current.depth, copy=entry.copy)
     current.depth += 1
     try:
-        return current.handler(call, current.originals["odeint"])
+        return current.handler(call, current.originals[entry.odeint])
+    except InputError as error:
+        raise CaptureError(f'File "{file}", line {line}: {error}') from error
     finally:
         current.depth -= 1
+
+
+def _check_known(entry: Entry, bound: inspect.BoundArguments, where: str) -> None:
+    """Refuse an argument that a copy of torchdiffeq takes and torchdiffeq does not."""
+    known = ARGUMENTS[entry.kind].union(GRADIENTS)
+    for name, value in bound.arguments.items():
+        default = bound.signature.parameters[name].default
+        if name not in known and value is not default and value is not None and value is not False:
+            raise CaptureError(
+                where
+                + f"{name}={value!r} is an argument of {entry.kind} in {entry.copy}, a copy of torchdiffeq, which "
+                "torchdiffeq does not have; leave it out"
+            )
+
+
+def _as_odeint(f: Any, z0: Any, *, norm: Any, options: Any, **others: Any) -> dict[str, Any]:
+    """The arguments of a call of `mark`, by the names of odeint's where it has them."""
+    options = dict(options or {}) | ({"norm": norm} if norm is not None else {})
+    # A capture sees the field called with a time, as those of ODEs are.
+    return {"func": as_field(f, z0), "y0": z0, "t": torch.zeros(1), "options": options, **others}
 
 
 def _until_event(
@@ -166,42 +192,45 @@ def is_library(file: str) -> bool:
 
 
 @contextmanager
-def intercepted(handler: Handler, *, refuse_nested: bool = False) -> Iterator[None]:
+def intercepted(handler: Handler, *, copies: Sequence[Entry] = ()) -> Iterator[None]:
     """Send every call of torchdiffeq's entry points on this thread to `handler(call, original_odeint)`.
 
-    Calls that the handler makes reach the original, or are refused with a CaptureError.
+    copies: further functions to catch, of copies of torchdiffeq; the handler then gets the odeint of the copy. Calls
+    made while the handler runs come to it as well, with their depth.
     Undone on leaving, also after an error. Only one interception at a time in a process.
     """
     global _active
     with _lock:
-        saved = {name: (f.__code__, f.__defaults__, f.__kwdefaults__) for name, f in ENTRIES.items()}
-        originals = {name: _copy(function) for name, function in ENTRIES.items()}
-        _active = _Interception(handler, originals, threading.get_ident(), refuse_nested)
+        entries = (*OWN, _MARK, *copies)
+        functions = [entry.function for entry in entries]
+        saved = [(f.__code__, f.__defaults__, f.__kwdefaults__) for f in functions]
+        _active = _Interception(handler, entries, {f: original_of(f) for f in functions}, threading.get_ident())
         try:
-            for name, function in ENTRIES.items():
-                function.__code__ = _trampoline(name)
+            for number, function in enumerate(functions):
+                function.__code__ = _trampoline(function.__name__, number)
                 function.__defaults__ = function.__kwdefaults__ = None
             yield
         finally:
-            for name, function in ENTRIES.items():
-                function.__code__, function.__defaults__, function.__kwdefaults__ = saved[name]
+            for function, parts in zip(functions, saved, strict=True):
+                function.__code__, function.__defaults__, function.__kwdefaults__ = parts
             _active = None
 
 
-def _copy(function: types.FunctionType) -> Callable[..., Any]:
+def original_of(function: types.FunctionType) -> Callable[..., Any]:
+    """What a function does when nobody catches its calls."""
     copy = types.FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__)
     copy.__kwdefaults__ = function.__kwdefaults__
     return copy
 
 
-def _trampoline(entry: str) -> types.CodeType:
+def _trampoline(name: str, number: int) -> types.CodeType:
     """Code that needs nothing from the globals of the function it is put into."""
     scope: dict[str, Any] = {}
     exec(
-        f"def {entry}(*args, **kwargs):\n"
+        f"def {name}(*args, **kwargs):\n"
         f"    from odelet_export.intercept import dispatch\n"
-        f"    return dispatch({entry!r}, args, kwargs)\n",
+        f"    return dispatch({number}, args, kwargs)\n",
         scope,
     )
-    code: types.CodeType = scope[entry].__code__
+    code: types.CodeType = scope[name].__code__
     return code

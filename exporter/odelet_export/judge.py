@@ -11,8 +11,10 @@ import torch
 
 from odelet.implicit import ImplicitRK
 from odelet.verify import OutputCheck, compare, largest_element
+from odelet_export import noise
 from odelet_export.draw import samples
 from odelet_export.errors import ExportError
+from odelet_export.noise_inputs import NoiseInput
 from odelet_export.reference import Samples, SolveCount, run_alone, run_reference
 from odelet_export.report import ROUNDING_FACTOR, ROUNDING_RUNS, ROUNDING_ULPS
 from odelet_export.signature import Callee, Dynamic
@@ -34,10 +36,12 @@ ITERATED = (1e-7, 1e-8)
 
 @dataclass(frozen=True)
 class Sample:
-    """Inputs, and what the torch model gave for them. number: 0 for the example."""
+    """Inputs, and what the torch model gave for them. number: 0 for the example. noise: the base numbers of its random
+    draws, those that lead nowhere included."""
 
     number: int
     tensors: Sequence[torch.Tensor]
+    noise: Sequence[torch.Tensor]
     expected: Sequence[np.ndarray]
     counts: Sequence[SolveCount]
 
@@ -66,22 +70,26 @@ class Verdict:
 class Judge:
     """What answers are compared with, and how.
 
-    outputs: the dtypes of the model's outputs. tolerance: (rtol, atol) asked for, or None for TOLERANCES and what
-    rounding does to torch itself. alone: where the samples of a batch are, if each is solved on its own; torch then
-    gets each alone.
+    floats: the dtypes of the model's outputs, and of the states of its solves. tolerance: (rtol, atol) asked for, or
+    None for TOLERANCES and what rounding does to torch itself. alone: where the samples of a batch are, if each is
+    solved on its own; torch then gets each alone. noise: the inputs that stand for random numbers. nested: the solves
+    inside others, which are not compared by themselves. seed: of random draws.
     """
 
     callee: Callee
     specs: Sequence[SolveSpec]
     overrides: Overrides
-    outputs: Sequence[str]
+    floats: Sequence[str]
     tolerance: tuple[float, float] | None = None
     alone: Samples | None = None
+    noise: Sequence[NoiseInput] = ()
+    nested: Sequence[SolveSpec] = ()
+    seed: int = 0
 
     @property
     def dtype(self) -> str:
-        """The float with the fewest digits: of the inputs and outputs, or the half precision of weights."""
-        ends = {str(t.dtype).removeprefix("torch.") for t in self.callee.example} | set(self.outputs)
+        """The float with the fewest digits: of the inputs, outputs and states, or the half precision of weights."""
+        ends = {str(t.dtype).removeprefix("torch.") for t in self.callee.example} | set(self.floats)
         weights = {str(weight.dtype).removeprefix("torch.") for weight in self.callee.state_dict().values()}
         found = ends | (weights & {"float16", "bfloat16"})
         return next(name for name in TOLERANCES if name in found or name == "float64")
@@ -93,14 +101,26 @@ class Judge:
 
     @property
     def base(self) -> tuple[float, float]:
-        iterated = not self.single and any(isinstance(spec.solver, ImplicitRK) for spec in self.specs)
+        iterated = not self.single and any(isinstance(spec.solver, ImplicitRK) for spec in [*self.specs, *self.nested])
         return self.tolerance or (ITERATED if iterated else TOLERANCES[self.dtype])
 
-    def reference(self, tensors: Sequence[torch.Tensor]) -> tuple[list[np.ndarray], list[SolveCount]]:
-        """The torch model's outputs, and what its solves did."""
-        if self.alone is None:
+    def sample(self, number: int, tensors: Sequence[torch.Tensor]) -> Sample:
+        """Run the torch model on inputs, with random numbers drawn for them, all samples of a batch together."""
+        source = noise.Drawn(self.seed + number)
+        with noise.drawing(source):
+            expected, counts = run_reference(self.callee, tensors, self.overrides)
+        return Sample(number, tensors, source.arrays, expected, counts)
+
+    def reference(
+        self, tensors: Sequence[torch.Tensor], drawn: Sequence[torch.Tensor]
+    ) -> tuple[list[np.ndarray], list[SolveCount]]:
+        """The torch model's outputs, and what its solves did, with random numbers that are given."""
+        if self.alone is not None:
+            used = {x.draw.index for x in self.noise}
+            kept = [x if i in used else None for i, x in enumerate(drawn)]
+            return run_alone(self.callee, tensors, self.overrides, self.alone, kept)
+        with noise.drawing(noise.Replayed(drawn)):
             return run_reference(self.callee, tensors, self.overrides)
-        return run_alone(self.callee, tensors, self.overrides, self.alone)
 
     def judge(
         self, sample: Sample, names: Sequence[str], outputs: Sequence[np.ndarray], *, steps_differ: bool = False
@@ -111,7 +131,7 @@ class Judge:
         checks = _compared(sample, names, outputs, allowed)
         if self.tolerance is not None or (not steps_differ and all(check.passed for check in checks)):
             return Verdict(checks, allowed)
-        again, _ = self.reference(sample.tensors)
+        again, _ = self.reference(sample.tensors, sample.noise)
         if any(_distance(a, b) > limit for a, b, limit in zip(again, sample.expected, allowed, strict=True)):
             return Verdict(checks, allowed, steady=False)
         moved, same_steps = self._rounding(sample)
@@ -120,13 +140,16 @@ class Judge:
 
     def _rounding(self, sample: Sample) -> tuple[list[float], bool]:
         """How far torch's outputs move when its inputs move in their last places, and whether its steps stay."""
+        normal = {x.draw.index for x in self.noise if x.draw.distribution == "normal"}
         generator = torch.Generator().manual_seed(0)
         moved = [0.0 for _ in sample.expected]
         same = True
         for _ in range(ROUNDING_RUNS):
             shaken = [_shake(tensor, generator) for tensor in sample.tensors]
+            # Uniform numbers stay: they are compared with others, and a decision is no rounding.
+            drawn = [_shake(x, generator) if i in normal else x for i, x in enumerate(sample.noise)]
             try:
-                outputs, again = self.reference(shaken)
+                outputs, again = self.reference(shaken, drawn)
             except Exception:  # what fails after rounding says nothing about how far the answer moves
                 continue
             same &= list(again) == list(sample.counts)
@@ -139,20 +162,25 @@ class Judge:
 class Drawn:
     """The samples of an export: the example, then fresh inputs that the torch model takes. Each is run once.
 
-    times: inputs that are output times. Iterating raises ExportError when the torch model fails on the example.
+    times: inputs that are output times. frozen: inputs that stay as in the example. count: how many fresh ones are
+    wanted; there are more, as some may break an assumption. Iterating raises ExportError when the torch model fails on
+    the example.
     """
 
-    def __init__(self, judge: Judge, *, dynamic: Dynamic, times: Collection[str], count: int, seed: int) -> None:
+    def __init__(
+        self, judge: Judge, *, dynamic: Dynamic, times: Collection[str], frozen: Collection[str], count: int
+    ) -> None:
         callee = judge.callee
-        endless = samples(callee.names, callee.example, dynamic, times, count=count, seed=seed)
-        self._judge, self._count = judge, count
-        self._inputs = enumerate(islice(endless, 1 + 4 * count))
+        endless = samples(callee.names, callee.example, dynamic, times, frozen=frozen, count=count, seed=judge.seed)
+        self.count = count
+        self._judge = judge
+        self._inputs = enumerate(islice(endless, 1 + 8 * count))
         self._known: list[Sample] = []
         self._failure: ExportError | None = None
 
     def __iter__(self) -> Iterator[Sample]:
         number = 0
-        while number <= self._count and (number < len(self._known) or self._draw()):
+        while number < len(self._known) or self._draw():
             yield self._known[number]
             number += 1
 
@@ -162,14 +190,14 @@ class Drawn:
             raise self._failure
         for number, tensors in self._inputs:
             try:
-                found = self._judge.reference(tensors)
+                found = self._judge.sample(len(self._known), tensors)
             except Exception as error:  # the model may raise anything on inputs it was not made for
                 if number > 0:
                     continue
                 told = f"the torch model fails on the example: {type(error).__name__}: {error}"
                 self._failure = ExportError(told)
                 raise self._failure from error
-            self._known.append(Sample(len(self._known), tensors, *found))
+            self._known.append(found)
             return True
         return False
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import numpy as np
 import onnx_ir as ir
@@ -12,7 +13,7 @@ import onnx_ir as ir
 from odelet_export.capture import Captured
 from odelet_export.errors import CaptureError
 from odelet_export.field import Region
-from odelet_export.mark import DOMAIN, read_end
+from odelet_export.markers import DOMAIN, read_end
 from odelet_export.spec import SolveSpec
 
 
@@ -21,11 +22,12 @@ class Hole:
     """A solve of the host graph, waiting for a solver.
 
     regions: its functions, the "field" and those that the spec names. t: the output times, a value of the
-    host, and `times` their constant, if they are. y0: the parts of the initial state. solution: what stands
-    for the results, (times, *shape) each, until they are replaced. event_time: the same, a scalar in the dtype of t,
+    host, and `times` their constant, if they are; of an iteration, a number that nothing reads. y0: the parts of the
+    initial state. solution: what stands for the results, (times, *shape) each, of an iteration (*shape), until they are
+    replaced. event_time: the same, a scalar in the dtype of t,
     where the solve ends at an event; its two times are then the start and whatever says the direction. extras:
     other values of the host that the solver takes, by their names in the spec, such as the grid of a fixed-step
-    solve where the model constructs it.
+    solve where the model constructs it. nested: a line about each solve inside its functions, filled already.
     """
 
     spec: SolveSpec
@@ -36,10 +38,30 @@ class Hole:
     solution: Sequence[ir.Value]
     event_time: ir.Value | None = None
     extras: Mapping[str, ir.Value] = dataclasses.field(default_factory=dict)
+    nested: tuple[str, ...] = ()
+
+    def reading(self, filled: Mapping[ir.Value, ir.Value]) -> Hole:
+        """The hole where solves before it are filled, and so what stood for their results is another value."""
+
+        def now(values: Sequence[ir.Value]) -> list[ir.Value]:
+            return [filled.get(value, value) for value in values]
+
+        read = [self.t, *self.y0, *self.extras.values()]
+        for region in self.regions.values():
+            read += [*region.captured, *region.results]
+        if not filled.keys() & set(read):
+            return self
+        regions = {
+            name: dataclasses.replace(region, captured=now(region.captured), results=now(region.results))
+            for name, region in self.regions.items()
+        }
+        extras = dict(zip(self.extras, now(list(self.extras.values())), strict=True))
+        (t,) = now([self.t])
+        return dataclasses.replace(self, regions=regions, t=t, y0=now(self.y0), extras=extras)
 
     @property
     def field(self) -> Region:
-        """dy/dt = f(t, y)."""
+        """dy/dt = f(t, y), or what an iteration makes of y."""
         return self.regions["field"]
 
     @property
@@ -76,34 +98,53 @@ class Hole:
         return dim if isinstance(dim, int) else None
 
 
-def lift(captured: Captured) -> list[Hole]:
-    """Find the holes, in the order of the solves.
+Owners = Mapping[ir.Node, ir.Node]
+Markers = Mapping[tuple[str, int], ir.Node]
+# A line about each solve inside others, by the mark of the solve around it.
+Notes = Mapping[int, tuple[str, ...]]
+
+
+def lift(captured: Captured, nested: Notes = MappingProxyType({})) -> list[Hole]:
+    """Find the holes, in the order of the solves. nested: about those inside, filled already.
 
     Nodes that depend on a marker's t or y become the field; everything else stays in the host, where it
     is computed once. Raises CaptureError when something computed inside a field is used outside it.
     """
-    graph = captured.model.graph
-    markers = {(node.op_type, node.attributes["solve"].as_int()): node for node in graph if node.domain == DOMAIN}
-    owners = {inner: node for node in graph for body in _bodies(node) for inner in body.all_nodes()}
-    return [_hole(graph, spec, markers, owners) for spec in captured.specs]
+    graph, marks = captured.model.graph, {spec.mark for spec in captured.specs}
+    for node in graph:
+        if node.domain == DOMAIN and node.attributes["solve"].as_int() not in marks:
+            raise CaptureError(
+                "the model uses a value that a field computed in its last call, without the result of that solve; "
+                "compute it outside the field, or return it as part of the state"
+            )
+    return [hole_of(graph, spec, nested.get(spec.mark, ())) for spec in captured.specs]
 
 
-# Nodes inside the subgraphs of a node of the main graph, with that node.
-Owners = Mapping[ir.Node, ir.Node]
-Markers = Mapping[tuple[str, int], ir.Node]
+def hole_of(graph: ir.Graph, spec: SolveSpec, nested: tuple[str, ...] = ()) -> Hole:
+    """The hole of one solve, inside whose functions there is no other any more."""
+    return replace(_hole(graph, spec, _markers(graph), owners_in(graph)), nested=nested)
+
+
+def _markers(graph: ir.Graph) -> Markers:
+    return {(node.op_type, node.attributes["solve"].as_int()): node for node in graph if node.domain == DOMAIN}
+
+
+def owners_in(graph: ir.Graph) -> Owners:
+    """Nodes inside the subgraphs of a node of the main graph, with that node."""
+    return {inner: node for node in graph for body in _bodies(node) for inner in body.all_nodes()}
 
 
 def _hole(graph: ir.Graph, spec: SolveSpec, markers: Markers, owners: Owners) -> Hole:
-    end = markers["End", spec.call]
+    end = markers["End", spec.mark]
     given = read_end(spec, _values(end.inputs))
     y0, t, results = given.y0, given.t, given.results
     begins = {
-        name: markers.get(("Begin" if name == "field" else name.capitalize(), spec.call)) or _unused_marker(y0)
+        name: markers.get(("Begin" if name == "field" else name.capitalize(), spec.mark)) or _unused_marker(y0)
         for name in results
     }
     for begin in begins.values():
         _hoist_shapes(begin.outputs[1:], y0)
-    inside = {name: _dependents(begin, end, owners) for name, begin in begins.items()}
+    inside = {name: dependents(begin.outputs, end, owners) for name, begin in begins.items()}
     regions = {name: _region(graph, spec, begins[name], end, inside[name], results[name], owners) for name in results}
     for name, region in regions.items():
         others = {output for other in begins if other != name for output in begins[other].outputs}
@@ -174,10 +215,10 @@ def read_by(node: ir.Node) -> list[ir.Value]:
     return read
 
 
-def _dependents(begin: ir.Node, end: ir.Node, owners: Owners) -> set[ir.Node]:
-    """The nodes that depend on the outputs of `begin`, not passing through `end`."""
+def dependents(values: Sequence[ir.Value], end: ir.Node, owners: Owners) -> set[ir.Node]:
+    """The nodes of the main graph that depend on the values, not passing through `end`."""
     found: set[ir.Node] = set()
-    waiting = list(begin.outputs)
+    waiting = list(values)
     while waiting:
         for node in {use.node for use in waiting.pop().uses()}:
             outer = owners.get(node, node)

@@ -16,9 +16,10 @@ from odelet_export.cut import cut
 from odelet_export.forms import FORMS, Choice, choose, driven
 from odelet_export.forms.site import Lowered, Site
 from odelet_export.lift import Hole
-from odelet_export.mark import DOMAIN
+from odelet_export.markers import DOMAIN
 from odelet_export.scope import Scope
 from odelet_export.spec import SolveSpec
+from odelet_export.unused import remove_unused
 
 MODEL = "model.onnx"
 
@@ -58,7 +59,7 @@ def lower(
 def forms_of(captured: Captured, holes: Sequence[Hole], form: str, *, max_steps: int) -> list[Choice]:
     """Choose a form for every solve, as `lower` does. The host's graph gets nodes for what the solves read of it."""
     scope = Scope.of(captured.model.graph)
-    alone = sum(hole.spec.adaptive for hole in holes) == 1
+    alone = sum(hole.spec.adaptive or hole.spec.timeless for hole in holes) == 1
     return choose([Site.of(hole, scope, max_steps, _setting_names(hole, alone=alone)) for hole in holes], form)
 
 
@@ -69,17 +70,20 @@ def _setting_names(hole: Hole, *, alone: bool) -> dict[str, str]:
 
 def _lower_in_graph(host: ir.Model, choices: Sequence[Choice]) -> LoweredModel:
     solves = []
+    filled: dict[ir.Value, ir.Value] = {}
     for choice in choices:
-        site = choice.site
+        site = choice.site.reading(filled)
         lowered = FORMS[choice.form].lower(site)
-        _fill(site.hole, lowered)
+        fill(site.hole, lowered)
+        filled |= {stand_in: value.ir for stand_in, value in zip(site.hole.results, lowered.results, strict=True)}
         report = _add_report(host.graph, site.hole.spec.index, lowered)
         card = _card(site.hole, choice.form, lowered.settings, site.max_steps, lowered=lowered, report=report)
         solves.append(card)
     return LoweredModel({MODEL: host}, [RunStep(run=MODEL)], solves)
 
 
-def _fill(hole: Hole, lowered: Lowered) -> None:
+def fill(hole: Hole, lowered: Lowered) -> None:
+    """Put what a form made where the results of a solve were used."""
     for stand_in, value in zip(hole.results, lowered.results, strict=True):
         name = stand_in.name
         value.ir.shape = value.ir.shape if value.ir.shape is not None else stand_in.shape
@@ -89,9 +93,13 @@ def _fill(hole: Hole, lowered: Lowered) -> None:
 
 
 def _add_report(graph: ir.Graph, index: int, lowered: Lowered) -> dict[str, str]:
-    names = {}
+    names: dict[str, str] = {}
+    told: dict[ir.Value, str] = {}
     for key, value in lowered.report.items():
-        names[key] = f"solve_{index}.{key}"
+        # What is said under two names, as the steps of a solve that rejects none, is one output.
+        names[key] = told.setdefault(value.ir, f"solve_{index}.{key}")
+        if names[key] in list(names.values())[:-1]:
+            continue
         # An output needs a node of its own, with a name of its own.
         own = value.ir.producer() is not None and not value.ir.is_graph_output()
         output = value if own else value.scope.root.call("Identity", value)
@@ -119,13 +127,14 @@ def _card(
         source=spec.source,
         rtol=spec.rtol,
         atol=spec.atol,
-        max_steps=max_steps if spec.adaptive else None,
+        max_steps=max_steps if spec.adaptive else spec.max_iters,
         steps=None if lowered is None else lowered.steps,
         evaluations=_evaluations(spec, lowered),
         settings=dict(settings),
         report=report or {},
         drive=drive,
         per_sample=spec.per_sample,
+        nested=hole.nested,
     )
 
 
@@ -133,6 +142,8 @@ def _evaluations(spec: SolveSpec, lowered: Lowered | None) -> Evaluations | None
     """How often the solve calls the field, where it follows from its steps or is fixed."""
     if lowered is not None and lowered.evaluations is not None:
         return Evaluations(start=lowered.evaluations, step=0)
+    if spec.timeless:
+        return Evaluations(start=0, step=1)
     if spec.adaptive:
         assert spec.control is not None and spec.solver.calls is not None
         estimated = spec.control.first_step is None
@@ -167,16 +178,16 @@ def _lower_driven(host: ir.Model, holes: Sequence[Hole], max_steps: int) -> Lowe
             named: dict[str, Any] = {**files, **{name: str(value.name) for name, value in hole.extras.items()}}
             drive = DriveCard(
                 **named,
-                t=str(hole.t.name),
+                t=None if hole.spec.timeless else str(hole.t.name),
                 y0=tuple(str(part.name) for part in hole.y0),
                 solution=tuple(str(value.name) for value in hole.solution),
                 captured=tuple(str(value.name) for value in built[index].captured),
                 options=hole.spec.options,
-                batched=_batched(hole, built[index].captured) if hole.spec.per_sample else None,
+                batched=_batched(hole, built[index].captured) if hole.spec.own_times else None,
                 event=_event_card(hole, event_file),
             )
             solver = hole.spec.solver
-            keys = SETTINGS if solver.adaptive else () if solver.fixed else ("rtol", "atol")
+            keys = SETTINGS if solver.adaptive or hole.spec.timeless else () if solver.fixed else ("rtol", "atol")
             solves[index] = _card(hole, "driven", dict.fromkeys(keys), max_steps, drive=drive)
             program.append(DriveStep(drive=index))
     return LoweredModel(graphs, program, [solves[hole.spec.index] for hole in holes])
@@ -212,10 +223,9 @@ def _name_values(graph: ir.Graph, holes: Sequence[Hole]) -> None:
     read = {hole.spec.index: [v for region in hole.regions.values() for v in region.captured] for hole in holes}
     for hole in holes:
         for value in read[hole.spec.index]:
-            clash = value.name in driven.RESERVED or str(value.name).startswith("shape.")
-            if clash and not value.is_graph_input():
+            if _clashes(value) and not value.is_graph_input():
                 value.name = f"host.{value.name}"
-    taken = [v for values in read.values() for v in values if v.is_graph_input() and v.name in driven.RESERVED]
+    taken = [v for values in read.values() for v in values if v.is_graph_input() and _clashes(v)]
     for value in dict.fromkeys(taken):
         copy = ir.Value(name=f"host.{value.name}", type=value.type, shape=value.shape)
         convenience.replace_all_uses_with(value, copy)
@@ -225,12 +235,16 @@ def _name_values(graph: ir.Graph, holes: Sequence[Hole]) -> None:
     graph.sort()
 
 
+def _clashes(value: ir.Value) -> bool:
+    return value.name in driven.RESERVED or str(value.name).startswith("shape.")
+
+
 def tidy(model: ir.Model, *, keep_debug_info: bool) -> None:
     """Drop what nothing needs any more, put nodes in order, and name everything once."""
+    remove_unused(model)
     model.graph.sort()
     _name_initializers(model.graph)
     steps: list[ir.passes.InPlacePass] = [
-        passes.RemoveUnusedNodesPass(),
         passes.IdentityEliminationPass(),
         passes.CommonSubexpressionEliminationPass(),
         passes.RemoveUnusedNodesPass(),

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from odelet.errors import OdeletError
+from odelet.errors import AssumptionError, OdeletError
 from odelet.model import Model
 from odelet.solution import SolveStats
 from odelet.verify import OutputCheck
-from odelet_export.judge import Judge, Sample
+from odelet_export.judge import Drawn, Judge, Sample
 from odelet_export.reference import SolveCount
 from odelet_export.report import Report, SampleCheck, SolveCheck
 from odelet_export.spec import SolveSpec
@@ -20,38 +20,59 @@ from odelet_export.spec import SolveSpec
 
 @dataclass(frozen=True)
 class Comparison:
-    """What an artifact is compared with, and how. calls: how many solves the model makes."""
+    """What an artifact is compared with, and how. solves, draws: how many of them the model makes."""
 
     model: Model
     judge: Judge
-    calls: int
+    solves: int
+    draws: int
 
-    def check(self, drawn: Iterable[Sample]) -> Report:
-        """Compare at the samples. Raises ExportError when the torch model fails on the example."""
+    def check(self, drawn: Drawn) -> tuple[Report, list[Sample]]:
+        """Compare at the example and at as many samples as are wanted; those that break an assumption do not count.
+
+        Returns the samples, too. Raises ExportError when the torch model fails on the example.
+        """
         judge = self.judge
-        if judge.alone is not None:
-            drawn = (replace(sample, **_solved_alone(judge, sample)) for sample in drawn)
-        return Report(*judge.base, not judge.single, [self._sample(sample) for sample in drawn])
+        checks: list[SampleCheck] = []
+        compared: list[Sample] = []
+        for given in drawn:
+            if len(checks) > drawn.count:
+                break
+            sample = given if judge.alone is None else replace(given, **_solved_alone(judge, given))
+            try:
+                checks.append(self._sample(sample, len(checks)))
+            except AssumptionError:
+                if given.number == 0:
+                    raise
+                continue
+            compared.append(given)
+        return Report(*judge.base, not judge.single, checks), compared
 
-    def _sample(self, sample: Sample) -> SampleCheck:
+    def _sample(self, sample: Sample, number: int) -> SampleCheck:
         judge = self.judge
         arrays = {name: tensor.numpy() for name, tensor in zip(judge.callee.names, sample.tensors, strict=True)}
-        shapes = sample.shapes(judge.callee.names)
+        drawn = sample.noise
+        arrays |= {x.name: drawn[x.draw.index].numpy() for x in judge.noise if x.draw.index < len(drawn)}
+        shapes = {name: list(array.shape) for name, array in arrays.items()}
         names = [tensor.name for tensor in self.model.card.outputs]
         try:
             solution = self.model.solve(*arrays.values()).raise_if_failed()
+        except AssumptionError:
+            raise
         except OdeletError as error:
-            notes = [OutputCheck(sample.number, name, False, note=str(error)) for name in names]
+            notes = [OutputCheck(number, name, False, note=str(error)) for name in names]
             return SampleCheck(shapes, notes, [])
         solves = _solve_checks(judge.specs, solution.stats.solves, sample.counts)
         steps_differ = not judge.single and not all(solve.equal for solve in solves)
         outputs = [solution.outputs[name] for name in names]
-        verdict = judge.judge(sample, names, outputs, steps_differ=steps_differ)
+        verdict = judge.judge(replace(sample, number=number), names, outputs, steps_differ=steps_differ)
         note = "the steps differ from torchdiffeq's" if steps_differ and verdict.same_steps else ""
         if not verdict.steady:
             note = "torch itself gives other answers when it runs again on the same inputs"
-        if len(sample.counts) != self.calls:
-            note = f"torch made {len(sample.counts)} solves here and {self.calls} when the model was captured"
+        if len(drawn) != self.draws:
+            note = f"torch drew random numbers {len(drawn)} times here and {self.draws} times when it was captured"
+        if len(sample.counts) != self.solves:
+            note = f"torch made {len(sample.counts)} solves here and {self.solves} when the model was captured"
         bundle = {f"in/{name}": array for name, array in arrays.items()}
         bundle |= {f"out/{name}": value for name, value in zip(names, sample.expected, strict=True)}
         bundle |= {f"allowed/{name}": np.asarray(a) for name, a in zip(names, verdict.allowed, strict=True)}
@@ -59,7 +80,7 @@ class Comparison:
 
 
 def _solved_alone(judge: Judge, sample: Sample) -> dict[str, Any]:
-    expected, counts = judge.reference(sample.tensors)
+    expected, counts = judge.reference(sample.tensors, sample.noise)
     return {"expected": expected, "counts": counts}
 
 

@@ -15,6 +15,7 @@ from odelet.card import Card
 from odelet.drive import DEFAULT_MAX_STEPS
 from odelet.errors import InputError
 from odelet.model import load
+from odelet_export.capture import Captured
 from odelet_export.errors import FormError, ParityError
 from odelet_export.explanation import Explanation, explained
 from odelet_export.lift import Hole
@@ -82,19 +83,25 @@ def export(
     samples: int = 4,
     seed: int = 0,
     tolerance: tuple[float, float] | None = None,
+    freeze: Sequence[str] = (),
+    strict: bool = False,
     on_stage: Callable[[str], None] | None = None,
 ) -> Exported:
     """Export a torch model that calls torchdiffeq to an artifact, and prove that it gives torch's answers.
 
     model: a module, or any callable; it runs in evaluation mode and is left as it was. args, kwargs: an
-    example call; tensors become inputs, named as in the model's signature, other arguments are kept. out:
+    example call; tensors become inputs, named as in the model's signature, those in dicts, tuples and the like with
+    dots (`batch.x`, `parts.0`); other arguments are kept. out:
     the folder to make; an artifact that is there is replaced. form: auto, unrolled, rolled, adaptive or
     driven. dynamic: axes whose size may change, as in {"x": {0: "batch"}}; all others stay as in the
     example. method, steps, step_size, rtol, atol: instead of what the model's own calls say. controller: of
     step sizes in adaptive solves, a name in odelet.control.CONTROLLERS. per_sample: adaptive solves give each sample of
     a batch its own steps, acceptance and status, so that no sample's answer depends on the others. max_steps:
     limit of attempted steps in an adaptive solve. samples: how many fresh inputs parity is checked at, drawn
-    with `seed`. tolerance: (rtol, atol) of the comparison, instead of the default for the dtype.
+    with `seed`. tolerance: (rtol, atol) of the comparison, instead of the default for the dtype. freeze: names of
+    inputs whose numbers the model reads in Python; they are held at those of the example. strict: refuse a model whose
+    Python code decides anything by its inputs; else what it decides on the example is an assumption, which the card
+    lists and the artifact checks in each call.
 
     Raises CaptureError for a model that cannot be traced, FormError for a form or an override that does not
     go with it, ParityError when the answers differ (the artifact is then left in `out` + ".failed").
@@ -116,7 +123,18 @@ def export(
     failed = target.with_name(target.name + ".failed")
     with evaluation_mode(model), staging(target, failed=failed) as folder:
         ready = prepare(
-            callee, axes, overrides, opset=opset, samples=samples, seed=seed, tolerance=tolerance, tell=tell
+            callee,
+            axes,
+            overrides,
+            opset=opset,
+            samples=samples,
+            seed=seed,
+            tolerance=tolerance,
+            form=form,
+            max_steps=max_steps,
+            freeze=freeze,
+            strict=strict,
+            tell=tell,
         )
         captured, holes = ready.captured, ready.holes
         explanation = explained(ready, callee)
@@ -124,16 +142,18 @@ def export(
         lowered = lower(captured, holes, form, max_steps=max_steps, keep_debug_info=keep_debug_info)
         tell("check")
         name = type(model).__name__ if isinstance(model, nn.Module) else getattr(model, "__name__", "model")
-        card = write_graphs(lowered, card_of(lowered, name, ready.inputs, ready.outputs, opset), folder)
+        card = card_of(lowered, name, ready.inputs, ready.outputs, captured.assumptions, opset, captured.noise)
+        card = write_graphs(lowered, card, folder)
         write_card(card, folder)
         runtime = load(folder)
         tell("parity")
-        alone = _samples(holes, axes, callee, card) if per_sample else None
-        comparison = Comparison(runtime, replace(ready.judge, alone=alone), len(captured.calls))
-        report = comparison.check(ready.drawn)
+        alone = _samples(holes, axes, callee, card, captured) if per_sample else None
+        comparison = Comparison(runtime, replace(ready.judge, alone=alone), captured.solves, captured.draws)
+        report, compared = comparison.check(ready.drawn)
         if not report.passed:
-            ready.check.check(sample for sample in ready.drawn if not report.samples[sample.number].passed)
-        card = _prove(card, report, folder, failed)
+            pairs = zip(compared, report.samples, strict=True)
+            ready.check.check(sample for sample, check in pairs if not check.passed)
+        card = _prove(card, report, folder, failed, explanation.warnings)
     return Exported(target, card, report, explanation.in_forms([solve.form for solve in card.solves]))
 
 
@@ -149,6 +169,8 @@ def explain(
     samples: int = 4,
     seed: int = 0,
     tolerance: tuple[float, float] | None = None,
+    freeze: Sequence[str] = (),
+    strict: bool = False,
     on_stage: Callable[[str], None] | None = None,
     **overrides: Any,
 ) -> Explanation:
@@ -167,6 +189,10 @@ def explain(
             samples=samples,
             seed=seed,
             tolerance=tolerance,
+            form=form,
+            max_steps=max_steps,
+            freeze=freeze,
+            strict=strict,
             tell=on_stage or (lambda stage: None),
         )
         explanation = explained(ready, callee)
@@ -182,7 +208,7 @@ def _check_numbers(opset: int, samples: int, max_steps: int) -> None:
         raise InputError(f"samples={samples!r} and max_steps={max_steps!r} must be at least 1")
 
 
-def _samples(holes: Sequence[Hole], dynamic: Dynamic, callee: Callee, card: Card) -> Samples:
+def _samples(holes: Sequence[Hole], dynamic: Dynamic, callee: Callee, card: Card, captured: Captured) -> Samples:
     """Where the samples of a batch are in the model's inputs and outputs. Raises FormError where they are not."""
     labels = set()
     for hole in holes:
@@ -205,10 +231,14 @@ def _samples(holes: Sequence[Hole], dynamic: Dynamic, callee: Callee, card: Card
             raise FormError(
                 f"per_sample: in the output {tensor.name} {tensor} samples mix, as it has no axis {label!r}"
             )
-    return Samples(tuple(inputs), tuple(axis for axis in outputs if axis is not None))
+    shapes = {tensor.name: tensor.shape for tensor in card.inputs}
+    noise: list[int | None] = [None] * captured.draws
+    for one in captured.noise:
+        noise[one.draw.index] = shapes[one.name].index(label) if label in shapes[one.name] else None
+    return Samples(tuple(inputs), tuple(axis for axis in outputs if axis is not None), tuple(noise))
 
 
-def _prove(card: Card, report: Report, folder: Path, failed: Path) -> Card:
+def _prove(card: Card, report: Report, folder: Path, failed: Path, warnings: Sequence[str]) -> Card:
     """Write the report, the samples and the final card; ParityError if the answers differ."""
     card = with_files(replace(card, parity=report.card()), folder, write_samples(_bundle(report), folder))
     write_report(report, folder)
@@ -218,7 +248,8 @@ def _prove(card: Card, report: Report, folder: Path, failed: Path) -> Card:
     shown, more = report.problems[:3], len(report.problems) - 3
     raise ParityError(
         f"the exported model does not give torch's answers: {'; '.join(shown)}"
-        f"{f'; and {more} more' if more > 0 else ''}. {_blame(report)}It was left in {failed}, see parity.md there",
+        f"{f'; and {more} more' if more > 0 else ''}. {_blame(report)}It was left in {failed}, see parity.md there"
+        + "".join(f"\n  note: {warning}" for warning in warnings),
         report,
         str(failed),
     )

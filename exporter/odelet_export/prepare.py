@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 import onnx_ir as ir
 
 from odelet.card import Tensor
+from odelet.errors import InputError
 from odelet_export.capture import Captured, capture
 from odelet_export.capture_check import CaptureCheck
 from odelet_export.errors import CaptureError, ExportError
 from odelet_export.judge import Drawn, Judge
 from odelet_export.lift import Hole, lift, time_inputs
+from odelet_export.markers import DOMAIN
+from odelet_export.nested import fill_nested
+from odelet_export.reference import check_copies
 from odelet_export.signature import Callee, Dynamic
 from odelet_export.spec import Overrides, check_overrides
 from odelet_export.write import check_unique, tensor_of
@@ -45,25 +49,46 @@ def prepare(
     samples: int,
     seed: int,
     tolerance: tuple[float, float] | None,
+    form: str,
+    max_steps: int,
+    freeze: Sequence[str],
+    strict: bool,
     tell: Callable[[str], None],
 ) -> Prepared:
-    """Capture a model, run what was captured beside it, and take the fields out.
+    """Capture a model, run what was captured beside it, fill the solves inside others, and take the fields out.
 
-    Raises CaptureError for a model that cannot be traced or that was traced wrongly, FormError for an override that no
-    solve can take.
+    Raises CaptureError for a model that cannot be traced or that was traced wrongly, and for one that decides by its
+    inputs where that is refused (strict); FormError for an override that no solve can take; InputError for a name in
+    freeze that is no input's.
     """
+    unknown = [name for name in freeze if name not in callee.names]
+    if unknown:
+        raise InputError(f"freeze names input {unknown[0]!r}, but the model's inputs are {', '.join(callee.names)}")
     tell("capture")
-    captured = capture(callee, dynamic, overrides, opset=opset)
-    check_overrides(captured.specs, overrides)
+    check_copies(callee)
+    captured = capture(callee, dynamic, overrides, opset=opset, frozen=freeze)
+    if strict:
+        _refuse_assumptions(captured)
+    check_overrides([*captured.specs, *captured.nested], overrides)
     _name_axes(captured, callee, dynamic)
-    check_unique([*callee.names, *callee.output_names])
+    check_unique([*callee.names, *callee.output_names, *(noise.name for noise in captured.noise)])
     graph = captured.model.graph
     inputs = [tensor_of(value) for value in graph.inputs]
-    outputs = [tensor_of(value) for value in graph.outputs]
+    guards = {one.output for one in captured.assumptions}
+    outputs = [tensor_of(value) for value in graph.outputs if value.name not in guards]
     tell("replay")
     times = time_inputs(captured)
-    judge = Judge(callee, captured.specs, overrides, [tensor.dtype for tensor in outputs], tolerance)
-    drawn = Drawn(judge, dynamic=dynamic, times=times, count=samples, seed=seed)
+    judge = Judge(
+        callee,
+        captured.specs,
+        overrides,
+        [*(tensor.dtype for tensor in outputs), *_states(graph)],
+        tolerance,
+        noise=captured.noise,
+        nested=captured.nested,
+        seed=seed,
+    )
+    drawn = Drawn(judge, dynamic=dynamic, times=times, frozen=freeze, count=samples)
     check = CaptureCheck(captured, judge, dynamic, times)
     try:
         check.check(islice(drawn, 2))
@@ -73,7 +98,24 @@ def prepare(
         # The model fails on its own example. What comes next may say why; if not, `drawn` says it again.
         pass
     tell("lift")
-    return Prepared(captured, lift(captured), inputs, outputs, judge, drawn, check)
+    holes = lift(captured, fill_nested(captured, form, max_steps=max_steps))
+    return Prepared(captured, holes, inputs, outputs, judge, drawn, check)
+
+
+def _states(graph: ir.Graph) -> Iterator[str]:
+    """The dtypes of the states of the solves."""
+    for node in graph:
+        if node.domain == DOMAIN and node.op_type == "End":
+            yield from (part.dtype.numpy().name for part in node.outputs if part.dtype is not None)
+
+
+def _refuse_assumptions(captured: Captured) -> None:
+    if captured.assumptions:
+        lines = "".join(f"\n  {one}" for one in captured.assumptions)
+        raise CaptureError(
+            f"the model's Python code decides by its inputs, which strict refuses:{lines}\n"
+            "  do: make the choices with torch.where, or leave strict out"
+        )
 
 
 def _name_axes(captured: Captured, callee: Callee, dynamic: Dynamic) -> None:

@@ -6,12 +6,13 @@ import math
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
+import torchdiffeq
 from torch import nn
 from torchdiffeq._impl import rk_common
 from torchdiffeq._impl.odeint import SOLVERS
@@ -19,10 +20,15 @@ from torchdiffeq._impl.rk_common import RKAdaptiveStepsizeODESolver
 
 from odelet.control import CONTROLLERS, Control
 from odelet.methods import METHODS
+from odelet_export import eager
+from odelet_export.errors import CaptureError
 from odelet_export.installed import StandIn, key_of, lacking, name_of
-from odelet_export.intercept import Call, intercepted
+from odelet_export.intercept import Call, intercepted, original_of
+from odelet_export.noise import Replayed, drawing
 from odelet_export.signature import Callee
 from odelet_export.spec import Overrides
+
+_OWN = original_of(torchdiffeq.odeint)
 
 
 @dataclass(frozen=True)
@@ -69,26 +75,36 @@ class _CountedAdaptive(_Counted):
 
 @dataclass(frozen=True)
 class Samples:
-    """The axis of each input and output that counts samples; None for an input that all samples share."""
+    """The axis of each input, output and base draw that counts samples; None for one that all samples share."""
 
     inputs: tuple[int | None, ...]
     outputs: tuple[int, ...]
+    noise: tuple[int | None, ...] = ()
 
 
 def run_alone(
-    callee: Callee, tensors: Sequence[torch.Tensor], overrides: Overrides, samples: Samples
+    callee: Callee,
+    tensors: Sequence[torch.Tensor],
+    overrides: Overrides,
+    samples: Samples,
+    noise: Sequence[torch.Tensor | None] = (),
 ) -> tuple[list[np.ndarray], list[SolveCount]]:
-    """Run the torch model on each sample of a batch alone. Returns its outputs, joined, and counts, summed."""
+    """Run the torch model on each sample of a batch alone. Returns its outputs, joined, and counts, summed.
+
+    noise: the base draws of the whole batch; None for one that leads nowhere.
+    """
+
+    def of_sample(x: Any, axis: int | None, i: int) -> Any:
+        return x if axis is None or x is None else x.narrow(axis, i, 1)
+
     axes = samples.inputs
     count = next(tensor.shape[axis] for tensor, axis in zip(tensors, axes, strict=True) if axis is not None)
-    runs = [
-        run_reference(
-            callee,
-            [t if axis is None else t.narrow(axis, i, 1) for t, axis in zip(tensors, axes, strict=True)],
-            overrides,
-        )
-        for i in range(count)
-    ]
+    runs = []
+    for i in range(count):
+        drawn = [of_sample(x, axis, i) for x, axis in zip(noise, samples.noise, strict=True)]
+        with drawing(Replayed(drawn)) if noise else nullcontext():
+            own = [of_sample(x, axis, i) for x, axis in zip(tensors, axes, strict=True)]
+            runs.append(run_reference(callee, own, overrides))
     outputs = [
         np.concatenate(arrays, axis=axis)
         for *arrays, axis in zip(*(outputs for outputs, _ in runs), samples.outputs, strict=True)
@@ -108,7 +124,13 @@ def run_reference(
     counts: list[SolveCount] = []
 
     def handler(call: Call, original: Callable[..., Any]) -> Any:
+        if call.entry == "mark":
+            answer, count = _marked(call)
+            counts.append(count)
+            return answer
         changed = overridden(call, overrides)
+        if call.depth > 0:
+            return solved(changed, original, overrides)
         adaptive = issubclass(SOLVERS.get(changed.method or "dopri5", object), RKAdaptiveStepsizeODESolver)
         counted = _CountedAdaptive(call.func) if adaptive else _Counted(call.func)
         result = solved(replace(changed, func=counted), original, overrides)
@@ -118,21 +140,75 @@ def run_reference(
         per_step = METHODS[overrides.method or name_of(call.method or "dopri5")].calls
         steps = counted.evaluations // per_step if searched and per_step else counted.steps
         accepted = counted.accepted if isinstance(counted, _CountedAdaptive) else steps
-        counts.append(_known(SolveCount(steps, accepted, counted.evaluations), method))
+        count = SolveCount(steps, accepted, counted.evaluations)
+        if call.copy and counted.steps == 0:  # old ones do not call back
+            count = replace(count, steps=None, accepted=None)
+        counts.append(_known(count, method))
         return result
 
     # The model may write into its inputs, or mark them as needing gradients.
     copies = [tensor.clone() for tensor in tensors]
-    with lacking(), intercepted(handler), warnings.catch_warnings():
+    with lacking(), intercepted(handler, copies=callee.copies), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the author's business, and heard before
         outputs = callee(*copies)
     return [output.detach().cpu().numpy() for output in outputs], counts
 
 
+def check_copies(callee: Callee) -> None:
+    """Run the model on its example to see whether the copies of torchdiffeq that it calls return what torchdiffeq
+    does. Raises CaptureError for one that does not."""
+
+    def handler(call: Call, original: Callable[..., Any]) -> Any:
+        result = solved(call, original, Overrides())
+        solution = result if call.event_fn is None else result[1]
+        single = not isinstance(call.y0, tuple)
+        pairs = zip(*(([solution], [call.y0]) if single else (solution, call.y0)), strict=False)
+        parts = [(one.shape, (len(call.t), *y0.shape)) for one, y0 in pairs if isinstance(one, torch.Tensor)]
+        count = 1 if single else len(call.y0)
+        if call.copy and (len(parts) != count or any(got != expected for got, expected in parts)):
+            raise CaptureError(
+                f'File "{call.file}", line {call.line}: {call.copy} looks like a copy of torchdiffeq, but its '
+                f"{call.entry} returned {_described(result)} for a state of "
+                f"{_described(call.y0)} at {len(call.t)} times, which torchdiffeq does not; call torchdiffeq instead"
+            )
+        return result
+
+    if not callee.copies:
+        return
+    try:
+        with intercepted(handler, copies=callee.copies), warnings.catch_warnings(), torch.random.fork_rng():
+            warnings.simplefilter("ignore")
+            callee(*(tensor.clone() for tensor in callee.example))
+    except CaptureError:
+        raise
+    except Exception:  # what is wrong with the model the capture says better
+        return
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, torch.Tensor):
+        return f"a tensor {list(value.shape)}"
+    if isinstance(value, (tuple, list)):
+        return f"a {type(value).__name__} of {', '.join(map(_described, value))}"
+    return f"a {type(value).__name__}"
+
+
 def solved(call: Call, original: Callable[..., Any], overrides: Overrides) -> Any:
-    """What torchdiffeq's odeint gives for a call that is `overridden`, with the controller of the export."""
+    """What the original odeint gives for a call that is `overridden`, with the controller of the export."""
+    if call.entry == "mark":
+        return _marked(call)[0]
+    if call.copy and overrides.method is not None:
+        original = _OWN  # which has the methods that odelet has
     with _controlled(overrides.controller):
         return call.solve(original)
+
+
+def _marked(call: Call) -> tuple[Any, SolveCount]:
+    """A call of `mark`, and how many turns it took, over all samples. Calls of f are as many, or in a form of fixed
+    length more."""
+    answer, state = eager.solve(lambda z: call.func(None, z), call.y0, eager.asked_of(call))
+    turns = int(state.turns.sum())
+    return answer, SolveCount(turns, turns, None)
 
 
 @contextmanager
@@ -170,7 +246,9 @@ def _known(count: SolveCount, key: str) -> SolveCount:
 
 
 def overridden(call: Call, overrides: Overrides) -> Call:
-    """A call with the overrides applied, for torchdiffeq to run."""
+    """A call with the overrides applied, for torchdiffeq to run; those of `mark` have none."""
+    if call.entry == "mark":
+        return call
     own = call.method or "dopri5"
     method = METHODS[overrides.method or name_of(own)]
     options = dict(call.options or {})

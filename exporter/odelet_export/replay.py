@@ -13,16 +13,16 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-import torchdiffeq
 from torch.export.graph_signature import InputKind, OutputKind
 from torch.fx import Node
 from torch.fx.node import map_arg
 from torch.onnx.ops._symbolic_impl import EncodedAttrs
 
+from odelet_export import eager
 from odelet_export.errors import CaptureError
 from odelet_export.installed import lacking
 from odelet_export.intercept import Call
-from odelet_export.mark import DOMAIN, EndInputs, read_end, time_shape
+from odelet_export.markers import DOMAIN, EndInputs, read_end, time_shape
 from odelet_export.options import POINTS, Tolerance
 from odelet_export.reference import overridden, solved
 from odelet_export.spec import Overrides, SolveSpec
@@ -42,19 +42,21 @@ class Replay:
     """A captured graph that can be run.
 
     program: as it was translated to ONNX. calls: every call of torchdiffeq that the model made while it was traced,
-    and specs: those that the outputs depend on, as `mark.Marker` recorded them.
+    originals: the functions that they would have reached, and specs: those that the outputs depend on, solves inside
+    others included; all as `markers.Marker` recorded them.
     """
 
     def __init__(
         self,
         program: torch.export.ExportedProgram,
         calls: Sequence[Call],
+        originals: Sequence[Callable[..., Any]],
         specs: Sequence[SolveSpec],
         overrides: Overrides,
     ) -> None:
         self._program = program
-        self._calls = calls
-        self._specs = {spec.call: spec for spec in specs}
+        self._calls, self._originals = calls, originals
+        self._specs = {spec.mark: spec for spec in specs}
         self._overrides = overrides
         self._noise: Mapping[int, torch.Tensor] = {}
         self._nodes = list(program.graph_module.graph.nodes)
@@ -184,7 +186,10 @@ class Replay:
             options=_options(call, spec, given, norm),
             event_fn=event if spec.until_event else None,
         )
-        found = solved(overridden(replayed, self._overrides), torchdiffeq.odeint, self._overrides)
+        if spec.timeless:
+            found, _ = eager.solve(lambda z: field(torch.zeros(()), z), replayed.y0, eager.asked_of(replayed))
+            return [found] if single else list(found)
+        found = solved(overridden(replayed, self._overrides), self._originals[number], self._overrides)
         event_time, solution = found if spec.until_event else (None, found)
         return [*([solution] if single else solution), *([] if event_time is None else [event_time])]
 
@@ -192,7 +197,7 @@ class Replay:
         self, spec: SolveSpec, name: str, results: Sequence[Node], outer: Values, within: frozenset[Node]
     ) -> Callable[[torch.Tensor, Sequence[torch.Tensor]], list[torch.Tensor]]:
         """A function of a solve, of a time and the parts of a state. It has no marker where it depends on neither."""
-        marker = self._begins.get(("Begin" if name == "field" else name.capitalize(), spec.call))
+        marker = self._begins.get(("Begin" if name == "field" else name.capitalize(), spec.mark))
         if marker is None:
             return lambda _t, _parts: [outer[result] for result in results]
         key, inside = (marker, *results), within | {marker}

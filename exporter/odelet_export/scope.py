@@ -48,7 +48,11 @@ class Scope:
         root = self.root
         key = (array.dtype.str, array.shape, array.tobytes())
         if key not in root._constants:
-            name = f"odelet.constant_{len(root._constants)}"
+            number = len(root._constants)
+            # Another scope of the same graph, or a graph whose values came into this one, has constants too.
+            while f"odelet.constant_{number}" in root.graph.initializers:
+                number += 1
+            name = f"odelet.constant_{number}"
             value = root.builder.initializer(ir.tensor(array, name=name), name, qualify=False)
             root._constants[key] = value
         return Value(root._constants[key], root)

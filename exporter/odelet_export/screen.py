@@ -17,6 +17,7 @@ from rich.spinner import Spinner
 from rich.text import Text
 
 from odelet.card import SolveCard
+from odelet.fixed_point import ITERATIONS
 
 if TYPE_CHECKING:
     from odelet_export.pipeline import Exported
@@ -128,6 +129,7 @@ def _rows(exported: Exported) -> list[tuple[str, str]]:
     card = exported.card
     rows = [(f"solve {solve.index}", _solve(solve)) for solve in card.solves]
     rows += [("input", f"{tensor.name}: {tensor}") for tensor in card.inputs]
+    rows += [("noise", f"{noise.name}: {noise.distribution}, drawn at {noise.source}") for noise in card.noise]
     rows += [("output", f"{tensor.name}: {tensor}") for tensor in card.outputs]
     if exported.tracer != "torch.export":
         rows.append(("traced", exported.explanation.traced))
@@ -164,11 +166,12 @@ def _steps(report: Report) -> list[str]:
             solves.setdefault(check.index, []).append(check)
     lines = []
     for index, checks in solves.items():
-        steps = _span([check.torch.steps for check in checks])
-        evaluations = _span([check.torch.evaluations for check in checks])
+        did = f"{_span([check.torch.steps for check in checks])} steps"
+        evaluations = [check.torch.evaluations for check in checks]
+        did += "" if evaluations == [None] * len(checks) else f", {_span(evaluations)} field evaluations"
         equal = sum(check.equal for check in checks)
         same = "the same as" if equal == len(checks) else f"in {equal} of {len(checks)} samples the same as"
-        lines.append(f"solve {index}: {steps} steps, {evaluations} field evaluations, {same} torchdiffeq")
+        lines.append(f"solve {index}: {did}, {same} {'torch' if checks[0].method in ITERATIONS else 'torchdiffeq'}")
     return lines
 
 
@@ -189,6 +192,6 @@ def _size(count: int) -> str:
 def next_commands(exported: Exported, out: Path) -> list[str]:
     """What one types next."""
     folder = shlex.quote(str(out))
-    single = len(exported.card.inputs) == 1
+    single = len(exported.card.inputs) - len(exported.card.noise) == 1
     name = f"{exported.card.inputs[0].name}.npy" if single else "inputs.npz"
     return [f"odelet verify {folder}", f"odelet run {folder} --input {name} --output outputs.npz"]

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from odelet.card import SETTINGS
+from odelet.card import RESERVED
+from odelet_export.copies import Entry, find_copies
 from odelet_export.errors import CaptureError
+from odelet_export.noise import one_run
+from odelet_export.rewrites import legacy_constructor
+from odelet_export.trees import Tree, result_leaves
+
+if TYPE_CHECKING:
+    from odelet_export.watch import Watch
 
 # Sizes for axes that may change, tried in turn: at least 2, and unlike each other and everything else.
 _SIZES = (3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41)
@@ -21,50 +29,111 @@ class _Seen:
     containers too; it does not look into an object of a class of ours."""
 
     output_names: list[str]
+    copies: tuple[Entry, ...]
+    dropped: dict[str, str]
+    watch: Watch | None = None
 
 
 class Callee(nn.Module):
     """The model as a function from a flat row of tensors to a flat tuple of tensors.
 
-    Arguments that are not tensors are kept as they are in the example.
+    Tensors in dicts, tuples and the like have dotted names. Arguments that are not tensors are kept as they are in the
+    example.
     """
 
     def __init__(self, model: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         super().__init__()
         self.model = model
-        names = _names(model, args, kwargs)
-        given = [*args, *kwargs.values()]
-        for name, value in zip(names, given, strict=True):
-            if isinstance(value, (tuple, list, dict)) and any(
-                isinstance(leaf, torch.Tensor) for leaf in torch.utils._pytree.tree_leaves(value)
-            ):
-                raise CaptureError(
-                    f"input {name!r} is a {type(value).__name__} that holds tensors, which cannot be exported yet; "
-                    "pass each tensor as an argument of its own"
-                )
-        self._given = given
+        self._tree = Tree(_names(model, args, kwargs), [*args, *kwargs.values()])
         self._keywords = list(kwargs)
-        self._slots = [i for i, value in enumerate(given) if isinstance(value, torch.Tensor)]
-        self.names = [names[i] for i in self._slots]
-        self.example: list[torch.Tensor] = [given[i].detach() for i in self._slots]
+        leaves = self._tree.leaves
+        self._slots = [i for i, (_, leaf) in enumerate(leaves) if isinstance(leaf, torch.Tensor)]
+        self.names = [leaves[i][0] for i in self._slots]
+        self.example: list[torch.Tensor] = [leaves[i][1].detach() for i in self._slots]
         self._seen = _Seen()
-        clash = sorted(set(self.names) & set(SETTINGS))
+        self._seen.copies = find_copies(model)
+        clash = sorted({name.split(".")[0] for name in self.names} & set(RESERVED))
         if clash:
             raise CaptureError(f"input name {clash[0]!r} is taken by odelet; rename that argument of the model")
 
     def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        given = list(self._given)
+        watch = self._seen.watch
+        if watch is None:
+            return self._call(tensors)
+        watch.begin(dict(zip(self.names, tensors, strict=True)), dict(self.state()))
+        with watch, legacy_constructor():
+            outputs = self._call(tensors)
+        return (*outputs, *watch.guards())
+
+    def state(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """The weights and buffers, by name."""
+        yield from self.named_parameters()
+        yield from self.named_buffers()
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """What a run leaves on the model's modules is put back: attributes, and the values of buffers."""
+        modules = [(module, dict(vars(module))) for module in self.modules()]
+        tables: list[tuple[dict[str, Any], dict[str, Any]]] = [
+            (table, dict(table)) for module, _ in modules for table in (module._buffers, module._parameters)
+        ]
+        buffers = [(buffer, buffer.clone()) for buffer in self.buffers()]
+        try:
+            yield
+        finally:
+            for module, attributes in modules:
+                vars(module).clear()
+                vars(module).update(attributes)
+            for table, entries in tables:
+                table.clear()
+                table.update(entries)
+            with torch.no_grad():
+                for buffer, before in buffers:
+                    buffer.copy_(before)
+
+    @contextmanager
+    def watched(self, watch: Watch) -> Iterator[None]:
+        """Trace the model under a watch; what it assumes becomes more outputs."""
+        self._seen.watch = watch
+        try:
+            yield
+        finally:
+            self._seen.watch = None
+
+    def _call(self, tensors: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+        leaves = [leaf for _, leaf in self._tree.leaves]
         for slot, tensor in zip(self._slots, tensors, strict=True):
-            given[slot] = tensor
+            leaves[slot] = tensor
+        given = self._tree.rebuilt(leaves)
         count = len(given) - len(self._keywords)
-        result = self.model(*given[:count], **dict(zip(self._keywords, given[count:], strict=True)))
-        self._seen.output_names, outputs = _outputs(result)
-        return outputs
+        with one_run():
+            result = self.model(*given[:count], **dict(zip(self._keywords, given[count:], strict=True)))
+        found = result_leaves(result)
+        outputs = [(name, leaf) for name, leaf in found if isinstance(leaf, torch.Tensor)]
+        self._seen.output_names = [name for name, _ in outputs]
+        self._seen.dropped = {name: type(leaf).__name__ for name, leaf in found if not isinstance(leaf, torch.Tensor)}
+        if not outputs:
+            told = ", ".join(f"{name} is a {kind}" for name, kind in self._seen.dropped.items()) or "nothing came"
+            raise CaptureError(f"the model returned a {type(result).__name__} without a tensor in it ({told})")
+        return tuple(leaf for _, leaf in outputs)
+
+    @property
+    def copies(self) -> tuple[Entry, ...]:
+        """The functions of copies of torchdiffeq, which the model may call."""
+        return self._seen.copies
 
     @property
     def output_names(self) -> list[str]:
         """Names of the outputs, known once the model has run; ONNX allows no output the name of an input."""
         return [f"{name}_out" if name in self.names else name for name in self._seen.output_names]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What of the model's result is not in the artifact, known once the model has run."""
+        return [
+            f"the model's output {name} ({kind}) is left out, as it is not a tensor"
+            for name, kind in self._seen.dropped.items()
+        ]
 
 
 def _names(model: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[str]:
@@ -84,27 +153,6 @@ def _names(model: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, 
         elif kind is not inspect.Parameter.VAR_KEYWORD and name not in kwargs:
             names.append(name)
     return names + list(kwargs)
-
-
-def _outputs(result: Any) -> tuple[list[str], tuple[torch.Tensor, ...]]:
-    """Names and tensors of what a model returned: a tensor, a tuple or list, a named tuple, a dict."""
-    if isinstance(result, torch.Tensor):
-        return ["output"], (result,)
-    if isinstance(result, Mapping):
-        named = {str(key): value for key, value in result.items()}
-    elif isinstance(result, tuple) and hasattr(result, "_fields"):
-        named = dict(zip(result._fields, result, strict=True))
-    elif isinstance(result, (tuple, list)):
-        named = {f"output_{i}": value for i, value in enumerate(result)}
-    else:
-        raise CaptureError(f"the model returned a {type(result).__name__}; it must return tensors")
-    wrong = [name for name, value in named.items() if not isinstance(value, torch.Tensor)]
-    if wrong or not named:
-        raise CaptureError(
-            f"the model's output {wrong[0] if wrong else ''!r} is not a tensor; "
-            "return tensors, or a tuple or dict of them"
-        )
-    return list(named), tuple(named.values())
 
 
 Dynamic = Mapping[str, Mapping[int, str]]
@@ -161,10 +209,23 @@ def traced_example(names: Sequence[str], example: Sequence[torch.Tensor], dynami
 
 
 def resize(tensor: torch.Tensor, sizes: Mapping[int, int]) -> torch.Tensor:
-    """A tensor of other sizes, its slices repeated or left out."""
+    """A tensor of other sizes, its slices repeated or left out; what rises or falls along an axis still does."""
     for axis, size in sizes.items():
         if tensor.shape[axis] == 0:
             tensor = tensor.new_zeros([size if i == axis else n for i, n in enumerate(tensor.shape)])
+        elif size != tensor.shape[axis] and _monotone(tensor, axis):
+            place = torch.linspace(0, tensor.shape[axis] - 1, size, dtype=torch.float64)
+            before = place.floor().long().clamp(max=tensor.shape[axis] - 2)
+            share = (place - before).to(tensor.dtype).reshape(-1, *[1] * (tensor.ndim - axis % tensor.ndim - 1))
+            low, high = tensor.index_select(axis, before), tensor.index_select(axis, before + 1)
+            tensor = low + (high - low) * share
         else:
             tensor = tensor.index_select(axis, torch.arange(size) % tensor.shape[axis])
     return tensor
+
+
+def _monotone(tensor: torch.Tensor, axis: int) -> bool:
+    if not tensor.is_floating_point() or tensor.shape[axis] < 2:
+        return False
+    gaps = tensor.diff(dim=axis)
+    return bool((gaps > 0).all() or (gaps < 0).all())

@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
+import torchdiffeq
+
 from odelet.adams import Adams
 from odelet.control import CONTROLLERS, Control
+from odelet.fixed_point import Iteration
 from odelet.grid import Grid
 from odelet.method import Method
-from odelet.methods import METHODS
+from odelet.methods import METHODS, method_of
 from odelet.tableau import Tableau
-from odelet_export import installed
+from odelet_export import eager, installed
 from odelet_export.errors import CaptureError, FormError
 from odelet_export.intercept import Call
 from odelet_export.options import POINTS, Tolerance, has_norm, read_options, read_tolerance
@@ -48,13 +51,15 @@ class Overrides:
 class SolveSpec:
     """One solve of a model.
 
-    index: among the solves of the artifact. call: among the calls that the model makes. solver: the method, with its
-    own options set. rtol, atol: where it uses them, a number or one for each part of the state; atol also for a
-    search for an event. control or grid: its settings, as the method is adaptive or fixed-step. parts: how many
-    tensors the state has. functions: those of the user besides the field, in the order of their results in the End
-    marker; `event`, of (t, y), makes the solve end at its first zero; `norm`, of y alone, says how large an error is.
-    source: file and line. extras: names of options that are values of the model (step_t, jump_t, grid). per_sample:
-    each sample of the batch has its own steps.
+    index: among the solves of the artifact. call: among the calls that the model makes, those inside other solves not
+    counted. mark: the number of its markers in the graph. around: those of the solves whose functions make this one,
+    the outermost first. solver: the method, with its own options set. rtol, atol: where it uses them, a number or one
+    for each part of the state; atol also for a search for an event. control or grid: its settings, as the method is
+    adaptive or fixed-step. parts: how many tensors the state has. functions: those of the user besides the field, in
+    the order of their results in the End marker; `event`, of (t, y), makes the solve end at its first zero; `norm`,
+    of y alone, says how large an error is. source: file and line. extras: names of options that are values of the
+    model (step_t, jump_t, grid). per_sample: each sample of the batch has its own steps. max_iters: turns at most, of
+    an iteration.
     """
 
     index: int
@@ -67,9 +72,12 @@ class SolveSpec:
     parts: int
     functions: tuple[str, ...] = ()
     source: str
+    mark: int = 0
+    around: tuple[int, ...] = ()
     warnings: tuple[str, ...] = ()
     extras: tuple[str, ...] = ()
     per_sample: bool = False
+    max_iters: int | None = None
 
     @property
     def method(self) -> str:
@@ -85,6 +93,16 @@ class SolveSpec:
         return self.solver.adaptive
 
     @property
+    def timeless(self) -> bool:
+        """Whether it is an iteration, whose function is not of time and whose answer is one state."""
+        return isinstance(self.solver, Iteration)
+
+    @property
+    def own_times(self) -> bool:
+        """Whether each sample has its own time."""
+        return self.per_sample and not self.timeless
+
+    @property
     def until_event(self) -> bool:
         """Whether the solve ends at an event, and not at given times."""
         return "event" in self.functions
@@ -98,7 +116,7 @@ class SolveSpec:
     @property
     def options(self) -> dict[str, Any]:
         """The settings that differ from their defaults, as JSON."""
-        own = METHODS[self.method]
+        own = method_of(self.method)
         options = {name: getattr(self.solver, name) for name in own.option_names()}
         changed = {name: value for name, value in options.items() if value != getattr(own, name)}
         settings = self.control if self.adaptive else self.grid
@@ -111,6 +129,8 @@ class SolveSpec:
 
 def spec_of(call: Call, index: int, overrides: Overrides) -> SolveSpec:
     """Read a call. Raises CaptureError, naming file and line, for what cannot be exported."""
+    if call.entry == "mark":
+        return _iteration(call, index)
     where = f'File "{call.file}", line {call.line}: '
     method = overrides.method or call.method or "dopri5"
     if overrides.method is None:
@@ -150,6 +170,11 @@ def spec_of(call: Call, index: int, overrides: Overrides) -> SolveSpec:
         raise CaptureError(where + f"{method} cannot search for an event, nor can it in torchdiffeq")
     if isinstance(solver, Adams) and not solver.remembers:
         warnings.append(f"{call.source}: max_order={solver.max_order} leaves {method} no steps but those of rk4")
+    if call.copy:
+        warnings.append(
+            f"{call.source}: {call.copy} was taken for a copy of torchdiffeq, and its solve is exported by the rules "
+            f"of torchdiffeq {torchdiffeq.__version__}"
+        )
     per_sample = overrides.per_sample and solver.adaptive
     if per_sample and has_norm(call, overridden=overrides.method is not None):
         raise CaptureError(where + "a norm of the whole state cannot measure each sample; leave norm or per_sample out")
@@ -178,8 +203,45 @@ def spec_of(call: Call, index: int, overrides: Overrides) -> SolveSpec:
     )
 
 
+def _iteration(call: Call, index: int) -> SolveSpec:
+    """Read a call of `mark`, which no override changes. Raises InputError for what it cannot be."""
+    asked = eager.asked_of(call)
+    return SolveSpec(
+        index=index,
+        call=index,
+        solver=asked.method,
+        rtol=asked.rtol,
+        atol=asked.atol,
+        control=None,
+        grid=None,
+        parts=len(eager.parts_of(call.y0, per_sample=asked.per_sample)),
+        functions=("norm",) if asked.norm is not None else (),
+        source=call.source,
+        per_sample=asked.per_sample,
+        max_iters=asked.max_iters,
+    )
+
+
+def _check_marked(specs: list[SolveSpec], overrides: Overrides) -> None:
+    """Refuse overrides where there are only iterations, and a batch that one of them holds together."""
+    given = [f.name for f in fields(overrides) if getattr(overrides, f.name) != f.default]
+    if given and all(spec.timeless for spec in specs):
+        raise FormError(
+            f"{given[0]} is for solves of ODEs, but solve {specs[0].index} ({specs[0].source}) is a call of mark; "
+            "change it there"
+        )
+    for spec in specs:
+        if overrides.per_sample and spec.timeless and not spec.per_sample:
+            raise FormError(
+                f"per_sample: the call of mark at {spec.source} solves the whole batch at once; give it "
+                "per_sample=True too"
+            )
+
+
 def check_overrides(specs: list[SolveSpec], overrides: Overrides) -> None:
     """Refuse an override that no solve of the model can take."""
+    _check_marked(specs, overrides)
+    specs = [spec for spec in specs if not spec.timeless]
     methods = ", ".join(f"solve {spec.index} ({spec.source}) uses {spec.method}" for spec in specs)
     for name in ("rtol", "atol"):
         if getattr(overrides, name) is not None and all(getattr(spec, name) is None for spec in specs):

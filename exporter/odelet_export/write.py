@@ -18,10 +18,11 @@ import onnx
 import onnx_ir as ir
 
 from odelet import __version__
-from odelet.card import Card, FileEntry, Tensor
+from odelet.card import AssumptionCard, Card, FileEntry, NoiseCard, Tensor
 from odelet.errors import InputError
 from odelet_export.errors import ExportError
 from odelet_export.lower import LoweredModel
+from odelet_export.noise_inputs import NoiseInput
 
 CARD, SAMPLES, WEIGHTS = "odelet.json", "samples.npz", "weights.bin"
 # Smaller tensors stay in each graph: a reference to the shared file costs as much.
@@ -68,7 +69,15 @@ def versions(opset: int) -> dict[str, str]:
     }
 
 
-def card_of(lowered: LoweredModel, name: str, inputs: Sequence[Tensor], outputs: Sequence[Tensor], opset: int) -> Card:
+def card_of(
+    lowered: LoweredModel,
+    name: str,
+    inputs: Sequence[Tensor],
+    outputs: Sequence[Tensor],
+    assumptions: Sequence[AssumptionCard],
+    opset: int,
+    noise: Sequence[NoiseInput] = (),
+) -> Card:
     """The card of a lowered model, before its files are written."""
     return Card(
         odelet=__version__,
@@ -78,6 +87,8 @@ def card_of(lowered: LoweredModel, name: str, inputs: Sequence[Tensor], outputs:
         outputs=tuple(outputs),
         program=tuple(lowered.program),
         solves=tuple(lowered.solves),
+        assumptions=tuple(assumptions),
+        noise=tuple(NoiseCard(name=x.name, distribution=x.draw.distribution, source=x.draw.source) for x in noise),
         versions=versions(opset),
     )
 

@@ -6,13 +6,15 @@ only where every value fits. A few microseconds a call.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 import numpy as np
 
-from odelet.card import Tensor
+from odelet.card import Card, Tensor
 from odelet.errors import InputError
+from odelet.noise import Noise
 
 Array = np.ndarray[Any, Any]
 
@@ -41,35 +43,112 @@ class _Spec:
 class Arguments:
     """The declared inputs of a model, ready to check a call's arguments against."""
 
-    def __init__(self, inputs: tuple[Tensor, ...]) -> None:
-        self._specs = {tensor.name: _Spec.of(tensor) for tensor in inputs}
+    def __init__(self, card: Card) -> None:
+        self._noise = Noise(card)
+        self._specs = {tensor.name: _Spec.of(tensor) for tensor in card.inputs}
         self._names = tuple(self._specs)
 
-    def bind(self, args: tuple[Any, ...], named: dict[str, Any]) -> dict[str, Array]:
-        """Return an array for each input: of its dtype and shape, C-contiguous.
+    @property
+    def noise(self) -> tuple[str, ...]:
+        """Names of the inputs that are drawn where they are not given."""
+        return self._noise.names
+
+    def bind(self, args: tuple[Any, ...], named: dict[str, Any], *, seed: int | None = None) -> dict[str, Array]:
+        """Return an array for each input: of its dtype and shape, C-contiguous; noise that is not given is drawn.
 
         Raises InputError naming the input, what came and what is expected.
         """
         given = self._match(args, named)
         axes: dict[str, tuple[int, str]] = {}
-        return {name: _array(spec, given[name], axes) for name, spec in self._specs.items()}
+        self._noise.check_seed(seed)
+        if not self._noise.names:
+            return {name: _array(spec, given[name], axes) for name, spec in self._specs.items()}
+        noise = self._noise.names
+        values = {name: _array(spec, given[name], axes) for name, spec in self._specs.items() if name not in noise}
+        sizes = {axis: size for axis, (size, _) in axes.items()}
+        for name in noise:
+            if name not in given:
+                values[name] = self._noise.draw(name, sizes, seed)
+                continue
+            values[name] = _array(self._specs[name], given[name], axes)
+            shape = self._noise.shape(name, sizes)
+            if shape is not None and values[name].shape != shape:
+                raise InputError(f"the noise {name!r} has shape {values[name].shape}; expected {shape}")
+        return values
 
-    def _match(self, args: tuple[Any, ...], named: dict[str, Any]) -> dict[str, Any]:
+    def _match(self, args: tuple[Any, ...], named: Mapping[str, Any]) -> dict[str, Any]:
         names = self._names
-        told = f"the inputs are {', '.join(names)}" if names else "the model takes no inputs"
-        if len(args) > len(names):
-            raise InputError(f"{len(args)} positional arguments came; {told}")
-        given = dict(zip(names, args, strict=False))
-        for name, value in named.items():
-            if name not in self._specs:
-                raise InputError(f"there is no input {name!r}; {told}")
+        given: dict[str, Any] = {}
+        for value in args:
+            if len(given) == len(names):
+                raise InputError(f"{len(args)} positional arguments came; {self._told()}")
+            given |= self._positional(names[len(given)], value)
+        for name, value in self.spread(named).items():
             if name in given:
                 raise InputError(f"input {name!r} came twice, by position and by name")
             given[name] = value
-        if len(given) < len(names):
-            missing = [repr(name) for name in names if name not in given]
-            raise InputError(f"missing input {', '.join(missing)}; {told}")
+        if len(given) == len(names):
+            return given
+        missing = [repr(name) for name in names if name not in given and name not in self._noise.names]
+        if missing:
+            raise InputError(f"missing input {', '.join(missing)}; {self._told()}")
         return given
+
+    def spread(self, named: Mapping[str, Any]) -> dict[str, Any]:
+        """Arguments by name, those that are dicts, tuples and the like as one for each input: `batch={"x": x}` is
+        `batch.x`. Raises InputError for names that are none, and for parts that are no inputs."""
+        if self._specs.keys() >= named.keys():
+            return dict(named)
+        spread: dict[str, Any] = {}
+        for name, value in named.items():
+            for leaf, part in self._leaves(name, value):
+                if leaf in spread:
+                    raise InputError(f"input {leaf!r} came twice, in {leaf.split('.')[0]!r} and by its own name")
+                spread[leaf] = part
+        return spread
+
+    def _positional(self, name: str, value: Any) -> dict[str, Any]:
+        """One array, or a whole argument of the model that its inputs from this one on are taken from."""
+        if "." in name and (isinstance(value, Mapping) or _holds_arrays(value)):
+            return dict(self._leaves(name.split(".")[0], value))
+        return {name: value}
+
+    def _leaves(self, name: str, value: Any) -> Iterator[tuple[str, Any]]:
+        if name in self._specs:
+            yield name, value
+            return
+        if not any(known.startswith(f"{name}.") for known in self._names):
+            inside = "; what was no tensor when the model was exported keeps its value" if "." in name else ""
+            raise InputError(f"there is no input {name!r}{inside}; {self._told()}")
+        parts = _parts(value)
+        if parts is None:
+            wanted = ", ".join(known for known in self._names if known.startswith(f"{name}."))
+            raise InputError(
+                f"{name!r} is a {type(value).__name__}; expected a dict, tuple, list or dataclass with {wanted}"
+            )
+        for key, part in parts:
+            yield from self._leaves(f"{name}.{key}", part)
+
+    def _told(self) -> str:
+        return f"the inputs are {', '.join(self._names)}" if self._names else "the model takes no inputs"
+
+
+def _parts(value: Any) -> list[tuple[Any, Any]] | None:
+    """The parts of a container, with their keys; None for what is none."""
+    if isinstance(value, Mapping):
+        return list(value.items())
+    if isinstance(value, (tuple, list)):
+        return list(zip(getattr(value, "_fields", range(len(value))), value, strict=True))
+    if is_dataclass(value) and not isinstance(value, type):
+        return [(f.name, getattr(value, f.name)) for f in fields(value)]
+    return None
+
+
+def _holds_arrays(value: Any) -> bool:
+    """Whether a value is a container of arrays, and not an array itself, as a list of numbers is."""
+    parts = _parts(value)
+    held = (np.ndarray, Mapping)
+    return parts is not None and any(isinstance(part, held) or _holds_arrays(part) for _, part in parts)
 
 
 def _array(spec: _Spec, value: Any, axes: dict[str, tuple[int, str]]) -> Array:

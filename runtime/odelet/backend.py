@@ -1,8 +1,9 @@
-"""What the solver text needs besides `+ - * / **`, comparisons and `abs`: some twenty-five functions.
+"""What the solver text needs besides `+ - * / **`, comparisons and `abs`: some thirty functions.
 
-The text of a solver (`rk`, `adams`, `implicit`, `control`, `dense`, `state`, `grid`, `attempt`) is written once and
-takes a backend `xp`. This module is the reference: numpy. `SCALARS` does the same for Python floats, where the
-driver's control runs. The exporter supplies a third, whose arrays are values of an ONNX graph.
+The text of a solver (`rk`, `adams`, `implicit`, `control`, `dense`, `state`, `grid`, `attempt`, `fixed_point`) is
+written once and takes a backend `xp`. This module is the reference: numpy. `SCALARS` does the same for Python floats,
+where the driver's control runs. The exporter supplies one whose arrays are values of an ONNX graph, and one of torch
+tensors for iterations that torch has no solver for.
 """
 
 from __future__ import annotations
@@ -70,13 +71,33 @@ class Numpy:
 
     @staticmethod
     def matmul(a: Array, b: Array) -> Array:
-        """The product of two matrices."""
+        """The product of two matrices, or of two stacks of as many."""
         return a @ b
 
     @staticmethod
-    def transpose(x: Array) -> Array:
-        """A matrix with its axes exchanged."""
-        return x.T
+    def transpose(x: Array, axes: tuple[int, ...] = (1, 0)) -> Array:
+        """x with its axes in another order."""
+        return np.transpose(x, axes)
+
+    @staticmethod
+    def sum(x: Array, axis: int) -> Array:
+        """The sum along an axis, which goes."""
+        return np.sum(x, axis=axis)
+
+    @staticmethod
+    def take(x: Array, index: int, axis: int) -> Array:
+        """The entry of an axis, which goes."""
+        return np.take(x, index, axis=axis)
+
+    @staticmethod
+    def any(condition: Array) -> Array:
+        """Whether a condition, a scalar or a row of them, holds anywhere."""
+        return np.any(condition)
+
+    @staticmethod
+    def prefixed(count: int, shape: Any) -> Any:
+        """The shape (count, *shape), in what reshape takes, of one that is."""
+        return (count, *shape)
 
     sign = staticmethod(np.sign)
     log = staticmethod(np.log)

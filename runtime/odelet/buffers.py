@@ -14,6 +14,8 @@ import onnxruntime as ort
 Array = np.ndarray[Any, Any]
 NUMPY_TYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(int64)": np.int64}
 _SCALARS = ("t", "t1", "h")
+# What a method remembers from step to step, besides the state y.
+MEMORY = tuple(f"memory.{i}" for i in range(6))
 
 
 class Buffers:

@@ -65,6 +65,7 @@ def run(
     rtol: Annotated[float | None, typer.Option(help="Relative tolerance, for the forms that take it.")] = None,
     atol: Annotated[float | None, typer.Option(help="Absolute tolerance, for the forms that take it.")] = None,
     max_steps: Annotated[int | None, typer.Option(help="Limit of attempted steps.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the noise that the model takes and the file lacks.")] = None,
     device: Device = "cpu",
     threads: Threads = 1,
     as_json: Json = False,
@@ -73,7 +74,7 @@ def run(
     model = load(path, device=device, threads=threads)
     check_output(target, model.card)
     inputs: dict[str, Any] = read_inputs(source, model.card)
-    solution = model.solve(rtol=rtol, atol=atol, max_steps=max_steps, **inputs)
+    solution = model.solve(rtol=rtol, atol=atol, max_steps=max_steps, seed=seed, **inputs)
     if solution.status is Status.OK:
         write_outputs(target, solution.outputs)
     typer.echo(_run_text(solution, as_json=as_json))

@@ -1,6 +1,7 @@
 """Solves with the loop outside the graph: which loop drives which stepper.
 
-The law here: how a solve goes is decided by its loop (`drive`, `samples`, `march`, `watch`, `scipy_solver`).
+The law here: how a solve goes is decided by its loop (`drive`, `samples`, `march`, `watch`, `scipy_solver`,
+`iterated`).
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from odelet.buffers import Array
 from odelet.card import SolveCard
 from odelet.drive import AdaptiveSolve, Run, integrate_adaptive, solution_arrays
 from odelet.errors import InputError
+from odelet.fixed_point import Iteration
 from odelet.graphs import AdaptiveGraph, Graphs, run_graph
+from odelet.iterated import solve_iteration
 from odelet.march import March, march_along
-from odelet.methods import METHODS
+from odelet.methods import METHODS, method_of
 from odelet.options import configured
 from odelet.problem import Problem, Request, controlled, posed
 from odelet.sample_steps import SampleGraphs, row_of, table_of
@@ -41,14 +44,22 @@ def drive_solve(
     problem = posed(solve, graphs, values, request, device=device)
     names, row, t = solve.drive, problem.row, problem.t
     assert names is not None
-    method = METHODS[solve.method]
+    method = method_of(solve.method)
     watched: Watched | None = None
+    found: list[Array] = []
+    if isinstance(method, Iteration):
+        if request.events or request.dense:
+            raise InputError(
+                f"solve {solve.index} ({solve.source}) is an iteration ({solve.method}), without time; events and "
+                "dense are for other solves"
+            )
+        found, told = solve_iteration(problem, method)
+        return found, told, None
     if solve.per_sample:
         rows, told = _samples(problem)
         return solution_arrays(rows, problem.parts), told, None
     if request.events or request.dense:
         watched = _watched(problem, request)
-    found: list[Array] = []
     unconverged = None
     steps: int | None
     done: Run | March | Solved
@@ -104,6 +115,7 @@ def stats_of(
         time=done.time,
         source=solve.source,
         unconverged=unconverged,
+        nested=solve.nested,
     )
 
 

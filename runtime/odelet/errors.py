@@ -2,6 +2,7 @@
 
     OdeletError
     |-- InputError      a bad argument: an array, a setting, a path on the command line (a ValueError)
+    |   `-- AssumptionError   inputs for which a decision that the exported model has taken would be another
     |-- ArtifactError   an artifact that is missing, damaged, newer, or not what its card says
     `-- SolveError      a solve that did not reach its end time, for those who asked for an exception
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from odelet.card import AssumptionCard
     from odelet.solution import Status
 
 
@@ -27,6 +29,26 @@ class OdeletError(Exception):
 
 class InputError(OdeletError, ValueError):
     """A bad argument; the message names it, what came, and what was expected."""
+
+
+class AssumptionError(InputError):
+    """Inputs that the model must be exported for: its Python code would decide otherwise for them than for its example.
+
+    assumption: what the card says of the decision.
+    """
+
+    def __init__(self, assumption: AssumptionCard) -> None:
+        super().__init__(assumption)
+        self.assumption = assumption
+
+    def __str__(self) -> str:
+        it = self.assumption
+        whose = f" of {', '.join(it.inputs)}" if it.inputs else ""
+        return (
+            f"the model was exported with an example for which {it.text!r} ({it.source}) is {it.value}, and follows "
+            f"that way always; for the values{whose} that came now it is not. Export the model again with an example "
+            "like these inputs, or write the decision with torch.where"
+        )
 
 
 class ArtifactError(OdeletError):

@@ -36,7 +36,8 @@ def bisect(
 
     read: the state (1, n) at a forward time. sign: of the event function at a forward time and a state. The
     bracket is halved until it is shorter than atol, and the time is its middle, so that it errs by at most
-    half of atol beyond what the interpolant does. With an atol of 0 nothing is halved, as in torchdiffeq.
+    half of atol beyond what the interpolant does. With an atol of 0 nothing is halved, as in torchdiffeq. An event
+    function that gives NaN at t1 or on the way there makes the time NaN; torchdiffeq takes it for an event.
     Source: torchdiffeq `event_handling.py::find_event`.
     """
     halvings = xp.log((t1 - t0) / atol) / math.log(2.0)
@@ -45,10 +46,11 @@ def bisect(
 
     def halve(low: Array, high: Array) -> tuple[bool, list[Array]]:
         middle = (high + low) / 2.0
-        same = xp.equal(sign(middle, read(middle)), before)
-        return True, [xp.where(same, middle, low), xp.where(same, high, middle)]
+        value = sign(middle, read(middle))
+        same = xp.equal(value, before)
+        return True, [xp.where(same, middle, low), xp.where(same, high, middle + xp.cast(value * 0.0, middle))]
 
-    low, high = xp.loop(halve, limit, True, [t0, t1])
+    low, high = xp.loop(halve, limit, True, [t0, t1 + xp.cast(sign(t1, read(t1)) * 0.0, t1)])
     found = (low + high) / 2.0
     return found, read(found)
 

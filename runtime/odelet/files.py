@@ -34,10 +34,11 @@ def read_inputs(path: Path, card: Card) -> dict[str, Array]:
     kind = _kind(path)
     if kind == ".npz":
         return read_npz(path)
-    if len(card.inputs) != 1:
-        names = ", ".join(tensor.name for tensor in card.inputs)
-        raise InputError(f"{path}: the model has {len(card.inputs)} inputs ({names}); give an .npz that holds them")
-    tensor = card.inputs[0]
+    inputs = card.inputs[: len(card.inputs) - len(card.noise)]
+    if len(inputs) != 1:
+        names = ", ".join(tensor.name for tensor in inputs)
+        raise InputError(f"{path}: the model has {len(inputs)} inputs ({names}); give an .npz that holds them")
+    tensor = inputs[0]
     return {tensor.name: _read_npy(path) if kind == ".npy" else _read_csv(path, tensor)}
 
 

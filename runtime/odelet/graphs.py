@@ -17,17 +17,18 @@ from odelet.trajectory import Ends
 
 @dataclass(frozen=True)
 class Graphs:
-    """The sessions of a driven solve. step: None for a solver that needs the field alone. start: where the length
-    of the first step is estimated. event: where the zero of a function ends the solve."""
+    """The sessions of a driven solve. field: None for an iteration. step: None for a solver that needs the field alone.
+    start: where the length of the first step is estimated. event: where the zero of a function ends the solve."""
 
-    field: ort.InferenceSession
+    field: ort.InferenceSession | None
     step: ort.InferenceSession | None = None
     start: ort.InferenceSession | None = None
     event: ort.InferenceSession | None = None
 
 
-def run_graph(session: ort.InferenceSession, output: str, feeds: Mapping[str, Any]) -> Array:
+def run_graph(session: ort.InferenceSession | None, output: str, feeds: Mapping[str, Any]) -> Array:
     """One output of a graph, from those of the feeds that it takes."""
+    assert session is not None, "a solve asks for no graph that its kind does not have"
     (value,) = session.run([output], {node.name: feeds[node.name] for node in session.get_inputs()})
     return np.asarray(value)
 

@@ -50,10 +50,10 @@ class Marched(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """A way to solve an ODE.
+    """A way to solve an ODE, or to find a fixed point.
 
-    name: as torchdiffeq spells it. order: of the solution it propagates, or None where it varies. source: paper
-    and section. The fields that a kind of method adds besides are options a caller may set, with their defaults.
+    name: as torchdiffeq spells it, if it has it. order: of the solution it propagates, or None where it varies. source:
+    paper and section. The fields that a kind of method adds besides are options a caller may set, with their defaults.
     """
 
     name: str

@@ -1,9 +1,13 @@
-"""The roster of methods. To add one: a line here, and its data or its text where the others of its kind are."""
+"""The rosters of methods: of ODEs here, of fixed points in `fixed_point`.
+
+To add one: a line in a roster, and its data or its text where the others of its kind are.
+"""
 
 from __future__ import annotations
 
 from odelet.adams import Adams
 from odelet.explicit import ExplicitRK
+from odelet.fixed_point import ITERATIONS
 from odelet.implicit import ImplicitRK
 from odelet.implicit_tableau import IMPLICIT_TABLEAUS
 from odelet.method import Method
@@ -23,3 +27,8 @@ METHODS: dict[str, Method] = {
         SciPy(name="scipy_solver", source="scipy.integrate.solve_ivp, with its default LSODA as in torchdiffeq"),
     )
 }
+
+
+def method_of(name: str) -> Method:
+    """The method of a solve, whatever it solves. Raises KeyError for a name in no roster."""
+    return METHODS[name] if name in METHODS else ITERATIONS[name]

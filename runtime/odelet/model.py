@@ -55,7 +55,7 @@ class Model:
         self.folder = artifact.folder
         self._program = artifact.program
         self._device = device
-        self._arguments = Arguments(self.card.inputs)
+        self._arguments = Arguments(self.card)
         self._alarm_names = tuple(
             solve.report[key] for solve in self.card.solves for key in ("status", "unconverged") if key in solve.report
         )
@@ -74,18 +74,22 @@ class Model:
         max_steps: int | None = None,
         max_evals: int | None = None,
         deadline: float | None = None,
+        seed: int | None = None,
         **named: Any,
     ) -> Array | tuple[Array, ...]:
         """Return the model's output, or a tuple in the card's order if it has several.
 
-        args, named: one array for each input, of its dtype and shape; lists and numbers are converted.
+        args, named: one array for each input, of its dtype and shape; lists and numbers are converted. Inputs with
+        dots in their names may come in a dict, tuple or dataclass, as in the model's own call.
         rtol, atol, max_steps: in place of those the model was exported with; a solve with a tolerance for each
         part of its state takes a row of them, too. max_evals: of the field, in each solve; deadline: seconds,
-        for the whole call (form driven only). Raises InputError for arguments that do not fit, SolveError when
-        a solve fails. A RuntimeWarning tells of steps whose iteration did not converge.
+        for the whole call (form driven only). seed: of the random numbers that the model takes and that are not given;
+        None draws others in each call. Raises InputError for arguments that do not fit, also for those
+        for which an assumption of the card does not hold, and SolveError when a solve fails. A RuntimeWarning tells of
+        steps whose iteration did not converge.
         """
         given = {"rtol": rtol, "atol": atol, "max_steps": max_steps, "max_evals": max_evals, "deadline": deadline}
-        values, driven = self._run(args, named, given)
+        values, driven = self._run(args, named, given, seed)
         # Most calls succeed, and their statistics, half of the cost of a small model, are not asked for.
         failed = bool(driven)
         for name in self._alarm_names:
@@ -104,6 +108,7 @@ class Model:
         max_steps: int | None = None,
         max_evals: int | None = None,
         deadline: float | None = None,
+        seed: int | None = None,
         events: Sequence[Event] | Mapping[int, Sequence[Event]] = (),
         dense: bool = False,
         **named: Any,
@@ -126,7 +131,7 @@ class Model:
         if not asked.keys() <= solves:
             raise InputError(f"events are for solves {sorted(asked)}; the model has {sorted(solves)}")
         watched: dict[int, Watched] = {}
-        solution = self._solution(*self._run(args, named, given, asked, dense, watched))
+        solution = self._solution(*self._run(args, named, given, seed, asked, dense, watched))
         if not (asked or dense):
             return solution
         happened = {index: watched[index].watch.occurrences() for index in asked if index in watched}
@@ -148,6 +153,7 @@ class Model:
         atol: Any = None,
         max_steps: int | None = None,
         max_evals: int | None = None,
+        seed: int | None = None,
         **start: Any,
     ) -> SolveStream: ...
 
@@ -166,14 +172,21 @@ class Model:
         if carry is not None:
             return Stream(self, carry, start)
         given = {name: start.pop(name, None) for name in ("rtol", "atol", "max_steps", "max_evals")}
+        seed = start.pop("seed", None)
         settings = check_settings(given, self.card)
-        return SolveStream(self.card, self._program, start, settings, device=self._device)
+        return SolveStream(self.card, self._program, start, settings, device=self._device, seed=seed)
+
+    def spread(self, named: Mapping[str, Any]) -> dict[str, Any]:
+        """Arguments by name, those in dicts, tuples and the like under the names of the inputs: `batch={"x": x}` is
+        `batch.x`. Raises InputError for what is no input."""
+        return self._arguments.spread(named)
 
     def _run(
         self,
         args: tuple[Any, ...],
         named: dict[str, Any],
         given: dict[str, Any],
+        seed: int | None,
         events: Mapping[int, Sequence[Event]] | None = None,
         dense: bool = False,
         watched: dict[int, Watched] | None = None,
@@ -182,7 +195,7 @@ class Model:
 
         A driven solve that fails is the last thing that runs. watched: takes what was watched, by index.
         """
-        values = self._arguments.bind(args, named)
+        values = self._arguments.bind(args, named, seed=seed)
         settings: dict[str, Array] = {}
         if any(value is not None for value in given.values()):
             settings = check_settings(given, self.card)
@@ -190,7 +203,7 @@ class Model:
         driven: dict[int, SolveStats] = {}
         for step in self._program:
             if isinstance(step, Run):
-                values |= step.graph.run(_feeds(step, values, settings))
+                values |= step(values, settings)
                 continue
             asked = (events or {}).get(step.solve.index, ())
             stats, kept = self._drive(step, values, settings, Request(limits, events=asked, dense=dense))
@@ -211,7 +224,8 @@ class Model:
             driven[solve.index] if solve.index in driven else _report(solve, values) for solve in self.card.solves
         )
         status = next((solve.status for solve in solves if solve.status is not Status.OK), Status.OK)
-        return _told(Solution(outputs, Stats(solves), status))
+        noise = {name: values[name] for name in self._arguments.noise}
+        return _told(Solution(outputs, Stats(solves), status, noise=noise))
 
     def _drive(
         self, step: Drive, values: dict[str, Array], settings: dict[str, Array], request: Request
@@ -225,14 +239,6 @@ class Model:
         return stats, watched
 
 
-def _feeds(step: Run, values: dict[str, Array], settings: dict[str, Array]) -> dict[str, Array]:
-    feeds = {name: values[name] for name in step.feeds}
-    for key, value in settings.items():
-        for name in step.settings.get(key, ()):
-            feeds[name] = np.broadcast_to(value, [size or 0 for size in step.graph.defaults[name].shape])
-    return feeds
-
-
 def _told(solution: Solution) -> Solution:
     for stats in solution.stats.solves:
         stats.warn_unconverged()
@@ -242,7 +248,8 @@ def _told(solution: Solution) -> Solution:
 def _report(solve: SolveCard, values: dict[str, Array]) -> SolveStats:
     """What a solve inside a graph says of itself, completed by what the card knows."""
     if solve.per_sample:
-        samples = SampleStats.of(*(values[solve.report[key]] for key in ("status", "time", "steps", "accepted")))
+        said = {key: values[name] for key, name in solve.report.items()}
+        samples = SampleStats.of(said["status"], said.get("time"), said["steps"], said["accepted"])
         rounds = max(samples.steps, default=0)
         known = solve.evaluations
         calls = None if known is None else known.start + known.step * rounds
@@ -268,4 +275,5 @@ def _report(solve: SolveCard, values: dict[str, Array]) -> SolveStats:
         time=told.get("time"),
         source=solve.source,
         unconverged=told.get("unconverged"),
+        nested=solve.nested,
     )

@@ -5,6 +5,7 @@ The law here: what runs before the solve runs once; the pieces, put together, ar
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Any
@@ -18,7 +19,7 @@ from odelet.drive import Run as Reached
 from odelet.driven import begun, stats_of, walker_of
 from odelet.errors import InputError
 from odelet.march import March, march
-from odelet.methods import METHODS
+from odelet.methods import METHODS, method_of
 from odelet.options import configured
 from odelet.problem import Problem, Request, posed
 from odelet.program import Drive, Run
@@ -44,19 +45,21 @@ class SolveStream:
         settings: Mapping[str, Array],
         *,
         device: str,
+        seed: int | None = None,
     ) -> None:
-        self._card, self._device, self._settings = card, device, settings
-        self._arguments = Arguments(card.inputs)
+        self._card, self._device, self._settings, self._seed = card, device, settings, seed
+        self._arguments = Arguments(card)
         self._before, self._drive, self._after = _parts(card, program)
+        assert self._drive.names.t is not None
         self._time = self._drive.names.t
-        self._start = deepcopy(dict(start))  # the caller may write into them between two calls
+        start = self._arguments.spread(start)
+        self._each = self._noise_of_each_piece()
+        self._start = deepcopy(start)  # the caller may write into them between two calls
         known = [tensor.name for tensor in card.inputs]
-        for name in start:
-            if name not in known:
-                raise InputError(f"there is no input {name!r}; the inputs are {', '.join(known)}")
         if self._time in start:
             raise InputError(f"input {self._time!r} holds the times; give it piece by piece, to each call")
-        needed = [name for name in known if name not in start and self._before_reads(name)]
+        drawn = self._arguments.noise
+        needed = [name for name in known if name not in (*start, *drawn) and self._before_reads(name)]
         if needed:
             raise InputError(f"the solve begins with a value of {', '.join(needed)}; give it to stream()")
         self._values: dict[str, Array] | None = None
@@ -65,6 +68,16 @@ class SolveStream:
         self._direction = 0.0
         self._over: str | None = None
         self.calls = 0
+
+    def _noise_of_each_piece(self) -> list[str]:
+        """The noise with numbers for each output time."""
+        tensors = {tensor.name: tensor for tensor in self._card.inputs}
+        times = [size for size in tensors[self._time].shape if isinstance(size, str)]
+        return [
+            name
+            for name in self._arguments.noise
+            if any(re.search(rf"\b{re.escape(axis)}\b", str(size)) for axis in times for size in tensors[name].shape)
+        ]
 
     def _before_reads(self, name: str) -> bool:
         """Whether a value is read before the solve, or by it."""
@@ -93,17 +106,23 @@ class SolveStream:
                 f"the solve of this stream has ended ({self._over}), so there is nothing to go on from; begin another "
                 "with model.stream()"
             )
+        named = self._arguments.spread(named)
         for name in named:
             if name in self._start:
                 raise InputError(f"input {name!r} was given to stream() and stays; leave it out")
-        values = self._arguments.bind((), {**self._start, **named})
+        for name in self._each:
+            if name not in named:
+                raise InputError(f"the noise {name!r} has numbers for each output time; give those of each piece")
+        values = self._arguments.bind((), {**self._start, **named}, seed=self._seed)
         piece = values[self._time]
         direction = self._forward(piece)
         self._over = "a call was interrupted"
         if self._values is None:
             made = dict(values)
             for run in self._before:
-                made |= run.graph.run({name: made[name] for name in run.feeds})
+                made |= run(made, {})
+            # What was drawn belongs to the solve, and stays as it is.
+            self._start |= {name: values[name] for name in self._arguments.noise if name not in named}
             self._values = {name: value for name, value in made.items() if name != self._time}
         self._t, self._direction = np.concatenate([self._t.astype(piece.dtype), piece]), direction
         solution = self._piece({**self._values, **values}, piece)
@@ -132,7 +151,7 @@ class SolveStream:
             return Solution({}, Stats((stats,)), stats.status)
         values |= zip(self._drive.names.solution, solution_arrays(rows, shapes), strict=True)
         for run in self._after:
-            values |= run.graph.run({name: values[name] for name in run.feeds})
+            values |= run(values, {})
         outputs = {tensor.name: values[tensor.name] for tensor in self._card.outputs}
         return Solution(outputs, Stats((stats,)), stats.status)
 
@@ -228,7 +247,9 @@ def _parts(card: Card, program: Sequence[Run | Drive]) -> tuple[list[Run], Drive
     )
     time = drive.names.t
     me = f"{why}solve {drive.solve.index} ({drive.solve.source}) "
-    method = METHODS[drive.solve.method]
+    method = method_of(drive.solve.method)
+    if time is None:
+        raise InputError(f"{me}is an iteration ({method.name}), which has no times")
     if drive.names.event is not None:
         raise InputError(f"{me}ends at an event of its own, so no times follow")
     if drive.solve.per_sample:

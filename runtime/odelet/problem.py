@@ -77,8 +77,8 @@ def posed(
     """A solve with the arrays that its drive entry names. Raises InputError when its times turn back."""
     names = solve.drive
     assert names is not None
-    t = values[names.t]
     parts = [values[name] for name in names.y0]
+    t = values[names.t] if names.t is not None else np.zeros(1)
     direction = direction_of(t, f"solve {solve.index} ({solve.source}): t")
     row = Layout.of(parts).pack(parts, xp=NUMPY)
     kept = {name: values[name] for name in names.captured}

@@ -6,12 +6,18 @@ the card says.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-from odelet.card import Card, DriveCard, RunStep, SolveCard, Tensor
-from odelet.errors import ArtifactError
+import numpy as np
+
+from odelet.buffers import MEMORY
+from odelet.card import AssumptionCard, Card, DriveCard, RunStep, SolveCard, Tensor
+from odelet.errors import ArtifactError, AssumptionError
+from odelet.fixed_point import Iteration
 from odelet.graphs import Graphs
-from odelet.methods import METHODS
+from odelet.methods import method_of
 from odelet.session import Graph, Port
 
 _SETTING_TYPES = {"rtol": "float64", "atol": "float64", "max_steps": "int64"}
@@ -20,19 +26,36 @@ _REPORT_TYPES = {
     "time": "float64",
 }
 
+Array = np.ndarray[Any, Any]
+
 # What the driver knows how to feed to the two graphs of a driven solve, besides captured values and shapes.
 _FIELD_INPUTS = ("t", "y")
 _START_INPUTS = ("t", "direction", "y", "k", "rtol", "atol")
-_STEP_INPUTS = ("t", "t1", "h", "y", "k", "rtol", "atol", "memory.0", "memory.1")
+_STEP_INPUTS = ("t", "t1", "h", "y", "k", "rtol", "atol", *MEMORY)
 
 
 @dataclass(frozen=True)
 class Run:
-    """Run a graph. feeds: names of the values it takes. settings: the graph inputs that take each setting."""
+    """Run a graph. feeds: names of the values it takes. settings: the graph inputs that take each setting.
+    guards: the assumptions that it tells of."""
 
     graph: Graph
     feeds: tuple[str, ...]
     settings: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    guards: tuple[AssumptionCard, ...] = ()
+
+    def __call__(self, values: Mapping[str, Array], settings: Mapping[str, Array]) -> dict[str, Array]:
+        """Return what the graph gives, by name. Raises AssumptionError where an assumption does not hold: what the
+        graph gives is then not what the model would have given."""
+        feeds = {name: values[name] for name in self.feeds}
+        for key, value in settings.items():
+            for name in self.settings.get(key, ()):
+                feeds[name] = np.broadcast_to(value, [size or 0 for size in self.graph.defaults[name].shape])
+        made = self.graph.run(feeds)
+        for guard in self.guards:
+            if not made[guard.output]:
+                raise AssumptionError(guard)
+        return made
 
 
 @dataclass(frozen=True)
@@ -65,9 +88,12 @@ def plan(card: Card, graphs: dict[str, Graph]) -> tuple[Run | Drive, ...]:
         port = made[tensor.name]
         if port is not None:
             _check_port("output", tensor, port, dynamic=True)
+    for assumption in card.assumptions:
+        if made.get(assumption.output) is None:
+            raise ArtifactError(f"the assumption's output {assumption.output!r} is given by no graph")
     for solve in card.solves:
         _check_report(solve, made)
-    return tuple(steps)
+    return tuple(_guarded(step, card) if isinstance(step, Run) else step for step in steps)
 
 
 def _add(made: dict[str, Port | None], new: dict[str, Port | None], *, by: str) -> None:
@@ -101,14 +127,18 @@ def _plan_run(card: Card, graph: Graph, made: dict[str, Port | None]) -> Run:
 def _plan_drive(solve: SolveCard, graphs: dict[str, Graph], made: dict[str, Port | None]) -> Drive:
     names = solve.drive
     assert names is not None, "the card has checked that a solve in the program has a drive entry"
-    optional = [name for name in (names.step_t, names.jump_t, names.grid) if name is not None]
-    for name in (names.t, *names.y0, *names.captured, *optional):
+    needed = (names.t, *names.y0, *names.captured, names.step_t, names.jump_t, names.grid)
+    for name in (name for name in needed if name is not None):
         if name not in made:
             raise ArtifactError(f"solve {solve.index}: it needs {name!r}, which is made by no earlier step")
-    if METHODS[solve.method].adaptive and names.start is None and "first_step" not in names.options:
+    method = method_of(solve.method)
+    if isinstance(method, Iteration) != (names.field is None):
+        raise ArtifactError(f"solve {solve.index}: {solve.method} does not go with its drive entry; export it again")
+    if method.adaptive and names.start is None and "first_step" not in names.options:
         raise ArtifactError(f"solve {solve.index}: it names neither a first_step nor a graph that estimates one")
     shapes = [f"shape.{index}" for index in range(len(names.y0))]
-    kinds: list[tuple[str, tuple[str, ...], str]] = [(names.field, _FIELD_INPUTS, "k")]
+    kinds: list[tuple[str, tuple[str, ...], str]] = []
+    kinds += [(names.field, _FIELD_INPUTS, "k")] if names.field is not None else []
     kinds += [(names.step, _STEP_INPUTS, "y1")] if names.step is not None else []
     kinds += [(names.start, _START_INPUTS, "h")] if names.start is not None else []
     kinds += [(names.event.graph, _FIELD_INPUTS, "c")] if names.event is not None else []
@@ -119,10 +149,11 @@ def _plan_drive(solve: SolveCard, graphs: dict[str, Graph], made: dict[str, Port
                 raise ArtifactError(f"{graph.file}: it needs {name!r}, which the driver does not have")
         if output not in graph.outputs:
             raise ArtifactError(f"{graph.file}: it has no output {output!r}, which the driver needs")
+    field = graphs[names.field].session if names.field is not None else None
     start = graphs[names.start].session if names.start is not None else None
     event = graphs[names.event.graph].session if names.event is not None else None
     step = graphs[names.step].session if names.step is not None else None
-    sessions = Graphs(graphs[names.field].session, step, start, event)
+    sessions = Graphs(field, step, start, event)
     return Drive(solve, names, sessions)
 
 
@@ -141,6 +172,14 @@ def _check_taken(card: Card, steps: list[Run | Drive]) -> None:
                 raise ArtifactError(
                     f"solve {solve.index}: its setting {key} goes to {name!r}, which is no graph input with a default"
                 )
+
+
+def _guarded(run: Run, card: Card) -> Run:
+    outputs = run.graph.outputs
+    guards = tuple(assumption for assumption in card.assumptions if assumption.output in outputs)
+    for guard in guards:
+        _check_small(f"the assumption's output {guard.output!r}", outputs[guard.output], "bool", ())
+    return replace(run, guards=guards)
 
 
 def _check_report(solve: SolveCard, made: dict[str, Port | None]) -> None:

@@ -53,6 +53,11 @@ class Status(Enum):
         "raise max_evals, or loosen rtol and atol",
     )
     EVENT = (7, "a terminal event ended the solve before its end time", "")
+    NOT_CONVERGED = (
+        8,
+        "the iteration did not converge",
+        "raise max_steps, loosen rtol and atol, or try the method anderson or a smaller tau",
+    )
 
     def __new__(cls, code: int, sentence: str, advice: str) -> Status:
         member = object.__new__(cls)
@@ -64,7 +69,8 @@ class Status(Enum):
     @property
     def usable(self) -> bool:
         """Whether there is a state to go on from: all of it, or what was reached when the solve had to stop."""
-        return self in (Status.OK, Status.DEADLINE, Status.EVALUATION_LIMIT, Status.EVENT)
+        early = (Status.DEADLINE, Status.EVALUATION_LIMIT, Status.EVENT, Status.NOT_CONVERGED)
+        return self is Status.OK or self in early
 
     @classmethod
     def of(cls, code: int) -> Status:
@@ -80,19 +86,21 @@ class Status(Enum):
 
 @dataclass(frozen=True)
 class SampleStats:
-    """What one solve did for each sample of a batch whose samples are solved each on its own."""
+    """What one solve did for each sample of a batch whose samples are solved each on its own. time: None for an
+    iteration, which has no time."""
 
     status: tuple[Status, ...]
-    time: tuple[float, ...]
+    time: tuple[float, ...] | None
     steps: tuple[int, ...]
     accepted: tuple[int, ...]
 
     @classmethod
     def of(cls, status: Any, time: Any, steps: Any, accepted: Any) -> SampleStats:
-        """From arrays (samples,), the status as codes."""
+        """From arrays (samples,), the status as codes, the time None where there is none."""
         known = {code: Status.of(code) for code in set(status.tolist())}
         statuses = tuple(known[code] for code in status.tolist())
-        return cls(statuses, tuple(time.tolist()), tuple(steps.tolist()), tuple(accepted.tolist()))
+        times = None if time is None else tuple(time.tolist())
+        return cls(statuses, times, tuple(steps.tolist()), tuple(accepted.tolist()))
 
     @property
     def worst(self) -> Status:
@@ -104,11 +112,12 @@ class SampleStats:
 class SolveStats:
     """What one solve did; None where the form cannot know.
 
-    index: in the card. steps: attempted, of which accepted and rejected. evaluations: calls of the field.
-    time: reached, in the model's unit. source: where the model calls the solver, as in the card. unconverged: steps
-    whose iteration did not converge, so that the answer may be wrong; None for a method that iterates nothing.
-    samples: of each sample, where they are solved each on its own; steps, accepted and rejected are then summed over
-    them, evaluations are calls for all at once, status and time are those of the first that failed.
+    index: in the card. steps: attempted, of which accepted and rejected; the turns of an iteration are steps.
+    evaluations: calls of the field. time: reached, in the model's unit. source: where the model calls the solver, as in
+    the card. unconverged: steps whose iteration did not converge, so that the answer may be wrong; None for a method
+    that iterates nothing. samples: of each sample, where they are solved each on its own; steps, accepted and rejected
+    are then summed over them, evaluations are calls for all at once, status and time are those of the first that
+    failed. nested: a line about each solve inside its field, as in the card.
     """
 
     index: int
@@ -123,6 +132,7 @@ class SolveStats:
     source: str = ""
     unconverged: int | None = None
     samples: SampleStats | None = None
+    nested: tuple[str, ...] = ()
 
     @classmethod
     def of_samples(
@@ -213,10 +223,12 @@ class Solution:
     """The outputs of a call, by name, with its statistics.
 
     status: OK, or that of the first solve that failed. After a failure the outputs are those of a solve
-    that stopped early (after a deadline or max_evals: of the state it had reached), or none at all; do not use
+    that stopped early (after a deadline or max_evals: of the state it had reached; of an iteration that did not
+    converge: what changed least), or none at all; do not use
     them without looking at the status. EVENT is no failure: the outputs after a terminal event are NaN. events:
     when each event that was asked for happened; of a model, by the index of the solve. trajectories: the solves
-    that were kept, by index.
+    that were kept, by index. noise: the random numbers that went in, drawn or given, by the name of their input; given
+    again, they bring the same answer.
     """
 
     outputs: dict[str, np.ndarray[Any, Any]]
@@ -224,6 +236,7 @@ class Solution:
     status: Status
     events: Any = ()
     trajectories: dict[int, Trajectory] = field(default_factory=dict)
+    noise: dict[str, np.ndarray[Any, Any]] = field(default_factory=dict)
 
     def at(self, t: Any, *, solve: int = 0) -> Any:
         """The state of a solve at a time or an array of times, (*times, *shape), or a tuple for a tuple state.
@@ -248,8 +261,11 @@ class Solution:
             count = sum(status is not Status.OK for status in failed.samples.status)
             first = failed.samples.status.index(failed.status)
             where = f" for {count} of {len(failed.samples.status)} samples, the first of them sample {first}{where}"
+        inside = ""
+        if failed.nested and failed.status is Status.NOT_FINITE:
+            inside = f"; or a solve inside its field failed: {' | '.join(failed.nested)}"
         raise SolveError(
-            f"solve {failed.index} ({origin}) stopped{where}: {failed.status.sentence}; {failed.status.advice}",
+            f"solve {failed.index} ({origin}) stopped{where}: {failed.status.sentence}; {failed.status.advice}{inside}",
             failed.status,
             failed.time,
             failed.index,

@@ -58,6 +58,17 @@ class Layout:
         pieces = self.parts(row, xp=xp)
         return [xp.reshape(piece, shape) for piece, shape in zip(pieces, self.shapes, strict=True)]
 
+    def tables(self, rows: Array, count: int, *, xp: Any) -> list[Array]:
+        """Rows (count, n) as (count, samples, width) for each part; a state that is one whole is one sample."""
+        shapes = self.samples if self.samples is not None else [(1, -1)] * len(self.shapes)
+        pieces = self.parts(rows, xp=xp)
+        return [xp.reshape(p, xp.prefixed(count, shape)) for p, shape in zip(pieces, shapes, strict=True)]
+
+    def joined(self, tables: Sequence[Array], *, xp: Any) -> Array:
+        """A table (samples, width) for each part, as a row (1, n)."""
+        rows = [xp.reshape(table, (1, -1)) for table in tables]
+        return rows[0] if len(rows) == 1 else xp.concat(rows, axis=1)
+
     def norm(self, row: Array, *, xp: Any) -> Array:
         """How large a row is, a scalar.
 

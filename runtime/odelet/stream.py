@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from odelet.card import RESERVED
 from odelet.errors import InputError
 from odelet.solution import Solution, Status
 
 if TYPE_CHECKING:
     from odelet.model import Model
+
+_SETTINGS = (*RESERVED, "events", "dense")
 
 
 class Stream:
@@ -35,9 +38,7 @@ class Stream:
                 )
         if not carry:
             raise InputError("carry is empty, so nothing goes from one call to the next; name an input and its source")
-        for name in start:
-            if name not in inputs:
-                raise InputError(f"there is no input {name!r}; the inputs are {', '.join(inputs)}")
+        start = model.spread(start)
         missing = [name for name in carry if name not in start]
         if missing:
             raise InputError(f"the first call needs a value of {', '.join(missing)}; give it to stream()")
@@ -48,8 +49,9 @@ class Stream:
     def __call__(self, **named: Any) -> Any:
         """Return the model's output, or a tuple of them, as `model(...)` does, and keep what is carried.
 
-        named: the inputs that are not carried or given once. Raises InputError for others, SolveError when a
-        solve fails; the stream then stays where it was, and says so at the next call until `resume()`.
+        named: the inputs that are not carried or given once, and settings as in `model.solve(...)`. Raises InputError
+        for others, SolveError when a solve fails; the stream then stays where it was, and says so at the next call
+        until `resume()`.
         """
         solution = self.solve(**named).raise_if_failed()
         outputs = tuple(solution.outputs[tensor.name] for tensor in self._model.outputs)
@@ -62,11 +64,13 @@ class Stream:
                 f"the last call of this stream failed ({self._failed.name}: {self._failed.sentence}), so what it would "
                 "go on from is not there; call resume() to go on from the state before it"
             )
+        settings = {name: named.pop(name) for name in _SETTINGS if name in named}
+        named = self._model.spread(named)
         carried = [name for name in named if name in self._carry]
         if carried:
             raise InputError(f"input {carried[0]!r} is carried from the call before; leave it out")
         given = {**self._values, **named}
-        solution = self._model.solve(**given)
+        solution = self._model.solve(**given, **settings)
         if solution.status not in (Status.OK, Status.EVENT):
             self._failed = solution.status
             return solution

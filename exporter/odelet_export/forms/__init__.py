@@ -38,9 +38,7 @@ def choose(sites: Sequence[Site], form: str) -> list[Choice]:
     if form != "auto" and form not in FORMS:
         raise FormError(f"form={form!r} is not one of auto, {', '.join(FORMS)}")
     for site in sites:
-        times = site.hole.times
-        if times is not None and not monotone_times(times):
-            raise FormError(f"the solve at {site.hole.spec.source} has times that are not strictly monotone: {times}")
+        check_times(site)
     if form == "auto":
         own = [own_form(site) for site in sites]
         # What only the driver can solve takes the whole model there.
@@ -64,14 +62,24 @@ def choose(sites: Sequence[Site], form: str) -> list[Choice]:
     return [Choice(site, form_of_site) for site, form_of_site in zip(sites, chosen, strict=True)]
 
 
+def check_times(site: Site) -> None:
+    """Raise FormError for constant times that make no sense."""
+    times = site.hole.times
+    if times is not None and not monotone_times(times):
+        raise FormError(f"the solve at {site.hole.spec.source} has times that are not strictly monotone: {times}")
+
+
 def own_form(site: Site) -> str:
     """The form of a solve that nobody asked anything of."""
     solver = site.hole.spec.solver
+    if site.hole.spec.timeless:
+        return "adaptive"
     if not solver.fixed:
         return "adaptive" if solver.adaptive else "driven"
     steps = known_steps(site)
     few = steps is not None and steps <= FEW_STEPS and unrolled.refusal(site) is None
-    return "unrolled" if few else "rolled"
+    # Copies of a field that holds a solve multiply.
+    return "unrolled" if few and not site.hole.nested else "rolled"
 
 
 def possible(site: Site) -> list[str]:

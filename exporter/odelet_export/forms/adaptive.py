@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from odelet_export.forms import iteration
 from odelet_export.forms.loop import Solve
 from odelet_export.forms.loop_samples import SampleSolve
 from odelet_export.forms.site import Lowered, Site, tolerance_inputs
@@ -18,11 +19,17 @@ def refusal(site: Site) -> str | None:
 
 
 def lower(site: Site) -> Lowered:
-    """Loop over attempted steps until the last output time is passed."""
+    """Loop over attempted steps until the last output time is passed, or over turns until an iteration ends."""
     scope, settings, per_sample = site.scope, site.settings, site.hole.spec.per_sample
     tolerances = tolerance_inputs(site.hole.spec, scope, settings, np.dtype(np.float64))
-    limit = ir.tensor(np.asarray(site.max_steps, np.int64), name=settings["max_steps"])
-    steps = Value(scope.builder.input(settings["max_steps"], limit.dtype, [], const_value=limit), scope)
+    most = site.hole.spec.max_iters or site.max_steps
+    if settings:
+        limit = ir.tensor(np.asarray(most, np.int64), name=settings["max_steps"])
+        steps = Value(scope.builder.input(settings["max_steps"], limit.dtype, [], const_value=limit), scope)
+    else:
+        steps = scope.constant(most, np.int64)
+    if site.hole.spec.timeless:
+        return iteration.adaptive(site, tolerances, steps)
     if site.count == 1:
         zero = site.each(scope.constant(0, np.int64))
         time = site.each(scope.call("Cast", site.scalar(site.time(0), None), to=ir.DataType.DOUBLE))

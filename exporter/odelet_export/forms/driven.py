@@ -11,6 +11,8 @@ import numpy as np
 import onnx_ir as ir
 
 from odelet.attempt import attempt, first_length
+from odelet.buffers import MEMORY
+from odelet.fixed_point import Iteration, State, begin, turn
 from odelet.method import Terms
 from odelet.state import Layout
 from odelet_export.emit import ONNX
@@ -20,12 +22,13 @@ from odelet_export.lift import Hole
 from odelet_export.scope import Scope, Value
 
 # Names that the two graphs give to what the driver feeds them; see docs/artifact.md.
-RESERVED = ("t", "t1", "h", "y", "k", "rtol", "atol", "direction", "memory.0", "memory.1")
+RESERVED = ("t", "t1", "h", "y", "k", "rtol", "atol", "direction", *MEMORY)
 
 
 @dataclass(frozen=True)
 class DrivenGraphs:
-    """By kind: field, (t, y) to the slope; step, one attempted step, unless the field is all that is asked for; start,
+    """By kind: field, (t, y) to the slope; step, one attempted step, unless the field is all that is asked for, or one
+    turn of an iteration, which has no other; start,
     the length of the first step, where it is to be estimated; event, (t, y) to the values whose first zero ends the
     solve, where one does. captured: values that they take from the host."""
 
@@ -43,11 +46,15 @@ def build(hole: Hole, opset: int) -> DrivenGraphs:
     """The graphs of a solve."""
     read = dict.fromkeys(value for region in hole.regions.values() for value in region.captured)
     captured = [value for value in read if value.const_value is None or value.is_graph_input()]
+    solver = [hole.field, *([hole.norm] if hole.norm is not None else [])]
+    if hole.spec.timeless:
+        step = _Graph(hole, "step", opset, *solver)
+        step.finish(_turn(step))
+        return DrivenGraphs({"step": step.graph}, captured)
     field = _Graph(hole, "field", opset, hole.field)
     t = field.input("t", field.dtype, field.lanes)
     field.finish({"k": field.field(t, field.y)})
     graphs = {"field": field.graph}
-    solver = [hole.field, *([hole.norm] if hole.norm is not None else [])]
     if hole.spec.adaptive or hole.spec.solver.fixed:
         step = _Graph(hole, "step", opset, *solver)
         step.finish(_adaptive_step(step) if hole.spec.adaptive else _fixed_step(step))
@@ -183,3 +190,27 @@ def _fixed_step(graph: _Graph) -> dict[str, Value]:
     outputs |= {"calls": made.calls} if isinstance(made.calls, Value) else {}
     outputs |= {"failed": graph.scope.call("Cast", made.failed, to=whole)} if made.failed is not None else {}
     return outputs
+
+
+def _turn(graph: _Graph) -> dict[str, Value]:
+    """The state of an iteration to that after a turn."""
+    spec, method = graph.hole.spec, graph.hole.spec.solver
+    assert isinstance(method, Iteration)
+    like = begin(method, graph.y, layout=graph.layout, xp=ONNX)
+    lanes = ("excess", "least", "turns")
+    shapes = [graph.lanes if name in lanes else graph.y_shape for name in State._fields[:-1]]
+    shapes += [[_rows(x), graph.y_shape[1]] for x in like.memory]
+    names = ("y", *MEMORY[: len(shapes) - 1])
+    given = [graph.input(name, graph.dtype, shape) for name, shape in zip(names[1:], shapes[1:], strict=True)]
+    tolerances = tolerance_inputs(spec, graph.scope, {"rtol": "rtol", "atol": "atol"}, graph.y.dtype, defaults=False)
+    state = State.of([graph.y, *given])
+    after = turn(method, lambda row: graph.field(0.0, row), state, layout=graph.layout, xp=ONNX, **tolerances)
+    results = ("y1", *(name.replace("memory", "memory1") for name in names[1:]))
+    return dict(zip(results, after.flat(), strict=True))
+
+
+def _rows(x: Value) -> int:
+    """How many rows a value has, which is known."""
+    rows = (x.dims or [None])[0]
+    assert isinstance(rows, int)
+    return rows

@@ -11,6 +11,7 @@ import onnx_ir as ir
 from odelet.dense import linear
 from odelet.events import MOST_FIXED_STEPS
 from odelet_export.emit import ONNX
+from odelet_export.forms import iteration
 from odelet_export.forms.fixed import (
     Path,
     finish,
@@ -34,7 +35,10 @@ def refusal(site: Site) -> str | None:
 
 
 def lower(site: Site) -> Lowered:
-    """Loop over the intervals of the grid, collecting the states where they are read."""
+    """Loop over the intervals of the grid, collecting the states where they are read; or over all turns of an
+    iteration."""
+    if site.hole.spec.timeless:
+        return iteration.rolled(site)
     if site.event is not None:
         return _until_event(site)
     scope, solver = site.scope, site.hole.spec.solver

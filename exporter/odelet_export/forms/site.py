@@ -54,7 +54,7 @@ class Site:
     t: output times (times,), constant or not. direction: 1 or -1, a float64 scalar where t is not constant.
     y0: the initial state, a row (1, n). field: dy/dt on rows. event: the values whose first zero ends the
     solve, of a time and a row. max_steps: default limit of attempted steps.
-    settings: the names of the graph inputs for what a caller may set.
+    settings: the names of the graph inputs for what a caller may set; none where nobody may.
     """
 
     hole: Hole
@@ -86,6 +86,11 @@ class Site:
         field = hole.field.field(scope, layout, {})
         event = hole.event.event(scope, layout, {}) if hole.event is not None else None
         return cls(hole, scope, layout, t, direction, y0, field, event, max_steps, settings)
+
+    def reading(self, filled: Mapping[ir.Value, ir.Value]) -> Site:
+        """The site where solves before it are filled; see `Hole.reading`."""
+        hole = self.hole.reading(filled)
+        return self if hole is self.hole else Site.of(hole, self.scope, self.max_steps, self.settings)
 
     def each(self, x: Value) -> Value:
         """A scalar, for each sample where they are solved each on its own: (samples,)."""
@@ -136,9 +141,15 @@ class Site:
 def tolerance_inputs(
     spec: SolveSpec, scope: Scope, names: Mapping[str, str], dtype: np.dtype[Any], *, defaults: bool = True
 ) -> dict[str, Any]:
-    """rtol and atol as graph inputs of these names: scalars, or a list of one for each part of the state."""
+    """rtol and atol as graph inputs of these names, or constants where there are none: scalars, or a list of one for
+    each part of the state."""
     made: dict[str, Any] = {}
     for name, value in (("rtol", spec.rtol), ("atol", spec.atol)):
+        if not names:
+            row = value if isinstance(value, tuple) else (value,)
+            constants = [scope.constant(dtype.type(x)) for x in row]
+            made[name] = constants if isinstance(value, tuple) else constants[0]
+            continue
         tensor = ir.tensor(np.asarray(value, dtype), name=names[name])
         shape = (len(value),) if isinstance(value, tuple) else ()
         default = tensor if defaults else None

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from odelet_export.emit import ONNX
+from odelet_export.forms import iteration
 from odelet_export.forms.fixed import Path, finish, grid_of, grid_points, known_steps, only_the_end, read, step
 from odelet_export.forms.site import Lowered, Site
 from odelet_export.scope import Value
@@ -17,6 +18,8 @@ def refusal(site: Site) -> str | None:
     solver = site.hole.spec.solver
     if "unrolled" in solver.excluded:
         return f"{solver.name} {solver.excluded['unrolled']}"
+    if site.hole.spec.timeless:
+        return None
     if site.event is not None:
         return "it ends at an event, whose time is not known at export"
     if known_steps(site) is None:
@@ -27,7 +30,9 @@ def refusal(site: Site) -> str | None:
 
 
 def lower(site: Site) -> Lowered:
-    """Repeat the step for every interval of the grid."""
+    """Repeat the step for every interval of the grid, or the turn of an iteration to its limit."""
+    if site.hole.spec.timeless:
+        return iteration.unrolled(site)
     steps = known_steps(site)
     assert steps is not None
     grid = grid_points(site)

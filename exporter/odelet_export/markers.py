@@ -1,14 +1,15 @@
-"""Marking solves in a trace: what stands in for torchdiffeq's odeint while a model is captured.
+"""Marking solves in a trace: what stands in for torchdiffeq's odeint, and for `mark`, while a model is captured.
 
-Each call of odeint becomes a pair of markers, `odelet::Begin` and `odelet::End`, around one inline call of
+Each call becomes a pair of markers, `odelet::Begin` and `odelet::End`, around one inline call of
 the field; a marker of its own begins each other function of the solve (`odelet::Event`). What these functions
-read from outside needs no handling: it is another value of the same graph.
+read from outside needs no handling: it is another value of the same graph. Nor does a call that they make
+themselves: its markers lie among theirs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -16,7 +17,9 @@ from torch.onnx import ops as onnx_ops
 
 from odelet_export.errors import CaptureError
 from odelet_export.intercept import Call
+from odelet_export.noise import field_call
 from odelet_export.spec import Overrides, SolveSpec, spec_of
+from odelet_export.watch import Watch
 
 DOMAIN = "odelet"
 Function = Callable[[torch.Tensor, Sequence[torch.Tensor]], Any]
@@ -45,21 +48,45 @@ def read_end(spec: SolveSpec, inputs: Sequence[T]) -> EndInputs[T]:
 
 
 class Marker:
-    """The handler that marks solves; records them, and their specs."""
+    """The handler that marks solves; records them with the odeint that each would have reached, and their specs.
+    solves: how many were made outside of any other."""
 
-    def __init__(self, overrides: Overrides) -> None:
+    def __init__(self, overrides: Overrides, watch: Watch) -> None:
         self.specs: list[SolveSpec] = []
         self.calls: list[Call] = []
+        self.originals: list[Callable[..., Any]] = []
+        self.solves = 0
         self._overrides = overrides
+        self._watch = watch
+        self._around: list[int] = []
 
-    def __call__(self, call: Call, _original: Callable[..., Any]) -> Any:
-        spec = spec_of(call, len(self.specs), self._overrides)
+    def __call__(self, call: Call, original: Callable[..., Any]) -> Any:
+        where = f'File "{call.file}", line {call.line}: '
+        if not self._around:
+            self.solves += 1
+        elif self._overrides.per_sample:
+            raise CaptureError(where + "a solve inside another cannot be solved per sample; leave per_sample out")
+        if self._around and "mark" in (call.entry, self.calls[self._around[-1]].entry):
+            raise CaptureError(
+                where + "mark inside a function of a solve, or a solve inside what is marked, cannot be "
+                "exported; solve one before the other"
+            )
+        read = spec_of(call, self.solves - 1, self._overrides)
+        spec = replace(read, mark=len(self.specs), around=tuple(self._around))
         self.specs.append(spec)
         self.calls.append(call)
-        where = f'File "{call.file}", line {call.line}: '
+        self.originals.append(original)
+        self._around.append(spec.mark)
+        try:
+            return self._marked(call, spec, where)
+        finally:
+            self._around.pop()
+
+    def _marked(self, call: Call, spec: SolveSpec, where: str) -> Any:
+        """What stands for the solution, after the markers and what lies between them."""
         parts = _state(call, where)
         t = _times(call, where)
-        if spec.per_sample and not all(part.ndim > 0 and part.shape[0] == parts[0].shape[0] for part in parts):
+        if spec.own_times and not all(part.ndim > 0 and part.shape[0] == parts[0].shape[0] for part in parts):
             came = ", ".join(str(tuple(part.shape)) for part in parts)
             raise CaptureError(where + f"per_sample needs a state whose first axis counts samples; it has {came}")
         single = not isinstance(call.y0, tuple)
@@ -77,7 +104,7 @@ class Marker:
             functions.append(("Norm", lambda _time, state: norm(state), parts[0].dtype))
         results = {}
         for kind, function, time in functions:
-            results[kind] = self._region(kind, function, time, spec, parts, t, single=single)
+            results[kind] = self._region(kind, function, time, spec, parts, t, single=single, where=where.rstrip(": "))
         slopes = _slopes(results["Begin"], parts, single=single, where=where)
         read = {"event": _event_values, "norm": _norm_value}
         values = [read[name](results[name.capitalize()], parts, where) for name in spec.functions]
@@ -85,13 +112,15 @@ class Marker:
         solution = onnx_ops.symbolic_multi_out(
             f"{DOMAIN}::End",
             (*slopes, *parts, *values, *_extras(call, spec, parts, t, where), t),
-            {"solve": spec.call},
+            {"solve": spec.mark},
             version=1,
             dtypes=[part.dtype for part in [*parts, *event_time]],
-            shapes=[*((t.shape[0], *part.shape) for part in parts), *(() for _ in event_time)],
+            shapes=[*(_answer_shape(spec, part, t) for part in parts), *(() for _ in event_time)],
         )
-        found = solution[0] if single else tuple(solution[: len(parts)])
-        return (solution[-1], found) if spec.until_event else found
+        found: Any = solution[0] if single else tuple(solution[: len(parts)])
+        found = (solution[-1], found) if spec.until_event else found
+        self._watch.solved(found, spec.call, spec.source)
+        return found
 
     def _region(
         self,
@@ -103,6 +132,7 @@ class Marker:
         t: torch.Tensor,
         *,
         single: bool,
+        where: str,
     ) -> Any:
         """Call a function of the user's on a marker's time, of a dtype, and state; everything else comes after."""
 
@@ -112,15 +142,18 @@ class Marker:
         call: Function = plain
         # Functions keep what they make at their first call (noise, embeddings). Made here, before the region
         # begins, it is a value from outside, as it is for the real solver after its first step.
-        call(t[0].to(time), [part.clone() for part in parts])
+        watch = self._watch
+        watch.warm_up(lambda: call(t[0].to(time), [part.clone() for part in parts]), where)
         # What a second call makes must lead nowhere; else the function depends on its own history.
         t_second, *y_second = self._mark("Again", spec, parts, t, time)
-        if spec.per_sample:
-            call = _of_each_sample(call, t_second, y_second, spec)
-        else:
-            call(t_second, y_second)
+        with field_call("unused"):
+            if spec.own_times:
+                call = _of_each_sample(call, t_second, y_second, spec)
+            else:
+                watch.warm_up(lambda: call(t_second, y_second), where)
         t_mark, *y_marks = self._mark(kind, spec, parts, t, time)
-        return call(t_mark, y_marks)
+        with field_call("refused"):
+            return watch.every_path(lambda: call(t_mark, y_marks), where)
 
     @staticmethod
     def _mark(
@@ -130,7 +163,7 @@ class Marker:
         return onnx_ops.symbolic_multi_out(
             f"{DOMAIN}::{kind}",
             (*parts, t),
-            {"solve": spec.call},
+            {"solve": spec.mark},
             version=1,
             dtypes=[time, *(part.dtype for part in parts)],
             shapes=[time_shape(spec, parts), *(tuple(part.shape) for part in parts)],
@@ -169,7 +202,12 @@ def _of_each_sample(call: Function, t: torch.Tensor, parts: Sequence[torch.Tenso
 
 def time_shape(spec: SolveSpec, parts: Sequence[torch.Tensor]) -> tuple[Any, ...]:
     """A scalar; where each sample has its own time, (samples, 1, ...), of as many axes as the state's first part."""
-    return (parts[0].shape[0], *[1] * (parts[0].ndim - 1)) if spec.per_sample else ()
+    return (parts[0].shape[0], *[1] * (parts[0].ndim - 1)) if spec.own_times else ()
+
+
+def _answer_shape(spec: SolveSpec, part: torch.Tensor, t: torch.Tensor) -> tuple[Any, ...]:
+    """A state for each time; of an iteration, one state."""
+    return tuple(part.shape) if spec.timeless else (t.shape[0], *part.shape)
 
 
 def _extras(

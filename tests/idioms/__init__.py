@@ -1,4 +1,9 @@
-"""What a model of the roster is: how to build it, an example call, and the axes that may change."""
+"""Models as people write them, one idiom a file; `tests/test_idioms.py` exports each in every form that suits it.
+
+To add one, write a file: a docstring of one line that names the idiom, the model, and a function `case`, or several
+`case_*`, that returns a `Case`. Two constants are optional. FORMS: the forms to export to after `auto`, instead of
+those that the methods of the solves allow. NOT_YET: where the exporter cannot do it yet, a part of what it says.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

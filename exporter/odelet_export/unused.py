@@ -1,0 +1,28 @@
+"""Removing what nothing needs from a graph, subgraphs included."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+import onnx_ir.passes.common as passes
+
+
+def remove_unused(model: ir.Model) -> None:
+    """Remove the nodes and initializers that no output depends on.
+
+    A node that leaves the graph still uses, from inside its subgraphs, what these read from outside; such uses
+    would keep the rest of a field that holds a loop.
+    """
+    graph = model.graph
+    while True:
+        held = [(node, bodies) for node in graph.all_nodes() if (bodies := _bodies(node))]
+        passes.RemoveUnusedNodesPass()(model)
+        gone = [bodies for node, bodies in held if node.graph is None]
+        if not gone:
+            return
+        for inner in (inner for bodies in gone for body in bodies for inner in body.all_nodes()):
+            for place in range(len(inner.inputs)):
+                inner.replace_input_with(place, None)
+
+
+def _bodies(node: ir.Node) -> list[ir.Graph]:
+    return [a.as_graph() for a in node.attributes.values() if a.type == ir.AttributeType.GRAPH]

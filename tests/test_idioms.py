@@ -1,0 +1,97 @@
+"""Models as people write them, exported unchanged in every form that suits them, with torch's answers.
+
+Each file in `idioms` is one idiom; see its `__init__` for how to add one. What is there is tested.
+"""
+
+import warnings
+from dataclasses import replace
+from importlib import import_module
+from pkgutil import iter_modules
+from types import ModuleType
+
+import idioms
+import pytest
+import torch
+
+import odelet
+from odelet_export import ExportError, export, prepare
+from odelet_export.capture import capture
+
+IDIOMS = {found.name: import_module(f"idioms.{found.name}") for found in iter_modules(idioms.__path__)}
+
+
+def cases(*, waiting: bool) -> list[object]:
+    """A parameter of a test for each case of the idioms that the exporter has to learn yet, or of the others."""
+    found = []
+    for idiom, module in IDIOMS.items():
+        names = [name for name in vars(module) if name == "case" or name.startswith("case_")]
+        assert names, f"idioms/{idiom}.py has no function `case`"
+        if waiting is hasattr(module, "NOT_YET"):
+            for name in names:
+                found.append(pytest.param(module, name, id=idiom + name.removeprefix("case")))
+    return found
+
+
+@pytest.fixture(autouse=True)
+def captured_once(monkeypatch):
+    """The second export in a test, to another form, takes what the first captured."""
+    kept = []
+
+    def once(callee, *args, **options):
+        if not kept:
+            kept.append((capture(callee, *args, **options), callee))
+        captured, traced = kept[0]
+        callee._seen = traced._seen
+        return replace(captured, model=captured.model.clone())
+
+    monkeypatch.setattr(prepare, "capture", once)
+
+
+def exported(case, out, **options):
+    return export(case.model, case.args, out, kwargs=case.kwargs, dynamic=case.dynamic, samples=2, **options)
+
+
+def built(module: ModuleType, name: str) -> idioms.Case:
+    torch.manual_seed(0)
+    return getattr(module, name)()
+
+
+def suiting(module: ModuleType, card) -> tuple[str, ...]:
+    """The forms besides the default: the one that all solves have, and the other one where all have fixed steps."""
+    fixed = all(solve.form == "unrolled" for solve in card.solves)
+    return getattr(module, "FORMS", ("driven", "rolled") if fixed else ("driven",))
+
+
+def check_sizes(case, report):
+    """Every axis that is said to be dynamic was tried at other sizes."""
+    for name, axes in case.dynamic.items():
+        for axis, label in axes.items():
+            sizes = {sample.shapes[name][axis] for sample in report.samples}
+            assert len(sizes) > 1, f"axis {label!r} of {name!r} was only tried at {sizes}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("module", "name"), cases(waiting=False))
+def test_a_model_exports_unchanged(module, name, tmp_path):
+    case = built(module, name)
+    result = exported(case, tmp_path / "auto")
+    for form in ("auto", *suiting(module, result.card)):
+        if form != "auto":
+            result = exported(case, tmp_path / form, form=form)
+        assert result.parity.passed
+        assert len(result.parity.samples) == 3
+        check_sizes(case, result.parity)
+        assert odelet.verify(tmp_path / form).passed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("module", "name"), cases(waiting=True))
+def test_what_is_not_exported_yet_is_said(module, name, tmp_path):
+    case = built(module, name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's own, when it first differentiates forwards
+        case.model(*case.args, **case.kwargs)
+    with pytest.raises(ExportError) as refused:
+        exported(case, tmp_path / "out")
+    assert module.NOT_YET in str(refused.value)
+    assert not (tmp_path / "out").exists(), "a wrong artifact was shipped"

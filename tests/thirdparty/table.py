@@ -1,0 +1,64 @@
+"""The table of trials, for a terminal and as Markdown."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from importlib.metadata import version
+from typing import Any
+
+PACKAGES = ("torch", "torchdiffeq", "onnx", "onnxscript", "onnxruntime")
+GOOD = ("works", "frozen")
+
+
+def line(row: Any) -> str:
+    """One trial, for a terminal."""
+    error = f"{row.error:.1e}" if row.error is not None else ""
+    told = " ".join(part for part in (row.reason, f"DO: {row.rewrite}" if row.rewrite else "") if part)
+    columns = f"{row.source:24} {row.model:28} {row.form:9} {row.result:9} {row.tracer:13} {error:8}"
+    return f"{columns} {row.seconds:5.1f} s {told}"
+
+
+def page(rows: Sequence[Any], tried: Iterable[tuple[str, str]]) -> str:
+    """All trials as a page of documentation. tried: the sources and what of them was tried."""
+    counts = Counter(row.result for row in rows)
+    lines = [
+        "# Models of others",
+        "",
+        "What public models do when they are exported as they are, with the code of their examples around them.",
+        "`tests/thirdparty/try_models.py` makes this page; it says how to run it. None of that code is in this",
+        "repository. Weights are random, sizes small. Each export runs in a process of its own and is compared with",
+        "torch and torchdiffeq at the example and at fresh inputs, with other batch sizes and times where these may",
+        "change; `error` is the largest error of any output, relative to that output's largest element.",
+        "",
+        "Made with " + ", ".join(f"{name} {version(name)}" for name in PACKAGES) + ".",
+        "",
+        *(f"- {name}: {what}" for name, what in tried),
+        "",
+        f"**{sum(counts[name] for name in GOOD)} of {len(rows)} exports work.** "
+        + ", ".join(f"{name}: {count}" for name, count in counts.most_common())
+        + ".",
+        "",
+        "| source | model | exercises | form | result | solves | tracer | error | seconds |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        result = "works " + row.reason if row.result == "frozen" else row.result
+        error = f"{row.error:.1e}" if row.error is not None else ""
+        cells = (row.source, row.model, row.exercises, row.form, result, row.solves, row.tracer, error)
+        lines.append("| " + " | ".join(map(_cell, cells)) + f" | {row.seconds:.0f} |")
+    bad = [row for row in rows if row.result not in GOOD]
+    if bad:
+        lines += [
+            "",
+            "## What does not work, and why",
+            "",
+            "| model | form | why | what to write instead |",
+            "|---|---|---|---|",
+        ]
+        lines += ["| " + " | ".join(map(_cell, (r.model, r.form, r.reason, r.rewrite))) + " |" for r in bad]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").split())

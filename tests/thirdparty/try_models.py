@@ -1,0 +1,211 @@
+"""Export models that others wrote, compare each with torch, and print a table.
+
+    python tests/thirdparty/try_models.py --torchdiffeq PATH --ffjord PATH --latent-ode PATH --site PATH
+
+The paths are of checked-out repositories; --site is a folder with the packages torchcde, torchcfm and what they
+import (pip install --no-deps --target PATH torchcde torchcfm torchsde trampoline boltons POT six). A source whose
+path is not given is left out, and so are packages that cannot be imported. Each export runs in a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from table import line, page
+
+HERE = Path(__file__).resolve().parent
+# The files with cases, in the order of the table, and the package that a source is, if it is one.
+SOURCES = {
+    "torchdiffeq_examples": None,
+    "ffjord_flows": None,
+    "latent_ode_models": None,
+    "torchcde_models": "torchcde",
+    "torchcfm_models": "torchcfm",
+}
+OPTIONS = ("torchdiffeq", "ffjord", "latent_ode", "site")
+
+
+@dataclass(frozen=True)
+class Row:
+    """How one export went. result: works, frozen, refused, wrong, fails, no torch or too long; reason: for all but
+    the first. solves: the form and method of each. error: largest error of any output, relative to its largest element.
+    """
+
+    source: str
+    model: str
+    exercises: str
+    form: str
+    result: str
+    solves: str = ""
+    tracer: str = ""
+    error: float | None = None
+    seconds: float = 0.0
+    reason: str = ""
+    rewrite: str = ""
+    said: str = ""
+
+
+def sources(arguments: argparse.Namespace) -> Iterator[tuple[str, Any]]:
+    """The sources that are there, with their cases."""
+    for module, package in SOURCES.items():
+        if package is not None and importlib.util.find_spec(package) is None:
+            continue
+        source = importlib.import_module(module).SOURCE
+        if package is not None or getattr(arguments, source.option) is not None:
+            yield module, source
+
+
+def attempt(module: str, case: str, form: str, folder: Path) -> Row:
+    """Export one case in one form, in this process."""
+    from trial import seed
+
+    from odelet_export import ExportError, ParityError, export
+
+    source = importlib.import_module(module).SOURCE
+    exercises = source.cases[case].exercises
+    start = time.perf_counter()
+
+    def build() -> Any:
+        seed()
+        return source.cases[case].build()
+
+    def row(result: str, **more: Any) -> Row:
+        return Row(source.name, case, exercises, form, result, seconds=time.perf_counter() - start, **more)
+
+    try:
+        trial = build()
+        seed()
+        trial.model(*trial.args, **trial.kwargs)
+        trial = build()  # a run may have left something in the model
+    except Exception as error:
+        traceback.print_exc()
+        return row("no torch", reason=f"the model does not run: {type(error).__name__}: {error}"[:300])
+    options = dict(source.cases[case].forms[form])
+    frozen = options.get("freeze", ())
+    start = time.perf_counter()
+    try:
+        made = export(
+            trial.model,
+            trial.args,
+            folder / "artifact",
+            kwargs=trial.kwargs,
+            form=form,
+            dynamic=trial.dynamic,
+            **options,
+        )
+    except ParityError as error:
+        return row("wrong", reason=str(error).split(". It was left")[0], said=str(error))
+    except ExportError as error:
+        said = str(error)
+        reason, rewrite = told(said)
+        return row("refused", reason=reason, rewrite=rewrite, said=said)
+    except Exception as error:
+        return row("fails", reason=f"{type(error).__name__}: {error}"[:300], said=traceback.format_exc())
+    solves = ", ".join(f"{solve.form} {solve.method}" for solve in made.card.solves)
+    return row(
+        "frozen" if frozen else "works",
+        solves=solves,
+        tracer=made.tracer,
+        error=made.parity.max_rel,
+        reason=f"with --freeze {' '.join(frozen)}" if frozen else "",
+    )
+
+
+def told(said: str) -> tuple[str, str]:
+    """The reason in a message of odelet's, with the line of the model that it names, and the rewrite."""
+    parts = {key: text for key, text in re.findall(r"^  (found|do|cause): (.*)$", said, re.MULTILINE)}
+    if "found" not in parts:
+        return said.splitlines()[0], ""
+    place = re.search(r'File "(?:.*/)?([^/"]+)", line (\d+)\n    (.*)', said)
+    reason = parts["found"] + (f"; {place[1]}:{place[2]} `{place[3]}`" if place else "")
+    if parts["found"] == "something torch cannot trace":
+        reason += f" ({parts.get('cause', '')[:200]})"
+    return reason, parts.get("do", "")
+
+
+def spawn(module: str, source: Any, case: str, form: str, *, given: Sequence[str], limit: float) -> Row:
+    """The same in a process of its own, within a time limit."""
+    exercises = source.cases[case].exercises
+    with tempfile.TemporaryDirectory() as folder:
+        result = Path(folder) / "row.json"
+        command = [sys.executable, __file__, *given, "--one", module, case, form, folder]
+        log = Path(folder) / "log.txt"
+        try:
+            with log.open("w") as stream:
+                subprocess.run(command, stdout=stream, stderr=subprocess.STDOUT, timeout=limit, check=False, cwd=folder)
+        except subprocess.TimeoutExpired:
+            return Row(source.name, case, exercises, form, "too long", seconds=limit, reason=f"{limit:g} s")
+        if result.exists():
+            return Row(**json.loads(result.read_text()))
+        tail = log.read_text(errors="replace").strip().splitlines()[-1:]
+        return Row(source.name, case, exercises, form, "fails", reason=f"the process ended: {tail}")
+
+
+def paths(arguments: argparse.Namespace) -> list[str]:
+    """The arguments that say where the sources are, for another process; their folders go on the path of this one."""
+    given: list[str] = []
+    for option in OPTIONS:
+        value = getattr(arguments, option)
+        if value is not None:
+            folder = Path(value).resolve()
+            if not folder.is_dir():
+                raise SystemExit(f"--{option.replace('_', '-')} {value}: no such folder")
+            given += [f"--{option.replace('_', '-')}", str(folder)]
+    if arguments.site is not None:
+        sys.path.append(str(Path(arguments.site).resolve()))
+    return given
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for option in OPTIONS:
+        parser.add_argument(f"--{option.replace('_', '-')}", metavar="PATH")
+    parser.add_argument("-k", metavar="NAME", default="", help="only cases whose source or name contains this")
+    parser.add_argument("--limit", type=float, default=300.0, help="seconds for each export")
+    parser.add_argument("--write", metavar="FILE", type=Path, help="write the table as Markdown")
+    parser.add_argument("--said", metavar="FILE", type=Path, help="write all that odelet said of failures")
+    parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    given = paths(arguments)
+    if arguments.one:
+        module, case, form, folder = arguments.one
+        root = getattr(arguments, importlib.import_module(module).SOURCE.option)
+        if root is not None:
+            sys.path.insert(0, str(Path(root).resolve()))
+        row = attempt(module, case, form, Path(folder))
+        (Path(folder) / "row.json").write_text(json.dumps(asdict(row)))
+        return
+    rows = []
+    found = list(sources(arguments))
+    for module, source in found:
+        for name, case in source.cases.items():
+            if arguments.k not in f"{source.name} {name}":
+                continue
+            for form in case.forms:
+                rows.append(spawn(module, source, name, form, given=given, limit=arguments.limit))
+                print(line(rows[-1]), flush=True)
+    if arguments.said:
+        arguments.said.write_text(
+            "".join(f"{'=' * 20} {r.source} {r.model} {r.form}: {r.result}\n{r.said}\n" for r in rows)
+        )
+    if arguments.write:
+        tried = [(source.name, source.tried) for _, source in found]
+        arguments.write.write_text(page(rows, tried), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
