@@ -7,7 +7,7 @@ from torch import nn
 from torchdiffeq import odeint
 
 from odelet_export import ParityError, export
-from odelet_export.capture import recurrent_loops
+from odelet_export.surroundings import recurrent_loops
 
 
 class Model(nn.Module):

@@ -201,7 +201,7 @@ N = torch.tensor(4)
 @pytest.mark.parametrize(
     ("model", "args", "found", "advice"),
     [
-        (number_in_field, (), "float() of a value of the field", "torch.sin(t) instead of math.sin(t)"),
+        (number_in_field, (), "float() of a value of the field", "torch.sin(t), not math.sin(t)"),
         (steps_of_an_input, (N,), "int() of a value that depends on n", "--freeze n"),
         (observed_part, (N,), "an index or a size of a value that depends on n", "--freeze n"),
     ],

@@ -145,7 +145,7 @@ def test_a_function_that_keeps_something_and_marks_inside_marks_are_refused():
     def nested(z):
         return 0.5 * z + mark(lambda w: 0.5 * w + z, z)
 
-    for f, message in ((stateful, "keeps something from one call"), (nested, "inside the field of another solve")):
+    for f, message in ((stateful, "keeps something from one call"), (nested, "solve one before the other")):
         with pytest.raises(CaptureError, match=message):
             capture(Callee(lambda x, f=f: mark(f, x), (torch.ones(2, 3),), {}), {}, Overrides(), opset=20)
 

@@ -9,7 +9,7 @@ from torch import nn
 from torchdiffeq import odeint, odeint_event
 
 import odelet
-from odelet_export import CaptureError, FormError, export, pipeline
+from odelet_export import CaptureError, FormError, export, prepare
 from odelet_export.capture import capture
 
 TIMES = torch.tensor([0.0, 0.4, 1.0], dtype=torch.float64)
@@ -28,7 +28,7 @@ def captured_once(monkeypatch):
         callee._seen = traced._seen
         return replace(captured, model=captured.model.clone())
 
-    monkeypatch.setattr(pipeline, "capture", once)
+    monkeypatch.setattr(prepare, "capture", once)
 
 
 def normal(*shape, seed=0):

@@ -13,21 +13,6 @@ from odelet_export import CaptureError, FormError, export
 TIMES = torch.tensor([0.0, 1.0])
 
 
-def decision_in_field(x):
-    def field(t, y):
-        if t < 0.5:  # HERE
-            return -y
-        return y
-
-    return odeint(field, x, TIMES)
-
-
-def decision_on_input(x):
-    if x.sum() > 0:  # HERE
-        x = x * 2
-    return odeint(lambda t, y: -y, x, TIMES)
-
-
 def to_numpy(x):
     def field(t, y):
         return y * float(y.numpy().mean())  # HERE
@@ -68,9 +53,7 @@ def whole_number_state(x):
 
 
 REFUSED = {
-    decision_in_field: "make the choice with torch.where",
-    decision_on_input: "make the choice with torch.where",
-    to_numpy: "do the same with torch operators",
+    to_numpy: "keep it a tensor, in operators of torch",
     event_of_a_fixed_method_without_a_step: "give options={'step_size': ...}",
     event_with_three_times: "takes two times",
     event_that_is_no_tensor: "event_fn must return a tensor",

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import io
-import logging
 import re
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stderr
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,9 +13,6 @@ import onnx_ir.passes.common as passes
 import torch
 from torch import nn
 from torch._dynamo.exc import UserError
-from torch.distributions import Distribution
-from torch.export._patches import register_gru_while_loop_decomposition, register_lstm_while_loop_decomposition
-from torch.fx.experimental import _config as fx_config
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -26,7 +20,7 @@ from odelet.card import AssumptionCard
 from odelet_export.decompositions import gradient_decompositions
 from odelet_export.errors import CaptureError, ExportError
 from odelet_export.failures import explain, refuse_random
-from odelet_export.frames import Retraced, user_frames
+from odelet_export.frames import Retraced
 from odelet_export.half import widen
 from odelet_export.intercept import Call, intercepted
 from odelet_export.markers import DOMAIN, Marker
@@ -35,13 +29,11 @@ from odelet_export.noise_inputs import NoiseInput, take_out
 from odelet_export.observe import observe
 from odelet_export.signature import Callee, Dynamic, traced_example
 from odelet_export.spec import Overrides, SolveSpec
+from odelet_export.surroundings import frozen_weights, quiet, recurrent_loops
 from odelet_export.translations import exact_float64
-from odelet_export.watch import Assumption, NeedsExample, Watch
+from odelet_export.watch import NeedsExample, Watch
 
 ASSUMED = "assumed."
-
-# Loggers that print the failures of tracers, which are explained below or do not matter.
-_LOGGERS = ("torch.onnx", "torch.export", "torch.fx", "torch._subclasses", "onnxscript")
 
 
 @dataclass(frozen=True)
@@ -88,9 +80,9 @@ def capture(
     for tracer, trace, loops in _tracers(callee):
         random = Traced()
         try:
-            with _quiet(), loops(), _frozen(callee), torch.random.fork_rng(), drawing(random):
+            with quiet(), loops(), frozen_weights(callee), torch.random.fork_rng(), drawing(random):
                 marker, program = _traced(trace, callee, watch, example, dynamic, overrides)
-            with _quiet(), loops(), _frozen(callee):
+            with quiet(), loops(), frozen_weights(callee):
                 outputs = [*callee.output_names, *(f"{ASSUMED}{i}" for i in range(len(watch.assumptions)))]
                 model, program = _to_onnx(program, names, outputs, opset)
         except ExportError:
@@ -108,7 +100,7 @@ def capture(
         noise = take_out(model, random.draws)
         widen(model)
         kept = _kept(marker.specs, model)
-        made = [_card(one, f"{ASSUMED}{i}", names) for i, one in enumerate(watch.assumptions)]
+        made = [one.card(f"{ASSUMED}{i}", names) for i, one in enumerate(watch.assumptions)]
         return Captured(
             model,
             [replace(spec, index=i) for i, spec in enumerate(spec for spec in kept if not spec.around)],
@@ -125,11 +117,6 @@ def capture(
             draws=len(random.draws),
         )
     raise CaptureError(explain(failures, dynamic)) from failures[-1]
-
-
-def _card(one: Assumption, output: str, names: Sequence[str]) -> AssumptionCard:
-    inputs = tuple(name for name in names if name in one.sources)
-    return AssumptionCard(output=output, source=one.source, text=one.text, value=one.value, inputs=inputs)
 
 
 def _traced(
@@ -264,57 +251,3 @@ def _promote(model: ir.Model) -> None:
                 assert node.graph is not None
                 node.graph.insert_before(node, cast)
                 node.replace_input_with(place, cast.outputs[0])
-
-
-@contextmanager
-def _frozen(module: nn.Module) -> Iterator[None]:
-    """No gradients of the weights: nothing at inference takes them, and a loop that could is not exportable."""
-    weights = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    try:
-        for parameter in weights:
-            parameter.requires_grad_(False)
-        yield
-    finally:
-        for parameter in weights:
-            parameter.requires_grad_(True)
-
-
-@contextmanager
-def recurrent_loops() -> Iterator[None]:
-    """Turn recurrent layers into loops, as torch.onnx's own capture does; else their length is baked in."""
-    layers = torch.ops.aten.lstm.input, torch.ops.aten.gru.input
-    with register_lstm_while_loop_decomposition(), register_gru_while_loop_decomposition():
-        # An operator remembers the kernel it used last, from an attempt without loops or with them.
-        for layer in layers:
-            layer._dispatch_cache.clear()
-        # The body of a loop is compiled; what is kept of an earlier one may fix the length of this one.
-        torch._dynamo.reset()
-        try:
-            yield
-        finally:
-            for layer in layers:
-                layer._dispatch_cache.clear()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No chatter from torch, and no two axes tied because their example sizes happen to be equal."""
-    loggers = [logging.getLogger(name) for name in _LOGGERS]
-    levels = [logger.level for logger in loggers]
-    duck = fx_config.use_duck_shape
-    checked = Distribution._validate_args
-    try:
-        for logger in loggers:
-            logger.setLevel(logging.CRITICAL)
-        fx_config.use_duck_shape = False
-        # What a distribution asks of its arguments decides nothing.
-        Distribution.set_default_validate_args(False)
-        # torch prints half a graph when a trace fails; the model's own words come again when it runs for parity.
-        with warnings.catch_warnings(), redirect_stderr(io.StringIO()), user_frames():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        fx_config.use_duck_shape = duck
-        Distribution.set_default_validate_args(checked)
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

@@ -28,8 +28,7 @@ class CaptureCheck:
 
     def __init__(self, captured: Captured, judge: Judge, dynamic: Dynamic, times: Iterable[str]) -> None:
         self._captured, self._judge, self._dynamic, self._times = captured, judge, dynamic, set(times)
-        specs = [*captured.specs, *captured.nested]
-        self._replay = Replay(captured.program, captured.calls, captured.originals, specs, judge.overrides)
+        self._replay = Replay(captured, judge.overrides)
         self._names = judge.callee.output_names
 
     def check(self, samples: Iterable[Sample]) -> None:

@@ -53,7 +53,9 @@ def find_copies(model: Callable[..., Any]) -> tuple[Entry, ...]:
 
 def _namespaces(model: Callable[..., Any]) -> Iterator[Mapping[str, Any]]:
     """The globals of loaded modules, and those of files that were run and are no modules of Python's."""
-    yield from (vars(module) for module in list(sys.modules.values()) if isinstance(module, types.ModuleType))
+    for name, module in list(sys.modules.items()):
+        if isinstance(module, types.ModuleType) and not name.startswith("odelet_export."):
+            yield vars(module)
     parts: list[Any] = list(model.modules()) if isinstance(model, nn.Module) else [model]
     for part in parts:
         for owner in (part, *type(part).__mro__):

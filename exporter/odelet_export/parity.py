@@ -36,8 +36,6 @@ class Comparison:
         checks: list[SampleCheck] = []
         compared: list[Sample] = []
         for given in drawn:
-            if len(checks) > drawn.count:
-                break
             sample = given if judge.alone is None else replace(given, **_solved_alone(judge, given))
             try:
                 checks.append(self._sample(sample, len(checks)))
@@ -46,6 +44,8 @@ class Comparison:
                     raise
                 continue
             compared.append(given)
+            if len(checks) > drawn.count:
+                break
         return Report(*judge.base, not judge.single, checks), compared
 
     def _sample(self, sample: Sample, number: int) -> SampleCheck:

@@ -35,7 +35,7 @@ from odelet_export.write import (
     write_samples,
 )
 
-STAGES = ("capture", "replay", "lift", "lower", "check", "parity")
+STAGES = ("capture", "lift", "replay", "lower", "check", "parity")
 OPSETS = range(18, 24)
 # More would make the artifact heavy and `verify` slow; the report has them all.
 _BUNDLED_SAMPLES = 3

@@ -1,4 +1,4 @@
-"""The first half of an export: capture, replay, lift. What comes out is checked, and not yet in any form."""
+"""The first half of an export: capture, lift, replay. What comes out is checked, and not yet in any form."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def prepare(
     strict: bool,
     tell: Callable[[str], None],
 ) -> Prepared:
-    """Capture a model, run what was captured beside it, fill the solves inside others, and take the fields out.
+    """Capture a model, fill the solves inside others, take the fields out, and run what was captured beside the model.
 
     Raises CaptureError for a model that cannot be traced or that was traced wrongly, and for one that decides by its
     inputs where that is refused (strict); FormError for an override that no solve can take; InputError for a name in
@@ -76,13 +76,16 @@ def prepare(
     inputs = [tensor_of(value) for value in graph.inputs]
     guards = {one.output for one in captured.assumptions}
     outputs = [tensor_of(value) for value in graph.outputs if value.name not in guards]
-    tell("replay")
+    tell("lift")
     times = time_inputs(captured)
+    floats = [*(tensor.dtype for tensor in outputs), *_states(graph)]
+    holes = lift(captured, fill_nested(captured, form, max_steps=max_steps))
+    tell("replay")
     judge = Judge(
         callee,
         captured.specs,
         overrides,
-        [*(tensor.dtype for tensor in outputs), *_states(graph)],
+        floats,
         tolerance,
         noise=captured.noise,
         nested=captured.nested,
@@ -97,8 +100,6 @@ def prepare(
     except ExportError:
         # The model fails on its own example. What comes next may say why; if not, `drawn` says it again.
         pass
-    tell("lift")
-    holes = lift(captured, fill_nested(captured, form, max_steps=max_steps))
     return Prepared(captured, holes, inputs, outputs, judge, drawn, check)
 
 

@@ -19,6 +19,7 @@ from torch.fx.node import map_arg
 from torch.onnx.ops._symbolic_impl import EncodedAttrs
 
 from odelet_export import eager
+from odelet_export.capture import Captured
 from odelet_export.errors import CaptureError
 from odelet_export.installed import lacking
 from odelet_export.intercept import Call
@@ -39,27 +40,15 @@ Values = ChainMap[Node, Any]
 
 
 class Replay:
-    """A captured graph that can be run.
+    """A captured graph that can be run."""
 
-    program: as it was translated to ONNX. calls: every call of torchdiffeq that the model made while it was traced,
-    originals: the functions that they would have reached, and specs: those that the outputs depend on, solves inside
-    others included; all as `markers.Marker` recorded them.
-    """
-
-    def __init__(
-        self,
-        program: torch.export.ExportedProgram,
-        calls: Sequence[Call],
-        originals: Sequence[Callable[..., Any]],
-        specs: Sequence[SolveSpec],
-        overrides: Overrides,
-    ) -> None:
-        self._program = program
-        self._calls, self._originals = calls, originals
-        self._specs = {spec.mark: spec for spec in specs}
+    def __init__(self, captured: Captured, overrides: Overrides) -> None:
+        self._program = captured.program
+        self._calls, self._originals = captured.calls, captured.originals
+        self._specs = {spec.mark: spec for spec in (*captured.specs, *captured.nested)}
         self._overrides = overrides
         self._noise: Mapping[int, torch.Tensor] = {}
-        self._nodes = list(program.graph_module.graph.nodes)
+        self._nodes = list(self._program.graph_module.graph.nodes)
         self._markers = {node: _marker(node) for node in self._nodes if node.target in _SYMBOLIC}
         self._begins = {key: node for node, key in self._markers.items() if key[0] in _ARGUMENTS}
         self._inside = self._dependences()
@@ -218,7 +207,7 @@ def _marker(node: Node) -> tuple[str, int]:
     arguments = {name: node.kwargs[name] for name in EncodedAttrs.__dataclass_fields__}
     attributes: Mapping[str, Any] = EncodedAttrs(**arguments).to_dict()  # type: ignore[arg-type]
     domain, op = str(node.kwargs.get("domain")), str(node.args[1])
-    return (op if domain == DOMAIN else f"{domain}::{op}"), int(attributes["index" if op == "Noise" else "solve"])
+    return (op if domain == DOMAIN else f"{domain}::{op}"), int(attributes.get("solve", attributes.get("index", -1)))
 
 
 def _attribute(module: Any, path: str) -> Any:

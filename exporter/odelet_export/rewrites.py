@@ -6,28 +6,13 @@ A rewrite is a function of the call's arguments that gives the result, or None w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 
-
-class Numbers(Protocol):
-    """What a rewrite asks of the numbers in a call."""
-
-    def constant(self, x: torch.Tensor) -> torch.Tensor | None:
-        """The value of a constant of the model; None for anything else."""
-
-    def real(self) -> AbstractContextManager[None]:
-        """No tracing, for computing with the values of constants."""
-
-    def as_int(self, x: torch.Tensor) -> int:
-        """The whole number that a tensor must be, or an error that names the user's line."""
-
-
-Result = Callable[[], Any] | None
-Rewrite = Callable[[Sequence[Any], Mapping[str, Any], Numbers], Result]
+from odelet_export.indexing import Numbers, Result, Rewrite, is_number, picked, put_at
 
 
 def rewritten(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], numbers: Numbers) -> Result:
@@ -71,101 +56,6 @@ def _stacked(data: Any, dtype: torch.dtype) -> torch.Tensor:
     if isinstance(data, (list, tuple)):
         return torch.stack([_stacked(part, dtype) for part in data])
     return data.to(dtype) if isinstance(data, torch.Tensor) else torch.full((), data, dtype=dtype)
-
-
-def _picked(args: Sequence[Any], _kwargs: Mapping[str, Any], numbers: Numbers) -> Result:
-    """x[i] with traced whole numbers: index_select along each of their axes."""
-    x, key = args
-    row = _index(key, numbers)
-    if row is None:
-        return None
-    places = _places(x, row)
-    plain = tuple(slice(None) if _is_number(part) else part for part in row)
-
-    def pick() -> torch.Tensor:
-        found = x[plain]
-        for axis, index in reversed(places):
-            found = found.index_select(axis, _positive(index, found.shape[axis]).reshape(1)).squeeze(axis)
-        return found
-
-    return pick
-
-
-def _put(args: Sequence[Any], _kwargs: Mapping[str, Any], numbers: Numbers) -> Result:
-    """x[i] = v with traced whole numbers: a choice along their axes."""
-    x, key, value = args
-    row = _index(key, numbers)
-    if row is None:
-        return None
-    places = _places(x, row)
-    plain = tuple(slice(None) if _is_number(part) else part for part in row)
-
-    def put() -> None:
-        part = x[plain]
-        axes = [axis for axis, _ in places]
-        here = torch.ones((), dtype=torch.bool)
-        for axis, index in places:
-            this = torch.arange(part.shape[axis]) == _positive(index, part.shape[axis])
-            here = here & this.reshape(-1, *[1] * (part.ndim - axis - 1))
-        new = value if isinstance(value, torch.Tensor) else torch.full((), value)
-        new = new.expand([size for axis, size in enumerate(part.shape) if axis not in axes])
-        for axis in axes:
-            new = new.unsqueeze(axis)
-        part.copy_(torch.where(here, new.to(part.dtype), part))
-
-    return put
-
-
-def _index(key: Any, numbers: Numbers) -> tuple[Any, ...] | None:
-    """An index as a tuple whose numbers of constants are ints; None where it holds no number that is a tensor."""
-
-    def concrete(part: Any) -> Any:
-        if isinstance(part, slice):
-            bounds = (part.start, part.stop, part.step)
-            return slice(*(numbers.as_int(x) if isinstance(x, torch.Tensor) else x for x in bounds))
-        if _is_number(part):
-            known = numbers.constant(part)
-            with numbers.real():
-                return part if known is None else int(known)
-        return part
-
-    row = key if isinstance(key, tuple) else (key,)
-    made = tuple(concrete(part) for part in row)
-    changed = any(new is not old for new, old in zip(made, row, strict=True) if not isinstance(old, slice))
-    sliced = any(
-        isinstance(x, torch.Tensor)
-        for part in row
-        if isinstance(part, slice)
-        for x in (part.start, part.stop, part.step)
-    )
-    if not (changed or sliced or any(_is_number(part) for part in made)):
-        return None
-    if any(isinstance(part, torch.Tensor) and not _is_number(part) for part in made):
-        return None  # masks and rows of indices; torch orders the axes by rules of its own
-    return made
-
-
-def _is_number(part: Any) -> bool:
-    return isinstance(part, torch.Tensor) and part.ndim == 0 and part.dtype in (torch.int64, torch.int32, torch.uint8)
-
-
-def _places(x: Any, row: Sequence[Any]) -> list[tuple[int, torch.Tensor]]:
-    """The traced whole numbers in an index, each with the axis that it has in x[...] with slices in their places."""
-    taken = sum(part is not None and part is not Ellipsis for part in row)
-    axis, places = 0, []
-    for part in row:
-        if _is_number(part):
-            places.append((axis, part))
-        if part is Ellipsis:
-            axis += x.ndim - taken
-        elif not isinstance(part, int):
-            axis += 1
-    return places
-
-
-def _positive(index: torch.Tensor, size: Any) -> torch.Tensor:
-    index = index.to(torch.int64)
-    return torch.where(index < 0, index + size, index)
 
 
 def _bucket(args: Sequence[Any], kwargs: Mapping[str, Any], _: Numbers) -> Result:
@@ -215,11 +105,11 @@ def _sparse(args: Sequence[Any], _kwargs: Mapping[str, Any], numbers: Numbers) -
 
 
 def _spaced(args: Sequence[Any], kwargs: Mapping[str, Any], _: Numbers) -> Result:
-    """linspace between traced numbers, from both ends as torch computes it."""
+    """linspace between traced numbers, or with as many as an axis has, from both ends as torch computes it."""
     start, end, steps = args[0], args[1], kwargs["steps"] if len(args) < 3 else args[2]
     ends = [x for x in (start, end) if isinstance(x, torch.Tensor)]
     dtype = kwargs.get("dtype") or torch.get_default_dtype()
-    if not ends or isinstance(steps, torch.Tensor):
+    if isinstance(steps, torch.Tensor) or (not ends and isinstance(steps, int)):
         return None
 
     def space() -> torch.Tensor:
@@ -262,9 +152,9 @@ def sized(
     first = _SIZED[name]
 
     def concrete(x: Any) -> Any:
-        if isinstance(x, (tuple, list)) and any(_is_number(part) for part in x):
+        if isinstance(x, (tuple, list)) and any(is_number(part) for part in x):
             return [concrete(part) for part in x]
-        return numbers.as_int(x) if _is_number(x) else x
+        return numbers.as_int(x) if is_number(x) else x
 
     rest = [concrete(x) for x in args[first:]]
     return (*args[:first], *rest), {key: concrete(x) if key in _SIZES else x for key, x in kwargs.items()}
@@ -275,8 +165,8 @@ _REWRITES: dict[str, Rewrite] = {
     "as_tensor": _made,
     "asarray": _made,
     "new_tensor": _made_like,
-    "__getitem__": _picked,
-    "__setitem__": _put,
+    "__getitem__": picked,
+    "__setitem__": put_at,
     "bucketize": _bucket,
     "searchsorted": _searched,
     "linspace": _spaced,

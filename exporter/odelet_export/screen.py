@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 STAGES = {
     "load": "import torch and the model",
     "capture": "trace the model once",
-    "replay": "run it under torchdiffeq, beside the model",
     "lift": "take the fields out of it",
+    "replay": "run it under torchdiffeq, beside the model",
     "lower": "put a solver around each",
     "check": "write, check and load the files",
     "parity": "compare with torch",
 }
 # Those that write nothing.
-EXPLAINING = {stage: does for stage, does in STAGES.items() if stage in ("load", "capture", "replay", "lift")}
+EXPLAINING = {stage: does for stage, does in STAGES.items() if stage in ("load", "capture", "lift", "replay")}
 _LABEL = 10
 _STYLES = {"parity": "green", "warning": "yellow", "assumed": "yellow"}
 

@@ -7,17 +7,16 @@ artifact checks at run time. In a field every path is traced (`paths`).
 
 from __future__ import annotations
 
-import linecache
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
+from odelet_export.assumptions import CONDITIONS, Assumption
 from odelet_export.errors import CaptureError
 from odelet_export.failures import shown
 from odelet_export.intercept import user_frame
@@ -32,33 +31,6 @@ MOST_OPTIONS = 40
 
 class NeedsExample(Exception):
     """What the model does with its solutions must be known: run it on the example, and trace again."""
-
-
-@dataclass
-class Assumption:
-    """What a line of the model decided on the example. sources: the inputs that it depends on."""
-
-    file: str
-    line: int
-    sources: set[str] = field(default_factory=set)
-    values: list[str] = field(default_factory=list)
-    guards: list[torch.Tensor] = field(default_factory=list)
-
-    @property
-    def source(self) -> str:
-        """File name and line."""
-        return f"{os.path.basename(self.file)}:{self.line}"
-
-    @property
-    def text(self) -> str:
-        """The line of source."""
-        return linecache.getline(self.file, self.line).strip()
-
-    @property
-    def value(self) -> str:
-        """What it decided, once or several times."""
-        distinct = dict.fromkeys(self.values)
-        return ", ".join(distinct)
 
 
 class Watch(TorchFunctionMode):
@@ -178,7 +150,7 @@ class Watch(TorchFunctionMode):
         if known is not None and (not known[1] or self._quiet):
             return bool(known[0])
         with self:
-            condition = _CONDITIONS[func.__name__](*args, **kwargs)
+            condition = CONDITIONS[func.__name__](*args, **kwargs)
         if self._explorers:
             return bool(self._explorers[-1].choose(Decision((True, False), (condition, ~condition))))
         if known is None:
@@ -216,7 +188,7 @@ class Watch(TorchFunctionMode):
     def number(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Any other answer that is no tensor: `float(x)`, an array."""
         known = self._known(func, args, kwargs)
-        if known is not None and not known[1]:
+        if known is not None and (not known[1] or self._quiet):
             return known[0]
         return self._held(func, args, known)
 
@@ -257,7 +229,7 @@ class Watch(TorchFunctionMode):
         if self._explorers and known is None:
             raise CaptureError(
                 f"{_here()}\n  found: {call} of a value of the field, which is a tensor while the model is traced\n"
-                "  do: keep it a tensor: torch.sin(t) instead of math.sin(t), torch.floor(t) instead of int(t)"
+                "  do: keep it a tensor, in operators of torch: torch.sin(t), not math.sin(t); t.floor(), not int(t)"
             )
         if known is None:
             raise self._unknown()
@@ -318,18 +290,4 @@ _ANSWERS: dict[str, Answer] = {
     **dict.fromkeys(("__repr__", "__format__"), Watch.shown),
     "item": Watch.scalar,
     "tolist": Watch.numbers,
-}
-
-
-def _same(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    return (a == b).all() if a.shape == b.shape else torch.tensor(False)
-
-
-# The questions again, as tensors.
-_CONDITIONS: Mapping[str, Callable[..., torch.Tensor]] = {
-    "__bool__": lambda x: x.reshape(()) != 0,
-    "is_nonzero": lambda x: x.reshape(()) != 0,
-    "equal": _same,
-    "allclose": lambda a, b, *more, **options: torch.isclose(a, b, *more, **options).all(),
-    "__contains__": lambda x, element: (x == element).any(),
 }

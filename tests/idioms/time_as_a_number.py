@@ -7,7 +7,7 @@ from torchdiffeq import odeint
 
 from idioms import Case
 
-NOT_YET = "found: "
+NOT_YET = "float() of a value of the field"
 
 
 def case():

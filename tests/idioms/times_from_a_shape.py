@@ -5,8 +5,6 @@ from torchdiffeq import odeint
 
 from idioms import Case
 
-NOT_YET = "does not give torch's answers"
-
 
 def case():
     def model(x):
