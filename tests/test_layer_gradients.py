@@ -5,11 +5,10 @@ import torch
 from layers import LAYERS
 from torchdiffeq import odeint
 
-from odelet_export import CaptureError, export
+from odelet_export import CaptureError, export, matrices, pooling
 
 # Those without an operator or a decomposition yet, with what the exporter says of them.
 NOT_YET = {
-    "cholesky": "aten.linalg_cholesky_ex",
     "matrix_exp": "aten.linalg_matrix_exp",
 }
 TOGETHER = 12
@@ -42,6 +41,31 @@ def test_a_gradient_through_a_layer_exports(names, tmp_path):
     result = export(model, parts, tmp_path / "out", dynamic=dynamic, samples=2)
     assert result.parity.passed
     assert len(result.parity.samples) == 3
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 8])
+def test_small_matrices_are_reckoned_as_by_torch(size):
+    torch.manual_seed(size)
+    # A zero in the corner: without exchanging rows there would be no pivot.
+    matrix, right = torch.randn(3, size, size, dtype=torch.float64), torch.randn(3, size, 2, dtype=torch.float64)
+    matrix[:, 0, 0] *= size == 1
+    torch.testing.assert_close(matrices.inv_ex(matrix)[0], torch.linalg.inv(matrix))
+    torch.testing.assert_close(matrices.solve_ex(matrix, right)[0], torch.linalg.solve(matrix, right))
+    turned = matrices.solve_ex(matrix, right.mT, left=False)[0]
+    torch.testing.assert_close(turned, torch.linalg.solve(matrix, right.mT, left=False))
+    torch.testing.assert_close(matrices.det(matrix)[0], torch.linalg.det(matrix))
+    torch.testing.assert_close(matrices.slogdet(matrix)[:2], tuple(torch.linalg.slogdet(matrix)))
+
+
+def test_what_is_not_written_out_is_left_to_be_named():
+    large = torch.randn(9, 9)
+    assert matrices.inv_ex(large) is NotImplemented
+    assert matrices.det(large) is NotImplemented
+    factors, pivots = torch.linalg.lu_factor(torch.randn(3, 3))
+    # A factorisation of torch's own is not what these functions hand to each other.
+    assert matrices.lu_solve(factors, pivots, torch.randn(3, 1)) is NotImplemented
+    assert pooling.cdist_forward(large, large, float("inf"), None) is NotImplemented
+    assert pooling.replication_pad_backward(large, large, [-1, 0]) is NotImplemented
 
 
 @pytest.mark.slow

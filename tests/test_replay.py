@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torchdiffeq import odeint, odeint_event
 
-from odelet_export import CaptureError, ParityError, export
+from odelet_export import CaptureError, ExportError, ParityError, explain, export
 from odelet_export.capture import capture
 from odelet_export.reference import run_reference
 from odelet_export.replay import Replay
@@ -186,3 +186,16 @@ def test_the_model_runs_once_at_each_sample(tmp_path, monkeypatch):
     export(model, (torch.rand(3, 2),), tmp_path / "out", dynamic=BATCH, samples=2)
     eager = [shape for shape in calls if isinstance(shape[0], int)]
     assert sorted(eager) == [(1, 2), (3, 2), (4, 2)]
+
+
+@pytest.mark.parametrize("write", [True, False])
+def test_a_model_that_fails_on_its_example_is_told_so(tmp_path, write):
+    def model(x):
+        y = odeint(lambda t, y: -y, x, torch.tensor([0.0, 1.0]), method="rk4")[-1]
+        if not torch.compiler.is_exporting():
+            raise RuntimeError("no good")
+        return y
+
+    with pytest.raises(ExportError, match="the torch model fails on the example: RuntimeError: no good"):
+        export(model, (torch.rand(3, 2),), tmp_path / "out") if write else explain(model, (torch.rand(3, 2),))
+    assert list(tmp_path.iterdir()) == []

@@ -43,6 +43,10 @@ _KNOWN: tuple[tuple[tuple[str, ...], str, str], ...] = (
 )
 
 
+# Packages that translate to ONNX, whose lines say nothing of the model.
+_ONNX = ("onnxscript", "onnx_ir", "onnx")
+
+
 def explain(failures: Sequence[Exception], dynamic: Mapping[str, object]) -> str:
     """One message for the failures of all tracers, the last tried being the most telling."""
     error = failures[-1]
@@ -88,6 +92,7 @@ def _place(error: BaseException) -> tuple[str, int] | None:
     """The innermost line of the user's own code that a failure, or what caused it, passed through."""
     for link in reversed(list(_chain(error))):
         frames = [frame for frame in traceback.extract_tb(link.__traceback__) if not is_library(frame.filename)]
+        frames = [frame for frame in frames if not any(f"{os.sep}{name}{os.sep}" in frame.filename for name in _ONNX)]
         own = [frame for frame in frames if "site-packages" not in frame.filename] or frames
         if own and own[-1].lineno is not None:
             return own[-1].filename, own[-1].lineno

@@ -176,6 +176,7 @@ class Drawn:
         self._judge = judge
         self._inputs = enumerate(islice(endless, 1 + 8 * count))
         self._known: list[Sample] = []
+        self._failure: ExportError | None = None
 
     def __iter__(self) -> Iterator[Sample]:
         number = 0
@@ -185,13 +186,17 @@ class Drawn:
 
     def _draw(self) -> bool:
         """Run the model on one more sample, if there is one."""
+        if self._failure is not None:
+            raise self._failure
         for number, tensors in self._inputs:
             try:
                 found = self._judge.sample(len(self._known), tensors)
             except Exception as error:  # the model may raise anything on inputs it was not made for
                 if number > 0:
                     continue
-                raise ExportError(f"the torch model fails on the example: {type(error).__name__}: {error}") from error
+                told = f"the torch model fails on the example: {type(error).__name__}: {error}"
+                self._failure = ExportError(told)
+                raise self._failure from error
             self._known.append(found)
             return True
         return False

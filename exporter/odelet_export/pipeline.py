@@ -197,6 +197,7 @@ def explain(
         )
         explanation = explained(ready, callee)
         choices = forms_of(ready.captured, ready.holes, form, max_steps=max_steps)
+        next(iter(ready.drawn))  # an error where the model fails on the example
     return explanation.in_forms([choice.form for choice in choices])
 
 

@@ -13,7 +13,7 @@ from odelet.card import Tensor
 from odelet.errors import InputError
 from odelet_export.capture import Captured, capture
 from odelet_export.capture_check import CaptureCheck
-from odelet_export.errors import CaptureError
+from odelet_export.errors import CaptureError, ExportError
 from odelet_export.judge import Drawn, Judge
 from odelet_export.lift import Hole, lift, time_inputs
 from odelet_export.markers import DOMAIN
@@ -93,7 +93,13 @@ def prepare(
     )
     drawn = Drawn(judge, dynamic=dynamic, times=times, frozen=freeze, count=samples)
     check = CaptureCheck(captured, judge, dynamic, times)
-    check.check(islice(drawn, 2))
+    try:
+        check.check(islice(drawn, 2))
+    except CaptureError:
+        raise
+    except ExportError:
+        # The model fails on its own example. What comes next may say why; if not, `drawn` says it again.
+        pass
     return Prepared(captured, holes, inputs, outputs, judge, drawn, check)
 
 

@@ -16,7 +16,7 @@ LARGEST = 32
 
 
 def _fits(matrix: Tensor) -> bool:
-    return matrix.is_floating_point() and isinstance(matrix.shape[-1], int) and matrix.shape[-1] <= LARGEST
+    return matrix.is_floating_point() and matrix.shape[-1] <= LARGEST
 
 
 def solve_triangular(
@@ -27,7 +27,7 @@ def solve_triangular(
         return NotImplemented
     if not left:
         return solve_triangular(matrix.mT, right.mT, upper=not upper, unitriangular=unitriangular).mT
-    n = matrix.shape[-1]
+    n = int(matrix.shape[-1])  # below autograd it is a symbol, even where it cannot change
     batch = torch.broadcast_shapes(matrix.shape[:-2], right.shape[:-2])
     right = right.expand(*batch, *right.shape[-2:])
     rows: list[Tensor] = []  # those found, in the order of the matrix
@@ -46,7 +46,7 @@ def cholesky_ex(matrix: Tensor, *, upper: bool = False, check_errors: bool = Fal
     this gives NaN."""
     if not _fits(matrix):
         return NotImplemented
-    n = matrix.shape[-1]
+    n = int(matrix.shape[-1])  # below autograd it is a symbol, even where it cannot change
     rows = torch.arange(n).unsqueeze(-1)
     factor = matrix[..., :, :0]
     for j in range(n):
