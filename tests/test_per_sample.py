@@ -53,14 +53,19 @@ def test_in_numpy_a_sample_does_what_it_does_alone(settings, direction):
     together = odelet.odeint(field, y0, t, per_sample=True, **settings)
     (stats,) = together.stats.solves
     for i in range(len(y0)):
-        single = alone(y0[i : i + 1], t, **settings)
-        (expected,) = single.stats.solves
-        samples = stats.samples
-        assert (samples.steps[i], samples.accepted[i]) == (expected.steps, expected.accepted)
-        # The power in step size control rounds differently in numpy's vectors and in Python's floats.
-        assert samples.time[i] == pytest.approx(expected.time, rel=1e-6 if "dtype" in options else 1e-12)
-        rtol = 1e-5 if "dtype" in options else 1e-10
-        np.testing.assert_allclose(together.outputs["y"][:, i], single.outputs["y"][:, 0], rtol=rtol, atol=rtol)
+        # A batch of one does the same to the last digits. A solve of the whole state takes the same steps, but raises
+        # to a power in Python's floats: numpy's vectors do it in instructions of the processor, a few units in the last
+        # place apart (with AVX-512, not without), which the first steps of high orders multiply.
+        one, single = alone(y0[i : i + 1], t, per_sample=True, **settings), alone(y0[i : i + 1], t, **settings)
+        # In float32 that is as much as the tolerance of the solve, and the end of the last step moves further still.
+        short = "dtype" in options
+        exact, rounded = ((1e-6, 1e-5), (1e-2, 1e-4)) if short else ((1e-12, 1e-10), (1e-10, 1e-10))
+        for other, (ends, near) in ((one, exact), (single, rounded)):
+            (expected,) = other.stats.solves
+            samples = stats.samples
+            assert (samples.steps[i], samples.accepted[i]) == (expected.steps, expected.accepted)
+            assert samples.time[i] == pytest.approx(expected.time, rel=ends)
+            np.testing.assert_allclose(together.outputs["y"][:, i], other.outputs["y"][:, 0], rtol=near, atol=near)
     assert stats.steps == sum(stats.samples.steps)
     calls = 7 - 1 if settings.get("method", "dopri5") == "dopri5" else None
     if calls and not options:
