@@ -1,9 +1,29 @@
 """What holds for the whole run of the tests."""
 
+from dataclasses import replace
 from functools import cache
 
+import pytest
 from torch.onnx._internal.exporter import _registration
 
 # torch reads the source of each of its 500 translations anew at every export, always with the same result;
 # that is a third of the time of a small model's export, and hundreds are exported here.
 _registration.onnxscript_apis.get_torchlib_ops = cache(_registration.onnxscript_apis.get_torchlib_ops)
+
+
+@pytest.fixture
+def captured_once(monkeypatch):
+    """Later exports in a test, to other forms, take what the first captured."""
+    from odelet_export import prepare
+    from odelet_export.capture import capture
+
+    kept = []
+
+    def once(callee, *args, **options):
+        if not kept:
+            kept.append((capture(callee, *args, **options), callee))
+        captured, traced = kept[0]
+        callee._seen = traced._seen
+        return replace(captured, model=captured.model.clone())
+
+    monkeypatch.setattr(prepare, "capture", once)

@@ -4,7 +4,6 @@ Each file in `idioms` is one idiom; see its `__init__` for how to add one. What 
 """
 
 import warnings
-from dataclasses import replace
 from importlib import import_module
 from pkgutil import iter_modules
 from types import ModuleType
@@ -14,8 +13,7 @@ import pytest
 import torch
 
 import odelet
-from odelet_export import ExportError, export, prepare
-from odelet_export.capture import capture
+from odelet_export import ExportError, export
 
 IDIOMS = {found.name: import_module(f"idioms.{found.name}") for found in iter_modules(idioms.__path__)}
 
@@ -32,19 +30,7 @@ def cases(*, waiting: bool) -> list[object]:
     return found
 
 
-@pytest.fixture(autouse=True)
-def captured_once(monkeypatch):
-    """The second export in a test, to another form, takes what the first captured."""
-    kept = []
-
-    def once(callee, *args, **options):
-        if not kept:
-            kept.append((capture(callee, *args, **options), callee))
-        captured, traced = kept[0]
-        callee._seen = traced._seen
-        return replace(captured, model=captured.model.clone())
-
-    monkeypatch.setattr(prepare, "capture", once)
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("captured_once")]
 
 
 def exported(case, out, **options):
@@ -70,7 +56,6 @@ def check_sizes(case, report):
             assert len(sizes) > 1, f"axis {label!r} of {name!r} was only tried at {sizes}"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("module", "name"), cases(waiting=False))
 def test_a_model_exports_unchanged(module, name, tmp_path):
     case = built(module, name)
@@ -84,7 +69,6 @@ def test_a_model_exports_unchanged(module, name, tmp_path):
         assert odelet.verify(tmp_path / form).passed
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("module", "name"), cases(waiting=True))
 def test_what_is_not_exported_yet_is_said(module, name, tmp_path):
     case = built(module, name)

@@ -1,7 +1,5 @@
 """Solves inside the fields and event functions of other solves: torch's answers in every form, failures that show."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -9,26 +7,10 @@ from torch import nn
 from torchdiffeq import odeint, odeint_event
 
 import odelet
-from odelet_export import CaptureError, FormError, export, prepare
-from odelet_export.capture import capture
+from odelet_export import CaptureError, FormError, export
 
 TIMES = torch.tensor([0.0, 0.4, 1.0], dtype=torch.float64)
 DYNAMIC = {"x": {0: "batch"}, "t": {0: "times"}}
-
-
-@pytest.fixture
-def captured_once(monkeypatch):
-    """Later exports in a test take what the first captured."""
-    kept = []
-
-    def once(callee, *args, **options):
-        if not kept:
-            kept.append((capture(callee, *args, **options), callee))
-        captured, traced = kept[0]
-        callee._seen = traced._seen
-        return replace(captured, model=captured.model.clone())
-
-    monkeypatch.setattr(prepare, "capture", once)
 
 
 def normal(*shape, seed=0):
