@@ -51,6 +51,10 @@ class Branching(Flow):
         x = x if x.sum() > 0 else -x
         return odeint(lambda t, y: -y, x, torch.tensor([0.0, 1.0]))
 
+class Counting(Flow):
+    def forward(self, x):
+        return odeint(lambda t, y: -y, x * int(x.sum()), torch.tensor([0.0, 1.0]))
+
 def build():
     print("built")
     torch.manual_seed(0)
@@ -219,12 +223,19 @@ class TestRefusal:
         assert os.listdir(tmp_path) == []
 
     def test_a_model_that_cannot_be_traced_is_told_in_a_few_lines(self, model, tmp_path):
-        code, out, err = run(f"{model}:Branching", *ONE, "-o", tmp_path / "out")
+        code, out, err = run(f"{model}:Counting", *ONE, "-o", tmp_path / "out")
         lines = err.splitlines()
         start = next(i for i, line in enumerate(lines) if line.startswith("odelet: "))
         assert (code, out) == (2, "")
-        assert lines[start] == f'odelet: File "{model}", line 27'
-        assert [line.split(":")[0].strip() for line in lines[start + 2 :]] == ["found", "do", "cause"]
+        assert lines[start] == f'odelet: File "{model}", line 32'
+        assert [line.split(":")[0].strip() for line in lines[start + 2 :]] == ["found", "do"]
+        assert "--freeze x" in lines[-1]
+        assert os.listdir(tmp_path) == []
+
+    def test_a_model_that_decides_by_its_inputs_is_refused_with_strict(self, model, tmp_path):
+        code, out, err = run(f"{model}:Branching", *ONE, "--strict", "-o", tmp_path / "out")
+        assert (code, out) == (2, "")
+        assert "x = x if x.sum() > 0 else -x" in err
         assert os.listdir(tmp_path) == []
 
     def test_a_form_that_no_solve_can_have(self, model, tmp_path):
