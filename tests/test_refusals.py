@@ -20,6 +20,13 @@ def to_numpy(x):
     return odeint(field, x, TIMES)
 
 
+def ragged(x):
+    kept = torch.masked_select(x, x > 0.5)
+    if kept.size(0) > 0:  # HERE
+        x = x - kept.mean()
+    return odeint(lambda t, y: -y, x, TIMES)
+
+
 def event_of_a_fixed_method_without_a_step(x):
     return odeint_event(lambda t, y: -y, x, TIMES[0], event_fn=lambda t, y: y.sum(), method="rk4")  # HERE
 
@@ -53,6 +60,7 @@ def whole_number_state(x):
 
 
 REFUSED = {
+    ragged: "keep all elements and weigh them with the mask",
     to_numpy: "keep it a tensor, in operators of torch",
     event_of_a_fixed_method_without_a_step: "give options={'step_size': ...}",
     event_with_three_times: "takes two times",
