@@ -52,3 +52,21 @@ def test_checks_in_numpy_and_twice(tmp_path):
     np.testing.assert_allclose(model(x.numpy(), mask.numpy()), checked(x, mask), rtol=1e-5)
     with pytest.raises(odelet.OdeletError, match="zeros . ones"):
         model(x.numpy(), 0.5 * mask.numpy())
+
+
+def noisy(x):
+    z = x + torch.randn_like(x)
+    assert not torch.isnan(z).any()
+    y = solved(z)
+    return y * 2 if y.abs().max() < 100 else y
+
+
+def test_decisions_on_drawn_numbers_and_what_follows_from_them(tmp_path):
+    exported = export(noisy, (torch.rand(4, 3),), tmp_path / "out", dynamic={"x": {0: "batch"}})
+    assert [one.value for one in exported.card.assumptions] == ["False", "True"]
+    model = odelet.load(tmp_path / "out")
+    x = np.zeros((2, 3), np.float32)
+    (noise,) = model.card.noise
+    np.testing.assert_allclose(model(x, **{noise.name: x + 1}), 2 * solved(torch.ones(2, 3)), rtol=1e-5)
+    with pytest.raises(odelet.OdeletError, match="100"):
+        model(x, **{noise.name: x + 1000})
