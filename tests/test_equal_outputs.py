@@ -1,4 +1,4 @@
-"""Outputs that are one value, checks that ask the same twice, and checks that are made in numpy."""
+"""No inputs, outputs that are one value, checks that ask the same twice, and checks that are made in numpy."""
 
 import numpy as np
 import pytest
@@ -28,6 +28,22 @@ def test_outputs_that_are_one_value(tmp_path, form):
         odelet.load(tmp_path / "out").solve(x.numpy()).outputs.values(), same_thrice(x), strict=True
     ):
         np.testing.assert_allclose(found, wanted, rtol=1e-5)
+
+
+def gradient_field(t, y):
+    with torch.enable_grad():
+        y = y.detach().requires_grad_()
+        return torch.autograd.grad(-torch.cos(y).sum(), y)[0]
+
+
+def falling():
+    return torchdiffeq.odeint(gradient_field, torch.arange(3.0), TIMES, method="rk4")[-1]
+
+
+@pytest.mark.parametrize("model", [lambda: solved(torch.arange(3.0)), falling], ids=["plain", "gradient"])
+def test_a_model_without_inputs(tmp_path, model):
+    export(model, (), tmp_path / "out")
+    np.testing.assert_allclose(odelet.load(tmp_path / "out")(), model(), rtol=1e-5)
 
 
 def checked(x, mask):

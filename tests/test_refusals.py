@@ -27,6 +27,13 @@ def ragged(x):
     return odeint(lambda t, y: -y, x, TIMES)
 
 
+def gradient_through_a_solve(x):
+    y = x.clone().requires_grad_()
+    with torch.enable_grad():
+        end = odeint(lambda t, y: -y, y, TIMES)[-1]
+        return torch.autograd.grad(end.sum(), y)[0]  # HERE
+
+
 def event_of_a_fixed_method_without_a_step(x):
     return odeint_event(lambda t, y: -y, x, TIMES[0], event_fn=lambda t, y: y.sum(), method="rk4")  # HERE
 
@@ -60,6 +67,7 @@ def whole_number_state(x):
 
 
 REFUSED = {
+    gradient_through_a_solve: "solve for it beside the state",
     ragged: "keep all elements and weigh them with the mask",
     to_numpy: "keep it a tensor, in operators of torch",
     event_of_a_fixed_method_without_a_step: "give options={'step_size': ...}",

@@ -42,6 +42,11 @@ _KNOWN: tuple[tuple[tuple[str, ...], str, str], ...] = (
         "write it with other torch operators",
     ),
     (
+        ("no autograd formula was registered",),
+        "a gradient taken through a solve",
+        "solve for it beside the state: ds/dt = (df/dy) s, from the direction s of the change at the start",
+    ),
+    (
         ("deepcopy", "fake tensor", "FakeTensor"),
         "a tensor kept from an earlier call and used in a later one",
         "compute it inside forward, or register it as a buffer when the model is built",
