@@ -213,7 +213,9 @@ def _make_fx_then_export(
     traced.graph.eliminate_dead_code()
     traced.recompile()
     with torch.no_grad():
-        return torch.export.export(Retraced(traced), example, dynamic_shapes=(tuple(shapes),), strict=False)
+        return torch.export.export(
+            Retraced(traced), example, dynamic_shapes=(tuple(shapes),) if shapes else None, strict=False
+        )
 
 
 def _to_onnx(
