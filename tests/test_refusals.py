@@ -20,6 +20,20 @@ def to_numpy(x):
     return odeint(field, x, TIMES)
 
 
+def ragged(x):
+    kept = torch.masked_select(x, x > 0.5)
+    if kept.size(0) > 0:  # HERE
+        x = x - kept.mean()
+    return odeint(lambda t, y: -y, x, TIMES)
+
+
+def gradient_through_a_solve(x):
+    y = x.clone().requires_grad_()
+    with torch.enable_grad():
+        end = odeint(lambda t, y: -y, y, TIMES)[-1]
+        return torch.autograd.grad(end.sum(), y)[0]  # HERE
+
+
 def event_of_a_fixed_method_without_a_step(x):
     return odeint_event(lambda t, y: -y, x, TIMES[0], event_fn=lambda t, y: y.sum(), method="rk4")  # HERE
 
@@ -53,6 +67,8 @@ def whole_number_state(x):
 
 
 REFUSED = {
+    gradient_through_a_solve: "solve for it beside the state",
+    ragged: "keep all elements and weigh them with the mask",
     to_numpy: "keep it a tensor, in operators of torch",
     event_of_a_fixed_method_without_a_step: "give options={'step_size': ...}",
     event_with_three_times: "takes two times",

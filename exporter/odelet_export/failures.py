@@ -16,6 +16,12 @@ from odelet_export.intercept import is_library
 # What the message or the type of a failure contains, what that means, and what to do about it.
 _KNOWN: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (
+        ("Size-like symbols: u",),
+        "a Python decision on a size that depends on the values of a tensor: on how many elements a mask, nonzero or "
+        "unique leaves",
+        "keep all elements and weigh them with the mask, as in (x * mask).sum() / mask.sum()",
+    ),
+    (
         ("data-dependent", "DataDependent", "Could not guard", "Could not extract specialized"),
         "a Python decision or number that depends on the values of a tensor",
         "make the choice with torch.where, keep the number a tensor, or compute it before the model is called",
@@ -34,6 +40,11 @@ _KNOWN: tuple[tuple[tuple[str, ...], str, str], ...] = (
         ("No ONNX function found", "DispatchError", "ConversionError", "not supported by the ONNX"),
         "an operator that has no translation to ONNX",
         "write it with other torch operators",
+    ),
+    (
+        ("no autograd formula was registered",),
+        "a gradient taken through a solve",
+        "solve for it beside the state: ds/dt = (df/dy) s, from the direction s of the change at the start",
     ),
     (
         ("deepcopy", "fake tensor", "FakeTensor"),

@@ -19,7 +19,7 @@ from odelet_export.lift import Hole
 from odelet_export.markers import DOMAIN
 from odelet_export.scope import Scope
 from odelet_export.spec import SolveSpec
-from odelet_export.unused import remove_unused
+from odelet_export.unused import identities_to_keep, remove_unused
 
 MODEL = "model.onnx"
 
@@ -256,12 +256,7 @@ def tidy(model: ir.Model, *, keep_debug_info: bool) -> None:
         # The pass clears graphs and nodes, and leaves what torch notes on values.
         for value in [*model.graph.inputs, *model.graph.initializers.values()]:
             value.metadata_props.clear()
-    # A branch that hands on a value from outside needs a node to do it, which the pass would remove.
-    handing_on = [
-        node
-        for node in model.graph.all_nodes()
-        if node.op_type == "Identity" and node.outputs[0].is_graph_output() and _from_outside(node)
-    ]
+    handing_on = identities_to_keep(model)  # the pass would remove them
     for node in handing_on:
         node.domain = DOMAIN
     for step in steps:
@@ -270,10 +265,6 @@ def tidy(model: ir.Model, *, keep_debug_info: bool) -> None:
             for node in handing_on:
                 node.domain = ""
     _name_inner_values(model.graph)
-
-
-def _from_outside(node: ir.Node) -> bool:
-    return any(value is not None and value.graph is not node.graph for value in node.inputs)
 
 
 def _name_initializers(graph: ir.Graph) -> None:

@@ -31,6 +31,7 @@ from odelet_export.intercept import user_frame
 
 OPERATOR = "Noise"
 DOMAIN = "odelet"
+RANDOM = "random numbers"
 
 # Of torch's own generator while a model runs; another one then means that the model has seeded it.
 _UNSEEDED = 0x0DE1E7_5EED
@@ -60,13 +61,18 @@ class Draw:
 
 
 class Traced:
-    """Marks base draws in a trace; draws: those of the last run."""
+    """Marks base draws in a trace; draws: those of the last run.
 
-    def __init__(self) -> None:
+    hold: is told of each what it is on the example, the numbers that `on_the_example` gives to a run.
+    """
+
+    def __init__(self, hold: Callable[[torch.Tensor, torch.Tensor, str], None]) -> None:
         self.draws: list[Draw] = []
+        self._hold, self._example = hold, on_the_example()
 
     def begin(self) -> None:
         self.draws = []
+        self._example.begin()
 
     def base(self, distribution: str, shape: Sequence[Any], dtype: torch.dtype) -> torch.Tensor:
         index = -1
@@ -74,9 +80,14 @@ class Traced:
             file, line = user_frame()
             index = len(self.draws)
             self.draws.append(Draw(index, distribution, f"{_name(file)}:{line}"))
-        return onnx_ops.symbolic(
+        traced = onnx_ops.symbolic(
             f"{DOMAIN}::{OPERATOR}", (), {"index": index}, dtype=dtype, shape=list(shape), version=1
         )
+        sizes = [size.node.hint if isinstance(size, torch.SymInt) else size for size in shape]
+        if index >= 0 and None not in sizes:
+            with torch._C.DisableTorchFunction(), _disable_current_modes():
+                self._hold(traced, self._example.base(distribution, sizes, dtype), RANDOM)
+        return traced
 
     def constant(self, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Drawn while tracing, from the shapes of tensors alone."""
@@ -145,6 +156,11 @@ class Drawn(_Real):
         draw = torch.randn if distribution == "normal" else torch.rand
         self.arrays.append(draw(tuple(shape), dtype=dtype, generator=self._generator))
         return self.arrays[-1].clone()
+
+
+def on_the_example() -> Drawn:
+    """The numbers that a model draws on the example, each time."""
+    return Drawn(0)
 
 
 class Replayed(_Real):

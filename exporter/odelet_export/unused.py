@@ -24,5 +24,21 @@ def remove_unused(model: ir.Model) -> None:
                 inner.replace_input_with(place, None)
 
 
+def identities_to_keep(model: ir.Model) -> list[ir.Node]:
+    """The Identity nodes that a graph needs: a branch hands on a value from outside by one, and two outputs that are
+    one value need one to be told apart."""
+    found, given = [], set()
+    for node in model.graph.all_nodes():
+        if node.op_type != "Identity" or not node.outputs[0].is_graph_output():
+            continue
+        value = node.inputs[0]
+        if value is None:
+            continue
+        if value.graph is not node.graph or value.is_graph_output() or value in given:
+            found.append(node)
+        given.add(value)
+    return found
+
+
 def _bodies(node: ir.Node) -> list[ir.Graph]:
     return [a.as_graph() for a in node.attributes.values() if a.type == ir.AttributeType.GRAPH]

@@ -192,6 +192,10 @@ class Watch(TorchFunctionMode):
             return known[0]
         return self._held(func, args, known)
 
+    def array(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """The answer of `numpy()`: of one number a tensor, as that of `item`, for checks that are made in numpy."""
+        return self.scalar(func, args, kwargs) if args[0].ndim == 0 else self.number(func, args, kwargs)
+
     def shown(self, func: Any, args: Any, kwargs: Any) -> str:
         """Text, which leads nowhere that matters."""
         known = self._known(func, args, kwargs)
@@ -286,8 +290,9 @@ Answer = Callable[[Watch, Any, Any, Any], Any]
 _ANSWERS: dict[str, Answer] = {
     **dict.fromkeys(("__bool__", "is_nonzero", "equal", "allclose", "__contains__"), Watch.truth),
     **dict.fromkeys(("__int__", "__index__"), Watch.whole),
-    **dict.fromkeys(("__float__", "__complex__", "numpy", "__array__"), Watch.number),
+    **dict.fromkeys(("__float__", "__complex__", "__array__"), Watch.number),
     **dict.fromkeys(("__repr__", "__format__"), Watch.shown),
     "item": Watch.scalar,
+    "numpy": Watch.array,
     "tolist": Watch.numbers,
 }

@@ -63,7 +63,9 @@ def latent_ode_rnn() -> Trial:
     return _reconstruct(_latent_ode(z0_encoder="rnn"))
 
 
-@SOURCE.case("Latent ODE with an ODE-RNN encoder (Euler between observations, backwards)")
+@SOURCE.case(
+    "Latent ODE with an ODE-RNN encoder (Euler between observations, backwards)", forms={"auto": {"freeze": ["tp"]}}
+)
 def latent_ode_odernn() -> Trial:
     return _reconstruct(_latent_ode())
 
@@ -105,7 +107,10 @@ def latent_ode_losses() -> Trial:
     return Trial(Script(lambda batch_dict: model.compute_all_losses(batch_dict)["loss"], model).eval(), (batch,))
 
 
-@SOURCE.case("the ODE-RNN encoder alone, backwards", forms={"auto": {}, "driven": {}})
+@SOURCE.case(
+    "the ODE-RNN encoder alone, backwards",
+    forms={"auto": {"freeze": ["time_steps"]}, "driven": {"freeze": ["time_steps"]}},
+)
 def encoder_odernn() -> Trial:
     encoder = _latent_ode().encoder_z0
     data, mask = _data()
@@ -120,7 +125,7 @@ def diffeq_solver() -> Trial:
     return Trial(solver, args, {"first_point": {1: "batch"}, "time_steps_to_predict": {0: "times"}})
 
 
-@SOURCE.case("ODE-RNN baseline: get_reconstruction over its own observations")
+@SOURCE.case("ODE-RNN baseline: get_reconstruction over its own observations", forms={"auto": {"freeze": ["tp"]}})
 def ode_rnn() -> Trial:
     _lib()
     import lib.utils as utils

@@ -29,7 +29,10 @@ def page(rows: Sequence[Any], tried: Iterable[tuple[str, str]]) -> str:
         "`tests/thirdparty/try_models.py` makes this page; it says how to run it. None of that code is in this",
         "repository. Weights are random, sizes small. Each export runs in a process of its own and is compared with",
         "torch and torchdiffeq at the example and at fresh inputs, with other batch sizes and times where these may",
-        "change; `error` is the largest error of any output, relative to that output's largest element.",
+        "change; `error` is the largest error of any output, relative to that output's largest element. Where it is",
+        "far above float32 rounding, torch's own answer moves as far when its inputs move in their last places: the",
+        "solver takes a step or not. `assumptions` counts decisions of the model's own, such as an `assert`, that are",
+        "checked in each call.",
         "",
         "Made with " + ", ".join(f"{name} {version(name)}" for name in PACKAGES) + ".",
         "",
@@ -39,13 +42,23 @@ def page(rows: Sequence[Any], tried: Iterable[tuple[str, str]]) -> str:
         + ", ".join(f"{name}: {count}" for name, count in counts.most_common())
         + ".",
         "",
-        "| source | model | exercises | form | result | solves | tracer | error | seconds |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| source | model | exercises | form | result | solves | tracer | assumptions | error | seconds |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         result = "works " + row.reason if row.result == "frozen" else row.result
         error = f"{row.error:.1e}" if row.error is not None else ""
-        cells = (row.source, row.model, row.exercises, row.form, result, row.solves, row.tracer, error)
+        cells = (
+            row.source,
+            row.model,
+            row.exercises,
+            row.form,
+            result,
+            row.solves,
+            row.tracer,
+            str(row.assumptions or ""),
+            error,
+        )
         lines.append("| " + " | ".join(map(_cell, cells)) + f" | {row.seconds:.0f} |")
     bad = [row for row in rows if row.result not in GOOD]
     if bad:
@@ -58,6 +71,12 @@ def page(rows: Sequence[Any], tried: Iterable[tuple[str, str]]) -> str:
         ]
         lines += ["| " + " | ".join(map(_cell, (r.model, r.form, r.reason, r.rewrite))) + " |" for r in bad]
     return "\n".join(lines) + "\n"
+
+
+def _shortened(solves: str) -> str:
+    """Equal ones counted: a flow or a recurrent encoder solves many times."""
+    counts = Counter(part for part in solves.split(", ") if part)
+    return ", ".join(f"{count} x {name}" if count > 1 else name for name, count in counts.items())
 
 
 def _cell(text: str) -> str:

@@ -146,5 +146,5 @@ def natural_from_observations() -> Trial:
 
 @SOURCE.case("backend torchsde, which is not torchdiffeq")
 def torchsde_backend() -> Trial:
-    model = _NeuralCDE(_cubic, adjoint=False, backend="torchsde", method="euler", dt=0.25)
+    model = _NeuralCDE(_cubic, adjoint=False, backend="torchsde", method="midpoint", dt=0.25)
     return _trial(model, _hermite_coeffs(_path()))

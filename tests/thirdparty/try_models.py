@@ -42,7 +42,8 @@ OPTIONS = ("torchdiffeq", "ffjord", "latent_ode", "site")
 @dataclass(frozen=True)
 class Row:
     """How one export went. result: works, frozen, refused, wrong, fails, no torch or too long; reason: for all but
-    the first. solves: the form and method of each. error: largest error of any output, relative to its largest element.
+    the first. solves: the form and method of each. assumptions: decisions of the model's that hold for the example and
+    are checked in each call. error: largest error of any output, relative to its largest element.
     """
 
     source: str
@@ -52,6 +53,7 @@ class Row:
     result: str
     solves: str = ""
     tracer: str = ""
+    assumptions: int = 0
     error: float | None = None
     seconds: float = 0.0
     reason: str = ""
@@ -120,6 +122,7 @@ def attempt(module: str, case: str, form: str, folder: Path) -> Row:
         "frozen" if frozen else "works",
         solves=solves,
         tracer=made.tracer,
+        assumptions=len(made.card.assumptions),
         error=made.parity.max_rel,
         reason=f"with --freeze {' '.join(frozen)}" if frozen else "",
     )

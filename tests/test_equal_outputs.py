@@ -1,0 +1,88 @@
+"""No inputs, outputs that are one value, checks that ask the same twice, and checks that are made in numpy."""
+
+import numpy as np
+import pytest
+import torch
+import torchdiffeq
+
+import odelet
+from odelet_export import export
+
+TIMES = torch.tensor([0.0, 0.5])
+
+
+def solved(x):
+    return torchdiffeq.odeint(lambda t, y: -y, x, TIMES, method="rk4")[-1]
+
+
+def same_thrice(x):
+    y = solved(x)
+    return y * 2, y * 2, y, x, y.clone()
+
+
+@pytest.mark.parametrize("form", ["auto", "driven"])
+def test_outputs_that_are_one_value(tmp_path, form):
+    export(same_thrice, (torch.rand(4, 3),), tmp_path / "out", form=form, dynamic={"x": {0: "batch"}})
+    x = torch.rand(2, 3)
+    for found, wanted in zip(
+        odelet.load(tmp_path / "out").solve(x.numpy()).outputs.values(), same_thrice(x), strict=True
+    ):
+        np.testing.assert_allclose(found, wanted, rtol=1e-5)
+
+
+def gradient_field(t, y):
+    with torch.enable_grad():
+        y = y.detach().requires_grad_()
+        return torch.autograd.grad(-torch.cos(y).sum(), y)[0]
+
+
+def falling():
+    return torchdiffeq.odeint(gradient_field, torch.arange(3.0), TIMES, method="rk4")[-1]
+
+
+@pytest.mark.parametrize("model", [lambda: solved(torch.arange(3.0)), falling], ids=["plain", "gradient"])
+def test_a_model_without_inputs(tmp_path, model):
+    export(model, (), tmp_path / "out")
+    np.testing.assert_allclose(odelet.load(tmp_path / "out")(), model(), rtol=1e-5)
+
+
+def checked(x, mask):
+    assert not torch.isnan(x).any()
+    zeros, ones = torch.sum(mask == 0).cpu().numpy(), torch.sum(mask == 1).cpu().numpy()
+    assert zeros + ones == np.prod(list(mask.size()))
+    state = x
+    assert not torch.isnan(state).any()
+    return solved(state * mask)
+
+
+def test_checks_in_numpy_and_twice(tmp_path):
+    args = torch.rand(4, 3), torch.tensor([[0.0, 1.0, 1.0]]).expand(4, 3).clone()
+    exported = export(checked, args, tmp_path / "out", dynamic={"x": {0: "batch"}, "mask": {0: "batch"}})
+    assert [(one.value, one.inputs) for one in exported.card.assumptions] == [
+        ("False", ("x",)),
+        ("True", ("mask",)),
+        ("False", ("x",)),
+    ]
+    model = odelet.load(tmp_path / "out")
+    x, mask = torch.rand(2, 3), torch.ones(2, 3)
+    np.testing.assert_allclose(model(x.numpy(), mask.numpy()), checked(x, mask), rtol=1e-5)
+    with pytest.raises(odelet.OdeletError, match="zeros . ones"):
+        model(x.numpy(), 0.5 * mask.numpy())
+
+
+def noisy(x):
+    z = x + torch.randn_like(x)
+    assert not torch.isnan(z).any()
+    y = solved(z)
+    return y * 2 if y.abs().max() < 100 else y
+
+
+def test_decisions_on_drawn_numbers_and_what_follows_from_them(tmp_path):
+    exported = export(noisy, (torch.rand(4, 3),), tmp_path / "out", dynamic={"x": {0: "batch"}})
+    assert [one.value for one in exported.card.assumptions] == ["False", "True"]
+    model = odelet.load(tmp_path / "out")
+    x = np.zeros((2, 3), np.float32)
+    (noise,) = model.card.noise
+    np.testing.assert_allclose(model(x, **{noise.name: x + 1}), 2 * solved(torch.ones(2, 3)), rtol=1e-5)
+    with pytest.raises(odelet.OdeletError, match="100"):
+        model(x, **{noise.name: x + 1000})
