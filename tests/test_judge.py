@@ -5,7 +5,7 @@ import torch
 import torchdiffeq
 
 from odelet_export.judge import Judge
-from odelet_export.report import ROUNDING_FACTOR
+from odelet_export.report import OWN_ERRORS
 from odelet_export.signature import Callee
 from odelet_export.spec import Overrides
 
@@ -36,7 +36,7 @@ def test_torchs_own_error_counts_and_no_more():
     error = np.abs(model(X).detach().numpy() - exact).max()
     assert error > 1e-3, "or this tests nothing"
     assert judged(model, exact.astype(np.float32)).passed
-    assert not judged(model, (exact + 2 * ROUNDING_FACTOR * error).astype(np.float32)).passed
+    assert not judged(model, (exact + 2 * OWN_ERRORS * error).astype(np.float32)).passed
 
 
 def test_a_model_that_does_not_run_in_float64_is_judged_without():

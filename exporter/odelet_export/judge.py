@@ -17,7 +17,7 @@ from odelet_export.draw import samples
 from odelet_export.errors import ExportError
 from odelet_export.noise_inputs import NoiseInput
 from odelet_export.reference import Samples, SolveCount, run_alone, run_reference
-from odelet_export.report import ROUNDING_FACTOR, ROUNDING_RUNS, ROUNDING_ULPS
+from odelet_export.report import OWN_ERRORS, ROUNDING_FACTOR, ROUNDING_RUNS, ROUNDING_ULPS
 from odelet_export.signature import Callee, Dynamic
 from odelet_export.spec import Overrides, SolveSpec
 
@@ -143,7 +143,7 @@ class Judge:
         """How far torch's outputs move when its inputs move in their last places, and whether its steps stay."""
         normal = {x.draw.index for x in self.noise if x.draw.distribution == "normal"}
         generator = torch.Generator().manual_seed(0)
-        moved = self._own_error(sample)
+        moved = [OWN_ERRORS / ROUNDING_FACTOR * error for error in self._own_error(sample)]
         same = True
         for _ in range(ROUNDING_RUNS):
             shaken = [_shake(tensor, generator) for tensor in sample.tensors]
