@@ -155,8 +155,8 @@ class Report:
             "",
             f"An output passes when its largest error is at most {self.atol:g} + {self.rtol:g} x its largest element.",
             f"Where that is exceeded: at most {ROUNDING_FACTOR:g} times what moving the inputs in their last places",
-            f"does to torch's own answer ({ROUNDING_RUNS} runs), or {OWN_ERRORS:g} times what float32 does to the one in",
-            "float64. Steps must agree: "
+            f"does to torch's own answer ({ROUNDING_RUNS} runs), or {OWN_ERRORS:g} times what float32 does to it",
+            "against float64. Steps must agree: "
             f"{'yes, unless rounding changes those of torch too' if self.strict else 'no, as this is float32'}.",
             "",
             "| sample | inputs | output | max abs error | allowed | max rel error | pass |",
