@@ -106,10 +106,11 @@ class Constants(nn.Module):
         if self.gain > 0 and torch.allclose(self.limits, T):
             x = x * self.gain.item()
         rows = [float(k) for k in self.knots] + self.limits.tolist()
-        view = self.limits[:1]
+        limits = self.limits.clone()
+        view = limits[:1]
         view += 1
-        count = int(self.limits.sum()) + round(float(self.knots.numpy()[1]) * 2) + len(f"{self.limits[1]:.2f}")
-        self.cache = self.limits - view
+        count = int(limits.sum()) + round(float(self.knots.numpy()[1]) * 2) + len(f"{limits[1]:.2f}")
+        self.cache = limits - view
         return decay(x * sum(rows), torch.linspace(0, 1, count))
 
 
