@@ -241,7 +241,7 @@ class Watch(TorchFunctionMode):
         missing = sorted(sources - self._frozen)
         if missing:
             names = " and ".join(missing)
-            freeze = " ".join(f"--freeze {name}" for name in missing if name.isidentifier() or "." in name)
+            freeze = " ".join(f"--freeze {name}" for name in missing if name in self._example)
             hold = f", or hold it at its example value with {freeze} (freeze=[...])" if freeze else ""
             raise CaptureError(
                 f"{_here()}\n  found: {call} of a value that depends on {names}; a graph cannot hold a Python number "
