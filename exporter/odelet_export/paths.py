@@ -48,9 +48,18 @@ class Explorer:
     def choose(self, decision: Decision) -> Any:
         """The option that the current path takes."""
         place = len(self._made)
+        # Each decision so far has another path; a loop that asks on and on would otherwise never come to an end.
+        if sum(len(made.options) > 1 for made, _ in self._made) >= MOST_PATHS:
+            raise self._too_many()
         option = self._planned[place] if place < len(self._planned) else 0
         self._made.append((decision, option))
         return decision.options[option]
+
+    def _too_many(self) -> CaptureError:
+        return CaptureError(
+            f"{self._where}\n  found: more than {MOST_PATHS} paths through the field, by decisions on t or y\n"
+            "  do: make the choice with torch.where, or give a loop a fixed number of passes"
+        )
 
     def first(self, function: Callable[[], Any]) -> Any:
         """The result of the first path that does not raise."""
@@ -69,10 +78,7 @@ class Explorer:
     def _explore(self, function: Callable[[], Any], planned: list[int], *, all_paths: bool) -> Any:
         self._paths += 1
         if self._paths > MOST_PATHS:
-            raise CaptureError(
-                f"{self._where}\n  found: more than {MOST_PATHS} paths through the field, by decisions on t or y\n"
-                "  do: make the choice with torch.where, or give a loop a fixed number of passes"
-            )
+            raise self._too_many()
         self._planned, self._made = planned, []
         found = self._run(function)
         made = self._made
