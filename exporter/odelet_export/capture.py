@@ -24,7 +24,7 @@ from odelet_export.frames import Retraced
 from odelet_export.half import widen
 from odelet_export.intercept import Call, intercepted
 from odelet_export.markers import DOMAIN, Marker
-from odelet_export.noise import Traced, drawing, on_the_example
+from odelet_export.noise import Traced, drawing
 from odelet_export.noise_inputs import NoiseInput, take_out
 from odelet_export.observe import observe
 from odelet_export.signature import Callee, Dynamic, traced_example
@@ -80,7 +80,7 @@ def capture(
     for tracer, trace, loops in _tracers(callee):
         random = Traced(lambda *known: watch.shadows.hold(*known))
         try:
-            with quiet(), loops(), frozen_weights(callee), torch.random.fork_rng(), drawing(random):
+            with quiet(), loops(), frozen_weights(callee), drawing(random):
                 marker, program = _traced(trace, callee, watch, example, dynamic, overrides)
             with quiet(), loops(), frozen_weights(callee):
                 outputs = [*callee.output_names, *(f"{ASSUMED}{i}" for i in range(len(watch.assumptions)))]
@@ -135,8 +135,7 @@ def _traced(
             with callee.kept(), callee.watched(watch), intercepted(marker, copies=callee.copies):
                 return marker, trace(callee, tuple(example), _shapes(callee.names, dynamic, smallest))
         except NeedsExample:
-            with drawing(on_the_example()):
-                watch.observed = observe(callee, example, overrides)
+            watch.observed = observe(callee, example, overrides)
         except UserError as error:
             # A tracer is not sure of small sizes, as in `t[1:] > t[:-1]` of two times; the comparison with torch is.
             asked = {name: int(size) for name, size in _SMALLEST.findall(str(error))}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import torch
+
+from odelet_export.shadow import real
 
 
 class Numbers(Protocol):
@@ -14,9 +15,6 @@ class Numbers(Protocol):
 
     def constant(self, x: torch.Tensor) -> torch.Tensor | None:
         """The value of a constant of the model; None for anything else."""
-
-    def real(self) -> AbstractContextManager[None]:
-        """No tracing, for computing with the values of constants."""
 
     def as_int(self, x: torch.Tensor) -> int:
         """The whole number that a tensor must be, or an error that names the user's line."""
@@ -78,7 +76,7 @@ def _index(key: Any, numbers: Numbers) -> tuple[Any, ...] | None:
             return slice(*(numbers.as_int(x) if isinstance(x, torch.Tensor) else x for x in bounds))
         if is_number(part):
             known = numbers.constant(part)
-            with numbers.real():
+            with real():
                 return part if known is None else int(known)
         return part
 

@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 from odelet_export.installed import lacking
 from odelet_export.intercept import Call, intercepted, user_frame
-from odelet_export.noise import Drawn, drawing
+from odelet_export.noise import drawing, on_the_example
 from odelet_export.reference import overridden, solved
 from odelet_export.signature import Callee
 from odelet_export.spec import Overrides
@@ -61,6 +61,6 @@ def observe(callee: Callee, tensors: Sequence[torch.Tensor], overrides: Override
         return result
 
     intercept = intercepted(handler, copies=callee.copies)
-    with callee.kept(), lacking(), torch.no_grad(), drawing(Drawn(0)), intercept, numbers:
+    with callee.kept(), lacking(), torch.no_grad(), drawing(on_the_example()), intercept, numbers:
         callee(*(tensor.clone() for tensor in tensors))
     return observed

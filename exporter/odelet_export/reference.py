@@ -21,7 +21,6 @@ from torchdiffeq._impl.rk_common import RKAdaptiveStepsizeODESolver
 from odelet.control import CONTROLLERS, Control
 from odelet.methods import METHODS
 from odelet_export import eager
-from odelet_export.errors import CaptureError
 from odelet_export.installed import StandIn, key_of, lacking, name_of
 from odelet_export.intercept import Call, intercepted, original_of
 from odelet_export.noise import Replayed, drawing
@@ -152,57 +151,6 @@ def run_reference(
         warnings.simplefilter("ignore")  # the author's business, and heard before
         outputs = callee(*copies)
     return [output.detach().cpu().numpy() for output in outputs], counts
-
-
-def check_copies(callee: Callee) -> None:
-    """Run the model on its example to see whether the copies of torchdiffeq that it calls return what torchdiffeq
-    does. Raises CaptureError for one that does not."""
-
-    def handler(call: Call, original: Callable[..., Any]) -> Any:
-        if not call.copy:
-            return _unsolved(call)
-        result = solved(call, original, Overrides())
-        solution = result if call.event_fn is None else result[1]
-        single = not isinstance(call.y0, tuple)
-        pairs = zip(*(([solution], [call.y0]) if single else (solution, call.y0)), strict=False)
-        parts = [(one.shape, (len(call.t), *y0.shape)) for one, y0 in pairs if isinstance(one, torch.Tensor)]
-        count = 1 if single else len(call.y0)
-        if call.copy and (len(parts) != count or any(got != expected for got, expected in parts)):
-            raise CaptureError(
-                f'File "{call.file}", line {call.line}: {call.copy} looks like a copy of torchdiffeq, but its '
-                f"{call.entry} returned {_described(result)} for a state of "
-                f"{_described(call.y0)} at {len(call.t)} times, which torchdiffeq does not; call torchdiffeq instead"
-            )
-        return result
-
-    if not callee.copies:
-        return
-    try:
-        with intercepted(handler, copies=callee.copies), warnings.catch_warnings(), torch.random.fork_rng():
-            warnings.simplefilter("ignore")
-            callee(*(tensor.clone() for tensor in callee.example))
-    except CaptureError:
-        raise
-    except Exception:  # what is wrong with the model the capture says better
-        return
-
-
-def _unsolved(call: Call) -> Any:
-    """What has the form of a solution, without the time, perhaps endless, that it takes to find one."""
-    if call.entry == "mark":
-        return call.y0
-    single = not isinstance(call.y0, tuple)
-    paths = [torch.stack([part] * len(call.t)) for part in ([call.y0] if single else call.y0)]
-    path = paths[0] if single else tuple(paths)
-    return path if call.event_fn is None else (call.t[-1], path)
-
-
-def _described(value: Any) -> str:
-    if isinstance(value, torch.Tensor):
-        return f"a tensor {list(value.shape)}"
-    if isinstance(value, (tuple, list)):
-        return f"a {type(value).__name__} of {', '.join(map(_described, value))}"
-    return f"a {type(value).__name__}"
 
 
 def solved(call: Call, original: Callable[..., Any], overrides: Overrides) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from odelet_export.indexing import Numbers, Result, Rewrite, is_number, picked, put_at
+from odelet_export.shadow import real
 
 
 def rewritten(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], numbers: Numbers) -> Result:
@@ -91,7 +92,7 @@ def _sparse(args: Sequence[Any], _kwargs: Mapping[str, Any], numbers: Numbers) -
     known = numbers.constant(matrix)
     if known is None or len(args) > 2:
         return None
-    with numbers.real():
+    with real():
         coo = known.to_sparse_coo().coalesce()
         (rows, columns), weights, count = coo.indices().clone(), coo.values().clone(), coo.shape[0]
 

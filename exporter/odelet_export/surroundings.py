@@ -10,7 +10,6 @@ from contextlib import contextmanager, redirect_stderr
 
 import torch
 from torch import nn
-from torch.distributions import Distribution
 from torch.export._patches import register_gru_while_loop_decomposition, register_lstm_while_loop_decomposition
 from torch.fx.experimental import _config as fx_config
 
@@ -56,19 +55,15 @@ def quiet() -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in LOGGERS]
     levels = [logger.level for logger in loggers]
     duck = fx_config.use_duck_shape
-    checked = Distribution._validate_args
     try:
         for logger in loggers:
             logger.setLevel(logging.CRITICAL)
         fx_config.use_duck_shape = False
-        # What a distribution asks of its arguments decides nothing.
-        Distribution.set_default_validate_args(False)
         # torch prints half a graph when a trace fails; the model's own words come again when it runs for parity.
         with warnings.catch_warnings(), redirect_stderr(io.StringIO()), user_frames():
             warnings.simplefilter("ignore")
             yield
     finally:
         fx_config.use_duck_shape = duck
-        Distribution.set_default_validate_args(checked)
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -133,10 +133,6 @@ class Watch(TorchFunctionMode):
         """The value of a constant of the model; None for anything else."""
         known = self.shadows.of(x)
         return known.value if known is not None and not known.sources else None
-
-    def real(self) -> AbstractContextManager[None]:
-        """No tracing, for computing with the values of constants."""
-        return real()
 
     def as_int(self, x: torch.Tensor) -> int:
         """The whole number that a tensor must be, or an error that names the user's line."""

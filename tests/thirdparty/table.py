@@ -54,7 +54,7 @@ def page(rows: Sequence[Any], tried: Iterable[tuple[str, str]]) -> str:
             row.exercises,
             row.form,
             result,
-            row.solves,
+            _shortened(row.solves),
             row.tracer,
             str(row.assumptions or ""),
             error,
