@@ -58,7 +58,8 @@ def test_a_start_and_an_attempt_in_a_graph_are_those_in_numpy(name, dtype, direc
         k0 = first_slope(field, t, y, xp=xp)
         first = first_length(field, t, y, k0, order=tableau.order, **common)
         jumped = slope_after_jump(field, t, y, direction=direction, xp=xp)
-        return [k0, first, *attempt(field, tableau, t, t + h, h, y, k0, **common), jumped]
+        tried = attempt(field, tableau, t, t + h, h, y, k0, **common)
+        return [k0, first, tried.y1, tried.k1, tried.mid, tried.ratio, *tried.ks, jumped]
 
     arrays = (t, h, y, np.float64(1e-3), np.float64(1e-2))
     expected = solve(NUMPY, *arrays)

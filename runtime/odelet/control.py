@@ -73,6 +73,8 @@ class Control:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"{name}={value!r} must be positive")
+        if self.dfactor > 1:
+            raise ValueError(f"dfactor={self.dfactor!r} must be at most 1, or a step that failed would not shrink")
         if not 0 <= self.min_step <= self.max_step:
             raise ValueError(f"min_step={self.min_step!r} must be between 0 and max_step={self.max_step!r}")
 
@@ -153,16 +155,19 @@ def error_ratio(
 
 def next_length(h: Array, ratio: Array, past: Sequence[Array], *, order: int, control: Control, xp: Any) -> Array:
     """Aim at the tolerance, within the factors; never shrink after success."""
-    # A ratio of 0 means full growth; the floor says so without a branch and changes no other ratio.
-    ratios = [xp.maximum(r, 1e-300) for r in (ratio, *past)]
+    # A ratio of 0 means full growth.
     first, *others = CONTROLLERS[control.controller].powers
-    wanted = control.safety / ratios[0] ** (first / order)
-    for power, r in zip(others, ratios[1:], strict=True):
-        wanted = wanted / r ** (power / order)
     if others:
+        ratios = [xp.maximum(r, 1e-300) for r in (ratio, *past)]
+        wanted = control.safety
+        for power, r in zip((first, *others), ratios, strict=True):
+            wanted = wanted / r ** (power / order)
         # After a failure the past says nothing: what it predicts may be to grow, and the step would fail for ever.
         wanted = xp.where(ratio <= 1, wanted, control.safety / ratios[0] ** (1.0 / order))
-    at_least = xp.where(ratio < 1, xp.cast(1.0, ratio), xp.cast(control.dfactor, ratio))
+    else:
+        wanted = control.safety / xp.divisor(ratio) ** (first / order)
+    # The sign is 1 for ratios under 1 alone: cheaper in a graph than to choose.
+    at_least = xp.maximum(xp.sign(1 - ratio), xp.cast(control.dfactor, ratio))
     return h * xp.minimum(xp.maximum(wanted, at_least), control.ifactor)
 
 
