@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import inf
 from typing import Any, NamedTuple
 
@@ -26,11 +27,6 @@ class Controller:
 
     powers: tuple[float, ...]
     source: str
-
-    @property
-    def memory(self) -> int:
-        """How many ratios of accepted steps it remembers."""
-        return len(self.powers) - 1
 
 
 CONTROLLERS = {
@@ -78,10 +74,15 @@ class Control:
         if not 0 <= self.min_step <= self.max_step:
             raise ValueError(f"min_step={self.min_step!r} must be between 0 and max_step={self.max_step!r}")
 
+    @cached_property
+    def powers(self) -> tuple[float, ...]:
+        """Those of the controller."""
+        return CONTROLLERS[self.controller].powers
+
     @property
     def memory(self) -> int:
         """How many error ratios of accepted steps control remembers."""
-        return CONTROLLERS[self.controller].memory
+        return len(self.powers) - 1
 
 
 class Verdict(NamedTuple):
@@ -155,19 +156,18 @@ def error_ratio(
 
 def next_length(h: Array, ratio: Array, past: Sequence[Array], *, order: int, control: Control, xp: Any) -> Array:
     """Aim at the tolerance, within the factors; never shrink after success."""
-    # A ratio of 0 means full growth.
-    first, *others = CONTROLLERS[control.controller].powers
-    if others:
+    powers = control.powers
+    if len(powers) == 1:
+        wanted = control.safety / xp.divisor(ratio) ** (powers[0] / order)
+    else:
         ratios = [xp.maximum(r, 1e-300) for r in (ratio, *past)]
         wanted = control.safety
-        for power, r in zip((first, *others), ratios, strict=True):
+        for power, r in zip(powers, ratios, strict=True):
             wanted = wanted / r ** (power / order)
         # After a failure the past says nothing: what it predicts may be to grow, and the step would fail for ever.
         wanted = xp.where(ratio <= 1, wanted, control.safety / ratios[0] ** (1.0 / order))
-    else:
-        wanted = control.safety / xp.divisor(ratio) ** (first / order)
     # The sign is 1 for ratios under 1 alone: cheaper in a graph than to choose.
-    at_least = xp.maximum(xp.sign(1 - ratio), xp.cast(control.dfactor, ratio))
+    at_least = xp.maximum(xp.sign(1 - ratio), control.dfactor)
     return h * xp.minimum(xp.maximum(wanted, at_least), control.ifactor)
 
 
@@ -193,5 +193,6 @@ def judge(h: Array, ratio: Array, past: Sequence[Array] = (), *, order: int, con
     if control.min_step > 0:
         shortest = xp.where(h > control.min_step, control.min_step, h_next)
         h_next = xp.where(ratio >= 0, h_next, shortest)
-    remembered = [xp.where(accept, new, old) for new, old in zip((ratio, *past), past, strict=False)]
-    return Verdict(accept, h_next, remembered)
+    if past:
+        past = [xp.where(accept, new, old) for new, old in zip((ratio, *past), past, strict=False)]
+    return Verdict(accept, h_next, past)
