@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import field as dataclass_field
+from typing import NamedTuple
 
 import onnx_ir as ir
-from onnx_ir import convenience
 
 from odelet.backend import Array
 from odelet.events import EventValues
 from odelet.rk import Field as RowField
 from odelet.state import Layout
 from odelet_export.emit import ONNX
+from odelet_export.nodes import copy_nodes
 from odelet_export.scope import Scope, Value
+
+
+class Copy(NamedTuple):
+    """Where a copy of a function is in a graph. inputs: None for those that it does not read."""
+
+    inputs: list[ir.Value | None]
+    results: list[ir.Value]
 
 
 @dataclass(frozen=True)
@@ -21,33 +30,24 @@ class Region:
     """A function of the model between two markers of a solve.
 
     nodes: in order. inputs: the values that stand for its arguments. results: what it returns. captured:
-    values from outside that the nodes read, weights included.
+    values from outside that the nodes read, weights included. copies: those that were made of it.
     """
 
     nodes: Sequence[ir.Node]
     inputs: Sequence[ir.Value]
     results: Sequence[ir.Value]
     captured: list[ir.Value]
+    copies: list[Copy] = dataclass_field(default_factory=list)
 
     def emit(self, scope: Scope, inputs: Sequence[Value], outside: Mapping[ir.Value, ir.Value]) -> list[Value]:
         """Put a copy into a scope, on other values of the inputs; `outside` renames captured values."""
         replaced = {value: outside.get(value, value) for value in self.captured}
         replaced |= dict(zip(self.inputs, (value.ir for value in inputs), strict=True))
-        made = {output for node in self.nodes for output in node.outputs}
-        results = [result for result in self.results if result in made]
-        view = ir.GraphView(list(replaced), results, nodes=self.nodes)
-        copy = view.clone()
-        for stand_in, actual in zip(list(copy.inputs), replaced.values(), strict=True):
-            convenience.replace_all_uses_with(stand_in, actual)
-        copied = dict(zip(results, list(copy.outputs), strict=True))
-        nodes = list(copy)
-        copy.outputs.clear()
-        copy.remove(nodes)
-        scope.graph.extend(nodes)
-        return [
-            Value(copied[result], scope) if result in copied else Value(replaced.get(result, result), scope)
-            for result in self.results
-        ]
+        copied, read = copy_nodes(self.nodes, self.results, replaced, scope.graph)
+        made = [copied.get(result, replaced.get(result, result)) for result in self.results]
+        read |= set(self.results)
+        self.copies.append(Copy([replaced[value] if value in read else None for value in self.inputs], made))
+        return [Value(value, scope) for value in made]
 
     def call(
         self,

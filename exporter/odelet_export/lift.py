@@ -14,6 +14,7 @@ from odelet_export.capture import Captured
 from odelet_export.errors import CaptureError
 from odelet_export.field import Region
 from odelet_export.markers import DOMAIN, read_end
+from odelet_export.nodes import bodies, read_by
 from odelet_export.spec import SolveSpec
 
 
@@ -131,7 +132,7 @@ def _markers(graph: ir.Graph) -> Markers:
 
 def owners_in(graph: ir.Graph) -> Owners:
     """Nodes inside the subgraphs of a node of the main graph, with that node."""
-    return {inner: node for node in graph for body in _bodies(node) for inner in body.all_nodes()}
+    return {inner: node for node in graph for body in bodies(node) for inner in body.all_nodes()}
 
 
 def _hole(graph: ir.Graph, spec: SolveSpec, markers: Markers, owners: Owners) -> Hole:
@@ -188,10 +189,6 @@ def _unused_marker(y0: Sequence[ir.Value]) -> ir.Node:
     return marker
 
 
-def _bodies(node: ir.Node) -> list[ir.Graph]:
-    return [a.as_graph() for a in node.attributes.values() if a.type == ir.AttributeType.GRAPH]
-
-
 def _values(values: Sequence[ir.Value | None]) -> list[ir.Value]:
     return [value for value in values if value is not None]
 
@@ -202,17 +199,6 @@ def _hoist_shapes(marks: Sequence[ir.Value], y0: Sequence[ir.Value]) -> None:
         for use in list(mark.uses()):
             if use.node.op_type == "Shape" and use.node.domain == "":
                 use.node.replace_input_with(use.idx, initial)
-
-
-def read_by(node: ir.Node) -> list[ir.Value]:
-    """The values that a node reads from outside itself, those of its subgraphs included."""
-    read = _values(node.inputs)
-    for body in _bodies(node):
-        made = {output for inner in body.all_nodes() for output in inner.outputs} | set(body.inputs)
-        made |= set(body.initializers.values())
-        nested = [value for inner in body.all_nodes() for value in _values(inner.inputs)]
-        read += [value for value in [*nested, *body.outputs] if value not in made]
-    return read
 
 
 def dependents(values: Sequence[ir.Value], end: ir.Node, owners: Owners) -> set[ir.Node]:

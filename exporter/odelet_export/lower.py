@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import onnx_ir as ir
@@ -13,10 +13,12 @@ from onnx_ir import convenience
 from odelet.card import SETTINGS, DriveCard, DriveStep, Evaluations, EventCard, RunStep, SolveCard
 from odelet_export.capture import Captured
 from odelet_export.cut import cut
+from odelet_export.field_names import Built, field_card
 from odelet_export.forms import FORMS, Choice, choose, driven
 from odelet_export.forms.site import Lowered, Site
 from odelet_export.lift import Hole
 from odelet_export.markers import DOMAIN
+from odelet_export.nodes import name_inner_values
 from odelet_export.scope import Scope
 from odelet_export.spec import SolveSpec
 from odelet_export.unused import identities_to_keep, remove_unused
@@ -26,11 +28,12 @@ MODEL = "model.onnx"
 
 @dataclass(frozen=True)
 class LoweredModel:
-    """graphs: by file name. program, solves: as in the card."""
+    """graphs: by file name. program, solves: as in the card. built: the solves, as they were built."""
 
     graphs: dict[str, ir.Model]
     program: list[RunStep | DriveStep]
     solves: list[SolveCard] = field(default_factory=list)
+    built: list[Built] = field(default_factory=list)
 
     @property
     def form(self) -> str:
@@ -53,7 +56,8 @@ def lower(
         model = _lower_in_graph(captured.model, choices)
     for graph_model in model.graphs.values():
         tidy(graph_model, keep_debug_info=keep_debug_info)
-    return model
+    pieces = [field_card(built, solve.drive, model.graphs) for built, solve in zip(model.built, model.solves, strict=True)]
+    return replace(model, solves=[replace(s, piece=piece) for s, piece in zip(model.solves, pieces, strict=True)])
 
 
 def forms_of(captured: Captured, holes: Sequence[Hole], form: str, *, max_steps: int) -> list[Choice]:
@@ -69,7 +73,7 @@ def _setting_names(hole: Hole, *, alone: bool) -> dict[str, str]:
 
 
 def _lower_in_graph(host: ir.Model, choices: Sequence[Choice]) -> LoweredModel:
-    solves = []
+    solves, built = [], []
     filled: dict[ir.Value, ir.Value] = {}
     for choice in choices:
         site = choice.site.reading(filled)
@@ -79,7 +83,8 @@ def _lower_in_graph(host: ir.Model, choices: Sequence[Choice]) -> LoweredModel:
         report = _add_report(host.graph, site.hole.spec.index, lowered)
         card = _card(site.hole, choice.form, lowered.settings, site.max_steps, lowered=lowered, report=report)
         solves.append(card)
-    return LoweredModel({MODEL: host}, [RunStep(run=MODEL)], solves)
+        built.append(Built(site.hole, [value.ir for value in lowered.solution]))
+    return LoweredModel({MODEL: host}, [RunStep(run=MODEL)], solves, built)
 
 
 def fill(hole: Hole, lowered: Lowered) -> None:
@@ -190,7 +195,7 @@ def _lower_driven(host: ir.Model, holes: Sequence[Hole], max_steps: int) -> Lowe
             keys = SETTINGS if solver.adaptive or hole.spec.timeless else () if solver.fixed else ("rtol", "atol")
             solves[index] = _card(hole, "driven", dict.fromkeys(keys), max_steps, drive=drive)
             program.append(DriveStep(drive=index))
-    return LoweredModel(graphs, program, [solves[hole.spec.index] for hole in holes])
+    return LoweredModel(graphs, program, [solves[hole.spec.index] for hole in holes], [Built(hole) for hole in holes])
 
 
 def _event_card(hole: Hole, file: str | None) -> EventCard | None:
@@ -264,7 +269,7 @@ def tidy(model: ir.Model, *, keep_debug_info: bool) -> None:
         if isinstance(step, passes.IdentityEliminationPass):
             for node in handing_on:
                 node.domain = ""
-    _name_inner_values(model.graph)
+    name_inner_values(model.graph)
 
 
 def _name_initializers(graph: ir.Graph) -> None:
@@ -275,16 +280,3 @@ def _name_initializers(graph: ir.Graph) -> None:
             while name in graph.initializers or name in inputs:
                 name = f"{name}.stored"
             value.name = name
-
-
-def _name_inner_values(graph: ir.Graph) -> None:
-    """Give the values inside subgraphs names that no other value has.
-
-    ONNX Runtime refuses one that an outer value has, even if that is made later, where NameFixPass does not look.
-    """
-    taken = {output.name for node in graph for output in node.outputs}
-    for node in graph.all_nodes():
-        for output in node.outputs if node.graph is not graph else ():
-            while output.name in taken:
-                output.name = f"{output.name}.inner"
-            taken.add(output.name)

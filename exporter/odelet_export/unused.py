@@ -5,6 +5,8 @@ from __future__ import annotations
 import onnx_ir as ir
 import onnx_ir.passes.common as passes
 
+from odelet_export.nodes import bodies
+
 
 def remove_unused(model: ir.Model) -> None:
     """Remove the nodes and initializers that no output depends on.
@@ -14,12 +16,12 @@ def remove_unused(model: ir.Model) -> None:
     """
     graph = model.graph
     while True:
-        held = [(node, bodies) for node in graph.all_nodes() if (bodies := _bodies(node))]
+        held = [(node, inside) for node in graph.all_nodes() if (inside := bodies(node))]
         passes.RemoveUnusedNodesPass()(model)
-        gone = [bodies for node, bodies in held if node.graph is None]
+        gone = [inside for node, inside in held if node.graph is None]
         if not gone:
             return
-        for inner in (inner for bodies in gone for body in bodies for inner in body.all_nodes()):
+        for inner in (inner for inside in gone for body in inside for inner in body.all_nodes()):
             for place in range(len(inner.inputs)):
                 inner.replace_input_with(place, None)
 
@@ -38,7 +40,3 @@ def identities_to_keep(model: ir.Model) -> list[ir.Node]:
             found.append(node)
         given.add(value)
     return found
-
-
-def _bodies(node: ir.Node) -> list[ir.Graph]:
-    return [a.as_graph() for a in node.attributes.values() if a.type == ir.AttributeType.GRAPH]

@@ -17,6 +17,7 @@ from odelet.card_text import encode, summary_of
 from odelet.checks import check, check_file_name, check_names
 from odelet.decode import decode, parse_json
 from odelet.errors import ArtifactError
+from odelet.field_card import FieldCard
 
 FORMAT_VERSION = 1
 FORMS = ("unrolled", "rolled", "bounded", "adaptive", "driven")
@@ -137,7 +138,7 @@ class Evaluations:
 class SolveCard:
     """One solve. per_sample: each sample of a batch has its own steps. rtol, atol, max_steps: as exported, None
     where the method has none; a tolerance may be one number for each part of the state. nested: a line about each
-    solve inside its field."""
+    solve inside its field. piece: a copy of the field."""
 
     index: int
     form: str
@@ -153,6 +154,7 @@ class SolveCard:
     drive: DriveCard | None = None
     per_sample: bool = False
     nested: tuple[str, ...] = ()
+    piece: FieldCard | None = None
 
     def __post_init__(self) -> None:
         me = f"solve {self.index}:"

@@ -51,8 +51,8 @@ def encode(card: Card, *, drop: tuple[str, ...]) -> str:
     """Return a card as JSON, without some of its keys."""
     data = {key: value for key, value in asdict(card).items() if key not in drop}
     for solve in data["solves"]:
-        if solve["drive"] is None:
-            del solve["drive"]
+        for key in [key for key in ("drive", "piece") if solve[key] is None]:
+            del solve[key]
     try:
         return json.dumps(data, indent=2, allow_nan=False)
     except (TypeError, ValueError) as error:

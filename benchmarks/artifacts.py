@@ -1,0 +1,46 @@
+"""Exports of the workloads, as they are timed: always made again, so that nothing old is measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from record import OUT
+from workloads import WORKLOADS, Array
+
+import odelet
+from odelet_export import export
+from odelet_export.floor import Floor
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A workload in a form. folder: its artifact."""
+
+    folder: Path
+    form: str
+
+    def load(self, *, threads: int = 1) -> odelet.Model:
+        return odelet.load(self.folder, threads=threads)
+
+
+def exported(name: str, form: str, **changes: Any) -> Exported:
+    """Export a workload, for all its batches."""
+    torch.set_num_threads(1)
+    workload = WORKLOADS[name]
+    folder = OUT / f"{name}-{form}"
+    example = torch.from_numpy(workload.inputs(3))
+    options = {**workload.forms.get(form, {}), **changes}
+    export(workload.build(), (example,), folder, form=form, dynamic={"x": {0: "batch"}}, samples=1, **options)
+    return Exported(folder, form)
+
+
+def floor_call(made: Exported, x: Array, *, threads: int = 1) -> tuple[Any, Any]:
+    """A call of the floor of one solve of this input, and the statistics of the solve."""
+    solution = made.load(threads=threads).solve(x)
+    solution.raise_if_failed()
+    floor = Floor(made.folder, {s.index: s.evaluations for s in solution.stats.solves}, threads=threads)
+    feeds = floor.feeds({"x": x})
+    return lambda: floor.session.run(None, feeds), solution.stats

@@ -1,0 +1,207 @@
+"""The models that are timed. The law here: every way to run one has the same weights, inputs and settings.
+
+A model is what comes before its solve, a field, and what comes after; peers put their own solver in between.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache, partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torchdiffeq import odeint
+
+from odelet_models.odenet import PIXEL_MAX, SIDE, digits_pretrained
+
+Array = np.ndarray
+# What `odelet export --steps` does to the models, which are written with dopri5.
+FIXED = ("unrolled", "rolled")
+DRIVES = ("adaptive", "driven")
+
+
+class Solved(nn.Module):
+    """A model whose middle is a solve by dopri5.
+
+    times: output times. rows: the field as (batch, n) at one time for each sample, for solvers that step per sample.
+    """
+
+    rtol = atol = 1e-5
+
+    def __init__(self, slope: nn.Module, times: Tensor) -> None:
+        super().__init__()
+        self.field = slope
+        self.register_buffer("times", times, persistent=False)
+
+    def before(self, x: Tensor) -> Any:
+        return x
+
+    def after(self, path: Any) -> Tensor:
+        return path
+
+    def solve(self, state: Any) -> Any:
+        return odeint(self.field, state, self.times, rtol=self.rtol, atol=self.atol, method="dopri5")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.after(self.solve(self.before(x)))
+
+
+class Layers(nn.Module):
+    """Linear layers with tanh between them, of the state raised to a power."""
+
+    def __init__(self, *widths: int, power: int = 1, gain: float = 1.0, seed: int = 0) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        layers: list[nn.Module] = []
+        for inside, outside in zip(widths, widths[1:], strict=False):
+            layers += [nn.Linear(inside, outside), nn.Tanh()]
+            nn.init.normal_(layers[-2].weight, std=gain / math.sqrt(inside))
+        self.net = nn.Sequential(*layers[:-1])
+        self.power = power
+
+    def forward(self, t: Tensor, y: Tensor) -> Tensor:
+        return self.net(y**self.power if self.power > 1 else y)
+
+
+class Spiral(Solved):
+    """The curves of torchdiffeq's examples/ode_demo.py, by a network that has learned them."""
+
+
+@cache
+def spiral() -> Solved:
+    """A field fitted to dy/dt = A y^3 in some seconds; one that has learned nothing takes three steps."""
+    slope = Layers(2, 64, 64, 2, power=3)
+    true = torch.tensor([[-0.1, 2.0], [-2.0, -0.1]])
+    generator = torch.Generator().manual_seed(0)
+    optimiser = torch.optim.Adam(slope.parameters(), lr=5e-3)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, FITTING_STEPS)
+    for _ in range(FITTING_STEPS):
+        y = torch.rand(512, 2, generator=generator) * 4 - 2
+        loss = (slope(None, y) - y**3 @ true).square().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+    return Spiral(slope, torch.tensor([0.0, 25.0])).eval()
+
+
+FITTING_STEPS = 2000
+
+
+class Decoder(Solved):
+    """The second half of a latent ODE: many times are read out, and decoded."""
+
+    def __init__(self) -> None:
+        super().__init__(Layers(20, 100, 100, 20, gain=1.6), torch.linspace(0.0, 5.0, 100))
+        self.decode = nn.Linear(20, 20)
+
+    def after(self, path: Tensor) -> Tensor:
+        return self.decode(path)
+
+
+class Divergence(nn.Module):
+    """Velocity, and the rate at which the log-density falls along it: the exact trace, by gradients."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.velocity = Layers(2, 64, 64, 2, gain=2.0)
+
+    def forward(self, t: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        position = state[0]
+        with torch.enable_grad():
+            position.requires_grad_(True)
+            velocity = self.velocity(t, position)
+            columns = velocity.unbind(1)
+            gradients = [torch.autograd.grad(column.sum(), position, create_graph=True)[0] for column in columns]
+        divergence = sum(gradient[:, i] for i, gradient in enumerate(gradients))
+        return velocity, -divergence[:, None]
+
+
+class Flow(Solved):
+    """A continuous normalizing flow in the plane: the log-density of samples."""
+
+    def __init__(self) -> None:
+        super().__init__(Divergence(), torch.tensor([1.0, 0.0]))
+
+    def before(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x, x.new_zeros(x.shape[0], 1)
+
+    def after(self, path: tuple[Tensor, Tensor]) -> Tensor:
+        base = -0.5 * path[0][-1].square().sum(1) - math.log(2 * math.pi)
+        return base - path[1][-1, :, 0]
+
+
+class Digits(Solved):
+    """The digits model of this repository, in its parts."""
+
+    def __init__(self) -> None:
+        model = digits_pretrained()
+        super().__init__(model.field, model.times)
+        self.stem, self.head = model.stem, model.head
+        self.rtol, self.atol = model.rtol, model.atol
+
+    def before(self, x: Tensor) -> Tensor:
+        return self.stem((x / PIXEL_MAX).reshape(-1, 1, SIDE, SIDE))
+
+    def after(self, path: Tensor) -> Tensor:
+        return self.head(path[-1])
+
+
+def points(width: int, batch: int, *, seed: int = 1, norm: tuple[float, float] | None = None) -> Array:
+    """Points in every direction, of a norm in a range, or normal ones."""
+    generator = np.random.default_rng(seed)
+    rows = generator.normal(size=(batch, width))
+    if norm is not None:
+        rows *= generator.uniform(*norm, size=(batch, 1)) / np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows.astype(np.float32)
+
+
+def images(batch: int) -> Array:
+    """Handwritten digits."""
+    from odelet_train.data import digits
+
+    return np.resize(digits().test_images, (batch, SIDE * SIDE)).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A model to time. title: for tables. batches: to time it at. forms: what it is exported to, each with what
+    `export` is told besides. peers: the names in peers.PEERS that can run it."""
+
+    title: str
+    build: Callable[[], Solved]
+    inputs: Callable[[int], Array]
+    batches: tuple[int, ...]
+    forms: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: dict.fromkeys(DRIVES, {}))
+    peers: tuple[str, ...] = ("torchdiffeq", "torchdiffeq, compiled field", "torchode", "diffrax", "SciPy")
+
+
+def _fixed(steps: int) -> Workload:
+    told = {"method": "rk4", "steps": steps}
+    return Workload(
+        f"spiral, rk4, {steps} steps",
+        spiral,
+        partial(points, 2, norm=(1.5, 2.0)),
+        (1, 256, 4096),
+        dict.fromkeys(FIXED, told),
+        (f"torchdiffeq, rk4, {steps} steps",),
+    )
+
+
+WORKLOADS = {
+    "spiral": Workload("spiral MLP 2-64-64-2", spiral, partial(points, 2, norm=(1.5, 2.0)), (1, 16, 256, 4096)),
+    "mlp": Workload(
+        "MLP 64-512-512-64",
+        lambda: Solved(Layers(64, 512, 512, 64, gain=1.6), torch.tensor([0.0, 5.0])).eval(),
+        partial(points, 64),
+        (1, 64),
+    ),
+    "digits": Workload("digits ODE-Net", lambda: Digits().eval(), images, (1, 64)),
+    "latent": Workload("latent ODE decoder, 100 times", lambda: Decoder().eval(), partial(points, 20), (1, 64)),
+    "flow": Workload("normalizing flow, exact trace", lambda: Flow().eval(), partial(points, 2), (1024,)),
+    **{f"rk4-{steps}": _fixed(steps) for steps in (8, 32, 128)},
+}
