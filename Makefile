@@ -3,6 +3,7 @@
 # make quick   the same without the slow tests
 # make check   lint and types only
 # make docs    write the table of methods again, from the rosters
+# make bench   measure speed and weight beside other solvers, and write docs/performance.md again
 # make plots   measure work against precision again, and draw it
 PYTHON ?= python3
 VENV := .venv
@@ -12,7 +13,7 @@ STAMP := $(VENV)/.installed
 # Two test processes with one thread each: torch and onnxruntime otherwise fight over the cores.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-.PHONY: demo test quick check docs plots venv clean
+.PHONY: demo test quick check docs plots bench venv clean
 .DEFAULT_GOAL := demo
 
 demo: $(STAMP)
@@ -34,6 +35,16 @@ docs: $(STAMP)
 
 plots: $(STAMP)
 	$(BIN)/python benchmarks/work_precision.py
+
+# One process a claim, so that none sees what another loaded.
+bench: $(VENV)/.bench
+	for claim in speed outputs scaling weight exporting threads; do $(BIN)/python benchmarks/$$claim.py || exit 1; done
+	$(BIN)/python benchmarks/report.py
+
+# Other solvers to compare with.
+$(VENV)/.bench: $(STAMP)
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e ".[bench]"
+	@touch $@
 
 venv: $(STAMP)
 

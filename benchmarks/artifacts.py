@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from workloads import WORKLOADS, Array
 import odelet
 from odelet_export import export
 from odelet_export.floor import Floor
+
+# torch.export, about its own use of torch's pytree
+warnings.filterwarnings("ignore", r".isinstance\(treespec, LeafSpec\)", FutureWarning)
 
 
 @dataclass(frozen=True)

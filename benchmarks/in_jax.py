@@ -1,4 +1,4 @@
-"""The models of `workloads` for JAX, and their layers for numpy. The law here: the weights are those of the torch model."""
+"""The models of `workloads` for JAX, and their layers for numpy. The law here: the weights are the torch model's."""
 
 from __future__ import annotations
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from statistics import median
-from time import perf_counter
 
 import numpy as np
 import torch
@@ -18,6 +16,7 @@ import torchdiffeq
 from torch import nn
 
 import odelet
+from odelet.latency import interleaved
 from odelet_export import export
 
 BATCH, WIDTH, REPEATS = 64, 64, 15
@@ -66,14 +65,7 @@ def artifacts(folder: Path, dtype: torch.dtype) -> dict[str, odelet.Model]:
 
 def timed(calls: dict[str, Callable[[], object]]) -> dict[str, float]:
     """Median milliseconds of each call, interleaved."""
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for turn in range(REPEATS + 2):
-        for name, call in calls.items():
-            start = perf_counter()
-            call()
-            if turn > 1:
-                seconds[name].append(perf_counter() - start)
-    return {name: 1e3 * median(times) for name, times in seconds.items()}
+    return {name: 1e3 * taken.median for name, taken in interleaved(calls, turns=(REPEATS, REPEATS)).items()}
 
 
 def main() -> None:

@@ -6,10 +6,10 @@ in one graph. Forms and floors are timed in turns, then forms and peers.
 
 from __future__ import annotations
 
-import record  # first, for the threads
 from collections.abc import Iterator
 from typing import Any
 
+import record  # first, for the threads
 import torch
 from artifacts import exported, floor_call
 from peers import PEERS, Missing, Peer
@@ -28,7 +28,7 @@ def measure(name: str, *, quick: bool) -> Iterator[dict[str, Any]]:
     for batch in workload.batches:
         x = workload.inputs(batch)
         floors = {form: floor_call(made, x) for form, made in forms.items()}
-        calls = {form: lambda model=model: model(x) for form, model in models.items()}
+        calls = {form: lambda model=model, x=x: model(x) for form, model in models.items()}
         own = interleaved(
             calls | {f"floor {form}": call for form, (call, _) in floors.items()},
             seconds=1 if quick else 6,

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from odelet_export.lift import Hole, ancestors
-from odelet_export.nodes import read_by
 from odelet_export.markers import DOMAIN
+from odelet_export.nodes import read_by
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from odelet_export.capture import Captured
 from odelet_export.failures import shown_short, user_place
 from odelet_export.field import Region
 from odelet_export.lift import Hole, ancestors
-from odelet_export.nodes import read_by
 from odelet_export.markers import DOMAIN
+from odelet_export.nodes import read_by
 from odelet_export.noise_inputs import NoiseInput
 from odelet_export.prepare import Prepared
 from odelet_export.signature import Callee

@@ -1,4 +1,4 @@
-"""Finds, in finished graphs, a copy of each solve's field. The law here: values are followed as objects, and named last."""
+"""Finds a copy of each solve's field in finished graphs. The law here: values are followed as objects, named last."""
 
 from __future__ import annotations
 

@@ -33,7 +33,8 @@ class FloorError(ExportError):
 
 
 class Floor:
-    """A model whose solves are chains y, f(t, y), f(t, f(t, y)), ... of so many evaluations, ready to run.
+    """A model whose solves are chains y, f(t, y), f(t, f(t, y)), ... of so many evaluations, ready to run. The slopes
+    of a part of the state that the field does not read are added to it.
 
     path: the artifact. evaluations: of the field, by index of the solve. What a solve gives, the end of the chain, is
     the same at each of its output times. Raises FloorError for a solve without `piece` in its card.
@@ -152,7 +153,7 @@ def _times(solve: SolveCard, solution: ir.Value, found: Found) -> ir.Value | int
 
 
 def _chain(merged: _Merged, solve: SolveCard, found: Found, y0: list[ir.Value], count: int) -> list[ir.Value]:
-    """So many evaluations, one of the other."""
+    """So many evaluations, each of the slopes of the one before; parts that the field does not read are summed."""
     piece = solve.piece
     assert piece is not None
     replaced: dict[ir.Value, ir.Value] = {}
@@ -173,7 +174,9 @@ def _chain(merged: _Merged, solve: SolveCard, found: Found, y0: list[ir.Value], 
     for _ in range(count):
         replaced |= {take: now for take, now in zip(takes, y, strict=True) if take is not None}
         copied, _ = copy_nodes(nodes, gives, replaced, merged.graph)
-        y = [copied.get(k, replaced.get(k, k)) for k in gives]
+        slopes = [copied.get(k, replaced.get(k, k)) for k in gives]
+        # Slopes of parts that the field does not read, such as a log-density, would otherwise be left out.
+        y = [merged.call("Add", now, k) if take is None else k for take, now, k in zip(takes, y, slopes, strict=True)]
     return y
 
 

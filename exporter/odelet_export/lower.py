@@ -56,7 +56,9 @@ def lower(
         model = _lower_in_graph(captured.model, choices)
     for graph_model in model.graphs.values():
         tidy(graph_model, keep_debug_info=keep_debug_info)
-    pieces = [field_card(built, solve.drive, model.graphs) for built, solve in zip(model.built, model.solves, strict=True)]
+    pieces = [
+        field_card(built, solve.drive, model.graphs) for built, solve in zip(model.built, model.solves, strict=True)
+    ]
     return replace(model, solves=[replace(s, piece=piece) for s, piece in zip(model.solves, pieces, strict=True)])
 
 

@@ -1,0 +1,52 @@
+"""What it costs to read a solve out at many times. Writes results/outputs.json.
+
+The spiral, whose steps do not depend on where it is read out: at its end alone, and at 1000 times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import record  # first, for the threads
+import torch
+from record import OUT
+from workloads import DRIVES, WORKLOADS, Spiral, spiral
+
+import odelet
+from odelet.latency import interleaved
+from odelet_export import export
+
+READ_OUTS = (1, 1000)
+BATCHES = (1, 64)
+
+
+def measure(form: str, *, quick: bool) -> Iterator[dict[str, Any]]:
+    """A row for each batch."""
+    torch.set_num_threads(1)
+    workload, models = WORKLOADS["spiral"], {}
+    for count in READ_OUTS:
+        times = torch.linspace(0.0, 25.0, count + 1)
+        folder = OUT / f"spiral-{form}-{count}"
+        example = torch.from_numpy(workload.inputs(3))
+        model = Spiral(spiral().field, times).eval()
+        export(model, (example,), folder, form=form, dynamic={"x": {0: "batch"}}, samples=1)
+        models[count] = odelet.load(folder)
+    for batch in BATCHES:
+        x = workload.inputs(batch)
+        calls = {str(count): lambda model=model, x=x: model(x) for count, model in models.items()}
+        taken = interleaved(calls, seconds=1 if quick else 8, turns=(5, 1000))
+        once, often = (taken[str(count)] for count in READ_OUTS)
+        steps = [models[count].solve(x).stats.steps for count in READ_OUTS]
+        yield {
+            "batch": batch,
+            "once": record.milliseconds(once),
+            "often": record.milliseconds(often),
+            "read_outs": READ_OUTS[1],
+            "ratio": round(often.over(once), 3),
+            "steps": steps,
+        }
+
+
+if __name__ == "__main__":
+    record.run("outputs", measure, DRIVES, __doc__)

@@ -1,0 +1,214 @@
+"""Writes the tables of docs/performance.md and draws its plots, from benchmarks/results alone.
+
+The law here: nothing is measured, and a target stands beside each figure, reached or missed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from plots import DOCS, draw_all
+
+PAGE = DOCS / "performance.md"
+RESULTS = Path(__file__).resolve().parent / "results"
+Row = dict[str, Any]
+
+# Times over the floor are at most, speed-ups at least, times over diffrax at most; by batch.
+TARGETS = {
+    "adaptive": {1: 2.5, 256: 1.15, 4096: 1.05},
+    "driven": {1: 3.0, 256: 1.2, 4096: 1.05},
+    "unrolled": {1: 1.8, 256: 1.1, 4096: 1.05},
+    "torchdiffeq": {1: 20.0, 256: 6.0, 4096: 2.5},
+    "diffrax": {1: 3.0, 256: 1.0, 4096: 1.0},
+}
+LARGER, LARGER_TARGET = ("mlp", "digits", "latent", "flow"), 1.1
+# Of the rk4 solves, the one that the table of targets speaks of.
+RK4 = "rk4-32"
+TITLES = {
+    "spiral": "spiral MLP 2-64-64-2",
+    "mlp": "MLP 64-512-512-64",
+    "digits": "digits ODE-Net",
+    "latent": "latent ODE decoder",
+    "flow": "normalizing flow",
+    **{f"rk4-{n}": f"spiral, rk4, {n} steps" for n in (8, 32, 128)},
+}
+
+
+def read(claim: str) -> dict[str, Any]:
+    """The results of a claim."""
+    return json.loads((RESULTS / f"{claim}.json").read_text(encoding="utf-8"))
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def find(rows: Iterable[Row], **wanted: Any) -> Row | None:
+    """The one row with these values."""
+    return next((row for row in rows if all(row.get(key) == value for key, value in wanted.items())), None)
+
+
+def verdict(value: float | None, target: float, *, at_least: bool = False, digits: int = 2) -> str:
+    """A figure with its target, and whether it was missed."""
+    if value is None:
+        return "not measured"
+    bound, reached = ("at least", value >= target) if at_least else ("at most", value <= target)
+    return f"{value:.{digits}f} ({bound} {target:g}: {'reached' if reached else '**missed**'})"
+
+
+def targets() -> str:
+    rows = read("speed")["rows"]
+    lines = []
+    for form, part in (("adaptive", "spiral"), ("driven", "spiral"), ("unrolled", RK4)):
+        method = "rk4, 32 steps" if part == RK4 else "dopri5"
+        cells = []
+        for batch, target in TARGETS[form].items():
+            row = find(rows, part=part, batch=batch, way=form)
+            cells.append(verdict(row and row["over_floor"], target))
+        lines.append([f"`{form}` {method}, time over floor", *cells])
+    for peer, said in (("torchdiffeq", "speed-up over torchdiffeq eager"), ("diffrax", "time over jitted diffrax")):
+        cells = []
+        for batch, target in TARGETS[peer].items():
+            row = find(rows, part="spiral", batch=batch, way=peer)
+            ratio = None if row is None or "missing" in row else row["over_best"]
+            if peer == "torchdiffeq":
+                cells.append(verdict(ratio, target, at_least=True, digits=1))
+            else:
+                cells.append(verdict(None if ratio is None else 1 / ratio, target))
+        lines.append([f"{said}, best form", *cells])
+    return table(["spiral MLP", "batch 1", "batch 256", "batch 4096"], lines)
+
+
+def larger() -> str:
+    rows = read("speed")["rows"]
+    lines = []
+    for row in rows:
+        if row["part"] in LARGER and row["kind"] == "form":
+            lines.append(
+                [TITLES[row["part"]], row["batch"], f"`{row['way']}`", verdict(row["over_floor"], LARGER_TARGET)]
+            )
+    return table(["workload", "batch", "form", "time over floor"], lines)
+
+
+def speed() -> str:
+    lines = []
+    for row in read("speed")["rows"]:
+        first = [TITLES[row["part"]], row["batch"], f"`{row['way']}`" if row["kind"] == "form" else row["way"]]
+        if "missing" in row:
+            lines.append([*first, f"not run: {row['missing']}", "", "", "", ""])
+            continue
+        over = f"{row['over_floor']:.2f}" if row["kind"] == "form" else ""
+        beside = f"{row['over_best']:.2f}" if row["kind"] == "peer" else ("best" if row["best"] else "")
+        counts = [row["evaluations"] or "", row["steps"] or ""]
+        lines.append([*first, f"{row['ms']['p50']:.3g}", *counts, over, beside])
+    head = ["workload", "batch", "way", "ms", "evaluations", "steps", "over floor", "over best form"]
+    return table(head, lines)
+
+
+def claims() -> str:
+    lines = []
+    for row in read("outputs")["rows"]:
+        said = f"reading out {row['read_outs']} times over once, `{row['part']}`, batch {row['batch']}"
+        lines.append([said, verdict(row["ratio"], 1.5)])
+    weight, made = read("weight")["rows"], read("exporting")["rows"]
+    row = find(weight, module="odelet")
+    lines.append(["`import odelet` over `import onnxruntime`", verdict(row and row["ratio"], 1.1)])
+    for row in weight:
+        if row["part"] == "memory":
+            peak = row["megabytes"]["peak"]
+            lines.append([f"resident MB, digits loaded and solved once, `{row['form']}`", verdict(peak, 75, digits=1)])
+    for row in made:
+        if row["part"] == "stages":
+            lines.append(
+                [f"seconds of `odelet export`, digits, `{row['form']}`", verdict(row["whole_process"], 12, digits=1)]
+            )
+            lines.append(["seconds of its lift, lower and check", verdict(row["lift_lower_check"], 1)])
+    for row in made:
+        if row["part"] == "sizes":
+            more = verdict(row["more_kB"], 60, digits=1)
+            lines.append([f"kB of graphs beyond {row['weights_kB']:.0f} kB of weights, digits, `{row['form']}`", more])
+    row = find(made, part="loading", what="session")
+    lines.append(["seconds to open a session of 128 unrolled rk4 steps", verdict(row and row["ms"]["p50"] / 1e3, 0.5)])
+    return table(["claim", "measured (target)"], lines)
+
+
+def stages() -> str:
+    rows = [row for row in read("exporting")["rows"] if row["part"] == "stages"]
+    head = ["form", *rows[0]["seconds"], "whole process"]
+    return table(
+        head, [[f"`{r['form']}`", *(f"{x:.2f}" for x in r["seconds"].values()), r["whole_process"]] for r in rows]
+    )
+
+
+def scaling() -> str:
+    lines = [
+        [row["part"], f"`{row['form']}`", f"from {row['from']}", f"{row['slope']:.2f}"]
+        for row in read("scaling")["rows"]
+        if "slope" in row
+    ]
+    return table(["time against", "form", "fitted", "slope (1 is linear)"], lines)
+
+
+def threads() -> str:
+    rows = read("threads")["rows"]
+    counts = sorted({row["threads"] for row in rows})
+    lines = []
+    for row in rows:
+        if row["threads"] == 1:
+            same = {key: row[key] for key in ("part", "form", "batch")}
+            found = [find(rows, threads=count, **same) for count in counts[1:]]
+            cells = [f"{more['over_one']:.2f}" if more else "" for more in found]
+            lines.append([TITLES[row["part"]], row["batch"], f"`{row['form']}`", f"{row['ms']['p50']:.3g}", *cells])
+    return table(["workload", "batch", "form", "ms, 1 thread", *(f"{n} threads over 1" for n in counts[1:])], lines)
+
+
+def machine() -> str:
+    data = read("speed")
+    told = data["machine"]
+    packages = ", ".join(f"{name} {v}" for name, v in told["versions"].items() if v is not None)
+    absent = [name for name, v in told["versions"].items() if v is None]
+    quick = [claim for claim in CLAIMS if read(claim)["quick"]]
+    lines = [f"{told['processor']}, {told['cores']} cores, {told['system']}, Python {told['python']}; {packages}."]
+    lines += [f"Not installed: {', '.join(absent)}."] if absent else []
+    lines += [
+        f"Of these, {', '.join(quick)} are from a quick run with few repeats: look at them, do not quote them."
+    ] * bool(quick)
+    return " ".join(lines)
+
+
+CLAIMS = ("speed", "outputs", "scaling", "weight", "exporting", "threads")
+PARTS: dict[str, Callable[[], str]] = {
+    "machine": machine,
+    "targets": targets,
+    "larger": larger,
+    "speed": speed,
+    "claims": claims,
+    "stages": stages,
+    "scaling": scaling,
+    "threads": threads,
+}
+
+
+def filled(text: str) -> str:
+    """The page with each part between its marks written anew."""
+    for name, part in PARTS.items():
+        pattern = re.compile(rf"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
+        if not pattern.search(text):
+            raise ValueError(f"{PAGE.name} has no marks <!-- begin {name} --> and <!-- end {name} -->; put them back")
+        made = part()
+        text = pattern.sub(lambda match, made=made: f"{match[1]}{made}\n{match[2]}", text)
+    return text
+
+
+def main() -> None:
+    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    draw_all(read)
+
+
+if __name__ == "__main__":
+    main()

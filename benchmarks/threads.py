@@ -1,0 +1,36 @@
+"""Whether more threads inside an operator pay, by workload and batch. Writes results/threads.json."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import record  # first, for the threads
+from artifacts import exported
+from workloads import DRIVES, WORKLOADS
+
+from odelet.latency import interleaved
+
+COUNTS = sorted({1, 2, os.cpu_count() or 1})
+NAMES = tuple(name for name in WORKLOADS if not name.startswith("rk4"))
+
+
+def measure(name: str, *, quick: bool) -> Iterator[dict[str, Any]]:
+    """A row for each form, batch and number of threads."""
+    for form in DRIVES:
+        made = exported(name, form)
+        models = {count: made.load(threads=count) for count in COUNTS}
+        for batch in WORKLOADS[name].batches:
+            x = WORKLOADS[name].inputs(batch)
+            calls = {str(count): lambda model=model, x=x: model(x) for count, model in models.items()}
+            taken = interleaved(calls, seconds=0.5 if quick else 3, turns=(5, 1000))
+            for count in COUNTS:
+                over = round(taken[str(count)].over(taken["1"]), 3)
+                yield {"form": form, "batch": batch, "threads": count, "over_one": over} | record.milliseconds(
+                    taken[str(count)]
+                )
+
+
+if __name__ == "__main__":
+    record.run("threads", measure, NAMES, __doc__)

@@ -1,0 +1,76 @@
+"""What the runtime weighs on a device: the time to import it, and resident memory. Writes results/weight.json.
+
+Every measurement is a fresh Python process, in turns.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import record  # first, for the threads
+from artifacts import exported
+
+from odelet.latency import Latency
+
+IMPORT = """
+import time
+start = time.perf_counter()
+import {module}
+print(time.perf_counter() - start)
+"""
+# Not getrusage: its peak is handed on from the process that started this one.
+MEMORY = """
+import json
+from pathlib import Path
+def status(key):
+    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(lines[key].split()[0]) * 1024 / 1e6
+import onnxruntime
+before = status("VmRSS")
+import numpy as np, odelet
+model = odelet.load({folder!r})
+model(np.full((1, 64), 8.0, np.float32))
+print(json.dumps({{"onnxruntime_alone": before, "after_a_solve": status("VmRSS"), "peak": status("VmHWM")}}))
+"""
+
+
+def _child(code: str) -> Any:
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    return json.loads(done.stdout)
+
+
+def _import(*, quick: bool) -> Iterator[dict[str, Any]]:
+    names = ("onnxruntime", "odelet")
+    taken: dict[str, list[float]] = {name: [] for name in names}
+    for turn in range(5 if quick else 25):
+        for name in names:
+            seconds = _child(IMPORT.format(module=name))
+            if turn > 0:  # the first fills the file cache
+                taken[name].append(seconds)
+    found = {name: Latency(tuple(times)) for name, times in taken.items()}
+    for name in names:
+        ratio = round(found[name].over(found["onnxruntime"]), 3)
+        yield {"module": name, **record.milliseconds(found[name]), "ratio": ratio}
+
+
+def _memory(*, quick: bool) -> Iterator[dict[str, Any]]:
+    for form in ("adaptive", "driven"):
+        code = MEMORY.format(folder=str(exported("digits", form).folder))
+        runs = [_child(code) for _ in range(3 if quick else 9)]
+        megabytes = {key: round(sorted(run[key] for run in runs)[len(runs) // 2], 1) for key in runs[0]}
+        yield {"form": form, "megabytes": megabytes, "runs": len(runs)}
+
+
+PARTS = {"import": _import, "memory": _memory}
+
+
+def measure(part: str, *, quick: bool) -> Iterator[dict[str, Any]]:
+    yield from PARTS[part](quick=quick)
+
+
+if __name__ == "__main__":
+    record.run("weight", measure, PARTS, __doc__)
