@@ -7,12 +7,12 @@ there and sees the GPU, for torchdiffeq alone.
 
 from __future__ import annotations
 
-import record  # first, for the threads
 import argparse
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import record  # first, for the threads
 import numpy as np
 
 import odelet
