@@ -110,8 +110,10 @@ class Reading:
             ONNX.concat([scope.call("Unsqueeze", start, zero), collected[name]], axis=0)
             for name, start in (("y", y0), ("k", self.first_k))
         )
-        mid, k1 = (collected[name][index] for name in ("mid", "k1"))
-        step = Step(begun, taken, y[index], y[index + 1], mid, k[index], k1)
+        y0s = y[index]
+        # Where there was no step, what was collected has no elements, and not the shape of none either.
+        mid, k1 = (ONNX.reshape(collected[name][index], scope.call("Shape", y0s)) for name in ("mid", "k1"))
+        step = Step(begun, taken, y0s, y[index + 1], mid, k[index], k1)
         rows = scope.call("Squeeze", self._read(targets, step, ended), scope.constant(np.array([1], np.int64)))
         missing = scope.call("Shape", later) - count
         pads = ONNX.concat([zero, zero, missing, zero], axis=0)
