@@ -198,8 +198,6 @@ class Solve(Reading):
             since = ONNX.where(passed > state["passed"], attempted, state["since"])
             go_on = go_on & (attempted - since < control.max_num_steps)
             after |= {"since": since, "passed": passed}
-        if not self.one_read:
-            collect |= {"y": state1, "k1": slope, "k": after["k"]}
         return go_on, after, collect
 
     def _after_jump(self, passes: Value, t1: Value, after: State) -> Value:

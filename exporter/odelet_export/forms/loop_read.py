@@ -11,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from odelet.attempt import Attempt, middle
-from odelet.dense import quartic
+from odelet.dense import quartic_weights
 from odelet.tableau import Tableau
 from odelet_export.emit import ONNX
 from odelet_export.forms.site import Site
@@ -57,7 +57,8 @@ class Reading:
     def _taken(self, state: State, accept: Value, tried: Attempt, h: Value) -> tuple[State, State]:
         """What reading needs of a step, to carry and to collect. h: its length, signed, in the state's dtype."""
         if not self.one_read:
-            return {}, {"h": h, "mid": tried.mid}
+            ends = ONNX.concat([state["y"], tried.y1, tried.mid, state["k"], tried.k1], axis=0)
+            return {}, {"h": h, "ends": ends}
         # The loop ends with a step that was accepted, so there is nothing to choose.
         return {"y0": state["y"], "ks": ONNX.concat([tried.ks[i] for i in self.read_stages], axis=0)}, {"h": h}
 
@@ -74,17 +75,18 @@ class Reading:
     def _rows(self, end: State, collected: State) -> Value:
         """The states (times, n) at the output times, NaN where they were not reached."""
         now, y0 = end["now"], self.site.y0
-        later = (
-            self._read(self.end, self._step(end, collected), now) if self.one_read else self._read_many(now, collected)
-        )
+        if not self.one_read:
+            return ONNX.concat([y0, self._read_many(now, collected)], axis=0)
+        later = self._read(self.end, self._step(end, collected), now)
         reached = ONNX.reshape(self.forward <= now, (-1, 1))
         return ONNX.where(reached, ONNX.concat([y0, later], axis=0), self.scope.constant(np.nan, y0.dtype))
 
     def _read(self, target: Value, step: Step, end: Value) -> Value:
-        """The state at forward time(s) `target`, from the step that holds each."""
+        """The state (1, n) at a forward time, from the step that holds it."""
         like = step.y0
         x = ONNX.cast((target - step.start) / (end - step.start), like)
-        return quartic(x, step.h, step.y0, step.y1, step.mid, step.k0, step.k1)
+        weights = [ONNX.reshape(weight, (1, 1)) for weight in quartic_weights(x, step.h)]
+        return ONNX.matmul(ONNX.concat(weights, axis=1), ONNX.concat(list(step[2:]), axis=0))
 
     def _read_many(self, now: Value, collected: State) -> Value:
         """The states (times - 1, n) after the first time, NaN after `now`.
@@ -93,7 +95,8 @@ class Reading:
         """
         scope, y0 = self.scope, self.site.y0
         first, later = self.forward[0], self.forward[1:]
-        zero = scope.constant(np.array([0], np.int64))
+        zero, five = (scope.constant(np.array([i], np.int64)) for i in (0, 5))
+        width = scope.call("Shape", y0, start=1)
         reached = scope.call("Cast", (later > first) & (later <= now), to=ir.DataType.INT64)
         count = scope.call("ReduceSum", reached, keepdims=1)
         targets = ONNX.reshape(scope.call("Slice", later, zero, count), (-1, 1, 1))
@@ -103,18 +106,15 @@ class Reading:
         axes = scope.constant(np.array([1, 2], np.int64))
         index = scope.call("ReduceSum", scope.call("Cast", missed, to=ir.DataType.INT64), axes, keepdims=0)
         index = ONNX.minimum(index, ONNX.rows(after) - 1)
-        # A step starts from what the one before it left.
+        # A step starts when the one before it left off.
         starts = ONNX.concat([ONNX.reshape(self.begun, (1,)), after], axis=0)
         begun, taken, ended = (ONNX.reshape(x[index], (-1, 1, 1)) for x in (starts, collected["h"], after))
-        y, k = (
-            ONNX.concat([scope.call("Unsqueeze", start, zero), collected[name]], axis=0)
-            for name, start in (("y", y0), ("k", self.first_k))
-        )
-        y0s = y[index]
+        x = ONNX.cast((targets - begun) / (ended - begun), y0)
+        weights = ONNX.concat(list(quartic_weights(x, taken)), axis=2)
         # Where there was no step, what was collected has no elements, and not the shape of none either.
-        mid, k1 = (ONNX.reshape(collected[name][index], scope.call("Shape", y0s)) for name in ("mid", "k1"))
-        step = Step(begun, taken, y0s, y[index + 1], mid, k[index], k1)
-        rows = scope.call("Squeeze", self._read(targets, step, ended), scope.constant(np.array([1], np.int64)))
+        shape = ONNX.concat([count, five, width], axis=0)
+        ends = ONNX.reshape(collected["ends"][index], shape)
+        rows = scope.call("Squeeze", ONNX.matmul(weights, ends), scope.constant(np.array([1], np.int64)))
         missing = scope.call("Shape", later) - count
         pads = ONNX.concat([zero, zero, missing, zero], axis=0)
         return scope.call("Pad", rows, pads, scope.constant(np.nan, y0.dtype))

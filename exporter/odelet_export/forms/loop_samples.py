@@ -69,10 +69,10 @@ class SampleSolve(Solve):
         return {"start": self.begun, "taken": h, "y0": y0, "mid": y0, "k0": k, "k1": k}
 
     def _taken(self, state: State, accept: Value, tried: Attempt, h: Value) -> tuple[State, State]:
-        if not self.one_read:
-            return super()._taken(state, accept, tried, h)
-        choose = self.site.layout.choose
         rows = {"y0": state["y"], "mid": tried.mid, "k0": state["k"], "k1": tried.k1}
+        if not self.one_read:
+            return {}, {"h": h, "y1": tried.y1, **rows}
+        choose = self.site.layout.choose
         kept = {name: choose(accept, row, state[name], xp=ONNX) for name, row in rows.items()}
         times = {"start": state["now"], "taken": h}
         return kept | {name: ONNX.where(accept, x, state[name]) for name, x in times.items()}, {}
@@ -135,23 +135,21 @@ class SampleSolve(Solve):
         begun = ONNX.reshape(self.begun, (1, -1))
         after = ONNX.concat([begun, collected["now"]], axis=0)
         h = ONNX.concat([ONNX.cast(begun, y0), collected["h"]], axis=0)
-        y, mid, k0, k1 = (
+        ends = [
             ONNX.concat([start, scope.call("Squeeze", collected[name], rank)], axis=0)
-            for name, start in (("y", y0), ("mid", y0), ("k", k), ("k1", k))
-        )
+            for name, start in (("y0", y0), ("y1", y0), ("mid", y0), ("k0", k), ("k1", k))
+        ]
         # Time does not move in a rejected step, so the first step that ends at or after a time was accepted.
         targets = ONNX.reshape(self.forward[1:], (-1, 1, 1))
         steps = scope.call("Unsqueeze", after, scope.constant(np.array([0], np.int64)))
         missed = scope.call("Cast", steps < targets, to=ir.DataType.INT64)
         index = ONNX.minimum(scope.call("ReduceSum", missed, rank, keepdims=0), ONNX.rows(after) - 1)
-        # A step starts from what the one before it left.
-        before = ONNX.maximum(index - 1, 0)
-        wide, wide_before = self._over_elements(index), self._over_elements(before)
+        # A step starts when the one before it left off.
+        before, wide = ONNX.maximum(index - 1, 0), self._over_elements(index)
 
         def chosen(x: Value, i: Value) -> Value:
             value: Value = scope.call("GatherElements", x, i, axis=0)
             return value
 
-        ends = [chosen(y, wide_before), chosen(y, wide), chosen(mid, wide), chosen(k0, wide_before), chosen(k1, wide)]
-        step = Step(chosen(after, before), chosen(h, index), *ends)
+        step = Step(chosen(after, before), chosen(h, index), *(chosen(rows, wide) for rows in ends))
         return self._read(ONNX.reshape(self.forward[1:], (-1, 1)), step, chosen(after, index))
