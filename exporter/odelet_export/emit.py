@@ -19,8 +19,12 @@ class Onnx:
         return binary("Min", a, b) if isinstance(a, Value) or isinstance(b, Value) else min(a, b)
 
     @staticmethod
-    def maximum(a: Any, b: Any) -> Any:
-        return binary("Max", a, b) if isinstance(a, Value) or isinstance(b, Value) else max(a, b)
+    def maximum(a: Any, *others: Any) -> Any:
+        values = [x for x in (a, *others) if isinstance(x, Value)]
+        if not values:
+            return max(a, *others)
+        scope, dtype = deepest(*values), values[0].dtype
+        return scope.call("Max", *(x if isinstance(x, Value) else scope.constant(x, dtype) for x in (a, *others)))
 
     @staticmethod
     def where(condition: Any, a: Any, b: Any) -> Any:

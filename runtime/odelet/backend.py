@@ -22,8 +22,14 @@ class Numpy:
     """The reference backend."""
 
     minimum = staticmethod(np.minimum)
-    maximum = staticmethod(np.maximum)
     where = staticmethod(np.where)  # two Python numbers make a float64, in every backend
+
+    @staticmethod
+    def maximum(a: Array, *others: Array) -> Array:
+        """The largest of two or more, element by element."""
+        for b in others:
+            a = np.maximum(a, b)
+        return a
 
     @staticmethod
     def cast(x: Array, like: Array) -> Array:

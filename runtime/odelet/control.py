@@ -167,8 +167,8 @@ def next_length(h: Array, ratio: Array, past: Sequence[Array], *, order: int, co
         # After a failure the past says nothing: what it predicts may be to grow, and the step would fail for ever.
         wanted = xp.where(ratio <= 1, wanted, control.safety / ratios[0] ** (1.0 / order))
     # The sign is 1 for ratios under 1 alone: cheaper in a graph than to choose.
-    at_least = xp.maximum(xp.sign(1 - ratio), control.dfactor)
-    return h * xp.minimum(xp.maximum(wanted, at_least), control.ifactor)
+    factor = xp.maximum(wanted, xp.sign(1 - ratio), control.dfactor)
+    return h * xp.minimum(factor, control.ifactor)
 
 
 def clamp(h: Array, *, control: Control, xp: Any) -> Array:

@@ -74,14 +74,16 @@ class Solve(Reading):
         moved: Sequence[Value] = ONNX.branch(accept, lambda *x: x[:3], lambda *x: x[3:], *new, *old)
         return moved
 
-    def _counted(self, state: State, accept: Value, i: Value) -> tuple[State, State, Value]:
-        """What counts steps, to carry on and to collect, and the number of attempted ones."""
-        return {}, {"accept": accept}, i + 1
+    def _counted(self, state: State, accept: Value, i: Value) -> tuple[State, Value]:
+        """What counts steps, to carry on, and the number of attempted ones."""
+        return {}, i + 1
 
     def _counts(self, end: State, collected: State) -> dict[str, Value]:
-        """The report's steps."""
-        accepted = self.scope.call("Cast", collected["accept"], to=ir.DataType.INT64)
-        return {"steps": ONNX.rows(accepted), "accepted": self.scope.call("ReduceSum", accepted, keepdims=0)}
+        """The report's steps: those that moved time were accepted."""
+        ends = collected["now"]
+        starts = ONNX.concat([ONNX.reshape(self.begun, (1,)), ends], axis=0)[:-1]
+        accepted = self.scope.call("Cast", ends > starts, to=ir.DataType.INT64)
+        return {"steps": ONNX.rows(ends), "accepted": self.scope.call("ReduceSum", accepted, keepdims=0)}
 
     def _passed(self, now: Value) -> Value:
         """How many output times are not after now."""
@@ -180,10 +182,9 @@ class Solve(Reading):
         time, state1, slope = self._moved(accept, (end, tried.y1, tried.k1), (now, y, k))
         after = {"now": time, "reach": time + h_next, "h": h_next, "y": state1, "k": slope}
         after |= {f"past_{j}": ratio for j, ratio in enumerate(remembered)}
-        counted, collect, attempted = self._counted(state, accept, i)
-        after |= counted
+        counted, attempted = self._counted(state, accept, i)
         taken, left = self._taken(state, accept, tried, ONNX.cast(signed, y))
-        after, collect = after | taken, collect | left | {"now": time}
+        after, collect = after | counted | taken, left | {"now": time}
         for name, hit in hits.items():
             passes = accept & hit
             if name == "step_t" and "jump_t" in hits:

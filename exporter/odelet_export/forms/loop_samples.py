@@ -50,12 +50,12 @@ class SampleSolve(Solve):
         rows = [choose(accept, x, y, xp=ONNX) for x, y in zip(new[1:], old[1:], strict=True)]
         return [ONNX.where(accept, new[0], old[0]), *rows]
 
-    def _counted(self, state: State, accept: Value, i: Value) -> tuple[State, State, Value]:
+    def _counted(self, state: State, accept: Value, i: Value) -> tuple[State, Value]:
         attempted, accepted = (
             state[name] + flag.scope.call("Cast", flag, to=ir.DataType.INT64)
             for name, flag in (("attempted", state["active"]), ("accepted", accept))
         )
-        return {"attempted": attempted, "accepted": accepted}, {}, attempted
+        return {"attempted": attempted, "accepted": accepted}, attempted
 
     def _counts(self, end: State, collected: State) -> State:
         return {"steps": end["attempted"], "accepted": end["accepted"]}
