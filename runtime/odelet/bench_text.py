@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 _PERCENTILES = (50, 90, 99)
 # An export differs from its model by less, in relation to the largest element.
 _SAME = 0.01
+_UNITS = ((1.0, "s"), (1e3, "ms"), (1e6, "us"))
 
 
 def report_dict(report: BenchReport) -> dict[str, Any]:
@@ -59,14 +60,14 @@ def report_text(report: BenchReport) -> str:
         told = [f"{key} {value}" for key in ("steps", "evaluations") if (value := getattr(solve, key)) is not None]
         lines.append(f"solve {solve.index}     {solve.method}: {', '.join(told) or 'it does not say its steps'}")
     if report.evaluations:
-        each = 1e6 * report.odelet.median / report.evaluations
-        lines.append(f"evaluation  {each:.3g} us of the whole call for each of {report.evaluations}")
+        each = _time(report.odelet.median / report.evaluations)
+        lines.append(f"evaluation  {each} of the whole call for each of {report.evaluations}")
     if report.floor is None:
         lines.append(f"floor       none: {report.floor_note}")
     else:
         shortened = f", told from a chain {report.scale:.3g} times shorter" if report.scale > 1 else ""
-        floor = 1e3 * report.floor.median * report.scale
-        lines.append(f"floor       {floor:.3g} ms{shortened}; a call takes {report.over_floor:.2f} times that")
+        floor = _time(report.floor.median * report.scale)
+        lines.append(f"floor       {floor}{shortened}; a call takes {report.over_floor:.2f} times that")
     if report.torch is not None:
         lines.append(f"torch       {_line(report.torch)}; odelet is {report.speed_up:.2f} times as fast")
         lines.append(f"difference  {_differences(report)}")
@@ -87,4 +88,10 @@ def _percentiles(latency: Latency) -> dict[str, float]:
 
 
 def _line(latency: Latency) -> str:
-    return ", ".join(f"{name} {value:.3g}" for name, value in _percentiles(latency).items()) + " ms"
+    return ", ".join(f"p{percent} {_time(latency.percentile(percent))}" for percent in _PERCENTILES)
+
+
+def _time(seconds: float) -> str:
+    """In the unit that leaves one to three digits before the point."""
+    scale, unit = next((s, u) for s, u in _UNITS if seconds * s >= 1 or u == _UNITS[-1][1])
+    return f"{seconds * scale:.3g} {unit}"
