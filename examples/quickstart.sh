@@ -7,4 +7,5 @@ odelet export odelet_models.odenet:digits -w models/pretrained/odenet-digits.saf
 odelet verify out/digits
 odelet run out/digits --input examples/digits.csv --output out/logits.csv
 odelet info out/digits
+odelet bench out/digits
 # [/quickstart]

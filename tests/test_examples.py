@@ -51,6 +51,7 @@ def test_the_quickstart_on_the_command_line(checkout):
     assert "\npassed" in done.stdout
     assert "status OK" in done.stdout
     assert "ODENet: form adaptive" in done.stdout
+    assert "latency     p50" in done.stdout
     assert logits.argmax(1).tolist() == digits().test_labels[:5].tolist()
 
 

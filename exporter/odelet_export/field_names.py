@@ -27,18 +27,18 @@ def field_card(built: Built, drive: DriveCard | None, graphs: Mapping[str, ir.Mo
     and one with steps for each sample has none of its own.
     """
     hole = built.hole
-    if hole.spec.until_event or hole.spec.per_sample:
+    if hole.spec.until_event or hole.spec.own_times:
         return None
     for file in graphs if drive is None else (file for file in (drive.field, drive.step) if file is not None):
         names = _names(graphs[file].graph)
         host: dict[str, object] = {}
         if drive is None:
-            if any(value not in names for value in [*hole.y0, *built.solution]):
+            if any(value not in names for value in hole.y0):
                 continue
             host = {
-                "times": names.get(hole.t),
+                "times": None if hole.spec.timeless else hole.count if hole.count is not None else names.get(hole.t),
                 "y0": tuple(names[value] for value in hole.y0),
-                "solution": tuple(names[value] for value in built.solution),
+                "solution": tuple(names.get(value) for value in built.solution),
             }
         for copy in hole.field.copies:
             if all(value is None or value in names for value in [*copy.inputs, *copy.results]):

@@ -6,7 +6,7 @@ The law here: it is made of the artifact alone, and without torch, so that it is
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,7 @@ import onnx_ir.passes.common as passes
 from onnx_ir import convenience
 
 from odelet.artifact import check
-from odelet.card import Card, DriveStep, RunStep, SolveCard
-from odelet.fixed_point import Iteration
-from odelet.methods import method_of
+from odelet.card import Card, DriveStep, RunStep, SolveCard, Tensor
 from odelet.session import open_session
 from odelet_export.errors import ExportError
 from odelet_export.nodes import copy_nodes, name_inner_values, read_by
@@ -58,8 +56,8 @@ class Floor:
             if value.dtype is not None
         }
         # Some weights lie in a file beside the artifact.
-        data = ir.to_proto(ir.external_data.load_to_model(self.model)).SerializeToString()
-        self.session = open_session(data, device=device, threads=threads, name="the floor")
+        self.model_bytes = ir.to_proto(ir.external_data.load_to_model(self.model)).SerializeToString()
+        self.session = open_session(self.model_bytes, device=device, threads=threads, name="the floor")
 
     def feeds(self, values: Mapping[str, np.ndarray], *, t: float = 0.5) -> dict[str, np.ndarray]:
         """What `session.run` takes: the model's inputs by name, and t as the time of all evaluations."""
@@ -82,8 +80,7 @@ def _build(card: Card, graphs: Mapping[str, ir.Model], evaluations: Mapping[int,
     merged = _Merged(first.graph.opset_imports)
     values: Found = {}
     for tensor in card.inputs:
-        kind = ir.TensorType(ir.DataType.from_numpy(np.dtype(tensor.dtype)))
-        values[tensor.name] = ir.Value(name=tensor.name, type=kind, shape=ir.Shape(tensor.shape))
+        values[tensor.name] = ir.Value(name=tensor.name, type=_type_of(tensor), shape=ir.Shape(tensor.shape))
         merged.graph.inputs.append(values[tensor.name])
     for step in card.program:
         if isinstance(step, RunStep):
@@ -91,13 +88,21 @@ def _build(card: Card, graphs: Mapping[str, ir.Model], evaluations: Mapping[int,
             _run(merged, graphs[step.run].graph, values, inside, evaluations)
         elif isinstance(step, DriveStep):
             _drive(merged, graphs, values, card.solves[step.drive], evaluations)
-    merged.graph.outputs.extend(merged.own(values[tensor.name]) for tensor in card.outputs)
+    for tensor in card.outputs:
+        # A value can be an input, or two outputs.
+        output = merged.call("Identity", values[tensor.name])
+        output.type, output.shape = _type_of(tensor), ir.Shape(tensor.shape)
+        merged.graph.outputs.append(output)
     model = ir.Model(merged.graph, ir_version=first.ir_version)
     remove_unused(model)
     model.graph.sort()
     passes.NameFixPass()(model)
     name_inner_values(model.graph)
     return model
+
+
+def _type_of(tensor: Tensor) -> ir.TensorType:
+    return ir.TensorType(ir.DataType.from_numpy(np.dtype(tensor.dtype)))
 
 
 def _run(
@@ -117,9 +122,12 @@ def _run(
         assert piece is not None
         y0 = [found[name] for name in piece.y0]
         end = _chain(merged, solve, found, [replaced.get(y, y) for y in y0], evaluations[solve.index])
+        times = found[piece.times] if isinstance(piece.times, str) else piece.times
         for name, y in zip(piece.solution, end, strict=True):
+            if name is None:
+                continue
             solution = found[name]
-            replaced[solution] = merged.at_all_times(y, _times(solve, solution, found))
+            replaced[solution] = merged.at_all_times(y, times)
             convenience.replace_all_uses_with(solution, replaced[solution])
     values |= {name: replaced.get(value, value) for name, value in zip(names, outputs, strict=True)}
 
@@ -132,24 +140,12 @@ def _drive(
     assert piece is not None and drive is not None
     y0 = [values[name] for name in drive.y0]
     shapes = {f"shape.{i}": merged.call("Shape", y) for i, y in enumerate(y0)}
-    found = merged.absorb(graphs[piece.graph].graph, {**values, **shapes})
+    captured = {name: values[name] for name in drive.captured}
+    found = merged.absorb(graphs[piece.graph].graph, captured | shapes)
     end = _chain(merged, solve, found, y0, evaluations[solve.index])
     times = None if drive.t is None else values[drive.t]
     for name, y in zip(drive.solution, end, strict=True):
         values[name] = merged.at_all_times(y, times)
-
-
-def _times(solve: SolveCard, solution: ir.Value, found: Found) -> ir.Value | int | None:
-    """The output times of a solve, or how many there are; None for an iteration, which has none."""
-    if isinstance(method_of(solve.method), Iteration):
-        return None
-    known = solution.shape[0] if solution.shape is not None and len(solution.shape) > 0 else None
-    if isinstance(known, int):
-        return known
-    assert solve.piece is not None
-    if solve.piece.times is None:
-        raise FloorError(f"solve {solve.index} has no floor: the graph does not say how many output times it has")
-    return found[solve.piece.times]
 
 
 def _chain(merged: _Merged, solve: SolveCard, found: Found, y0: list[ir.Value], count: int) -> list[ir.Value]:
@@ -260,10 +256,6 @@ class _Merged:
         rows = self.constant([times]) if isinstance(times, int) else self.call("Shape", times)
         return self.call("Expand", y, self.call("Concat", rows, self.call("Shape", y), axis=0))
 
-    def own(self, value: ir.Value) -> ir.Value:
-        """A value that can be an output."""
-        return self.call("Identity", value)
-
     def constant(self, numbers: Sequence[int]) -> ir.Value:
         tensor = ir.tensor(np.array(numbers, np.int64), name="floor.constant")
         value = ir.Value(name="floor.constant", type=ir.TensorType(tensor.dtype), const_value=tensor)
@@ -273,3 +265,17 @@ class _Merged:
         node = ir.Node("", op, inputs, ir.convenience.convert_attributes(attributes))
         self.graph.append(node)
         return node.outputs[0]
+
+
+def floor_call(
+    path: str | os.PathLike[str],
+    evaluations: Mapping[int, int],
+    values: Mapping[str, np.ndarray],
+    *,
+    device: str,
+    threads: int,
+) -> Callable[[], list[np.ndarray]]:
+    """A call of the floor on these inputs, for `odelet bench`."""
+    floor = Floor(path, evaluations, device=device, threads=threads)
+    feeds = floor.feeds(values)
+    return lambda: floor.session.run(None, feeds)

@@ -17,6 +17,7 @@ import typer
 
 from odelet import __version__
 from odelet.artifact import check
+from odelet.bench import bench as bench_artifact
 from odelet.errors import OdeletError
 from odelet.files import check_output, read_inputs, write_outputs
 from odelet.model import load
@@ -91,6 +92,40 @@ def verify(path: Folder, device: Device = "cpu", threads: Threads = 1, as_json: 
 
 
 @app.command()
+def bench(
+    path: Folder,
+    against: Annotated[
+        str | None, typer.Option(metavar="FILE.py:NAME", help="The torch model, to time beside it; its code is run.")
+    ] = None,
+    weights: Annotated[Path | None, typer.Option("--weights", "-w", help="Of the torch model.")] = None,
+    source: Annotated[
+        Path | None, typer.Option("--input", help="As for run; else the first sample of the artifact.")
+    ] = None,
+    batch: Annotated[int | None, typer.Option(help="Size of the batch: the rows that are there, repeated.")] = None,
+    seconds: Annotated[float, typer.Option(help="To measure for, all together.")] = 3.0,
+    device: Device = "cpu",
+    threads: Threads = 1,
+    as_json: Json = False,
+) -> None:
+    """Time calls of an artifact: percentiles, evaluations of the field, and how far they are from the floor.
+
+    The floor is the same model with each solve replaced by a straight chain of as many evaluations of its field, in
+    one graph. It needs the package onnx-ir; the torch model, --against, needs odelet[export].
+    """
+    report = bench_artifact(
+        path,
+        source=source,
+        batch=batch,
+        against=against,
+        weights=weights,
+        seconds=seconds,
+        device=device,
+        threads=threads,
+    )
+    typer.echo(json.dumps(report.to_dict(), indent=2) if as_json else report.summary())
+
+
+@app.command()
 def info(path: Folder, as_json: Json = False) -> None:
     """Show what an artifact says about itself, after checking its files."""
     card = check(path).card
@@ -148,7 +183,7 @@ def main(args: list[str] | None = None) -> NoReturn:
 
 
 def _main(args: list[str]) -> int:
-    own = {"run", "verify", "info", "--version"}
+    own = {"run", "verify", "bench", "info", "--version"}
     # An extension may take long to import; the commands that run on a device must not wait for one.
     commands = [] if args[0] in own else list(entry_points(group=GROUP))
     add_commands(app, commands)

@@ -12,17 +12,18 @@ class FieldCard:
     """One copy of a solve's field in a graph: names of the time and the parts of the state that it takes, null where it
     does not read them, and of the slopes that it makes.
 
-    graph: the file. t, y, k: of the copy. times, y0, solution: the solve's output times, initial state and results, in
-    the same graph; left out in `driven`, whose drive entry has them.
+    graph: the file. t, y, k: of the copy. times: how many output times the solve has, or the name of their value, null
+    for an iteration. y0, solution: its initial state and results, in the same graph, null where nothing reads it.
+    These three are left out in `driven`, whose drive entry has them.
     """
 
     graph: str
     t: str | None
     y: tuple[str | None, ...]
     k: tuple[str, ...]
-    times: str | None = None
+    times: int | str | None = None
     y0: tuple[str, ...] = ()
-    solution: tuple[str, ...] = ()
+    solution: tuple[str | None, ...] = ()
 
     def __post_init__(self) -> None:
         check_file_name(self.graph)

@@ -87,7 +87,7 @@ def verify(target: str | os.PathLike[str] | Model, *, device: str = "cpu", threa
     if model.folder is None:
         raise InputError("a lone .onnx file carries no samples; verify the artifact's folder")
     checks: list[OutputCheck] = []
-    for index, (inputs, outputs, allowed) in enumerate(_samples(model.card, model.folder)):
+    for index, (inputs, outputs, allowed) in enumerate(samples_of(model.card, model.folder)):
         try:
             solution = model.solve(*inputs.values())
         except InputError as error:
@@ -143,7 +143,7 @@ def _line(check: OutputCheck) -> str:
 Sample = tuple[dict[str, Array], dict[str, Array], dict[str, float]]
 
 
-def _samples(card: Card, folder: Path) -> list[Sample]:
+def samples_of(card: Card, folder: Path) -> list[Sample]:
     """The samples in order, each as its inputs, its outputs and their allowed errors, by name."""
     if SAMPLES_FILE not in card.files:
         raise ArtifactError(f"{folder}: the card lists no {SAMPLES_FILE}; export the model again with samples")
