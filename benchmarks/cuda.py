@@ -8,6 +8,7 @@ there and sees the GPU, for torchdiffeq alone.
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from odelet.buffers import captures
 from odelet.latency import interleaved
 
 # Each with its batches, and what it is exported to besides.
-CASES = {"spiral": (1, 256, 4096), "mlp": (1, 64), "digits": (64,)}
+CASES = {"spiral": (1, 256, 4096), "mlp": (1, 64, 1024), "digits": (1, 64)}
 FORMS = ("driven", "adaptive", "unrolled")
 STEPS = 128
 
@@ -51,12 +52,12 @@ def measure(folder: Path, seconds: float) -> Iterator[dict[str, Any]]:
     told: dict[str, dict[str, Any]] = {}
     for form in FORMS:
         expected = None
-        for device in ("cpu", "cuda"):
-            model = odelet.load(folder / form, device=device)
+        for device, threads in [*(("cpu", n) for n in _threads()), ("cuda", 1)]:
+            model = odelet.load(folder / form, device=device, threads=threads)
             solution = model.solve(x).raise_if_failed()
             output = next(iter(solution.outputs.values()))
             expected = output if expected is None else expected
-            way = f"{form}, {device}"
+            way = f"{form}, {device}" + (f", {threads} threads" if threads > 1 else "")
             calls[way] = lambda model=model: model(x)
             told[way] = {
                 "steps": solution.stats.steps,
@@ -67,6 +68,11 @@ def measure(folder: Path, seconds: float) -> Iterator[dict[str, Any]]:
     taken = interleaved(calls, seconds=seconds, turns=(5, 1000), warmup=3)
     for way, latency in taken.items():
         yield {"workload": name, "batch": int(batch), "way": way, **record.milliseconds(latency), **told.get(way, {})}
+
+
+def _threads() -> list[int]:
+    """Powers of two, up to the cores there are."""
+    return [2**i for i in range(10) if 2**i <= (os.cpu_count() or 1)]
 
 
 def _steps(model: odelet.Model) -> list[Any]:
