@@ -133,7 +133,12 @@ ROW = np.array([[1.0, -2.0, 3.0, 0.5]])
 # Each takes the backend, a row, and a float64 scalar.
 FUNCTIONS = {
     "minimum": [lambda xp, x, s: xp.minimum(x, 0.7), lambda xp, x, s: xp.minimum(x, x * 2)],
-    "maximum": [lambda xp, x, s: xp.maximum(x, 0.7), lambda xp, x, s: xp.maximum(x * 2, x)],
+    "maximum": [
+        lambda xp, x, s: xp.maximum(x, 0.7),
+        lambda xp, x, s: xp.maximum(x * 2, x),
+        lambda xp, x, s: xp.maximum(x, 0.7, -2 * x),
+        lambda xp, x, s: xp.maximum(xp.where(x > 0, x, np.nan), 0.7, x),
+    ],
     "where": [
         lambda xp, x, s: xp.where(x > 0, x, -1.0),
         lambda xp, x, s: xp.where(x > 0, 1.0, x),
@@ -149,6 +154,11 @@ FUNCTIONS = {
         lambda xp, x, s: xp.combine(x, xp.cast(np.float64(0.1), x), (0.5, 0.25), [x, abs(x)]),
         lambda xp, x, s: xp.combine(None, xp.cast(np.float64(0.1), x), (0, 1), [x, x * x]),
     ],
+    "affine": [
+        lambda xp, x, s: xp.affine(xp.cast(s, x), xp.cast(s * 3, x), x),
+        lambda xp, x, s: xp.affine(xp.cast(s, x), xp.cast(s * 3, x), xp.reshape(x, (2, 2))),
+    ],
+    "divisor": [lambda xp, x, s: 2 / xp.divisor(abs(x)), lambda xp, x, s: xp.minimum(3 / xp.divisor(abs(x) * 0), 9.0)],
     "rms": [
         lambda xp, x, s: xp.rms(x),
         lambda xp, x, s: xp.rms(x[1:]),

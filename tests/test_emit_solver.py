@@ -58,7 +58,8 @@ def test_a_start_and_an_attempt_in_a_graph_are_those_in_numpy(name, dtype, direc
         k0 = first_slope(field, t, y, xp=xp)
         first = first_length(field, t, y, k0, order=tableau.order, **common)
         jumped = slope_after_jump(field, t, y, direction=direction, xp=xp)
-        return [k0, first, *attempt(field, tableau, t, t + h, h, y, k0, **common), jumped]
+        tried = attempt(field, tableau, t, t + h, h, y, k0, **common)
+        return [k0, first, tried.y1, tried.k1, tried.mid, tried.ratio, *tried.ks, jumped]
 
     arrays = (t, h, y, np.float64(1e-3), np.float64(1e-2))
     expected = solve(NUMPY, *arrays)
@@ -99,7 +100,8 @@ def test_an_attempt_of_each_sample_is_the_same_in_a_graph_and_alone(dtype, width
         k0 = first_slope(field, t, y, xp=xp)
         length = first_length(field, t, y, k0, order=5, **common)
         tried = attempt(field, tableau, t, t + h, h, y, k0, **common)
-        return [length, *tried, layout.choose(tried.ratio <= 1, tried.y1, y, xp=xp)]
+        made = [tried.y1, tried.k1, tried.mid, tried.ratio]
+        return [length, *made, layout.choose(tried.ratio <= 1, tried.y1, y, xp=xp)]
 
     expected = solve(NUMPY, layout, t, h, *parts)
     results, _ = run(lambda *values: solve(ONNX, layout, *values), t, h, *parts)

@@ -3,13 +3,30 @@
 import subprocess
 import sys
 
+import pytest
+
 import odelet
 
 
-def test_importing_odelet_brings_no_heavy_package():
-    code = "import odelet, sys; print(*sorted(sys.modules))"
+def modules_after(code):
+    """The packages that a process holds after some code."""
+    code += "; import sys; print(*sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    loaded = {name.split(".")[0] for name in done.stdout.split()}
+    return {name.split(".")[0] for name in done.stdout.split()}
+
+
+def test_importing_odelet_brings_nothing_that_is_not_asked_for():
+    assert not modules_after("import odelet") & {"numpy", "onnxruntime"}
+
+
+def test_names_that_are_not_there_are_refused():
+    with pytest.raises(AttributeError, match="module 'odelet' has no attribute 'lod'"):
+        odelet.lod  # noqa: B018
+    assert {*odelet.__all__} <= {*dir(odelet)}
+
+
+def test_no_part_of_odelet_brings_a_heavy_package():
+    loaded = modules_after("import odelet; [getattr(odelet, name) for name in odelet.__all__]")
     assert "onnxruntime" in loaded
     assert not loaded & {"torch", "onnx", "onnxscript", "onnx_ir", "typer", "rich", "jsonschema", "scipy"}
 

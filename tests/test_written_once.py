@@ -117,7 +117,7 @@ ONCE = {
     "grid.py": ["fits"],
     "control.py": ["initial_step", "error_ratio", "next_length", "stop_at", "clamp", "judge"],
     "dense.py": ["quartic", "linear", "hermite"],
-    "attempt.py": ["attempt", "first_slope", "first_length", "slope_after_jump"],
+    "attempt.py": ["attempt", "first_slope", "first_length", "slope_after_jump", "middle"],
     "events.py": ["bisect", "combined"],
 }
 

@@ -19,8 +19,12 @@ class Onnx:
         return binary("Min", a, b) if isinstance(a, Value) or isinstance(b, Value) else min(a, b)
 
     @staticmethod
-    def maximum(a: Any, b: Any) -> Any:
-        return binary("Max", a, b) if isinstance(a, Value) or isinstance(b, Value) else max(a, b)
+    def maximum(a: Any, *others: Any) -> Any:
+        values = [x for x in (a, *others) if isinstance(x, Value)]
+        if not values:
+            return max(a, *others)
+        scope, dtype = deepest(*values), values[0].dtype
+        return scope.call("Max", *(x if isinstance(x, Value) else scope.constant(x, dtype) for x in (a, *others)))
 
     @staticmethod
     def where(condition: Any, a: Any, b: Any) -> Any:
@@ -44,27 +48,33 @@ class Onnx:
 
     @staticmethod
     def combine(y: Any, h: Any, weights: Sequence[float], ks: Sequence[Value]) -> Value:
-        """One Concat and one MatMul: fewer nodes than products and sums, and faster at every size."""
+        """One Concat and one Gemm: fewer nodes than products and sums, and faster at every size."""
         kept = [(w, k) for w, k in zip(weights, ks, strict=True) if w != 0]
         dtype = kept[0][1].dtype
-        if len(kept) == 1:
-            term = kept[0][1] * (h * dtype.type(kept[0][0]))
-        else:
-            row = np.array([[w for w, _ in kept]], dtype)
-            scope = deepest(h, *ks)
-            stacked = scope.call("Concat", *(k for _, k in kept), axis=0)
-            if isinstance(h, Value) and h.dims != []:
-                term = scope.call("MatMul", scope.constant(row), stacked) * h
-            else:
-                scaled = scope.constant(row * h) if not isinstance(h, Value) else scope.constant(row) * h
-                term = scope.call("MatMul", scaled, stacked)
-        return term if y is None else y + term
+        row = np.array([[w for w, _ in kept]], dtype)
+        scope = deepest(h, *ks)
+        stacked = Onnx.concat([k for _, k in kept], axis=0) if len(kept) > 1 else kept[0][1]
+        if isinstance(h, Value) and h.dims != []:
+            term = scope.call("MatMul", scope.constant(row), stacked) * h
+            return term if y is None else y + term
+        scaled = scope.constant(row) * h if isinstance(h, Value) else scope.constant(row * h)
+        if y is None:
+            return scope.call("MatMul", scaled, stacked)
+        return deepest(scaled, stacked, y).call("Gemm", scaled, stacked, y)
 
     @staticmethod
     def rms(x: Value, *, axis: int | None = None) -> Value:
         axes = None if axis is None else x.scope.constant(np.array([axis], np.int64))
         mean = x.scope.call("ReduceMean", x * x, axes, keepdims=0)
         return x.scope.call("Sqrt", mean)
+
+    @staticmethod
+    def affine(a: Any, b: Any, x: Value) -> Value:
+        """One Gemm."""
+        a, b = (number if isinstance(number, Value) else x.scope.constant(number) for number in (a, b))
+        if x.dims is None or len(x.dims) != 2 or x.dims[0] != 1:
+            return a + b * x
+        return deepest(a, b, x).call("Gemm", Onnx.reshape(b, (1, 1)), x, Onnx.reshape(a, (1, 1)))
 
     @staticmethod
     def expand(x: Value, like: Value) -> Value:
@@ -128,6 +138,10 @@ class Onnx:
         return Onnx.concat([shape.scope.constant(np.array([count], np.int64)), shape], axis=0)
 
     @staticmethod
+    def divisor(x: Value) -> Value:
+        return x
+
+    @staticmethod
     def sign(x: Value) -> Value:
         return x.scope.call("Sign", x)
 
@@ -167,7 +181,7 @@ class Onnx:
     @staticmethod
     def growing(x: Value) -> Value:
         # A value of its own, as its shape must not say how many rows there are.
-        grown: Value = x.scope.call("Identity", x)
+        grown: Value = x.scope.passed(x)
         grown.ir.shape = None if x.dims is None else ir.Shape([None, *x.dims[1:]])
         return grown
 

@@ -24,6 +24,7 @@ class Scope:
         self.parent = parent
         self.depth: int = 0 if parent is None else parent.depth + 1
         self._constants: dict[tuple[str, tuple[int, ...], bytes], ir.Value] = {}
+        self._made: dict[Any, Any] = {}
 
     @classmethod
     def of(cls, graph: ir.Graph) -> Scope:
@@ -35,8 +36,17 @@ class Scope:
         return self.builder.graph
 
     def call(self, op_type: str, *inputs: Any, outputs: int = 1, **attributes: Any) -> Any:
-        """Add a node; inputs are Values, ir.Values or None. Returns a Value, or a list of them."""
+        """Add a node, unless there is one that gives the same. inputs are Values, ir.Values or None. Returns a Value,
+        or a list of them."""
         raw = [x.ir if isinstance(x, Value) else x for x in inputs]
+        if any(isinstance(x, ir.Graph) for x in attributes.values()):
+            return self._add(op_type, raw, outputs, attributes)
+        key = (op_type, *raw, outputs, repr(sorted(attributes.items())))
+        if key not in self._made:
+            self._made[key] = self._add(op_type, raw, outputs, attributes)
+        return self._made[key]
+
+    def _add(self, op_type: str, raw: Sequence[Any], outputs: int, attributes: Any) -> Any:
         result = getattr(self.builder.op, op_type)(*raw, _outputs=outputs, **attributes)
         if outputs == 1:
             return Value(result[0] if isinstance(result, (list, tuple)) else result, self)
@@ -62,7 +72,7 @@ class Scope:
 
         Not by Identity: onnx_ir's elimination of those makes a subgraph return a value that it does not make.
         """
-        return self.call("Cast", value, to=value.ir.dtype)
+        return self._add("Cast", [value.ir], 1, {"to": value.ir.dtype})
 
     @property
     def root(self) -> Scope:

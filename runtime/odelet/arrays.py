@@ -59,8 +59,8 @@ class AdaptiveArrays:
 
     def accept(self, jump: float | None) -> None:
         assert self._try is not None
-        y1, k1, mid, _ = self._try
-        self._ends = Ends(self._y, y1, mid, self._k, k1)
+        y1, k1 = self._try.y1, self._try.k1
+        self._ends = Ends(self._y, y1, self._try.mid, self._k, k1)
         self._y, self._k = y1, k1
         if jump is not None:
             with np.errstate(all="ignore"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,11 +72,21 @@ def open_artifact(path: str | os.PathLike[str], *, device: str = "cpu", threads:
     """
     check_device(device, threads)
     checked = check(path)
+    steps = {solve.drive.step for solve in checked.card.solves if solve.drive is not None}
     graphs = {
-        name: Graph.of(name, open_session(source, device=device, threads=threads, name=name))
-        for name, source in checked.graphs.items()
+        name: _open(name, source, device, threads, stays=name in steps) for name, source in checked.graphs.items()
     }
     return Artifact(checked.card, plan(checked.card, graphs), checked.folder)
+
+
+def _open(name: str, source: bytes | Path, device: str, threads: int, *, stays: bool) -> Graph:
+    """Open a graph. stays: whether it always runs on the same memory."""
+    graph = Graph.of(name, open_session(source, device=device, threads=threads, name=name))
+    if device == "cuda" and stays and graph.of_one_shape:
+        # Where a node runs on the CPU, ONNX Runtime refuses to capture.
+        with suppress(ArtifactError):
+            return Graph.of(name, open_session(source, device=device, threads=threads, name=name, capture=True))
+    return graph
 
 
 def _check_folder(folder: Path) -> Checked:

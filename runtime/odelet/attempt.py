@@ -5,6 +5,7 @@ The driver calls this on numpy arrays; the exporter emits the same text into gra
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from odelet.backend import Array
@@ -16,11 +17,13 @@ from odelet.tableau import Tableau
 
 class Attempt(NamedTuple):
     """y1: state at the end of the step; k1: last slope, the first of the next step; mid: state in the
-    middle (all (1, state)); ratio: of the estimated error to the tolerance, a scalar in the dtype of h."""
+    middle; ks: slopes of all stages (all (1, state)); ratio: of the estimated error to the tolerance, a scalar in the
+    dtype of h."""
 
     y1: Array
     k1: Array
     mid: Array
+    ks: Sequence[Array]
     ratio: Array
 
 
@@ -46,14 +49,28 @@ def attempt(
     step before. Times are rounded to the state's dtype before the stages use them, and the last slope is handed
     on even where it is not the slope at (t1, y1): both as in torchdiffeq.
     """
-    assert tableau.b_err is not None and tableau.mid is not None
+    assert tableau.b_err is not None
     t_state, h_state = xp.cast(t, y), xp.cast(h, y)
     end = towards_start(xp.cast(t1, y), xp.cast(direction, y), xp=xp, like=y)
     h_row = layout.spread(h_state, y, xp=xp)
     y1, ks = erk_step(field, tableau, t_state, end, y, h_state, k0, xp=xp, h_row=h_row)
     err = xp.combine(None, h_row, tableau.b_err, ks)
     ratio = error_ratio(err, y, y1, rtol=rtol, atol=atol, layout=layout, xp=xp)
-    return Attempt(y1, ks[-1], xp.combine(y, h_row, tableau.mid, ks), xp.cast(ratio, h))
+    mid = middle(tableau, h_row, y, [ks[i] for i in stages_read(tableau)], xp=xp)
+    return Attempt(y1, ks[-1], mid, ks, xp.cast(ratio, h))
+
+
+def stages_read(tableau: Tableau) -> list[int]:
+    """The stages whose slopes reading within a step takes: the first, those that the middle is made of, the last."""
+    assert tableau.mid is not None
+    last = len(tableau.mid) - 1
+    return [i for i, weight in enumerate(tableau.mid) if weight != 0 or i in (0, last)]
+
+
+def middle(tableau: Tableau, h: Array, y: Array, ks: Sequence[Array], *, xp: Any) -> Array:
+    """The state in the middle of a step of length h from y, (1, state). ks: the slopes of `stages_read`."""
+    assert tableau.mid is not None
+    return xp.combine(y, h, [tableau.mid[i] for i in stages_read(tableau)], ks)
 
 
 def first_slope(field: Field, t0: Array, y0: Array, *, xp: Any) -> Array:

@@ -9,6 +9,7 @@ tensors for iterations that torch has no solver for.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,8 +22,14 @@ class Numpy:
     """The reference backend."""
 
     minimum = staticmethod(np.minimum)
-    maximum = staticmethod(np.maximum)
     where = staticmethod(np.where)  # two Python numbers make a float64, in every backend
+
+    @staticmethod
+    def maximum(a: Array, *others: Array) -> Array:
+        """The largest of two or more, element by element."""
+        for b in others:
+            a = np.maximum(a, b)
+        return a
 
     @staticmethod
     def cast(x: Array, like: Array) -> Array:
@@ -50,6 +57,11 @@ class Numpy:
         if not x.size:
             return np.sqrt(np.sum(x * x, axis=axis))
         return np.sqrt(np.mean(x * x, axis=axis))
+
+    @staticmethod
+    def affine(a: Array, b: Array, x: Array) -> Array:
+        """a + b * x, for scalars a and b and a row x."""
+        return a + b * x
 
     @staticmethod
     def expand(x: Array, like: Array) -> Array:
@@ -98,6 +110,11 @@ class Numpy:
     def prefixed(count: int, shape: Any) -> Any:
         """The shape (count, *shape), in what reshape takes, of one that is."""
         return (count, *shape)
+
+    @staticmethod
+    def divisor(x: Array) -> Array:
+        """A number that is not negative, to divide by: 0 gives infinity, or as good as that."""
+        return np.maximum(x, np.finfo(x.dtype).tiny)
 
     sign = staticmethod(np.sign)
     log = staticmethod(np.log)
@@ -177,6 +194,14 @@ class Scalars:
     @staticmethod
     def where(condition: bool, x: float, y: float) -> float:
         return x if condition else y
+
+    @staticmethod
+    def divisor(x: float) -> float:
+        return max(x, sys.float_info.min)
+
+    @staticmethod
+    def sign(x: float) -> float:
+        return 1.0 if x > 0 else -1.0 if x < 0 else x
 
 
 NUMPY = Numpy()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import inf
 from typing import Any, NamedTuple
 
@@ -26,11 +27,6 @@ class Controller:
 
     powers: tuple[float, ...]
     source: str
-
-    @property
-    def memory(self) -> int:
-        """How many ratios of accepted steps it remembers."""
-        return len(self.powers) - 1
 
 
 CONTROLLERS = {
@@ -73,13 +69,20 @@ class Control:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"{name}={value!r} must be positive")
+        if self.dfactor > 1:
+            raise ValueError(f"dfactor={self.dfactor!r} must be at most 1, or a step that failed would not shrink")
         if not 0 <= self.min_step <= self.max_step:
             raise ValueError(f"min_step={self.min_step!r} must be between 0 and max_step={self.max_step!r}")
+
+    @cached_property
+    def powers(self) -> tuple[float, ...]:
+        """Those of the controller."""
+        return CONTROLLERS[self.controller].powers
 
     @property
     def memory(self) -> int:
         """How many error ratios of accepted steps control remembers."""
-        return CONTROLLERS[self.controller].memory
+        return len(self.powers) - 1
 
 
 class Verdict(NamedTuple):
@@ -153,17 +156,19 @@ def error_ratio(
 
 def next_length(h: Array, ratio: Array, past: Sequence[Array], *, order: int, control: Control, xp: Any) -> Array:
     """Aim at the tolerance, within the factors; never shrink after success."""
-    # A ratio of 0 means full growth; the floor says so without a branch and changes no other ratio.
-    ratios = [xp.maximum(r, 1e-300) for r in (ratio, *past)]
-    first, *others = CONTROLLERS[control.controller].powers
-    wanted = control.safety / ratios[0] ** (first / order)
-    for power, r in zip(others, ratios[1:], strict=True):
-        wanted = wanted / r ** (power / order)
-    if others:
+    powers = control.powers
+    if len(powers) == 1:
+        wanted = control.safety / xp.divisor(ratio) ** (powers[0] / order)
+    else:
+        ratios = [xp.maximum(r, 1e-300) for r in (ratio, *past)]
+        wanted = control.safety
+        for power, r in zip(powers, ratios, strict=True):
+            wanted = wanted / r ** (power / order)
         # After a failure the past says nothing: what it predicts may be to grow, and the step would fail for ever.
         wanted = xp.where(ratio <= 1, wanted, control.safety / ratios[0] ** (1.0 / order))
-    at_least = xp.where(ratio < 1, xp.cast(1.0, ratio), xp.cast(control.dfactor, ratio))
-    return h * xp.minimum(xp.maximum(wanted, at_least), control.ifactor)
+    # The sign is 1 for ratios under 1 alone: cheaper in a graph than to choose.
+    factor = xp.maximum(wanted, xp.sign(1 - ratio), control.dfactor)
+    return h * xp.minimum(factor, control.ifactor)
 
 
 def clamp(h: Array, *, control: Control, xp: Any) -> Array:
@@ -188,5 +193,6 @@ def judge(h: Array, ratio: Array, past: Sequence[Array] = (), *, order: int, con
     if control.min_step > 0:
         shortest = xp.where(h > control.min_step, control.min_step, h_next)
         h_next = xp.where(ratio >= 0, h_next, shortest)
-    remembered = [xp.where(accept, new, old) for new, old in zip((ratio, *past), past, strict=False)]
-    return Verdict(accept, h_next, remembered)
+    if past:
+        past = [xp.where(accept, new, old) for new, old in zip((ratio, *past), past, strict=False)]
+    return Verdict(accept, h_next, past)

@@ -12,13 +12,17 @@ def quartic(x: Array, h: Array, y0: Array, y1: Array, mid: Array, k0: Array, k1:
     and the middle; k0, k1: slopes at the ends. Exact at x = 1, where it is y1. Source: Shampine, Some
     practical Runge-Kutta formulas, Math. Comp. 46 (1986); torchdiffeq reads every adaptive method so.
     """
-    rest = 1 - x
-    at_mid = 16 * (x * rest) * (x * rest)
-    at_y1 = x * x * (x * (14 - 8 * x) - 5)
-    at_y0 = rest * rest * (rest * (14 - 8 * rest) - 5)
-    at_k0 = h * (x * rest * rest * (1 - 2 * x))
-    at_k1 = h * (x * x * rest * (1 - 2 * x))
+    at_y0, at_y1, at_mid, at_k0, at_k1 = quartic_weights(x, h)
     return y0 * at_y0 + y1 * at_y1 + mid * at_mid + k0 * at_k0 + k1 * at_k1
+
+
+def quartic_weights(x: Array, h: Array) -> tuple[Array, Array, Array, Array, Array]:
+    """What `quartic` multiplies y0, y1, mid, k0 and k1 with."""
+    rest = 1 - x
+    both, bend = x * rest, 1 - 2 * x
+    at_y0 = rest * rest * (rest * (14 - 8 * rest) - 5)
+    at_y1 = x * x * (x * (14 - 8 * x) - 5)
+    return at_y0, at_y1, 16 * both * both, h * (both * rest * bend), h * (both * x * bend)
 
 
 def linear(x: Array, y0: Array, y1: Array) -> Array:

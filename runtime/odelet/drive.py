@@ -19,7 +19,7 @@ from odelet.backend import SCALARS
 from odelet.control import Control, clamp, judge, stop_at
 from odelet.errors import InputError
 from odelet.solution import Status
-from odelet.trajectory import Ends, Piece
+from odelet.trajectory import Ends, Piece, Readings
 
 Array = np.ndarray[Any, Any]
 DEFAULT_MAX_STEPS = 100_000
@@ -146,6 +146,15 @@ class AdaptiveSolve:
     def time(self) -> float:
         return float(self._direction * self._now)
 
+    @property
+    def now(self) -> Any:
+        """`time` as it runs forward."""
+        return self._now
+
+    def forward(self, t: Array) -> Array:
+        """Times as they run forward, in the solver's type."""
+        return np.asarray(self._direction * t, self.number)
+
     def advance(self, target: float) -> Status:
         """Step until `target` is reached. Returns OK, or why it stopped before."""
         return self._until(self._number(self._direction * target), self.steps)
@@ -213,10 +222,6 @@ class AdaptiveSolve:
         late = limits.deadline is not None and perf_counter() >= limits.deadline
         return Status.DEADLINE if late else Status.OK
 
-    def read(self, target: float) -> Array:
-        """The state (n,) at a time within the step last accepted."""
-        return self._piece(self._stepper.ends()).read(self._number(self._direction * target))
-
     def piece(self) -> Piece:
         """A copy of the step last accepted."""
         y0, y1, mid, k0, k1 = self._stepper.ends()
@@ -248,15 +253,21 @@ def integrate_adaptive(solve: Callable[[], AdaptiveSolve], y0: Array, t: Array) 
 def go_on(under_way: AdaptiveSolve, y0: Array, t: Array, rows: Array) -> Run:
     """As `integrate_adaptive`, from where a solve is to later times t. rows: to fill, the last of them with the states
     there. y0: (1, n), the state at the start."""
-    status = Status.OK
-    for j, target in enumerate(t, len(rows) - len(t)):
-        status = under_way.advance(target)
-        if status in (Status.EVALUATION_LIMIT, Status.DEADLINE):
-            last = under_way.last()
-            rows[j:] = y0[0] if last is None else last
+    status, readings = Status.OK, Readings(rows)
+    forward = under_way.forward(t)
+    done, before = 0, len(rows) - len(t)
+    while done < len(t):
+        status = under_way.advance(t[done])
         if status is not Status.OK:
             break
-        rows[j] = under_way.read(target)
+        # All that the step holds.
+        held = int(np.searchsorted(forward, under_way.now, side="right"))
+        readings.add(under_way.piece(), forward[done:held], slice(before + done, before + held))
+        done = held
+    readings.finish()
+    if status in (Status.EVALUATION_LIMIT, Status.DEADLINE):
+        last = under_way.last()
+        rows[before + done :] = y0[0] if last is None else last
     if status is Status.OK and not np.isfinite(rows).all():
         status = Status.NOT_FINITE
     return Run(rows, status, under_way.time, under_way.steps, under_way.accepted, under_way.evaluations)

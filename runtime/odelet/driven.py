@@ -41,7 +41,12 @@ def drive_solve(
     the state, and the time of the event that ended it, if it ends at one; what the solve did; and what was
     watched, if anything was. Raises InputError when the times are not strictly monotone.
     """
-    problem = posed(solve, graphs, values, request, device=device)
+    with graphs.spare.lending() as lend:
+        return _drive(posed(solve, graphs, values, request, device=device, lend=lend))
+
+
+def _drive(problem: Problem) -> tuple[list[Array], SolveStats, Watched | None]:
+    solve, request = problem.solve, problem.request
     names, row, t = solve.drive, problem.row, problem.t
     assert names is not None
     method = method_of(solve.method)
@@ -137,7 +142,7 @@ def begun(problem: Problem) -> Callable[[], AdaptiveSolve]:
     kept = {**problem.kept, **tolerances}
     order, calls = method.order, method.calls
     return lambda: AdaptiveSolve(
-        AdaptiveGraph(problem.graphs, row, kept, problem.direction, problem.device),
+        AdaptiveGraph(problem.graphs, row, kept, problem.direction, problem.bind),
         float(problem.t[0]),
         direction=problem.direction,
         order=order,
@@ -167,7 +172,7 @@ def _samples(problem: Problem) -> tuple[Array, SolveStats]:
         batched=solve.drive.batched,
         direction=problem.direction,
         run=run_graph,
-        device=problem.device,
+        bind=problem.bind,
     )
     layout = Layout.of(parts, per_sample=True)
     run = SampleSolve(
@@ -196,7 +201,7 @@ def walker_of(problem: Problem, method: Any) -> FixedGraph:
     """What takes the steps of a fixed-step method."""
     assert problem.graphs.step is not None
     memory = method.start(problem.row, xp=NUMPY)
-    return FixedGraph(problem.graphs.step, problem.row, memory, problem.kept, method.calls, problem.device)
+    return FixedGraph(problem.graphs.step, problem.row, memory, problem.kept, method.calls, problem.bind)
 
 
 def _fixed(problem: Problem, watched: Watched | None) -> tuple[March, list[Array]]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from dataclasses import field as member
 from typing import Any
 
 import numpy as np
@@ -11,19 +12,21 @@ import onnxruntime as ort
 
 from odelet.attempt import first_slope, slope_after_jump
 from odelet.backend import NUMPY
-from odelet.buffers import NUMPY_TYPES, Array, Buffers
+from odelet.buffers import NUMPY_TYPES, Array, Buffers, Spare
 from odelet.trajectory import Ends
 
 
 @dataclass(frozen=True)
 class Graphs:
     """The sessions of a driven solve. field: None for an iteration. step: None for a solver that needs the field alone.
-    start: where the length of the first step is estimated. event: where the zero of a function ends the solve."""
+    start: where the length of the first step is estimated. event: where the zero of a function ends the solve. spare:
+    the memory that steps were taken in before."""
 
     field: ort.InferenceSession | None
     step: ort.InferenceSession | None = None
     start: ort.InferenceSession | None = None
     event: ort.InferenceSession | None = None
+    spare: Spare = member(default_factory=Spare)
 
 
 def run_graph(session: ort.InferenceSession | None, output: str, feeds: Mapping[str, Any]) -> Array:
@@ -36,9 +39,11 @@ def run_graph(session: ort.InferenceSession | None, output: str, feeds: Mapping[
 class AdaptiveGraph:
     """A Stepper over the graphs of an adaptive method: the field, the first step's length, and one step."""
 
-    def __init__(self, graphs: Graphs, y0: Array, kept: Mapping[str, Array], direction: float, device: str) -> None:
+    def __init__(
+        self, graphs: Graphs, y0: Array, kept: Mapping[str, Array], direction: float, bind: Callable[..., Buffers]
+    ) -> None:
         self._graphs, self._kept, self._direction = graphs, kept, direction
-        self._y0, self._device = y0, device
+        self._y0, self._bind = y0, bind
         self._buffers: Buffers | None = None
         self._jumped: Array | None = None
 
@@ -47,22 +52,23 @@ class AdaptiveGraph:
         assert self._graphs.step is not None
         types = {node.name: NUMPY_TYPES.get(node.type) for node in self._graphs.step.get_outputs()}
         written = {"mid": np.empty_like(self._y0), "ratio": np.zeros((), types["ratio"])}
-        self._buffers = Buffers(self._graphs.step, {"y": self._y0, "k": k0}, written, self._kept, self._device)
-        self._ratio = self._buffers.written("ratio")
+        self._buffers = self._bind({"y": self._y0, "k": k0}, written, self._kept)
+        self._number = types["ratio"]
 
     def _slope(self, t: Any, y: Array) -> Array:
         return run_graph(self._graphs.field, "k", {"t": np.asarray(t, y.dtype), "y": y, **self._kept})
 
     def first_length(self, t: float) -> float:
         assert self._buffers is not None and self._graphs.start is not None
-        number = self._ratio.dtype
-        feeds = {"t": np.asarray(t, number), "direction": np.asarray(self._direction, number)}
+        feeds = {"t": np.asarray(t, self._number), "direction": np.asarray(self._direction, self._number)}
         feeds |= {"y": self._y0, "k": self._buffers.state("k"), **self._kept}
         return float(run_graph(self._graphs.start, "h", feeds))
 
     def attempt(self, t: float, t1: float, h: float) -> float:
-        self._buffers.run(t, t1, h)  # type: ignore[union-attr]
-        return float(self._ratio)
+        buffers = self._buffers
+        assert buffers is not None
+        buffers.run(t, t1, h)
+        return float(buffers.written("ratio"))
 
     def accept(self, jump: float | None) -> None:
         buffers = self._buffers

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from odelet.backend import NUMPY
-from odelet.buffers import MEMORY, Array, Buffers
+from odelet.buffers import MEMORY, Array
 from odelet.drive import Limits
 from odelet.fixed_point import Iteration, State, begin, ended
 from odelet.options import configured
@@ -57,7 +57,7 @@ def _turns(problem: Problem, first: State) -> tuple[State, Status | None, int]:
     assert step is not None
     starts = {name: np.asarray(x) for name, x in zip(("y", *MEMORY), first.flat(), strict=False)}
     tolerances = {name: problem.tolerance(name).astype(row.dtype) for name in ("rtol", "atol")}
-    buffers = Buffers(step, starts, {}, {**problem.kept, **tolerances}, problem.device)
+    buffers = problem.bind(starts, {}, {**problem.kept, **tolerances})
     excess, calls, early = _name_of("excess"), 0, None
     while np.any(first._replace(excess=buffers.state(excess)).going):
         early = _spent(problem.request.limits, calls)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from odelet.backend import NUMPY
-from odelet.buffers import NUMPY_TYPES, Array
+from odelet.buffers import NUMPY_TYPES, Array, Buffers, memory_of
 from odelet.card import SolveCard
 from odelet.control import Control
 from odelet.drive import Limits, Points, direction_of
@@ -52,6 +52,20 @@ class Problem:
     request: Request
     direction: float
     device: str
+    lend: Callable[..., Buffers] = Buffers
+
+    def bind(
+        self,
+        starts: Mapping[str, Array],
+        written: Mapping[str, Array],
+        kept: Mapping[str, Array],
+        *,
+        lanes: int | None = None,
+    ) -> Buffers:
+        """The memory of the step graph; see `Buffers`."""
+        step = self.graphs.step
+        assert step is not None
+        return self.lend(step, starts, written, kept, memory_of(self.device), lanes=lanes)
 
     def slope(self, time: Any, y: Array) -> Array:
         """dy/dt on rows (1, n)."""
@@ -72,9 +86,16 @@ class Problem:
 
 
 def posed(
-    solve: SolveCard, graphs: Graphs, values: Mapping[str, Array], request: Request, *, device: str = "cpu"
+    solve: SolveCard,
+    graphs: Graphs,
+    values: Mapping[str, Array],
+    request: Request,
+    *,
+    device: str = "cpu",
+    lend: Callable[..., Buffers] = Buffers,
 ) -> Problem:
-    """A solve with the arrays that its drive entry names. Raises InputError when its times turn back."""
+    """A solve with the arrays that its drive entry names. lend: makes the memory of its steps. Raises
+    InputError when its times turn back."""
     names = solve.drive
     assert names is not None
     parts = [values[name] for name in names.y0]
@@ -84,7 +105,7 @@ def posed(
     kept = {name: values[name] for name in names.captured}
     kept |= {f"shape.{i}": np.array(part.shape, np.int64) for i, part in enumerate(parts)}
     shapes = [part.shape for part in parts]
-    return Problem(solve, graphs, row, shapes, t, kept, values, request, direction, device)
+    return Problem(solve, graphs, row, shapes, t, kept, values, request, direction, device, lend)
 
 
 def controlled(problem: Problem) -> tuple[Control, dict[str, Array], Points]:

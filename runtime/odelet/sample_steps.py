@@ -85,7 +85,8 @@ class SampleGraphs:
     """A SampleStepper over the graphs of a driven solve.
 
     kept: the values that the graphs read besides times and states. batched: names of those that have a row for each
-    sample, or None where the batch cannot be cut down. run: runs a graph for one output.
+    sample, or None where the batch cannot be cut down. run: runs a graph for one output. bind: makes the memory of the
+    step graph.
     """
 
     def __init__(
@@ -97,24 +98,23 @@ class SampleGraphs:
         batched: Collection[str] | None,
         direction: float,
         run: Run,
-        device: str,
+        bind: Callable[..., Buffers],
     ) -> None:
         self._graphs, self._parts, self._kept, self._batched = graphs, parts, dict(kept), batched
-        self._direction, self._call, self._device = direction, run, device
+        self._direction, self._call, self._bind = direction, run, bind
         self._layout = Layout.of(parts, per_sample=True)
         self._row = self._layout.pack(parts, xp=NUMPY)
         self._buffers: Buffers | None = None
 
     def begin(self, t: Array) -> None:
         k = first_slope(self._slope, t, self._row, xp=NUMPY)
-        self._bind(self._row, k)
+        self._set(self._row, k)
 
-    def _bind(self, y: Array, k: Array) -> None:
+    def _set(self, y: Array, k: Array) -> None:
         types = {node.name: NUMPY_TYPES.get(node.type) for node in self._graphs.step.get_outputs()}
         samples = len(self._parts[0])
         written = {"mid": np.empty_like(y), "ratio": np.zeros(samples, types["ratio"])}
-        starts = {"y": y, "k": k}
-        self._buffers = Buffers(self._graphs.step, starts, written, self._kept, self._device, lanes=samples)
+        self._buffers = self._bind({"y": y, "k": k}, written, self._kept, lanes=samples)
 
     def _slope(self, t: Any, y: Array) -> Array:
         return self._call(self._graphs.field, "k", {"t": np.asarray(t, y.dtype), "y": y, **self._kept})
@@ -165,5 +165,5 @@ class SampleGraphs:
             self._kept[name] = self._kept[name][kept]
         for i, part in enumerate(self._parts):
             self._kept[f"shape.{i}"] = np.array(part.shape, np.int64)
-        self._bind(row_of(y, self._layout), row_of(k, self._layout))
+        self._set(row_of(y, self._layout), row_of(k, self._layout))
         return True

@@ -16,6 +16,8 @@ from odelet.dense import hermite, linear, quartic
 from odelet.errors import InputError
 
 Array = np.ndarray[Any, Any]
+# Steps are kept until they have this many numbers in a row, and then read.
+_AT_ONCE = 2**14
 
 
 class Ends(NamedTuple):
@@ -51,6 +53,45 @@ class Piece:
             if mid is not None:
                 return quartic(x, h, y0, y1, mid, k0, k1)[0]  # type: ignore[no-any-return]
             return (linear(x, y0, y1) if k1 is None else hermite(x, h, y0, y1, k0, k1))[0]  # type: ignore[no-any-return]
+
+
+class Readings:
+    """Reads many times off the steps of an adaptive method, those of many steps at once.
+
+    rows: takes the states, (times, n).
+    """
+
+    def __init__(self, rows: Array) -> None:
+        self._rows = rows
+        self._pieces: list[Piece] = []
+        self._times: list[Array] = []
+        self._places: list[slice] = []
+
+    def add(self, piece: Piece, times: Array, places: slice) -> None:
+        """Forward times within a step, and the rows that they go to."""
+        self._pieces.append(piece)
+        self._times.append(times)
+        self._places.append(places)
+        if len(self._pieces) * self._rows.shape[1] >= _AT_ONCE:
+            self.finish()
+
+    def finish(self) -> None:
+        """Fill the rows of all times so far."""
+        if not self._pieces:
+            return
+        counts = [len(times) for times in self._times]
+        start, stop, h = (
+            np.repeat([getattr(piece, name) for piece in self._pieces], counts) for name in ("start", "stop", "h")
+        )
+        ends = [
+            np.repeat(np.concatenate(rows), counts, axis=0)
+            for rows in zip(*(p.ends for p in self._pieces), strict=True)
+        ]
+        with np.errstate(all="ignore"):
+            x = (np.concatenate(self._times) - start) / (stop - start)
+            x, h = (value.astype(self._rows.dtype)[:, None] for value in (x, h))
+            self._rows[self._places[0].start : self._places[-1].stop] = quartic(x, h, *ends)
+        self._pieces, self._times, self._places = [], [], []
 
 
 class Trajectory:

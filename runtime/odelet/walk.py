@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ class FixedGraph:
         memory: Sequence[Any],
         kept: Mapping[str, Array],
         calls: int | None,
-        device: str,
+        bind: Callable[..., Buffers],
     ) -> None:
         outputs = {node.name for node in step.get_outputs()}
         starts = {"y": y0, **{f"memory.{i}": np.asarray(x) for i, x in enumerate(memory)}}
@@ -30,7 +30,7 @@ class FixedGraph:
         self._told = list(written)
         self._slope = "k0" in outputs
         written |= {"k0": np.empty_like(y0)} if self._slope else {}
-        self._buffers = Buffers(step, starts, written, kept, device)
+        self._buffers = bind(starts, written, kept)
         self._calls = calls
 
     def walk(self, t: float, t1: float) -> tuple[int, bool]:

@@ -6,13 +6,17 @@ those that are done are computed along, and keep what they have.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx_ir as ir
 
+from odelet.attempt import Attempt
 from odelet.control import Verdict
 from odelet.dense import quartic
 from odelet_export.emit import ONNX
-from odelet_export.forms.loop import Solve, State, Step
+from odelet_export.forms.loop import Solve
+from odelet_export.forms.loop_read import State, Step
 from odelet_export.scope import Scope, Value
 
 
@@ -28,9 +32,11 @@ class SampleSolve(Solve):
 
     def _initial(self) -> State:
         state = super()._initial()
-        return state | {"active": self._goes_on(state["now"], state["h"], state["y"])}
+        zero = self._each(self.scope.constant(0, np.int64))
+        active = self._goes_on(state["now"], state["reach"], state["y"])
+        return state | {"active": active, "attempted": zero, "accepted": zero}
 
-    def _body(self, inner: Scope, i: Value, state: State) -> tuple[Value, State, list[Value]]:
+    def _body(self, inner: Scope, i: Value, state: State) -> tuple[Value, State, State]:
         go_on, after, collect = super()._body(inner, i, state)
         return go_on & state["active"], after | {"active": go_on & state["active"]}, collect
 
@@ -39,19 +45,40 @@ class SampleSolve(Solve):
         kept = [ONNX.where(active, new, old) for new, old in zip(verdict.past, past, strict=True)]
         return Verdict(verdict.accept & active, ONNX.where(active, verdict.h, state["h"]), kept)
 
-    def _attempts(self, state: State, i: Value) -> Value:
-        active = state["active"]
-        return state["attempted"] + active.scope.call("Cast", active, to=ir.DataType.INT64)
+    def _moved(self, accept: Value, new: Sequence[Value], old: Sequence[Value]) -> Sequence[Value]:
+        choose = self.site.layout.choose
+        rows = [choose(accept, x, y, xp=ONNX) for x, y in zip(new[1:], old[1:], strict=True)]
+        return [ONNX.where(accept, new[0], old[0]), *rows]
+
+    def _counted(self, state: State, accept: Value, i: Value) -> tuple[State, Value]:
+        attempted, accepted = (
+            state[name] + flag.scope.call("Cast", flag, to=ir.DataType.INT64)
+            for name, flag in (("attempted", state["active"]), ("accepted", accept))
+        )
+        return {"attempted": attempted, "accepted": accepted}, attempted
+
+    def _counts(self, end: State, collected: State) -> State:
+        return {"steps": end["attempted"], "accepted": end["accepted"]}
 
     def _after_jump(self, passes: Value, t1: Value, after: State) -> Value:
         k = super()._after_jump(self._some(passes), t1, after)
         return self.site.layout.choose(passes, k, after["k"], xp=ONNX)
 
-    def _last(self, state: State, accept: Value, step: State) -> State:
+    def _no_step(self, h: Value) -> State:
+        y0, k = self.site.y0, self.first_k
+        return {"start": self.begun, "taken": h, "y0": y0, "mid": y0, "k0": k, "k1": k}
+
+    def _taken(self, state: State, accept: Value, tried: Attempt, h: Value) -> tuple[State, State]:
+        rows = {"y0": state["y"], "mid": tried.mid, "k0": state["k"], "k1": tried.k1}
+        if not self.one_read:
+            return {}, {"h": h, "y1": tried.y1, **rows}
         choose = self.site.layout.choose
-        rows = ("y0", "mid", "k0", "k1")
-        kept = {name: choose(accept, step[name], state[name], xp=ONNX) for name in rows}
-        return kept | {name: ONNX.where(accept, step[name], state[name]) for name in ("start", "taken")}
+        kept = {name: choose(accept, row, state[name], xp=ONNX) for name, row in rows.items()}
+        times = {"start": state["now"], "taken": h}
+        return kept | {name: ONNX.where(accept, x, state[name]) for name, x in times.items()}, {}
+
+    def _step(self, end: State, collected: State) -> Step:
+        return Step(end["start"], end["taken"], end["y0"], end["y"], end["mid"], end["k0"], end["k1"])
 
     def _passed(self, now: Value) -> Value:
         reached = now.scope.call("Cast", ONNX.reshape(self.forward, (-1, 1)) <= now, to=ir.DataType.INT64)
@@ -83,16 +110,13 @@ class SampleSolve(Solve):
 
     def _read(self, target: Value, step: Step, end: Value) -> Value:
         """The state at forward times `target`, (times, samples), from the steps that hold them."""
-        like = step.y0
-        x = ONNX.cast((target - step.start) / (end - step.start), like)
-        h = ONNX.cast(step.h * self.direction, like)
-        x, h = self._over_elements(x), self._over_elements(h)
-        return quartic(x, h, step.y0, step.y1, step.mid, step.k0, step.k1)
+        x = ONNX.cast((target - step.start) / (end - step.start), step.y0)
+        return quartic(self._over_elements(x), self._over_elements(step.h), *step[2:])
 
-    def _rows(self, end: State, collected: list[Value]) -> Value:
+    def _rows(self, end: State, collected: State) -> Value:
         scope, y0, now = self.scope, self.site.y0, end["now"]
         if self.one_read:
-            step = self._step(end)
+            step = self._step(end, collected)
             begun, taken, ended = (ONNX.reshape(x, (1, -1)) for x in (step.start, step.h, now))
             later = self._read(self.end, step._replace(start=begun, h=taken), ended)
         else:
@@ -101,27 +125,31 @@ class SampleSolve(Solve):
         # The start is there, whatever came of it.
         return ONNX.where(reached, ONNX.concat([y0, later], axis=0), scope.constant(np.nan, y0.dtype))
 
-    def _read_many(self, now: Value, collected: list[Value]) -> Value:
+    def _read_many(self, now: Value, collected: State) -> Value:
         """The states (times - 1, n) after the first time; what is not reached has any value.
 
         collected: from every attempted step, stacked; nothing where no sample made one, so the start comes first.
         """
-        scope = self.scope
-        start, h, y, mid, k, after, y1, k1 = collected
-        begun, y0 = ONNX.reshape(self.begun, (1, -1)), self.site.y0
-
+        scope, y0, k = self.scope, self.site.y0, self.first_k
         rank = scope.constant(np.array([1], np.int64))
-        rows = [ONNX.concat([y0, scope.call("Squeeze", x, rank)], axis=0) for x in (y, y1, mid, k, k1)]
-        start, h, after = (ONNX.concat([begun, x], axis=0) for x in (start, h, after))
+        begun = ONNX.reshape(self.begun, (1, -1))
+        after = ONNX.concat([begun, collected["now"]], axis=0)
+        h = ONNX.concat([ONNX.cast(begun, y0), collected["h"]], axis=0)
+        ends = [
+            ONNX.concat([start, scope.call("Squeeze", collected[name], rank)], axis=0)
+            for name, start in (("y0", y0), ("y1", y0), ("mid", y0), ("k0", k), ("k1", k))
+        ]
         # Time does not move in a rejected step, so the first step that ends at or after a time was accepted.
         targets = ONNX.reshape(self.forward[1:], (-1, 1, 1))
         steps = scope.call("Unsqueeze", after, scope.constant(np.array([0], np.int64)))
         missed = scope.call("Cast", steps < targets, to=ir.DataType.INT64)
-        index = scope.call("ReduceSum", missed, rank, keepdims=0)
-        last = ONNX.reshape(scope.call("Shape", start, start=0, end=1), ()) - 1
-        index = ONNX.minimum(index, last)
-        chosen = [scope.call("GatherElements", x, index, axis=0) for x in (start, h, after)]
-        wide = self._over_elements(index)
-        y, y1, mid, k, k1 = (scope.call("GatherElements", x, wide, axis=0) for x in rows)
-        step = Step(chosen[0], chosen[1], y, y1, mid, k, k1)
-        return self._read(ONNX.reshape(self.forward[1:], (-1, 1)), step, chosen[2])
+        index = ONNX.minimum(scope.call("ReduceSum", missed, rank, keepdims=0), ONNX.rows(after) - 1)
+        # A step starts when the one before it left off.
+        before, wide = ONNX.maximum(index - 1, 0), self._over_elements(index)
+
+        def chosen(x: Value, i: Value) -> Value:
+            value: Value = scope.call("GatherElements", x, i, axis=0)
+            return value
+
+        step = Step(chosen(after, before), chosen(h, index), *(chosen(rows, wide) for rows in ends))
+        return self._read(ONNX.reshape(self.forward[1:], (-1, 1)), step, chosen(after, index))
