@@ -72,6 +72,7 @@ class Spiral(Solved):
 
 
 @cache
+@torch.enable_grad()
 def spiral() -> Solved:
     """A field fitted to dy/dt = A y^3 in some seconds; one that has learned nothing takes three steps."""
     slope = Layers(2, 64, 64, 2, power=3)
