@@ -29,12 +29,15 @@ STAGES = {
     "capture": "trace the model once",
     "lift": "take the fields out of it",
     "replay": "run it under torchdiffeq, beside the model",
+    "calibrate": "find the steps on the calibration data",
     "lower": "put a solver around each",
     "check": "write, check and load the files",
     "parity": "compare with torch",
 }
 # Those that write nothing.
 EXPLAINING = {stage: does for stage, does in STAGES.items() if stage in ("load", "capture", "lift", "replay")}
+# Those of any form that needs no data.
+PLAIN = {stage: does for stage, does in STAGES.items() if stage != "calibrate"}
 _LABEL = 10
 _STYLES = {"parity": "green", "warning": "yellow", "assumed": "yellow"}
 
@@ -83,7 +86,7 @@ class Checklist:
         stage, seconds = self._stage, time.perf_counter() - self._since
         self.seconds[stage], self._stage = seconds, ""
         if self._live is None:
-            print(f"{stage:<8}{seconds:>6.1f} s", file=sys.stderr, flush=True)
+            print(f"{stage:<9}{seconds:>6.1f} s", file=sys.stderr, flush=True)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield Group(*(self._line(stage, does, options) for stage, does in self._stages.items()))

@@ -23,6 +23,7 @@ from odelet_export.forms.site import (
     STEP_LIMIT,
     STEP_UNDERFLOW,
     Site,
+    in_dtype,
     not_finite,
 )
 from odelet_export.scope import Scope, Value
@@ -286,10 +287,3 @@ class Solve:
         missing = scope.call("Shape", later) - count
         pads = ONNX.concat([zero, zero, missing, zero], axis=0)
         return scope.call("Pad", rows, pads, scope.constant(np.nan, self.site.y0.dtype))
-
-
-def in_dtype(number: np.dtype[Any], x: Any) -> Any:
-    """x in the dtype of times."""
-    if not isinstance(x, Value):
-        return number.type(x)
-    return x if x.dtype == number else x.scope.call("Cast", x, to=ir.DataType.from_numpy(number))

@@ -20,6 +20,7 @@ from odelet_export.spec import SolveSpec
 
 Dims = Sequence[int | str | None] | None
 OK, STEP_LIMIT, STEP_UNDERFLOW, NOT_FINITE, BAD_TIMES = range(5)
+OUT_OF_TOLERANCE = 9
 
 
 @dataclass(frozen=True)
@@ -156,6 +157,13 @@ def tolerance_inputs(
         given = Value(scope.builder.input(names[name], tensor.dtype, list(shape), const_value=default), scope)
         made[name] = [given[i] for i in range(len(value))] if isinstance(value, tuple) else given
     return made
+
+
+def in_dtype(number: np.dtype[Any], x: Any) -> Any:
+    """x in the dtype of times."""
+    if not isinstance(x, Value):
+        return number.type(x)
+    return x if x.dtype == number else x.scope.call("Cast", x, to=ir.DataType.from_numpy(number))
 
 
 def not_finite(row: Value) -> Value:

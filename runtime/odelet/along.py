@@ -1,0 +1,93 @@
+"""Steps along a grid that was chosen beforehand, each with its error estimate: the text of the form `bounded`.
+
+Written for arrays of any backend; times may be numpy's while states are values of a graph.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from odelet.backend import NUMPY, Array
+from odelet.dense import quartic
+from odelet.rk import Field, erk_step, towards_start
+from odelet.state import Layout, Tolerance
+from odelet.tableau import Tableau
+
+
+class Path(NamedTuple):
+    """states, slopes: where steps begin and end, one more than there are steps; middles, errors: of each step, the
+    errors as estimated. All rows (1, n)."""
+
+    states: list[Array]
+    slopes: list[Array]
+    middles: list[Array]
+    errors: list[Array]
+
+
+def points_of(t: Array, positions: Array, *, xp: Any) -> Array:
+    """The grid (steps + 1,) in the model's times, from the first of t (times,) to the last, whichever way.
+
+    positions: (steps + 1,), rising from 0 to 1, in the dtype of t.
+    """
+    span = t[-1:] - t[:1]
+    return xp.concat([t[:1] + positions[:-1] * span, t[-1:]], axis=0)
+
+
+def along(field: Field, tableau: Tableau, points: Array, y0: Array, *, steps: int, direction: Array, xp: Any) -> Path:
+    """Take one step of an embedded pair for each interval of a grid; what it does in each is `attempt.attempt`.
+
+    points: (steps + 1,), in the dtype of times. direction: 1 or -1, as they run. y0: (1, state). Calls the field once,
+    and then as often as `attempt` does in every step.
+    """
+    assert tableau.b_err is not None and tableau.mid is not None
+    clock = NUMPY if isinstance(points, np.ndarray) else xp
+    times, lengths = clock.cast(points, y0), clock.cast(points[1:] - points[:-1], y0)
+    ends = towards_start(times[1:], clock.cast(direction, y0), xp=clock, like=y0)
+    path = Path([y0], [field(times[0], y0)], [], [])
+    for i in range(steps):
+        y, h = path.states[-1], lengths[i]
+        y1, ks = erk_step(field, tableau, times[i], ends[i], y, h, path.slopes[-1], xp=xp)
+        path.middles.append(xp.combine(y, h, tableau.mid, ks))
+        path.errors.append(xp.combine(None, h, tableau.b_err, ks))
+        path.states.append(y1)
+        path.slopes.append(ks[-1])
+    return path
+
+
+def error_ratios(path: Path, *, rtol: Tolerance, atol: Tolerance, layout: Layout, xp: Any) -> Array:
+    """How large the estimated error of each step is, over what the tolerances allow: (steps, samples), one column for a
+    state that is one whole. At most 1 is good; infinite where a state is not finite or an estimate not a number.
+
+    Few operations for all steps at once, as each of them costs more than its arithmetic. Not for a norm of the user's.
+    """
+    sizes = abs(xp.concat(path.states, axis=0))
+    allowed = layout.allowed(xp.maximum(sizes[:-1], sizes[1:]), rtol=rtol, atol=atol, xp=xp)
+    errors = xp.cast(xp.concat(path.errors, axis=0), allowed)
+    # Anything is small against an infinite state; zero times infinity is not a number.
+    scaled = (errors + allowed * 0.0) / allowed
+    found, *others = (xp.rms(table, axis=2) for table in layout.tables(scaled, len(path.errors), xp=xp))
+    for norms in others:
+        found = xp.maximum(found, norms)
+    return xp.where(found >= 0, found, np.inf)
+
+
+def read(path: Path, points: Any, t: Any, *, xp: Any) -> Array:
+    """The states (times, n) at known times t, the first and the last of which are those of the grid: each is read off
+    the quartic of its step, as adaptive methods do, whose weights are known where the times are."""
+    if len(t) <= 2:
+        return path.states[0] if len(t) == 1 else xp.concat([path.states[0], path.states[-1]], axis=0)
+    like = path.states[0]
+    direction = np.sign(points[-1] - points[0])
+    index = np.searchsorted(direction * points[1:], direction * t[1:-1])
+    rows = [like]
+    for i in np.unique(index):
+        inside = t[1:-1][index == i]
+        x = ((inside - points[i]) / (points[i + 1] - points[i])).astype(like.dtype)
+        h = like.dtype.type(points[i + 1] - points[i])
+        unit = np.eye(5, dtype=like.dtype)
+        weights = np.stack([quartic(x, h, *row) for row in unit], axis=1)
+        ends = [path.states[i], path.states[i + 1], path.middles[i], path.slopes[i], path.slopes[i + 1]]
+        rows.append(xp.matmul(weights, xp.concat(ends, axis=0)))
+    return xp.concat([*rows, path.states[-1]], axis=0)
