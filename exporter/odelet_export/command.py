@@ -17,7 +17,7 @@ from odelet.errors import InputError
 from odelet.files import read_npz
 from odelet_export.arguments import Example, Target, read_example, read_target
 from odelet_export.errors import CaptureError, ExportError, FormError, ParityError
-from odelet_export.screen import EXPLAINING, PLAIN, STAGES, Checklist, next_commands, show
+from odelet_export.screen import CALIBRATING, EXPLAINING, STAGES, Checklist, next_commands, show
 
 if TYPE_CHECKING:
     from odelet_export.explanation import Explanation
@@ -95,7 +95,7 @@ def perform(
     # What the model's code prints is not the result.
     if calibration is not None:
         options["calibration"] = read_npz(calibration)
-    stages = EXPLAINING if out is None else STAGES if options["form"] == "bounded" else PLAIN
+    stages = EXPLAINING if out is None else CALIBRATING if options["form"] == "bounded" else STAGES
     with Checklist(stages=stages) as checklist, redirect_stdout(sys.stderr):
         checklist("load")
         name, exported, explanation = _made(place, call, weights, out, seed=seed, on_stage=checklist, **options)

@@ -60,6 +60,10 @@ class Found:
         """The largest ratio of the samples that count, the best share of them."""
         return float(self.ratios.max(axis=0)[self._counting(quantile)].max())
 
+    def hardest(self, count: int) -> set[int]:
+        """The samples with the largest ratios, some for each step."""
+        return set(np.argsort(-self.ratios, axis=1)[:, :count].ravel().tolist())
+
     def _counting(self, quantile: float) -> np.ndarray:
         largest = self.ratios.max(axis=0)
         # 0.1 * 30 is a little above 3.
@@ -82,14 +86,14 @@ def merged(grids: Sequence[np.ndarray]) -> Density:
     return Density(edges, np.max(each, axis=0))
 
 
-def smallest_grid(evaluate: Evaluate, start: Density, *, order: int, quantile: float = 1.0) -> Found:
+def smallest_grid(evaluate: Evaluate, start: Density, *, order: int, quantile: float = 1.0, least: int = 1) -> Found:
     """The grid with the fewest steps on which the ratios of a share of the samples stay within the limit.
 
     evaluate: the ratios (steps, samples) on a grid, infinite where a solve fails. start: a first idea of the density.
-    Bisects the number of steps, and puts those of each number anew where the ratios say that they are wanted. Raises
-    FormError when MOST_STEPS are too few.
+    least: steps at least. Bisects the number of steps, and puts those of each number anew where the ratios say that
+    they are wanted. Raises FormError when MOST_STEPS are too few.
     """
-    failed, steps, density = 0, max(ceil(start.total), 1), start
+    failed, steps, density = least - 1, max(ceil(start.total), least), start
     while True:
         best = _placed(evaluate, density, steps, order, quantile)
         density = _better(best, density, quantile, order)

@@ -17,7 +17,6 @@ from odelet_export.reference import SolveCount
 from odelet_export.report import Report, SampleCheck, SolveCheck
 from odelet_export.spec import SolveSpec
 
-
 # What the guard of a bounded solve says of answers that are compared with torch's on the same grid.
 _GUARDED = (Status.OUT_OF_TOLERANCE, Status.NOT_FINITE)
 

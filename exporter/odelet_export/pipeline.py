@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ from odelet_export.signature import Callee, Dynamic, check_dynamic
 from odelet_export.spec import Overrides
 from odelet_export.write import card_of, staging, write_graphs
 
-STAGES = ("capture", "lift", "replay", "calibrate", "lower", "check", "parity")
+# The form bounded has one more, before `lower`: calibrate.
+STAGES = ("capture", "lift", "replay", "lower", "check", "parity")
 OPSETS = range(18, 24)
 
 
@@ -142,11 +144,13 @@ def export(
         )
         captured, holes, again = ready.captured, ready.holes, None
         explanation = explained(ready, callee)
-        times = {*time_inputs(captured), *freeze}
+        times = time_inputs(captured)
         calibrated = None
         if data is not None:
             tell("calibrate")
-            kind = Calibrator(captured, holes, ready.judge, axes, data, times=times, max_steps=max_steps, opset=opset)
+            kind = Calibrator(
+                captured, holes, ready.judge, axes, data, times={*times, *freeze}, max_steps=max_steps, opset=opset
+            )
             calibrated = kind.run()
             again = driven_copy(captured, holes, max_steps=max_steps) if data.fallback else None
             holes = calibrated.holes(holes)
@@ -161,8 +165,8 @@ def export(
         prover = Prover(ready, folder, failed, explanation.warnings)
         tell("parity")
         if calibrated is not None:
-            limits = {"dynamic": axes, "times": times, "frozen": freeze, "count": samples}
-            report = prover.along_grids(card, calibrated, lambda judge: Drawn(judge, **limits))
+            drawn = partial(Drawn, dynamic=axes, times=times, frozen=freeze, count=samples)
+            report = prover.along_grids(card, calibrated, drawn)
         else:
             alone = _samples(holes, axes, callee, card, captured) if per_sample else None
             report = prover.compared(card, replace(ready.judge, alone=alone))

@@ -29,15 +29,13 @@ STAGES = {
     "capture": "trace the model once",
     "lift": "take the fields out of it",
     "replay": "run it under torchdiffeq, beside the model",
-    "calibrate": "find the steps on the calibration data",
     "lower": "put a solver around each",
     "check": "write, check and load the files",
     "parity": "compare with torch",
 }
 # Those that write nothing.
 EXPLAINING = {stage: does for stage, does in STAGES.items() if stage in ("load", "capture", "lift", "replay")}
-# Those of any form that needs no data.
-PLAIN = {stage: does for stage, does in STAGES.items() if stage != "calibrate"}
+CALIBRATING = {**EXPLAINING, "calibrate": "find the steps on the calibration data", **STAGES}
 _LABEL = 10
 _STYLES = {"parity": "green", "warning": "yellow", "assumed": "yellow"}
 

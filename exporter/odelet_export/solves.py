@@ -20,7 +20,7 @@ from odelet.methods import METHODS
 from odelet.state import Layout
 from odelet_export.intercept import Call
 from odelet_export.lift import Placed
-from odelet_export.reference import Solver, SolveCount, solved
+from odelet_export.reference import SolveCount, Solver, solved
 from odelet_export.spec import Overrides, SolveSpec
 from odelet_export.trial import Bounds, run_along
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -36,6 +37,7 @@ class TorchSide:
         self._judge, self._specs, self._draws = judge, specs, draws
         self._wide = _widened(judge.callee) if judge.single else judge.callee
         self._used: set[str] = set()
+        self._known: dict[tuple[int, bool], tuple[Call, Solved | None]] = {}
 
     @property
     def reference(self) -> str:
@@ -52,7 +54,13 @@ class TorchSide:
         return {x.name: source.arrays[x.draw.index].numpy() for x in self._judge.noise}
 
     def solve(self, call: Call, *, tight: bool) -> Solved | None:
-        """The model's answers; None where it fails."""
+        """The model's answers, which are kept; None where it fails."""
+        key = (id(call), tight)
+        if key not in self._known:
+            self._known[key] = (call, self._solve(call, tight=tight))
+        return self._known[key][1]
+
+    def _solve(self, call: Call, *, tight: bool) -> Solved | None:
         asked = self._judge.overrides
         if not tight:
             return self._run(self._judge.callee, call, None, {spec.call: as_asked(asked) for spec in self._specs})
@@ -60,15 +68,14 @@ class TorchSide:
             solvers = {spec.call: tightly(spec, asked, factor=_WIDE) for spec in self._specs}
             found = self._run(self._wide, call, torch.float64, solvers)
             if found is not None:
-                self._used.add(f"the torch model in float64, by dopri5 with tolerances {_WIDE:g} times those asked for")
+                self._used.add(f"the torch model in float64, by dopri5 with tolerances {_WIDE:g} times those asked")
                 return found
         for factor in _OWN if self._judge.single else ():
             solvers = {spec.call: tightly(spec, asked, factor=factor) for spec in self._specs}
             found = self._run(self._judge.callee, call, None, solvers)
             if found is not None:
-                self._used.add(
-                    f"the torch model in {self._judge.dtype}, by dopri5 with tolerances {factor:g} times those asked for"
-                )
+                dtype = self._judge.dtype
+                self._used.add(f"the torch model in {dtype}, by dopri5 with tolerances {factor:g} times those asked")
                 return found
         return None
 
@@ -99,6 +106,8 @@ def _as(tensor: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
 def _widened(callee: Callee) -> Callee | None:
     """A copy of a model in float64, where there can be one."""
     try:
-        return copy.deepcopy(callee).double()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's, of what is copied
+            return copy.deepcopy(callee).double()
     except Exception:  # a model that cannot be copied
         return None

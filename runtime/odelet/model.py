@@ -58,6 +58,9 @@ class Model:
         self._program = artifact.program
         self._device = device
         self._arguments = Arguments(self.card)
+        self._ratio_names = tuple(
+            solve.report["error_ratio"] for solve in self.card.solves if "error_ratio" in solve.report
+        )
         again = artifact.fallback
         self._fallback = Fallback(self.card, again, self._drive) if again else None
         self._alarm_names = tuple(
@@ -99,6 +102,8 @@ class Model:
         failed = bool(driven)
         for name in self._alarm_names:
             failed = failed or bool(values[name].any())
+        for name in self._ratio_names:
+            failed = failed or not (values[name] <= 1).all()
         if failed:
             self._solution(values, driven).raise_if_failed()
         outputs = tuple([values[tensor.name] for tensor in self.outputs])

@@ -35,6 +35,9 @@ def report_of(solve: SolveCard, values: Mapping[str, Array]) -> SolveStats:
     evaluations = told.get("evaluations")
     if steps is not None and solve.evaluations is not None:
         evaluations = solve.evaluations.start + solve.evaluations.step * steps
+    status = Status.of(told.get("status", 0))
+    if ratios is not None and status is Status.OK and not (ratios <= 1).all():
+        status = Status.OUT_OF_TOLERANCE if np.isfinite(ratios).all() else Status.NOT_FINITE
     return SolveStats(
         index=solve.index,
         method=solve.method,
@@ -43,7 +46,7 @@ def report_of(solve: SolveCard, values: Mapping[str, Array]) -> SolveStats:
         accepted=accepted,
         rejected=None if steps is None or accepted is None else steps - accepted,
         evaluations=evaluations,
-        status=Status.of(told.get("status", 0)),
+        status=status,
         time=told.get("time"),
         source=solve.source,
         unconverged=told.get("unconverged"),

@@ -1,4 +1,4 @@
-"""Steps of an embedded pair along a grid found on calibration data: a straight line that says how far it can be trusted."""
+"""Steps of an embedded pair along a grid found on calibration data: a straight line that says how far to trust it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ from odelet.backend import NUMPY
 from odelet.dense import quartic
 from odelet_export.emit import ONNX
 from odelet_export.forms.site import (
-    NOT_FINITE,
     OK,
-    OUT_OF_TOLERANCE,
     Lowered,
     Site,
     in_dtype,
@@ -79,20 +77,17 @@ def lower(site: Site) -> Lowered:
         path = along(site.field, tableau, points, site.y0, steps=steps, direction=site.direction, xp=ONNX)
         found = error_ratios(path, **tolerances, layout=layout, xp=ONNX)
         ratios = scope.call("ReduceMax", found, scope.constant(np.array([0], np.int64)), keepdims=0)
-        rows = read(path, points, t, xp=ONNX) if constant or site.count == 2 else _read(site, path, points, t)
+        if isinstance(t, Value) and site.count != 2:
+            rows = _read(site, path, points, t)
+        else:
+            rows = read(path, points, np.zeros(2) if isinstance(t, Value) else t, xp=ONNX)
     ratios = scope.call("Cast", ratios, to=ir.DataType.DOUBLE)
-    report = {"error_ratio": ratios, "status": site.checked(_status(ratios))}
+    report = {"error_ratio": ratios}
+    if not constant:
+        report["status"] = site.checked(scope.constant(OK, np.int64))
     calls = hole.spec.solver.calls
     assert calls is not None
     return Lowered(site.solution(rows), report, steps, names, evaluations=1 + calls * steps if steps else 0)
-
-
-def _status(ratios: Value) -> Value:
-    """The status of a solve: OK where all ratios are at most 1; infinite ones come from states that are not finite."""
-    worst = ONNX.largest(ratios)  # not a number where a ratio is infinite
-    ok = ratios.scope.constant(OK, np.int64)
-    bad = ONNX.where(worst > 1, OUT_OF_TOLERANCE, ratios.scope.constant(NOT_FINITE, np.int64))
-    return ONNX.where(worst <= 1, ok, bad)
 
 
 def _nothing(site: Site, *, per_sample: bool) -> Value:

@@ -20,7 +20,6 @@ from odelet_export.spec import SolveSpec
 
 Dims = Sequence[int | str | None] | None
 OK, STEP_LIMIT, STEP_UNDERFLOW, NOT_FINITE, BAD_TIMES = range(5)
-OUT_OF_TOLERANCE = 9
 
 
 @dataclass(frozen=True)
