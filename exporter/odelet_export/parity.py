@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,7 @@ class Comparison:
         judge = self.judge
         checks: list[SampleCheck] = []
         compared: list[Sample] = []
-        for given in (*more, *drawn):
+        for given in chain(more, drawn):
             sample = given if judge.alone is None else replace(given, **_solved_alone(judge, given))
             try:
                 checks.append(self._sample(sample, len(checks)))

@@ -16,9 +16,13 @@ from odelet.state import Layout, Tolerance
 from odelet.tableau import Tableau
 
 
+# Steps whose errors are estimated by one product: fewer nodes than one for each, and their slopes take memory.
+_TOGETHER = 8
+
+
 class Path(NamedTuple):
-    """states, slopes: where steps begin and end, one more than there are steps; middles, errors: of each step, the
-    errors as estimated. All rows (1, n)."""
+    """states, slopes: where steps begin and end, one more than there are steps; middles: of each step. All rows (1, n).
+    errors: the estimates, rows of some steps together, (some, n)."""
 
     states: list[Array]
     slopes: list[Array]
@@ -46,14 +50,29 @@ def along(field: Field, tableau: Tableau, points: Array, y0: Array, *, steps: in
     times, lengths = clock.cast(points, y0), clock.cast(points[1:] - points[:-1], y0)
     ends = towards_start(times[1:], clock.cast(direction, y0), xp=clock, like=y0)
     path = Path([y0], [field(times[0], y0)], [], [])
+    stages: list[list[Array]] = []
     for i in range(steps):
         y, h = path.states[-1], lengths[i]
         y1, ks = erk_step(field, tableau, times[i], ends[i], y, h, path.slopes[-1], xp=xp)
         path.middles.append(xp.combine(y, h, tableau.mid, ks))
-        path.errors.append(xp.combine(None, h, tableau.b_err, ks))
+        stages.append(ks)
         path.states.append(y1)
         path.slopes.append(ks[-1])
+        if len(stages) == _TOGETHER or i == steps - 1:
+            some = clock.reshape(lengths[i + 1 - len(stages) : i + 1], (-1, 1, 1))
+            path.errors.append(_errors(tableau, some, stages, xp=xp))
+            stages = []
     return path
+
+
+def _errors(tableau: Tableau, lengths: Array, stages: list[list[Array]], *, xp: Any) -> Array:
+    """The estimates of some steps (some, n), by one product. lengths: (some, 1, 1)."""
+    assert tableau.b_err is not None
+    used = [j for j, weight in enumerate(tableau.b_err) if weight != 0]
+    weights = np.array([tableau.b_err[j] for j in used], lengths.dtype)
+    slopes = xp.concat([ks[j] for ks in stages for j in used], axis=0)
+    table = xp.reshape(slopes, (len(stages), len(used), -1))
+    return xp.reshape(xp.matmul(lengths * weights, table), (len(stages), -1))
 
 
 def error_ratios(path: Path, *, rtol: Tolerance, atol: Tolerance, layout: Layout, xp: Any) -> Array:
@@ -62,12 +81,12 @@ def error_ratios(path: Path, *, rtol: Tolerance, atol: Tolerance, layout: Layout
 
     Few operations for all steps at once, as each of them costs more than its arithmetic. Not for a norm of the user's.
     """
-    sizes = abs(xp.concat(path.states, axis=0))
-    allowed = layout.allowed(xp.maximum(sizes[:-1], sizes[1:]), rtol=rtol, atol=atol, xp=xp)
+    before, after = (abs(xp.concat(some, axis=0)) for some in (path.states[:-1], path.states[1:]))
+    allowed = layout.allowed(xp.maximum(before, after), rtol=rtol, atol=atol, xp=xp)
     errors = xp.cast(xp.concat(path.errors, axis=0), allowed)
     # Anything is small against an infinite state; zero times infinity is not a number.
     scaled = (errors + allowed * 0.0) / allowed
-    found, *others = (xp.rms(table, axis=2) for table in layout.tables(scaled, len(path.errors), xp=xp))
+    found, *others = (xp.rms(table, axis=2) for table in layout.tables(scaled, len(path.middles), xp=xp))
     for norms in others:
         found = xp.maximum(found, norms)
     return xp.where(found >= 0, found, np.inf)

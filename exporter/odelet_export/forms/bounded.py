@@ -107,7 +107,7 @@ def _read(site: Site, path: Path, points: Any, t: Value) -> Value:
     before = ONNX.reshape(ends[1:], (1, -1)) < ONNX.reshape(inner, (-1, 1))
     index = ONNX.sum(scope.call("Cast", before, to=ir.DataType.INT64), 1)
     # Times that are not monotone may lie outside the grid; what is read for them does not matter.
-    index = ONNX.minimum(index, len(path.errors) - 1)
+    index = ONNX.minimum(index, len(path.middles) - 1)
     start, end = ends[index], ends[index + 1]
     x = ONNX.reshape(ONNX.cast((inner - start) / (end - start), like), (-1, 1))
     h = ONNX.reshape(ONNX.cast((end - start) * direction, like), (-1, 1))
