@@ -97,7 +97,8 @@ def test_one_function_goes_along_the_rows_of_a_tableau():
     assert readers({"a"}, of="tableau") == {"rk.py", "implicit.py", "installed.py"}
     assert readers({"c"}, of="tableau") == {"rk.py", "implicit.py", "installed.py"}
     assert readers({"b"}, of="tableau") == {"rk.py", "implicit.py", "installed.py"}
-    assert readers({"b_err", "mid"}, of="tableau") - {"tableau.py"} == {"attempt.py", "installed.py"}
+    # along.py takes the step of attempt.py, and measures the errors of all steps at once.
+    assert readers({"b_err", "mid"}, of="tableau") - {"tableau.py"} == {"attempt.py", "along.py", "installed.py"}
 
 
 def test_one_file_reads_the_settings_of_step_size_control():
@@ -106,7 +107,7 @@ def test_one_file_reads_the_settings_of_step_size_control():
 
 
 def test_stages_are_summed_where_steps_are_taken():
-    assert readers({"combine"}) == {"rk.py", "attempt.py", "implicit.py"}
+    assert readers({"combine"}) == {"rk.py", "attempt.py", "along.py", "implicit.py"}
 
 
 ONCE = {

@@ -24,13 +24,14 @@ from odelet_export.calibration import Array, Calibration, Call, Samples
 from odelet_export.capture import Captured
 from odelet_export.errors import FormError
 from odelet_export.forms import bounded
-from odelet_export.grid_search import Found, merged, smallest_grid
+from odelet_export.grid_search import MOST_STEPS, Found, merged, smallest_grid
 from odelet_export.judge import Judge
 from odelet_export.lift import Hole, Placed, lift
 from odelet_export.lower import LoweredModel, lower
+from odelet_export.measure import Measure
 from odelet_export.signature import Dynamic
 from odelet_export.torch_side import TorchSide
-from odelet_export.trial import GridRun, Posed, Trial, distances, stacked
+from odelet_export.trial import GridRun, Posed, Trial, stacked
 from odelet_export.trust import Measured, SolveTrust, Trust
 from odelet_export.write import card_of, tensor_of, write_card, write_graphs
 
@@ -128,6 +129,8 @@ class Calibrator:
                 self._label, self._axes = None, {}
                 samples = Samples(samples.calls, {})
             self._output_axes = {t.name: t.shape.index(self._label) for t in outputs if self._label in t.shape}
+            names = self._judge.callee.output_names
+            self._measure = Measure(self._torch, self._specs, names, self._output_axes)
             return self._calibrated(trial, samples)
 
     def _calibrated(self, trial: Trial, samples: Samples) -> Calibrated:
@@ -137,7 +140,7 @@ class Calibrator:
             trial = trial.having(index, Placed(found.positions, self._samples_of(index)))
         shifted = (held if len(held) else own).scaled(2.0, self._scalable())
         sets = {"calibration": own, "held back": held, "shifted": shifted}
-        measured = {name: self._measure(trial, some) for name, some in sets.items() if len(some)}
+        measured = {name: self._measure.on(trial, some) for name, some in sets.items() if len(some)}
         solves = [
             SolveTrust(
                 index,
@@ -189,9 +192,9 @@ class Calibrator:
         enough = 0
         while True:
             if found is not None or hard:
-                few = (
-                    posed if len(hard) == len(samples) else trial.pose(samples.take(hard), index, per_sample=per_sample)
-                )
+                few = posed
+                if len(hard) < len(samples):
+                    few = trial.pose(samples.take(hard), index, per_sample=per_sample)
                 evaluate = partial(_ratios, few)
                 first = smallest_grid(evaluate, start, order=order, quantile=quantile, least=least).positions
             runs = [one.along(first) for one in posed]
@@ -200,7 +203,7 @@ class Calibrator:
                 hard |= found.hardest(_HARDEST)
                 if len(hard) > known:
                     continue
-            enough = enough or (2 * found.steps + 2 if known else 0)
+            enough = enough or (min(2 * found.steps + 2, MOST_STEPS) if known else 0)
             if known and (found.steps >= enough or self._honest(index, samples, posed, runs)):
                 return found
             hard |= found.hardest(_HARDEST)
@@ -208,13 +211,7 @@ class Calibrator:
 
     def _honest(self, index: int, samples: Samples, posed: Sequence[Posed], runs: Sequence[GridRun]) -> bool:
         """Whether solutions are as near to the reference as torchdiffeq's, or within the tolerance."""
-        key, far = self._specs[index].call, []
-        for call, one, run in zip(samples.calls, posed, runs, strict=True):
-            tight, plain = (self._torch.solve(call, tight=tight) for tight in (True, False))
-            if tight is not None and plain is not None:
-                far.append(
-                    [distances(rows, tight.rows[key], one.bounds, one.layout) for rows in (run.rows, plain.rows[key])]
-                )
+        far = self._measure.far(index, samples, posed, runs)
         if not far:
             return True
         ours, theirs = (np.sort(np.concatenate(column)) for column in zip(*far, strict=True))
@@ -246,67 +243,12 @@ class Calibrator:
                 for name, axis in self._output_axes.items()
             )
 
-    def _measure(self, trial: Trial, samples: Samples) -> tuple[dict[int, Measured], dict[str, Array]]:
-        """What the solves and the outputs are worth on some samples."""
-        found: dict[int, list[Measured]] = {index: [] for index in self._specs}
-        errors: dict[str, list[Array]] = {}
-        for one in (Samples([call], samples.axes) for call in samples.calls):
-            told = self._told(trial, one)
-            if told is None:  # torchdiffeq raises for a batch what one of its samples does
-                each = [one.take([i]) for i in range(len(one))]
-                pieces = [self._told(trial, alone, lost=True) for alone in each]
-            else:
-                pieces = [told]
-            for piece in pieces:
-                assert piece is not None
-                for index, measured in piece[0].items():
-                    found[index].append(measured)
-                for name, far in piece[1].items():
-                    errors.setdefault(name, []).append(far)
-        joined = {index: Measured.joined(pieces) for index, pieces in found.items()}
-        return joined, {name: np.concatenate(parts) for name, parts in errors.items()}
-
-    def _told(
-        self, trial: Trial, samples: Samples, *, lost: bool = False
-    ) -> tuple[dict[int, Measured], dict[str, Array]] | None:
-        """The same of one call; None where torch has no answer to compare with, or with `lost` infinite errors."""
-        call = samples.calls[0]
-        tight, plain = self._torch.solve(call, tight=True), self._torch.solve(call, tight=False)
-        if (tight is None or plain is None) and not lost:
-            return None
-        outcome = trial.run(samples)[0]
-        measured = {}
-        for index, (posed, run) in outcome.solves.items():
-            key = self._specs[index].call
-            far = [
-                np.full(run.ratios.shape[1], np.inf)
-                if tight is None or other is None
-                else distances(other, tight.rows[key], posed.bounds, posed.layout)
-                for other in (run.rows, None if plain is None else plain.rows[key])
-            ]
-            measured[index] = Measured(run.ratios.max(axis=0), *far)
-        names = self._judge.callee.output_names
-        errors = {
-            name: self._output_error(name, outcome.outputs[name], None if tight is None else tight.outputs[i])
-            for i, name in enumerate(names)
-        }
-        return measured, errors
-
-    def _output_error(self, name: str, got: Array, wanted: Array | None) -> Array:
-        """The largest error of an output in each sample."""
-        with np.errstate(all="ignore"):
-            error = np.abs(got.astype(np.float64) - (np.nan if wanted is None else wanted.astype(np.float64)))
-        error = np.where(error >= 0, error, np.inf)
-        axis = self._output_axes.get(name)
-        flat = error.reshape(1, -1) if axis is None else np.moveaxis(error, axis, 0).reshape(error.shape[axis], -1)
-        return np.asarray(flat.max(axis=1, initial=0.0))
-
     def _good(self, samples: Samples, measured: Mapping[int, Measured]) -> list[Call]:
         """A few samples that no rounding puts above the tolerance."""
         sizes = {len(one.ratios) for one in measured.values()}
         if sizes != {len(samples)}:
             return list(samples.calls[:3])
-        good = np.flatnonzero(np.all([one.ratios <= 0.9 for one in measured.values()], axis=0))
+        good = np.flatnonzero(np.all([one.ratios <= 0.8 for one in measured.values()], axis=0))
         good = good if len(good) else np.array([int(np.argmin(next(iter(measured.values())).ratios))])
         groups = [good[:4], good[4:5], good[5:7]]
         names = self._judge.callee.names

@@ -136,6 +136,7 @@ def _rows(exported: Exported) -> list[tuple[str, str]]:
         rows.append(("traced", exported.explanation.traced))
     rows.append(("parity", _parity(exported.parity)))
     rows += [("", line) for line in _steps(exported.parity)]
+    rows += [("calibrated", line) for line in exported.parity.trust.lines] if exported.parity.trust else []
     sizes = [f"{path.name} {_size(path.stat().st_size)}" for path in sorted(exported.path.iterdir())]
     rows.append(("files", ", ".join(sizes)))
     return rows + [("warning", warning) for warning in exported.warnings]

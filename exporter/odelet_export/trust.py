@@ -14,7 +14,7 @@ import numpy as np
 
 from odelet_export.calibration import HELD_BACK
 
-QUANTILES = {"median": 0.5, "90 %": 0.9, "99 %": 0.99, "largest": 1.0}
+QUANTILES = {"median": 0.5, "95 %": 0.95, "99 %": 0.99, "largest": 1.0}
 # What an answer within the tolerance may be off by: the estimate is of single steps, and their errors add up.
 FACTOR = 10.0
 OFF = ("1", f"{FACTOR:g}", f"1 and {FACTOR:g} times torchdiffeq's")
@@ -106,6 +106,19 @@ class Trust:
     @property
     def problems(self) -> list[str]:
         return [problem for solve in self.solves for problem in solve.problems]
+
+    @property
+    def lines(self) -> list[str]:
+        """What to know first, a line for each solve."""
+        told = []
+        for solve in self.solves:
+            guarded = ", ".join(f"{int(np.sum(~x.fine))} of {len(x.fine)} {name}" for name, x in solve.sets.items())
+            worst = max(float(np.max(solve.sets["calibration"].errors)), 0.0)
+            told.append(
+                f"solve {solve.index}: {len(solve.positions) - 1} steps, {solve.evaluations} evaluations; above the "
+                f"tolerance: {guarded}; true error at most {worst:.2g} tolerances"
+            )
+        return told
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""

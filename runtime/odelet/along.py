@@ -16,18 +16,14 @@ from odelet.state import Layout, Tolerance
 from odelet.tableau import Tableau
 
 
-# Steps whose errors are estimated by one product: fewer nodes than one for each, and their slopes take memory.
-_TOGETHER = 8
-
-
 class Path(NamedTuple):
     """states, slopes: where steps begin and end, one more than there are steps; middles: of each step. All rows (1, n).
-    errors: the estimates, rows of some steps together, (some, n)."""
+    errors: the estimates, (steps, n)."""
 
     states: list[Array]
     slopes: list[Array]
     middles: list[Array]
-    errors: list[Array]
+    errors: Array
 
 
 def points_of(t: Array, positions: Array, *, xp: Any) -> Array:
@@ -49,30 +45,21 @@ def along(field: Field, tableau: Tableau, points: Array, y0: Array, *, steps: in
     clock = NUMPY if isinstance(points, np.ndarray) else xp
     times, lengths = clock.cast(points, y0), clock.cast(points[1:] - points[:-1], y0)
     ends = towards_start(times[1:], clock.cast(direction, y0), xp=clock, like=y0)
-    path = Path([y0], [field(times[0], y0)], [], [])
-    stages: list[list[Array]] = []
+    path = Path([y0], [field(times[0], y0)], [], None)
+    errors = []
     for i in range(steps):
         y, h = path.states[-1], lengths[i]
         y1, ks = erk_step(field, tableau, times[i], ends[i], y, h, path.slopes[-1], xp=xp)
         path.middles.append(xp.combine(y, h, tableau.mid, ks))
-        stages.append(ks)
+        # Of all slopes but the last: a graph has those side by side already, as the last stage is made of them.
+        errors.append(xp.combine(None, h, tableau.b_err[:-1], ks[:-1]))
         path.states.append(y1)
         path.slopes.append(ks[-1])
-        if len(stages) == _TOGETHER or i == steps - 1:
-            some = clock.reshape(lengths[i + 1 - len(stages) : i + 1], (-1, 1, 1))
-            path.errors.append(_errors(tableau, some, stages, xp=xp))
-            stages = []
-    return path
-
-
-def _errors(tableau: Tableau, lengths: Array, stages: list[list[Array]], *, xp: Any) -> Array:
-    """The estimates of some steps (some, n), by one product. lengths: (some, 1, 1)."""
-    assert tableau.b_err is not None
-    used = [j for j, weight in enumerate(tableau.b_err) if weight != 0]
-    weights = np.array([tableau.b_err[j] for j in used], lengths.dtype)
-    slopes = xp.concat([ks[j] for ks in stages for j in used], axis=0)
-    table = xp.reshape(slopes, (len(stages), len(used), -1))
-    return xp.reshape(xp.matmul(lengths * weights, table), (len(stages), -1))
+    total = xp.concat(errors, axis=0)
+    if tableau.b_err[-1] != 0:
+        weights = clock.reshape(lengths * lengths.dtype.type(tableau.b_err[-1]), (-1, 1))
+        total = total + xp.concat(path.slopes[1:], axis=0) * weights
+    return path._replace(errors=total)
 
 
 def error_ratios(path: Path, *, rtol: Tolerance, atol: Tolerance, layout: Layout, xp: Any) -> Array:
@@ -83,7 +70,7 @@ def error_ratios(path: Path, *, rtol: Tolerance, atol: Tolerance, layout: Layout
     """
     before, after = (abs(xp.concat(some, axis=0)) for some in (path.states[:-1], path.states[1:]))
     allowed = layout.allowed(xp.maximum(before, after), rtol=rtol, atol=atol, xp=xp)
-    errors = xp.cast(xp.concat(path.errors, axis=0), allowed)
+    errors = xp.cast(path.errors, allowed)
     # Anything is small against an infinite state; zero times infinity is not a number.
     scaled = (errors + allowed * 0.0) / allowed
     found, *others = (xp.rms(table, axis=2) for table in layout.tables(scaled, len(path.middles), xp=xp))

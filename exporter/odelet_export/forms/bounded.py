@@ -70,7 +70,7 @@ def lower(site: Site) -> Lowered:
     constant = isinstance(site.t, np.ndarray)
     t = site.t.astype(number) if isinstance(site.t, np.ndarray) else in_dtype(number, site.t)
     if not steps:
-        path, ratios = Path([site.y0], [], [], []), _nothing(site, per_sample=per_sample)
+        path, ratios = Path([site.y0], [], [], None), _nothing(site, per_sample=per_sample)
         rows = site.y0
     else:
         points = points_of(t, placed.positions.astype(number), xp=NUMPY if constant else ONNX)
