@@ -44,7 +44,8 @@ def test_it_finds_steps_and_shows_what_it_did(model, data, tmp_path):
     (solve,) = card.solves
     assert (solve.form, solve.rtol, solve.atol) == ("bounded", 1e-3, 1e-4)
     assert f"bounded dopri5, rtol 0.001, atol 0.0001, {solve.steps} steps" in told
-    assert "calibrated" in told
+    assert f"trust     solve 0: {solve.steps} steps" in told
+    assert "same as torchdiffeq" not in told
     assert json.loads((out / "parity.json").read_text())["calibration"]["quantile"] == 0.9
 
 

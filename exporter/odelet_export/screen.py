@@ -135,8 +135,9 @@ def _rows(exported: Exported) -> list[tuple[str, str]]:
     if exported.tracer != "torch.export":
         rows.append(("traced", exported.explanation.traced))
     rows.append(("parity", _parity(exported.parity)))
-    rows += [("", line) for line in _steps(exported.parity)]
-    rows += [("calibrated", line) for line in exported.parity.trust.lines] if exported.parity.trust else []
+    # The steps of bounded solves are not torchdiffeq's.
+    trust = exported.parity.trust
+    rows += [("", line) for line in _steps(exported.parity)] if trust is None else [("trust", x) for x in trust.lines]
     sizes = [f"{path.name} {_size(path.stat().st_size)}" for path in sorted(exported.path.iterdir())]
     rows.append(("files", ", ".join(sizes)))
     return rows + [("warning", warning) for warning in exported.warnings]
