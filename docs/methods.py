@@ -33,7 +33,7 @@ def row(name: str) -> tuple[str, ...]:
     return (
         f"`{name}`",
         *numbers,
-        ", ".join(forms_of(Case(method=name, times=(0.0, 1.0)))),
+        ", ".join(forms_of(Case(method=name, times=(0.0, 1.0), positions=(0.0, 1.0)))),
         options_of(name),
         method.source,
     )

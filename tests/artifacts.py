@@ -12,17 +12,16 @@ from onnx import TensorProto, helper
 
 from odelet.card import SETTINGS as DRIVER_SETTINGS
 from odelet.card import (
-    AssumptionCard,
     Card,
     DriveCard,
     DriveStep,
     Evaluations,
     FileEntry,
-    NoiseCard,
     RunStep,
     SolveCard,
     Tensor,
 )
+from odelet.input_cards import AssumptionCard, NoiseCard
 
 F32, F64, I64, BOOL = TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.INT64, TensorProto.BOOL
 SETTINGS = {"rtol": "rtol", "atol": "atol", "max_steps": "max_steps"}

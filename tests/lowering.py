@@ -25,7 +25,7 @@ from odelet_export.capture import Captured, capture
 from odelet_export.forms import possible
 from odelet_export.forms.site import Site
 from odelet_export.installed import key_of, lacking
-from odelet_export.lift import lift
+from odelet_export.lift import Hole, Placed, lift
 from odelet_export.lower import LoweredModel, lower
 from odelet_export.scope import Scope
 from odelet_export.signature import Callee
@@ -110,7 +110,8 @@ class _AtTimes(nn.Module):
 @dataclass(frozen=True, kw_only=True)
 class Case:
     """What to lower. times: constant ones, or None for an input. retrace: trace with the constant times,
-    rather than put them in the place of the input of a model traced before."""
+    rather than put them in the place of the input of a model traced before. positions: of the steps of the form
+    bounded, whose samples are told apart."""
 
     method: str
     form: str = "auto"
@@ -126,6 +127,7 @@ class Case:
     keep_debug_info: bool = False
     opset: int = 20
     retrace: bool = False
+    positions: tuple[float, ...] | None = None
 
     def captured(self) -> tuple[Captured, Callee]:
         """A copy that may be lowered, with this case's method and times in it."""
@@ -155,7 +157,7 @@ class Case:
         return self._lower(captured)
 
     def _lower(self, captured: Captured) -> LoweredModel:
-        holes = lift(captured)
+        holes = placed(lift(captured), self.positions)
         return lower(captured, holes, self.form, max_steps=self.max_steps, keep_debug_info=self.keep_debug_info)
 
     def load(self, folder: Path) -> odelet.Model:
@@ -168,6 +170,7 @@ class Case:
             max_steps=self.max_steps,
             keep_debug_info=self.keep_debug_info,
             opset=self.opset,
+            positions=self.positions,
         )
 
     def torch(self, x: np.ndarray, t: Sequence[float] | None = None) -> TorchSolution:
@@ -216,20 +219,29 @@ def load_captured(
     max_steps: int = DEFAULT_MAX_STEPS,
     keep_debug_info: bool = False,
     opset: int = 20,
+    positions: tuple[float, ...] | None = None,
 ) -> odelet.Model:
     """Lower a copy of a captured model, write it and load it."""
     captured = replace(captured, model=captured.model.clone())
     graph = captured.model.graph
     ports = [[tensor_of(value) for value in values] for values in (graph.inputs, graph.outputs)]
-    lowered = lower(captured, lift(captured), form, max_steps=max_steps, keep_debug_info=keep_debug_info)
+    holes = placed(lift(captured), positions)
+    lowered = lower(captured, holes, form, max_steps=max_steps, keep_debug_info=keep_debug_info)
     folder.mkdir(parents=True, exist_ok=True)
     card = write_graphs(lowered, card_of(lowered, "Net", *ports, (), opset), folder)
     write_card(card, folder)
     return odelet.load(folder)
 
 
+def placed(holes: Sequence[Hole], positions: tuple[float, ...] | None) -> list[Hole]:
+    """Holes with the steps of the form bounded, if there are any."""
+    if positions is None:
+        return list(holes)
+    return [replace(hole, placed=Placed(np.array(positions), "batch")) for hole in holes]
+
+
 def forms_of(case: Case) -> list[str]:
     """The forms that the case's solve can have."""
     captured, _ = case.captured()
-    (hole,) = lift(captured)
+    (hole,) = placed(lift(captured), case.positions)
     return possible(Site.of(hole, Scope.of(captured.model.graph), case.max_steps, {}))

@@ -29,7 +29,7 @@ def test_the_table_of_methods_is_made_from_the_rosters():
 def test_only_what_lies_between_the_marks_is_made():
     methods = script(ROOT / "docs" / "methods.py")
     for line in (
-        "| `dopri8` | 8 | 14 | adaptive, driven | control |",
+        "| `dopri8` | 8 | 14 | bounded, adaptive, driven | control |",
         "| `heun3` | 3 | 3 | unrolled, rolled, driven | grid |",
     ):
         assert line in methods.PAGE.read_text(encoding="utf-8")

@@ -73,7 +73,7 @@ def test_all_forms_of_all_methods(dtype, method, times, pair, tmp_path):
 
 
 def test_every_form_is_one_that_some_method_has():
-    cases = [Case(method=method, times=(0.0, 1.0)) for method in ("rk4", "dopri5")]
+    cases = [Case(method=method, times=(0.0, 1.0), positions=(0.0, 1.0)) for method in ("rk4", "dopri5")]
     assert {form for case in cases for form in forms_of(case)} == set(FORMS)
 
 

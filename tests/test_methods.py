@@ -83,7 +83,7 @@ def test_calls_of_the_field_are_counted(name):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_forms_that_a_method_cannot_have_are_those_it_says(name):
-    forms = forms_of(Case(method=name, times=(0.0, 0.5, 1.0)))
+    forms = forms_of(Case(method=name, times=(0.0, 0.5, 1.0), positions=(0.0, 1.0)))
     excluded = set(METHODS[name].excluded)
     assert set(forms) == set(FORMS) - excluded
     assert "driven" in forms

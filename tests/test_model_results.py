@@ -68,8 +68,8 @@ class TestFailure:
         assert [status.value for status in Status][:4] == [0, 1, 2, 3]
 
     def test_a_status_that_is_not_known(self):
-        with pytest.raises(ArtifactError, match="ended with status 9, .*pip install --upgrade odelet"):
-            Status.of(9)
+        with pytest.raises(ArtifactError, match="ended with status 99, .*pip install --upgrade odelet"):
+            Status.of(99)
 
     def test_a_solve_that_does_not_know_its_time_or_source(self):
         failed = SolveStats(2, "rk4", "driven", None, None, None, None, Status.NOT_FINITE, None)

@@ -9,7 +9,8 @@ from command_line import call
 
 import odelet
 from odelet import ArtifactError, InputError
-from odelet.card import Card, NoiseCard
+from odelet.card import Card
+from odelet.input_cards import NoiseCard
 from odelet.noise import size_of
 
 X = np.zeros((4, 3), np.float32)

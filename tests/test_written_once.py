@@ -97,7 +97,8 @@ def test_one_function_goes_along_the_rows_of_a_tableau():
     assert readers({"a"}, of="tableau") == {"rk.py", "implicit.py", "installed.py"}
     assert readers({"c"}, of="tableau") == {"rk.py", "implicit.py", "installed.py"}
     assert readers({"b"}, of="tableau") == {"rk.py", "implicit.py", "installed.py"}
-    assert readers({"b_err", "mid"}, of="tableau") - {"tableau.py"} == {"attempt.py", "installed.py"}
+    # along.py takes the step of attempt.py, and measures the errors of all steps at once.
+    assert readers({"b_err", "mid"}, of="tableau") - {"tableau.py"} == {"attempt.py", "along.py", "installed.py"}
 
 
 def test_one_file_reads_the_settings_of_step_size_control():
@@ -106,7 +107,7 @@ def test_one_file_reads_the_settings_of_step_size_control():
 
 
 def test_stages_are_summed_where_steps_are_taken():
-    assert readers({"combine"}) == {"rk.py", "attempt.py", "implicit.py"}
+    assert readers({"combine"}) == {"rk.py", "attempt.py", "along.py", "implicit.py"}
 
 
 ONCE = {
@@ -116,7 +117,7 @@ ONCE = {
     "fixed_point.py": ["begin", "turn", "iterate", "eliminated"],
     "grid.py": ["fits"],
     "control.py": ["initial_step", "error_ratio", "next_length", "stop_at", "clamp", "judge"],
-    "dense.py": ["quartic", "linear", "hermite"],
+    "dense.py": ["quartic", "quartic_weights", "linear", "hermite"],
     "attempt.py": ["attempt", "first_slope", "first_length", "slope_after_jump", "middle"],
     "events.py": ["bisect", "combined"],
 }
@@ -200,7 +201,7 @@ FUNCTIONS = {
     "attempt": (attempt.attempt, 0, {"adaptive"}),
     "first_slope": (attempt.first_slope, None, {"adaptive"}),
     "next_length": (control.next_length, None, {"adaptive"}),
-    "quartic": (dense.quartic, None, {"adaptive"}),
+    "quartic_weights": (dense.quartic_weights, 2, {"adaptive"}),
     "linear": (dense.linear, None, {"fixed"}),
 }
 

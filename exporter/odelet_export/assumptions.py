@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from odelet.card import AssumptionCard
+from odelet.input_cards import AssumptionCard
 
 
 @dataclass

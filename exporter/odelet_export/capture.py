@@ -16,7 +16,7 @@ from torch._dynamo.exc import UserError
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from odelet.card import AssumptionCard
+from odelet.input_cards import AssumptionCard
 from odelet_export.decompositions import gradient_decompositions
 from odelet_export.errors import CaptureError, ExportError
 from odelet_export.failures import explain, refuse_random

@@ -26,7 +26,7 @@ def export_command(
     weights: Annotated[
         Path | None, Option("--weights", "-w", metavar="FILE", help="Its .safetensors, .pt or .pth.")
     ] = None,
-    form: Annotated[str, Option(help="auto, unrolled, rolled, adaptive or driven.")] = "auto",
+    form: Annotated[str, Option(help="auto, unrolled, rolled, bounded, adaptive or driven.")] = "auto",
     method: Annotated[str | None, Option(help="Instead of the model's, as torchdiffeq names it.")] = None,
     steps: Annotated[int | None, Option(help="Steps of a fixed-step method, first time to last.")] = None,
     step_size: Annotated[float | None, Option(help="Step of a fixed-step method, instead of --steps.")] = None,
@@ -41,6 +41,11 @@ def export_command(
         list[str] | None, Option(metavar="INPUT", help="Hold an input that the model reads in Python.")
     ] = None,
     strict: Annotated[bool, Option("--strict", help="Refuse a model that decides by its inputs in Python.")] = False,
+    calibration: Annotated[
+        Path | None, Option(metavar="NPZ", help="For bounded: samples by input name, to find the steps on.")
+    ] = None,
+    quantile: Annotated[float, Option(help="Share of them to keep within the tolerance.")] = 1.0,
+    fallback: Annotated[bool, Option("--fallback", help="Solve samples again that do not stay within it.")] = False,
     samples: Annotated[int, Option(help="Fresh inputs to compare with torch at.")] = 4,
     seed: Annotated[int, Option(help="Of the example and the samples.")] = 0,
     explained: Annotated[bool, Option("--explain", help="Tell what was captured; without --out, that alone.")] = False,
@@ -85,7 +90,9 @@ def export_command(
         "atol": atol,
     }
     options |= {"controller": controller, "per_sample": per_sample, "freeze": freeze or [], "strict": strict}
+    options |= {"quantile": quantile, "fallback": fallback}
     options |= {"max_steps": max_steps, "opset": opset, "keep_debug_info": keep_debug_info, "samples": samples}
     with reported(as_json=as_json):
-        result = perform(target, inputs or [], example, weights, out, seed=seed, explained=explained, **options)
+        options |= {"seed": seed, "explained": explained, "calibration": calibration}
+        result = perform(target, inputs or [], example, weights, out, **options)
     result.show(as_json=as_json)

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from odelet.errors import InputError
+from odelet.files import read_npz
 from odelet_export.arguments import Example, Target, read_example, read_target
 from odelet_export.errors import CaptureError, ExportError, FormError, ParityError
-from odelet_export.screen import EXPLAINING, STAGES, Checklist, next_commands, show
+from odelet_export.screen import CALIBRATING, EXPLAINING, STAGES, Checklist, next_commands, show
 
 if TYPE_CHECKING:
     from odelet_export.explanation import Explanation
@@ -74,9 +75,11 @@ def perform(
     *,
     seed: int,
     explained: bool = False,
+    calibration: Path | None = None,
     **options: Any,
 ) -> Result:
-    """Load a model and export it, with a checklist on stderr. options: of `odelet_export.export`.
+    """Load a model and export it, with a checklist on stderr. calibration: an .npz of arrays by input name. options: of
+    `odelet_export.export`.
 
     explained: tell what was captured; without `out` that is all, and nothing is written. Raises what `export` raises,
     and InputError for a target, weights or an example that cannot be used.
@@ -90,7 +93,10 @@ def perform(
     place = read_target(target)
     call = read_example(inputs, example, seed=seed)
     # What the model's code prints is not the result.
-    with Checklist(stages=STAGES if out is not None else EXPLAINING) as checklist, redirect_stdout(sys.stderr):
+    if calibration is not None:
+        options["calibration"] = read_npz(calibration)
+    stages = EXPLAINING if out is None else CALIBRATING if options["form"] == "bounded" else STAGES
+    with Checklist(stages=stages) as checklist, redirect_stdout(sys.stderr):
         checklist("load")
         name, exported, explanation = _made(place, call, weights, out, seed=seed, on_stage=checklist, **options)
     return Result(exported, explanation if explained else None, name, checklist.seconds, out)
@@ -116,7 +122,8 @@ def _made(
         options |= {"kwargs": kwargs, "dynamic": call.dynamic, "form": form}
         try:
             if out is None:
-                del options["keep_debug_info"]  # of the files
+                for name in ("keep_debug_info", "calibration", "quantile", "fallback"):  # of the files
+                    options.pop(name, None)
                 return type(model).__name__, None, explain(model, args, **options)
             exported = export(model, args, out, **options)
             return exported.card.name, exported, exported.explanation

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 
 import numpy as np
@@ -16,7 +16,7 @@ from odelet_export import noise
 from odelet_export.draw import samples
 from odelet_export.errors import ExportError
 from odelet_export.noise_inputs import NoiseInput
-from odelet_export.reference import Samples, SolveCount, run_alone, run_reference
+from odelet_export.reference import Samples, SolveCount, Solver, run_alone, run_reference
 from odelet_export.report import OWN_ERRORS, ROUNDING_FACTOR, ROUNDING_RUNS, ROUNDING_ULPS
 from odelet_export.signature import Callee, Dynamic
 from odelet_export.spec import Overrides, SolveSpec
@@ -74,7 +74,8 @@ class Judge:
     floats: the dtypes of the model's outputs, and of the states of its solves. tolerance: (rtol, atol) asked for, or
     None for TOLERANCES and what rounding does to torch itself. alone: where the samples of a batch are, if each is
     solved on its own; torch then gets each alone. noise: the inputs that stand for random numbers. nested: the solves
-    inside others, which are not compared by themselves. seed: of random draws.
+    inside others, which are not compared by themselves. seed: of random draws. instead: how some calls are solved in
+    place of torchdiffeq, by their numbers.
     """
 
     callee: Callee
@@ -86,6 +87,7 @@ class Judge:
     noise: Sequence[NoiseInput] = ()
     nested: Sequence[SolveSpec] = ()
     seed: int = 0
+    instead: Mapping[int, Solver] = field(default_factory=dict)
 
     @property
     def dtype(self) -> str:
@@ -109,7 +111,7 @@ class Judge:
         """Run the torch model on inputs, with random numbers drawn for them, all samples of a batch together."""
         source = noise.Drawn(self.seed + number)
         with noise.drawing(source):
-            expected, counts = run_reference(self.callee, tensors, self.overrides)
+            expected, counts = run_reference(self.callee, tensors, self.overrides, self.instead)
         return Sample(number, tensors, source.arrays, expected, counts)
 
     def reference(
@@ -121,7 +123,7 @@ class Judge:
             kept = [x if i in used else None for i, x in enumerate(drawn)]
             return run_alone(self.callee, tensors, self.overrides, self.alone, kept)
         with noise.drawing(noise.Replayed(drawn)):
-            return run_reference(self.callee, tensors, self.overrides)
+            return run_reference(self.callee, tensors, self.overrides, self.instead)
 
     def judge(
         self, sample: Sample, names: Sequence[str], outputs: Sequence[np.ndarray], *, steps_differ: bool = False
@@ -169,7 +171,7 @@ class Judge:
         try:
             callee = copy.deepcopy(self.callee).double()
             with noise.drawing(noise.Replayed([x.double() for x in sample.noise])):
-                outputs, _ = run_reference(callee, widened, self.overrides)
+                outputs, _ = run_reference(callee, widened, self.overrides, self.instead)
         except Exception:  # a model with float32 numbers of its own, or one that cannot be copied
             return nothing
         return [_distance(one, other) for one, other in zip(outputs, sample.expected, strict=True)]

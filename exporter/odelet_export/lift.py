@@ -19,6 +19,15 @@ from odelet_export.spec import SolveSpec
 
 
 @dataclass(frozen=True)
+class Placed:
+    """Where the steps of a solve are put: positions (steps + 1,), from 0 at its first time to 1 at its last. samples:
+    name of the axis that is the first of every part of its state and counts samples, or None."""
+
+    positions: np.ndarray
+    samples: str | None = None
+
+
+@dataclass(frozen=True)
 class Hole:
     """A solve of the host graph, waiting for a solver.
 
@@ -28,7 +37,8 @@ class Hole:
     replaced. event_time: the same, a scalar in the dtype of t,
     where the solve ends at an event; its two times are then the start and whatever says the direction. extras:
     other values of the host that the solver takes, by their names in the spec, such as the grid of a fixed-step
-    solve where the model constructs it. nested: a line about each solve inside its functions, filled already.
+    solve where the model constructs it. nested: a line about each solve inside its functions, filled already. placed:
+    its steps, for the form `bounded`.
     """
 
     spec: SolveSpec
@@ -40,6 +50,7 @@ class Hole:
     event_time: ir.Value | None = None
     extras: Mapping[str, ir.Value] = dataclasses.field(default_factory=dict)
     nested: tuple[str, ...] = ()
+    placed: Placed | None = None
 
     def reading(self, filled: Mapping[ir.Value, ir.Value]) -> Hole:
         """The hole where solves before it are filled, and so what stood for their results is another value."""

@@ -111,7 +111,7 @@ def _add_report(graph: ir.Graph, index: int, lowered: Lowered) -> dict[str, str]
         own = value.ir.producer() is not None and not value.ir.is_graph_output()
         output = value if own else value.scope.root.call("Identity", value)
         output.ir.name = names[key]
-        output.ir.shape = ir.Shape([None] if lowered.per_sample else [])
+        output.ir.shape = ir.Shape([None] if lowered.per_sample or key == "error_ratio" else [])
         graph.outputs.append(output.ir)
     return names
 
@@ -134,7 +134,7 @@ def _card(
         source=spec.source,
         rtol=spec.rtol,
         atol=spec.atol,
-        max_steps=max_steps if spec.adaptive else spec.max_iters,
+        max_steps=None if form == "bounded" else max_steps if spec.adaptive else spec.max_iters,
         steps=None if lowered is None else lowered.steps,
         evaluations=_evaluations(spec, lowered),
         settings=dict(settings),

@@ -5,41 +5,36 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 from torch import nn
 
 from odelet.card import Card
 from odelet.drive import DEFAULT_MAX_STEPS
 from odelet.errors import InputError
-from odelet.model import load
+from odelet_export.calibrate import Calibrator, driven_copy, with_fallback
+from odelet_export.calibration import Calibration
 from odelet_export.capture import Captured
-from odelet_export.errors import FormError, ParityError
+from odelet_export.errors import FormError
 from odelet_export.explanation import Explanation, explained
-from odelet_export.lift import Hole
+from odelet_export.judge import Drawn
+from odelet_export.lift import Hole, Placed, time_inputs
 from odelet_export.lower import forms_of, lower
-from odelet_export.parity import Comparison
 from odelet_export.prepare import prepare
+from odelet_export.proof import Prover
 from odelet_export.reference import Samples, evaluation_mode
-from odelet_export.report import Report, write_report
+from odelet_export.report import Report
 from odelet_export.signature import Callee, Dynamic, check_dynamic
 from odelet_export.spec import Overrides
-from odelet_export.write import (
-    card_of,
-    staging,
-    with_files,
-    write_card,
-    write_graphs,
-    write_samples,
-)
+from odelet_export.write import card_of, staging, write_graphs
 
+# The form bounded has one more, before `lower`: calibrate.
 STAGES = ("capture", "lift", "replay", "lower", "check", "parity")
 OPSETS = range(18, 24)
-# More would make the artifact heavy and `verify` slow; the report has them all.
-_BUNDLED_SAMPLES = 3
-_BUNDLED_BYTES = 4 * 2**20
 
 
 @dataclass(frozen=True)
@@ -85,6 +80,9 @@ def export(
     tolerance: tuple[float, float] | None = None,
     freeze: Sequence[str] = (),
     strict: bool = False,
+    calibration: Mapping[str, Any] | None = None,
+    quantile: float = 1.0,
+    fallback: bool = False,
     on_stage: Callable[[str], None] | None = None,
 ) -> Exported:
     """Export a torch model that calls torchdiffeq to an artifact, and prove that it gives torch's answers.
@@ -92,7 +90,7 @@ def export(
     model: a module, or any callable; it runs in evaluation mode and is left as it was. args, kwargs: an
     example call; tensors become inputs, named as in the model's signature, those in dicts, tuples and the like with
     dots (`batch.x`, `parts.0`); other arguments are kept. out:
-    the folder to make; an artifact that is there is replaced. form: auto, unrolled, rolled, adaptive or
+    the folder to make; an artifact that is there is replaced. form: auto, unrolled, rolled, bounded, adaptive or
     driven. dynamic: axes whose size may change, as in {"x": {0: "batch"}}; all others stay as in the
     example. method, steps, step_size, rtol, atol: instead of what the model's own calls say. controller: of
     step sizes in adaptive solves, a name in odelet.control.CONTROLLERS. per_sample: adaptive solves give each sample of
@@ -102,6 +100,11 @@ def export(
     inputs whose numbers the model reads in Python; they are held at those of the example. strict: refuse a model whose
     Python code decides anything by its inputs; else what it decides on the example is an assumption, which the card
     lists and the artifact checks in each call.
+
+    For the form bounded: calibration, arrays by input name, one call with many samples along the batch axis, or with
+    one axis more in front for many calls; the steps are found on it, so that the estimated error of each stays within
+    rtol and atol for a share `quantile` of the samples. fallback: samples of later calls that do not stay within are
+    solved again with error control, by the runtime.
 
     Raises CaptureError for a model that cannot be traced, FormError for a form or an override that does not
     go with it, ParityError when the answers differ (the artifact is then left in `out` + ".failed").
@@ -120,6 +123,9 @@ def export(
     )
     callee = Callee(model, tuple(args), dict(kwargs or {}))
     axes = check_dynamic(dynamic, callee.names, callee.example)
+    data = _calibration(form, calibration, quantile, fallback, overrides)
+    if data is not None:
+        data.calls(callee, axes)
     failed = target.with_name(target.name + ".failed")
     with evaluation_mode(model), staging(target, failed=failed) as folder:
         ready = prepare(
@@ -136,24 +142,35 @@ def export(
             strict=strict,
             tell=tell,
         )
-        captured, holes = ready.captured, ready.holes
+        captured, holes, again = ready.captured, ready.holes, None
         explanation = explained(ready, callee)
+        times = time_inputs(captured)
+        calibrated = None
+        if data is not None:
+            tell("calibrate")
+            kind = Calibrator(
+                captured, holes, ready.judge, axes, data, times={*times, *freeze}, max_steps=max_steps, opset=opset
+            )
+            calibrated = kind.run()
+            again = driven_copy(captured, holes, max_steps=max_steps) if data.fallback else None
+            holes = calibrated.holes(holes)
         tell("lower")
         lowered = lower(captured, holes, form, max_steps=max_steps, keep_debug_info=keep_debug_info)
         tell("check")
         name = type(model).__name__ if isinstance(model, nn.Module) else getattr(model, "__name__", "model")
         card = card_of(lowered, name, ready.inputs, ready.outputs, captured.assumptions, opset, captured.noise)
+        if calibrated is not None and again is not None:
+            card, lowered = with_fallback(card, lowered, again, calibrated)
         card = write_graphs(lowered, card, folder)
-        write_card(card, folder)
-        runtime = load(folder)
+        prover = Prover(ready, folder, failed, explanation.warnings)
         tell("parity")
-        alone = _samples(holes, axes, callee, card, captured) if per_sample else None
-        comparison = Comparison(runtime, replace(ready.judge, alone=alone), captured.solves, captured.draws)
-        report, compared = comparison.check(ready.drawn)
-        if not report.passed:
-            pairs = zip(compared, report.samples, strict=True)
-            ready.check.check(sample for sample, check in pairs if not check.passed)
-        card = _prove(card, report, folder, failed, explanation.warnings)
+        if calibrated is not None:
+            drawn = partial(Drawn, dynamic=axes, times=times, frozen=freeze, count=samples)
+            report = prover.along_grids(card, calibrated, drawn)
+        else:
+            alone = _samples(holes, axes, callee, card, captured) if per_sample else None
+            report = prover.compared(card, replace(ready.judge, alone=alone))
+        card = prover.finish(card, report)
     return Exported(target, card, report, explanation.in_forms([solve.form for solve in card.solves]))
 
 
@@ -196,7 +213,9 @@ def explain(
             tell=on_stage or (lambda stage: None),
         )
         explanation = explained(ready, callee)
-        choices = forms_of(ready.captured, ready.holes, form, max_steps=max_steps)
+        # Which forms are chosen does not depend on where steps are put.
+        holes = [replace(hole, placed=Placed(np.array([0.0, 1.0]))) for hole in ready.holes]
+        choices = forms_of(ready.captured, holes, form, max_steps=max_steps)
         next(iter(ready.drawn))  # an error where the model fails on the example
     return explanation.in_forms([choice.form for choice in choices])
 
@@ -206,6 +225,31 @@ def _check_numbers(opset: int, samples: int, max_steps: int) -> None:
         raise InputError(f"opset={opset!r} is not supported; use {OPSETS[0]} to {OPSETS[-1]}")
     if samples < 1 or max_steps < 1:
         raise InputError(f"samples={samples!r} and max_steps={max_steps!r} must be at least 1")
+
+
+def _calibration(
+    form: str, data: Mapping[str, Any] | None, quantile: float, fallback: bool, overrides: Overrides
+) -> Calibration | None:
+    """What steps are found on, for the form that wants it."""
+    if form != "bounded":
+        for name, value, default in (
+            ("calibration", data, None),
+            ("quantile", quantile, 1.0),
+            ("fallback", fallback, 0),
+        ):
+            if value is not default and value != default:
+                raise FormError(f"{name} is for the form bounded, and form={form!r}; leave it out, or ask for bounded")
+        return None
+    if data is None:
+        raise FormError(
+            "the form bounded finds its steps on calibration data, and there are none; give calibration=, a dict of "
+            "arrays by input name (--calibration FILE.npz)"
+        )
+    if overrides.per_sample:
+        raise FormError(
+            "per_sample gives each sample its own steps, and those of bounded are one grid for all; leave it out"
+        )
+    return Calibration(inputs=data, quantile=quantile, fallback=fallback)
 
 
 def _samples(holes: Sequence[Hole], dynamic: Dynamic, callee: Callee, card: Card, captured: Captured) -> Samples:
@@ -236,40 +280,3 @@ def _samples(holes: Sequence[Hole], dynamic: Dynamic, callee: Callee, card: Card
     for one in captured.noise:
         noise[one.draw.index] = shapes[one.name].index(label) if label in shapes[one.name] else None
     return Samples(tuple(inputs), tuple(axis for axis in outputs if axis is not None), tuple(noise))
-
-
-def _prove(card: Card, report: Report, folder: Path, failed: Path, warnings: Sequence[str]) -> Card:
-    """Write the report, the samples and the final card; ParityError if the answers differ."""
-    card = with_files(replace(card, parity=report.card()), folder, write_samples(_bundle(report), folder))
-    write_report(report, folder)
-    write_card(card, folder)
-    if report.passed:
-        return card
-    shown, more = report.problems[:3], len(report.problems) - 3
-    raise ParityError(
-        f"the exported model does not give torch's answers: {'; '.join(shown)}"
-        f"{f'; and {more} more' if more > 0 else ''}. {_blame(report)}It was left in {failed}, see parity.md there"
-        + "".join(f"\n  note: {warning}" for warning in warnings),
-        report,
-        str(failed),
-    )
-
-
-def _blame(report: Report) -> str:
-    """Whose fault a difference is. The captured graph has been run at each sample that failed, and was right."""
-    if all(sample.note for sample in report.samples if not sample.passed):
-        return ""
-    return (
-        "What was captured gives them under torchdiffeq, so the fault is odelet's or ONNX Runtime's, not the model's: "
-        "please report it. "
-    )
-
-
-def _bundle(report: Report) -> list[dict[str, Any]]:
-    """The samples that go into the artifact: the smallest few of those that agree."""
-    agreeing = [sample.arrays for sample in report.samples if sample.arrays]
-    agreeing.sort(key=lambda arrays: sum(array.nbytes for array in arrays.values()))
-    kept = agreeing[:_BUNDLED_SAMPLES]
-    while len(kept) > 1 and sum(array.nbytes for arrays in kept for array in arrays.values()) > _BUNDLED_BYTES:
-        kept.pop()
-    return kept

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,10 @@ class SolveCount:
     steps: int | None
     accepted: int | None
     evaluations: int | None
+
+
+# Of a call, and the odeint that it would have reached, to the answer.
+Solver = Callable[[Call, Callable[..., Any]], tuple[Any, SolveCount]]
 
 
 class _Counted:
@@ -117,9 +122,15 @@ def run_alone(
 
 
 def run_reference(
-    callee: Callee, tensors: Sequence[torch.Tensor], overrides: Overrides
+    callee: Callee,
+    tensors: Sequence[torch.Tensor],
+    overrides: Overrides,
+    instead: Mapping[int, Solver] = MappingProxyType({}),
 ) -> tuple[list[np.ndarray], list[SolveCount]]:
-    """Run the torch model on some inputs. Returns its outputs, and a count for each solve it made."""
+    """Run the torch model on some inputs. Returns its outputs, and a count for each solve it made.
+
+    instead: how some of the calls are solved instead, by their numbers among those outside other solves.
+    """
     counts: list[SolveCount] = []
 
     def handler(call: Call, original: Callable[..., Any]) -> Any:
@@ -130,6 +141,10 @@ def run_reference(
         changed = overridden(call, overrides)
         if call.depth > 0:
             return solved(changed, original, overrides)
+        if len(counts) in instead:
+            answer, count = instead[len(counts)](changed, original)
+            counts.append(count)
+            return answer
         adaptive = issubclass(SOLVERS.get(changed.method or "dopri5", object), RKAdaptiveStepsizeODESolver)
         counted = _CountedAdaptive(call.func) if adaptive else _Counted(call.func)
         result = solved(replace(changed, func=counted), original, overrides)

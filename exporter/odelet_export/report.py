@@ -12,6 +12,7 @@ import numpy as np
 
 from odelet.verify import OutputCheck
 from odelet_export.reference import SolveCount
+from odelet_export.trust import Trust
 
 # A solve can amplify rounding. Then the measure is what rounding does to torch itself: how far its own answer
 # moves when its inputs move by a few units in the last place, over some runs. An adaptive solve of float32 moves by a
@@ -78,13 +79,16 @@ class Report:
 
     rtol, atol: an output passes when its largest error is at most atol + rtol times its largest element, or
     at most ROUNDING_FACTOR times what rounding does to torch. strict: whether the steps must be the same
-    too, as in float64, unless rounding changes torch's own.
+    too, as in float64, unless rounding changes torch's own. trust: of a bounded artifact, whose samples are compared
+    with the torch model on the same grid. fallback: the comparison of what solves its samples again.
     """
 
     rtol: float
     atol: float
     strict: bool
     samples: list[SampleCheck]
+    trust: Trust | None = None
+    fallback: Report | None = None
 
     @property
     def problems(self) -> list[str]:
@@ -97,7 +101,8 @@ class Report:
                     found.append(f"{at}, output {check.output!r}: {check.told}")
             if sample.note:
                 found.append(f"{at}: {sample.note}")
-        return found
+        found += [] if self.trust is None else self.trust.problems
+        return found + ([] if self.fallback is None else [f"fallback: {one}" for one in self.fallback.problems])
 
     @property
     def passed(self) -> bool:
@@ -141,6 +146,10 @@ class Report:
                 for sample in self.samples
             ],
         }
+        if self.trust is not None:
+            data["calibration"] = self.trust.to_dict()
+        if self.fallback is not None:
+            data["fallback"] = json.loads(self.fallback.to_json())
         return json.dumps(data, indent=2, allow_nan=False)
 
     def to_markdown(self) -> str:
@@ -151,7 +160,8 @@ class Report:
             "",
             "The artifact, run by odelet, beside the torch model, run by torchdiffeq. Sample 0 is the example that",
             "the model was exported with; the others are fresh inputs, drawn like it, with other batch sizes and,",
-            "where the times are an input, other times.",
+            "where the times are an input, other times."
+            + (" The torch model was solved along the same grid." if self.trust is not None else ""),
             "",
             f"An output passes when its largest error is at most {self.atol:g} + {self.rtol:g} x its largest element.",
             f"Where that is exceeded: at most {ROUNDING_FACTOR:g} times what moving the inputs in their last places",
@@ -182,6 +192,10 @@ class Report:
                     f"| {solve.evaluations} | {theirs} | {'yes' if solve.equal else 'no'} |"
                 )
         lines += ["", *(f"- {problem}" for problem in self.problems)] if self.problems else []
+        lines += [] if self.trust is None else self.trust.to_markdown()
+        if self.fallback is not None:
+            again = self.fallback.to_markdown().replace("# Parity", "# The fallback: parity", 1)
+            lines += ["", again.rstrip()]
         return "\n".join(lines) + "\n"
 
 

@@ -35,6 +35,7 @@ STAGES = {
 }
 # Those that write nothing.
 EXPLAINING = {stage: does for stage, does in STAGES.items() if stage in ("load", "capture", "lift", "replay")}
+CALIBRATING = {**EXPLAINING, "calibrate": "find the steps on the calibration data", **STAGES}
 _LABEL = 10
 _STYLES = {"parity": "green", "warning": "yellow", "assumed": "yellow"}
 
@@ -83,7 +84,7 @@ class Checklist:
         stage, seconds = self._stage, time.perf_counter() - self._since
         self.seconds[stage], self._stage = seconds, ""
         if self._live is None:
-            print(f"{stage:<8}{seconds:>6.1f} s", file=sys.stderr, flush=True)
+            print(f"{stage:<9}{seconds:>6.1f} s", file=sys.stderr, flush=True)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield Group(*(self._line(stage, does, options) for stage, does in self._stages.items()))
@@ -134,7 +135,9 @@ def _rows(exported: Exported) -> list[tuple[str, str]]:
     if exported.tracer != "torch.export":
         rows.append(("traced", exported.explanation.traced))
     rows.append(("parity", _parity(exported.parity)))
-    rows += [("", line) for line in _steps(exported.parity)]
+    # The steps of bounded solves are not torchdiffeq's.
+    trust = exported.parity.trust
+    rows += [("", line) for line in _steps(exported.parity)] if trust is None else [("trust", x) for x in trust.lines]
     sizes = [f"{path.name} {_size(path.stat().st_size)}" for path in sorted(exported.path.iterdir())]
     rows.append(("files", ", ".join(sizes)))
     return rows + [("warning", warning) for warning in exported.warnings]

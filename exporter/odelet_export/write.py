@@ -18,8 +18,9 @@ import onnx
 import onnx_ir as ir
 
 from odelet import __version__
-from odelet.card import AssumptionCard, Card, FileEntry, NoiseCard, Tensor
+from odelet.card import Card, FileEntry, Tensor
 from odelet.errors import InputError
+from odelet.input_cards import AssumptionCard, NoiseCard
 from odelet_export.errors import ExportError
 from odelet_export.lower import LoweredModel
 from odelet_export.noise_inputs import NoiseInput

@@ -43,11 +43,13 @@ class Checked:
 
 @dataclass(frozen=True)
 class Artifact:
-    """An open artifact. program: the card's, with the graphs it runs. folder: None for a lone file."""
+    """An open artifact. program: the card's, with the graphs it runs. folder: None for a lone file. fallback: the
+    program that solves samples again, if there is one."""
 
     card: Card
     program: tuple[Run | Drive, ...]
     folder: Path | None
+    fallback: tuple[Run | Drive, ...] = ()
 
 
 def check(path: str | os.PathLike[str]) -> Checked:
@@ -76,7 +78,9 @@ def open_artifact(path: str | os.PathLike[str], *, device: str = "cpu", threads:
     graphs = {
         name: _open(name, source, device, threads, stays=name in steps) for name, source in checked.graphs.items()
     }
-    return Artifact(checked.card, plan(checked.card, graphs), checked.folder)
+    card = checked.card
+    again = plan(card.solved_again, graphs) if card.fallback is not None else ()
+    return Artifact(card, plan(card, graphs), checked.folder, again)
 
 
 def _open(name: str, source: bytes | Path, device: str, threads: int, *, stays: bool) -> Graph:
@@ -95,10 +99,12 @@ def _check_folder(folder: Path) -> Checked:
             f"{folder}: it has no {CARD_FILE}, so it is not an artifact; give the folder that `odelet export` wrote"
         )
     card = Card.from_json(read_checked(folder, CARD_FILE, None))
-    graph_files = dict.fromkeys(card.run_files)
-    for solve in card.solves:
-        if solve.drive is not None:
-            graph_files |= dict.fromkeys(solve.drive.graphs)
+    graph_files: dict[str, None] = {}
+    for one in (card, *((card.solved_again,) if card.fallback is not None else ())):
+        graph_files |= dict.fromkeys(one.run_files)
+        for solve in one.solves:
+            if solve.drive is not None:
+                graph_files |= dict.fromkeys(solve.drive.graphs)
     for name in graph_files:
         if name not in card.files:
             raise ArtifactError(f"{CARD_FILE}: {name} is used, but is not among the files that the card lists")
@@ -121,7 +127,7 @@ def _check_lone(path: Path) -> Checked:
     if text is None:
         raise ArtifactError(f"{path.name}: it carries no card, so odelet did not write it; use `odelet export`")
     card = Card.from_json(text)
-    if len(card.program) != 1 or not isinstance(card.program[0], RunStep):
+    if len(card.program) != 1 or not isinstance(card.program[0], RunStep) or card.fallback is not None:
         raise ArtifactError(f"{path.name}: it is one of several graphs of an artifact; load the whole folder")
     _check_facts(path.name, facts, listed=set())
     return Checked(card, {card.program[0].run: data}, None)

@@ -18,14 +18,14 @@ from odelet.checks import check, check_file_name, check_names
 from odelet.decode import decode, parse_json
 from odelet.errors import ArtifactError
 from odelet.field_card import FieldCard
+from odelet.input_cards import AssumptionCard, NoiseCard
 
 FORMAT_VERSION = 1
 FORMS = ("unrolled", "rolled", "bounded", "adaptive", "driven")
 SETTINGS = ("rtol", "atol", "max_steps", "max_evals", "deadline")
-REPORTS = ("steps", "accepted", "status", "time", "evaluations", "unconverged")
+REPORTS = ("steps", "accepted", "status", "time", "evaluations", "unconverged", "error_ratio")
 # What no input may be named: calls of a model have arguments of these names.
 RESERVED = (*SETTINGS, "seed")
-DISTRIBUTIONS = ("normal", "uniform")
 DTYPES = (
     *("float16", "float32", "float64", "bool"),
     *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
@@ -167,42 +167,24 @@ class SolveCard:
             check(all(0 <= x < math.inf for x in numbers), f"{me} {key} is {value!r}; expected 0 or more")
         driven = self.form == "driven"
         check(driven == (self.drive is not None), f"{me} a drive entry goes with the form driven, and only it")
+        told = "error_ratio" in self.report
+        check(told == (self.form == "bounded"), f"{me} a report error_ratio goes with the form bounded, and only it")
         for key, name in self.settings.items():
             expected = "null, as the driver takes it" if driven else "the name of a graph input"
             check(driven == (name is None), f"{me} settings.{key} is {name!r}; expected {expected}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class AssumptionCard:
-    """A decision of the model's Python code that was taken once, on the example, and must be the same in each call.
+class FallbackCard:
+    """How samples are solved again whose error_ratio is above 1: the same model with all its solves driven.
 
-    output: name of the bool scalar graph output that is True where it is. source, text: the place and the line of the
-    code. value: what it was. inputs: names of the model's inputs that it depends on.
+    axis: name of the dynamic axis that counts samples, each of which is then solved alone; None where a call is solved
+    again as a whole. program, solves: as those of a card, all of the form driven.
     """
 
-    output: str
-    source: str
-    text: str
-    value: str
-    inputs: tuple[str, ...]
-
-    def __str__(self) -> str:
-        return f"{self.source}: {self.text!r} is {self.value}" + (
-            f", from {', '.join(self.inputs)}" * bool(self.inputs)
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class NoiseCard:
-    """Random numbers that the model draws, as one of its inputs. name: of the input, which has the shape.
-    distribution: standard normal, or uniform from 0 up to 1. source: where the model draws them."""
-
-    name: str
-    distribution: str
-    source: str = ""
-
-    def __post_init__(self) -> None:
-        check_names(f"noise {self.name!r}: distribution", [self.distribution], DISTRIBUTIONS)
+    axis: str | None = None
+    program: tuple[RunStep | DriveStep, ...]
+    solves: tuple[SolveCard, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,6 +217,7 @@ class Card:
     files: dict[str, FileEntry] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     parity: dict[str, Any] | None = None
+    fallback: FallbackCard | None = None
 
     def __post_init__(self) -> None:
         check(self.format == FORMAT_VERSION, f"format is {self.format!r}; this odelet has {FORMAT_VERSION}")
@@ -268,6 +251,10 @@ class Card:
             f"the program drives the solves {sorted(driven.elements())}; expected {sorted(wanted)} once each",
         )
         check(len(self.program) > 0, "the program is empty")
+        if self.fallback is not None:
+            again = [solve.form for solve in self.solved_again.solves]
+            check(again == ["driven"] * len(self.solves), "the fallback does not drive each of the solves")
+            check("bounded" in (solve.form for solve in self.solves), "the fallback is for no solve")
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Card:
@@ -294,6 +281,15 @@ class Card:
     def run_files(self) -> tuple[str, ...]:
         """The graphs that the program runs, in order, each once."""
         return tuple(dict.fromkeys(step.run for step in self.program if isinstance(step, RunStep)))
+
+    @property
+    def solved_again(self) -> Card:
+        """The card of the model that the fallback runs."""
+        assert self.fallback is not None
+        again = self.fallback
+        return dataclasses.replace(
+            self, form="driven", program=again.program, solves=again.solves, fallback=None, parity=None
+        )
 
     def summary(self) -> str:
         """Return what a person wants to know, as a screen of text."""

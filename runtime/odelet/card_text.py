@@ -21,6 +21,9 @@ def summary_of(card: Card) -> str:
     for kind, tensors in (("inputs", card.inputs), ("outputs", card.outputs)):
         lines += [kind, *(f"  {tensor.name}: {tensor}" for tensor in tensors)]
     lines += ["solves", *(f"  {_solve_line(solve)}" for solve in card.solves)] if card.solves else []
+    if card.fallback is not None:
+        each = f"each sample ({card.fallback.axis}) by itself" if card.fallback.axis else "the whole call"
+        lines.append(f"fallback: where error_ratio is above 1, {each} is solved again, driven")
     if card.noise:
         lines += ["noise, drawn where it is not given"]
         lines += [f"  {noise.name}: {noise.distribution}, {noise.source}" for noise in card.noise]
@@ -50,7 +53,9 @@ def _solve_line(solve: SolveCard) -> str:
 def encode(card: Card, *, drop: tuple[str, ...]) -> str:
     """Return a card as JSON, without some of its keys."""
     data = {key: value for key, value in asdict(card).items() if key not in drop}
-    for solve in data["solves"]:
+    if data["fallback"] is None:
+        del data["fallback"]
+    for solve in [*data["solves"], *data.get("fallback", {}).get("solves", ())]:
         for key in [key for key in ("drive", "piece") if solve[key] is None]:
             del solve[key]
     try:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from odelet.card import AssumptionCard
+    from odelet.input_cards import AssumptionCard
     from odelet.solution import Status
 
 

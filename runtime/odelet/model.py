@@ -14,16 +14,18 @@ import numpy as np
 
 from odelet.arguments import Arguments
 from odelet.artifact import open_artifact
-from odelet.card import Card, SolveCard, Tensor
+from odelet.card import Card, Tensor
 from odelet.driven import drive_solve
 from odelet.errors import InputError
 from odelet.events import Event
+from odelet.fallback import Fallback
 from odelet.pieces import SolveStream
 from odelet.problem import Request
 from odelet.program import Drive, Run
+from odelet.reports import report_of
 from odelet.session import failing_as
 from odelet.settings import check_settings, limits_for
-from odelet.solution import SampleStats, Solution, SolveStats, Stats, Status
+from odelet.solution import Solution, SolveStats, Stats, Status
 from odelet.stream import Stream
 from odelet.watch import Watched
 
@@ -56,6 +58,11 @@ class Model:
         self._program = artifact.program
         self._device = device
         self._arguments = Arguments(self.card)
+        self._ratio_names = tuple(
+            solve.report["error_ratio"] for solve in self.card.solves if "error_ratio" in solve.report
+        )
+        again = artifact.fallback
+        self._fallback = Fallback(self.card, again, self._drive) if again else None
         self._alarm_names = tuple(
             solve.report[key] for solve in self.card.solves for key in ("status", "unconverged") if key in solve.report
         )
@@ -85,7 +92,8 @@ class Model:
         part of its state takes a row of them, too. max_evals: of the field, in each solve; deadline: seconds,
         for the whole call (form driven only). seed: of the random numbers that the model takes and that are not given;
         None draws others in each call. Raises InputError for arguments that do not fit, also for those
-        for which an assumption of the card does not hold, and SolveError when a solve fails. A RuntimeWarning tells of
+        for which an assumption of the card does not hold, and SolveError when a solve fails, or the error estimate of a
+        bounded one is above the tolerance and there is no fallback. A RuntimeWarning tells of
         steps whose iteration did not converge.
         """
         given = {"rtol": rtol, "atol": atol, "max_steps": max_steps, "max_evals": max_evals, "deadline": deadline}
@@ -94,6 +102,8 @@ class Model:
         failed = bool(driven)
         for name in self._alarm_names:
             failed = failed or bool(values[name].any())
+        for name in self._ratio_names:
+            failed = failed or not (values[name] <= 1).all()
         if failed:
             self._solution(values, driven).raise_if_failed()
         outputs = tuple([values[tensor.name] for tensor in self.outputs])
@@ -191,7 +201,8 @@ class Model:
         dense: bool = False,
         watched: dict[int, Watched] | None = None,
     ) -> tuple[dict[str, Array], dict[int, SolveStats]]:
-        """Run the program; returns all values by name, and the statistics of the driven solves by index.
+        """Run the program; returns all values by name, and the statistics of the driven solves by index, those solved
+        again among them.
 
         A driven solve that fails is the last thing that runs. watched: takes what was watched, by index.
         """
@@ -212,6 +223,8 @@ class Model:
             driven[stats.index] = stats
             if not (stats.status.usable or stats.samples):
                 break
+        if self._fallback is not None:
+            driven |= self._fallback.mend(values, settings, Request(limits))
         return values, driven
 
     def _solution(self, values: dict[str, Array], driven: dict[int, SolveStats]) -> Solution:
@@ -221,7 +234,7 @@ class Model:
             return _told(Solution({}, Stats(tuple(driven.values())), stopped))
         outputs = {tensor.name: values[tensor.name] for tensor in self.outputs}
         solves = tuple(
-            driven[solve.index] if solve.index in driven else _report(solve, values) for solve in self.card.solves
+            driven[solve.index] if solve.index in driven else report_of(solve, values) for solve in self.card.solves
         )
         status = next((solve.status for solve in solves if solve.status is not Status.OK), Status.OK)
         noise = {name: values[name] for name in self._arguments.noise}
@@ -243,37 +256,3 @@ def _told(solution: Solution) -> Solution:
     for stats in solution.stats.solves:
         stats.warn_unconverged()
     return solution
-
-
-def _report(solve: SolveCard, values: dict[str, Array]) -> SolveStats:
-    """What a solve inside a graph says of itself, completed by what the card knows."""
-    if solve.per_sample:
-        said = {key: values[name] for key, name in solve.report.items()}
-        samples = SampleStats.of(said["status"], said.get("time"), said["steps"], said["accepted"])
-        rounds = max(samples.steps, default=0)
-        known = solve.evaluations
-        calls = None if known is None else known.start + known.step * rounds
-        return SolveStats.of_samples(
-            samples, index=solve.index, method=solve.method, form=solve.form, evaluations=calls, source=solve.source
-        )
-    told = {key: values[name].item() for key, name in solve.report.items()}
-    steps = told.get("steps", solve.steps)
-    # Only the form with error control inside the graph can reject a step.
-    accepted = told.get("accepted", steps if solve.form != "adaptive" else None)
-    evaluations = told.get("evaluations")
-    if steps is not None and solve.evaluations is not None:
-        evaluations = solve.evaluations.start + solve.evaluations.step * steps
-    return SolveStats(
-        index=solve.index,
-        method=solve.method,
-        form=solve.form,
-        steps=steps,
-        accepted=accepted,
-        rejected=None if steps is None or accepted is None else steps - accepted,
-        evaluations=evaluations,
-        status=Status.of(told.get("status", 0)),
-        time=told.get("time"),
-        source=solve.source,
-        unconverged=told.get("unconverged"),
-        nested=solve.nested,
-    )

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from odelet.card import Card, NoiseCard, Tensor
+from odelet.card import Card, Tensor
 from odelet.errors import InputError
+from odelet.input_cards import NoiseCard
 
 Array = np.ndarray[Any, Any]
 

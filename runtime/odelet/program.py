@@ -13,17 +13,18 @@ from typing import Any
 import numpy as np
 
 from odelet.buffers import MEMORY
-from odelet.card import AssumptionCard, Card, DriveCard, RunStep, SolveCard, Tensor
+from odelet.card import Card, DriveCard, RunStep, SolveCard, Tensor
 from odelet.errors import ArtifactError, AssumptionError
 from odelet.fixed_point import Iteration
 from odelet.graphs import Graphs
+from odelet.input_cards import AssumptionCard
 from odelet.methods import method_of
 from odelet.session import Graph, Port
 
 _SETTING_TYPES = {"rtol": "float64", "atol": "float64", "max_steps": "int64"}
 _REPORT_TYPES = {
     **dict.fromkeys(("steps", "accepted", "status", "evaluations", "unconverged"), "int64"),
-    "time": "float64",
+    **dict.fromkeys(("time", "error_ratio"), "float64"),
 }
 
 Array = np.ndarray[Any, Any]
@@ -188,7 +189,8 @@ def _check_report(solve: SolveCard, made: dict[str, Port | None]) -> None:
         if port is None:
             raise ArtifactError(f"solve {solve.index}: its report {key} is {name!r}, which no graph gives")
         what = f"solve {solve.index}: the report {name!r}"
-        if solve.per_sample and len(port.shape) == 1 and port.dtype == _REPORT_TYPES[key]:
+        row = solve.per_sample or key == "error_ratio"
+        if row and len(port.shape) == 1 and port.dtype == _REPORT_TYPES[key]:
             continue
         _check_small(what, port, _REPORT_TYPES[key], ())
 

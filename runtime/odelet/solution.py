@@ -59,6 +59,12 @@ class Status(Enum):
         "raise max_steps, loosen rtol and atol, or try the method anderson or a smaller tau",
     )
 
+    OUT_OF_TOLERANCE = (
+        9,
+        "its error estimate is above the tolerance",
+        "loosen rtol and atol, or export the model with such inputs among the calibration data, or with fallback",
+    )
+
     def __new__(cls, code: int, sentence: str, advice: str) -> Status:
         member = object.__new__(cls)
         member._value_ = code
@@ -117,7 +123,9 @@ class SolveStats:
     the card. unconverged: steps whose iteration did not converge, so that the answer may be wrong; None for a method
     that iterates nothing. samples: of each sample, where they are solved each on its own; steps, accepted and rejected
     are then summed over them, evaluations are calls for all at once, status and time are those of the first that
-    failed. nested: a line about each solve inside its field, as in the card.
+    failed. nested: a line about each solve inside its field, as in the card. error_ratio: of a bounded solve, the
+    largest estimated error of a step over the tolerance, for each sample, or one for a state that is one whole.
+    resolved: the numbers of the samples that were solved again as that was above 1; what it took is counted in.
     """
 
     index: int
@@ -133,6 +141,8 @@ class SolveStats:
     unconverged: int | None = None
     samples: SampleStats | None = None
     nested: tuple[str, ...] = ()
+    error_ratio: tuple[float, ...] | None = None
+    resolved: tuple[int, ...] = ()
 
     @classmethod
     def of_samples(
@@ -156,6 +166,11 @@ class SolveStats:
             samples=samples,
         )
 
+    @property
+    def guarded(self) -> tuple[int, ...]:
+        """The samples of a bounded solve whose error_ratio is above 1."""
+        return tuple(i for i, ratio in enumerate(self.error_ratio or ()) if not ratio <= 1)
+
     def warn_unconverged(self) -> None:
         """Warn, where torchdiffeq would, of steps whose iteration did not converge."""
         if self.unconverged:
@@ -173,7 +188,10 @@ class SolveStats:
         time = self.time if self.time is not None and math.isfinite(self.time) else None
         samples = self.samples
         told = None if samples is None else {**samples.__dict__, "status": [x.name for x in samples.status]}
-        return {**self.__dict__, "status": self.status.name, "time": time, "samples": told}
+        ratios = self.error_ratio
+        finite = None if ratios is None else [ratio if math.isfinite(ratio) else None for ratio in ratios]
+        changed = {"time": time, "samples": told, "error_ratio": finite, "resolved": list(self.resolved)}
+        return {**self.__dict__, "status": self.status.name, **changed}
 
 
 def _total(parts: Iterable[int | None]) -> int | None:
@@ -256,16 +274,21 @@ class Solution:
         failed = next((solve for solve in self.stats.solves if solve.status not in good), None)
         assert failed is not None, "a failed Solution holds the solve that failed"
         origin = f"{failed.method}, {failed.source}" if failed.source else failed.method
+        how = "is not to be trusted" if failed.status is Status.OUT_OF_TOLERANCE else "stopped"
         where = "" if failed.time is None else f" at time {failed.time:.6g}"
         if failed.samples is not None:
             count = sum(status is not Status.OK for status in failed.samples.status)
             first = failed.samples.status.index(failed.status)
             where = f" for {count} of {len(failed.samples.status)} samples, the first of them sample {first}{where}"
+        if failed.error_ratio and failed.guarded:
+            first, count = failed.guarded[0], len(failed.error_ratio)
+            told = f"sample {first} (error_ratio {failed.error_ratio[first]:.3g})"
+            where = f" for {len(failed.guarded)} of {count} samples, the first of them {told}"
         inside = ""
         if failed.nested and failed.status is Status.NOT_FINITE:
             inside = f"; or a solve inside its field failed: {' | '.join(failed.nested)}"
         raise SolveError(
-            f"solve {failed.index} ({origin}) stopped{where}: {failed.status.sentence}; {failed.status.advice}{inside}",
+            f"solve {failed.index} ({origin}) {how}{where}: {failed.status.sentence}; {failed.status.advice}{inside}",
             failed.status,
             failed.time,
             failed.index,

@@ -120,6 +120,11 @@ class Trajectory:
         last = self._ends[-1] if self._ends else self._first
         return float(self._direction * self._first), float(self._direction * last)
 
+    @property
+    def ends(self) -> Array:
+        """The forward times at which the accepted steps end."""
+        return np.array(self._ends, np.float64)
+
     def row(self, time: float) -> Array:
         """The state (n,) at a time; before an event that changes it, at the event itself."""
         forward = self.number(self._direction * time)

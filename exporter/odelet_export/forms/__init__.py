@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import ModuleType
 
 from odelet_export.errors import FormError
-from odelet_export.forms import adaptive, driven, rolled, unrolled
+from odelet_export.forms import adaptive, bounded, driven, rolled, unrolled
 from odelet_export.forms.fixed import known_steps
 from odelet_export.forms.site import Site, monotone_times
 
@@ -17,6 +17,7 @@ FEW_STEPS = 32
 FORMS: dict[str, ModuleType] = {
     "unrolled": unrolled,
     "rolled": rolled,
+    "bounded": bounded,
     "adaptive": adaptive,
     "driven": driven,
 }
@@ -54,12 +55,18 @@ def choose(sites: Sequence[Site], form: str) -> list[Choice]:
         raise FormError(f"no solve of this model can be {form}: " + "; ".join(lines) + hint)
     if form == "driven":
         return [Choice(site, form) for site in sites]
-    chosen = [own_form(site) if why else form for site, why in zip(sites, refusals, strict=True)]
+    own = [_straight(site) if form == "bounded" else own_form(site) for site in sites]
+    chosen = [other if why else form for other, why in zip(own, refusals, strict=True)]
     for site, form_of_site in zip(sites, chosen, strict=True):
         if form_of_site == "driven":
             why = FORMS[form].refusal(site)
             raise FormError(f"this model cannot be {form}: {site.hole.spec.source}: {why}; export it as driven")
     return [Choice(site, form_of_site) for site, form_of_site in zip(sites, chosen, strict=True)]
+
+
+def _straight(site: Site) -> str:
+    """The form of a solve beside bounded ones: a straight line if it can be one."""
+    return "unrolled" if unrolled.refusal(site) is None else own_form(site)
 
 
 def check_times(site: Site) -> None:

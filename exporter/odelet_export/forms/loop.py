@@ -24,6 +24,7 @@ from odelet_export.forms.site import (
     STEP_LIMIT,
     STEP_UNDERFLOW,
     Site,
+    in_dtype,
     not_finite,
 )
 from odelet_export.scope import Scope, Value
@@ -236,10 +237,3 @@ class Solve(Reading):
         broken = ONNX.where(scope.call("IsNaN", h), NOT_FINITE, stuck)
         done = ONNX.where(self._not_finite(rows), NOT_FINITE, scope.constant(OK, np.int64))
         return ONNX.where(ended, done, broken)
-
-
-def in_dtype(number: np.dtype[Any], x: Any) -> Any:
-    """x in the dtype of times."""
-    if not isinstance(x, Value):
-        return number.type(x)
-    return x if x.dtype == number else x.scope.call("Cast", x, to=ir.DataType.from_numpy(number))

@@ -158,6 +158,13 @@ def tolerance_inputs(
     return made
 
 
+def in_dtype(number: np.dtype[Any], x: Any) -> Any:
+    """x in the dtype of times."""
+    if not isinstance(x, Value):
+        return number.type(x)
+    return x if x.dtype == number else x.scope.call("Cast", x, to=ir.DataType.from_numpy(number))
+
+
 def not_finite(row: Value) -> Value:
     """Whether any element is infinite or NaN: zero times a finite number is zero, and nothing else is."""
     return row.scope.call("IsNaN", row.scope.call("ReduceSum", row * 0.0, keepdims=0))

@@ -1,0 +1,140 @@
+"""The search for one grid of steps that many samples can share, with as few steps as will do.
+
+A step of length h with the error ratio r could have been h * r**(-1/order) long, so r**(1/order) / h steps are wanted
+for each unit of time there. Steps put so that each holds the same share of that density have the same error
+(de Boor, Good approximation by splines with variable knots, 1973).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+
+from odelet_export.errors import FormError
+
+# A little below 1, so that rounding on another machine does not put a sample of the calibration above it.
+LIMIT = 0.99
+# How often the steps of one number are put anew by what their last places gave, and how far hope goes.
+_ROUNDS = 8
+_HOPELESS = 1.2
+MOST_STEPS = 1000
+
+Evaluate = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Density:
+    """Steps wanted for each unit of normalised time, constant between the edges, which run from 0 to 1."""
+
+    edges: np.ndarray
+    values: np.ndarray
+
+    @property
+    def total(self) -> float:
+        """How many steps are wanted in all."""
+        return float(np.sum(np.diff(self.edges) * self.values))
+
+    def spread(self, steps: int) -> np.ndarray:
+        """Positions (steps + 1,) of steps with equal shares."""
+        sums = np.concatenate([[0.0], np.cumsum(np.diff(self.edges) * self.values)])
+        positions = np.interp(np.linspace(0, sums[-1], steps + 1), sums, self.edges)
+        positions[0], positions[-1] = 0.0, 1.0
+        return positions
+
+
+@dataclass(frozen=True)
+class Found:
+    """A grid that was tried. ratios: (steps, samples), the error ratio of each step of each sample."""
+
+    positions: np.ndarray
+    ratios: np.ndarray
+
+    @property
+    def steps(self) -> int:
+        return len(self.ratios)
+
+    def worst(self, quantile: float) -> float:
+        """The largest ratio of the samples that count, the best share of them."""
+        return float(self.ratios.max(axis=0)[self._counting(quantile)].max())
+
+    def hardest(self, count: int) -> set[int]:
+        """The samples with the largest ratios, some for each step."""
+        return set(np.argsort(-self.ratios, axis=1)[:, :count].ravel().tolist())
+
+    def _counting(self, quantile: float) -> np.ndarray:
+        largest = self.ratios.max(axis=0)
+        # 0.1 * 30 is a little above 3.
+        return np.argsort(largest, kind="stable")[: max(ceil(quantile * largest.size - 1e-9), 1)]
+
+    def density(self, quantile: float, order: int) -> Density:
+        """What these ratios say of the steps that are wanted."""
+        each = self.ratios[:, self._counting(quantile)].max(axis=1)
+        h = np.diff(self.positions)
+        # Where nothing is to be seen of an error a step may be longer, but not without end.
+        wanted = np.clip(each, 1e-10, 1e10) ** (1 / order) / h
+        return Density(self.positions, np.maximum(wanted, 0.02 * wanted.max()))
+
+
+def merged(grids: Sequence[np.ndarray]) -> Density:
+    """The density of steps where each grid is dense enough for its own solve: the largest of theirs."""
+    edges = np.unique(np.concatenate(grids))
+    middles = (edges[1:] + edges[:-1]) / 2
+    each = [(1 / np.diff(grid))[np.searchsorted(grid, middles) - 1] for grid in grids]
+    return Density(edges, np.max(each, axis=0))
+
+
+def smallest_grid(evaluate: Evaluate, start: Density, *, order: int, quantile: float = 1.0, least: int = 1) -> Found:
+    """The grid with the fewest steps on which the ratios of a share of the samples stay within the limit.
+
+    evaluate: the ratios (steps, samples) on a grid, infinite where a solve fails. start: a first idea of the density.
+    least: steps at least. Bisects the number of steps, and puts those of each number anew where the ratios say that
+    they are wanted. Raises FormError when MOST_STEPS are too few.
+    """
+    failed, steps, density = least - 1, max(ceil(start.total), least), start
+    while True:
+        best = _placed(evaluate, density, steps, order, quantile)
+        density = _better(best, density, quantile, order)
+        if best.worst(quantile) <= LIMIT:
+            break
+        failed = steps
+        if steps >= MOST_STEPS:
+            raise FormError(
+                f"bounded takes more than {MOST_STEPS} steps to stay within the tolerance on the calibration data; "
+                "loosen rtol and atol, lower quantile, or export as adaptive or driven"
+            )
+        steps = min(max(steps + 1, min(ceil(density.total), 2 * steps)), MOST_STEPS)
+    while best.steps - failed > 1:
+        guess = ceil(best.density(quantile, order).total)
+        steps = min(max(guess, failed + 1), best.steps - 1)
+        tried = _placed(evaluate, best.density(quantile, order), steps, order, quantile)
+        if tried.worst(quantile) <= LIMIT:
+            best = tried
+        else:
+            failed = steps
+    return best
+
+
+def _better(found: Found, density: Density, quantile: float, order: int) -> Density:
+    """What the last grid says, unless it could not be solved on."""
+    return found.density(quantile, order) if np.isfinite(found.worst(quantile)) else density
+
+
+def _placed(evaluate: Evaluate, density: Density, steps: int, order: int, quantile: float) -> Found:
+    """The best places found for a number of steps."""
+    best: Found | None = None
+    stale = 0
+    for _ in range(_ROUNDS):
+        positions = density.spread(steps)
+        tried = Found(positions, evaluate(positions))
+        worst = tried.worst(quantile)
+        stale = 0 if best is None or worst < 0.98 * best.worst(quantile) else stale + 1
+        if best is None or worst < best.worst(quantile):
+            best = tried
+        density = _better(tried, density, quantile, order)
+        if worst <= LIMIT or stale > 2 or not np.isfinite(worst) or density.total > _HOPELESS * steps:
+            break
+    assert best is not None
+    return best
