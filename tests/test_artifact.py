@@ -180,7 +180,7 @@ class TestBeforeAnySession:
 
 def test_cuda_that_cannot_start(folder, monkeypatch):
     monkeypatch.setattr(session, "DEVICES", {"cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"})
-    monkeypatch.setattr(session, "_providers", lambda device: ["CPUExecutionProvider"])
+    monkeypatch.setattr(session, "_providers", lambda device, capture: ["CPUExecutionProvider"])
     with pytest.raises(InputError, match="CUDAExecutionProvider is there but could not start"):
         session.open_session(folder / "model.onnx", device="cuda")
 

@@ -43,7 +43,7 @@ def test_the_written_keys_are_those_of_the_contract():
     data = json.loads(CARDS["affine"].to_json())
     assert list(data) == [
         *("format", "odelet", "name", "form", "inputs", "outputs", "program", "solves", "assumptions"),
-        *("noise", "files", "versions", "parity"),
+        *("noise", "files", "versions", "parity", "work"),
     ]
     assert data["format"] == FORMAT_VERSION
     assert data["inputs"] == [{"name": "x", "dtype": "float32", "shape": ["batch", 3]}]

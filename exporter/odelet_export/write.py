@@ -24,6 +24,7 @@ from odelet.input_cards import AssumptionCard, NoiseCard
 from odelet_export.errors import ExportError
 from odelet_export.lower import LoweredModel
 from odelet_export.noise_inputs import NoiseInput
+from odelet_export.work import largest_product
 
 CARD, SAMPLES, WEIGHTS = "odelet.json", "samples.npz", "weights.bin"
 # Smaller tensors stay in each graph: a reference to the shared file costs as much.
@@ -91,6 +92,7 @@ def card_of(
         assumptions=tuple(assumptions),
         noise=tuple(NoiseCard(name=x.name, distribution=x.draw.distribution, source=x.draw.source) for x in noise),
         versions=versions(opset),
+        work=largest_product(lowered.graphs.values()),
     )
 
 

@@ -17,7 +17,7 @@ from odelet.card import Card, FileEntry, RunStep
 from odelet.errors import ArtifactError
 from odelet.program import Drive, Run, plan
 from odelet.proto import ModelFacts, scan
-from odelet.session import Graph, check_device, open_session
+from odelet.session import Graph, check_device, open_session, threads_for
 
 CARD_FILE = "odelet.json"
 CARD_KEY = "odelet.card"
@@ -44,12 +44,13 @@ class Checked:
 @dataclass(frozen=True)
 class Artifact:
     """An open artifact. program: the card's, with the graphs it runs. folder: None for a lone file. fallback: the
-    program that solves samples again, if there is one."""
+    program that solves samples again, if there is one. threads: inside an operator."""
 
     card: Card
     program: tuple[Run | Drive, ...]
     folder: Path | None
     fallback: tuple[Run | Drive, ...] = ()
+    threads: int = 1
 
 
 def check(path: str | os.PathLike[str]) -> Checked:
@@ -67,20 +68,21 @@ def check(path: str | os.PathLike[str]) -> Checked:
     return _check_lone(path)
 
 
-def open_artifact(path: str | os.PathLike[str], *, device: str = "cpu", threads: int = 1) -> Artifact:
+def open_artifact(path: str | os.PathLike[str], *, device: str = "cpu", threads: int | None = None) -> Artifact:
     """Check an artifact, open its graphs, and check that they take and give what the card says.
 
-    Raises ArtifactError, and InputError for a device that is not there.
+    threads: None chooses; see `threads_for`. Raises ArtifactError, and InputError for a device that is not there.
     """
     check_device(device, threads)
     checked = check(path)
+    threads = threads_for(checked.card.work) if threads is None else threads
     steps = {solve.drive.step for solve in checked.card.solves if solve.drive is not None}
     graphs = {
         name: _open(name, source, device, threads, stays=name in steps) for name, source in checked.graphs.items()
     }
     card = checked.card
     again = plan(card.solved_again, graphs) if card.fallback is not None else ()
-    return Artifact(card, plan(card, graphs), checked.folder, again)
+    return Artifact(card, plan(card, graphs), checked.folder, again, threads)
 
 
 def _open(name: str, source: bytes | Path, device: str, threads: int, *, stays: bool) -> Graph:

@@ -91,7 +91,7 @@ def bench(
     weights: Path | None = None,
     seconds: float = 3.0,
     device: str = "cpu",
-    threads: int = 1,
+    threads: int | None = None,
 ) -> BenchReport:
     """Time calls of an artifact, in turns with its floor and, if it is named, with the torch model.
 
@@ -106,6 +106,7 @@ def bench(
     if weights is not None and against is None:
         raise InputError(f"weights {weights} are of the torch model; name it, too, with --against FILE.py:NAME")
     model = load(path, device=device, threads=threads)
+    threads = model.threads
     values: dict[str, Any] = _inputs(model, source, batch)
     solution = model.solve(**values)
     solution.raise_if_failed()

@@ -202,7 +202,7 @@ class FileEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """What an artifact says about itself. odelet: the version that wrote it."""
+    """What an artifact says about itself. odelet: the version that wrote it. work: see `session.threads_for`."""
 
     format: int = FORMAT_VERSION
     odelet: str
@@ -218,6 +218,7 @@ class Card:
     versions: dict[str, str] = field(default_factory=dict)
     parity: dict[str, Any] | None = None
     fallback: FallbackCard | None = None
+    work: int | None = None
 
     def __post_init__(self) -> None:
         check(self.format == FORMAT_VERSION, f"format is {self.format!r}; this odelet has {FORMAT_VERSION}")

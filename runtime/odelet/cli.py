@@ -40,7 +40,7 @@ _UsageError: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="An artifact's folder, or a lone .onnx file.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Device = Annotated[str, typer.Option(help="cpu or cuda.")]
-Threads = Annotated[int, typer.Option(help="Threads inside one operator.")]
+Threads = Annotated[int | None, typer.Option(help="Threads inside one operator; by the model's size.")]
 
 
 def _print_version(wanted: bool) -> None:
@@ -68,7 +68,7 @@ def run(
     max_steps: Annotated[int | None, typer.Option(help="Limit of attempted steps.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of the noise that the model takes and the file lacks.")] = None,
     device: Device = "cpu",
-    threads: Threads = 1,
+    threads: Threads = None,
     as_json: Json = False,
 ) -> None:
     """Run a model on a file of inputs and write its outputs."""
@@ -83,7 +83,7 @@ def run(
 
 
 @app.command()
-def verify(path: Folder, device: Device = "cpu", threads: Threads = 1, as_json: Json = False) -> None:
+def verify(path: Folder, device: Device = "cpu", threads: Threads = None, as_json: Json = False) -> None:
     """Run the samples of an artifact and compare with what torch gave; exit 3 when they differ."""
     report = verify_artifact(path, device=device, threads=threads)
     typer.echo(json.dumps(report.to_dict(), indent=2) if as_json else report.summary())
@@ -104,7 +104,7 @@ def bench(
     batch: Annotated[int | None, typer.Option(help="Size of the batch: the rows that are there, repeated.")] = None,
     seconds: Annotated[float, typer.Option(help="To measure for, all together.")] = 3.0,
     device: Device = "cpu",
-    threads: Threads = 1,
+    threads: Threads = None,
     as_json: Json = False,
 ) -> None:
     """Time calls of an artifact: percentiles, evaluations of the field, and how far they are from the floor.

@@ -32,12 +32,12 @@ from odelet.watch import Watched
 Array = np.ndarray[Any, Any]
 
 
-def load(path: str | os.PathLike[str], *, device: str = "cpu", threads: int = 1) -> Model:
+def load(path: str | os.PathLike[str], *, device: str = "cpu", threads: int | None = None) -> Model:
     """Load an artifact's folder, or a lone .onnx file of a self-contained form.
 
-    device: "cpu" or "cuda". threads: that work inside one operator; 1 is best for small models. Raises
-    ArtifactError when a file is missing, damaged or newer than this odelet, InputError for a device that is
-    not there.
+    device: "cpu" or "cuda". threads: that work inside one operator; None takes 1, and up to 4 where an operator is
+    known to be so large that it pays (the card's `work`). Raises ArtifactError when a file is missing, damaged or newer
+    than this odelet, InputError for a device that is not there.
     """
     return Model(path, device=device, threads=threads)
 
@@ -46,15 +46,15 @@ class Model:
     """An exported model, ready to call; safe to call from several threads at once.
 
     card: what the artifact says of itself. inputs: in the order of positional arguments. outputs: in the
-    order that a call returns them. folder: where it was loaded from, None for a lone file.
+    order that a call returns them. folder: where it was loaded from, None for a lone file. threads: inside an operator.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, device: str = "cpu", threads: int = 1) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, device: str = "cpu", threads: int | None = None) -> None:
         artifact = open_artifact(path, device=device, threads=threads)
         self.card: Card = artifact.card
         self.inputs: tuple[Tensor, ...] = artifact.card.inputs
         self.outputs: tuple[Tensor, ...] = artifact.card.outputs
-        self.folder = artifact.folder
+        self.folder, self.threads = artifact.folder, artifact.threads
         self._program = artifact.program
         self._device = device
         self._arguments = Arguments(self.card)

@@ -5,6 +5,7 @@ The law here: nothing is opened that `artifact` has not checked, and the same op
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ DEVICES = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 # A few bytes of graph can ask for gigabytes of folded constant while it loads (ConstantOfShape). No weight
 # that is worth folding ahead of time is larger than this.
 FOLDING_LIMIT = 64 * 2**20
+
+# Measured in docs/performance.md: below, a second thread costs more than it saves; more than four save little.
+WORTH_THREADS, MOST_THREADS = 4_000_000, 4
 
 # ONNX Runtime's exceptions share no base class but Exception.
 ORT_ERRORS: tuple[type[Exception], ...] = (
@@ -75,10 +79,19 @@ def open_session(
     return session
 
 
-def check_device(device: str, threads: int) -> None:
+def check_device(device: str, threads: int | None) -> None:
     """Raise InputError unless sessions can be opened with these."""
     _providers(device)
-    _options(threads)
+    _options(1 if threads is None else threads)
+
+
+def threads_for(work: int | None) -> int:
+    """How many threads to work with inside an operator, where nobody says.
+
+    work: multiplications in the largest product or convolution of the graphs, sizes that vary counted as 1; None where
+    it is not known.
+    """
+    return min(MOST_THREADS, os.cpu_count() or 1) if work is not None and work >= WORTH_THREADS else 1
 
 
 def _providers(device: str, *, capture: bool = False) -> list[Any]:

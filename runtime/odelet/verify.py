@@ -77,7 +77,7 @@ class VerifyReport:
         return "\n".join([*lines, verdict])
 
 
-def verify(target: str | os.PathLike[str] | Model, *, device: str = "cpu", threads: int = 1) -> VerifyReport:
+def verify(target: str | os.PathLike[str] | Model, *, device: str = "cpu", threads: int | None = None) -> VerifyReport:
     """Run the samples that came with an artifact and compare with torch's outputs.
 
     target: an artifact's folder, or a Model loaded from one (device and threads are then the model's).
