@@ -67,7 +67,7 @@ class Candidate:
             return f"{self.steps} step{'s' * (self.steps > 1)}"
         if self.rtol is not None:
             return f"tolerance {self.rtol:g}"
-        return "as it is" if self.method is None else "a step for each output time"
+        return "as it is" if self.method is None else "steps at outputs"
 
     def __str__(self) -> str:
         return f"{self.method or 'the model itself'}, {self.setting}, {self.form}"

@@ -82,6 +82,14 @@ class Data:
             if label == self.label
         )
 
+    @property
+    def specs(self) -> tuple[str, ...]:
+        """The inputs with axes that may change, as `odelet export --input` takes them beside an example."""
+        return tuple(
+            f"{name}=[{','.join(axes.get(axis, '_') for axis in range(self.inputs[name].ndim))}]"
+            for name, axes in self.dynamic.items()
+        )
+
     def digest(self) -> str:
         """A hash of all that is measured on."""
         state = hashlib.sha256(repr((sorted(map(repr, self.dynamic.items())), self.label, self.batch)).encode())

@@ -29,8 +29,9 @@ class Row:
 
     error: the largest of any sample, relative to the largest element of its output; mean_error: the mean over samples
     of each one's largest. metric: the user's. evaluations: of the field, all solves together, the mean of a call.
-    ratio: the median, turn by turn, of its time over that of the baseline in the same turn; milliseconds: that ratio
-    times those of the baseline; slow: the time that 95 of 100 calls stay under, as measured. bytes: of its graphs.
+    ratio: of its time to that of the baseline, both measured in turns, for each input the shortest of all turns, and
+    the mean over inputs; milliseconds: that ratio times those of the baseline; slowest: those of the input that takes
+    longest. bytes: of its graphs.
     """
 
     candidate: Candidate
@@ -42,7 +43,7 @@ class Row:
     evaluations: float | None = None
     ratio: float | None = None
     milliseconds: float | None = None
-    slow: float | None = None
+    slowest: float | None = None
     bytes: int | None = None
     note: str = ""
 
@@ -62,15 +63,16 @@ class Record:
     """What tune.json holds.
 
     identity: what all rows were measured with; where any of it differs, they say nothing. baseline: the candidate that
-    times are taken beside, and its milliseconds. reference: what errors are measured against. target, budget: of the
-    run that wrote the file, and chosen, what it chose of `rows`, null while it is not finished or where nothing is good
-    enough. command: that makes the choice.
+    times are taken beside, and its milliseconds. inputs: names and axes, as `odelet export` takes them. reference: what
+    errors are measured against. target, budget: of the run that wrote the file, and chosen, what it chose of `rows`,
+    null while it is not finished or where nothing is good enough. command: that makes the choice.
     """
 
     format: int = FORMAT
     identity: dict[str, Any]
     baseline: Candidate
     milliseconds: float
+    inputs: tuple[str, ...]
     reference: dict[str, Any]
     seed: int
     target: float

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
 
 from odelet.errors import OdeletError
 from odelet_export.tuning import halving
-from odelet_export.tuning.record import Record, Row
+from odelet_export.tuning.record import Record, Row, write_record
 
 
 class TargetError(OdeletError):
@@ -58,6 +58,12 @@ class Tuning:
     def front(self) -> list[Row]:
         """The Pareto front of the rows on all calls, fastest first."""
         return halving.front(self.complete)
+
+    def commanded(self, command: str) -> Tuning:
+        """The same, with the command that makes the choice, in tune.json too."""
+        record = replace(self.record, command=command)
+        write_record(self.folder, record)
+        return replace(self, record=record)
 
     def raise_if_none(self) -> Row:
         """Return the choice, or raise TargetError saying what comes nearest."""

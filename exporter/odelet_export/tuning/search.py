@@ -81,6 +81,7 @@ class Search:
             identity=identity,
             baseline=BASELINE,
             milliseconds=1.0,
+            inputs=self._data.specs,
             reference={},
             seed=self._seed,
             target=target,
@@ -135,7 +136,9 @@ class Search:
         for number, calls in enumerate(stages):
             stage = f"round {number + 1} of {len(stages)}, {self._counted(calls)}"
             rows = [self._row(one, calls, stage, i, len(alive)) for i, one in enumerate(alive)]
-            alive = [row.candidate for row in halving.survivors(rows, target)]
+            going = [row.candidate for row in halving.survivors(rows, target)]
+            # The model as it is stays, for comparison.
+            alive = [one for one in alive if one in going or one.method is None]
         while True:
             latest = [row for row in self._record.latest().values() if row.candidate in set(plan)]
             full = [row for row in latest if row.calls == data.calls]

@@ -7,9 +7,10 @@ between two tolerances is told with every result.
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,14 +22,17 @@ from odelet_export import installed, noise
 from odelet_export.errors import ExportError
 from odelet_export.installed import lacking
 from odelet_export.intercept import Call, intercepted
-from odelet_export.reference import run_reference
+from odelet_export.reference import run_reference, solved
 from odelet_export.signature import Callee
 from odelet_export.spec import Overrides
 from odelet_export.surroundings import frozen_weights
 from odelet_export.tuning.candidates import Solves
 from odelet_export.tuning.data import Array, Data, scaled_error
 
+# Between steps it is read by a quartic, which is less exact than its steps: they are made to end at the output times.
 METHOD = "dopri8"
+# Of solves until an event, which nobody can step to.
+TO_EVENT = "dopri5"
 # Tolerances, and what they are compared with: as tight as the numbers allow an error estimate to be.
 TIGHT = {"float64": (1e-9, 1e-8), "float32": (1e-6, 1e-5)}
 # The reference may err by this share of the target.
@@ -102,7 +106,9 @@ class Reference:
     def _widened(self) -> Callee | None:
         """The model in float64; None for one that does not run so, or cannot be copied."""
         try:
-            wide = copy.deepcopy(self._callee).double()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # torch, about its own pytree
+                wide = copy.deepcopy(self._callee).double()
             with _float64():
                 run_reference(wide, self._tensors(self._data.call(0), wide=True), Overrides())
         except Exception:  # a model with float32 numbers of its own raises anything
@@ -129,8 +135,8 @@ class Reference:
         loose: list[list[Array]] = []
         for first in range(0, data.calls, size):
             on_call(first, data.calls)
-            for solved, tolerance in zip((tight, loose), tolerances, strict=True):
-                solved += self._some(first, min(size, data.calls - first), tolerance, drawn[first])
+            for outputs, tolerance in zip((tight, loose), tolerances, strict=True):
+                outputs += self._some(first, min(size, data.calls - first), tolerance, drawn[first])
         scales = [_scale([call[i] for call in tight]) for i in range(len(self._axes))]
         far = [scaled_error(a, b, scales, self._axes).max() for a, b in zip(loose, tight, strict=True)]
         uncertainty = float(max(far))
@@ -172,10 +178,9 @@ class Reference:
         wide = self._wide is not None
         callee = self._wide if self._wide is not None else self._callee
         given = [x.double() if wide else x for x in draws]
-        overrides = Overrides(method=METHOD, rtol=tolerance, atol=tolerance)
         replayed = noise.drawing(noise.Replayed(given))
         with replayed, _float64(on=wide), frozen_weights(callee), self._telling(where):
-            outputs, _ = run_reference(callee, self._tensors(arrays, wide=wide), overrides)
+            outputs = _run_tight(callee, self._tensors(arrays, wide=wide), tolerance)
         for output in outputs:
             if output.dtype.kind == "f" and not np.isfinite(output).all():
                 raise InputError(f"data: the model's own answer at {where} is not finite; leave such samples out")
@@ -191,6 +196,33 @@ class Reference:
             raise InputError(
                 f"data: the torch model fails on {where}, solved by {METHOD}: {type(error).__name__}: {error}"
             ) from error
+
+
+def _run_tight(callee: Callee, tensors: Sequence[torch.Tensor], tolerance: float) -> list[Array]:
+    """The outputs of the model with all its solves at a tolerance."""
+
+    def handler(call: Call, original: Callable[..., Any]) -> Any:
+        return solved(call if call.entry == "mark" else _tight(call, tolerance), original, Overrides(method=METHOD))
+
+    with lacking(), intercepted(handler, copies=callee.copies), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the author's business
+        outputs = callee(*(tensor.clone() for tensor in tensors))
+    return [output.detach().cpu().numpy() for output in outputs]
+
+
+def _tight(call: Call, tolerance: float) -> Call:
+    """A call at a tolerance, with what the model says of where its field jumps."""
+    given, options = dict(call.options or {}), {}
+    jumps = given.get("jump_t")
+    if jumps is not None:
+        options["jump_t"] = jumps
+    if call.event_fn is None:
+        ends = call.t[1:].double()
+        if jumps is not None:
+            ends = ends[~torch.isin(ends, torch.as_tensor(jumps, dtype=torch.float64))]
+        options["step_t"] = ends
+    method = METHOD if call.event_fn is None else TO_EVENT
+    return replace(call, method=method, rtol=tolerance, atol=tolerance, options=options)
 
 
 def _scale(outputs: Sequence[Array]) -> float:

@@ -16,6 +16,8 @@ from odelet_export.signature import Dynamic
 from odelet_export.tuning.candidates import candidates
 from odelet_export.tuning.data import read_data
 from odelet_export.tuning.metric import Metric
+from odelet_export.tuning.pareto import write_picture
+from odelet_export.tuning.report import write_page
 from odelet_export.tuning.result import Tuning
 from odelet_export.tuning.search import Search, Tell
 
@@ -54,6 +56,8 @@ def tune(
     data, at most so many. max_steps, opset, freeze: as in `export`. seed: of the order of samples and of random draws.
     anew: forget what is there. tell: called with stage, count done, count, and what is under way.
 
+    Writes tune.json, tune.md, and where matplotlib is installed pareto.png.
+
     Raises InputError for data that the model does not take, for a folder that holds measurements of something else,
     and where the reference is not good enough for the target; ExportError for a model that cannot be exported. Nothing
     good enough is no error: `Tuning.choice` is then None.
@@ -67,7 +71,10 @@ def tune(
         found = Search(model, cut, folder, measure, options, kept, threads=threads, seed=seed, tell=tell or _silent)
         found.begin(target, budget_ms, anew=anew)
         plan = candidates(found.solves, methods=methods, forms=forms, steps=steps, tolerances=tolerances)
-        return found.run(plan)
+        tuning = found.run(plan)
+    write_picture(tuning)
+    write_page(tuning)
+    return tuning
 
 
 def _check(target: float, budget: float | None, threads: int) -> None:
