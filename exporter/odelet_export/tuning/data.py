@@ -157,8 +157,10 @@ def _label(inputs: Mapping[str, Array], dynamic: Dynamic) -> str | None:
 
 def _order(data: Data, samples: int | None, seed: int) -> Array:
     """The samples in the order in which they are taken."""
-    if data.batch < 1 or (samples is not None and samples < data.batch):
-        raise InputError(f"--batch {data.batch} and --samples {samples} must be positive, with at least one call")
+    if data.batch < 1:
+        raise InputError(f"--batch {data.batch} must be at least 1")
+    if samples is not None and samples < data.batch:
+        raise InputError(f"--samples {samples} must be at least one call of {data.batch}")
     sizes = {
         name: data.inputs[name].shape[axis]
         for name, axes in data.dynamic.items()

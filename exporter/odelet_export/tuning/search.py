@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from torch import nn
 
 from odelet.errors import InputError
 from odelet.files import write_outputs
-from odelet_export.errors import ExportError
+from odelet_export.errors import ExportError, FormError
 from odelet_export.kept import Kept
 from odelet_export.signature import Callee
 from odelet_export.target import call_arguments, check_runs
@@ -21,7 +22,7 @@ from odelet_export.tuning.data import CALIBRATION, Data
 from odelet_export.tuning.identity import machine, source_of, versions
 from odelet_export.tuning.measure import Bench, Recipe, Shelf, axes_of, digest
 from odelet_export.tuning.metric import Metric
-from odelet_export.tuning.record import FILE, Record, Row, check_same, read_record, write_record
+from odelet_export.tuning.record import Record, Row, check_same, read_record, write_record
 from odelet_export.tuning.result import Tuning
 from odelet_export.tuning.truth import SHARE, Reference, solves_of
 
@@ -59,18 +60,25 @@ class Search:
 
     def begin(self, target: float, budget: float | None, *, anew: bool) -> None:
         """Export the model as it is, and read what is there already, or measure the baseline and the reference."""
-        if anew:
-            (self._folder / FILE).unlink(missing_ok=True)
-        record = read_record(self._folder)
+        record = None if anew else read_record(self._folder)
+        mine = not self._folder.exists()
+        try:
+            self._begin(record, target, budget)
+        except BaseException:
+            if record is None:
+                self._shelf.clear()
+            if mine:
+                shutil.rmtree(self._folder, ignore_errors=True)
+            raise
+
+    def _begin(self, record: Record | None, target: float, budget: float | None) -> None:
         if record is None:
             self._shelf.clear()
-        self._folder.mkdir(parents=True, exist_ok=True)
-        write_outputs(self._folder / EXAMPLE, self._data.example())
-        if any(form.calibrated for form in FORMS.values()):
-            write_outputs(self._folder / CALIBRATED, self._data.example(CALIBRATION))
         self._tell("capture", 0, 1, "")
-        self.solves = solves_of(self._callee, self._callee.example)
         self._begin_model()
+        self.solves = solves_of(self._callee, self._callee.example)
+        if not self.solves.methods:
+            raise FormError("the model's solves are calls of mark, which are set there; there is nothing to tune")
         identity = self._identity()
         if record is not None:
             check_same(record, identity, self._folder)
@@ -91,6 +99,9 @@ class Search:
         milliseconds = bench.time_baseline()
         told = {**bench.truth.told(), "metric": bench.metric_of_truth()}
         self._record = replace(self._record, milliseconds=milliseconds, reference=told)
+        write_outputs(self._folder / EXAMPLE, self._data.example())
+        if any(form.calibrated for form in FORMS.values()):
+            write_outputs(self._folder / CALIBRATED, self._data.example(CALIBRATION))
         write_record(self._folder, self._record)
 
     def _begin_model(self) -> None:
