@@ -4,6 +4,7 @@
 # make check   lint and types only
 # make docs    write the table of methods again, from the rosters
 # make plots   measure work against precision again, and draw it
+# make tuned   tune two models again, for docs/tune.md
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,7 +13,7 @@ STAMP := $(VENV)/.installed
 # Two test processes with one thread each: torch and onnxruntime otherwise fight over the cores.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-.PHONY: demo test quick check docs plots venv clean
+.PHONY: demo test quick check docs plots tuned venv clean
 .DEFAULT_GOAL := demo
 
 demo: $(STAMP)
@@ -34,6 +35,9 @@ docs: $(STAMP)
 
 plots: $(STAMP)
 	$(BIN)/python benchmarks/work_precision.py
+
+tuned: $(STAMP)
+	$(BIN)/python benchmarks/tune.py
 
 venv: $(STAMP)
 

@@ -96,7 +96,7 @@ def candidates(
 
     methods, forms, steps, tolerances: instead of the rosters. Raises FormError for what there is not.
     """
-    _check(methods, forms, steps, tolerances)
+    check_rosters(methods, forms, steps, tolerances)
     tried = forms or tuple(FORMS)
     own = [METHODS[method].excluded for method in solves.methods]
     found = [Candidate(form=form) for form in tried if not all(form in excluded for excluded in own)]
@@ -124,7 +124,10 @@ def _of_steps(one: Candidate, solves: Solves, steps: Sequence[int]) -> Iterator[
         yield replace(one, steps=count)
 
 
-def _check(methods: Sequence[str], forms: Sequence[str], steps: Sequence[int], tolerances: Sequence[float]) -> None:
+def check_rosters(
+    methods: Sequence[str], forms: Sequence[str], steps: Sequence[int], tolerances: Sequence[float]
+) -> None:
+    """Raise FormError for what there is not."""
     for name, given, known in (("method", methods, METHODS), ("form", forms, FORMS)):
         for one in given:
             if one not in known:

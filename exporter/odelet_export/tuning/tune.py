@@ -13,7 +13,7 @@ from odelet.errors import InputError
 from odelet_export.kept import capturing_once
 from odelet_export.reference import evaluation_mode
 from odelet_export.signature import Dynamic
-from odelet_export.tuning.candidates import candidates
+from odelet_export.tuning.candidates import candidates, check_rosters
 from odelet_export.tuning.data import read_data
 from odelet_export.tuning.metric import Metric
 from odelet_export.tuning.pareto import write_picture
@@ -51,7 +51,7 @@ def tune(
     without `dynamic`, the first axis of all inputs that are as long as the first one counts samples and is named
     `batch`. out: a folder; what an interrupted run measured there is gone on with. target: the largest error of any
     output of any sample, relative to the largest element of that output in all data. budget_ms: of a call of `batch`
-    samples on this machine, the median. metric: of the outputs and of the data's arrays, dicts by name of the same
+    samples on this machine. metric: of the outputs and of the data's arrays, dicts by name of the same
     samples; told beside the errors. methods, forms, steps, tolerances: to try, instead of the rosters. samples: of the
     data, at most so many. max_steps, opset, freeze: as in `export`. seed: of the order of samples and of random draws.
     anew: forget what is there. tell: called with stage, count done, count, and what is under way.
@@ -63,6 +63,7 @@ def tune(
     good enough is no error: `Tuning.choice` is then None.
     """
     _check(target, budget_ms, threads)
+    check_rosters(methods, forms, steps, tolerances)
     folder = Path(out)
     options = {"max_steps": max_steps, "opset": opset, "freeze": freeze, "seed": seed}
     measure = None if metric is None else _named(metric)
