@@ -15,9 +15,9 @@ Option = typer.Option
 def tune_command(
     target: Annotated[str, typer.Argument(metavar="FILE.py:NAME", help="The model; or package.module:NAME.")],
     data: Annotated[Path, Option(metavar="NPZ", help="Arrays by input name, and those that the metric takes.")],
-    error: Annotated[float, Option("--target", help="The largest error that is good enough, see below.")],
+    error: Annotated[float, Option("--target", help="The largest error that is good enough, see above.")],
     budget_ms: Annotated[float | None, Option(help="Milliseconds that a call may take on this machine.")] = None,
-    metric: Annotated[str | None, Option(metavar="FILE.py:FUNCTION", help="A measure of your own, see below.")] = None,
+    metric: Annotated[str | None, Option(metavar="FILE.py:FUNCTION", help="A measure of your own, see above.")] = None,
     out: Annotated[Path, Option("--out", "-o", metavar="DIR", help="Folder for what is measured.")] = Path("tune"),
     inputs: Annotated[
         list[str] | None, Option("--input", metavar="SPEC", help='Axes of an input, as "x=[batch,_]".')

@@ -41,6 +41,7 @@ class Meter:
             TextColumn("{task.fields[what]}", style="dim"),
             console=self._console,
             disable=not self._console.is_terminal,
+            refresh_per_second=4,  # it runs beside what is timed
         )
         self._stage, self._task = "", self._bar.add_task("", visible=False, what="")
 

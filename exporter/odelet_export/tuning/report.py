@@ -101,7 +101,8 @@ def _how(tuning: Tuning) -> list[str]:
         f"{reference['tolerance']:g}, with steps that end at the output times. At {reference['compared']:g} it differs "
         f"by {reference['uncertainty']:.1e}; smaller errors are not told apart.{metric}",
         "- ms: of a call, beside the model as it is, in turns; for each input the shortest time (of the thread, where "
-        f"there is one), and the mean over inputs. The model as it is takes {record.milliseconds:.3g} ms. slowest: of the input that takes longest.",
+        "there is one), and the mean over inputs. slowest: of the input that takes longest. The model as it is takes "
+        f"{record.milliseconds:.3g} ms.",
         f"- machine: {machine['processor']}, {machine['cores']} cores, {machine['system']}; "
         f"{identity['settings']['threads']} thread{'s' * (identity['settings']['threads'] > 1)}.",
         f"- versions: {', '.join(f'{name} {text}' for name, text in versions.items())}. Seed {record.seed}.",
