@@ -140,10 +140,14 @@ def _words(tuning: Tuning, weights: Path | None) -> list[str]:
 def export_choice(tuning: Tuning, target: str, weights: Path | None) -> Result:
     """Do what the command says. Raises what `odelet export` raises."""
     from odelet_export.command import perform as perform_export
-    from odelet_export.tuning.search import EXAMPLE
+    from odelet_export.tuning.candidates import FORMS
+    from odelet_export.tuning.search import CALIBRATED, EXAMPLE
 
     settings = tuning.record.identity["settings"]
-    options: dict[str, Any] = {name: settings[name] for name in ("freeze", *USUAL)}
+    candidate = tuning.raise_if_none().candidate
+    options: dict[str, Any] = {name: settings[name] for name in ("freeze", *USUAL)} | candidate.options
+    if FORMS[candidate.form].calibrated:
+        options["calibration"] = tuning.folder / CALIBRATED
     return perform_export(
         target,
         tuning.record.inputs,
@@ -151,7 +155,6 @@ def export_choice(tuning: Tuning, target: str, weights: Path | None) -> Result:
         weights,
         tuning.folder / ARTIFACT,
         **options,
-        **tuning.raise_if_none().candidate.options,
     )
 
 
