@@ -5,6 +5,7 @@
 # make docs    write the table of methods again, from the rosters
 # make bench   measure speed and weight beside other solvers, and write docs/performance.md again
 # make plots   measure work against precision again, and draw it
+# make tuned   tune two models again, for docs/tune.md
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,7 +14,7 @@ STAMP := $(VENV)/.installed
 # Two test processes with one thread each: torch and onnxruntime otherwise fight over the cores.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-.PHONY: demo test quick check docs plots bench venv clean
+.PHONY: demo test quick check docs plots bench tuned venv clean
 .DEFAULT_GOAL := demo
 
 demo: $(STAMP)
@@ -45,6 +46,9 @@ bench: $(VENV)/.bench
 $(VENV)/.bench: $(STAMP)
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e ".[bench]"
 	@touch $@
+
+tuned: $(STAMP)
+	$(BIN)/python benchmarks/tune.py
 
 venv: $(STAMP)
 

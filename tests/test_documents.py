@@ -65,3 +65,19 @@ def test_the_plot_has_every_method_on_every_problem_and_is_small():
 def test_a_curve_stops_where_a_method_fails(monkeypatch):
     monkeypatch.setattr(PLOT, "MAX_STEPS", 10)
     assert PLOT.measure(PROBLEMS["E2"], "dopri5", 1e-3) is None
+
+
+def test_the_page_of_tune_is_made_by_its_script_and_its_pictures_are_small():
+    tuning = script(ROOT / "benchmarks" / "tune.py")
+    page = tuning.PAGE.read_text(encoding="utf-8")
+    for name in tuning.MODELS:
+        made = page.split(tuning.MARK.format(name))[1].split(tuning.MARK.format(f"end of {name}"))[0]
+        (chosen,) = [line for line in made.splitlines() if line.startswith("| **")]
+        method, setting, form = [cell.strip(" *") for cell in chosen.split("|")[1:4]]
+        (command,) = [line for line in made.splitlines() if line.startswith("odelet export ")]
+        assert f"--form {form} --method {method} " in command
+        assert setting.split()[-1 if "tolerance" in setting else 0] in command
+        assert tuning.put(page, name, made) == page
+        assert f"![Error against milliseconds](tune-{name}.png)" in made
+    pictures = [*(tuning.DOCS / f"tune-{name}.png" for name in tuning.MODELS), tuning.DOCS / "plot-van-der-pol.png"]
+    assert all(path.stat().st_size < 60_000 for path in pictures)

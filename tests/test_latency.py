@@ -22,3 +22,9 @@ def test_percentiles_and_ratios_are_those_of_the_times() -> None:
     assert slow.median == 4.0
     assert slow.percentile(100) == 9.0
     assert slow.over(fast) == pytest.approx(2.0)  # of 2, 3 and 1, not 4 / 3
+
+
+def test_another_clock_is_asked_before_and_after_each_call() -> None:
+    ticks = iter(range(100))
+    found = interleaved({"a": lambda: next(ticks)}, seconds=0, turns=(2, 2), warmup=1, clock=lambda: float(next(ticks)))
+    assert found["a"].seconds == (2.0, 2.0)

@@ -12,6 +12,9 @@ ROOT = Path(__file__).resolve().parents[1]
 HEAVY = {"torch", "torchdiffeq", "onnx", "onnx_ir", "onnxscript", "lightning", "sklearn", "scipy", "matplotlib", "rich"}
 OURS = {"odelet", "odelet_export", "odelet_models", "odelet_train"}
 
+# Optional packages, each in one file, which imports it when it is asked to.
+ALLOWED = {"scipy_solver.py": {"scipy"}, "plot.py": {"matplotlib"}, "pareto.py": {"matplotlib"}}
+
 # Folder, package, and what no file in it may import.
 LAYERS = {
     "odelet": ("runtime", HEAVY | OURS - {"odelet"}),
@@ -39,7 +42,7 @@ def test_no_file_imports_what_its_layer_may_not(package):
     files = sorted((ROOT / folder / package).rglob("*.py"))
     assert files
     for path in files:
-        allowed = {"scipy"} if path.name == "scipy_solver.py" else set()
+        allowed = ALLOWED.get(path.name, set())
         wrong = imported(path) & banned - allowed
         assert not wrong, f"{path.relative_to(ROOT)} imports {wrong}"
 

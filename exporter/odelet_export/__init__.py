@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from odelet_export.explanation import Explanation
     from odelet_export.fixed_points import mark
     from odelet_export.pipeline import Exported, explain, export
+    from odelet_export.tuning.result import TargetError, Tuning
+    from odelet_export.tuning.tune import tune
 
 __all__ = [
     "CaptureError",
@@ -21,9 +23,12 @@ __all__ = [
     "Exported",
     "FormError",
     "ParityError",
+    "TargetError",
+    "Tuning",
     "explain",
     "export",
     "mark",
+    "tune",
 ]
 
 
@@ -33,6 +38,9 @@ _HOMES = {
     "explain": "pipeline",
     "export": "pipeline",
     "mark": "fixed_points",
+    "TargetError": "tuning.result",
+    "Tuning": "tuning.result",
+    "tune": "tuning.tune",
 }
 
 

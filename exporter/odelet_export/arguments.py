@@ -87,18 +87,35 @@ def read_example(inputs: Sequence[str], file: Path | None, *, seed: int) -> Exam
         raise InputError(
             'what goes into the model? say it with --input "x=float32[batch,64]", or give --example FILE.npz'
         )
-    read = [_read(text) for text in inputs]
-    names = [one.name for one in read]
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
-        raise InputError(f"--input names {twice[0]!r} twice; give each input once")
+    read = _read_all(inputs)
     if file is None:
         drawn = _draw_all(read, seed)
     else:
         arrays = _example_arrays(file)
         drawn = {**arrays, **{one.name: _adapted(one, arrays, file) for one in read}}
+    return Example(drawn, _dynamic(read))
+
+
+def read_arrays(inputs: Sequence[str], file: Path) -> tuple[dict[str, Array], dict[str, dict[int, str]] | None]:
+    """The arrays of a file, those that `inputs` name in their dtypes, and the axes that may change; None where no input
+    is named. Raises InputError for what cannot be read."""
+    arrays, read = read_npz(file), _read_all(inputs)
+    adapted = {**arrays, **{one.name: _adapted(one, arrays, file) for one in read}}
+    return adapted, _dynamic(read) if read else None
+
+
+def _read_all(inputs: Sequence[str]) -> list[_Input]:
+    read = [_read(text) for text in inputs]
+    names = [one.name for one in read]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise InputError(f"--input names {twice[0]!r} twice; give each input once")
+    return read
+
+
+def _dynamic(read: Sequence[_Input]) -> dict[str, dict[int, str]]:
     dynamic = {one.name: {i: axis.name for i, axis in enumerate(one.axes) if axis.name} for one in read}
-    return Example(drawn, {name: axes for name, axes in dynamic.items() if axes})
+    return {name: axes for name, axes in dynamic.items() if axes}
 
 
 def _read(text: str) -> _Input:

@@ -46,7 +46,8 @@ class Captured:
     how many of them were made outside of any other. program: what was translated to the model, with the model's own
     weights. example: the inputs that it was traced with. assumptions: what the model decided on the example, each with
     an output of the graph that says whether it holds. noise: the graph's last inputs, which stand for random numbers.
-    draws: how many base draws the model made, those that nothing depends on included.
+    draws: how many base draws the model made, those that nothing depends on included. observed: whether the trace took
+    anything from the solutions on the example, which other settings of the solves would change.
     """
 
     model: ir.Model
@@ -62,6 +63,7 @@ class Captured:
     nested: Sequence[SolveSpec] = ()
     noise: Sequence[NoiseInput] = ()
     draws: int = 0
+    observed: bool = False
 
 
 def capture(
@@ -115,6 +117,7 @@ def capture(
             nested=[spec for spec in kept if spec.around],
             noise=noise,
             draws=len(random.draws),
+            observed=watch.observed is not None,
         )
     raise CaptureError(explain(failures, dynamic)) from failures[-1]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -169,7 +170,9 @@ class Judge:
             return nothing
         widened = [x.double() if x.is_floating_point() else x for x in sample.tensors]
         try:
-            callee = copy.deepcopy(self.callee).double()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # torch, about its own pytree
+                callee = copy.deepcopy(self.callee).double()
             with noise.drawing(noise.Replayed([x.double() for x in sample.noise])):
                 outputs, _ = run_reference(callee, widened, self.overrides, self.instead)
         except Exception:  # a model with float32 numbers of its own, or one that cannot be copied

@@ -11,11 +11,12 @@ import onnx_ir as ir
 
 from odelet.card import Tensor
 from odelet.errors import InputError
-from odelet_export.capture import Captured, capture
+from odelet_export.capture import Captured
 from odelet_export.capture_check import CaptureCheck
 from odelet_export.copies_check import check_copies
 from odelet_export.errors import CaptureError, ExportError
 from odelet_export.judge import Drawn, Judge
+from odelet_export.kept import capture
 from odelet_export.lift import Hole, lift, time_inputs
 from odelet_export.markers import DOMAIN
 from odelet_export.nested import fill_nested

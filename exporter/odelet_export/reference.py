@@ -25,6 +25,7 @@ from odelet_export import eager
 from odelet_export.installed import StandIn, key_of, lacking, name_of
 from odelet_export.intercept import Call, intercepted, original_of
 from odelet_export.noise import Replayed, drawing
+from odelet_export.options import POINTS
 from odelet_export.signature import Callee
 from odelet_export.spec import Overrides
 
@@ -230,7 +231,7 @@ def overridden(call: Call, overrides: Overrides) -> Call:
     rtol, atol = call.rtol, call.atol
     if overrides.method is not None:
         fixed = ("step_size", "grid_constructor", "interp", "perturb") if method.fixed else ()
-        kept = Control.__dataclass_fields__ if method.adaptive else fixed
+        kept = (*Control.__dataclass_fields__, *POINTS) if method.adaptive else fixed
         options = {name: value for name, value in options.items() if name in kept}
     if method.adaptive or method.uses_tolerances:
         rtol = overrides.rtol if overrides.rtol is not None else rtol

@@ -34,13 +34,20 @@ def loaded(target: Target) -> Iterator[nn.Module]:
 
     Raises InputError for a module that is not there, or that offers no model under that name.
     """
+    with importing(target) as module:
+        yield _build(module, target.place, target.name)
+
+
+@contextmanager
+def importing(target: Target) -> Iterator[ModuleType]:
+    """Import a module or file; its folder stays on sys.path for what it imports later. Raises InputError."""
     place, file = target.place, target.file
     before = list(sys.path)
     sys.path.insert(0, str(file.resolve().parent) if file is not None else os.getcwd())
     try:
         with _blamed(place):
             module = _run_file(file) if file is not None else _import(place)
-        yield _build(module, place, target.name)
+        yield module
     finally:
         sys.path[:] = before
 

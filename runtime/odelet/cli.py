@@ -126,6 +126,34 @@ def bench(
 
 
 @app.command()
+def plot(
+    path: Folder,
+    source: Annotated[Path, typer.Option("--input", help=".npz by input name; .npy or .csv for one input.")],
+    target: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Picture: .png, .svg or .pdf.")],
+    solve: Annotated[int, typer.Option(help="Which solve, by its index in the card.")] = 0,
+    sample: Annotated[int, typer.Option(help="Which sample of the batch.")] = 0,
+    rtol: Annotated[float | None, typer.Option(help="Relative tolerance, in place of the artifact's.")] = None,
+    atol: Annotated[float | None, typer.Option(help="Absolute tolerance, in place of the artifact's.")] = None,
+    max_steps: Annotated[int | None, typer.Option(help="Limit of attempted steps.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the noise that the model takes and the file lacks.")] = None,
+    threads: Threads = None,
+) -> None:
+    """Draw a solve: the state, the steps it tried, and the error of each; of an artifact in the form driven.
+
+    The steps of the other forms are inside the graph, where nobody sees them.
+    """
+    from odelet.plot import check_picture, draw, record, write_picture
+
+    check_picture(target)
+    model = load(path, threads=threads)
+    inputs = read_inputs(source, model.card)
+    settings: dict[str, Any] = {"rtol": rtol, "atol": atol, "max_steps": max_steps}
+    recording = record(model, inputs, solve=solve, sample=sample, seed=seed, **settings)
+    write_picture(target, draw(recording))
+    typer.echo(f"{recording.title}\nwrote {target}")
+
+
+@app.command()
 def info(path: Folder, as_json: Json = False) -> None:
     """Show what an artifact says about itself, after checking its files."""
     card = check(path).card
@@ -183,7 +211,7 @@ def main(args: list[str] | None = None) -> NoReturn:
 
 
 def _main(args: list[str]) -> int:
-    own = {"run", "verify", "bench", "info", "--version"}
+    own = {"run", "verify", "bench", "info", "plot", "--version"}
     # An extension may take long to import; the commands that run on a device must not wait for one.
     commands = [] if args[0] in own else list(entry_points(group=GROUP))
     add_commands(app, commands)

@@ -14,12 +14,12 @@ import numpy as np
 from odelet.backend import NUMPY
 from odelet.buffers import Array
 from odelet.card import SolveCard
-from odelet.drive import AdaptiveSolve, Run, integrate_adaptive, solution_arrays
+from odelet.drive import AdaptiveSolve, Run, Stepper, integrate_adaptive, solution_arrays
 from odelet.errors import InputError
 from odelet.fixed_point import Iteration
 from odelet.graphs import AdaptiveGraph, Graphs, run_graph
 from odelet.iterated import solve_iteration
-from odelet.march import March, march_along
+from odelet.march import March, Walker, march_along
 from odelet.methods import METHODS, method_of
 from odelet.options import configured
 from odelet.problem import Problem, Request, controlled, posed
@@ -28,6 +28,7 @@ from odelet.samples import SampleSolve
 from odelet.scipy_solver import SciPy, Solved, solve_scipy
 from odelet.solution import SampleStats, SolveStats
 from odelet.state import Layout
+from odelet.tape import TapedSamples, TapedStepper, TapedWalker
 from odelet.walk import FixedGraph
 from odelet.watch import Watched, integrate_until_event, march_until_event
 
@@ -50,6 +51,8 @@ def _drive(problem: Problem) -> tuple[list[Array], SolveStats, Watched | None]:
     names, row, t = solve.drive, problem.row, problem.t
     assert names is not None
     method = method_of(solve.method)
+    if request.tape is not None:
+        request.tape.begin(solve.method, t, problem.direction, problem.parts)
     watched: Watched | None = None
     found: list[Array] = []
     if isinstance(method, Iteration):
@@ -141,8 +144,14 @@ def begun(problem: Problem) -> Callable[[], AdaptiveSolve]:
     control, tolerances, points = controlled(problem)
     kept = {**problem.kept, **tolerances}
     order, calls = method.order, method.calls
+    tape = problem.request.tape
+
+    def stepper() -> Stepper:
+        graph = AdaptiveGraph(problem.graphs, row, kept, problem.direction, problem.bind)
+        return graph if tape is None else TapedStepper(graph, tape)
+
     return lambda: AdaptiveSolve(
-        AdaptiveGraph(problem.graphs, row, kept, problem.direction, problem.bind),
+        stepper(),
         float(problem.t[0]),
         direction=problem.direction,
         order=order,
@@ -175,8 +184,9 @@ def _samples(problem: Problem) -> tuple[Array, SolveStats]:
         bind=problem.bind,
     )
     layout = Layout.of(parts, per_sample=True)
+    tape = problem.request.tape
     run = SampleSolve(
-        stepper,
+        stepper if tape is None else TapedSamples(stepper, tape, len(parts[0])),
         table_of(problem.row, layout),
         problem.t,
         direction=problem.direction,
@@ -197,11 +207,13 @@ def _samples(problem: Problem) -> tuple[Array, SolveStats]:
     return np.concatenate([row_of(table, layout) for table in run.tables]), stats
 
 
-def walker_of(problem: Problem, method: Any) -> FixedGraph:
-    """What takes the steps of a fixed-step method."""
+def walker_of(problem: Problem, method: Any, *, cubic: bool = False) -> Walker:
+    """What takes the steps of a fixed-step method. cubic: whether the state is read by cubics."""
     assert problem.graphs.step is not None
     memory = method.start(problem.row, xp=NUMPY)
-    return FixedGraph(problem.graphs.step, problem.row, memory, problem.kept, method.calls, problem.bind)
+    walker = FixedGraph(problem.graphs.step, problem.row, memory, problem.kept, method.calls, problem.bind)
+    tape = problem.request.tape
+    return walker if tape is None else TapedWalker(walker, tape, problem.slope if cubic else None)
 
 
 def _fixed(problem: Problem, watched: Watched | None) -> tuple[March, list[Array]]:
@@ -211,7 +223,7 @@ def _fixed(problem: Problem, watched: Watched | None) -> tuple[March, list[Array
     assert names is not None
     options = names.options if names.grid is None else {**names.options, "grid_constructor": names.grid}
     method, grid = configured(METHODS[solve.method], options)
-    walker = walker_of(problem, method)
+    walker = walker_of(problem, method, cubic=grid.reads_cubics)
     if problem.graphs.event is not None:
         atol = problem.tolerance("atol").item()
         assert grid.step_size is not None

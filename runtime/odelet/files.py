@@ -77,7 +77,7 @@ def write_outputs(path: Path, outputs: dict[str, Array]) -> None:
             digits = {"float16": "%.5g", "float32": "%.9g", "float64": "%.17g"}
             np.savetxt(file, only, delimiter=",", fmt=digits.get(str(only.dtype), "%d"))
 
-    _replace(path, write)
+    replace_file(path, write)
 
 
 def read_npz(path: Path, *, data: bytes | None = None) -> dict[str, Array]:
@@ -134,8 +134,8 @@ def _kind(path: Path) -> str:
     return path.suffix
 
 
-def _replace(path: Path, write: Callable[[BinaryIO], None]) -> None:
-    """Write beside the file, then rename over it."""
+def replace_file(path: Path, write: Callable[[BinaryIO], None]) -> None:
+    """Write beside the file, then rename over it. Raises InputError where that cannot be."""
     temporary = None
     try:
         with tempfile.NamedTemporaryFile(dir=path.absolute().parent, prefix=path.name, delete=False) as file:

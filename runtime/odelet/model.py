@@ -27,6 +27,7 @@ from odelet.session import failing_as
 from odelet.settings import check_settings, limits_for
 from odelet.solution import Solution, SolveStats, Stats, Status
 from odelet.stream import Stream
+from odelet.tape import Tape
 from odelet.watch import Watched
 
 Array = np.ndarray[Any, Any]
@@ -200,11 +201,13 @@ class Model:
         events: Mapping[int, Sequence[Event]] | None = None,
         dense: bool = False,
         watched: dict[int, Watched] | None = None,
+        tapes: Mapping[int, Tape] | None = None,
     ) -> tuple[dict[str, Array], dict[int, SolveStats]]:
         """Run the program; returns all values by name, and the statistics of the driven solves by index, those solved
         again among them.
 
-        A driven solve that fails is the last thing that runs. watched: takes what was watched, by index.
+        A driven solve that fails is the last thing that runs. watched: takes what was watched, tapes what was tried,
+        by index.
         """
         values = self._arguments.bind(args, named, seed=seed)
         settings: dict[str, Array] = {}
@@ -217,7 +220,9 @@ class Model:
                 values |= step(values, settings)
                 continue
             asked = (events or {}).get(step.solve.index, ())
-            stats, kept = self._drive(step, values, settings, Request(limits, events=asked, dense=dense))
+            tape = (tapes or {}).get(step.solve.index)
+            request = Request(limits, events=asked, dense=dense, tape=tape)
+            stats, kept = self._drive(step, values, settings, request)
             if watched is not None and kept is not None:
                 watched[stats.index] = kept
             driven[stats.index] = stats

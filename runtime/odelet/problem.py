@@ -17,18 +17,21 @@ from odelet.events import Event
 from odelet.graphs import Graphs, run_graph
 from odelet.options import settings
 from odelet.state import Layout
+from odelet.tape import Tape
 
 
 @dataclass(frozen=True)
 class Request:
     """What a caller asks of a solve: rtol and atol (a scalar array, or one number for each part) in place of the
-    card's, or None; when to give up; what to watch for, and whether to keep the accepted steps."""
+    card's, or None; when to give up; what to watch for, and whether to keep the accepted steps; where to record all
+    steps that are tried, or None."""
 
     limits: Limits
     rtol: Array | None = None
     atol: Array | None = None
     events: Sequence[Event] = ()
     dense: bool = False
+    tape: Tape | None = None
 
     def settled(self, solve: SolveCard, settings: Mapping[str, Array]) -> Request:
         """With the tolerances that were set, and the step limit of the card where none was."""

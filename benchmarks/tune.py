@@ -1,0 +1,142 @@
+"""`odelet tune` on the digits ODE-Net and on the spiral, and a solve drawn by `odelet plot`, for docs/tune.md.
+
+Writes docs/tune-*.png and docs/plot-van-der-pol.png, and what was measured between the marks of docs/tune.md:
+`make tuned`, ten minutes on one core. An interrupted run goes on; --anew forgets what out/tune holds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torchdiffeq import odeint
+
+import odelet
+from odelet.plot import draw, record
+from odelet_export import Tuning, export
+from odelet_export.tuning.command import perform
+from odelet_export.tuning.pareto import draw as draw_pareto
+from odelet_export.tuning.report import HEADS, cells, heads_of
+from odelet_train.data import digits
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS, OUT, PAGE = ROOT / "docs", Path("out") / "tune", ROOT / "docs" / "tune.md"
+MARK = "<!-- {}: make tuned -->\n"
+MODELS = {
+    "digits": ("odelet_models.odenet:digits", ["--weights", "models/pretrained/odenet-digits.safetensors"]),
+    "spiral": ("benchmarks/tune.py:Spiral", []),
+}
+
+
+class Spiral(torch.nn.Module):
+    """Curves that wind inwards: dy/dt = A y^3, from each row of y0; that of examples/quickstart.py."""
+
+    def forward(self, y0):
+        a = torch.tensor([[-0.1, 2.0], [-2.0, -0.1]])
+        t = torch.linspace(0.0, 10.0, 50)
+        return odeint(lambda t, y: y**3 @ a.T, y0, t, method="dopri5", rtol=1e-5, atol=1e-5)
+
+
+class VanDerPol(torch.nn.Module):
+    """Van der Pol's oscillator with mu = 5, somewhat stiff; two periods from each row of y0, nearly."""
+
+    def forward(self, y0):
+        def field(t, y):
+            x, v = y[:, 0], y[:, 1]
+            return torch.stack([v, 5 * (1 - x * x) * v - x], 1)
+
+        t = torch.tensor([0.0, 20.0], dtype=y0.dtype)
+        return odeint(field, y0, t, method="dopri5", rtol=1e-4, atol=1e-5)[-1]
+
+
+def accuracy(outputs, data):
+    """The share of digits that are read right."""
+    return np.mean(outputs["output"].argmax(1) == data["labels"])
+
+
+def tuned(*, anew: bool) -> dict[str, Tuning]:
+    """Both models, tuned for an error of 1e-3."""
+    OUT.mkdir(parents=True, exist_ok=True)
+    split = digits()
+    np.savez(OUT / "digits.npz", x=split.test_images, labels=split.test_labels)
+    y0 = np.random.default_rng(0).uniform(0.5, 2, (64, 2)).astype(np.float32)
+    np.savez(OUT / "spiral.npz", y0=y0)
+    found = {}
+    for name, (model, weights) in MODELS.items():
+        metric = "benchmarks/tune.py:accuracy" if name == "digits" else None
+        file = Path(weights[1]) if weights else None
+        found[name] = perform(model, OUT / f"{name}.npz", [], file, metric, OUT / name, target=1e-3, anew=anew)
+    return found
+
+
+def section(name: str, tuning: Tuning) -> str:
+    """What docs/tune.md says of a tuning: the choice, and what is on the front or is the model as it is."""
+    row, heads = tuning.raise_if_none(), heads_of(tuning)
+    shown = [one for one in tuning.complete if one in tuning.front or one.candidate.method is None or one == row]
+    lines = [
+        f"{len(tuning.record.latest())} candidates on {row.samples} samples; the Pareto front, and the model as it is:",
+        "",
+        "| " + " | ".join(heads) + " |",
+        "|" + "|".join("---" if head in HEADS[:3] else "--:" for head in heads) + "|",
+    ]
+    for one in shown:
+        mark = "**" if one == row else ""
+        lines.append("| " + " | ".join(f"{mark}{cell}{mark}" if cell else "" for cell in cells(one, heads)) + " |")
+    reference = tuning.record.reference
+    lines += [
+        "",
+        f"![Error against milliseconds](tune-{name}.png)",
+        "",
+        f"Two tight tolerances of the reference differ by {reference['uncertainty']:.1e}. The choice is made by",
+        "",
+        "```sh",
+        tuning.record.command,
+        "```",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def put(text: str, name: str, made: str) -> str:
+    """A page with what lies between two marks made anew."""
+    start, end = MARK.format(name), MARK.format(f"end of {name}")
+    before, rest = text.split(start)
+    return before + start + made + end + rest.split(end)[1]
+
+
+def save(figure, path: Path, *, colours: int = 64) -> None:
+    """A figure in few colours, which makes the file a third of the size."""
+    picture = BytesIO()
+    figure.savefig(picture, format="png", dpi=90)
+    Image.open(picture).convert("RGB").quantize(colours).save(path, optimize=True)
+
+
+def plot(*, anew: bool) -> None:
+    """A solve with rejected steps."""
+    y0, out = np.array([[2.0, 0.0]]), OUT / "van_der_pol"
+    if anew or not out.exists():
+        export(VanDerPol(), (torch.tensor(y0),), out, form="driven", dynamic={"y0": {0: "batch"}}, samples=1)
+    save(draw(record(odelet.load(out), {"y0": y0})), DOCS / "plot-van-der-pol.png")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--anew", action="store_true", help="forget what was measured before")
+    anew = parser.parse_args().anew
+    os.chdir(ROOT)
+    torch.set_num_threads(1)
+    plot(anew=anew)
+    text = PAGE.read_text(encoding="utf-8")
+    for name, tuning in tuned(anew=anew).items():
+        save(draw_pareto(tuning), DOCS / f"tune-{name}.png")
+        text = put(text, name, section(name, tuning))
+    PAGE.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,225 @@
+"""Measuring a candidate: it is exported as the command line would, run by the real runtime, and timed.
+
+The law here: a number that is told was measured, on the artifact that the command makes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+from time import perf_counter, thread_time
+from typing import Any
+
+import numpy as np
+
+from odelet.errors import InputError, OdeletError
+from odelet.latency import interleaved
+from odelet.model import Model, load
+from odelet.solution import Status
+from odelet_export.capture import Captured
+from odelet_export.errors import ParityError
+from odelet_export.pipeline import export
+from odelet_export.tuning.candidates import FORMS, Candidate
+from odelet_export.tuning.data import CALIBRATION, Array, Data
+from odelet_export.tuning.metric import Metric
+from odelet_export.tuning.record import Row
+from odelet_export.tuning.truth import Truth
+
+# Seconds that a candidate and the baseline are timed for, and on the inputs of how many calls, in turn: while many are
+# tried, and where it counts.
+QUICK, LONG = (0.25, 6), (1.0, 16)
+# Turns at least on each of these inputs.
+_TURNS = 3
+_NOTE = 200
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What all exports have in common. args, kwargs: the example. options: of `odelet_export.export`."""
+
+    model: Callable[..., Any]
+    args: Sequence[Any]
+    kwargs: Mapping[str, Any]
+    data: Data
+    options: Mapping[str, Any]
+
+    def make(self, candidate: Candidate, out: Path) -> None:
+        """Export a candidate. Raises what `export` raises."""
+        told: dict[str, Any] = {**self.options, **candidate.options}
+        if candidate.form in FORMS and FORMS[candidate.form].calibrated:
+            told["calibration"] = self.data.example(CALIBRATION)
+        export(self.model, self.args, out, kwargs=self.kwargs, dynamic=self.data.dynamic, samples=1, **told)
+
+
+class Shelf:
+    """The artifacts of a run, each made when it is first asked for."""
+
+    def __init__(self, recipe: Recipe, folder: Path, *, threads: int) -> None:
+        self._recipe, self._folder, self.threads = recipe, folder, threads
+
+    def _place(self, candidate: Candidate) -> Path:
+        return self._folder / hashlib.sha256(str(sorted(candidate.options.items())).encode()).hexdigest()[:16]
+
+    def model(self, candidate: Candidate) -> Model:
+        """A candidate, loaded. Raises what `export` and `load` raise."""
+        out = self._place(candidate)
+        if not out.exists():
+            try:
+                self._recipe.make(candidate, out)
+            finally:
+                shutil.rmtree(out.with_name(f"{out.name}.failed"), ignore_errors=True)
+        return load(out, threads=self.threads)
+
+    def made_anew(self, candidate: Candidate) -> Model:
+        """As `model`, but what an earlier run made is not taken: it may be of another model."""
+        shutil.rmtree(self._place(candidate), ignore_errors=True)
+        return self.model(candidate)
+
+    def clear(self) -> None:
+        """Remove them all."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+class Bench:
+    """Where candidates are measured. baseline: what times are taken beside, and its milliseconds. captured: the model,
+    for the places of its random draws."""
+
+    def __init__(
+        self,
+        shelf: Shelf,
+        data: Data,
+        truth: Truth,
+        metric: Metric | None,
+        captured: Captured,
+        baseline: Candidate,
+    ) -> None:
+        self._shelf, self._data, self.truth, self._metric = shelf, data, truth, metric
+        self._draws = {one.name: one.draw.index for one in captured.noise}
+        self._baseline = shelf.model(baseline)
+        self.milliseconds = 0.0
+
+    def time_baseline(self) -> float:
+        """Milliseconds of a call of the baseline; raises InputError where it fails on the data."""
+        for number in range(min(self._data.calls, LONG[1])):
+            solution = self._baseline.solve(*self._inputs(self._baseline, number))
+            if solution.status is not Status.OK:
+                raise InputError(
+                    f"data: the model as it is fails on call {number}: {solution.status.sentence}; leave such samples "
+                    "out"
+                )
+        (best,) = self._best([self._baseline], self._data.calls, LONG)
+        self.milliseconds = 1e3 * float(best.mean())
+        return self.milliseconds
+
+    def metric_of_truth(self) -> float | None:
+        """What the metric says of the reference."""
+        return self._metric_of([list(call) for call in self.truth.calls], self._data.calls, self._baseline)
+
+    def measure(self, candidate: Candidate, calls: int, *, last: bool) -> Row:
+        """Measure on the first calls. What cannot be exported, or fails on any of them, is a row with a note."""
+        samples = calls * (self._data.batch if self._data.label is not None else 1)
+        try:
+            model = self._shelf.model(candidate)
+        except ParityError as error:
+            note = _note("refused", f"it does not give torch's answers: {error.report.problems[0]}")
+            return Row(candidate=candidate, calls=calls, samples=samples, note=note)
+        except OdeletError as error:
+            return Row(candidate=candidate, calls=calls, samples=samples, note=_note("refused", error))
+        size = sum(file.bytes for name, file in model.card.files.items() if name.endswith((".onnx", ".bin")))
+        outputs: list[list[Array]] = []
+        errors: list[Array] = []
+        evaluations: list[int | None] = []
+        for number in range(calls):
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", RuntimeWarning)  # of steps that did not converge: the error says it
+                    solution = model.solve(*self._inputs(model, number)).raise_if_failed()
+            except OdeletError as error:
+                note = _note(f"failed on call {number}", error)
+                return Row(candidate=candidate, calls=calls, samples=samples, bytes=size, note=note)
+            outputs.append([solution.outputs[tensor.name] for tensor in model.outputs])
+            errors.append(self.truth.errors(number, outputs[-1]))
+            evaluations.append(solution.stats.evaluations)
+        told = np.concatenate(errors)
+        if not np.isfinite(told).all():
+            note = "failed: its answers are not finite"
+            return Row(candidate=candidate, calls=calls, samples=samples, bytes=size, note=note)
+        base, best = self._best([self._baseline, model], calls, LONG if last else QUICK)
+        ratio = float(best.mean() / base.mean())
+        known = [count for count in evaluations if count is not None]
+        return Row(
+            candidate=candidate,
+            calls=calls,
+            samples=samples,
+            error=float(told.max()),
+            mean_error=float(told.mean()),
+            metric=self._metric_of(outputs, calls, model),
+            evaluations=float(np.mean(known)) if len(known) == calls else None,
+            ratio=ratio,
+            milliseconds=ratio * self.milliseconds,
+            slowest=float(best.max() / base.mean()) * self.milliseconds,
+            bytes=size,
+        )
+
+    def _inputs(self, model: Model, number: int) -> list[Array]:
+        arrays = self._data.call(number)
+        draws = self.truth.noise[number]
+        arrays |= {name: draws[index] for name, index in self._draws.items()}
+        return [arrays[tensor.name] for tensor in model.inputs]
+
+    def _best(self, models: Sequence[Model], calls: int, how: tuple[float, int]) -> list[Array]:
+        """For each model the seconds of a call on each of some inputs, the shortest of all turns.
+
+        With one thread, what other processes take is left out: on a busy machine two artifacts that are the same then
+        differ by at most 5%, and by 20% where it is not. The shortest time is that of a call that nothing disturbed.
+        """
+        seconds, most = how
+        count = min(calls, most)
+
+        def call(model: Model) -> Callable[[], object]:
+            inputs = cycle([self._inputs(model, number) for number in range(count)])
+            return lambda: model(*next(inputs))
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            found = interleaved(
+                {str(i): call(model) for i, model in enumerate(models)},
+                seconds=seconds,
+                turns=(_TURNS * count, 1000 * count),
+                warmup=count,
+                clock=thread_time if self._shelf.threads == 1 else perf_counter,
+            )
+        return [
+            np.array([min(latency.seconds[number::count]) for number in range(count)]) for latency in found.values()
+        ]
+
+    def _metric_of(self, outputs: Sequence[Sequence[Array]], calls: int, model: Model) -> float | None:
+        if self._metric is None:
+            return None
+        joined = {}
+        for place, (tensor, axis) in enumerate(zip(model.outputs, self.truth.axes, strict=True)):
+            each = [call[place] for call in outputs]
+            joined[tensor.name] = np.stack(each) if axis is None else np.concatenate(each, axis)
+        return self._metric(joined, self._data.arrays(calls))
+
+
+def axes_of(model: Model, data: Data) -> list[int | None]:
+    """The axis of each output that counts samples; None where there is none."""
+    shapes = [tensor.shape for tensor in model.outputs]
+    return [shape.index(data.label) if data.label in shape else None for shape in shapes]
+
+
+def digest(model: Model) -> str:
+    """A hash of the graphs and weights of an artifact."""
+    files = sorted((name, file.sha256) for name, file in model.card.files.items() if name.endswith((".onnx", ".bin")))
+    return hashlib.sha256(repr(files).encode()).hexdigest()
+
+
+def _note(what: str, error: object) -> str:
+    text = " ".join(str(error).split())
+    return f"{what}: {text if len(text) <= _NOTE else text[: _NOTE - 3] + '...'}"

@@ -1,0 +1,60 @@
+"""The user's own measure of a model: a function that is called with what came out and what was to come out.
+
+The law here: what goes wrong in it is told with its name.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from typing import Any
+
+from odelet.errors import InputError
+from odelet_export.arguments import read_target
+from odelet_export.target import importing
+from odelet_export.tuning.data import Array
+
+Function = Callable[[dict[str, Array], dict[str, Array]], Any]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric by name. function: of the outputs, by name, and the data's arrays, by name, both of the same samples in
+    the same order; returns a number."""
+
+    name: str
+    function: Function
+
+    def __call__(self, outputs: Mapping[str, Array], arrays: Mapping[str, Array]) -> float:
+        """What it says. Raises InputError with its name for whatever it raises, and for what is no number."""
+        try:
+            with redirect_stdout(sys.stderr):
+                value = self.function(dict(outputs), dict(arrays))
+        except Exception as error:  # the user's code may raise anything
+            raise InputError(
+                f"--metric {self.name}: {type(error).__name__}: {error}; it is called as metric(outputs, data), both "
+                f"dicts of arrays by name: outputs {', '.join(outputs)}; data {', '.join(arrays)}"
+            ) from error
+        try:
+            return float(value)
+        except (TypeError, ValueError):
+            raise InputError(f"--metric {self.name}: it returned a {type(value).__name__}; expected a number") from None
+
+
+@contextmanager
+def loaded_metric(text: str) -> Iterator[Metric]:
+    """A metric, as module:function or FILE.py:function; what it imports later is found beside it.
+
+    Raises InputError for what is not there.
+    """
+    try:
+        target = read_target(text)
+    except InputError as error:
+        raise InputError(f"--metric {error}") from None
+    with importing(target) as module:
+        function = getattr(module, target.name, None)
+        if not callable(function):
+            raise InputError(f"--metric {text}: {target.place} has no function {target.name!r}")
+        yield Metric(text, function)

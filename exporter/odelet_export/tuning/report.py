@@ -1,0 +1,147 @@
+"""A tuning in words: the table, as Markdown and on the screen, and what was chosen."""
+
+from __future__ import annotations
+
+import json
+from math import inf
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from odelet.files import replace_file
+from odelet_export.tuning.pareto import PICTURE
+from odelet_export.tuning.record import Row
+from odelet_export.tuning.result import Tuning
+
+PAGE = "tune.md"
+# Rows of the table on the screen; tune.md has them all.
+MOST_SHOWN = 24
+HEADS = ("method", "setting", "form", "error", "mean error", "metric", "evaluations", "ms", "slowest", "kB")
+# Those of texts stand at the left; the screen has no room for some.
+TEXTS, NARROW = HEADS[:3], ("mean error", "slowest")
+
+
+def heads_of(tuning: Tuning) -> tuple[str, ...]:
+    """The columns of the table."""
+    none = tuning.record.reference.get("metric") is None
+    return tuple(head for head in HEADS if head != "metric" or not none)
+
+
+def cells(row: Row, heads: tuple[str, ...]) -> list[str]:
+    """A row as texts; empty where nothing was measured."""
+
+    def number(value: float | None, digits: int) -> str:
+        return "" if value is None else f"{value:.{digits}g}"
+
+    texts = {
+        "method": row.candidate.method or "its own",
+        "setting": row.candidate.setting,
+        "form": row.candidate.form,
+        "error": number(row.error, 2),
+        "mean error": number(row.mean_error, 2),
+        "metric": number(row.metric, 4),
+        "evaluations": number(row.evaluations, 4),
+        "ms": number(row.milliseconds, 3),
+        "slowest": number(row.slowest, 3),
+        "kB": "" if row.bytes is None else f"{row.bytes / 1000:.0f}",
+    }
+    return [texts[head] for head in heads]
+
+
+def markdown(tuning: Tuning, *, picture: str | None = None) -> str:
+    """All of it as a page."""
+    record, heads = tuning.record, heads_of(tuning)
+    chosen = tuning.choice
+    lines = [f"# Tuned for an error of at most {record.target:g}", "", *_told(tuning), ""]
+    if record.command:
+        lines += ["```sh", record.command, "```", ""]
+    if picture is not None:
+        lines += [f"![Error against milliseconds of a call]({picture})", ""]
+    lines += ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    for row in tuning.complete:
+        mark = "**" if row == chosen else ""
+        lines.append("| " + " | ".join(f"{mark}{cell}{mark}" if cell else "" for cell in cells(row, heads)) + " |")
+    part = [row for row in tuning.rows if row.calls < tuning.calls and row.worst < inf]
+    if part:
+        lines += ["", "Not measured on all calls, as others were better on those given here:", ""]
+        lines += ["| calls | " + " | ".join(heads) + " |", "|" + "---|" * (len(heads) + 1)]
+        lines += [f"| {row.calls} | " + " | ".join(cells(row, heads)) + " |" for row in part]
+    failed = [row for row in tuning.rows if row.worst == inf]
+    if failed:
+        lines += ["", "Not possible:", "", *(f"- {row.candidate}: {row.note}" for row in failed)]
+    lines += ["", "## How it was measured", "", *_how(tuning)]
+    return "\n".join(lines) + "\n"
+
+
+def _told(tuning: Tuning) -> list[str]:
+    """What was chosen, or what is nearest."""
+    record, row = tuning.record, tuning.choice
+    within = "" if record.budget is None else f" and at most {record.budget:g} ms"
+    if row is None:
+        near = tuning.nearest
+        told = "" if near is None else f" The nearest: {near.candidate}, error {near.worst:.2g}, {near.time:.3g} ms."
+        return [f"Nothing that was tried has an error of at most {record.target:g}{within}.{told}"]
+    metric = "" if row.metric is None else f", metric {row.metric:.4g}"
+    return [
+        f"Chosen: {row.candidate}: error {row.worst:.2g}{metric}, {row.time:.3g} ms a call, "
+        f"{row.ratio:.2f} times the model as it is."
+    ]
+
+
+def _how(tuning: Tuning) -> list[str]:
+    record, reference = tuning.record, tuning.record.reference
+    identity = record.identity
+    machine, versions = identity["machine"], identity["versions"]
+    metric = "" if reference["metric"] is None else f" Its metric is {reference['metric']:.4g}."
+    return [
+        f"- error: of the outputs of {tuning.complete[0].samples if tuning.complete else 0} samples in {tuning.calls} "
+        "calls, the largest of any sample, relative to the largest element of that output.",
+        f"- reference: the model in {reference['dtype']}, its solves by {reference['method']} at rtol = atol = "
+        f"{reference['tolerance']:g}, with steps that end at the output times. At {reference['compared']:g} it differs "
+        f"by {reference['uncertainty']:.1e}; smaller errors are not told apart.{metric}",
+        "- ms: of a call, beside the model as it is, in turns; for each input the shortest time (of the thread, where "
+        "there is one), and the mean over inputs. slowest: of the input that takes longest. The model as it is takes "
+        f"{record.milliseconds:.3g} ms.",
+        f"- machine: {machine['processor']}, {machine['cores']} cores, {machine['system']}; "
+        f"{identity['settings']['threads']} thread{'s' * (identity['settings']['threads'] > 1)}.",
+        f"- versions: {', '.join(f'{name} {text}' for name, text in versions.items())}. Seed {record.seed}.",
+    ]
+
+
+def write_page(tuning: Tuning) -> None:
+    """Write tune.md, which shows the picture if there is one."""
+    path = tuning.folder / PAGE
+    picture = PICTURE if (tuning.folder / PICTURE).exists() else None
+    text = markdown(tuning, picture=picture).encode()
+    replace_file(path, lambda file: file.write(text))  # type: ignore[arg-type]
+
+
+def show(tuning: Tuning, console: Console) -> None:
+    """Print the table of what was measured on all data, and the choice."""
+    heads = tuple(head for head in heads_of(tuning) if head not in NARROW)
+    chosen = tuning.choice or tuning.nearest
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for head in heads:
+        short = "calls of f" if head == "evaluations" else head
+        table.add_column(short, justify="left" if head in TEXTS else "right", no_wrap=True)
+    shown = [row for row in tuning.complete if row in tuning.front or row == chosen or row.candidate.method is None]
+    shown = shown if len(tuning.complete) > MOST_SHOWN else tuning.complete
+    for row in shown:
+        good = row.worst <= tuning.record.target and row.time <= tuning.record.most
+        style = "bold green" if row == tuning.choice else "" if good else "dim"
+        table.add_row(*cells(row, heads), style=style)
+    console.print(table)
+    if len(shown) < len(tuning.complete):
+        console.print(
+            f"the Pareto front, of {len(tuning.complete)} measured on all data; {PAGE} has the others", style="dim"
+        )
+    if tuning.choice is not None:
+        console.print(_told(tuning)[0], soft_wrap=True, style="bold")
+
+
+def to_json(tuning: Tuning) -> str:
+    """The record and what it comes to, for scripts."""
+    row = tuning.choice
+    data = json.loads(tuning.record.to_json())
+    return json.dumps({"choice": None if row is None else data["chosen"], "command": tuning.record.command, **data})

@@ -1,0 +1,197 @@
+"""A tuning under way: what is there is gone on with, round after round is measured, and one candidate is chosen."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from odelet.errors import InputError
+from odelet.files import write_outputs
+from odelet_export.errors import ExportError, FormError
+from odelet_export.kept import Kept
+from odelet_export.signature import Callee
+from odelet_export.target import call_arguments, check_runs
+from odelet_export.tuning import halving
+from odelet_export.tuning.candidates import FORMS, Candidate
+from odelet_export.tuning.data import CALIBRATION, Data
+from odelet_export.tuning.identity import machine, source_of, versions
+from odelet_export.tuning.measure import Bench, Recipe, Shelf, axes_of, digest
+from odelet_export.tuning.metric import Metric
+from odelet_export.tuning.record import Record, Row, check_same, read_record, write_record
+from odelet_export.tuning.result import Tuning
+from odelet_export.tuning.truth import SHARE, Reference, solves_of
+
+BASELINE = Candidate(form="auto")
+EXAMPLE, CALIBRATED, ARTIFACTS = "example.npz", "calibration.npz", ".artifacts"
+# What is told while it works: a stage, how much of it is done, how much there is, and what is under way.
+Tell = Callable[[str, int, int, str], None]
+
+
+class Search:
+    """A tuning under way."""
+
+    def __init__(
+        self,
+        model: Callable[..., Any],
+        data: Data,
+        folder: Path,
+        metric: Metric | None,
+        options: Mapping[str, Any],
+        kept: Kept,
+        *,
+        threads: int,
+        seed: int,
+        tell: Tell,
+    ) -> None:
+        self._data, self._folder, self._metric, self._kept = data, folder, metric, kept
+        self._seed, self._tell, self._threads, self._options = seed, tell, threads, options
+        self._args, self._kwargs = call_arguments(_module(model), data.example())
+        self._callee = Callee(model, self._args, self._kwargs)
+        recipe = Recipe(model, self._args, self._kwargs, data, options)
+        self._shelf = Shelf(recipe, folder / ARTIFACTS, threads=threads)
+        self._model = model
+        self._bench: Bench | None = None
+        self._fresh = 0
+
+    def begin(self, target: float, budget: float | None, *, anew: bool) -> None:
+        """Export the model as it is, and read what is there already, or measure the baseline and the reference."""
+        record = None if anew else read_record(self._folder)
+        mine = not self._folder.exists()
+        try:
+            self._begin(record, target, budget)
+        except BaseException:
+            if record is None:
+                self._shelf.clear()
+            if mine:
+                shutil.rmtree(self._folder, ignore_errors=True)
+            raise
+
+    def _begin(self, record: Record | None, target: float, budget: float | None) -> None:
+        if record is None:
+            self._shelf.clear()
+        self._tell("capture", 0, 1, "")
+        self._begin_model()
+        self.solves = solves_of(self._callee, self._callee.example)
+        if not self.solves.methods:
+            raise FormError("the model's solves are calls of mark, which are set there; there is nothing to tune")
+        identity = self._identity()
+        if record is not None:
+            check_same(record, identity, self._folder)
+            _check_reference(record.reference["uncertainty"], target)
+            self._record = replace(record, target=target, budget=budget, finished=False, chosen=None, command="")
+            return
+        self._record = Record(
+            identity=identity,
+            baseline=BASELINE,
+            milliseconds=1.0,
+            inputs=self._data.specs,
+            reference={},
+            seed=self._seed,
+            target=target,
+            budget=budget,
+        )
+        bench = self._ready()
+        milliseconds = bench.time_baseline()
+        told = {**bench.truth.told(), "metric": bench.metric_of_truth()}
+        self._record = replace(self._record, milliseconds=milliseconds, reference=told)
+        write_outputs(self._folder / EXAMPLE, self._data.example())
+        if any(form.calibrated for form in FORMS.values()):
+            write_outputs(self._folder / CALIBRATED, self._data.example(CALIBRATION))
+        write_record(self._folder, self._record)
+
+    def _begin_model(self) -> None:
+        try:
+            self._whole = self._shelf.made_anew(BASELINE)
+        except ExportError:
+            # A model that fails in plain torch too has a plainer story to tell.
+            if isinstance(self._model, nn.Module):
+                check_runs(self._model, self._args, self._kwargs)
+            raise
+
+    def _identity(self) -> dict[str, Any]:
+        """What rows hang on."""
+        metric = None if self._metric is None else f"{self._metric.name} {source_of(self._metric.function)}"
+        return {
+            "model": digest(self._whole),
+            "data": self._data.digest(),
+            "metric": metric,
+            "settings": {**self._options, "freeze": list(self._options["freeze"]), "threads": self._threads},
+            "machine": machine(),
+            "versions": versions(),
+        }
+
+    def _ready(self) -> Bench:
+        """The bench, with the reference, which is found when something is to be measured."""
+        if self._bench is None:
+            axes = axes_of(self._whole, self._data)
+            target = self._record.target
+            reference = Reference(self._callee, self._data, axes, seed=self._seed)
+            truth = reference.find(lambda done, count: self._tell("reference", done, count, ""))
+            _check_reference(truth.uncertainty, target)
+            captured, _ = self._kept.made[0]
+            self._bench = Bench(self._shelf, self._data, truth, self._metric, captured, BASELINE)
+            self._bench.milliseconds = self._record.milliseconds
+        return self._bench
+
+    def run(self, plan: Sequence[Candidate]) -> Tuning:
+        """Measure round by round, and choose."""
+        data, target = self._data, self._record.target
+        budget = self._record.most
+        alive = list(plan)
+        stages = halving.rounds(data.calls)
+        for number, calls in enumerate(stages):
+            stage = f"round {number + 1} of {len(stages)}, {self._counted(calls)}"
+            rows = [self._row(one, calls, stage, i, len(alive)) for i, one in enumerate(alive)]
+            going = [row.candidate for row in halving.survivors(rows, target)]
+            # The model as it is stays, for comparison.
+            alive = [one for one in alive if one in going or one.method is None]
+        while True:
+            latest = [row for row in self._record.latest().values() if row.candidate in set(plan)]
+            full = [row for row in latest if row.calls == data.calls]
+            chosen = halving.choice(full, target, budget)
+            still = halving.still_open([row for row in latest if row.calls < data.calls], target, budget, chosen)
+            if not still:
+                break
+            self._row(still[0].candidate, data.calls, "last look", 0, len(still))
+        self._record = replace(self._record, finished=True, chosen=None if chosen is None else chosen.candidate)
+        write_record(self._folder, self._record)
+        self._shelf.clear()
+        return Tuning(self._folder, self._record, data.calls, self._fresh)
+
+    def _counted(self, calls: int) -> str:
+        return f"{calls} call{'s' * (calls > 1)} of {self._data.batch}" if self._data.label is not None else "all data"
+
+    def _row(self, candidate: Candidate, calls: int, stage: str, done: int, count: int) -> Row:
+        """A row that is there, or measured now and written at once."""
+        self._tell(stage, done, count, str(candidate))
+        known = next((row for row in self._record.rows if (row.candidate, row.calls) == (candidate, calls)), None)
+        if known is not None:
+            return known
+        row = self._ready().measure(candidate, calls, last=calls == self._data.calls)
+        self._record = replace(self._record, rows=(*self._record.rows, row))
+        self._fresh += 1
+        write_record(self._folder, self._record)
+        return row
+
+
+def _check_reference(uncertainty: float, target: float) -> None:
+    if not uncertainty <= SHARE * target:
+        raise InputError(
+            f"--target {target:g} is too small to be measured: the reference itself changes by {uncertainty:.1e} from "
+            f"one tight tolerance to the next, and may by {SHARE * target:.1e}; raise the target, or let the model run "
+            "in float64 (with constants in the dtype of its inputs)"
+        )
+
+
+def _module(model: Callable[..., Any]) -> nn.Module:
+    """The model as a module, for what reads its signature."""
+    if isinstance(model, nn.Module):
+        return model
+    module = nn.Module()
+    module.forward = model
+    return module

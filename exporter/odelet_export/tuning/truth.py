@@ -1,0 +1,244 @@
+"""What errors are measured against: the model itself, its solves at tight tolerances.
+
+The law here: the reference is checked before anything is compared with it. It is solved twice, and what it changes by
+between two tolerances is told with every result.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from odelet.errors import InputError
+from odelet.methods import METHODS
+from odelet_export import installed, noise
+from odelet_export.errors import ExportError
+from odelet_export.installed import lacking
+from odelet_export.intercept import Call, intercepted
+from odelet_export.reference import run_reference, solved
+from odelet_export.signature import Callee
+from odelet_export.spec import Overrides
+from odelet_export.surroundings import frozen_weights
+from odelet_export.tuning.candidates import Solves
+from odelet_export.tuning.data import Array, Data, scaled_error
+
+# Between steps it is read by a quartic, which is less exact than its steps: they are made to end at the output times.
+METHOD = "dopri8"
+# Of solves until an event, which nobody can step to.
+TO_EVENT = "dopri5"
+# Tolerances, and what they are compared with: as tight as the numbers allow an error estimate to be.
+TIGHT = {"float64": (1e-9, 1e-8), "float32": (1e-6, 1e-5)}
+# The reference may err by this share of the target.
+SHARE = 0.1
+# Samples that are solved as one batch, where the answer of one does not hang on the others.
+TOGETHER = 256
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The reference. calls: the outputs of each call. scales: the largest element of each output, over all calls.
+    uncertainty: the largest error, as errors are measured, between the two tolerances. noise: the base draws of each
+    call, where the model draws. together: whether all calls were solved as one batch."""
+
+    dtype: str
+    tolerance: float
+    compared: float
+    calls: list[list[Array]]
+    scales: list[float]
+    axes: list[int | None]
+    uncertainty: float
+    noise: list[list[Array]]
+    together: bool
+
+    def told(self) -> dict[str, Any]:
+        """What it is, as JSON."""
+        return {
+            "method": METHOD,
+            "dtype": self.dtype,
+            "tolerance": self.tolerance,
+            "compared": self.compared,
+            "uncertainty": self.uncertainty,
+            "scales": self.scales,
+            "together": self.together,
+        }
+
+    def errors(self, number: int, outputs: Sequence[Array]) -> Array:
+        """The errors (samples,) of a call."""
+        return scaled_error(outputs, self.calls[number], self.scales, self.axes)
+
+
+def solves_of(callee: Callee, tensors: Sequence[torch.Tensor]) -> Solves:
+    """Run the model as it is, and see what it asks of its solves."""
+    found: list[Call] = []
+
+    def handler(call: Call, original: Callable[..., Any]) -> Any:
+        if call.depth == 0 and call.entry != "mark":
+            found.append(call)
+        return solved(call, original, Overrides())
+
+    with lacking(), frozen_weights(callee), callee.kept(), intercepted(handler, copies=callee.copies):
+        callee(*(tensor.clone() for tensor in tensors))
+    names = [installed.name_of(call.method or "dopri5") for call in found]
+    intervals = [len(call.t) - 1 for call in found if call.event_fn is None]
+    return Solves(
+        tuple(name for name in names if name in METHODS),
+        max(intervals, default=1),
+        any(call.event_fn is not None for call in found),
+    )
+
+
+class Reference:
+    """Runs the model at tight tolerances. names: of the arrays, in the order of the callee's tensors. axes: of the
+    outputs, where they have one, that counts samples."""
+
+    def __init__(self, callee: Callee, data: Data, axes: Sequence[int | None], *, seed: int) -> None:
+        self._callee, self._data, self._axes, self._seed = callee, data, list(axes), seed
+        self._draws = False
+        self._wide = self._widened()
+
+    def _widened(self) -> Callee | None:
+        """The model in float64; None for one that does not run so, or cannot be copied."""
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # torch, about its own pytree
+                wide = copy.deepcopy(self._callee).double()
+            with _float64():
+                run_reference(wide, self._tensors(self._data.call(0), wide=True), Overrides())
+        except Exception:  # a model with float32 numbers of its own raises anything
+            return None
+        return wide
+
+    def _tensors(self, arrays: dict[str, Array], *, wide: bool) -> list[torch.Tensor]:
+        tensors = [torch.from_numpy(arrays[name]) for name in self._callee.names]
+        return [x.double() if wide and x.is_floating_point() else x for x in tensors]
+
+    def find(self, on_call: Callable[[int, int], None]) -> Truth:
+        """Solve all calls. on_call: told how many are done, of how many. Raises InputError where the model
+        fails."""
+        data = self._data
+        dtype = "float64" if self._wide is not None else "float32"
+        tolerances = TIGHT[dtype]
+        drawn = [self._drawn(number) for number in range(data.calls)]
+        split = data.label is not None and all(axis is not None for axis in self._axes)
+        together = split and data.calls > 1 and not any(drawn)
+        if together:
+            together = self._alike(tolerances)
+        size = max(TOGETHER // data.batch, 1) if together else 1
+        tight: list[list[Array]] = []
+        loose: list[list[Array]] = []
+        for first in range(0, data.calls, size):
+            on_call(first, data.calls)
+            for outputs, tolerance in zip((tight, loose), tolerances, strict=True):
+                outputs += self._some(first, min(size, data.calls - first), tolerance, drawn[first])
+        scales = [_scale([call[i] for call in tight]) for i in range(len(self._axes))]
+        far = [scaled_error(a, b, scales, self._axes).max() for a, b in zip(loose, tight, strict=True)]
+        uncertainty = float(max(far))
+        arrays = [[x.numpy() for x in draws] for draws in drawn]
+        return Truth(dtype, *tolerances, tight, scales, self._axes, uncertainty, arrays, together)
+
+    def _drawn(self, number: int) -> list[torch.Tensor]:
+        """The base draws of a call, as the artifact is given them; nothing for a model that draws none."""
+        if number and not self._draws:
+            return []
+        source = noise.Drawn(self._seed + number)
+        with noise.drawing(source), self._telling(f"call {number}"):
+            run_reference(self._callee, self._tensors(self._data.call(number), wide=False), Overrides())
+        self._draws = bool(source.arrays)
+        return source.arrays
+
+    def _alike(self, tolerances: tuple[float, float]) -> bool:
+        """Whether a call alone has the answer that it has among others."""
+        try:
+            _, among = self._some(0, 2, tolerances[0], [])
+            (alone,) = self._some(1, 1, tolerances[0], [])
+        except InputError:
+            return False
+        scales = [_scale([x]) for x in alone]
+        return bool(scaled_error(among, alone, scales, self._axes).max() <= 10 * tolerances[1])
+
+    def _some(self, first: int, count: int, tolerance: float, draws: Sequence[torch.Tensor]) -> list[list[Array]]:
+        """The outputs of some calls, solved as one."""
+        where = f"calls {first} to {first + count - 1}" if count > 1 else f"call {first}"
+        outputs = self._solved(self._data.call(first, count), tolerance, draws, where)
+        if count == 1:
+            return [outputs]
+        cut = [np.split(x, count, axis) for x, axis in zip(outputs, self._axes, strict=True) if axis is not None]
+        return [list(call) for call in zip(*cut, strict=True)]
+
+    def _solved(
+        self, arrays: dict[str, Array], tolerance: float, draws: Sequence[torch.Tensor], where: str
+    ) -> list[Array]:
+        wide = self._wide is not None
+        callee = self._wide if self._wide is not None else self._callee
+        given = [x.double() if wide else x for x in draws]
+        replayed = noise.drawing(noise.Replayed(given))
+        with replayed, _float64(on=wide), frozen_weights(callee), self._telling(where):
+            outputs = _run_tight(callee, self._tensors(arrays, wide=wide), tolerance)
+        for output in outputs:
+            if output.dtype.kind == "f" and not np.isfinite(output).all():
+                raise InputError(f"data: the model's own answer at {where} is not finite; leave such samples out")
+        return [x.astype(np.float64) if x.dtype.kind == "f" else x for x in outputs]
+
+    @contextmanager
+    def _telling(self, where: str) -> Iterator[None]:
+        try:
+            yield
+        except (InputError, ExportError):
+            raise
+        except Exception as error:  # the model may raise anything on data that it was not made for
+            raise InputError(
+                f"data: the torch model fails on {where}, solved by {METHOD}: {type(error).__name__}: {error}"
+            ) from error
+
+
+def _run_tight(callee: Callee, tensors: Sequence[torch.Tensor], tolerance: float) -> list[Array]:
+    """The outputs of the model with all its solves at a tolerance."""
+
+    def handler(call: Call, original: Callable[..., Any]) -> Any:
+        return solved(call if call.entry == "mark" else _tight(call, tolerance), original, Overrides(method=METHOD))
+
+    with lacking(), intercepted(handler, copies=callee.copies), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the author's business
+        outputs = callee(*(tensor.clone() for tensor in tensors))
+    return [output.detach().cpu().numpy() for output in outputs]
+
+
+def _tight(call: Call, tolerance: float) -> Call:
+    """A call at a tolerance, with what the model says of where its field jumps."""
+    given, options = dict(call.options or {}), {}
+    jumps = given.get("jump_t")
+    if jumps is not None:
+        options["jump_t"] = jumps
+    if call.event_fn is None:
+        ends = call.t[1:].double()
+        if jumps is not None:
+            ends = ends[~torch.isin(ends, torch.as_tensor(jumps, dtype=torch.float64))]
+        options["step_t"] = ends
+    method = METHOD if call.event_fn is None else TO_EVENT
+    return replace(call, method=method, rtol=tolerance, atol=tolerance, options=options)
+
+
+def _scale(outputs: Sequence[Array]) -> float:
+    """The largest element."""
+    if outputs[0].dtype.kind != "f":
+        return 1.0
+    return max((float(np.abs(x).max()) for x in outputs if x.size), default=0.0) or 1.0
+
+
+@contextmanager
+def _float64(*, on: bool = True) -> Iterator[None]:
+    """What the model makes without a dtype is float64."""
+    before = torch.get_default_dtype()
+    if on:
+        torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
