@@ -35,9 +35,10 @@ def exported(name: str, form: str, **changes: Any) -> Exported:
     torch.set_num_threads(1)
     workload = WORKLOADS[name]
     folder = OUT / f"{name}-{form}"
-    example = torch.from_numpy(workload.inputs(3))
+    example = torch.from_numpy(workload.inputs(3 if workload.open else workload.batches[0]))
+    dynamic = {"x": {0: "batch"}} if workload.open else None
     options = {**workload.forms.get(form, {}), **changes}
-    export(workload.build(), (example,), folder, form=form, dynamic={"x": {0: "batch"}}, samples=1, **options)
+    export(workload.build(), (example,), folder, form=form, dynamic=dynamic, samples=1, **options)
     return Exported(folder, form)
 
 

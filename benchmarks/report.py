@@ -35,6 +35,8 @@ TITLES = {
     "latent": "latent ODE decoder",
     "flow": "normalizing flow",
     **{f"rk4-{n}": f"spiral, rk4, {n} steps" for n in (8, 32, 128)},
+    "spiral-of-one": "spiral MLP, batch fixed",
+    f"{RK4}-of-one": "spiral, rk4, 32 steps, batch fixed",
 }
 
 
@@ -71,6 +73,9 @@ def targets() -> str:
             row = find(rows, part=part, batch=batch, way=form)
             cells.append(verdict(row and row["over_floor"], target))
         lines.append([f"`{form}` {method}, time over floor", *cells])
+        row = find(rows, part=f"{part}-of-one", batch=1, way=form)
+        fixed = verdict(row and row["over_floor"], TARGETS[form][1])
+        lines.append(["the same, the batch fixed to 1 at export", fixed, "", ""])
     for peer, said in (("torchdiffeq", "speed-up over torchdiffeq eager"), ("diffrax", "time over jitted diffrax")):
         cells = []
         for batch, target in TARGETS[peer].items():
@@ -167,6 +172,36 @@ def threads() -> str:
     return table(["workload", "batch", "form", "ms, 1 thread", *(f"{n} threads over 1" for n in counts[1:])], lines)
 
 
+def _by_batch(rows: Sequence[Row]) -> list[Row]:
+    return sorted(rows, key=lambda row: (list(TITLES).index(row["workload"]), row["batch"]))
+
+
+def cores() -> str:
+    """Threads on a machine with many cores."""
+    rows, lines = _by_batch(read("cuda")["rows"]), []
+    ways = list(dict.fromkeys(row["way"] for row in rows))
+    for name, batch in dict.fromkeys((row["workload"], row["batch"]) for row in rows):
+        found = {
+            way: find(rows, workload=name, batch=batch, way=way) for way in ways if way.startswith("adaptive, cpu")
+        }
+        lines.append([TITLES[name], batch, *(f"{row['ms']['p50']:.3g}" for row in found.values() if row)])
+    counts = [way.split(", ")[2] if way.count(", ") == 2 else "1 thread" for way in found]
+    return table(["workload", "batch", *(f"ms, {count}" for count in counts)], lines)
+
+
+def cuda() -> str:
+    """A GPU beside one core, and beside torchdiffeq on it."""
+    data = read("cuda")
+    rows, lines = _by_batch(data["rows"]), []
+    ways = ("adaptive, cpu", "driven, cuda", "adaptive, cuda", "unrolled, cuda", "torchdiffeq, cuda")
+    for name, batch in dict.fromkeys((row["workload"], row["batch"]) for row in rows):
+        found = [find(rows, workload=name, batch=batch, way=way) for way in ways]
+        lines.append([TITLES[name], batch, *(f"{row['ms']['p50']:.3g}" if row else "" for row in found)])
+    gpu = ["`driven`", "`adaptive`", "`unrolled`, rk4, 128 steps", "torchdiffeq, dopri5"]
+    head = ["one core: `adaptive`", *(f"GPU: {way}" for way in gpu)]
+    return f"{data['card']}; milliseconds.\n\n" + table(["workload", "batch", *head], lines)
+
+
 def machine() -> str:
     data = read("speed")
     told = data["machine"]
@@ -191,6 +226,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "stages": stages,
     "scaling": scaling,
     "threads": threads,
+    "cores": cores,
+    "cuda": cuda,
 }
 
 

@@ -17,7 +17,7 @@ import odelet
 from odelet.card import Card
 from odelet.errors import SolveError
 from odelet.solution import Status
-from odelet.verify import verify
+from odelet.verification import verify
 from odelet_export import export
 
 

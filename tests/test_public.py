@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +24,12 @@ def test_names_that_are_not_there_are_refused():
     with pytest.raises(AttributeError, match="module 'odelet' has no attribute 'lod'"):
         odelet.lod  # noqa: B018
     assert {*odelet.__all__} <= {*dir(odelet)}
+
+
+def test_no_part_of_odelet_has_the_name_of_what_it_gives():
+    """Importing such a module would put it in the place of the function."""
+    parts = {path.stem for path in Path(odelet.__file__).parent.glob("*.py")}
+    assert not parts & {*odelet.__all__}
 
 
 def test_no_part_of_odelet_brings_a_heavy_package():

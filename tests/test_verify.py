@@ -17,7 +17,7 @@ from artifacts import (
 
 import odelet
 from odelet import ArtifactError, InputError
-from odelet.verify import compare
+from odelet.verification import compare
 
 
 @pytest.fixture

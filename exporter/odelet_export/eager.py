@@ -29,8 +29,10 @@ class Torch:
     matmul = staticmethod(torch.matmul)
 
     @staticmethod
-    def maximum(a: torch.Tensor, b: Any) -> torch.Tensor:
-        return torch.maximum(a, TORCH.cast(b, a))
+    def maximum(a: torch.Tensor, *others: Any) -> torch.Tensor:
+        for b in others:
+            a = torch.maximum(a, TORCH.cast(b, a))
+        return a
 
     @staticmethod
     def cast(x: Any, like: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from odelet.implicit import ImplicitRK
-from odelet.verify import OutputCheck, compare, largest_element
+from odelet.verification import OutputCheck, compare, largest_element
 from odelet_export import noise
 from odelet_export.draw import samples
 from odelet_export.errors import ExportError

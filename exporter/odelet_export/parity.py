@@ -12,7 +12,7 @@ import numpy as np
 from odelet.errors import AssumptionError, OdeletError
 from odelet.model import Model
 from odelet.solution import SolveStats, Status
-from odelet.verify import OutputCheck
+from odelet.verification import OutputCheck
 from odelet_export.judge import Drawn, Judge, Sample
 from odelet_export.reference import SolveCount
 from odelet_export.report import Report, SampleCheck, SolveCheck

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from odelet.verify import OutputCheck
+from odelet.verification import OutputCheck
 from odelet_export.reference import SolveCount
 from odelet_export.trust import Trust
 

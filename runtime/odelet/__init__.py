@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from odelet.model import Model, load
     from odelet.solution import Solution, Stats, Status
     from odelet.stream import Stream
-    from odelet.verify import verify
+    from odelet.verification import verify
 
 __version__ = "0.1.0"
 
@@ -41,7 +41,7 @@ _HOMES = {
     **dict.fromkeys(("Model", "load"), "model"),
     **dict.fromkeys(("Solution", "Stats", "Status"), "solution"),
     "Stream": "stream",
-    "verify": "verify",
+    "verify": "verification",
 }
 
 

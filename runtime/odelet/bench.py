@@ -24,7 +24,7 @@ from odelet.files import read_inputs
 from odelet.latency import Latency, interleaved
 from odelet.model import Model, load
 from odelet.solution import Stats
-from odelet.verify import OutputCheck, compare, samples_of
+from odelet.verification import OutputCheck, compare, samples_of
 
 Array = np.ndarray[Any, Any]
 Call = Callable[[], Any]

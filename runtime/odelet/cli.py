@@ -22,7 +22,7 @@ from odelet.errors import OdeletError
 from odelet.files import check_output, read_inputs, write_outputs
 from odelet.model import load
 from odelet.solution import Solution, Status
-from odelet.verify import verify as verify_artifact
+from odelet.verification import verify as verify_artifact
 
 GROUP = "odelet.commands"
 EXTRAS = {"odelet_export": "export", "odelet_train": "train"}
