@@ -123,6 +123,8 @@ def claims() -> str:
     weight, made = read("weight")["rows"], read("exporting")["rows"]
     row = find(weight, module="odelet")
     lines.append(["`import odelet` over `import onnxruntime`", verdict(row and row["ratio"], 1.1)])
+    row = find(weight, module="odelet, to load")
+    lines.append(["`import odelet; odelet.load` over `import onnxruntime`", f"{row['ratio']:.2f}" if row else ""])
     for row in weight:
         if row["part"] == "memory":
             peak = row["megabytes"]["peak"]

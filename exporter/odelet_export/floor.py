@@ -57,7 +57,9 @@ class Floor:
         }
         # Some weights lie in a file beside the artifact.
         self.model_bytes = ir.to_proto(ir.external_data.load_to_model(self.model)).SerializeToString()
-        self.session = open_session(self.model_bytes, device=device, threads=threads, name="the floor")
+        self.session = open_session(
+            self.model_bytes, device=device, threads=threads, name="the floor", work=checked.card.work
+        )
 
     def feeds(self, values: Mapping[str, np.ndarray], *, t: float = 0.5) -> dict[str, np.ndarray]:
         """What `session.run` takes: the model's inputs by name, and t as the time of all evaluations."""

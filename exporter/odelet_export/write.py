@@ -18,7 +18,8 @@ import onnx
 import onnx_ir as ir
 
 from odelet import __version__
-from odelet.card import Card, FileEntry, Tensor
+from odelet.artifact import CARD_KEY, PART_KEY
+from odelet.card import Card, FileEntry, RunStep, Tensor
 from odelet.errors import InputError
 from odelet.input_cards import AssumptionCard, NoiseCard
 from odelet_export.errors import ExportError
@@ -109,7 +110,10 @@ def write_graphs(lowered: LoweredModel, card: Card, folder: Path) -> Card:
     for name, model in lowered.graphs.items():
         model.producer_name, model.producer_version = "odelet", __version__
         model.domain = "odelet"
-        model.metadata_props["odelet.card"] = card.short_json()
+        if card.program == (RunStep(run=name),):
+            model.metadata_props[CARD_KEY] = card.short_json()
+        else:
+            model.metadata_props[PART_KEY] = card.name
         ir.save(model, folder / name)
         onnx.checker.check_model(str(folder / name), full_check=True)
     files = [WEIGHTS] if (folder / WEIGHTS).exists() else []

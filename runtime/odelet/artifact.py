@@ -12,6 +12,7 @@ import stat
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from odelet.card import Card, FileEntry, RunStep
 from odelet.errors import ArtifactError
@@ -20,7 +21,7 @@ from odelet.proto import ModelFacts, scan
 from odelet.session import Graph, check_device, open_session, threads_for
 
 CARD_FILE = "odelet.json"
-CARD_KEY = "odelet.card"
+CARD_KEY, PART_KEY = "odelet.card", "odelet.part"
 SAMPLES_FILE = "samples.npz"
 
 _DOMAINS = ("", "ai.onnx")
@@ -78,20 +79,21 @@ def open_artifact(path: str | os.PathLike[str], *, device: str = "cpu", threads:
     threads = threads_for(checked.card.work) if threads is None else threads
     steps = {solve.drive.step for solve in checked.card.solves if solve.drive is not None}
     graphs = {
-        name: _open(name, source, device, threads, stays=name in steps) for name, source in checked.graphs.items()
+        name: _open(name, source, stays=name in steps, device=device, threads=threads, work=checked.card.work)
+        for name, source in checked.graphs.items()
     }
     card = checked.card
     again = plan(card.solved_again, graphs) if card.fallback is not None else ()
     return Artifact(card, plan(card, graphs), checked.folder, again, threads)
 
 
-def _open(name: str, source: bytes | Path, device: str, threads: int, *, stays: bool) -> Graph:
-    """Open a graph. stays: whether it always runs on the same memory."""
-    graph = Graph.of(name, open_session(source, device=device, threads=threads, name=name))
-    if device == "cuda" and stays and graph.of_one_shape:
+def _open(name: str, source: bytes | Path, *, stays: bool, **how: Any) -> Graph:
+    """Open a graph. stays: whether it always runs on the same memory. how: as `open_session` takes it."""
+    graph = Graph.of(name, open_session(source, name=name, **how))
+    if how["device"] == "cuda" and stays and graph.of_one_shape:
         # Where a node runs on the CPU, ONNX Runtime refuses to capture.
         with suppress(ArtifactError):
-            return Graph.of(name, open_session(source, device=device, threads=threads, name=name, capture=True))
+            return Graph.of(name, open_session(source, name=name, capture=True, **how))
     return graph
 
 
@@ -126,6 +128,8 @@ def _check_lone(path: Path) -> Checked:
     data = read_checked(path.parent, path.name, None, limit=None)
     facts = scan(data, name=path.name)
     text = facts.metadata.get(CARD_KEY)
+    if text is None and PART_KEY in facts.metadata:
+        raise ArtifactError(f"{path.name}: it is one of several graphs of an artifact; load the whole folder")
     if text is None:
         raise ArtifactError(f"{path.name}: it carries no card, so odelet did not write it; use `odelet export`")
     card = Card.from_json(text)

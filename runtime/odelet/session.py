@@ -27,6 +27,10 @@ FOLDING_LIMIT = 64 * 2**20
 # Measured in docs/performance.md: below, a second thread costs more than it saves; more than four save little.
 WORTH_THREADS, MOST_THREADS = 4_000_000, 4
 
+# Each node packs a copy of its weights for large products. Below this, a Loop whose nodes share the weights as they are
+# is a seventh faster for one sample, and a few hundredths slower for hundreds.
+WORTH_PACKING = 2**16
+
 # ONNX Runtime's exceptions share no base class but Exception.
 ORT_ERRORS: tuple[type[Exception], ...] = (
     RuntimeError,
@@ -44,17 +48,25 @@ _NUMPY_TYPES = {
 
 
 def open_session(
-    source: Path | bytes, *, device: str = "cpu", threads: int = 1, name: str = "", capture: bool = False
+    source: Path | bytes,
+    *,
+    device: str = "cpu",
+    threads: int = 1,
+    name: str = "",
+    work: int | None = None,
+    capture: bool = False,
 ) -> ort.InferenceSession:
     """Open a graph for inference.
 
     source: a file, or the bytes of one; name: what messages call the bytes. threads: that work inside one
-    operator. capture: on CUDA, record what runs as a CUDA graph and play that from then on; for graphs without
-    control flow, of one shape, whose memory stays where it is. Raises InputError for a device that is not there or a
-    bad number of threads, ArtifactError when ONNX Runtime refuses the graph.
+    operator. work: of the model, as in `threads_for`. capture: on CUDA, record what runs as a CUDA graph and play that
+    from then on; for graphs without control flow, of one shape, whose memory stays where it is. Raises InputError for a
+    device that is not there or a bad number of threads, ArtifactError when ONNX Runtime refuses the graph.
     """
     providers = _providers(device, capture=capture)
     options = _options(threads)
+    if work is not None and work < WORTH_PACKING:
+        options.add_session_config_entry("session.disable_prepacking", "1")
     name = name or (source.name if isinstance(source, Path) else "the graph")
     try:
         session = ort.InferenceSession(
