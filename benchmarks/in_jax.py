@@ -22,11 +22,8 @@ def in_jax(model: Solved, jax: Any) -> tuple[Function, Function, Function]:
         return _digits(model, jax)
     assert type(model.field) is Layers
     net = layers_in(jnp, model.field, jnp.asarray)
-    after: Function = _kept
-    if isinstance(model, Decoder):
-        decode = _Parameters(model.decode, jnp)
-        after = lambda path: path @ decode.weight.T + decode.bias  # noqa: E731
-    return _kept, lambda t, y: net(y), after
+    decode = _Parameters(model.decode, jnp) if isinstance(model, Decoder) else None
+    return _kept, lambda t, y: net(y), _kept if decode is None else lambda path: path @ decode.weight.T + decode.bias
 
 
 def _kept(x: Any) -> Any:

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
+import platform
+import sys
+from collections.abc import Callable, Iterable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
 
 # Read when the libraries load. JAX runs on one thread only when told so by both.
 ONE_THREAD = {
@@ -12,16 +20,7 @@ ONE_THREAD = {
 }
 os.environ.update(ONE_THREAD)
 
-import argparse  # noqa: E402
-import json  # noqa: E402
-import platform  # noqa: E402
-import sys  # noqa: E402
-from collections.abc import Callable, Iterable  # noqa: E402
-from importlib.metadata import PackageNotFoundError, version  # noqa: E402
-from pathlib import Path  # noqa: E402
-from typing import Any  # noqa: E402
-
-from odelet.latency import Latency  # noqa: E402
+from odelet.latency import Latency  # noqa: E402  # it brings numpy
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"

@@ -128,12 +128,10 @@ def _check_lone(path: Path) -> Checked:
     data = read_checked(path.parent, path.name, None, limit=None)
     facts = scan(data, name=path.name)
     text = facts.metadata.get(CARD_KEY)
-    if text is None and PART_KEY in facts.metadata:
-        raise ArtifactError(f"{path.name}: it is one of several graphs of an artifact; load the whole folder")
-    if text is None:
+    if text is None and PART_KEY not in facts.metadata:
         raise ArtifactError(f"{path.name}: it carries no card, so odelet did not write it; use `odelet export`")
-    card = Card.from_json(text)
-    if len(card.program) != 1 or not isinstance(card.program[0], RunStep) or card.fallback is not None:
+    card = None if text is None else Card.from_json(text)
+    if card is None or len(card.program) != 1 or not isinstance(card.program[0], RunStep) or card.fallback is not None:
         raise ArtifactError(f"{path.name}: it is one of several graphs of an artifact; load the whole folder")
     _check_facts(path.name, facts, listed=set())
     return Checked(card, {card.program[0].run: data}, None)

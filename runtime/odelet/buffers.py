@@ -104,7 +104,8 @@ class Buffers:
         self._written = {name: memory(x) for name, x in written.items()}
         self._kept = {name: memory(x) for name, x in kept.items() if name in types}
         self._bindings = [self._bind(turn, types) for turn in (0, 1)]
-        self._options = [_capture(next(self._captures)) if captures(session) else None for _ in (0, 1)]
+        captured = captures(session)
+        self._options = [_capture(next(self._captures)) if captured else None for _ in (0, 1)]
         self._turn = 0
 
     def _bind(self, turn: int, types: Mapping[str, Any]) -> Any:

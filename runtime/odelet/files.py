@@ -134,13 +134,13 @@ def _kind(path: Path) -> str:
     return path.suffix
 
 
-def replace_file(path: Path, write: Callable[[BinaryIO], None]) -> None:
+def replace_file(path: Path, write: Callable[[Any], object]) -> None:
     """Write beside the file, then rename over it. Raises InputError where that cannot be."""
     temporary = None
     try:
         with tempfile.NamedTemporaryFile(dir=path.absolute().parent, prefix=path.name, delete=False) as file:
             temporary = Path(file.name)
-            write(file)  # type: ignore[arg-type]
+            write(file)
         # A temporary file is private to its owner; the result gets the usual rights.
         mask = os.umask(0)
         os.umask(mask)

@@ -52,7 +52,7 @@ class Tape:
 
     def keep(self, t: Any, t1: Any, h: Any, ends: Ends) -> None:
         """Go on with an accepted step from t to t1, of length h, all signed."""
-        rows = Ends(*(None if row is None else np.array(row) for row in ends))  # type: ignore[arg-type]
+        rows = Ends._make(None if row is None else np.array(row) for row in ends)
         start, end = self.direction * t, self.direction * t1
         self.pieces.append(Piece(start, end, end, h, rows))
 
@@ -115,8 +115,8 @@ class TapedSamples:
             t, t1, h, ratio = (row[place] for row in self._last)
             self._tape.tried.append(Tried(float(t), float(h), float(ratio), bool(accepted[place])))
             if accepted[place]:
-                ends = self._stepper.ends()
-                self._tape.keep(t, t1, h, Ends(*(table[place : place + 1] for table in ends)))  # type: ignore[index]
+                ends = (None if table is None else table[place : place + 1] for table in self._stepper.ends())
+                self._tape.keep(t, t1, h, Ends._make(ends))
         self._stepper.accept(accepted, jump)
 
     def ends(self) -> Ends:

@@ -55,10 +55,7 @@ def lower(site: Site) -> Lowered:
     number = np.promote_types(control.dtype, site.y0.dtype)
     names = {name: site.settings[name] for name in ("rtol", "atol") if site.settings}
     given = tolerance_inputs(hole.spec, scope, names, np.dtype(np.float64))
-    tolerances = {
-        name: [in_dtype(number, x) for x in value] if isinstance(value, list) else in_dtype(number, value)
-        for name, value in given.items()
-    }
+    tolerances = {name: in_dtype(number, value) for name, value in given.items()}
     per_sample = placed.samples is not None
     layout = site.layout
     if per_sample:

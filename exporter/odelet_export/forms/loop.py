@@ -40,10 +40,7 @@ class Solve(Reading):
         self.tableau = site.hole.spec.tableau
         self.number = np.promote_types(control.dtype, site.y0.dtype)
         self.direction = in_dtype(self.number, site.direction)
-        common: dict[str, Any] = {
-            name: [in_dtype(self.number, x) for x in value] if isinstance(value, list) else in_dtype(self.number, value)
-            for name, value in tolerances.items()
-        }
+        common = {name: in_dtype(self.number, value) for name, value in tolerances.items()}
         self.common = common | {"layout": site.layout, "direction": self.direction, "xp": ONNX}
         t = site.t if isinstance(site.t, Value) else site.scope.constant(site.t)
         # Output times as they run forward, whatever the direction of the solve.

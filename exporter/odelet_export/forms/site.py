@@ -159,7 +159,9 @@ def tolerance_inputs(
 
 
 def in_dtype(number: np.dtype[Any], x: Any) -> Any:
-    """x in the dtype of times."""
+    """x, or each of a list, in the dtype of times."""
+    if isinstance(x, list):
+        return [in_dtype(number, one) for one in x]
     if not isinstance(x, Value):
         return number.type(x)
     return x if x.dtype == number else x.scope.call("Cast", x, to=ir.DataType.from_numpy(number))

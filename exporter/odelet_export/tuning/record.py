@@ -121,7 +121,7 @@ def read_record(folder: Path) -> Record | None:
 def write_record(folder: Path, record: Record) -> None:
     """Write it, in place of what is there, at once."""
     text = record.to_json().encode()
-    replace_file(folder / FILE, lambda file: file.write(text))  # type: ignore[arg-type]
+    replace_file(folder / FILE, lambda file: file.write(text))
 
 
 def check_same(record: Record, identity: Mapping[str, Any], folder: Path) -> None:

@@ -114,7 +114,7 @@ def write_page(tuning: Tuning) -> None:
     path = tuning.folder / PAGE
     picture = PICTURE if (tuning.folder / PICTURE).exists() else None
     text = markdown(tuning, picture=picture).encode()
-    replace_file(path, lambda file: file.write(text))  # type: ignore[arg-type]
+    replace_file(path, lambda file: file.write(text))
 
 
 def show(tuning: Tuning, console: Console) -> None:
