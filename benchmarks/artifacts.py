@@ -13,7 +13,7 @@ from workloads import WORKLOADS, Array
 
 import odelet
 from odelet_export import export
-from odelet_export.floor import Floor
+from odelet_export.commands.floor import Floor
 
 # torch.export, about its own use of torch's pytree
 warnings.filterwarnings("ignore", r".isinstance\(treespec, LeafSpec\)", FutureWarning)

@@ -22,7 +22,7 @@ import torchdiffeq
 from torch import nn
 
 import odelet
-from odelet.latency import interleaved
+from odelet.commands.latency import interleaved
 from odelet_export import export
 from odelet_models.odenet import digits_pretrained
 from odelet_train.data import digits

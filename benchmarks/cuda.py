@@ -17,8 +17,8 @@ import record  # first, for the threads
 import numpy as np
 
 import odelet
-from odelet.buffers import captures
-from odelet.latency import interleaved
+from odelet.commands.latency import interleaved
+from odelet.engine.buffers import captures
 
 # Each with its batches, and what it is exported to besides.
 CASES = {"spiral": (1, 256, 4096), "mlp": (1, 64, 1024), "digits": (1, 64)}

@@ -19,9 +19,9 @@ from artifacts import exported
 from workloads import DRIVES, FIXED
 
 import odelet
-from odelet.artifact import check
-from odelet.latency import interleaved
-from odelet.session import open_session
+from odelet.artifact.folder import check
+from odelet.commands.latency import interleaved
+from odelet.engine.session import open_session
 
 DIGITS = (
     *("odelet_models.odenet:digits", "-w", str(ROOT / "models/pretrained/odenet-digits.safetensors")),

@@ -14,7 +14,7 @@ from record import OUT
 from workloads import DRIVES, WORKLOADS, Spiral, spiral
 
 import odelet
-from odelet.latency import interleaved
+from odelet.commands.latency import interleaved
 from odelet_export import export
 
 READ_OUTS = (1, 1000)

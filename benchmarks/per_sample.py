@@ -16,7 +16,7 @@ import torchdiffeq
 from torch import nn
 
 import odelet
-from odelet.latency import interleaved
+from odelet.commands.latency import interleaved
 from odelet_export import export
 
 BATCH, WIDTH, REPEATS = 64, 64, 15

@@ -20,7 +20,7 @@ ONE_THREAD = {
 }
 os.environ.update(ONE_THREAD)
 
-from odelet.latency import Latency  # noqa: E402  # it brings numpy
+from odelet.commands.latency import Latency  # noqa: E402  # it brings numpy
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"

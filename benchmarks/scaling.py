@@ -19,7 +19,7 @@ from torchdiffeq import odeint
 from workloads import DRIVES, WORKLOADS, Array
 
 import odelet
-from odelet.latency import interleaved
+from odelet.commands.latency import interleaved
 from odelet_export import export
 
 # FITTED: from where on the slope is fitted.

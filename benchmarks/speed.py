@@ -15,7 +15,7 @@ from artifacts import exported, floor_call
 from peers import PEERS, Missing, Peer
 from workloads import WORKLOADS
 
-from odelet.latency import interleaved
+from odelet.commands.latency import interleaved
 
 
 def measure(name: str, *, quick: bool) -> Iterator[dict[str, Any]]:

@@ -10,7 +10,7 @@ import record  # first, for the threads
 from artifacts import exported
 from workloads import DRIVES, WORKLOADS
 
-from odelet.latency import interleaved
+from odelet.commands.latency import interleaved
 
 COUNTS = sorted({1, 2, os.cpu_count() or 1})
 NAMES = tuple(name for name in WORKLOADS if not name.startswith("rk4") and WORKLOADS[name].open)

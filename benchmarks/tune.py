@@ -17,9 +17,9 @@ from PIL import Image
 from torchdiffeq import odeint
 
 import odelet
-from odelet.plot import draw, record
+from odelet.commands.plot import draw, record
 from odelet_export import Tuning, export
-from odelet_export.tuning.command import perform
+from odelet_export.commands.tune_command import perform
 from odelet_export.tuning.pareto import draw as draw_pareto
 from odelet_export.tuning.report import HEADS, cells, heads_of
 from odelet_train.data import digits

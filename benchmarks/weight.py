@@ -14,7 +14,7 @@ from typing import Any
 import record  # first, for the threads
 from artifacts import exported
 
-from odelet.latency import Latency
+from odelet.commands.latency import Latency
 
 IMPORT = """
 import time

@@ -18,8 +18,8 @@ import odelet
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from problems import JUMPING, PROBLEMS, Problem  # noqa: E402
-from rosters import ADAPTIVE, TWINS  # noqa: E402
+from support.problems import JUMPING, PROBLEMS, Problem  # noqa: E402
+from support.rosters import ADAPTIVE, TWINS  # noqa: E402
 
 # A twin differs in its weights alone, and is there for its answers to be the same as some release's.
 METHODS = [method for method in ADAPTIVE if method not in TWINS]

@@ -7,13 +7,13 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from odelet.control import Control
-from odelet.grid import Grid
+from odelet.numerics.control import Control
+from odelet.numerics.grid import Grid
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
-from lowering import Case, forms_of
-from rosters import ADAPTIVE, MARCHING, METHODS, order_of
+from support.lowering import Case, forms_of
+from support.rosters import ADAPTIVE, MARCHING, METHODS, order_of
 
 PAGE = Path(__file__).with_name("methods.md")
 START, END = "<!-- from the rosters: make docs -->\n", "<!-- to here -->\n"

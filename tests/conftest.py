@@ -14,8 +14,8 @@ _registration.onnxscript_apis.get_torchlib_ops = cache(_registration.onnxscript_
 @pytest.fixture
 def captured_once(monkeypatch):
     """Later exports in a test, to other forms, take what the first captured."""
-    from odelet_export import prepare
-    from odelet_export.capture import capture
+    from odelet_export.capture.capture import capture
+    from odelet_export.pipeline import prepare
 
     kept = []
 

@@ -6,15 +6,7 @@ Importing this package imports no torch; using `export` does.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from odelet_export.errors import CaptureError, ExportError, FormError, ParityError
-    from odelet_export.explanation import Explanation
-    from odelet_export.fixed_points import mark
-    from odelet_export.pipeline import Exported, explain, export
-    from odelet_export.tuning.result import TargetError, Tuning
-    from odelet_export.tuning.tune import tune
+from typing import Any
 
 __all__ = [
     "CaptureError",
@@ -31,16 +23,19 @@ __all__ = [
     "tune",
 ]
 
-
 _HOMES = {
-    "Explanation": "explanation",
-    "Exported": "pipeline",
-    "explain": "pipeline",
-    "export": "pipeline",
-    "mark": "fixed_points",
-    "TargetError": "tuning.result",
-    "Tuning": "tuning.result",
-    "tune": "tuning.tune",
+    "CaptureError": "odelet_intercept.errors",
+    "ExportError": "odelet_intercept.errors",
+    "FormError": "odelet_export.errors",
+    "ParityError": "odelet_export.errors",
+    "Explanation": "odelet_export.pipeline.explanation",
+    "Exported": "odelet_export.pipeline.export",
+    "explain": "odelet_export.pipeline.explain",
+    "export": "odelet_export.pipeline.export",
+    "mark": "odelet_intercept.mark",
+    "TargetError": "odelet_export.tuning.result",
+    "Tuning": "odelet_export.tuning.result",
+    "tune": "odelet_export.tuning.tune",
 }
 
 
@@ -48,4 +43,4 @@ def __getattr__(name: str) -> Any:
     # The command line lists its commands without paying for torch.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'errors')}"), name)
+    return getattr(import_module(_HOMES[name]), name)

@@ -11,15 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from odelet.errors import OdeletError
-
-
-class ExportError(OdeletError):
-    """An export that failed; nothing was left in the output folder."""
-
-
-class CaptureError(ExportError):
-    """The model does something that cannot become a graph."""
+from odelet_intercept.errors import ExportError
 
 
 class FormError(ExportError, ValueError):

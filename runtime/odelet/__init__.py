@@ -3,16 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from odelet.errors import ArtifactError, InputError, OdeletError, SolveError
-    from odelet.events import Event
-    from odelet.ivp import odeint
-    from odelet.model import Model, load
-    from odelet.solution import Solution, Stats, Status
-    from odelet.stream import Stream
-    from odelet.verification import verify
+from typing import Any
 
 __version__ = "0.1.0"
 
@@ -36,12 +27,14 @@ __all__ = [
 # Read when they are first asked for: who runs an artifact on a device needs neither `odeint` nor `verify`.
 _HOMES = {
     **dict.fromkeys(("ArtifactError", "InputError", "OdeletError", "SolveError"), "errors"),
-    "Event": "events",
-    "odeint": "ivp",
-    **dict.fromkeys(("Model", "load"), "model"),
-    **dict.fromkeys(("Solution", "Stats", "Status"), "solution"),
-    "Stream": "stream",
-    "verify": "verification",
+    "Event": "numerics.events",
+    "odeint": "loops.ivp",
+    **dict.fromkeys(("Model", "load"), "model.model"),
+    "Solution": "loops.solution",
+    "Stats": "loops.stats",
+    "Status": "status",
+    "Stream": "model.stream",
+    "verify": "commands.verify",
 }
 
 

@@ -16,13 +16,14 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from odelet import __version__
-from odelet.artifact import check
-from odelet.bench import bench as bench_artifact
+from odelet.artifact.array_files import check_output, read_inputs, write_outputs
+from odelet.artifact.folder import check
+from odelet.commands.bench import bench as bench_artifact
+from odelet.commands.verify import verify as verify_artifact
 from odelet.errors import OdeletError
-from odelet.files import check_output, read_inputs, write_outputs
-from odelet.model import load
-from odelet.solution import Solution, Status
-from odelet.verification import verify as verify_artifact
+from odelet.loops.solution import Solution
+from odelet.model.model import load
+from odelet.status import Status
 
 GROUP = "odelet.commands"
 EXTRAS = {"odelet_export": "export", "odelet_train": "train"}
@@ -142,7 +143,7 @@ def plot(
 
     The steps of the other forms are inside the graph, where nobody sees them.
     """
-    from odelet.plot import check_picture, draw, record, write_picture
+    from odelet.commands.plot import check_picture, draw, record, write_picture
 
     check_picture(target)
     model = load(path, threads=threads)

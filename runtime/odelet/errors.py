@@ -11,11 +11,7 @@ Packages that build on odelet hang their own errors under OdeletError, so that o
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from odelet.input_cards import AssumptionCard
-    from odelet.solution import Status
+from odelet.status import Status
 
 
 class OdeletError(Exception):
@@ -34,21 +30,17 @@ class InputError(OdeletError, ValueError):
 class AssumptionError(InputError):
     """Inputs that the model must be exported for: its Python code would decide otherwise for them than for its example.
 
-    assumption: what the card says of the decision.
+    assumption: what the card says of the decision, an `AssumptionCard`.
     """
 
-    def __init__(self, assumption: AssumptionCard) -> None:
-        super().__init__(assumption)
+    def __init__(self, message: str, assumption: object) -> None:
+        # Both go to args, so that the error survives pickling between processes.
+        super().__init__(message, assumption)
+        self.message = message
         self.assumption = assumption
 
     def __str__(self) -> str:
-        it = self.assumption
-        whose = f" of {', '.join(it.inputs)}" if it.inputs else ""
-        return (
-            f"the model was exported with an example for which {it.text!r} ({it.source}) is {it.value}, and follows "
-            f"that way always; for the values{whose} that came now it is not. Export the model again with an example "
-            "like these inputs, or write the decision with torch.where"
-        )
+        return self.message
 
 
 class ArtifactError(OdeletError):

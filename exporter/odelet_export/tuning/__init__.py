@@ -1,1 +1,1 @@
-"""`odelet tune`: the cheapest way to solve a model that is exact enough, found by measuring."""
+"""Many exports of one model, measured and compared; it knows no command line."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
-from odelet.methods import METHODS
+from odelet.methods.roster import METHODS
 from odelet_export.errors import FormError
 
 

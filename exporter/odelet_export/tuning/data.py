@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from odelet.card import DTYPES
+from odelet.artifact.card import DTYPES
 from odelet.errors import InputError
-from odelet_export.signature import Dynamic
+from odelet_export.model.axes import Dynamic
 
 Array = np.ndarray[Any, Any]
 

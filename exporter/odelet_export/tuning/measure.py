@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
+from odelet.commands.latency import interleaved
 from odelet.errors import InputError, OdeletError
-from odelet.latency import interleaved
-from odelet.model import Model, load
-from odelet.solution import Status
-from odelet_export.capture import Captured
+from odelet.model.model import Model, load
+from odelet.status import Status
+from odelet_export.capture.captured import Captured
 from odelet_export.errors import ParityError
-from odelet_export.pipeline import export
+from odelet_export.pipeline.export import export
 from odelet_export.tuning.candidates import FORMS, Candidate
 from odelet_export.tuning.data import CALIBRATION, Array, Data
 from odelet_export.tuning.metric import Metric

@@ -6,14 +6,12 @@ The law here: what goes wrong in it is told with its name.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from typing import Any
 
 from odelet.errors import InputError
-from odelet_export.arguments import read_target
-from odelet_export.target import importing
 from odelet_export.tuning.data import Array
 
 Function = Callable[[dict[str, Array], dict[str, Array]], Any]
@@ -41,20 +39,3 @@ class Metric:
             return float(value)
         except (TypeError, ValueError):
             raise InputError(f"--metric {self.name}: it returned a {type(value).__name__}; expected a number") from None
-
-
-@contextmanager
-def loaded_metric(text: str) -> Iterator[Metric]:
-    """A metric, as module:function or FILE.py:function; what it imports later is found beside it.
-
-    Raises InputError for what is not there.
-    """
-    try:
-        target = read_target(text)
-    except InputError as error:
-        raise InputError(f"--metric {error}") from None
-    with importing(target) as module:
-        function = getattr(module, target.name, None)
-        if not callable(function):
-            raise InputError(f"--metric {text}: {target.place} has no function {target.name!r}")
-        yield Metric(text, function)

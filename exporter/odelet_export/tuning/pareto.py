@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from odelet.files import replace_file
+from odelet.artifact.array_files import replace_file
 from odelet_export.tuning.record import Row
 from odelet_export.tuning.result import Tuning
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
 
 PICTURE = "pareto.png"
 # Okabe and Ito's colours, which the colour-blind can tell apart, and two more.

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from odelet.decode import decode, parse_json
+from odelet.artifact.array_files import replace_file
+from odelet.artifact.decode import decode, parse_json
 from odelet.errors import ArtifactError, InputError
-from odelet.files import replace_file
 from odelet_export.tuning.candidates import Candidate
 
 FILE = "tune.json"

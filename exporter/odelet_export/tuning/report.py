@@ -9,7 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from odelet.files import replace_file
+from odelet.artifact.array_files import replace_file
 from odelet_export.tuning.pareto import PICTURE
 from odelet_export.tuning.record import Row
 from odelet_export.tuning.result import Tuning

@@ -10,12 +10,12 @@ from typing import Any
 
 from torch import nn
 
+from odelet.artifact.array_files import write_outputs
 from odelet.errors import InputError
-from odelet.files import write_outputs
-from odelet_export.errors import ExportError, FormError
-from odelet_export.kept import Kept
-from odelet_export.signature import Callee
-from odelet_export.target import call_arguments, check_runs
+from odelet_export.capture.cache import Kept
+from odelet_export.errors import FormError
+from odelet_export.model.call_arguments import call_arguments, check_runs
+from odelet_export.model.callee import Callee
 from odelet_export.tuning import halving
 from odelet_export.tuning.candidates import FORMS, Candidate
 from odelet_export.tuning.data import CALIBRATION, Data
@@ -25,6 +25,7 @@ from odelet_export.tuning.metric import Metric
 from odelet_export.tuning.record import Record, Row, check_same, read_record, write_record
 from odelet_export.tuning.result import Tuning
 from odelet_export.tuning.truth import SHARE, Reference, solves_of
+from odelet_intercept.errors import ExportError
 
 BASELINE = Candidate(form="auto")
 EXAMPLE, CALIBRATED, ARTIFACTS = "example.npz", "calibration.npz", ".artifacts"

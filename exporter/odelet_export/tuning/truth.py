@@ -17,17 +17,19 @@ import numpy as np
 import torch
 
 from odelet.errors import InputError
-from odelet.methods import METHODS
-from odelet_export import installed, noise
-from odelet_export.errors import ExportError
-from odelet_export.installed import lacking
-from odelet_export.intercept import Call, intercepted
-from odelet_export.reference import run_reference, solved
-from odelet_export.signature import Callee
-from odelet_export.spec import Overrides
-from odelet_export.surroundings import frozen_weights
+from odelet.methods.roster import METHODS
+from odelet_export.capture.surroundings import frozen_weights
+from odelet_export.model import random_draws as noise
+from odelet_export.model.callee import Callee
+from odelet_export.model.reference import run_reference, solved
+from odelet_export.model.spec import Overrides
 from odelet_export.tuning.candidates import Solves
 from odelet_export.tuning.data import Array, Data, scaled_error
+from odelet_intercept import installed
+from odelet_intercept.call import Call
+from odelet_intercept.errors import ExportError
+from odelet_intercept.installed import lacking
+from odelet_intercept.intercept import intercepted
 
 # Between steps it is read by a quartic, which is less exact than its steps: they are made to end at the output times.
 METHOD = "dopri8"

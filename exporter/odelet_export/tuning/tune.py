@@ -8,11 +8,11 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from odelet.drive import DEFAULT_MAX_STEPS
 from odelet.errors import InputError
-from odelet_export.kept import capturing_once
-from odelet_export.reference import evaluation_mode
-from odelet_export.signature import Dynamic
+from odelet.loops.adaptive import DEFAULT_MAX_STEPS
+from odelet_export.capture.cache import capturing_once
+from odelet_export.model.axes import Dynamic
+from odelet_export.model.reference import evaluation_mode
 from odelet_export.tuning.candidates import candidates, check_rosters
 from odelet_export.tuning.data import read_data
 from odelet_export.tuning.metric import Metric

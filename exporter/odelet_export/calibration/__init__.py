@@ -1,0 +1,1 @@
+"""The steps of a `bounded` solve, found on the user's data."""

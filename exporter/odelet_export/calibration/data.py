@@ -1,0 +1,176 @@
+"""The data that steps are found on: checked by name before anything is traced, and cut into samples.
+
+The law here: a sample is a row of a batch where the model has a batch axis, else a whole call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any
+
+import numpy as np
+import torch
+
+from odelet.errors import InputError
+from odelet_export.model.axes import Dynamic
+from odelet_export.model.callee import Callee
+from odelet_export.proof.trust import HELD_BACK
+
+Array = np.ndarray[Any, Any]
+Call = dict[str, Array]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """What the steps of the form `bounded` are found on.
+
+    inputs: arrays by input name, as one call of the model with many samples along its batch axis; an array with one
+    axis more than its input holds several calls. quantile: the share of samples that must stay within the tolerance.
+    fallback: whether others are solved again with error control. Raises InputError.
+    """
+
+    inputs: Mapping[str, Any]
+    quantile: float = 1.0
+    fallback: bool = False
+
+    def __post_init__(self) -> None:
+        number = isinstance(self.quantile, Real) and not isinstance(self.quantile, bool)
+        if not number or not 0 < self.quantile <= 1:
+            raise InputError(
+                f"quantile={self.quantile!r} must be above 0 and at most 1, such as 0.99; 1 for all samples"
+            )
+        if not isinstance(self.inputs, Mapping):
+            raise InputError(
+                f"calibration is a {type(self.inputs).__name__}; give a dict of arrays by input name, as numpy.load "
+                "returns of an .npz"
+            )
+
+    def calls(self, callee: Callee, dynamic: Dynamic) -> list[Call]:
+        """The data as calls of the model. Raises InputError naming the input, what came and what is expected."""
+        names = callee.names
+        for kind, wrong in (
+            ("names input", [name for name in self.inputs if name not in names]),
+            ("lacks input", [name for name in names if name not in self.inputs]),
+        ):
+            if wrong:
+                raise InputError(f"calibration {kind} {wrong[0]!r}; the model's inputs are {', '.join(names)}")
+        arrays = {
+            name: _checked(name, self.inputs[name], example, dynamic.get(name, {}))
+            for name, example in zip(names, callee.example, strict=True)
+        }
+        ranks = {name: example.ndim for name, example in zip(names, callee.example, strict=True)}
+        stacked = {name: len(array) for name, array in arrays.items() if array.ndim > ranks[name]}
+        if len(set(stacked.values())) > 1:
+            told = ", ".join(f"{count} of {name}" for name, count in stacked.items())
+            raise InputError(f"calibration has not the same number of samples for each input: {told}")
+        count = next(iter(stacked.values()), 1)
+        calls = [
+            {
+                name: np.ascontiguousarray(array[i] if name in stacked else array).reshape(
+                    _shape(array, name in stacked)
+                )
+                for name, array in arrays.items()
+            }
+            for i in range(count)
+        ]
+        for call in calls[:1]:
+            _check_axes(call, dynamic)
+        return calls
+
+
+def _shape(array: Array, stacked: bool) -> tuple[int, ...]:
+    return array.shape[1:] if stacked else array.shape
+
+
+def _checked(name: str, value: Any, example: torch.Tensor, axes: Mapping[int, str]) -> Array:
+    dtype = np.dtype(str(example.dtype).removeprefix("torch."))
+    try:
+        array = np.asarray(value)
+    except Exception as error:
+        raise InputError(f"calibration {name!r} cannot be made an array: {error}") from None
+    if isinstance(value, (list, tuple, int, float)) and array.dtype.kind in "biuf":
+        array = array.astype(dtype)
+    if array.dtype != dtype:
+        raise InputError(
+            f"calibration {name!r} has dtype {array.dtype}; expected {dtype}: convert it with .astype({dtype.name!r})"
+        )
+    shape = array.shape[array.ndim - example.ndim :] if array.ndim in (example.ndim, example.ndim + 1) else None
+    fits = shape is not None and all(
+        axis in axes or size == known for axis, (size, known) in enumerate(zip(shape, example.shape, strict=True))
+    )
+    if not fits:
+        wanted = ", ".join(axes.get(axis, str(size)) for axis, size in enumerate(example.shape))
+        many = "[samples" + (", " if wanted else "") + f"{wanted}]"
+        raise InputError(
+            f"calibration {name!r} has shape {list(array.shape)}; expected [{wanted}], or {many} for many calls"
+        )
+    if array.size == 0 and example.numel() > 0:
+        raise InputError(f"calibration {name!r} is empty: its shape is {list(array.shape)}; give at least one sample")
+    if dtype.kind == "f" and not np.isfinite(array).all():
+        where = [int(i) for i in np.argwhere(~np.isfinite(array))[0]]
+        raise InputError(
+            f"calibration {name!r} holds {array[tuple(where)]} at {where}; leave out the samples that are not finite"
+        )
+    return array
+
+
+def _check_axes(call: Call, dynamic: Dynamic) -> None:
+    sizes: dict[str, tuple[int, str]] = {}
+    for name, axes in dynamic.items():
+        for axis, label in axes.items():
+            size, first = sizes.setdefault(label, (call[name].shape[axis], name))
+            if size != call[name].shape[axis]:
+                raise InputError(
+                    f"calibration {name!r} has {call[name].shape[axis]} along its axis {label!r}, and {first!r} has "
+                    f"{size}; give as many"
+                )
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Calls, and which axis of each input counts their samples; none where each call is one sample."""
+
+    calls: Sequence[Call]
+    axes: Mapping[str, int]
+
+    @property
+    def sizes(self) -> list[int]:
+        """How many samples each call has."""
+        return [next((call[name].shape[axis] for name, axis in self.axes.items()), 1) for call in self.calls]
+
+    def __len__(self) -> int:
+        return sum(self.sizes)
+
+    def take(self, chosen: Iterable[int]) -> Samples:
+        """Some of the samples, by their numbers, in order."""
+        wanted, calls, first = np.unique(np.fromiter(chosen, int)), [], 0
+        for call, size in zip(self.calls, self.sizes, strict=True):
+            rows = wanted[(wanted >= first) & (wanted < first + size)] - first
+            first += size
+            if len(rows) == size:
+                calls.append(call)
+            elif len(rows):
+                calls.append({name: self._rows(name, array, rows) for name, array in call.items()})
+        return Samples(calls, self.axes)
+
+    def _rows(self, name: str, array: Array, rows: Array) -> Array:
+        return np.take(array, rows, axis=self.axes[name]) if name in self.axes else array
+
+    def split(self) -> tuple[Samples, Samples]:
+        """Those that steps are found on, and those held back: every fifth."""
+        numbers = range(len(self))
+        held = [i for i in numbers if i % HELD_BACK == HELD_BACK - 1]
+        return self.take(i for i in numbers if i % HELD_BACK != HELD_BACK - 1), self.take(held)
+
+    def scaled(self, factor: float, names: Iterable[str]) -> Samples:
+        """With some inputs multiplied."""
+        names = set(names)
+        return Samples(
+            [
+                {name: (array * factor).astype(array.dtype) if name in names else array for name, array in call.items()}
+                for call in self.calls
+            ],
+            self.axes,
+        )

@@ -1,0 +1,113 @@
+"""The torch model on calibration data: solved as it asks, and tightly, as the reference that errors are measured by."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from odelet_export.calibration.data import Array, Call
+from odelet_export.calibration.solvers import Kept, as_asked, tightly
+from odelet_export.model import random_draws as noise
+from odelet_export.model.callee import Callee
+from odelet_export.model.reference import Solver, run_reference
+from odelet_export.model.spec import SolveSpec
+from odelet_export.proof.judge import Judge
+
+# How much tighter than the tolerances the reference is, in float64, and where a model has only its own dtype.
+_WIDE, _OWN = 1e-4, (1e-3, 1e-2)
+
+
+@dataclass(frozen=True)
+class Solved:
+    """outputs: of the model. rows: (times, n) of its solves, by the numbers of the calls."""
+
+    outputs: Sequence[Array]
+    rows: dict[int, Array]
+
+
+class TorchSide:
+    """The torch model. specs: the solves that are looked at. draws: how many random numbers it draws."""
+
+    def __init__(self, judge: Judge, specs: Sequence[SolveSpec], draws: int) -> None:
+        self._judge, self._specs, self._draws = judge, specs, draws
+        self._wide = _widened(judge.callee) if judge.single else judge.callee
+        self._used: set[str] = set()
+        self._known: dict[tuple[int, bool], tuple[Call, Solved | None]] = {}
+
+    @property
+    def reference(self) -> str:
+        """How the reference was solved, in words."""
+        return " and ".join(sorted(self._used))
+
+    def noise(self, call: Call, number: int) -> Call:
+        """The random numbers that the model draws in a call, by the names of the inputs that stand for them."""
+        if not self._judge.noise:
+            return {}
+        source = noise.Drawn(self._judge.seed + number)
+        with noise.drawing(source):
+            run_reference(self._judge.callee, self._tensors(call, None), self._judge.overrides)
+        return {x.name: source.arrays[x.draw.index].numpy() for x in self._judge.noise}
+
+    def solve(self, call: Call, *, tight: bool) -> Solved | None:
+        """The model's answers, which are kept; None where it fails."""
+        key = (id(call), tight)
+        if key not in self._known:
+            self._known[key] = (call, self._solve(call, tight=tight))
+        return self._known[key][1]
+
+    def _solve(self, call: Call, *, tight: bool) -> Solved | None:
+        asked = self._judge.overrides
+        if not tight:
+            return self._run(self._judge.callee, call, None, {spec.call: as_asked(asked) for spec in self._specs})
+        if self._wide is not None:
+            solvers = {spec.call: tightly(spec, asked, factor=_WIDE) for spec in self._specs}
+            found = self._run(self._wide, call, torch.float64, solvers)
+            if found is not None:
+                self._used.add(f"the torch model in float64, by dopri5 with tolerances {_WIDE:g} times those asked")
+                return found
+        for factor in _OWN if self._judge.single else ():
+            solvers = {spec.call: tightly(spec, asked, factor=factor) for spec in self._specs}
+            found = self._run(self._judge.callee, call, None, solvers)
+            if found is not None:
+                dtype = self._judge.dtype
+                self._used.add(f"the torch model in {dtype}, by dopri5 with tolerances {factor:g} times those asked")
+                return found
+        return None
+
+    def _run(self, callee: Callee, call: Call, dtype: torch.dtype | None, solvers: dict[int, Solver]) -> Solved | None:
+        kept = Kept()
+        used = {x.draw.index: _as(torch.from_numpy(np.array(call[x.name])), dtype) for x in self._judge.noise}
+        drawn = [used.get(index) for index in range(self._draws)]
+        try:
+            with noise.drawing(noise.Replayed(drawn)):
+                outputs, _ = run_reference(
+                    callee,
+                    self._tensors(call, dtype),
+                    self._judge.overrides,
+                    {number: kept.by(solver, number) for number, solver in solvers.items()},
+                )
+        except Exception:  # numbers of another dtype in the model, a step that underflows, whatever it raises itself
+            return None
+        return Solved(outputs, kept.rows)
+
+    def _tensors(self, call: Call, dtype: torch.dtype | None) -> list[torch.Tensor]:
+        return [_as(torch.from_numpy(np.array(call[name])), dtype) for name in self._judge.callee.names]
+
+
+def _as(tensor: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
+    return tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor
+
+
+def _widened(callee: Callee) -> Callee | None:
+    """A copy of a model in float64, where there can be one."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's, of what is copied
+            return copy.deepcopy(callee).double()
+    except Exception:  # a model that cannot be copied
+        return None

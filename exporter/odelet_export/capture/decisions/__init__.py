@@ -1,0 +1,1 @@
+"""What the model's Python code decides by numbers while it is traced, and what becomes of each decision."""

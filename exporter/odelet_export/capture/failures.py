@@ -1,0 +1,95 @@
+"""Turning a tracer's failure into the user's file and line, what was found there, and what to do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+import onnx_ir as ir
+
+from odelet_intercept.errors import CaptureError
+from odelet_intercept.user_code import chain_of, place_in_trace, place_of_error, with_source
+
+# What the message or the type of a failure contains, what that means, and what to do about it.
+_KNOWN: tuple[tuple[tuple[str, ...], str, str], ...] = (
+    (
+        ("Size-like symbols: u",),
+        "a Python decision on a size that depends on the values of a tensor: on how many elements a mask, nonzero or "
+        "unique leaves",
+        "keep all elements and weigh them with the mask, as in (x * mask).sum() / mask.sum()",
+    ),
+    (
+        ("data-dependent", "DataDependent", "Could not guard", "Could not extract specialized"),
+        "a Python decision or number that depends on the values of a tensor",
+        "make the choice with torch.where, keep the number a tensor, or compute it before the model is called",
+    ),
+    (
+        ("Constraints violated", "ConstraintViolation", "specialized", "Not all values of"),
+        "an axis declared dynamic whose size the model fixes",
+        "take sizes from tensor.shape instead of numbers kept at construction, or leave this axis out of `dynamic`",
+    ),
+    (
+        (".numpy()", "numpy() on", "FakeTensor to numpy", "__array__"),
+        "a tensor turned into a numpy array",
+        "do the same with torch operators",
+    ),
+    (
+        ("No ONNX function found", "DispatchError", "ConversionError", "not supported by the ONNX"),
+        "an operator that has no translation to ONNX",
+        "write it with other torch operators",
+    ),
+    (
+        ("no autograd formula was registered",),
+        "a gradient taken through a solve",
+        "solve for it beside the state: ds/dt = (df/dy) s, from the direction s of the change at the start",
+    ),
+    (
+        ("deepcopy", "fake tensor", "FakeTensor"),
+        "a tensor kept from an earlier call and used in a later one",
+        "compute it inside forward, or register it as a buffer when the model is built",
+    ),
+)
+
+
+def explain(failures: Sequence[Exception], dynamic: Mapping[str, object]) -> str:
+    """One message for the failures of all tracers, the last tried being the most telling."""
+    error = failures[-1]
+    place = next(filter(None, (place_of_error(failure) for failure in reversed(failures))), None)
+    text = " ".join(f"{type(link).__name__}: {link}" for link in chain_of(error))
+    found, advice = next(
+        ((found, advice) for marks, found, advice in _KNOWN if any(mark in text for mark in marks)),
+        (
+            "something torch cannot trace",
+            "see the cause below; simplify the line, or report it with the model",
+        ),
+    )
+    missing = re.search(r"No ONNX function found for (?:<OpOverload\(op=')?([\w.:]+)", text)
+    if missing:
+        found = f"the operator {missing[1]}, which has no translation to ONNX"
+    cause = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    cause = re.sub(r"\x1b\[\d+m", "", cause)  # torch colours its messages
+    cause = f"{type(error).__name__}: {cause.strip()[:300]}"
+    return f"{with_source(place)}\n  found: {found}\n  do: {advice}\n  cause: {cause}"
+
+
+_RANDOM = (
+    "RandomNormal",
+    "RandomNormalLike",
+    "RandomUniform",
+    "RandomUniformLike",
+    "Multinomial",
+    "Bernoulli",
+    "Dropout",
+)
+
+
+def refuse_random(model: ir.Model) -> None:
+    """Raise CaptureError for a graph that draws random numbers: no two runs of it would agree."""
+    for node in model.graph.all_nodes():
+        if node.op_type not in _RANDOM:
+            continue
+        trace = node.metadata_props.get("pkg.torch.onnx.stack_trace", "")
+        raise CaptureError(
+            f"{with_source(place_in_trace(trace))}\n  found: a random draw (ONNX {node.op_type})\n"
+            "  do: draw with a function such as torch.randn_like, or outside the model and pass the numbers as an input"
+        )

@@ -1,0 +1,64 @@
+"""The torch model beside its artifact, for `odelet bench --against`. The law here: the same inputs, no gradients."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from odelet.errors import InputError
+from odelet_export.commands.arguments import read_target
+from odelet_export.commands.target import loaded
+from odelet_export.commands.weights import load_weights
+from odelet_export.model.call_arguments import call_arguments, check_runs
+from odelet_export.model.trees import result_leaves
+
+Outputs = dict[str, np.ndarray]
+
+
+@contextmanager
+def torch_model(
+    target: str,
+    weights: Path | None,
+    values: Mapping[str, np.ndarray],
+    *,
+    device: str,
+    threads: int,
+) -> Iterator[Callable[[], Outputs]]:
+    """Load a model as `odelet export` does; yields a call on these inputs that returns its outputs by name.
+
+    What the model draws, it draws itself: noise in the values is left out. Raises InputError for a target, weights or a
+    device that cannot be used, and for a model that fails on these inputs.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("device='cuda': this torch finds no GPU; use the device 'cpu', or leave --against out")
+    place = read_target(target)
+    before = torch.get_num_threads()
+    # What the model's code prints is not the result.
+    with redirect_stdout(sys.stderr), loaded(place) as model:
+        if weights is not None:
+            load_weights(model, weights)
+        args, kwargs = call_arguments(model, values)
+        check_runs(model, args, kwargs)
+        model.eval().to(device)
+        torch.set_num_threads(threads)
+        try:
+            yield lambda: _call(model, *_moved((args, kwargs), device))
+        finally:
+            torch.set_num_threads(before)
+
+
+def _moved(arguments: Any, device: str) -> Any:
+    """Copies, as a model may write into its inputs."""
+    return torch.utils._pytree.tree_map_only(torch.Tensor, lambda x: x.to(device, copy=True), arguments)
+
+
+def _call(model: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Outputs:
+    with torch.no_grad():
+        leaves = result_leaves(model(*args, **kwargs))
+    return {name: leaf.cpu().numpy() for name, leaf in leaves if isinstance(leaf, torch.Tensor)}

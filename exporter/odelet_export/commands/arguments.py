@@ -1,0 +1,239 @@
+"""The arguments of an export, from the command line: which model, and the example call to trace it with.
+
+The law here: the same text and seed give the same arrays. No torch, so that a slip is reported at once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from odelet.artifact.array_files import read_npz
+from odelet.artifact.card import DTYPES
+from odelet.errors import InputError
+
+Array = np.ndarray[Any, Any]
+
+# Sizes of named axes that say none: small, and unlike each other.
+_SIZES = (3, 5, 7, 11, 13, 17, 19, 23)
+_INPUT = re.compile(r"(?P<name>[A-Za-z_]\w*(?:\.\w+)*)=(?P<dtype>[a-z]\w*)?\[(?P<axes>[^\]]*)\](?::(?P<values>.+))?")
+_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+_RANGE = re.compile(rf"({_NUMBER})\.\.({_NUMBER})")
+_LINSPACE = re.compile(rf"linspace\(({_NUMBER}),({_NUMBER})\)")
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a model is. place: a file or module, as it was given. name: in it. file: if it is one."""
+
+    place: str
+    name: str
+    file: Path | None
+
+
+def read_target(text: str) -> Target:
+    """Read FILE.py:NAME or package.module:NAME. Raises InputError for what is neither, or not there."""
+    place, _, name = text.rpartition(":")
+    if not place.strip() or not name.isidentifier():
+        raise InputError(f"{text!r} is not the name of a model; write FILE.py:NAME or package.module:NAME")
+    if all(part.isidentifier() for part in place.split(".")) and not place.endswith(".py"):
+        return Target(place, name, None)
+    file = Path(place)
+    if file.suffix != ".py" or not file.is_file():
+        wrong = "there is no such file" if not file.exists() else "it is not a Python file, whose name ends in .py"
+        raise InputError(f"{place}: {wrong}")
+    return Target(place, name, file)
+
+
+@dataclass(frozen=True)
+class Example:
+    """An example call. arrays: by input name. dynamic: the axes that may change, by input name and axis."""
+
+    arrays: dict[str, Array]
+    dynamic: dict[str, dict[int, str]]
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """One axis of an input. name: of a dynamic one. size: None where nothing was said."""
+
+    name: str | None
+    size: int | None
+
+
+@dataclass(frozen=True)
+class _Input:
+    """One `--input`, read. text: as it was given. values: what follows the colon."""
+
+    text: str
+    name: str
+    dtype: str | None
+    axes: tuple[_Axis, ...]
+    values: str | None
+
+
+def read_example(inputs: Sequence[str], file: Path | None, *, seed: int) -> Example:
+    """Make the example call.
+
+    inputs: texts like "x=float32[batch,64]". file: an .npz of arrays by input name; the inputs then only
+    say more of its arrays: names of axes, another dtype. Raises InputError for what cannot be read.
+    """
+    if not inputs and file is None:
+        raise InputError(
+            'what goes into the model? say it with --input "x=float32[batch,64]", or give --example FILE.npz'
+        )
+    read = _read_all(inputs)
+    if file is None:
+        drawn = _draw_all(read, seed)
+    else:
+        arrays = _example_arrays(file)
+        drawn = {**arrays, **{one.name: _adapted(one, arrays, file) for one in read}}
+    return Example(drawn, _dynamic(read))
+
+
+def read_arrays(inputs: Sequence[str], file: Path) -> tuple[dict[str, Array], dict[str, dict[int, str]] | None]:
+    """The arrays of a file, those that `inputs` name in their dtypes, and the axes that may change; None where no input
+    is named. Raises InputError for what cannot be read."""
+    arrays, read = read_npz(file), _read_all(inputs)
+    adapted = {**arrays, **{one.name: _adapted(one, arrays, file) for one in read}}
+    return adapted, _dynamic(read) if read else None
+
+
+def _read_all(inputs: Sequence[str]) -> list[_Input]:
+    read = [_read(text) for text in inputs]
+    names = [one.name for one in read]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise InputError(f"--input names {twice[0]!r} twice; give each input once")
+    return read
+
+
+def _dynamic(read: Sequence[_Input]) -> dict[str, dict[int, str]]:
+    dynamic = {one.name: {i: axis.name for i, axis in enumerate(one.axes) if axis.name} for one in read}
+    return {name: axes for name, axes in dynamic.items() if axes}
+
+
+def _read(text: str) -> _Input:
+    match = _INPUT.fullmatch("".join(text.split()))
+    if match is None:
+        raise InputError(
+            f'--input {text!r} is not of the form NAME=DTYPE[AXES], such as "x=float32[batch,64]"; '
+            "a scalar has no axes: []"
+        )
+    dtype = match["dtype"]
+    if dtype is not None and dtype not in DTYPES:
+        raise InputError(f"--input {text!r}: {dtype!r} is not one of {', '.join(DTYPES)}")
+    axes = tuple(_axis(text, axis) for axis in match["axes"].split(",")) if match["axes"] else ()
+    return _Input(text, match["name"], dtype, axes, match["values"])
+
+
+def _axis(text: str, axis: str) -> _Axis:
+    name, _, size = axis.partition("=")
+    if axis.isdecimal():
+        name, size = "_", axis
+    if not name.isidentifier() or ("=" in axis and not size.isdecimal()) or (size and int(size) == 0):
+        raise InputError(
+            f"--input {text!r}: {axis!r} is not an axis; an axis is a size, a name for one that may change, "
+            "or both: 64, batch, batch=8"
+        )
+    return _Axis(None if name == "_" else name, int(size) if size else None)
+
+
+def _draw_all(inputs: Sequence[_Input], seed: int) -> dict[str, Array]:
+    """Draw every input, with one size for each name of an axis."""
+    sizes: dict[str, int] = {}
+    for one in inputs:
+        for axis in one.axes:
+            if axis.name is None and axis.size is None:
+                raise InputError(f"--input {one.text!r}: '_' keeps a size of --example; give a size or a name")
+            if axis.name is not None and axis.size is not None:
+                known = sizes.setdefault(axis.name, axis.size)
+                if known != axis.size:
+                    raise InputError(f"--input {one.text!r}: {axis.name!r} is {axis.size} here and {known} elsewhere")
+    free = (size for size in (*_SIZES, *range(24, 1000)) if size not in sizes.values())
+    for axis in (axis for one in inputs for axis in one.axes):
+        if axis.name is not None and axis.name not in sizes:
+            sizes[axis.name] = next(free)
+    generator = np.random.default_rng(seed)
+    drawn = {}
+    for one in inputs:
+        axes = tuple(replace(axis, size=sizes[axis.name]) if axis.name is not None else axis for axis in one.axes)
+        drawn[one.name] = _draw(replace(one, axes=axes), generator)
+    return drawn
+
+
+def _draw(one: _Input, generator: np.random.Generator) -> Array:
+    """Draw an input of known shape, as its text says."""
+    if one.dtype is None:
+        raise InputError(f'--input {one.text!r} names no dtype; write "{one.name}=float32[...]", say')
+    dtype = np.dtype(one.dtype)
+    shape = tuple(axis.size for axis in one.axes if axis.size is not None)
+    if one.values is None:
+        if dtype.kind == "f":
+            return generator.standard_normal(shape).astype(dtype)
+        if dtype.kind == "b":
+            return generator.random(shape) < 0.5
+        raise InputError(f'--input {one.text!r}: whole numbers need a range; write "{one.text}:0..9", say')
+    if match := _LINSPACE.fullmatch(one.values):
+        first, last = float(match[1]), float(match[2])
+        if dtype.kind != "f" or len(shape) != 1 or first == last:
+            raise InputError(f"--input {one.text!r}: linspace fills one axis of floats, between two different ends")
+        return np.linspace(first, last, shape[0], dtype=dtype)
+    if match := _RANGE.fullmatch(one.values):
+        return _draw_range(one, match[1], match[2], shape, generator)
+    if re.fullmatch(_NUMBER, one.values):
+        value = float(one.values)
+        return np.full(shape, _whole(one, value) if dtype.kind in "iu" else value, dtype)
+    raise InputError(
+        f"--input {one.text!r}: {one.values!r} is not LOW..HIGH, linspace(FIRST,LAST) or a number "
+        "that all elements have"
+    )
+
+
+def _draw_range(one: _Input, low: str, high: str, shape: tuple[int, ...], generator: np.random.Generator) -> Array:
+    ends = float(low), float(high)
+    dtype = np.dtype(one.dtype)
+    if ends[0] > ends[1]:
+        raise InputError(f"--input {one.text!r}: the range ends before it begins")
+    if dtype.kind == "f":
+        return generator.uniform(*ends, shape).astype(dtype)
+    if dtype.kind == "b":
+        raise InputError(f"--input {one.text!r}: a bool has no range; leave it out, or give 0 or 1")
+    return generator.integers(_whole(one, ends[0]), _whole(one, ends[1]), shape, dtype, endpoint=True)
+
+
+def _whole(one: _Input, value: float) -> int:
+    limits = np.iinfo(np.dtype(one.dtype))
+    if not value.is_integer() or not limits.min <= value <= limits.max:
+        raise InputError(f"--input {one.text!r}: {value:g} is not an {one.dtype}")
+    return int(value)
+
+
+def _example_arrays(file: Path) -> dict[str, Array]:
+    arrays = read_npz(file)
+    for name, array in arrays.items():
+        if array.dtype.name not in DTYPES:
+            raise InputError(f"{file}: {name!r} is {array.dtype}, which is not one of {', '.join(DTYPES)}")
+    if not arrays:
+        raise InputError(f"{file}: it holds no arrays; save one for each input, by its name")
+    return arrays
+
+
+def _adapted(one: _Input, arrays: dict[str, Array], file: Path) -> Array:
+    """An array of the example file, after what an `--input` says of it."""
+    if one.name not in arrays:
+        raise InputError(f"--input {one.text!r}: {file} holds no {one.name!r}, only {', '.join(arrays)}")
+    array = arrays[one.name]
+    if one.values is not None:
+        raise InputError(f"--input {one.text!r}: {file} gives the values; leave {':' + one.values!r} out")
+    fits = len(one.axes) == array.ndim and all(
+        axis.size in (None, size) for axis, size in zip(one.axes, array.shape, strict=True)
+    )
+    if not fits:
+        raise InputError(f"--input {one.text!r} does not fit {file}, where {one.name!r} is {list(array.shape)}")
+    return array.astype(one.dtype or array.dtype)

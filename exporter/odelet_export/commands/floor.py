@@ -1,0 +1,284 @@
+"""The floor of a model: each solve is replaced by a straight chain of evaluations of its field, in one graph.
+
+The law here: it is made of the artifact alone, and without torch, so that it is timed where the artifact runs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnx_ir.passes.common as passes
+from onnx_ir import convenience
+
+from odelet.artifact.card import Card, Tensor
+from odelet.artifact.folder import check
+from odelet.artifact.solve_card import DriveStep, RunStep, SolveCard
+from odelet.engine.session import open_session
+from odelet_export.graphs.nodes import copy_nodes, name_inner_values, read_by
+from odelet_export.graphs.unused import remove_unused
+from odelet_intercept.errors import ExportError
+
+Found = dict[str, ir.Value]
+
+
+class FloorError(ExportError):
+    """The floor of an artifact cannot be built; the message says of which solve, and why."""
+
+
+class Floor:
+    """A model whose solves are chains y, f(t, y), f(t, f(t, y)), ... of so many evaluations, ready to run. The slopes
+    of a part of the state that the field does not read are added to it.
+
+    path: the artifact. evaluations: of the field, by index of the solve. What a solve gives, the end of the chain, is
+    the same at each of its output times. Raises FloorError for a solve without `piece` in its card.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        evaluations: Mapping[int, int],
+        *,
+        device: str = "cpu",
+        threads: int = 1,
+    ) -> None:
+        checked = check(path)
+        graphs = {name: _read(source) for name, source in checked.graphs.items()}
+        self.model = _build(checked.card, graphs, evaluations)
+        self.inputs = [tensor.name for tensor in checked.card.inputs]
+        self._times = {
+            str(value.name): value.dtype.numpy()
+            for value in self.model.graph.inputs[len(self.inputs) :]
+            if value.dtype is not None
+        }
+        # Some weights lie in a file beside the artifact.
+        self.model_bytes = ir.to_proto(ir.external_data.load_to_model(self.model)).SerializeToString()
+        self.session = open_session(
+            self.model_bytes, device=device, threads=threads, name="the floor", work=checked.card.work
+        )
+
+    def feeds(self, values: Mapping[str, np.ndarray], *, t: float = 0.5) -> dict[str, np.ndarray]:
+        """What `session.run` takes: the model's inputs by name, and t as the time of all evaluations."""
+        inputs = {name: values[name] for name in self.inputs}
+        return inputs | {name: np.array(t, dtype) for name, dtype in self._times.items()}
+
+
+def _read(source: bytes | Path) -> ir.Model:
+    return ir.load(source) if isinstance(source, Path) else ir.from_proto(onnx.ModelProto.FromString(source))
+
+
+def _build(card: Card, graphs: Mapping[str, ir.Model], evaluations: Mapping[int, int]) -> ir.Model:
+    for solve in card.solves:
+        if solve.piece is None:
+            raise FloorError(
+                f"solve {solve.index} has no floor: its card names no copy of its field; solves that end at an event "
+                "and those with steps for each sample have none, others have one if they are exported again"
+            )
+    first = next(iter(graphs.values()))
+    merged = _Merged(first.graph.opset_imports)
+    values: Found = {}
+    for tensor in card.inputs:
+        values[tensor.name] = ir.Value(name=tensor.name, type=_type_of(tensor), shape=ir.Shape(tensor.shape))
+        merged.graph.inputs.append(values[tensor.name])
+    for step in card.program:
+        if isinstance(step, RunStep):
+            inside = [solve for solve in card.solves if solve.piece is not None and solve.piece.graph == step.run]
+            _run(merged, graphs[step.run].graph, values, inside, evaluations)
+        elif isinstance(step, DriveStep):
+            _drive(merged, graphs, values, card.solves[step.drive], evaluations)
+    for tensor in card.outputs:
+        # A value can be an input, or two outputs.
+        output = merged.call("Identity", values[tensor.name])
+        output.type, output.shape = _type_of(tensor), ir.Shape(tensor.shape)
+        merged.graph.outputs.append(output)
+    model = ir.Model(merged.graph, ir_version=first.ir_version)
+    remove_unused(model)
+    model.graph.sort()
+    passes.NameFixPass()(model)
+    name_inner_values(model.graph)
+    return model
+
+
+def _type_of(tensor: Tensor) -> ir.TensorType:
+    return ir.TensorType(ir.DataType.from_numpy(np.dtype(tensor.dtype)))
+
+
+def _run(
+    merged: _Merged,
+    graph: ir.Graph,
+    values: Found,
+    solves: Sequence[SolveCard],
+    evaluations: Mapping[int, int],
+) -> None:
+    """Take a graph of the program in, and put chains where its solves are."""
+    outputs = list(graph.outputs)
+    names = [str(value.name) for value in outputs]
+    found = merged.absorb(graph, values)
+    replaced: dict[ir.Value, ir.Value] = {}
+    for solve in solves:
+        piece = solve.piece
+        assert piece is not None
+        y0 = [found[name] for name in piece.y0]
+        end = _chain(merged, solve, found, [replaced.get(y, y) for y in y0], evaluations[solve.index])
+        times = found[piece.times] if isinstance(piece.times, str) else piece.times
+        for name, y in zip(piece.solution, end, strict=True):
+            if name is None:
+                continue
+            solution = found[name]
+            replaced[solution] = merged.at_all_times(y, times)
+            convenience.replace_all_uses_with(solution, replaced[solution])
+    values |= {name: replaced.get(value, value) for name, value in zip(names, outputs, strict=True)}
+
+
+def _drive(
+    merged: _Merged, graphs: Mapping[str, ir.Model], values: Found, solve: SolveCard, evaluations: Mapping[int, int]
+) -> None:
+    """Put a chain where the driver would solve."""
+    piece, drive = solve.piece, solve.drive
+    assert piece is not None and drive is not None
+    y0 = [values[name] for name in drive.y0]
+    shapes = {f"shape.{i}": merged.call("Shape", y) for i, y in enumerate(y0)}
+    captured = {name: values[name] for name in drive.captured}
+    found = merged.absorb(graphs[piece.graph].graph, captured | shapes)
+    end = _chain(merged, solve, found, y0, evaluations[solve.index])
+    times = None if drive.t is None else values[drive.t]
+    for name, y in zip(drive.solution, end, strict=True):
+        values[name] = merged.at_all_times(y, times)
+
+
+def _chain(merged: _Merged, solve: SolveCard, found: Found, y0: list[ir.Value], count: int) -> list[ir.Value]:
+    """So many evaluations, each of the slopes of the one before; parts that the field does not read are summed."""
+    piece = solve.piece
+    assert piece is not None
+    replaced: dict[ir.Value, ir.Value] = {}
+    if piece.t is not None:
+        t = found[piece.t]
+        if t.dtype is None or (t.shape is not None and len(t.shape) > 0):
+            raise FloorError(f"solve {solve.index} has no floor: its field takes a time for each sample")
+        # An input, or ONNX Runtime would compute at once what the field makes of the time.
+        replaced[t] = ir.Value(name=f"floor.t_{solve.index}", type=t.type, shape=ir.Shape([]))
+        merged.graph.inputs.append(replaced[t])
+    takes = [None if name is None else found[name] for name in piece.y]
+    gives = [found[name] for name in piece.k]
+    nodes = _between([*replaced, *(value for value in takes if value is not None)], gives)
+    made = {output for node in nodes for output in node.outputs} | {*replaced, *takes}
+    read = [value for node in nodes for value in read_by(node)]
+    replaced |= merged.hoisted(dict.fromkeys(value for value in [*read, *gives] if value not in made), solve.index)
+    y = y0
+    for _ in range(count):
+        replaced |= {take: now for take, now in zip(takes, y, strict=True) if take is not None}
+        copied, _ = copy_nodes(nodes, gives, replaced, merged.graph)
+        slopes = [copied.get(k, replaced.get(k, k)) for k in gives]
+        # Slopes of parts that the field does not read, such as a log-density, would otherwise be left out.
+        y = [merged.call("Add", now, k) if take is None else k for take, now, k in zip(takes, y, slopes, strict=True)]
+    return y
+
+
+def _between(starts: Iterable[ir.Value], ends: Sequence[ir.Value]) -> list[ir.Node]:
+    """The nodes on the ways from some values of a graph to others, in order."""
+    homes = {node.graph for end in ends if (node := end.producer()) is not None}
+    inside, ways = set(starts), []
+    for home in homes:
+        for node in home if home is not None else ():
+            if not inside.isdisjoint(read_by(node)):
+                inside.update(node.outputs)
+                ways.append(node)
+    needed, kept = set(ends) - set(starts), []
+    for node in reversed(ways):
+        if not needed.isdisjoint(node.outputs):
+            needed |= set(read_by(node)) - set(starts)
+            kept.append(node)
+    return kept[::-1]
+
+
+class _Merged:
+    """The graph that all others go into."""
+
+    def __init__(self, opsets: Mapping[str, int]) -> None:
+        self.graph = ir.Graph([], [], nodes=[], opset_imports=dict(opsets), name="floor")
+
+    def absorb(self, graph: ir.Graph, values: Mapping[str, ir.Value]) -> Found:
+        """Move a graph in, reading its inputs from values by name. Returns all its values by name."""
+        found = {str(output.name): output for node in graph.all_nodes() for output in node.outputs}
+        found |= {str(v.name): v for inner in graph.subgraphs() for v in [*inner.inputs, *inner.initializers.values()]}
+        inputs = list(graph.inputs)
+        graph.inputs.clear()
+        graph.outputs.clear()
+        for name, value in list(graph.initializers.items()):
+            del graph.initializers[name]
+            if name not in values:
+                found[name] = self._stored(value)
+        for value in inputs:
+            name = str(value.name)
+            found[name] = values.get(name, value)
+            if name in values:
+                convenience.replace_all_uses_with(value, values[name])
+        nodes = list(graph)
+        graph.remove(nodes)
+        self.graph.extend(nodes)
+        return found
+
+    def _stored(self, value: ir.Value) -> ir.Value:
+        while value.name in self.graph.initializers:
+            value.name = f"{value.name}.stored"
+        self.graph.register_initializer(value)
+        return value
+
+    def hoisted(self, read: Iterable[ir.Value], index: int) -> dict[ir.Value, ir.Value]:
+        """Values that a piece reads, as values of this graph: what does not change in a loop is computed outside it."""
+        known: dict[ir.Value, ir.Value] = {}
+
+        def hoist(value: ir.Value) -> None:
+            node = value.producer()
+            if value in known or value.graph is self.graph:
+                known.setdefault(value, value)
+            elif value.const_value is not None and node is None:
+                copy = ir.Value(name=value.name, type=value.type, shape=value.shape, const_value=value.const_value)
+                known[value] = self._stored(copy)
+            elif node is None:
+                raise FloorError(f"solve {index} has no floor: its field reads {value.name!r}, which its steps change")
+            else:
+                for needed in read_by(node):
+                    hoist(needed)
+                known.update(copy_nodes([node], node.outputs, known, self.graph)[0])
+
+        wanted = list(read)
+        for value in wanted:
+            hoist(value)
+        return {value: known[value] for value in wanted}
+
+    def at_all_times(self, y: ir.Value, times: ir.Value | int | None) -> ir.Value:
+        """What a solve gives: the same (*shape) at each time, (times, *shape); without times (*shape)."""
+        if times is None:
+            return y
+        rows = self.constant([times]) if isinstance(times, int) else self.call("Shape", times)
+        return self.call("Expand", y, self.call("Concat", rows, self.call("Shape", y), axis=0))
+
+    def constant(self, numbers: Sequence[int]) -> ir.Value:
+        tensor = ir.tensor(np.array(numbers, np.int64), name="floor.constant")
+        value = ir.Value(name="floor.constant", type=ir.TensorType(tensor.dtype), const_value=tensor)
+        return self._stored(value)
+
+    def call(self, op: str, *inputs: ir.Value | None, **attributes: Any) -> ir.Value:
+        node = ir.Node("", op, inputs, ir.convenience.convert_attributes(attributes))
+        self.graph.append(node)
+        return node.outputs[0]
+
+
+def floor_call(
+    path: str | os.PathLike[str],
+    evaluations: Mapping[int, int],
+    values: Mapping[str, np.ndarray],
+    *,
+    device: str,
+    threads: int,
+) -> Callable[[], list[np.ndarray]]:
+    """A call of the floor on these inputs, for `odelet bench`."""
+    floor = Floor(path, evaluations, device=device, threads=threads)
+    feeds = floor.feeds(values)
+    return lambda: floor.session.run(None, feeds)

@@ -1,0 +1,201 @@
+"""What the export command shows: a checklist of stages on stderr while it works, then the result as text."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import textwrap
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console, ConsoleOptions, Group, RenderResult
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.text import Text
+
+from odelet.artifact.solve_card import SolveCard
+from odelet.methods.fixed_point import ITERATIONS
+
+if TYPE_CHECKING:
+    from odelet_export.pipeline.export import Exported
+    from odelet_export.proof.report import Report, SolveCheck
+
+
+# What each stage does, for those who wait for it.
+STAGES = {
+    "load": "import torch and the model",
+    "capture": "trace the model once",
+    "lift": "take the fields out of it",
+    "replay": "run it under torchdiffeq, beside the model",
+    "lower": "put a solver around each",
+    "check": "write, check and load the files",
+    "parity": "compare with torch",
+}
+# Those that write nothing.
+EXPLAINING = {stage: does for stage, does in STAGES.items() if stage in ("load", "capture", "lift", "replay")}
+CALIBRATING = {**EXPLAINING, "calibrate": "find the steps on the calibration data", **STAGES}
+_LABEL = 10
+_STYLES = {"parity": "green", "warning": "yellow", "assumed": "yellow"}
+
+
+class Checklist:
+    """A list of stages that fills as they pass; plain lines where there is no terminal.
+
+    Call it with a stage's name when that stage begins; leaving the context ends the last one. stages: those that
+    there will be, with what they do.
+    seconds: how long each finished stage took.
+    """
+
+    def __init__(self, console: Console | None = None, *, stages: Mapping[str, str] = STAGES) -> None:
+        self._stages = stages
+        self.seconds: dict[str, float] = {}
+        self._console = console or Console(stderr=True)
+        self._stage = ""
+        self._since = 0.0
+        self._failed = False
+        self._spinner = Spinner("line")
+        self._live = Live(self, console=self._console, refresh_per_second=8) if self._console.is_terminal else None
+
+    def __enter__(self) -> Checklist:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # A stage that failed is left as it is; the error says why.
+        self._failed = kind is not None
+        if not self._failed:
+            self._finish()
+        if self._live is not None:
+            self._live.stop()
+
+    def __call__(self, stage: str) -> None:
+        """Begin a stage, and end the one before."""
+        self._finish()
+        self._stage, self._since = stage, time.perf_counter()
+
+    def _finish(self) -> None:
+        if not self._stage:
+            return
+        stage, seconds = self._stage, time.perf_counter() - self._since
+        self.seconds[stage], self._stage = seconds, ""
+        if self._live is None:
+            print(f"{stage:<9}{seconds:>6.1f} s", file=sys.stderr, flush=True)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield Group(*(self._line(stage, does, options) for stage, does in self._stages.items()))
+
+    def _line(self, stage: str, does: str, options: ConsoleOptions) -> Text:
+        mark, style, seconds = Text(" "), "dim", ""
+        if stage in self.seconds:
+            mark, style = Text("+" if options.ascii_only else "✓", "green"), ""
+            seconds = f"{self.seconds[stage]:.1f} s"
+        elif stage == self._stage:
+            spin = self._spinner.render(time.perf_counter())
+            mark = Text("x", "bold red") if self._failed else Text(str(spin), "cyan")
+            style, seconds = "bold", f"{time.perf_counter() - self._since:.1f} s"
+        told = Text.assemble(" ", mark, " ", (f"{stage:<8}", style), (f"{seconds:>7}", style), ("  " + does, "dim"))
+        told.truncate(options.max_width, overflow="ellipsis")
+        return told
+
+
+def show(exported: Exported, out: Path) -> None:
+    """Print the result on stdout: one screen, wrapped on a terminal, whole lines elsewhere."""
+    print_rows("Exported ", f"{exported.card.name} to {out}", _rows(exported))
+    console = Console(highlight=False)
+    console.print("\nNext", style="bold")
+    for command in next_commands(exported, out):
+        console.print(Text(f"  {command}"), soft_wrap=True)
+
+
+def print_rows(head: str, of: str, rows: Sequence[tuple[str, str]]) -> None:
+    """Print a title and labelled lines on stdout, wrapped on a terminal, whole elsewhere."""
+    console = Console(highlight=False)
+    width = console.width if console.is_terminal else sys.maxsize
+    console.print(Text.assemble((head, "bold green"), (of, "bold")), soft_wrap=True)
+    for label, line in rows:
+        style = _STYLES.get(label, "")
+        room = max(width - _LABEL - 2, 20)
+        head, *rest = textwrap.wrap(line, room, break_long_words=False, break_on_hyphens=False) or [""]
+        told = Text.assemble("  ", (f"{label:<{_LABEL}}", "cyan"), (head, style))
+        told.append("".join(f"\n{'':{_LABEL + 2}}{more}" for more in rest), style)
+        console.print(told, soft_wrap=True)
+
+
+def _rows(exported: Exported) -> list[tuple[str, str]]:
+    card = exported.card
+    rows = [(f"solve {solve.index}", _solve(solve)) for solve in card.solves]
+    rows += [("input", f"{tensor.name}: {tensor}") for tensor in card.inputs]
+    rows += [("noise", f"{noise.name}: {noise.distribution}, drawn at {noise.source}") for noise in card.noise]
+    rows += [("output", f"{tensor.name}: {tensor}") for tensor in card.outputs]
+    if exported.tracer != "torch.export":
+        rows.append(("traced", exported.explanation.traced))
+    rows.append(("parity", _parity(exported.parity)))
+    # The steps of bounded solves are not torchdiffeq's.
+    trust = exported.parity.trust
+    rows += [("", line) for line in _steps(exported.parity)] if trust is None else [("trust", x) for x in trust.lines]
+    sizes = [f"{path.name} {_size(path.stat().st_size)}" for path in sorted(exported.path.iterdir())]
+    rows.append(("files", ", ".join(sizes)))
+    return rows + [("warning", warning) for warning in exported.warnings]
+
+
+def numbers(tolerance: float | tuple[float, ...]) -> str:
+    return "/".join(f"{x:g}" for x in (tolerance if isinstance(tolerance, tuple) else (tolerance,)))
+
+
+def _solve(solve: SolveCard) -> str:
+    settings = [f"{key} {numbers(getattr(solve, key))}" for key in ("rtol", "atol") if getattr(solve, key) is not None]
+    settings += [f"{solve.steps} steps"] if solve.steps is not None else []
+    settings += ["each sample on its own"] if solve.per_sample else []
+    return ", ".join([f"{solve.form} {solve.method}", *settings]) + (f" ({solve.source})" if solve.source else "")
+
+
+def _parity(report: Report) -> str:
+    return (
+        f"passed: {len(report.samples)} samples differ from torch by at most {report.max_abs:.2g} "
+        f"({report.max_rel:.2g} relative)"
+    )
+
+
+def _steps(report: Report) -> list[str]:
+    """For each solve, what torchdiffeq did over the samples, and whether the artifact did the same."""
+    solves: dict[int, list[SolveCheck]] = {}
+    for sample in report.samples:
+        for check in sample.solves:
+            solves.setdefault(check.index, []).append(check)
+    lines = []
+    for index, checks in solves.items():
+        did = f"{_span([check.torch.steps for check in checks])} steps"
+        evaluations = [check.torch.evaluations for check in checks]
+        did += "" if evaluations == [None] * len(checks) else f", {_span(evaluations)} field evaluations"
+        equal = sum(check.equal for check in checks)
+        same = "the same as" if equal == len(checks) else f"in {equal} of {len(checks)} samples the same as"
+        lines.append(f"solve {index}: {did}, {same} {'torch' if checks[0].method in ITERATIONS else 'torchdiffeq'}")
+    return lines
+
+
+def _span(counts: list[int | None]) -> str:
+    known = [count for count in counts if count is not None]
+    if not known:
+        return "an unknown number of"
+    low, high = min(known), max(known)
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def _size(count: int) -> str:
+    if count < 1000:
+        return f"{count} B"
+    return f"{count / 1000:.1f} kB" if count < 1_000_000 else f"{count / 1_000_000:.1f} MB"
+
+
+def next_commands(exported: Exported, out: Path) -> list[str]:
+    """What one types next."""
+    folder = shlex.quote(str(out))
+    single = len(exported.card.inputs) - len(exported.card.noise) == 1
+    name = f"{exported.card.inputs[0].name}.npy" if single else "inputs.npz"
+    return [f"odelet verify {folder}", f"odelet run {folder} --input {name} --output outputs.npz"]

@@ -1,0 +1,1 @@
+"""ONNX graphs, built and tidied by onnx-ir; it imports no torch."""

@@ -1,0 +1,85 @@
+"""Cutting a host graph at its holes into segments that run between driven solves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from odelet_export.graphs.nodes import DOMAIN, read_by
+from odelet_export.lowering.hole import Hole
+from odelet_export.lowering.lift import ancestors
+
+
+@dataclass(frozen=True)
+class Cut:
+    """segments: by level, None where a level has nothing to compute. order: the holes solved after each."""
+
+    segments: Sequence[ir.Graph | None]
+    order: Sequence[Sequence[Hole]]
+
+
+def cut(graph: ir.Graph, holes: Sequence[Hole], captured: Mapping[int, Sequence[ir.Value]]) -> Cut:
+    """Split a host graph.
+
+    captured: for each hole, the values besides t and y0 that its solve needs at run time. A node's level is
+    the number of solves, one after the other, that must come before it.
+    """
+    levels: dict[ir.Value, int] = {value: 0 for value in graph.inputs}
+    needs = {h.spec.index: [*h.y0, *h.extras.values(), *captured[h.spec.index]] for h in holes}
+    for hole in holes:
+        needs[hole.spec.index] += [] if hole.spec.timeless else [hole.t]
+    by_solution = {value: hole for hole in holes for value in hole.results}
+    inside = {node for hole in holes for region in hole.regions.values() for node in region.nodes}
+    nodes = [node for node in graph if node.domain != DOMAIN and node not in inside]
+    node_level: dict[ir.Node, int] = {}
+
+    def level_of(value: ir.Value) -> int:
+        hole = by_solution.get(value)
+        if hole is not None and value not in levels:
+            levels[value] = 1 + max(level_of(need) for need in needs[hole.spec.index])
+        return levels.get(value, 0)
+
+    for node in nodes:
+        node_level[node] = max((level_of(value) for value in read_by(node)), default=0)
+        levels.update(dict.fromkeys(node.outputs, node_level[node]))
+    after = {hole.spec.index: max(level_of(need) for need in needs[hole.spec.index]) for hole in holes}
+    wanted = [*graph.outputs, *(value for need in needs.values() for value in need)]
+    needed = ancestors(wanted, set(nodes))
+    last = max([*after.values(), *(node_level[node] for node in needed), 0])
+    segments = []
+    for level in range(last + 1):
+        mine = [node for node in nodes if node in needed and node_level[node] == level]
+        others = {value for node in needed if node_level[node] != level for value in read_by(node)}
+        constants = [value for value in wanted if level == 0 and value in graph.initializers.values()]
+        segments.append(_segment(graph, mine, {*wanted, *others}, constants, f"segment_{level}"))
+    order = [[hole for hole in holes if after[hole.spec.index] == level] for level in range(last + 1)]
+    return Cut(segments, order)
+
+
+def _segment(
+    graph: ir.Graph, nodes: Sequence[ir.Node], wanted: set[ir.Value], constants: Sequence[ir.Value], name: str
+) -> ir.Graph | None:
+    made = {output for node in nodes for output in node.outputs}
+    outputs = [value for node in nodes for value in node.outputs if value in wanted]
+    read = dict.fromkeys(value for node in nodes for value in read_by(node) if value not in made)
+    stored = [value for value in read if _is_stored(value)]
+    inputs = [value for value in read if not _is_stored(value)]
+    if not outputs and not constants:
+        return None
+    view = ir.GraphView(inputs, outputs, nodes=nodes, initializers=stored, opset_imports=graph.opset_imports, name=name)
+    segment = view.clone()
+    # A solve looks its constants up by name like any value, so a graph must hand them out.
+    for value in dict.fromkeys(constants):
+        assert value.const_value is not None and value.name is not None
+        copy = ir.Value(name=f"{value.name}.stored", type=value.type, shape=value.shape, const_value=value.const_value)
+        segment.register_initializer(copy)
+        output = ir.Value(name=value.name, type=value.type, shape=value.shape)
+        segment.append(ir.Node("", "Identity", [copy], outputs=[output]))
+        segment.outputs.append(output)
+    return segment
+
+
+def _is_stored(value: ir.Value) -> bool:
+    return value.const_value is not None and not value.is_graph_input() and value.producer() is None

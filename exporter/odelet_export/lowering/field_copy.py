@@ -1,0 +1,57 @@
+"""Finds a copy of each solve's field in finished graphs. The law here: values are followed as objects, named last."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from odelet.artifact.field_card import FieldCard
+from odelet.artifact.solve_card import DriveCard
+from odelet_export.lowering.hole import Hole
+
+
+@dataclass(frozen=True)
+class Built:
+    """A solve that was built. hole: as it was read. solution: its parts in the host; none where it is driven."""
+
+    hole: Hole
+    solution: Sequence[ir.Value] = ()
+
+
+def field_card(built: Built, drive: DriveCard | None, graphs: Mapping[str, ir.Model]) -> FieldCard | None:
+    """The first copy of which nothing was optimised away; None without one.
+
+    None, too, where no chain of evaluations does the work of the solve: one that ends at an event has another result,
+    and one with steps for each sample has none of its own.
+    """
+    hole = built.hole
+    if hole.spec.until_event or hole.spec.own_times:
+        return None
+    for file in graphs if drive is None else (file for file in (drive.field, drive.step) if file is not None):
+        names = _names(graphs[file].graph)
+        host: dict[str, object] = {}
+        if drive is None:
+            if any(value not in names for value in hole.y0):
+                continue
+            host = {
+                "times": None if hole.spec.timeless else hole.count if hole.count is not None else names.get(hole.t),
+                "y0": tuple(names[value] for value in hole.y0),
+                "solution": tuple(names.get(value) for value in built.solution),
+            }
+        for copy in hole.field.copies:
+            if all(value is None or value in names for value in [*copy.inputs, *copy.results]):
+                t, *y = [None if value is None else names[value] for value in copy.inputs]
+                k = tuple(names[value] for value in copy.results)
+                return FieldCard(graph=file, t=t, y=tuple(y), k=k, **host)  # type: ignore[arg-type]
+    return None
+
+
+def _names(graph: ir.Graph) -> dict[ir.Value, str]:
+    """All values of a graph, those of subgraphs included, with their names."""
+    values = [*graph.inputs, *graph.initializers.values()]
+    for inner in graph.subgraphs():
+        values += [*inner.inputs, *inner.initializers.values()]
+    values += [output for node in graph.all_nodes() for output in node.outputs]
+    return {value: value.name for value in values if value.name}

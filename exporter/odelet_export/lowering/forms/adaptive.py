@@ -1,0 +1,40 @@
+"""Adaptive steps in an ONNX Loop: error control inside the graph, tolerances as inputs with defaults."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from odelet_export.graphs.scope import Value
+from odelet_export.lowering.forms import iteration
+from odelet_export.lowering.forms.loop import Solve
+from odelet_export.lowering.forms.loop_samples import SampleSolve
+from odelet_export.lowering.forms.site import Lowered, Site, tolerance_inputs
+
+
+def refusal(site: Site) -> str | None:
+    """Why this form cannot have a solve, or None."""
+    solver = site.hole.spec.solver
+    return f"{solver.name} {solver.excluded['adaptive']}" if "adaptive" in solver.excluded else None
+
+
+def lower(site: Site) -> Lowered:
+    """Loop over attempted steps until the last output time is passed, or over turns until an iteration ends."""
+    scope, settings, per_sample = site.scope, site.settings, site.hole.spec.per_sample
+    tolerances = tolerance_inputs(site.hole.spec, scope, settings, np.dtype(np.float64))
+    most = site.hole.spec.max_iters or site.max_steps
+    if settings:
+        limit = ir.tensor(np.asarray(most, np.int64), name=settings["max_steps"])
+        steps = Value(scope.builder.input(settings["max_steps"], limit.dtype, [], const_value=limit), scope)
+    else:
+        steps = scope.constant(most, np.int64)
+    if site.hole.spec.timeless:
+        return iteration.adaptive(site, tolerances, steps)
+    if site.count == 1:
+        zero = site.each(scope.constant(0, np.int64))
+        time = site.each(scope.call("Cast", site.scalar(site.time(0), None), to=ir.DataType.DOUBLE))
+        report = {"steps": zero, "accepted": zero, "status": zero, "time": time}
+        return Lowered(site.solution(site.y0), report, None, settings, per_sample=per_sample)
+    solve = (SampleSolve if per_sample else Solve)(site, tolerances)
+    rows, report, event_time = solve.run(steps)
+    return Lowered(site.solution(rows), report, None, settings, event_time=event_time, per_sample=per_sample)

@@ -1,0 +1,216 @@
+"""Steps outside the graph: small graphs, the field, one attempted step and an event, which the runtime drives."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from odelet.engine.buffers import MEMORY
+from odelet.methods.fixed_point import Iteration, State, begin, turn
+from odelet.methods.method import Terms
+from odelet.numerics.adaptive_step import attempt, first_length
+from odelet.numerics.state import Layout
+from odelet_export.graphs.emit import ONNX
+from odelet_export.graphs.scope import Scope, Value
+from odelet_export.lowering.forms.site import Site, layout_of, tolerance_inputs
+from odelet_export.lowering.hole import Hole
+from odelet_export.lowering.region import Region
+
+# Names that the two graphs give to what the driver feeds them; see docs/artifact.md.
+RESERVED = ("t", "t1", "h", "y", "k", "rtol", "atol", "direction", *MEMORY)
+
+
+@dataclass(frozen=True)
+class DrivenGraphs:
+    """By kind: field, (t, y) to the slope; step, one attempted step, unless the field is all that is asked for, or one
+    turn of an iteration, which has no other; start,
+    the length of the first step, where it is to be estimated; event, (t, y) to the values whose first zero ends the
+    solve, where one does. captured: values that they take from the host."""
+
+    graphs: dict[str, ir.Graph]
+    captured: Sequence[ir.Value]
+
+
+def refusal(site: Site) -> str | None:
+    """Why this form cannot have a solve, or None: it can have any."""
+    del site
+    return None
+
+
+def build(hole: Hole, opset: int) -> DrivenGraphs:
+    """The graphs of a solve."""
+    read = dict.fromkeys(value for region in hole.regions.values() for value in region.captured)
+    captured = [value for value in read if value.const_value is None or value.is_graph_input()]
+    solver = [hole.field, *([hole.norm] if hole.norm is not None else [])]
+    if hole.spec.timeless:
+        step = _Graph(hole, "step", opset, *solver)
+        step.finish(_turn(step))
+        return DrivenGraphs({"step": step.graph}, captured)
+    field = _Graph(hole, "field", opset, hole.field)
+    t = field.input("t", field.dtype, field.lanes)
+    field.finish({"k": field.field(t, field.y)})
+    graphs = {"field": field.graph}
+    if hole.spec.adaptive or hole.spec.solver.fixed:
+        step = _Graph(hole, "step", opset, *solver)
+        step.finish(_adaptive_step(step) if hole.spec.adaptive else _fixed_step(step))
+        graphs["step"] = step.graph
+    if hole.spec.control is not None and hole.spec.control.first_step is None:
+        start = _Graph(hole, "start", opset, *solver)
+        start.finish(_first_step(start))
+        graphs["start"] = start.graph
+    if hole.event is not None:
+        # A graph of its own, not an output of the step: bisection asks for it at states between the ends of one.
+        event = _Graph(hole, "event", opset, hole.event)
+        dtype = hole.event.inputs[0].dtype
+        t = event.input("t", dtype if dtype is not None else event.dtype, [])
+        event.finish({"c": hole.event.event(event.scope, event.layout, event.outside)(t, event.y)})
+        graphs["event"] = event.graph
+    return DrivenGraphs(graphs, captured)
+
+
+class _Graph:
+    """A graph with the state's row, and the captured values and weights of some functions of the solve in it."""
+
+    def __init__(self, hole: Hole, kind: str, opset: int, *regions: Region) -> None:
+        self.hole = hole
+        name = f"solve_{hole.spec.index}_{kind}"
+        self.graph = ir.Graph([], [], nodes=[], name=name, opset_imports={"": opset})
+        self.scope = Scope.of(self.graph)
+        self.dtype = hole.y0[0].dtype
+        dims = [Value(part, self.scope).dims for part in hole.y0]
+        self.y_shape = [1, _size(dims)]
+        self.y = self.input("y", self.dtype, self.y_shape)
+        self.outside = {value: self._stand_in(value) for region in regions for value in region.captured}
+        self._shapes: dict[int, Value] = {}
+        self.layout: Layout = layout_of(dims, self._shape, self.scope, per_sample=hole.spec.per_sample)
+        if hole.norm in regions and hole.norm is not None:
+            self.layout = replace(self.layout, measure=hole.norm.measure(self.scope, self.outside))
+        # Of each sample its own, or one for all.
+        self.lanes: list[int | str] = ["samples"] if hole.spec.per_sample else []
+        self.field = hole.field.field(self.scope, self.layout, self.outside)
+
+    def input(self, name: str, dtype: Any, shape: Sequence[int | str]) -> Value:
+        return Value(self.scope.builder.input(name, dtype, shape), self.scope)
+
+    def _stand_in(self, value: ir.Value) -> ir.Value:
+        if value.const_value is not None and not value.is_graph_input():
+            name = f"host.{value.name}" if value.name in RESERVED else value.name
+            copy = ir.Value(name=name, type=value.type, shape=value.shape, const_value=value.const_value)
+            self.graph.register_initializer(copy)
+        else:
+            copy = ir.Value(name=value.name, type=value.type, shape=value.shape)
+            self.graph.inputs.append(copy)
+        return copy
+
+    def _shape(self, i: int) -> Value:
+        if i not in self._shapes:
+            rank = len(self.hole.y0[i].shape or ())
+            self._shapes[i] = self.input(f"shape.{i}", ir.DataType.INT64, [rank])
+        return self._shapes[i]
+
+    def finish(self, outputs: dict[str, Value]) -> None:
+        for name, value in outputs.items():
+            named = value
+            if value.ir.producer() is None or value.ir in self.graph.outputs or value.ir.graph is not self.graph:
+                named = self.scope.call("Identity", value)
+            named.ir.name = name
+            if name in ("ratio", "h"):
+                named.ir.shape = ir.Shape([None] if self.lanes else [])
+            elif name in ("y1", "k", "k0", "k1", "mid"):
+                named.ir.shape = self.y.ir.shape
+            self.graph.outputs.append(named.ir)
+
+
+def _size(dims: Sequence[Any]) -> int | str:
+    """The length of the row: a number if every size is known."""
+    if all(part is not None and all(isinstance(dim, int) for dim in part) for part in dims):
+        return sum(math.prod(part) for part in dims)
+    return "n"
+
+
+def _control(graph: _Graph) -> tuple[np.dtype[Any], dict[str, Any]]:
+    """The dtype of times, and what the solver text is told about error control."""
+    spec = graph.hole.spec
+    assert spec.control is not None
+    number = np.promote_types(spec.control.dtype, Value(graph.hole.y0[0], graph.scope).dtype)
+    tolerances = tolerance_inputs(spec, graph.scope, {"rtol": "rtol", "atol": "atol"}, number, defaults=False)
+    return number, {**tolerances, "layout": graph.layout, "xp": ONNX}
+
+
+def _first_step(graph: _Graph) -> dict[str, Value]:
+    number, common = _control(graph)
+    t = graph.input("t", ir.DataType.from_numpy(number), graph.lanes)
+    k = graph.input("k", graph.dtype, graph.y_shape)
+    times = graph.hole.times
+    if times is not None:
+        direction: Any = number.type(-1 if times[0] > times[-1] else 1)
+    else:
+        direction = graph.input("direction", ir.DataType.from_numpy(number), [])
+    order = graph.hole.spec.tableau.order
+    return {"h": first_length(graph.field, t, graph.y, k, order=order, direction=direction, **common)}
+
+
+def _adaptive_step(graph: _Graph) -> dict[str, Value]:
+    number, common = _control(graph)
+    t, t1, h = (graph.input(name, ir.DataType.from_numpy(number), graph.lanes) for name in ("t", "t1", "h"))
+    k = graph.input("k", graph.dtype, graph.y_shape)
+    times = graph.hole.times
+    direction: Any = graph.scope.call("Sign", h[0] if graph.lanes else h)
+    if times is not None:
+        direction = number.type(-1 if times[0] > times[-1] else 1)
+    tableau = graph.hole.spec.tableau
+    tried = attempt(graph.field, tableau, t, t1, h, graph.y, k, direction=direction, **common)
+    return {"y1": tried.y1, "k1": tried.k1, "mid": tried.mid, "ratio": tried.ratio}
+
+
+def _fixed_step(graph: _Graph) -> dict[str, Value]:
+    spec, hole, whole = graph.hole.spec, graph.hole, ir.DataType.INT64
+    assert spec.grid is not None
+    t, t1 = (graph.input(name, hole.t.dtype, []) for name in ("t", "t1"))
+    # Where the times are an input, their direction is that of the step.
+    direction: Any = ONNX.cast(graph.scope.call("Sign", t1 - t), graph.y)
+    if hole.times is not None:
+        direction = -1.0 if hole.times[0] > hole.times[-1] else 1.0
+    memory = []
+    for i, start in enumerate(spec.solver.start(graph.y, xp=ONNX)):
+        name = f"memory.{i}"
+        if isinstance(start, Value):
+            memory.append(graph.input(name, start.ir.dtype, ["slopes", graph.y_shape[1]]))
+        else:
+            memory.append(graph.input(name, whole, []))
+    terms = Terms(direction=direction, perturb=spec.grid.perturb, **spec.corrector)
+    made = spec.solver.step(graph.field, t, t1, graph.y, tuple(memory), terms, xp=ONNX)
+    outputs = {"y1": made.y1, **{f"memory1.{i}": x for i, x in enumerate(made.memory)}}
+    outputs |= {"k0": made.k0} if spec.grid.reads_cubics else {}
+    outputs |= {"calls": made.calls} if isinstance(made.calls, Value) else {}
+    outputs |= {"failed": graph.scope.call("Cast", made.failed, to=whole)} if made.failed is not None else {}
+    return outputs
+
+
+def _turn(graph: _Graph) -> dict[str, Value]:
+    """The state of an iteration to that after a turn."""
+    spec, method = graph.hole.spec, graph.hole.spec.solver
+    assert isinstance(method, Iteration)
+    like = begin(method, graph.y, layout=graph.layout, xp=ONNX)
+    lanes = ("excess", "least", "turns")
+    shapes = [graph.lanes if name in lanes else graph.y_shape for name in State._fields[:-1]]
+    shapes += [[_rows(x), graph.y_shape[1]] for x in like.memory]
+    names = ("y", *MEMORY[: len(shapes) - 1])
+    given = [graph.input(name, graph.dtype, shape) for name, shape in zip(names[1:], shapes[1:], strict=True)]
+    tolerances = tolerance_inputs(spec, graph.scope, {"rtol": "rtol", "atol": "atol"}, graph.y.dtype, defaults=False)
+    state = State.of([graph.y, *given])
+    after = turn(method, lambda row: graph.field(0.0, row), state, layout=graph.layout, xp=ONNX, **tolerances)
+    results = ("y1", *(name.replace("memory", "memory1") for name in names[1:]))
+    return dict(zip(results, after.flat(), strict=True))
+
+
+def _rows(x: Value) -> int:
+    """How many rows a value has, which is known."""
+    rows = (x.dims or [None])[0]
+    assert isinstance(rows, int)
+    return rows

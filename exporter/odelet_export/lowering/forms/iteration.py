@@ -1,0 +1,65 @@
+"""Iterations to a fixed point inside a graph: `odelet.fixed_point`, emitted, as each form has it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import onnx_ir as ir
+
+from odelet.methods.fixed_point import Iteration, State, begin, ended, iterate, turn
+from odelet_export.graphs.emit import ONNX
+from odelet_export.graphs.scope import Value
+from odelet_export.lowering.forms.site import Lowered, Site
+
+
+def unrolled(site: Site) -> Lowered:
+    """All turns in a straight line."""
+    method, most, terms = _asked(site)
+    state = begin(method, site.y0, layout=site.layout, xp=ONNX)
+    for _ in range(most):
+        state = turn(method, lambda row: site.field(0.0, row), state, **terms, **_tolerances(site))
+    return _lowered(site, state, evaluations=most)
+
+
+def rolled(site: Site) -> Lowered:
+    """All turns in a Loop."""
+    return _looped(site, _tolerances(site), None)
+
+
+def adaptive(site: Site, tolerances: dict[str, Any], limit: Value) -> Lowered:
+    """A Loop that ends where all samples do."""
+    return _looped(site, tolerances, limit)
+
+
+def _looped(site: Site, tolerances: dict[str, Any], limit: Value | None) -> Lowered:
+    method, most, terms = _asked(site)
+    state = iterate(
+        method,
+        lambda row: site.field(0.0, row),
+        site.y0,
+        limit=most if limit is None else limit,
+        stops=limit is not None,
+        **terms,
+        **tolerances,
+    )
+    if limit is None:
+        return _lowered(site, state, evaluations=most)
+    return _lowered(site, state, settings=site.settings)
+
+
+def _asked(site: Site) -> tuple[Iteration, int, dict[str, Any]]:
+    """The method, the limit of turns, and what the solver text is told."""
+    spec = site.hole.spec
+    assert isinstance(spec.solver, Iteration) and spec.max_iters is not None
+    return spec.solver, spec.max_iters, {"layout": site.layout, "xp": ONNX}
+
+
+def _tolerances(site: Site) -> dict[str, Any]:
+    return {"rtol": site.hole.spec.rtol, "atol": site.hole.spec.atol}
+
+
+def _lowered(site: Site, state: State, **known: Any) -> Lowered:
+    turns = site.scope.call("Cast", state.turns, to=ir.DataType.INT64)
+    report = {"steps": turns, "accepted": turns, "status": ended(state, xp=ONNX)}
+    answer = site.layout.unpack(state.best, xp=ONNX)
+    return Lowered(answer, report, per_sample=site.hole.spec.per_sample, **known)

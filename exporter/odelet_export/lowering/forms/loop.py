@@ -1,0 +1,236 @@
+"""The loop of an adaptive solve inside a graph.
+
+Its body is `odelet.attempt.attempt` and `odelet.control.judge`, emitted; this file only carries the
+state from one iteration to the next; `loop_read` reads the output times off the accepted steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from odelet.numerics.adaptive_step import attempt, first_length, first_slope, slope_after_jump, stages_read
+from odelet.numerics.control import Verdict, clamp, judge, stop_at
+from odelet_export.graphs.emit import ONNX
+from odelet_export.graphs.scope import Scope, Value
+from odelet_export.lowering.forms.loop_read import Reading, State, Step
+from odelet_export.lowering.forms.search import Search
+from odelet_export.lowering.forms.site import (
+    BAD_TIMES,
+    NOT_FINITE,
+    OK,
+    STEP_LIMIT,
+    STEP_UNDERFLOW,
+    Site,
+    in_dtype,
+    not_finite,
+)
+
+
+class Solve(Reading):
+    """The loop of one solve: what each iteration carries, and what is made of it afterwards."""
+
+    def __init__(self, site: Site, tolerances: dict[str, Any]) -> None:
+        control = site.hole.spec.control
+        assert control is not None
+        self.site, self.scope, self.control = site, site.scope, control
+        self.tableau = site.hole.spec.tableau
+        self.number = np.promote_types(control.dtype, site.y0.dtype)
+        self.direction = in_dtype(self.number, site.direction)
+        common = {name: in_dtype(self.number, value) for name, value in tolerances.items()}
+        self.common = common | {"layout": site.layout, "direction": self.direction, "xp": ONNX}
+        t = site.t if isinstance(site.t, Value) else site.scope.constant(site.t)
+        # Output times as they run forward, whatever the direction of the solve.
+        self.forward = in_dtype(self.number, t) * self.direction
+        self.start, self.end = self.forward[0], self.forward[-1]
+        self.begun = self._each(self.start)
+        self.one_read = site.count == 2
+        self.search = Search(site, self.start) if site.event is not None else None
+        self.counts_intervals = "max_num_steps" in site.hole.spec.options and self.search is None
+        self.read_stages = stages_read(self.tableau)
+        self.points = {name: self._sorted(name) for name in ("step_t", "jump_t") if name in site.hole.extras}
+
+    # What is different where each sample of a batch has its own steps: see `loop_samples`.
+
+    def _each(self, x: Value) -> Value:
+        """What begins as x for the solve."""
+        return x
+
+    def _some(self, condition: Value) -> Value:
+        """Whether the loop goes on."""
+        return condition
+
+    def _admit(self, state: State, verdict: Verdict) -> Verdict:
+        """The verdict that counts."""
+        return verdict
+
+    def _moved(self, accept: Value, new: Sequence[Value], old: Sequence[Value]) -> Sequence[Value]:
+        """The time, the state and the slope to go on from: an If costs less than three Wheres at every size."""
+        moved: Sequence[Value] = ONNX.branch(accept, lambda *x: x[:3], lambda *x: x[3:], *new, *old)
+        return moved
+
+    def _counted(self, state: State, accept: Value, i: Value) -> tuple[State, Value]:
+        """What counts steps, to carry on, and the number of attempted ones."""
+        return {}, i + 1
+
+    def _counts(self, end: State, collected: State) -> dict[str, Value]:
+        """The report's steps: those that moved time were accepted."""
+        ends = collected["now"]
+        starts = ONNX.concat([ONNX.reshape(self.begun, (1,)), ends], axis=0)[:-1]
+        accepted = self.scope.call("Cast", ends > starts, to=ir.DataType.INT64)
+        return {"steps": ONNX.rows(ends), "accepted": self.scope.call("ReduceSum", accepted, keepdims=0)}
+
+    def _passed(self, now: Value) -> Value:
+        """How many output times are not after now."""
+        reached = now.scope.call("Cast", self.forward <= now, to=ir.DataType.INT64)
+        return now.scope.call("ReduceSum", reached, keepdims=0)
+
+    def _not_finite(self, rows: Value) -> Value:
+        return not_finite(rows)
+
+    def _sorted(self, name: str) -> Value:
+        """Points where steps end, as they run forward, in order."""
+        points = in_dtype(self.number, Value(self.site.hole.extras[name], self.scope))
+        points = points * self.direction
+        count = self.scope.call("Shape", points)
+        return self.scope.call("TopK", points, count, axis=0, largest=0, sorted=1, outputs=2)[0]
+
+    def run(self, limit: Value) -> tuple[Value, dict[str, Value], Value | None]:
+        """Emit the solve. Returns the states (times, n) at the output times, the report, and the time of an event."""
+        site, scope = self.site, self.scope
+        initial = self._initial()
+        names, collects = list(initial), list[str]()
+
+        def body(inner: Scope, i: Value, *values: Value) -> tuple[Value, list[Value], list[Value]]:
+            go_on, after, collect = self._body(inner, i, dict(zip(names, values, strict=True)))
+            collects.extend(collect)
+            return self._some(go_on), [after[name] for name in names], list(collect.values())
+
+        go_on = self._some(self._goes_on(initial["now"], initial["reach"], site.y0))
+        if self.search is not None:
+            go_on = go_on & ~self.search.begins_at_event
+            limit = ONNX.minimum(limit, self.control.max_num_steps)
+        final, values = scope.loop(body, limit, go_on, list(initial.values()))
+        end, collected = dict(zip(names, final, strict=True)), dict(zip(collects, values, strict=True))
+        now = end["now"]
+        report = self._counts(end, collected)
+        if self.search is not None:
+            return self._end_at_event(now, end["h"], self._step(end, collected), report)
+        rows = self._rows(end, collected)
+        report["status"] = self._checked(self._status(now, end["h"], rows, now >= self.end))
+        report["time"] = scope.call("Cast", now * self.direction, to=ir.DataType.DOUBLE)
+        return rows, report, None
+
+    def _end_at_event(
+        self, now: Value, h: Value, step: Step, report: dict[str, Value]
+    ) -> tuple[Value, dict[str, Value], Value]:
+        """The start and the event, rows (2, n), NaN where it was not reached; the report; the time of the event."""
+        site, scope, search = self.site, self.scope, self.search
+        assert search is not None
+        at_start = search.begins_at_event
+        done = at_start | ~search.goes_on(now, step.y1)
+        time, row = search.find(lambda t: self._read(t, step, now), step.start, now, self.common["atol"])
+        time, row = ONNX.where(at_start, self.start, time), ONNX.where(at_start, site.y0, row)
+        rows = ONNX.concat([site.y0, ONNX.where(done, row, scope.constant(np.nan, row.dtype))], axis=0)
+        report["status"] = self._checked(self._status(now, h, rows, done))
+        report["time"] = scope.call("Cast", ONNX.where(done, time, now) * self.direction, to=ir.DataType.DOUBLE)
+        like = site.t if isinstance(site.t, Value) else scope.constant(site.t)
+        return rows, report, ONNX.cast(ONNX.where(done, time, np.nan) * self.direction, like)
+
+    def _initial(self) -> State:
+        """What the first iteration finds."""
+        site, scope, control = self.site, self.scope, self.control
+        y0, t0 = site.y0, self.begun * self.direction
+        k = first_slope(site.field, t0, y0, xp=ONNX)
+        if control.first_step is None:
+            h = first_length(site.field, t0, y0, k, order=self.tableau.order, **self.common)
+        else:
+            h = self._each(scope.constant(control.first_step, self.number))
+        h = clamp(h, control=control, xp=ONNX)
+        zero, one = (self._each(scope.constant(i, np.int64)) for i in (0, 1))
+        state = {"now": self.begun, "reach": self.begun + h, "h": h, "y": y0, "k": k}
+        state |= {f"past_{i}": self._each(scope.constant(1, self.number)) for i in range(control.memory)}
+        state |= {"since": zero, "passed": one} if self.counts_intervals else {}
+        for name, points in self.points.items():
+            before = scope.call("Cast", points <= self.start, to=ir.DataType.INT64)
+            state[name] = self._each(self._within(scope.call("ReduceSum", before, keepdims=0), points))
+        self.first_k = k
+        return state | (self._no_step(ONNX.cast(h * self.direction, y0)) if self.one_read else {})
+
+    @staticmethod
+    def _within(index: Value, points: Value) -> Value:
+        """An index that does not pass the last point."""
+        return ONNX.minimum(index, ONNX.reshape(points.scope.call("Shape", points), ()) - 1)
+
+    def _body(self, inner: Scope, i: Value, state: State) -> tuple[Value, State, State]:
+        """One attempted step: whether to go on, what to carry on, what to collect."""
+        site, direction, control = self.site, self.direction, self.control
+        now, end, h, y, k = (state[name] for name in ("now", "reach", "h", "y", "k"))
+        hits = {}
+        for name, points in self.points.items():
+            end, h, hits[name] = stop_at(points[state[name]], now, end, h, xp=ONNX)
+        signed = h * direction
+        tried = attempt(site.field, self.tableau, now * direction, end * direction, signed, y, k, **self.common)
+        past = [state[f"past_{j}"] for j in range(control.memory)]
+        verdict = judge(h, tried.ratio, past, order=self.tableau.order, control=control, xp=ONNX)
+        accept, h_next, remembered = self._admit(state, verdict)
+        time, state1, slope = self._moved(accept, (end, tried.y1, tried.k1), (now, y, k))
+        after = {"now": time, "reach": time + h_next, "h": h_next, "y": state1, "k": slope}
+        after |= {f"past_{j}": ratio for j, ratio in enumerate(remembered)}
+        counted, attempted = self._counted(state, accept, i)
+        taken, left = self._taken(state, accept, tried, ONNX.cast(signed, y))
+        after, collect = after | counted | taken, left | {"now": time}
+        for name, hit in hits.items():
+            passes = accept & hit
+            if name == "step_t" and "jump_t" in hits:
+                passes = passes & ~hits["jump_t"]
+            if name == "jump_t":
+                after["k"] = self._after_jump(passes, end * direction, after)
+            index = state[name] + inner.call("Cast", passes, to=ir.DataType.INT64)
+            after[name] = self._within(index, self.points[name])
+        go_on = self._goes_on(time, after["reach"], state1)
+        if self.counts_intervals:
+            passed = self._passed(time)
+            since = ONNX.where(passed > state["passed"], attempted, state["since"])
+            go_on = go_on & (attempted - since < control.max_num_steps)
+            after |= {"since": since, "passed": passed}
+        return go_on, after, collect
+
+    def _after_jump(self, passes: Value, t1: Value, after: State) -> Value:
+        """The slope to go on with, taken anew past a jump."""
+        field = self.site.field
+        return ONNX.branch(
+            passes,
+            lambda t, y, k: slope_after_jump(field, t, y, direction=self.direction, xp=ONNX),
+            lambda t, y, k: k,
+            t1,
+            after["y"],
+            after["k"],
+        )
+
+    def _goes_on(self, now: Value, reach: Value, y: Value) -> Value:
+        """Whether there is a step to attempt: the end is not reached, and the step moves time."""
+        if self.search is None:
+            return now < ONNX.minimum(self.end, reach)
+        return self.search.goes_on(now, y) & (now < reach)
+
+    def _checked(self, status: Value) -> Value:
+        """The status, or BAD_TIMES where the times that came in make no sense."""
+        if self.points:
+            points = ONNX.concat(list(self.points.values()), axis=0)
+            count = self.scope.call("Shape", points)
+            points = self.scope.call("TopK", points, count, axis=0, largest=0, sorted=1, outputs=2)[0]
+            twice = (points[1:] <= points[:-1]) & (points[1:] >= self.start)
+            found = self.scope.call("ReduceSum", self.scope.call("Cast", twice, to=ir.DataType.INT64), keepdims=0)
+            status = ONNX.where(found > 0, BAD_TIMES, status)
+        return self.site.checked(status)
+
+    def _status(self, now: Value, h: Value, rows: Value, ended: Value) -> Value:
+        scope = self.scope
+        stuck = ONNX.where(now + h > now, STEP_LIMIT, scope.constant(STEP_UNDERFLOW, np.int64))
+        broken = ONNX.where(scope.call("IsNaN", h), NOT_FINITE, stuck)
+        done = ONNX.where(self._not_finite(rows), NOT_FINITE, scope.constant(OK, np.int64))
+        return ONNX.where(ended, done, broken)

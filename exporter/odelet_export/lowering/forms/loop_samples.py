@@ -1,0 +1,155 @@
+"""The loop of an adaptive solve inside a graph, where each sample of a batch has its own steps.
+
+Whatever has one number for a solve has one for each sample, (samples,). The loop goes on while any sample does;
+those that are done are computed along, and keep what they have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from odelet.numerics.adaptive_step import Attempt
+from odelet.numerics.control import Verdict
+from odelet.numerics.interpolation import quartic
+from odelet_export.graphs.emit import ONNX
+from odelet_export.graphs.scope import Scope, Value
+from odelet_export.lowering.forms.loop import Solve
+from odelet_export.lowering.forms.loop_read import State, Step
+
+
+class SampleSolve(Solve):
+    """The loop of one solve of each sample."""
+
+    def _each(self, x: Value) -> Value:
+        return self.site.each(x)
+
+    def _some(self, condition: Value) -> Value:
+        counted = condition.scope.call("Cast", condition, to=ir.DataType.INT64)
+        return condition.scope.call("ReduceSum", counted, keepdims=0) > 0
+
+    def _initial(self) -> State:
+        state = super()._initial()
+        zero = self._each(self.scope.constant(0, np.int64))
+        active = self._goes_on(state["now"], state["reach"], state["y"])
+        return state | {"active": active, "attempted": zero, "accepted": zero}
+
+    def _body(self, inner: Scope, i: Value, state: State) -> tuple[Value, State, State]:
+        go_on, after, collect = super()._body(inner, i, state)
+        return go_on & state["active"], after | {"active": go_on & state["active"]}, collect
+
+    def _admit(self, state: State, verdict: Verdict) -> Verdict:
+        active, past = state["active"], [state[f"past_{j}"] for j in range(self.control.memory)]
+        kept = [ONNX.where(active, new, old) for new, old in zip(verdict.past, past, strict=True)]
+        return Verdict(verdict.accept & active, ONNX.where(active, verdict.h, state["h"]), kept)
+
+    def _moved(self, accept: Value, new: Sequence[Value], old: Sequence[Value]) -> Sequence[Value]:
+        choose = self.site.layout.choose
+        rows = [choose(accept, x, y, xp=ONNX) for x, y in zip(new[1:], old[1:], strict=True)]
+        return [ONNX.where(accept, new[0], old[0]), *rows]
+
+    def _counted(self, state: State, accept: Value, i: Value) -> tuple[State, Value]:
+        attempted, accepted = (
+            state[name] + flag.scope.call("Cast", flag, to=ir.DataType.INT64)
+            for name, flag in (("attempted", state["active"]), ("accepted", accept))
+        )
+        return {"attempted": attempted, "accepted": accepted}, attempted
+
+    def _counts(self, end: State, collected: State) -> State:
+        return {"steps": end["attempted"], "accepted": end["accepted"]}
+
+    def _after_jump(self, passes: Value, t1: Value, after: State) -> Value:
+        k = super()._after_jump(self._some(passes), t1, after)
+        return self.site.layout.choose(passes, k, after["k"], xp=ONNX)
+
+    def _no_step(self, h: Value) -> State:
+        y0, k = self.site.y0, self.first_k
+        return {"start": self.begun, "taken": h, "y0": y0, "mid": y0, "k0": k, "k1": k}
+
+    def _taken(self, state: State, accept: Value, tried: Attempt, h: Value) -> tuple[State, State]:
+        rows = {"y0": state["y"], "mid": tried.mid, "k0": state["k"], "k1": tried.k1}
+        if not self.one_read:
+            return {}, {"h": h, "y1": tried.y1, **rows}
+        choose = self.site.layout.choose
+        kept = {name: choose(accept, row, state[name], xp=ONNX) for name, row in rows.items()}
+        times = {"start": state["now"], "taken": h}
+        return kept | {name: ONNX.where(accept, x, state[name]) for name, x in times.items()}, {}
+
+    def _step(self, end: State, collected: State) -> Step:
+        return Step(end["start"], end["taken"], end["y0"], end["y"], end["mid"], end["k0"], end["k1"])
+
+    def _passed(self, now: Value) -> Value:
+        reached = now.scope.call("Cast", ONNX.reshape(self.forward, (-1, 1)) <= now, to=ir.DataType.INT64)
+        return now.scope.call("ReduceSum", reached, now.scope.constant(np.array([0], np.int64)), keepdims=0)
+
+    def _not_finite(self, rows: Value) -> Value:
+        """Of each sample, whether any element is not finite at any time."""
+        first, second = (rows.scope.constant(np.array([axis], np.int64)) for axis in (0, 1))
+        sums = rows.scope.call("ReduceSum", rows * 0.0, first, keepdims=1)
+        layout = self.site.layout
+        assert layout.samples is not None
+        tables = [ONNX.reshape(p, s) for p, s in zip(layout.parts(sums, xp=ONNX), layout.samples, strict=True)]
+        total = rows.scope.call("ReduceSum", tables[0], second, keepdims=0)
+        for table in tables[1:]:
+            total = total + rows.scope.call("ReduceSum", table, second, keepdims=0)
+        return rows.scope.call("IsNaN", total)
+
+    def _over_elements(self, x: Value) -> Value:
+        """Numbers (times, samples) over the elements of the state, (times, n)."""
+        layout, scope = self.site.layout, self.scope
+        assert layout.samples is not None
+        column = scope.call("Unsqueeze", x, scope.constant(np.array([2], np.int64)))
+        pieces = []
+        for part, shape in zip(layout.parts(self.site.y0, xp=ONNX), layout.samples, strict=True):
+            table = scope.call("Shape", ONNX.reshape(part, shape))
+            wide = scope.call("Expand", column, ONNX.concat([scope.constant(np.array([1], np.int64)), table], axis=0))
+            pieces.append(scope.call("Reshape", wide, scope.constant(np.array([0, -1], np.int64))))
+        return pieces[0] if len(pieces) == 1 else ONNX.concat(pieces, axis=1)
+
+    def _read(self, target: Value, step: Step, end: Value) -> Value:
+        """The state at forward times `target`, (times, samples), from the steps that hold them."""
+        x = ONNX.cast((target - step.start) / (end - step.start), step.y0)
+        return quartic(self._over_elements(x), self._over_elements(step.h), *step[2:])
+
+    def _rows(self, end: State, collected: State) -> Value:
+        scope, y0, now = self.scope, self.site.y0, end["now"]
+        if self.one_read:
+            step = self._step(end, collected)
+            begun, taken, ended = (ONNX.reshape(x, (1, -1)) for x in (step.start, step.h, now))
+            later = self._read(self.end, step._replace(start=begun, h=taken), ended)
+        else:
+            later = self._read_many(now, collected)
+        reached = self._over_elements(ONNX.reshape(self.forward, (-1, 1)) <= now)
+        # The start is there, whatever came of it.
+        return ONNX.where(reached, ONNX.concat([y0, later], axis=0), scope.constant(np.nan, y0.dtype))
+
+    def _read_many(self, now: Value, collected: State) -> Value:
+        """The states (times - 1, n) after the first time; what is not reached has any value.
+
+        collected: from every attempted step, stacked; nothing where no sample made one, so the start comes first.
+        """
+        scope, y0, k = self.scope, self.site.y0, self.first_k
+        rank = scope.constant(np.array([1], np.int64))
+        begun = ONNX.reshape(self.begun, (1, -1))
+        after = ONNX.concat([begun, collected["now"]], axis=0)
+        h = ONNX.concat([ONNX.cast(begun, y0), collected["h"]], axis=0)
+        ends = [
+            ONNX.concat([start, scope.call("Squeeze", collected[name], rank)], axis=0)
+            for name, start in (("y0", y0), ("y1", y0), ("mid", y0), ("k0", k), ("k1", k))
+        ]
+        # Time does not move in a rejected step, so the first step that ends at or after a time was accepted.
+        targets = ONNX.reshape(self.forward[1:], (-1, 1, 1))
+        steps = scope.call("Unsqueeze", after, scope.constant(np.array([0], np.int64)))
+        missed = scope.call("Cast", steps < targets, to=ir.DataType.INT64)
+        index = ONNX.minimum(scope.call("ReduceSum", missed, rank, keepdims=0), ONNX.rows(after) - 1)
+        # A step starts when the one before it left off.
+        before, wide = ONNX.maximum(index - 1, 0), self._over_elements(index)
+
+        def chosen(x: Value, i: Value) -> Value:
+            value: Value = scope.call("GatherElements", x, i, axis=0)
+            return value
+
+        step = Step(chosen(after, before), chosen(h, index), *(chosen(rows, wide) for rows in ends))
+        return self._read(ONNX.reshape(self.forward[1:], (-1, 1)), step, chosen(after, index))

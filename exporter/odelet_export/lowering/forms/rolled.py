@@ -1,0 +1,149 @@
+"""Fixed steps in an ONNX Loop: the graph does not grow with the number of steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from odelet.numerics.events import MOST_FIXED_STEPS
+from odelet.numerics.interpolation import linear
+from odelet_export.graphs.emit import ONNX
+from odelet_export.graphs.scope import Scope, Value
+from odelet_export.lowering.forms import iteration
+from odelet_export.lowering.forms.fixed import (
+    Path,
+    finish,
+    grid_of,
+    grid_points,
+    known_steps,
+    only_the_end,
+    read,
+    step,
+    whole,
+)
+from odelet_export.lowering.forms.search import Search
+from odelet_export.lowering.forms.site import NOT_FINITE, OK, STEP_LIMIT, Lowered, Site, not_finite
+
+
+def refusal(site: Site) -> str | None:
+    """Why this form cannot have a solve, or None."""
+    solver = site.hole.spec.solver
+    return f"{solver.name} {solver.excluded['rolled']}" if "rolled" in solver.excluded else None
+
+
+def lower(site: Site) -> Lowered:
+    """Loop over the intervals of the grid, collecting the states where they are read; or over all turns of an
+    iteration."""
+    if site.hole.spec.timeless:
+        return iteration.rolled(site)
+    if site.event is not None:
+        return _until_event(site)
+    scope, solver = site.scope, site.hole.spec.solver
+    known = known_steps(site)
+    grid = grid_points(site)
+    points = grid if isinstance(grid, Value) else scope.constant(grid)
+    if known is None:
+        one = np.array([1], np.int64)
+        steps = ONNX.reshape(scope.call("Shape", points), ()) - one[0]
+    else:
+        steps = scope.constant(known, np.int64)
+    end_only, cubic = only_the_end(site), grid_of(site).reads_cubics
+    memory = _as_values(site)
+    zero = scope.constant(0, np.int64)
+    counts = [zero] * ((solver.calls is None) + solver.iterates)
+
+    def body(_inner: Scope, i: Value, y: Value, *more: Value) -> tuple[Any, list[Value], list[Value]]:
+        remembered, counted = more[: len(memory)], list(more[len(memory) :])
+        made = step(site, points[i], points[i + 1], y, tuple(remembered))
+        told = [made.calls] if solver.calls is None else []
+        told += [] if made.failed is None else [whole(made.failed)]
+        counted = [before + now for before, now in zip(counted, told, strict=True)]
+        collect = [] if end_only else [made.y1, made.k0] if cubic else [made.y1]
+        return None, [made.y1, *made.memory, *counted], collect
+
+    final, collected = scope.loop(body, steps, None, [site.y0, *memory, *counts])
+    counted = final[1 + len(memory) :]
+    calls: Any = counted[0] if solver.calls is None else None
+    if cubic:
+        calls = (steps * solver.calls if calls is None else calls) + _later_times(site)
+    path = Path(final[0], None, calls, counted[-1] if solver.iterates else None)
+    if end_only:
+        rows = ONNX.concat([site.y0, final[0]], axis=0) if site.count == 2 else site.y0
+    else:
+        rest = scope.constant(np.array([1], np.int64))
+        states, *slopes = (scope.call("Squeeze", value, rest) for value in collected)
+        states = ONNX.concat([site.y0, states], axis=0)
+        path = Path(states, slopes[0] if slopes else None, path.calls, path.failures)
+        rows = read(site, grid, path, _each(site))
+    return finish(site, rows, path, steps=known, taken=steps if known is None else None, grid=grid)
+
+
+def _as_values(site: Site) -> list[Value]:
+    """What the first step remembers, as a loop carries it."""
+    start = site.hole.spec.solver.start(site.y0, xp=ONNX)
+    return [x if isinstance(x, Value) else site.scope.constant(x, np.int64) for x in start]
+
+
+def _later_times(site: Site) -> Value:
+    """How many output times follow the first."""
+    if isinstance(site.t, Value):
+        return ONNX.rows(site.t) - 1
+    return site.scope.constant(len(site.t) - 1, np.int64)
+
+
+def _each(site: Site) -> Callable[[Callable[[Value], Value], Value, Value], Value]:
+    def each(one: Callable[[Value], Value], later: Value, y0: Value) -> Value:
+        scope = site.scope
+        always = scope.constant(True)  # a Loop that carries nothing must have a condition
+        _, (rows,) = scope.loop(lambda _inner, j: (None, [], [one(j)]), ONNX.rows(later), always, [])
+        return ONNX.concat([y0, scope.call("Squeeze", rows, scope.constant(np.array([1], np.int64)))], axis=0)
+
+    return each
+
+
+def _until_event(site: Site) -> Lowered:
+    """Loop over steps of one length until an event function changes its sign, or torchdiffeq would give up."""
+    scope, spec, like = site.scope, site.hole.spec, site.y0
+    assert spec.grid is not None and spec.grid.step_size is not None
+    assert isinstance(spec.atol, float)
+    start = ONNX.cast(site.scalar(site.time(0), None), like)
+    h = ONNX.cast(scope.call("Cast", site.scalar(site.direction), to=ir.DataType.DOUBLE) * spec.grid.step_size, like)
+    search = Search(site, start * ONNX.cast(site.direction, like))
+
+    memory = _as_values(site)
+    zero = scope.constant(0, np.int64)
+
+    def body(_inner: Scope, i: Value, t: Value, y: Value, *more: Value) -> tuple[Value, list[Value], list[Value]]:
+        failures, remembered = more[3], more[4:]
+        t1 = t + h
+        made = step(site, t, t1, y, tuple(remembered))
+        failures = failures if made.failed is None else failures + whole(made.failed)
+        return search.goes_on(t1 * search.direction, made.y1), [t1, made.y1, t, y, i, failures, *made.memory], []
+
+    none = scope.constant(-1, np.int64)
+    limit = scope.constant(MOST_FIXED_STEPS, np.int64)
+    carried = [start, site.y0, start, site.y0, none, zero, *memory]
+    (t1, y1, t, y, last, failures, *_), _collected = scope.loop(body, limit, None, carried)
+    begun, now = t * search.direction, t1 * search.direction
+    done = ~search.goes_on(now, y1)
+
+    def read(time: Value) -> Value:
+        return linear((time - begun) / (now - begun), y, y1)
+
+    time, row = search.find(read, begun, now, scope.constant(spec.atol, like.dtype))
+    missing = scope.constant(np.nan, like.dtype)
+    rows = ONNX.concat([site.y0, ONNX.where(done, row, missing)], axis=0)
+    ended = ONNX.where(not_finite(rows), NOT_FINITE, scope.constant(OK, np.int64))
+    time = ONNX.where(done, time, now) * search.direction
+    report = {
+        "steps": last + 1,
+        "status": site.checked(ONNX.where(done, ended, STEP_LIMIT)),
+        "time": scope.call("Cast", time, to=ir.DataType.DOUBLE),
+    }
+    if spec.solver.iterates:
+        report["unconverged"] = failures
+    event_time = ONNX.cast(ONNX.where(done, time, missing), site.scalar(site.time(0), None))
+    return Lowered(site.solution(rows), report, event_time=event_time)

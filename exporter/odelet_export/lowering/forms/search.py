@@ -1,0 +1,44 @@
+"""What the forms share where a solve ends at an event: when to stop, and where in the last step the event is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from odelet.numerics.events import bisect, combined
+from odelet_export.graphs.emit import ONNX
+from odelet_export.graphs.scope import Value
+from odelet_export.lowering.forms.site import Site
+
+
+class Search:
+    """The search for the event that ends a solve.
+
+    start: the forward time that it begins at, in the solver's dtype of time. Its event functions are combined
+    into one, and before is the sign of that one at the start; both as in torchdiffeq. direction: the site's, in
+    that dtype.
+    """
+
+    def __init__(self, site: Site, start: Value) -> None:
+        assert site.event is not None
+        self._site, self._start = site, start
+        self.direction = ONNX.cast(site.direction, start)
+        self._value = combined(site.event, start * self.direction, site.y0, xp=ONNX)
+        self.before = self._sign(start, site.y0)
+
+    def _sign(self, now: Any, y: Any) -> Value:
+        return ONNX.sign(self._value(now * self.direction, y))
+
+    @property
+    def begins_at_event(self) -> Value:
+        """Whether an event function is zero at the start."""
+        return ONNX.equal(self.before, 0)
+
+    def goes_on(self, now: Value, y: Value) -> Value:
+        """Whether there was no event up to forward time now, the end of an accepted step, with the state y."""
+        return ONNX.equal(self._sign(now, y), self.before)
+
+    def find(self, read: Callable[[Any], Any], begun: Value, now: Value, atol: Value) -> tuple[Value, Value]:
+        """The forward time of the event in the step from begun to now, and the state (1, n) there."""
+        found: tuple[Value, Value] = bisect(read, self._sign, self.before, begun, now, atol=atol, xp=ONNX)
+        return found

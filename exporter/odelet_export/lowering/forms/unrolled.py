@@ -1,0 +1,71 @@
+"""Fixed steps in a straight line: constant time, no control flow, weights shared by all steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from odelet_export.graphs.emit import ONNX
+from odelet_export.graphs.scope import Value
+from odelet_export.lowering.forms import iteration
+from odelet_export.lowering.forms.fixed import Path, finish, grid_of, grid_points, known_steps, only_the_end, read, step
+from odelet_export.lowering.forms.site import Lowered, Site
+
+
+def refusal(site: Site) -> str | None:
+    """Why this form cannot have a solve, or None."""
+    solver = site.hole.spec.solver
+    if "unrolled" in solver.excluded:
+        return f"{solver.name} {solver.excluded['unrolled']}"
+    if site.hole.spec.timeless:
+        return None
+    if site.event is not None:
+        return "it ends at an event, whose time is not known at export"
+    if known_steps(site) is None:
+        return "the number of steps follows from the times given at run time"
+    if grid_of(site).reads_cubics and site.count is None:
+        return "interp='cubic' calls the field for each output time, and their number is given at run time"
+    return None
+
+
+def lower(site: Site) -> Lowered:
+    """Repeat the step for every interval of the grid, or the turn of an iteration to its limit."""
+    if site.hole.spec.timeless:
+        return iteration.unrolled(site)
+    steps = known_steps(site)
+    assert steps is not None
+    grid = grid_points(site)
+    times = [grid[i] for i in range(steps + 1)]
+    states, slopes = [site.y0], []
+    memory = site.hole.spec.solver.start(site.y0, xp=ONNX)
+    calls = 0
+    for t, t1 in zip(times[:-1], times[1:], strict=True):
+        made = step(site, t, t1, states[-1], memory)
+        states.append(made.y1)
+        slopes.append(made.k0)
+        memory, calls = made.memory, calls + made.calls
+    cubic = grid_of(site).reads_cubics
+    usual = site.hole.spec.solver.calls is not None and not cubic
+    path = Path(
+        ONNX.concat(states, axis=0) if len(states) > 1 else states[0],
+        ONNX.concat(slopes, axis=0) if cubic and slopes else None,
+        None if usual else calls + ((site.count or 1) - 1 if cubic else 0),
+        None,
+    )
+    if only_the_end(site):
+        rows = ONNX.concat([states[0], states[-1]], axis=0) if site.count == 2 else states[0]
+    elif not slopes:
+        rows = states[0]
+    else:
+        rows = read(site, grid, path, _each(site))
+    return finish(site, rows, path, steps=steps, taken=None, grid=grid)
+
+
+def _each(site: Site) -> Callable[[Callable[[Value], Value], Value, Value], Value]:
+    def each(one: Callable[[Value], Value], _later: Value, y0: Value) -> Value:
+        assert site.count is not None
+        rows = [one(site.scope.constant(j, np.int64)) for j in range(site.count - 1)]
+        return ONNX.concat([y0, *rows], axis=0)
+
+    return each

@@ -1,0 +1,178 @@
+"""Lift: from a graph with marked solves to a host graph with holes, each hole with its functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
+
+import onnx_ir as ir
+
+from odelet_export.capture.captured import Captured
+from odelet_export.capture.marker_format import read_end
+from odelet_export.graphs.nodes import DOMAIN, bodies, read_by
+from odelet_export.lowering.hole import Hole, _constant
+from odelet_export.lowering.region import Region
+from odelet_export.model.spec import SolveSpec
+from odelet_intercept.errors import CaptureError
+
+Owners = Mapping[ir.Node, ir.Node]
+Markers = Mapping[tuple[str, int], ir.Node]
+# A line about each solve inside others, by the mark of the solve around it.
+Notes = Mapping[int, tuple[str, ...]]
+
+
+def lift(captured: Captured, nested: Notes = MappingProxyType({})) -> list[Hole]:
+    """Find the holes, in the order of the solves. nested: about those inside, filled already.
+
+    Nodes that depend on a marker's t or y become the field; everything else stays in the host, where it
+    is computed once. Raises CaptureError when something computed inside a field is used outside it.
+    """
+    graph, marks = captured.model.graph, {spec.mark for spec in captured.specs}
+    for node in graph:
+        if node.domain == DOMAIN and node.attributes["solve"].as_int() not in marks:
+            raise CaptureError(
+                "the model uses a value that a field computed in its last call, without the result of that solve; "
+                "compute it outside the field, or return it as part of the state"
+            )
+    return [hole_of(graph, spec, nested.get(spec.mark, ())) for spec in captured.specs]
+
+
+def hole_of(graph: ir.Graph, spec: SolveSpec, nested: tuple[str, ...] = ()) -> Hole:
+    """The hole of one solve, inside whose functions there is no other any more."""
+    return replace(_hole(graph, spec, _markers(graph), owners_in(graph)), nested=nested)
+
+
+def _markers(graph: ir.Graph) -> Markers:
+    return {(node.op_type, node.attributes["solve"].as_int()): node for node in graph if node.domain == DOMAIN}
+
+
+def owners_in(graph: ir.Graph) -> Owners:
+    """Nodes inside the subgraphs of a node of the main graph, with that node."""
+    return {inner: node for node in graph for body in bodies(node) for inner in body.all_nodes()}
+
+
+def _hole(graph: ir.Graph, spec: SolveSpec, markers: Markers, owners: Owners) -> Hole:
+    end = markers["End", spec.mark]
+    given = read_end(spec, _values(end.inputs))
+    y0, t, results = given.y0, given.t, given.results
+    begins = {
+        name: markers.get(("Begin" if name == "field" else name.capitalize(), spec.mark)) or _unused_marker(y0)
+        for name in results
+    }
+    for begin in begins.values():
+        _hoist_shapes(begin.outputs[1:], y0)
+    inside = {name: dependents(begin.outputs, end, owners) for name, begin in begins.items()}
+    regions = {name: _region(graph, spec, begins[name], end, inside[name], results[name], owners) for name in results}
+    for name, region in regions.items():
+        others = {output for other in begins if other != name for output in begins[other].outputs}
+        others |= {output for other in begins if other != name for node in inside[other] for output in node.outputs}
+        if others.intersection(region.captured):
+            raise CaptureError(
+                f"the solve at {spec.source}: what one of its functions computes is used by its {name} function; "
+                "compute it from t and y in each of them"
+            )
+    outputs = list(end.outputs)
+    event_time = outputs[-1] if spec.until_event else None
+    return Hole(spec, regions, t, _constant(t), y0, outputs[: spec.parts], event_time, given.extras)
+
+
+def _region(
+    graph: ir.Graph,
+    spec: SolveSpec,
+    begin: ir.Node,
+    end: ir.Node,
+    inside: set[ir.Node],
+    results: Sequence[ir.Value],
+    owners: Owners,
+) -> Region:
+    """What lies between a marker and the results of the function that it began."""
+    members = ancestors(results, inside)
+    for node in inside - members:
+        _check_closed(spec, node, end, owners)
+    nodes = [node for node in graph if node in members]
+    made = {output for node in nodes for output in node.outputs} | set(begin.outputs)
+    read = [value for node in nodes for value in read_by(node)]
+    captured = dict.fromkeys(value for value in [*read, *results] if value not in made)
+    return Region(nodes, list(begin.outputs), results, list(captured))
+
+
+def _unused_marker(y0: Sequence[ir.Value]) -> ir.Node:
+    """For a function of neither t nor y: its marker led nowhere and was dropped."""
+    marker = ir.Node(DOMAIN, "Begin", y0, num_outputs=1 + len(y0))
+    for output, like in zip(marker.outputs, [y0[0], *y0], strict=True):
+        output.type, output.shape = like.type, like.shape
+    marker.outputs[0].shape = ir.Shape([])
+    return marker
+
+
+def _values(values: Sequence[ir.Value | None]) -> list[ir.Value]:
+    return [value for value in values if value is not None]
+
+
+def _hoist_shapes(marks: Sequence[ir.Value], y0: Sequence[ir.Value]) -> None:
+    """Read the state's shape off the initial state, so that what follows from it stays outside the field."""
+    for mark, initial in zip(marks, y0, strict=True):
+        for use in list(mark.uses()):
+            if use.node.op_type == "Shape" and use.node.domain == "":
+                use.node.replace_input_with(use.idx, initial)
+
+
+def dependents(values: Sequence[ir.Value], end: ir.Node, owners: Owners) -> set[ir.Node]:
+    """The nodes of the main graph that depend on the values, not passing through `end`."""
+    found: set[ir.Node] = set()
+    waiting = list(values)
+    while waiting:
+        for node in {use.node for use in waiting.pop().uses()}:
+            outer = owners.get(node, node)
+            if outer is not end and outer not in found:
+                found.add(outer)
+                waiting.extend(outer.outputs)
+    return found
+
+
+def ancestors(values: Sequence[ir.Value], within: set[ir.Node]) -> set[ir.Node]:
+    """The nodes of a set that the values are computed by."""
+    found: set[ir.Node] = set()
+    waiting = list(values)
+    while waiting:
+        node = waiting.pop().producer()
+        if node is not None and node in within and node not in found:
+            found.add(node)
+            waiting.extend(read_by(node))
+    return found
+
+
+def time_inputs(captured: Captured) -> set[str]:
+    """The model's inputs that the output times of some solve are computed from."""
+    graph = captured.model.graph
+    waiting = [node.inputs[-1] for node in graph if node.domain == DOMAIN and node.op_type == "End"]
+    found: set[ir.Value] = set()
+    while waiting:
+        value = waiting.pop()
+        if value is None or value in found:
+            continue
+        found.add(value)
+        node = value.producer()
+        if node is not None and node.op_type not in ("Shape", "Size") and node.domain != DOMAIN:
+            waiting.extend(read_by(node))
+    return {str(value.name) for value in graph.inputs if value in found}
+
+
+def _check_closed(spec: SolveSpec, node: ir.Node, end: ir.Node, owners: Owners) -> None:
+    """Refuse a node that takes something out of a field; those that lead nowhere will be removed."""
+    waiting, seen = [node], {node}
+    while waiting:
+        current = waiting.pop()
+        escaped = current.domain == DOMAIN or any(output.is_graph_output() for output in current.outputs)
+        if escaped and current is not end:
+            raise CaptureError(
+                f"the solve at {spec.source}: a value computed inside the field ({node.op_type}) is used outside "
+                "it, so the field keeps something between calls; return it as part of the state instead"
+            )
+        for output in current.outputs:
+            for use in output.uses():
+                user = owners.get(use.node, use.node)
+                if user is not end and user not in seen:
+                    seen.add(user)
+                    waiting.append(user)

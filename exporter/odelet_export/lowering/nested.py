@@ -1,0 +1,112 @@
+"""Solves inside the functions of other solves: filled in place, the innermost first.
+
+What is filled is a loop, or a straight line, among the nodes of the function around it; that one is then lifted like
+any other. A caller can set nothing of such a solve, and gets no report of it. The law here: one that fails gives NaN,
+and so does the function that reads it, whatever that makes of it, so that the solve around it fails.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from odelet_export.capture.captured import Captured
+from odelet_export.errors import FormError
+from odelet_export.graphs.emit import ONNX
+from odelet_export.graphs.nodes import DOMAIN
+from odelet_export.graphs.scope import Scope, Value
+from odelet_export.graphs.unused import remove_unused
+from odelet_export.lowering.forms import FORMS, check_times, own_form, possible
+from odelet_export.lowering.forms.site import OK, Lowered, Site
+from odelet_export.lowering.hole import Hole
+from odelet_export.lowering.lift import Notes, dependents, hole_of, owners_in
+from odelet_export.lowering.lower import fill
+
+
+def fill_nested(captured: Captured, form: str, *, max_steps: int) -> Notes:
+    """Fill the solves inside others, in the graph. Returns a line about each, by the mark of the solve around it.
+
+    form: that of the export; a solve that cannot have it takes its own. max_steps: limit of attempted steps. Raises
+    FormError for a solve that only the runtime could drive.
+    """
+    graph = captured.model.graph
+    notes: dict[int, tuple[str, ...]] = {}
+    for spec in sorted(captured.nested, key=lambda spec: -len(spec.around)):
+        within = notes.pop(spec.mark, ())
+        hole = hole_of(graph, spec, within)
+        site = Site.of(hole, Scope.of(graph), max_steps, {})
+        chosen = _form(site, form)
+        lowered = FORMS[chosen].lower(site)
+        _replace(graph, site, lowered)
+        remove_unused(captured.model)
+        graph.sort()
+        line = _line(site, chosen, lowered)
+        notes[spec.around[-1]] = (
+            *notes.get(spec.around[-1], ()),
+            line,
+            *(f"{x}, inside {spec.source}" for x in within),
+        )
+    return notes
+
+
+def _form(site: Site, asked: str) -> str:
+    """The form asked for where the solve can have it in a graph, else its own."""
+    check_times(site)
+    if asked not in ("auto", "driven") and FORMS[asked].refusal(site) is None:
+        return asked
+    own = own_form(site)
+    if own == "driven":
+        can = [name for name in possible(site) if name != "driven"]
+        raise FormError(
+            f"the solve at {site.hole.spec.source} lies inside the field of another, so it must be in the graph, and "
+            f"{site.hole.spec.method} can be {' or '.join(can) or 'driven only'}; change the method"
+        )
+    return own
+
+
+def _replace(graph: ir.Graph, site: Site, lowered: Lowered) -> None:
+    """Put the results where they are used, NaN where the solve failed, and guard what is made of them."""
+    ok = ONNX.equal(lowered.report["status"], OK)
+    guarded = _guarded(graph, site.hole)
+    event_time = None if lowered.event_time is None else _unless(ok, lowered.event_time)
+    fill(site.hole, Lowered([_unless(ok, value) for value in lowered.solution], {}, event_time=event_time))
+    for node, place in guarded:
+        value = node.inputs[place]
+        assert value is not None
+        node.replace_input_with(place, _unless(ok, Value(value, site.scope)).ir)
+
+
+def _unless(ok: Value, value: Value) -> Value:
+    """A value, NaN where something is not ok."""
+    made: Value = ONNX.where(ok, value, ok.scope.constant(np.nan, value.dtype))
+    made.ir.shape = value.ir.shape
+    return made
+
+
+def _guarded(graph: ir.Graph, hole: Hole) -> list[tuple[ir.Node, int]]:
+    """What the function around a solve returns and computes from it: the inputs of its End marker.
+
+    NaN in the solution is not enough: a clamp or a comparison can lose it.
+    """
+    parent = hole.spec.around[-1]
+    end = next(
+        (n for n in graph if n.domain == DOMAIN and n.op_type == "End" and n.attributes["solve"].as_int() == parent),
+        None,
+    )
+    if end is None:
+        return []
+    made = {value for node in dependents(hole.results, end, owners_in(graph)) for value in node.outputs}
+    made |= set(hole.results)
+    return [(end, place) for place, value in enumerate(end.inputs) if value in made]
+
+
+def _line(site: Site, form: str, lowered: Lowered) -> str:
+    """What the card says of a solve."""
+    spec = site.hole.spec
+    told = [spec.method, form, spec.source]
+    for name, value in (("rtol", spec.rtol), ("atol", spec.atol)):
+        row = value if isinstance(value, tuple) else () if value is None else (value,)
+        told += [f"{name} {'/'.join(f'{x:g}' for x in row)}"] if row else []
+    told += [f"max_steps {site.max_steps}"] if spec.adaptive else []
+    told += [f"steps {lowered.steps}"] if lowered.steps is not None else []
+    return ", ".join(told)

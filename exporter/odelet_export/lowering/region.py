@@ -1,0 +1,93 @@
+"""The functions of a solve, its vector field above all, as pieces of graph that can be put in any number of places."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
+from typing import NamedTuple
+
+import onnx_ir as ir
+
+from odelet.numerics.backend import Array
+from odelet.numerics.events import EventValues
+from odelet.numerics.rk import Field as RowField
+from odelet.numerics.state import Layout
+from odelet_export.graphs.emit import ONNX
+from odelet_export.graphs.nodes import copy_nodes
+from odelet_export.graphs.scope import Scope, Value
+
+
+class Copy(NamedTuple):
+    """Where a copy of a function is in a graph. inputs: None for those that it does not read."""
+
+    inputs: list[ir.Value | None]
+    results: list[ir.Value]
+
+
+@dataclass(frozen=True)
+class Region:
+    """A function of the model between two markers of a solve.
+
+    nodes: in order. inputs: the values that stand for its arguments. results: what it returns. captured:
+    values from outside that the nodes read, weights included. copies: those that were made of it.
+    """
+
+    nodes: Sequence[ir.Node]
+    inputs: Sequence[ir.Value]
+    results: Sequence[ir.Value]
+    captured: list[ir.Value]
+    copies: list[Copy] = dataclass_field(default_factory=list)
+
+    def emit(self, scope: Scope, inputs: Sequence[Value], outside: Mapping[ir.Value, ir.Value]) -> list[Value]:
+        """Put a copy into a scope, on other values of the inputs; `outside` renames captured values."""
+        replaced = {value: outside.get(value, value) for value in self.captured}
+        replaced |= dict(zip(self.inputs, (value.ir for value in inputs), strict=True))
+        copied, read = copy_nodes(self.nodes, self.results, replaced, scope.graph)
+        made = [copied.get(result, replaced.get(result, result)) for result in self.results]
+        read |= set(self.results)
+        self.copies.append(Copy([replaced[value] if value in read else None for value in self.inputs], made))
+        return [Value(value, scope) for value in made]
+
+    def call(
+        self,
+        scope: Scope,
+        layout: Layout,
+        outside: Mapping[ir.Value, ir.Value],
+        t: Array,
+        row: Value,
+    ) -> list[Value]:
+        """A copy on a time and a row (1, n), in the scope of the row or of the time, not further out than `scope`.
+
+        The first of the inputs stands for the time, the others for the parts of the state.
+        """
+        like = Value(self.inputs[0], scope)
+        time = ONNX.cast(t, like) if isinstance(t, Value) else scope.constant(t, like.dtype)
+        if like.dims:  # of each sample its own
+            time = ONNX.reshape(time, (-1, *[1] * (len(like.dims) - 1)))
+        inner = max((row.scope, time.scope, scope), key=lambda scope: scope.depth)
+        return self.emit(inner, [time, *layout.unpack(row, xp=ONNX)], outside)
+
+    def field(self, scope: Scope, layout: Layout, outside: Mapping[ir.Value, ir.Value]) -> RowField:
+        """dy/dt as the solver text calls it: of a time and a row, a row. The results are the slopes of the parts."""
+        return lambda t, row: layout.pack(self.call(scope, layout, outside, t, row), xp=ONNX)
+
+    def event(self, scope: Scope, layout: Layout, outside: Mapping[ir.Value, ir.Value]) -> EventValues:
+        """The values of an event function as the solver text calls it: of a time and a row, (events,)."""
+        return lambda t, row: self.call(scope, layout, outside, t, row)[0]
+
+    def measure(self, scope: Scope, outside: Mapping[ir.Value, ir.Value]) -> Callable[[list[Array]], Array]:
+        """A norm as a Layout takes it: of the parts of a state, a scalar.
+
+        The parts are cast to the dtype that the norm was traced in. torchdiffeq hands it float64 where tolerances are
+        per part or the state has the shape (); in a float32 model it then has fewer digits here.
+        """
+
+        def measure(parts: list[Array]) -> Array:
+            like = [Value(value, scope) for value in self.inputs]
+            inner = max((part.scope for part in parts), key=lambda scope: scope.depth)
+            unused = scope.constant(0, like[0].dtype)
+            cast = [ONNX.cast(part, one) for part, one in zip(parts, like[1:], strict=True)]
+            return self.emit(inner, [unused, *cast], outside)[0]
+
+        return measure

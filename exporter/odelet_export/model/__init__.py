@@ -1,0 +1,1 @@
+"""The user's torch model as a function of tensors, and its solves as plain data."""

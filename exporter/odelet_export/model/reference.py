@@ -1,0 +1,230 @@
+"""The torch model as the reference: its own torchdiffeq, with the overrides of the export, counted."""
+
+from __future__ import annotations
+
+import math
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import torch
+import torchdiffeq
+from torch import nn
+from torchdiffeq._impl import rk_common
+from torchdiffeq._impl.odeint import SOLVERS
+from torchdiffeq._impl.rk_common import RKAdaptiveStepsizeODESolver
+
+from odelet.methods.roster import METHODS
+from odelet.numerics.control import CONTROLLERS, Control
+from odelet_export.model.callee import Callee
+from odelet_export.model.spec import Overrides
+from odelet_intercept import fixed_point
+from odelet_intercept.call import Call
+from odelet_intercept.call_options import POINTS
+from odelet_intercept.installed import StandIn, key_of, lacking, name_of
+from odelet_intercept.intercept import intercepted, original_of
+from odelet_intercept.mark_calls import mark_arguments_of
+
+_OWN = original_of(torchdiffeq.odeint)
+
+
+@dataclass(frozen=True)
+class SolveCount:
+    """What torchdiffeq did in one solve. steps: attempted, or taken by a fixed-step method. None where what ran is
+    not its own method, or does not say."""
+
+    steps: int | None
+    accepted: int | None
+    evaluations: int | None
+
+
+# Of a call, and the odeint that it would have reached, to the answer.
+Solver = Callable[[Call, Callable[..., Any]], tuple[Any, SolveCount]]
+
+
+class _Counted:
+    """A field that counts its calls and the solver's steps; the user's own callbacks still run."""
+
+    def __init__(self, func: Callable[..., Any]) -> None:
+        self._func = func
+        self.steps = self.evaluations = 0
+        for name in ("callback_accept_step", "callback_reject_step"):
+            if hasattr(func, name):
+                setattr(self, name, getattr(func, name))
+
+    def __call__(self, t: Any, y: Any) -> Any:
+        self.evaluations += 1
+        return self._func(t, y)
+
+    def callback_step(self, t0: Any, y0: Any, dt: Any) -> None:
+        self.steps += 1
+        if hasattr(self._func, "callback_step"):
+            self._func.callback_step(t0, y0, dt)
+
+
+class _CountedAdaptive(_Counted):
+    def __init__(self, func: Callable[..., Any]) -> None:
+        super().__init__(func)
+        self.accepted = 0
+        self.__dict__.pop("callback_accept_step", None)
+
+    def callback_accept_step(self, t0: Any, y0: Any, dt: Any) -> None:
+        self.accepted += 1
+        if hasattr(self._func, "callback_accept_step"):
+            self._func.callback_accept_step(t0, y0, dt)
+
+
+def run_reference(
+    callee: Callee,
+    tensors: Sequence[torch.Tensor],
+    overrides: Overrides,
+    instead: Mapping[int, Solver] = MappingProxyType({}),
+) -> tuple[list[np.ndarray], list[SolveCount]]:
+    """Run the torch model on some inputs. Returns its outputs, and a count for each solve it made.
+
+    instead: how some of the calls are solved instead, by their numbers among those outside other solves.
+    """
+    counts: list[SolveCount] = []
+
+    def handler(call: Call, original: Callable[..., Any]) -> Any:
+        if call.entry == "mark":
+            answer, count = _marked(call)
+            counts.append(count)
+            return answer
+        changed = overridden(call, overrides)
+        if call.depth > 0:
+            return solved(changed, original, overrides)
+        if len(counts) in instead:
+            answer, count = instead[len(counts)](changed, original)
+            counts.append(count)
+            return answer
+        adaptive = issubclass(SOLVERS.get(changed.method or "dopri5", object), RKAdaptiveStepsizeODESolver)
+        counted = _CountedAdaptive(call.func) if adaptive else _Counted(call.func)
+        result = solved(replace(changed, func=counted), original, overrides)
+        method = changed.method or "dopri5"
+        # torchdiffeq calls back at no step of a fixed-step search for an event.
+        searched = changed.event_fn is not None and not adaptive
+        per_step = METHODS[overrides.method or name_of(call.method or "dopri5")].calls
+        steps = counted.evaluations // per_step if searched and per_step else counted.steps
+        accepted = counted.accepted if isinstance(counted, _CountedAdaptive) else steps
+        count = SolveCount(steps, accepted, counted.evaluations)
+        if call.copy and counted.steps == 0:  # old ones do not call back
+            count = replace(count, steps=None, accepted=None)
+        counts.append(_known(count, method))
+        return result
+
+    # The model may write into its inputs, or mark them as needing gradients.
+    copies = [tensor.clone() for tensor in tensors]
+    with lacking(), intercepted(handler, copies=callee.copies), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the author's business, and heard before
+        outputs = callee(*copies)
+    return [output.detach().cpu().numpy() for output in outputs], counts
+
+
+def solved(call: Call, original: Callable[..., Any], overrides: Overrides) -> Any:
+    """What the original odeint gives for a call that is `overridden`, with the controller of the export."""
+    if call.entry == "mark":
+        return _marked(call)[0]
+    if call.copy and overrides.method is not None:
+        original = _OWN  # which has the methods that odelet has
+    with _controlled(overrides.controller):
+        return call.solve(original)
+
+
+def _marked(call: Call) -> tuple[Any, SolveCount]:
+    """A call of `mark`, and how many turns it took, over all samples. Calls of f are as many, or in a form of fixed
+    length more."""
+    answer, state = fixed_point.solve(lambda z: call.func(None, z), call.y0, mark_arguments_of(call))
+    turns = int(state.turns.sum())
+    return answer, SolveCount(turns, turns, None)
+
+
+@contextmanager
+def _controlled(name: str | None) -> Iterator[None]:
+    """Let torchdiffeq's own loop choose its steps by another controller, for one solve."""
+    if name is None:
+        yield
+        return
+    powers = CONTROLLERS[name].powers
+    past = [1.0] * (len(powers) - 1)
+
+    def optimal(last: Any, ratio: Any, safety: Any, ifactor: Any, dfactor: Any, order: int) -> torch.Tensor:
+        r = max(float(ratio), sys.float_info.min)
+        if r <= 1:
+            factor = float(safety) * math.prod(x ** (-p / order) for x, p in zip((r, *past), powers, strict=True))
+            factor = max(factor, 1.0 if r < 1 else float(dfactor))
+            past[:] = [r, *past][: len(past)]
+        else:
+            factor = max(float(safety) * r ** (-1 / order), float(dfactor)) if r == r else r
+        return last * min(factor, float(ifactor))
+
+    original = rk_common._optimal_step_size
+    rk_common._optimal_step_size = optimal
+    try:
+        yield
+    finally:
+        rk_common._optimal_step_size = original
+
+
+def _known(count: SolveCount, key: str) -> SolveCount:
+    """What a count says of the method that odelet runs."""
+    if issubclass(SOLVERS[key], StandIn):
+        return replace(count, evaluations=None)
+    return SolveCount(None, None, count.evaluations) if key == "scipy_solver" else count
+
+
+def overridden(call: Call, overrides: Overrides) -> Call:
+    """A call with the overrides applied, for torchdiffeq to run; those of `mark` have none."""
+    if call.entry == "mark":
+        return call
+    own = call.method or "dopri5"
+    method = METHODS[overrides.method or name_of(own)]
+    options = dict(call.options or {})
+    rtol, atol = call.rtol, call.atol
+    if overrides.method is not None:
+        fixed = ("step_size", "grid_constructor", "interp", "perturb") if method.fixed else ()
+        kept = (*Control.__dataclass_fields__, *POINTS) if method.adaptive else fixed
+        options = {name: value for name, value in options.items() if name in kept}
+    if method.adaptive or method.uses_tolerances:
+        rtol = overrides.rtol if overrides.rtol is not None else rtol
+        atol = overrides.atol if overrides.atol is not None else atol
+    placed = not method.fixed or overrides.steps is not None or overrides.step_size is not None
+    if method.fixed and placed:
+        options = {name: value for name, value in options.items() if name not in ("step_size", "grid_constructor")}
+        if overrides.step_size is not None:
+            options["step_size"] = overrides.step_size
+        else:
+            assert overrides.steps is not None
+            options["grid_constructor"] = _equal_steps(overrides.steps)
+    if method.fixed and not placed and options.get("step_size") is None and options.get("grid_constructor") is None:
+        # At the ends of steps a cubic says what is known, and odelet does not call the field for it.
+        options.pop("interp", None)
+    key = own if overrides.method is None else key_of(method.name)
+    return replace(call, method=key, options=options or None, rtol=rtol, atol=atol)
+
+
+def _equal_steps(steps: int) -> Callable[..., torch.Tensor]:
+    def grid(_func: Any, _y0: Any, t: torch.Tensor) -> torch.Tensor:
+        h = (t[-1:] - t[:1]) / steps
+        return torch.cat([torch.arange(steps, dtype=t.dtype) * h + t[:1], t[-1:]])
+
+    return grid
+
+
+@contextmanager
+def evaluation_mode(model: Any) -> Iterator[None]:
+    """The model as it is used for inference; its training flags are put back afterwards."""
+    modules = list(model.modules()) if isinstance(model, nn.Module) else []
+    flags = [module.training for module in modules]
+    try:
+        for module in modules:
+            module.training = False
+        yield
+    finally:
+        for module, flag in zip(modules, flags, strict=True):
+            module.training = flag

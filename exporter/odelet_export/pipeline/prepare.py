@@ -1,0 +1,145 @@
+"""The first half of an export: capture, lift, replay. What comes out is checked, and not yet in any form."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import onnx_ir as ir
+
+from odelet.artifact.card import Tensor
+from odelet.errors import InputError
+from odelet_export.capture.cache import capture
+from odelet_export.capture.captured import Captured
+from odelet_export.capture.copies_check import check_copies
+from odelet_export.graphs.nodes import DOMAIN
+from odelet_export.lowering.hole import Hole
+from odelet_export.lowering.lift import lift, time_inputs
+from odelet_export.lowering.nested import fill_nested
+from odelet_export.model.axes import Dynamic
+from odelet_export.model.callee import Callee
+from odelet_export.model.spec import Overrides, check_overrides
+from odelet_export.proof.capture_check import CaptureCheck
+from odelet_export.proof.judge import Drawn, Judge
+from odelet_export.targets.onnx_files import check_unique, tensor_of
+from odelet_intercept.errors import CaptureError, ExportError
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A captured model with holes for its solves, and what its answers are compared with.
+
+    judge, drawn: the torch model at samples that it takes. check: of the capture, at any of them.
+    """
+
+    captured: Captured
+    holes: list[Hole]
+    inputs: Sequence[Tensor]
+    outputs: Sequence[Tensor]
+    judge: Judge
+    drawn: Drawn
+    check: CaptureCheck
+
+
+def prepare(
+    callee: Callee,
+    dynamic: Dynamic,
+    overrides: Overrides,
+    *,
+    opset: int,
+    samples: int,
+    seed: int,
+    tolerance: tuple[float, float] | None,
+    form: str,
+    max_steps: int,
+    freeze: Sequence[str],
+    strict: bool,
+    tell: Callable[[str], None],
+) -> Prepared:
+    """Capture a model, fill the solves inside others, take the fields out, and run what was captured beside the model.
+
+    Raises CaptureError for a model that cannot be traced or that was traced wrongly, and for one that decides by its
+    inputs where that is refused (strict); FormError for an override that no solve can take; InputError for a name in
+    freeze that is no input's.
+    """
+    unknown = [name for name in freeze if name not in callee.names]
+    if unknown:
+        raise InputError(f"freeze names input {unknown[0]!r}, but the model's inputs are {', '.join(callee.names)}")
+    tell("capture")
+    check_copies(callee)
+    captured = capture(callee, dynamic, overrides, opset=opset, frozen=freeze)
+    if strict:
+        _refuse_assumptions(captured)
+    check_overrides([*captured.specs, *captured.nested], overrides)
+    _name_axes(captured, callee, dynamic)
+    check_unique([*callee.names, *callee.output_names, *(noise.name for noise in captured.noise)])
+    graph = captured.model.graph
+    inputs = [tensor_of(value) for value in graph.inputs]
+    guards = {one.output for one in captured.assumptions}
+    outputs = [tensor_of(value) for value in graph.outputs if value.name not in guards]
+    tell("lift")
+    times = time_inputs(captured)
+    floats = [*(tensor.dtype for tensor in outputs), *_states(graph)]
+    holes = lift(captured, fill_nested(captured, form, max_steps=max_steps))
+    tell("replay")
+    judge = Judge(
+        callee,
+        captured.specs,
+        overrides,
+        floats,
+        tolerance,
+        noise=captured.noise,
+        nested=captured.nested,
+        seed=seed,
+    )
+    drawn = Drawn(judge, dynamic=dynamic, times=times, frozen=freeze, count=samples)
+    check = CaptureCheck(captured, judge, dynamic, times)
+    try:
+        check.check(islice(drawn, 2))
+    except CaptureError:
+        raise
+    except ExportError:
+        # The model fails on its own example. What comes next may say why; if not, `drawn` says it again.
+        pass
+    return Prepared(captured, holes, inputs, outputs, judge, drawn, check)
+
+
+def _states(graph: ir.Graph) -> Iterator[str]:
+    """The dtypes of the states of the solves."""
+    for node in graph:
+        if node.domain == DOMAIN and node.op_type == "End":
+            yield from (part.dtype.numpy().name for part in node.outputs if part.dtype is not None)
+
+
+def _refuse_assumptions(captured: Captured) -> None:
+    if captured.assumptions:
+        lines = "".join(f"\n  {one}" for one in captured.assumptions)
+        raise CaptureError(
+            f"the model's Python code decides by its inputs, which strict refuses:{lines}\n"
+            "  do: make the choices with torch.where, or leave strict out"
+        )
+
+
+def _name_axes(captured: Captured, callee: Callee, dynamic: Dynamic) -> None:
+    """Replace torch's symbols for sizes (s77) by the names that the user gave."""
+    graph = captured.model.graph
+    names: dict[str, str] = {}
+    for value in graph.inputs:
+        for axis, label in dynamic.get(str(value.name), {}).items():
+            dim = value.shape[axis] if value.shape is not None else None
+            if isinstance(dim, ir.SymbolicDim) and dim.value is not None:
+                names[dim.value] = label
+    if not names:
+        return
+    pattern = re.compile("|".join(rf"\b{re.escape(symbol)}\b" for symbol in names))
+    values = [*graph.inputs, *(output for node in graph.all_nodes() for output in node.outputs)]
+    for value in values:
+        if value.shape is not None:
+            value.shape = ir.Shape(
+                dim
+                if isinstance(dim, int) or dim.value is None
+                else pattern.sub(lambda match: names[match.group()], dim.value)
+                for dim in value.shape
+            )

@@ -1,0 +1,1 @@
+"""Whether the artifact's answers are torch's: it measures and judges, and changes no graph."""

@@ -1,0 +1,251 @@
+"""The torch model at the samples of an export, and what counts as its answer."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+import numpy as np
+import torch
+
+from odelet.artifact.samples import OutputCheck, compare, largest_element
+from odelet.methods.implicit_rk import ImplicitRK
+from odelet_export.capture.noise_inputs import NoiseInput
+from odelet_export.model import random_draws as noise
+from odelet_export.model.axes import Dynamic
+from odelet_export.model.callee import Callee
+from odelet_export.model.reference import SolveCount, Solver, run_reference
+from odelet_export.model.spec import Overrides, SolveSpec
+from odelet_export.proof.alone import Samples, run_alone
+from odelet_export.proof.report import OWN_ERRORS, ROUNDING_FACTOR, ROUNDING_RUNS, ROUNDING_ULPS
+from odelet_export.proof.sample_inputs import samples
+from odelet_intercept.errors import ExportError
+
+# What counts as the same answer: errors of each output relative to its largest element.
+# Those of half precision are its unit roundoff. Where an operator of torch's is one of ONNX's, the two round alike
+# (errors of 1e-7 were measured); where it is several, as SiLU is, each rounds (9e-5 in float16, 7e-4 in bfloat16).
+TOLERANCES = {
+    "bfloat16": (4e-3, 1e-6),
+    "float16": (5e-4, 1e-6),
+    "float32": (1e-4, 1e-6),
+    "float64": (1e-9, 1e-11),
+}
+# The stages of implicit Runge-Kutta methods are found to 1e-8, in torchdiffeq as here; the stand-in for a
+# torchdiffeq that lacks them finds them to rounding.
+ITERATED = (1e-7, 1e-8)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Inputs, and what the torch model gave for them. number: 0 for the example. noise: the base numbers of its random
+    draws, those that lead nowhere included."""
+
+    number: int
+    tensors: Sequence[torch.Tensor]
+    noise: Sequence[torch.Tensor]
+    expected: Sequence[np.ndarray]
+    counts: Sequence[SolveCount]
+
+    def shapes(self, names: Sequence[str]) -> dict[str, list[int]]:
+        """Those of the inputs, by name."""
+        return {name: list(tensor.shape) for name, tensor in zip(names, self.tensors, strict=True)}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Outputs beside torch's. allowed: the largest error of each that passes. steady: whether torch itself gave the
+    same answers again. same_steps: whether it took the same steps when its inputs moved in their last places."""
+
+    checks: Sequence[OutputCheck]
+    allowed: Sequence[float]
+    steady: bool = True
+    same_steps: bool = True
+
+    @property
+    def passed(self) -> bool:
+        """Whether all outputs agree."""
+        return all(check.passed for check in self.checks)
+
+
+@dataclass(frozen=True)
+class Judge:
+    """What answers are compared with, and how.
+
+    floats: the dtypes of the model's outputs, and of the states of its solves. tolerance: (rtol, atol) asked for, or
+    None for TOLERANCES and what rounding does to torch itself. alone: where the samples of a batch are, if each is
+    solved on its own; torch then gets each alone. noise: the inputs that stand for random numbers. nested: the solves
+    inside others, which are not compared by themselves. seed: of random draws. instead: how some calls are solved in
+    place of torchdiffeq, by their numbers.
+    """
+
+    callee: Callee
+    specs: Sequence[SolveSpec]
+    overrides: Overrides
+    floats: Sequence[str]
+    tolerance: tuple[float, float] | None = None
+    alone: Samples | None = None
+    noise: Sequence[NoiseInput] = ()
+    nested: Sequence[SolveSpec] = ()
+    seed: int = 0
+    instead: Mapping[int, Solver] = field(default_factory=dict)
+
+    @property
+    def dtype(self) -> str:
+        """The float with the fewest digits: of the inputs, outputs and states, or the half precision of weights."""
+        ends = {str(t.dtype).removeprefix("torch.") for t in self.callee.example} | set(self.floats)
+        weights = {str(weight.dtype).removeprefix("torch.") for weight in self.callee.state_dict().values()}
+        found = ends | (weights & {"float16", "bfloat16"})
+        return next(name for name in TOLERANCES if name in found or name == "float64")
+
+    @property
+    def single(self) -> bool:
+        """Whether any float of the model has fewer digits than a float64."""
+        return self.dtype != "float64"
+
+    @property
+    def base(self) -> tuple[float, float]:
+        iterated = not self.single and any(isinstance(spec.solver, ImplicitRK) for spec in [*self.specs, *self.nested])
+        return self.tolerance or (ITERATED if iterated else TOLERANCES[self.dtype])
+
+    def sample(self, number: int, tensors: Sequence[torch.Tensor]) -> Sample:
+        """Run the torch model on inputs, with random numbers drawn for them, all samples of a batch together."""
+        source = noise.Drawn(self.seed + number)
+        with noise.drawing(source):
+            expected, counts = run_reference(self.callee, tensors, self.overrides, self.instead)
+        return Sample(number, tensors, source.arrays, expected, counts)
+
+    def reference(
+        self, tensors: Sequence[torch.Tensor], drawn: Sequence[torch.Tensor]
+    ) -> tuple[list[np.ndarray], list[SolveCount]]:
+        """The torch model's outputs, and what its solves did, with random numbers that are given."""
+        if self.alone is not None:
+            used = {x.draw.index for x in self.noise}
+            kept = [x if i in used else None for i, x in enumerate(drawn)]
+            return run_alone(self.callee, tensors, self.overrides, self.alone, kept)
+        with noise.drawing(noise.Replayed(drawn)):
+            return run_reference(self.callee, tensors, self.overrides, self.instead)
+
+    def judge(
+        self, sample: Sample, names: Sequence[str], outputs: Sequence[np.ndarray], *, steps_differ: bool = False
+    ) -> Verdict:
+        """Compare outputs with torch's. Where they or the steps differ, see what rounding does to torch."""
+        rtol, atol = self.base
+        allowed = [atol + rtol * largest_element(value) for value in sample.expected]
+        checks = _compared(sample, names, outputs, allowed)
+        if self.tolerance is not None or (not steps_differ and all(check.passed for check in checks)):
+            return Verdict(checks, allowed)
+        again, _ = self.reference(sample.tensors, sample.noise)
+        if any(_distance(a, b) > limit for a, b, limit in zip(again, sample.expected, allowed, strict=True)):
+            return Verdict(checks, allowed, steady=False)
+        moved, same_steps = self._rounding(sample)
+        allowed = [a + ROUNDING_FACTOR * m for a, m in zip(allowed, moved, strict=True)]
+        return Verdict(_compared(sample, names, outputs, allowed), allowed, same_steps=same_steps)
+
+    def _rounding(self, sample: Sample) -> tuple[list[float], bool]:
+        """How far torch's outputs move when its inputs move in their last places, and whether its steps stay."""
+        normal = {x.draw.index for x in self.noise if x.draw.distribution == "normal"}
+        generator = torch.Generator().manual_seed(0)
+        moved = [OWN_ERRORS / ROUNDING_FACTOR * error for error in self._own_error(sample)]
+        same = True
+        for _ in range(ROUNDING_RUNS):
+            shaken = [_shake(tensor, generator) for tensor in sample.tensors]
+            # Uniform numbers stay: they are compared with others, and a decision is no rounding.
+            drawn = [_shake(x, generator) if i in normal else x for i, x in enumerate(sample.noise)]
+            try:
+                outputs, again = self.reference(shaken, drawn)
+            except Exception:  # what fails after rounding says nothing about how far the answer moves
+                continue
+            same &= list(again) == list(sample.counts)
+            moved = [
+                max(far, _distance(one, other)) for far, one, other in zip(moved, outputs, sample.expected, strict=True)
+            ]
+        return moved, same
+
+    def _own_error(self, sample: Sample) -> list[float]:
+        """How far torch's float32 outputs are from its float64 ones: an adaptive solve that rounding makes take another
+        step is as far off as its tolerance. Zeros where the model does not run in float64."""
+        nothing = [0.0 for _ in sample.expected]
+        if self.dtype != "float32" or self.alone is not None:
+            return nothing
+        widened = [x.double() if x.is_floating_point() else x for x in sample.tensors]
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # torch, about its own pytree
+                callee = copy.deepcopy(self.callee).double()
+            with noise.drawing(noise.Replayed([x.double() for x in sample.noise])):
+                outputs, _ = run_reference(callee, widened, self.overrides, self.instead)
+        except Exception:  # a model with float32 numbers of its own, or one that cannot be copied
+            return nothing
+        return [_distance(one, other) for one, other in zip(outputs, sample.expected, strict=True)]
+
+
+class Drawn:
+    """The samples of an export: the example, then fresh inputs that the torch model takes. Each is run once.
+
+    times: inputs that are output times. frozen: inputs that stay as in the example. count: how many fresh ones are
+    wanted; there are more, as some may break an assumption. Iterating raises ExportError when the torch model fails on
+    the example.
+    """
+
+    def __init__(
+        self, judge: Judge, *, dynamic: Dynamic, times: Collection[str], frozen: Collection[str], count: int
+    ) -> None:
+        callee = judge.callee
+        endless = samples(callee.names, callee.example, dynamic, times, frozen=frozen, count=count, seed=judge.seed)
+        self.count = count
+        self._judge = judge
+        self._inputs = enumerate(islice(endless, 1 + 8 * count))
+        self._known: list[Sample] = []
+        self._failure: ExportError | None = None
+
+    def __iter__(self) -> Iterator[Sample]:
+        number = 0
+        while number < len(self._known) or self._draw():
+            yield self._known[number]
+            number += 1
+
+    def _draw(self) -> bool:
+        """Run the model on one more sample, if there is one."""
+        if self._failure is not None:
+            raise self._failure
+        for number, tensors in self._inputs:
+            try:
+                found = self._judge.sample(len(self._known), tensors)
+            except Exception as error:  # the model may raise anything on inputs it was not made for
+                if number > 0:
+                    continue
+                told = f"the torch model fails on the example: {type(error).__name__}: {error}"
+                self._failure = ExportError(told)
+                raise self._failure from error
+            self._known.append(found)
+            return True
+        return False
+
+
+def _shake(tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    if not tensor.is_floating_point():
+        return tensor
+    units = 2 * torch.rand(tensor.shape, generator=generator, dtype=torch.float64) - 1
+    return (tensor.double() * (1 + ROUNDING_ULPS * torch.finfo(tensor.dtype).eps * units)).to(tensor.dtype)
+
+
+def _distance(a: np.ndarray, b: np.ndarray) -> float:
+    if a.shape != b.shape:
+        return 0.0
+    with np.errstate(all="ignore"):
+        return largest_element(a.astype(np.float64) - b.astype(np.float64))
+
+
+def _compared(
+    sample: Sample,
+    names: Sequence[str],
+    outputs: Sequence[np.ndarray],
+    allowed: Sequence[float],
+) -> list[OutputCheck]:
+    return [
+        compare(sample.number, name, got, value, allowed=limit)
+        for name, got, value, limit in zip(names, outputs, sample.expected, allowed, strict=True)
+    ]

@@ -1,0 +1,103 @@
+"""Parity: the artifact's answers, through the real runtime, beside torch's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from odelet.artifact.samples import OutputCheck
+from odelet.errors import AssumptionError, OdeletError
+from odelet.loops.stats import SolveStats
+from odelet.model.model import Model
+from odelet.status import Status
+from odelet_export.model.reference import SolveCount
+from odelet_export.model.spec import SolveSpec
+from odelet_export.proof.judge import Drawn, Judge, Sample
+from odelet_export.proof.report import Report, SampleCheck, SolveCheck
+
+# What the guard of a bounded solve says of answers that are compared with torch's on the same grid.
+_GUARDED = (Status.OUT_OF_TOLERANCE, Status.NOT_FINITE)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What an artifact is compared with, and how. solves, draws: how many of them the model makes."""
+
+    model: Model
+    judge: Judge
+    solves: int
+    draws: int
+
+    def check(self, drawn: Drawn, more: Sequence[Sample] = ()) -> tuple[Report, list[Sample]]:
+        """Compare at the example and at as many samples as are wanted; those that break an assumption do not count.
+
+        more: samples besides. Returns the samples, too. Raises ExportError when the torch model fails on the example.
+        """
+        judge = self.judge
+        checks: list[SampleCheck] = []
+        compared: list[Sample] = []
+        for given in chain(more, drawn):
+            sample = given if judge.alone is None else replace(given, **_solved_alone(judge, given))
+            try:
+                checks.append(self._sample(sample, len(checks)))
+            except AssumptionError:
+                if given.number == 0:
+                    raise
+                continue
+            compared.append(given)
+            if len(checks) > drawn.count + len(more):
+                break
+        return Report(*judge.base, not judge.single, checks), compared
+
+    def _sample(self, sample: Sample, number: int) -> SampleCheck:
+        judge = self.judge
+        arrays = {name: tensor.numpy() for name, tensor in zip(judge.callee.names, sample.tensors, strict=True)}
+        drawn = sample.noise
+        arrays |= {x.name: drawn[x.draw.index].numpy() for x in judge.noise if x.draw.index < len(drawn)}
+        shapes = {name: list(array.shape) for name, array in arrays.items()}
+        names = [tensor.name for tensor in self.model.card.outputs]
+        try:
+            solution = self.model.solve(*arrays.values())
+            if not (judge.instead and solution.status in _GUARDED):
+                solution.raise_if_failed()
+        except AssumptionError:
+            raise
+        except OdeletError as error:
+            notes = [OutputCheck(number, name, False, note=str(error)) for name in names]
+            return SampleCheck(shapes, notes, [])
+        solves = _solve_checks(judge.specs, solution.stats.solves, sample.counts)
+        steps_differ = not judge.single and not all(solve.equal for solve in solves)
+        outputs = [solution.outputs[name] for name in names]
+        verdict = judge.judge(replace(sample, number=number), names, outputs, steps_differ=steps_differ)
+        note = "the steps differ from torchdiffeq's" if steps_differ and verdict.same_steps else ""
+        if not verdict.steady:
+            note = "torch itself gives other answers when it runs again on the same inputs"
+        if len(drawn) != self.draws:
+            note = f"torch drew random numbers {len(drawn)} times here and {self.draws} times when it was captured"
+        if len(sample.counts) != self.solves:
+            note = f"torch made {len(sample.counts)} solves here and {self.solves} when the model was captured"
+        bundle = {f"in/{name}": array for name, array in arrays.items()}
+        bundle |= {f"out/{name}": value for name, value in zip(names, sample.expected, strict=True)}
+        bundle |= {f"allowed/{name}": np.asarray(a) for name, a in zip(names, verdict.allowed, strict=True)}
+        # What `verify` runs must be solved, and not only equal to torch.
+        kept = bundle if solution.status is Status.OK else {}
+        return SampleCheck(shapes, list(verdict.checks), solves, note, kept)
+
+
+def _solved_alone(judge: Judge, sample: Sample) -> dict[str, Any]:
+    expected, counts = judge.reference(sample.tensors, sample.noise)
+    return {"expected": expected, "counts": counts}
+
+
+def _solve_checks(
+    specs: Sequence[SolveSpec], stats: Sequence[SolveStats], counts: Sequence[SolveCount]
+) -> list[SolveCheck]:
+    return [
+        SolveCheck(spec.index, spec.method, counts[spec.call], done.steps, done.accepted, done.evaluations)
+        for spec, done in zip(specs, stats, strict=True)
+        if spec.call < len(counts)
+    ]

@@ -1,0 +1,209 @@
+"""What the comparison of an artifact with its torch model found, as data, JSON and Markdown."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from odelet.artifact.samples import OutputCheck
+from odelet_export.model.reference import SolveCount
+from odelet_export.proof.trust import Trust
+
+# A solve can amplify rounding. Then the measure is what rounding does to torch itself: how far its own answer
+# moves when its inputs move by a few units in the last place, over some runs. An adaptive solve of float32 moves by a
+# step taken or not, in one run of five or ten for some models, so four runs do not show it.
+ROUNDING_RUNS = 16
+ROUNDING_ULPS = 2.0
+ROUNDING_FACTOR = 10.0
+# Or twice how far torch's own float32 answer is from its float64 one, as by a step that rounding decided on.
+OWN_ERRORS = 2.0
+
+
+@dataclass(frozen=True)
+class SolveCheck:
+    """One solve in one sample: what torchdiffeq and odelet did. None where the form cannot know."""
+
+    index: int
+    method: str
+    torch: SolveCount
+    steps: int | None
+    accepted: int | None
+    evaluations: int | None
+
+    @property
+    def equal(self) -> bool:
+        """Whether all counts that are known agree."""
+        pairs = (
+            (self.steps, self.torch.steps),
+            (self.accepted, self.torch.accepted),
+            (self.evaluations, self.torch.evaluations),
+        )
+        return all(ours is None or theirs is None or ours == theirs for ours, theirs in pairs)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        ours = {"steps": self.steps, "accepted": self.accepted, "evaluations": self.evaluations}
+        return {
+            "index": self.index,
+            "method": self.method,
+            "equal": self.equal,
+            "odelet": ours,
+            "torch": dict(self.torch.__dict__),
+        }
+
+
+@dataclass(frozen=True)
+class SampleCheck:
+    """One sample: the shapes of its inputs, its outputs compared, its solves compared."""
+
+    shapes: dict[str, list[int]]
+    outputs: list[OutputCheck]
+    solves: list[SolveCheck]
+    note: str = ""
+    arrays: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
+
+    @property
+    def passed(self) -> bool:
+        """Whether all of it agrees."""
+        return not self.note and all(check.passed for check in self.outputs)
+
+
+@dataclass(frozen=True)
+class Report:
+    """The comparison of an artifact with its torch model.
+
+    rtol, atol: an output passes when its largest error is at most atol + rtol times its largest element, or
+    at most ROUNDING_FACTOR times what rounding does to torch. strict: whether the steps must be the same
+    too, as in float64, unless rounding changes torch's own. trust: of a bounded artifact, whose samples are compared
+    with the torch model on the same grid. fallback: the comparison of what solves its samples again.
+    """
+
+    rtol: float
+    atol: float
+    strict: bool
+    samples: list[SampleCheck]
+    trust: Trust | None = None
+    fallback: Report | None = None
+
+    @property
+    def problems(self) -> list[str]:
+        """What did not pass: which output, where, by how much."""
+        found = []
+        for number, sample in enumerate(self.samples):
+            at = f"sample {number}"
+            for check in sample.outputs:
+                if not check.passed:
+                    found.append(f"{at}, output {check.output!r}: {check.told}")
+            if sample.note:
+                found.append(f"{at}: {sample.note}")
+        found += [] if self.trust is None else self.trust.problems
+        return found + ([] if self.fallback is None else [f"fallback: {one}" for one in self.fallback.problems])
+
+    @property
+    def passed(self) -> bool:
+        """Whether everything agrees."""
+        return not self.problems
+
+    @property
+    def max_abs(self) -> float:
+        """The largest error of any output."""
+        return max((check.max_abs for sample in self.samples for check in sample.outputs), default=0.0)
+
+    @property
+    def max_rel(self) -> float:
+        """The largest error of any output, relative to that output's largest element."""
+        return max((check.max_rel for sample in self.samples for check in sample.outputs), default=0.0)
+
+    def card(self) -> dict[str, Any]:
+        """The summary that goes into the card."""
+        return {
+            "passed": self.passed,
+            "rtol": self.rtol,
+            "atol": self.atol,
+            "max_abs": _finite(self.max_abs),
+            "max_rel": _finite(self.max_rel),
+            "samples": len(self.samples),
+            "same_steps": all(solve.equal for sample in self.samples for solve in sample.solves),
+        }
+
+    def to_json(self) -> str:
+        """Everything, as JSON."""
+        data = {
+            **self.card(),
+            "problems": self.problems,
+            "checks": [
+                {
+                    "inputs": sample.shapes,
+                    "outputs": [check.to_dict() for check in sample.outputs],
+                    "solves": [solve.to_dict() for solve in sample.solves],
+                    "note": sample.note,
+                }
+                for sample in self.samples
+            ],
+        }
+        if self.trust is not None:
+            data["calibration"] = self.trust.to_dict()
+        if self.fallback is not None:
+            data["fallback"] = json.loads(self.fallback.to_json())
+        return json.dumps(data, indent=2, allow_nan=False)
+
+    def to_markdown(self) -> str:
+        """Everything, for people."""
+        verdict = "passed" if self.passed else "FAILED"
+        lines = [
+            f"# Parity with torch: {verdict}",
+            "",
+            "The artifact, run by odelet, beside the torch model, run by torchdiffeq. Sample 0 is the example that",
+            "the model was exported with; the others are fresh inputs, drawn like it, with other batch sizes and,",
+            "where the times are an input, other times."
+            + (" The torch model was solved along the same grid." if self.trust is not None else ""),
+            "",
+            f"An output passes when its largest error is at most {self.atol:g} + {self.rtol:g} x its largest element.",
+            f"Where that is exceeded: at most {ROUNDING_FACTOR:g} times what moving the inputs in their last places",
+            f"does to torch's own answer ({ROUNDING_RUNS} runs), or {OWN_ERRORS:g} times what float32 does to it",
+            "against float64. Steps must agree: "
+            f"{'yes, unless rounding changes those of torch too' if self.strict else 'no, as this is float32'}.",
+            "",
+            "| sample | inputs | output | max abs error | allowed | max rel error | pass |",
+            "|---|---|---|---|---|---|---|",
+        ]
+        for number, sample in enumerate(self.samples):
+            shapes = ", ".join(f"{name} {shape}" for name, shape in sample.shapes.items())
+            for check in sample.outputs:
+                lines.append(
+                    f"| {number} | {shapes} | {check.output} | {check.max_abs:.3g} | {check.allowed:.3g} "
+                    f"| {check.max_rel:.3g} | {'yes' if check.passed else '**no**'} |"
+                )
+        lines += [
+            "",
+            "| sample | solve | method | steps | accepted | evaluations | torchdiffeq's | same |",
+            "|---|---|---|---|---|---|---|---|",
+        ]
+        for number, sample in enumerate(self.samples):
+            for solve in sample.solves:
+                theirs = f"{solve.torch.steps}, {solve.torch.accepted}, {solve.torch.evaluations}"
+                lines.append(
+                    f"| {number} | {solve.index} | {solve.method} | {solve.steps} | {solve.accepted} "
+                    f"| {solve.evaluations} | {theirs} | {'yes' if solve.equal else 'no'} |"
+                )
+        lines += ["", *(f"- {problem}" for problem in self.problems)] if self.problems else []
+        lines += [] if self.trust is None else self.trust.to_markdown()
+        if self.fallback is not None:
+            again = self.fallback.to_markdown().replace("# Parity", "# The fallback: parity", 1)
+            lines += ["", again.rstrip()]
+        return "\n".join(lines) + "\n"
+
+
+def _finite(x: float) -> float | None:
+    return x if math.isfinite(x) else None
+
+
+def write_report(report: Report, folder: Path) -> None:
+    """Write parity.json and parity.md."""
+    (folder / "parity.json").write_text(report.to_json(), encoding="utf-8")
+    (folder / "parity.md").write_text(report.to_markdown(), encoding="utf-8")

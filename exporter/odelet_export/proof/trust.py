@@ -1,0 +1,197 @@
+"""How far a bounded artifact can be trusted, as measured at export: data, JSON and Markdown.
+
+The law here: every number was measured; what was not measured is not there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+# Every fifth sample is kept from the search, to see how the steps do on data that they were not found on.
+HELD_BACK = 5
+
+QUANTILES = {"median": 0.5, "95 %": 0.95, "99 %": 0.99, "largest": 1.0}
+# What an answer within the tolerance may be off by: the estimate is of single steps, and their errors add up.
+FACTOR = 10.0
+OFF = ("1", f"{FACTOR:g}", f"1 and {FACTOR:g} times torchdiffeq's")
+SETS = {
+    "calibration": "what the steps were found on",
+    "held back": f"every {HELD_BACK}th sample, kept from that",
+    "shifted": "the same with the inputs doubled",
+}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A solve on a set of samples. ratios: error_ratio. errors: the distance of the solution from the reference, over
+    the tolerance, the largest of all output times. torch: that of torchdiffeq's own solution. All (samples,)."""
+
+    ratios: np.ndarray
+    errors: np.ndarray
+    torch: np.ndarray
+
+    @classmethod
+    def joined(cls, parts: Sequence[Measured]) -> Measured:
+        """That of several sets together."""
+        names = ("ratios", "errors", "torch")
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+    @property
+    def fine(self) -> np.ndarray:
+        """Where the estimate says that all is well."""
+        return self.ratios <= 1
+
+    @property
+    def off(self) -> dict[str, np.ndarray]:
+        """Where the error is too large, by what is taken for that."""
+        with np.errstate(invalid="ignore"):
+            worse = ~(self.errors <= FACTOR * self.torch)
+        above = ~(self.errors <= 1)
+        return dict(zip(OFF, (above, ~(self.errors <= FACTOR), above & worse), strict=True))
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "samples": len(self.ratios),
+            "error_ratio": quantiles(self.ratios),
+            "true_error": quantiles(self.errors),
+            "torchdiffeq_true_error": quantiles(self.torch),
+            "guarded": int(np.sum(~self.fine)),
+            "true_error_above": {
+                told: {"samples": int(off.sum()), "said_fine": int((off & self.fine).sum())}
+                for told, off in self.off.items()
+            },
+        }
+
+
+@dataclass(frozen=True)
+class SolveTrust:
+    """One solve. positions: of its steps. sets: by name, in the order of SETS."""
+
+    index: int
+    method: str
+    source: str
+    evaluations: int
+    positions: np.ndarray
+    sets: dict[str, Measured]
+
+    @property
+    def problems(self) -> list[str]:
+        """What is not as promised: an answer that is said to be fine, and is further off than torchdiffeq's own."""
+        one = self.sets["calibration"]
+        allowed = FACTOR * max(1.0, float(np.max(one.torch, where=np.isfinite(one.torch), initial=0.0)))
+        wrong = one.fine & ~(one.errors <= allowed)
+        if not wrong.any():
+            return []
+        return [
+            f"solve {self.index}: {int(wrong.sum())} of {len(wrong)} calibration samples are further from the "
+            f"reference than {allowed:.3g} tolerances (the worst: {np.max(one.errors[wrong]):.3g}), and their "
+            "error_ratio is at most 1"
+        ]
+
+
+@dataclass(frozen=True)
+class Trust:
+    """What calibration found. quantile: as asked. reference: how it was solved. outputs: the largest error of each of
+    the model's outputs, (samples,), by set and name."""
+
+    quantile: float
+    reference: str
+    solves: Sequence[SolveTrust]
+    outputs: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
+
+    @property
+    def problems(self) -> list[str]:
+        return [problem for solve in self.solves for problem in solve.problems]
+
+    @property
+    def lines(self) -> list[str]:
+        """What to know first, a line for each solve."""
+        told = []
+        for solve in self.solves:
+            guarded = ", ".join(f"{int(np.sum(~x.fine))} of {len(x.fine)} {name}" for name, x in solve.sets.items())
+            worst = max(float(np.max(solve.sets["calibration"].errors)), 0.0)
+            told.append(
+                f"solve {solve.index}: {len(solve.positions) - 1} steps, {solve.evaluations} evaluations; above the "
+                f"tolerance: {guarded}; true error at most {worst:.2g} tolerances"
+            )
+        return told
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "quantile": self.quantile,
+            "reference": self.reference,
+            "solves": [
+                {
+                    "index": solve.index,
+                    "method": solve.method,
+                    "source": solve.source,
+                    "steps": len(solve.positions) - 1,
+                    "evaluations": solve.evaluations,
+                    "positions": [float(x) for x in solve.positions],
+                    "sets": {name: one.to_dict() for name, one in solve.sets.items()},
+                }
+                for solve in self.solves
+            ],
+            "output_errors": {
+                of: {name: quantiles(errors) for name, errors in found.items()} for of, found in self.outputs.items()
+            },
+        }
+
+    def to_markdown(self) -> list[str]:
+        """As lines."""
+        lines = [
+            "",
+            "# Calibration",
+            "",
+            f"Steps were found on which {self.quantile:.4g} of the calibration samples stay within the tolerance.",
+            "`error_ratio` is the largest estimated error of one step over the tolerance: an estimate of local errors.",
+            "The true error is the distance from a reference, over the tolerance, the largest of all output times.",
+            f"The reference: {self.reference}.",
+            "",
+            *(f"- {name}: {told}" for name, told in SETS.items()),
+        ]
+        for solve in self.solves:
+            steps = len(solve.positions) - 1
+            lines += [
+                "",
+                f"## Solve {solve.index}: {solve.method}, {steps} steps, {solve.evaluations} field evaluations "
+                f"({solve.source})",
+                "",
+                f"| samples | of | {' | '.join(QUANTILES)} |",
+                f"|---|---|{'---|' * len(QUANTILES)}",
+            ]
+            for name, one in solve.sets.items():
+                rows = {"error_ratio": one.ratios, "true error": one.errors, "torchdiffeq's true error": one.torch}
+                for label, values in rows.items():
+                    told = " | ".join(_told(x) for x in quantiles(values).values())
+                    lines.append(f"| {name}, {len(values)} | {label} | {told} |")
+            heads = " | ".join(f"true error above {told} | said to be fine" for told in OFF)
+            lines += ["", f"| samples | guarded | {heads} |", f"|---|---|{'---|---|' * len(OFF)}"]
+            for name, one in solve.sets.items():
+                counts = [(off.sum(), (off & one.fine).sum()) for off in one.off.values()]
+                told = " | ".join(f"{int(all_)} | {int(missed)}" for all_, missed in counts)
+                lines.append(f"| {name}, {len(one.ratios)} | {int(np.sum(~one.fine))} | {told} |")
+        lines += ["", "## Errors of the outputs", "", f"| samples | output | {' | '.join(QUANTILES)} |"]
+        lines.append(f"|---|---|{'---|' * len(QUANTILES)}")
+        for of, found in self.outputs.items():
+            for name, errors in found.items():
+                lines.append(f"| {of} | {name} | {' | '.join(_told(x) for x in quantiles(errors).values())} |")
+        return lines
+
+
+def quantiles(values: np.ndarray) -> dict[str, float | None]:
+    """Some quantiles of numbers, each one of them; None for one that is not finite."""
+    if not values.size:
+        return {}
+    found = {name: float(np.quantile(values, q, method="higher")) for name, q in QUANTILES.items()}
+    return {name: x if math.isfinite(x) else None for name, x in found.items()}
+
+
+def _told(x: float | None) -> str:
+    return "not finite" if x is None else f"{x:.3g}"

@@ -1,0 +1,1 @@
+"""A lowered model as files on disk."""

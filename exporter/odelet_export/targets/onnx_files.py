@@ -1,0 +1,126 @@
+"""The card and the .onnx files of a lowered model, with weights that several graphs share in one file."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+
+from odelet import __version__
+from odelet.artifact.card import Card, Tensor
+from odelet.artifact.folder import CARD_KEY, PART_KEY
+from odelet.artifact.input_cards import AssumptionCard, NoiseCard
+from odelet.artifact.solve_card import RunStep
+from odelet_export.capture.noise_inputs import NoiseInput
+from odelet_export.graphs.work import largest_product
+from odelet_export.lowering.lower import LoweredModel
+from odelet_export.targets.folder import _SHARED_BYTES, WEIGHTS, with_files
+from odelet_intercept.errors import ExportError
+
+
+def versions(opset: int) -> dict[str, str]:
+    """What an export was made with."""
+    packages = ("torch", "torchdiffeq", "onnx", "onnxscript", "onnx-ir", "onnxruntime", "numpy")
+    return {
+        "python": platform.python_version(),
+        **{name: version(name).split("+")[0] for name in packages},
+        "opset": str(opset),
+    }
+
+
+def card_of(
+    lowered: LoweredModel,
+    name: str,
+    inputs: Sequence[Tensor],
+    outputs: Sequence[Tensor],
+    assumptions: Sequence[AssumptionCard],
+    opset: int,
+    noise: Sequence[NoiseInput] = (),
+) -> Card:
+    """The card of a lowered model, before its files are written."""
+    return Card(
+        odelet=__version__,
+        name=name,
+        form=lowered.form,
+        inputs=tuple(inputs),
+        outputs=tuple(outputs),
+        program=tuple(lowered.program),
+        solves=tuple(lowered.solves),
+        assumptions=tuple(assumptions),
+        noise=tuple(NoiseCard(name=x.name, distribution=x.draw.distribution, source=x.draw.source) for x in noise),
+        versions=versions(opset),
+        work=largest_product(lowered.graphs.values()),
+    )
+
+
+def tensor_of(value: ir.Value) -> Tensor:
+    """An input or output of the host graph, for the card."""
+    assert value.name is not None and value.dtype is not None and value.shape is not None
+    shape = tuple(dim if isinstance(dim, int) else str(dim.value) for dim in value.shape)
+    return Tensor(name=value.name, dtype=value.dtype.numpy().name, shape=shape)
+
+
+def write_graphs(lowered: LoweredModel, card: Card, folder: Path) -> Card:
+    """Write the graphs and what they share; return the card with these files listed."""
+    _share_weights(lowered.graphs, folder)
+    for name, model in lowered.graphs.items():
+        model.producer_name, model.producer_version = "odelet", __version__
+        model.domain = "odelet"
+        if card.program == (RunStep(run=name),):
+            model.metadata_props[CARD_KEY] = card.short_json()
+        else:
+            model.metadata_props[PART_KEY] = card.name
+        ir.save(model, folder / name)
+        onnx.checker.check_model(str(folder / name), full_check=True)
+    files = [WEIGHTS] if (folder / WEIGHTS).exists() else []
+    return with_files(card, folder, [*lowered.graphs, *files])
+
+
+def _share_weights(graphs: Mapping[str, ir.Model], folder: Path) -> None:
+    """Move weights that several graphs hold into one file."""
+    if len(graphs) < 2:
+        return
+    found: dict[bytes, list[ir.Value]] = {}
+    for model in graphs.values():
+        for value in model.graph.initializers.values():
+            tensor = value.const_value
+            if tensor is not None and tensor.nbytes >= _SHARED_BYTES and tensor.dtype != ir.DataType.STRING:
+                key = hashlib.sha256(tensor.tobytes()).digest() + repr((tensor.dtype, tensor.shape)).encode()
+                found.setdefault(key, []).append(value)
+    shared = {key: values for key, values in found.items() if len(values) > 1}
+    if not shared:
+        return
+    offset = 0
+    with (folder / WEIGHTS).open("wb") as file:
+        for values in shared.values():
+            tensor = values[0].const_value
+            assert tensor is not None
+            data = tensor.tobytes()
+            file.write(data)
+            for value in values:
+                value.const_value = ir.ExternalTensor(
+                    WEIGHTS,
+                    offset,
+                    len(data),
+                    tensor.dtype,
+                    shape=ir.Shape(tensor.numpy().shape),
+                    name=str(value.name),
+                    base_dir=folder,
+                )
+            # Page alignment lets a runtime map the file instead of copying it.
+            padding = -len(data) % 4096
+            file.write(bytes(padding))
+            offset += len(data) + padding
+
+
+def check_unique(names: Sequence[str]) -> None:
+    """Raise ExportError when two inputs or outputs have one name."""
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise ExportError(f"two inputs or outputs are named {twice[0]!r}; rename one in the model")

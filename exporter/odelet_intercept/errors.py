@@ -1,0 +1,13 @@
+"""The errors of a model that cannot be exported. They stand here because catching and reading calls raises them too."""
+
+from __future__ import annotations
+
+from odelet.errors import OdeletError
+
+
+class ExportError(OdeletError):
+    """An export failed; nothing was left in the output folder."""
+
+
+class CaptureError(ExportError):
+    """The model does something that cannot become a graph."""

@@ -1,0 +1,158 @@
+"""Fixed points in plain torch: the solver text of `odelet.fixed_point` on tensors, and its arguments checked."""
+
+from __future__ import annotations
+
+import math
+import numbers
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from odelet.errors import InputError
+from odelet.methods.fixed_point import ITERATIONS, Iteration, State, iterate
+from odelet.numerics.state import Layout
+from odelet_intercept.torch_backend import TORCH
+
+
+@dataclass(frozen=True)
+class MarkArguments:
+    """What a call of `mark` asks for, checked."""
+
+    method: Iteration
+    rtol: float
+    atol: float
+    max_iters: int
+    per_sample: bool
+    norm: Callable[[Any], torch.Tensor] | None
+
+
+def check_mark_arguments(
+    *,
+    method: Any,
+    rtol: Any,
+    atol: Any,
+    max_iters: Any,
+    per_sample: bool,
+    norm: Any,
+    options: Mapping[str, Any] | None,
+) -> MarkArguments:
+    """The arguments of `mark` besides f and z0. Raises InputError naming the one that cannot be."""
+    if method not in ITERATIONS:
+        raise InputError(f"method={method!r} is not one of {', '.join(ITERATIONS)}")
+    chosen = ITERATIONS[method]
+    unknown = sorted(set(options or {}) - set(chosen.option_names()))
+    if unknown:
+        known = ", ".join(chosen.option_names())
+        raise InputError(f"options {', '.join(unknown)} are not known for method {method!r}; known are {known}")
+    for name, value in {"rtol": rtol, "atol": atol, **(options or {})}.items():
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+            raise InputError(f"{name}={value!r} must be a number")
+    for name, value in (("rtol", rtol), ("atol", atol)):
+        if not 0 <= value < math.inf:
+            raise InputError(f"{name}={value!r} must be finite and not negative")
+    if rtol == atol == 0:
+        raise InputError("rtol and atol are both 0, so no iteration could end; make one of them positive")
+    if isinstance(max_iters, bool) or not isinstance(max_iters, numbers.Integral) or not 1 <= int(max_iters) < 2**31:
+        raise InputError(f"max_iters={max_iters!r} must be a whole number, at least 1")
+    if norm is not None and not callable(norm):
+        raise InputError(f"norm={norm!r} must be a function of what f maps, or None for the root mean square")
+    if norm is not None and per_sample:
+        raise InputError(
+            "norm is of the whole of what f maps, so it cannot measure each sample; leave one of norm "
+            "and per_sample out"
+        )
+    try:
+        chosen = chosen.having(
+            **{name: int(x) if isinstance(x, numbers.Integral) else float(x) for name, x in (options or {}).items()}
+        )
+    except ValueError as error:
+        raise InputError(f"options: {error}") from None
+    return MarkArguments(chosen, float(rtol), float(atol), int(max_iters), bool(per_sample), norm)
+
+
+def parts_of(z0: Any, *, per_sample: bool) -> list[torch.Tensor]:
+    """The tensors of a first guess, in one dtype. Raises InputError for what cannot be one."""
+    parts = list(z0) if isinstance(z0, tuple) else [z0]
+    if not parts or not all(isinstance(part, torch.Tensor) for part in parts):
+        raise InputError(f"z0 must be a tensor or a tuple of tensors; got {type(z0).__name__}")
+    dtype = parts[0].dtype
+    for part in parts[1:]:
+        dtype = torch.promote_types(dtype, part.dtype)
+    if dtype not in (torch.float32, torch.float64):
+        raise InputError(f"z0 is {dtype}; use float32 or float64")
+    if per_sample and not all(part.ndim > 0 and part.shape[0] == parts[0].shape[0] for part in parts):
+        came = ", ".join(str(tuple(part.shape)) for part in parts)
+        raise InputError(f"per_sample needs a z0 whose first axis counts samples; it has {came}")
+    return [part.to(dtype) for part in parts]
+
+
+def as_field(f: Callable[[Any], Any], z0: Any) -> Callable[[Any, Any], Any]:
+    """f as a function of a time, which it does not read, and a state; it must return what is like z0."""
+    single = not isinstance(z0, tuple)
+
+    def field(_t: Any, z: Any) -> Any:
+        made = f(z)
+        came, wanted = ([made], [z]) if single else (made, z)
+        shapes = [tuple(part.shape) for part in wanted]
+        fits = isinstance(came, (tuple, list)) and all(isinstance(part, torch.Tensor) for part in came)
+        if not fits or [tuple(part.shape) for part in came] != shapes:
+            got = [tuple(part.shape) for part in came] if fits else type(made).__name__
+            raise InputError(f"f must return what it is given, of the shapes {shapes}; it returned {got}")
+        return made
+
+    return field
+
+
+def solve(f: Callable[[Any], Any], z0: Any, asked: MarkArguments) -> tuple[Any, State]:
+    """The answer, as z0 is, and the last state of the iteration."""
+    single = not isinstance(z0, tuple)
+    parts = parts_of(z0, per_sample=asked.per_sample)
+    layout = Layout(
+        [tuple(part.shape) for part in parts],
+        [part.numel() for part in parts] if len(parts) > 1 else None,
+        None if asked.norm is None else _measure(asked.norm, single=single),
+        samples=[(len(part), math.prod(part.shape[1:])) for part in parts] if asked.per_sample else None,
+    )
+    field = as_field(f, z0)
+
+    def row_map(row: torch.Tensor) -> torch.Tensor:
+        given = layout.unpack(row, xp=TORCH)
+        made = field(None, given[0] if single else tuple(given))
+        return layout.pack([part.to(row.dtype) for part in ([made] if single else made)], xp=TORCH)
+
+    state = iterate(
+        asked.method,
+        row_map,
+        layout.pack(parts, xp=TORCH),
+        rtol=asked.rtol,
+        atol=asked.atol,
+        limit=asked.max_iters,
+        layout=layout,
+        xp=TORCH,
+    )
+    answer = layout.unpack(state.best, xp=TORCH)
+    return (answer[0] if single else tuple(answer)), state
+
+
+def _measure(norm: Callable[[Any], torch.Tensor], *, single: bool) -> Callable[[list[torch.Tensor]], torch.Tensor]:
+    return lambda parts: norm(parts[0] if single else tuple(parts)).to(parts[0].dtype).reshape(())
+
+
+def warned(f: Callable[[Any], Any], z0: Any, **arguments: Any) -> Any:
+    """The answer of a call of `mark`, with a warning where it is none."""
+    asked = check_mark_arguments(**arguments)
+    answer, state = solve(f, z0, asked)
+    failed = ~state.converged
+    if bool(failed.any()):
+        of = f" for {int(failed.sum())} of {failed.numel()} samples" if asked.per_sample else ""
+        why = "became infinite or NaN" if bool((state.broken & failed).any()) else "did not converge"
+        warnings.warn(
+            f"mark: the iteration {why}{of} in {int(state.turns.max())} calls of f; raise max_iters, loosen rtol and "
+            "atol, or try the method anderson or a smaller tau",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    return answer

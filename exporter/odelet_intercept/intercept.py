@@ -1,0 +1,106 @@
+"""Catching calls of solver libraries, however the model came by the function.
+
+Models import `odeint` by name, keep it on objects, in partials and default arguments, or call it through
+other packages. So the functions themselves are changed while a capture runs: their code objects are
+swapped for a trampoline, which every reference then reaches. Calls from other threads reach the original.
+"""
+
+from __future__ import annotations
+
+import inspect
+import threading
+import types
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from odelet.errors import InputError
+from odelet_intercept.call import Call
+from odelet_intercept.errors import CaptureError
+from odelet_intercept.libraries import LIBRARIES, all_entries
+from odelet_intercept.library import Entry
+from odelet_intercept.user_code import user_frame
+
+Handler = Callable[[Call, Callable[..., Any]], Any]
+
+
+@dataclass
+class _Interception:
+    handler: Handler
+    entries: Sequence[Entry]
+    originals: dict[types.FunctionType, Callable[..., Any]]
+    thread: int
+    depth: int = 0
+
+
+_active: _Interception | None = None
+_lock = threading.Lock()
+
+
+def dispatch(number: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Where the trampolines land."""
+    current = _active
+    assert current is not None, "a trampoline outlived its interception"
+    entry = current.entries[number]
+    original = current.originals[entry.function]
+    if threading.get_ident() != current.thread:
+        return original(*args, **kwargs)
+    file, line = user_frame()
+    where = f'File "{file}", line {line}: '
+    reading = LIBRARIES[entry.library].read(entry, inspect.signature(original).bind(*args, **kwargs), where)
+    if callable(reading):
+        return reading()
+    call = Call(**reading, entry=entry.kind, file=file, line=line, depth=current.depth, copy=entry.copy)
+    current.depth += 1
+    try:
+        return current.handler(call, current.originals[entry.solver])
+    except InputError as error:
+        raise CaptureError(f'File "{file}", line {line}: {error}') from error
+    finally:
+        current.depth -= 1
+
+
+@contextmanager
+def intercepted(handler: Handler, *, copies: Sequence[Entry] = ()) -> Iterator[None]:
+    """Send every call of a solver library on this thread to `handler(call, solver)`; `solver` is the library's own.
+
+    copies: further functions to catch, of copies of torchdiffeq; the handler then gets the `odeint` of the copy. Calls
+    made while the handler runs come to it as well, with their depth.
+    The interception is undone on leaving, also after an error. A process has one interception at a time.
+    """
+    global _active
+    with _lock:
+        entries = (*all_entries(), *copies)
+        functions = [entry.function for entry in entries]
+        saved = [(f.__code__, f.__defaults__, f.__kwdefaults__) for f in functions]
+        _active = _Interception(handler, entries, {f: original_of(f) for f in functions}, threading.get_ident())
+        try:
+            for number, function in enumerate(functions):
+                function.__code__ = _trampoline(function.__name__, number)
+                function.__defaults__ = function.__kwdefaults__ = None
+            yield
+        finally:
+            for function, parts in zip(functions, saved, strict=True):
+                function.__code__, function.__defaults__, function.__kwdefaults__ = parts
+            _active = None
+
+
+def original_of(function: types.FunctionType) -> Callable[..., Any]:
+    """What a function does when nobody catches its calls."""
+    copy = types.FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__)
+    copy.__kwdefaults__ = function.__kwdefaults__
+    return copy
+
+
+def _trampoline(name: str, number: int) -> types.CodeType:
+    """Code that needs nothing from the globals of the function it is put into."""
+    scope: dict[str, Any] = {}
+    exec(
+        f"def {name}(*args, **kwargs):\n"
+        f"    from odelet_intercept.intercept import dispatch\n"
+        f"    return dispatch({number}, args, kwargs)\n",
+        scope,
+    )
+    code: types.CodeType = scope[name].__code__
+    return code

@@ -1,0 +1,20 @@
+"""The roster of solver libraries whose calls are caught.
+
+To add a library: a module with its `Library`, and a line here.
+"""
+
+from __future__ import annotations
+
+from odelet_intercept.library import Entry, Library
+from odelet_intercept.mark_calls import MARK
+from odelet_intercept.torchdiffeq_calls import TORCHDIFFEQ
+
+LIBRARIES: dict[str, Library] = {
+    "torchdiffeq": TORCHDIFFEQ,
+    "mark": MARK,
+}
+
+
+def all_entries() -> tuple[Entry, ...]:
+    """The functions to catch, of all libraries."""
+    return tuple(entry for library in LIBRARIES.values() for entry in library.entries())

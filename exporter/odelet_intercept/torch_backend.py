@@ -1,0 +1,75 @@
+"""The backend of torch tensors for the solver text, as far as fixed points need one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from odelet.numerics.backend import Numpy
+
+
+class Torch:
+    """The backend of tensors, as far as fixed points need one; each function is the one of `odelet.backend.Numpy`."""
+
+    loop = staticmethod(Numpy.loop)
+    prefixed = staticmethod(Numpy.prefixed)
+    where = staticmethod(torch.where)
+    matmul = staticmethod(torch.matmul)
+
+    @staticmethod
+    def maximum(a: torch.Tensor, *others: Any) -> torch.Tensor:
+        for b in others:
+            a = torch.maximum(a, TORCH.cast(b, a))
+        return a
+
+    @staticmethod
+    def cast(x: Any, like: torch.Tensor) -> torch.Tensor:
+        return torch.as_tensor(x, dtype=like.dtype, device=like.device)
+
+    @staticmethod
+    def rms(x: torch.Tensor, *, axis: int | None = None) -> torch.Tensor:
+        squares = x * x
+        if not x.numel():
+            return torch.sqrt(squares.sum() if axis is None else squares.sum(axis))
+        return torch.sqrt(squares.mean() if axis is None else squares.mean(axis))
+
+    @staticmethod
+    def expand(x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+        return x.expand(like.shape)
+
+    @staticmethod
+    def reshape(x: torch.Tensor, shape: Any) -> torch.Tensor:
+        return x.reshape(shape)
+
+    @staticmethod
+    def concat(xs: Sequence[torch.Tensor], axis: int) -> torch.Tensor:
+        return torch.cat(list(xs), dim=axis)
+
+    @staticmethod
+    def split(x: torch.Tensor, sizes: Sequence[int]) -> Sequence[torch.Tensor]:
+        return torch.split(x, list(sizes), dim=-1)
+
+    @staticmethod
+    def transpose(x: torch.Tensor, axes: tuple[int, ...] = (1, 0)) -> torch.Tensor:
+        return x.permute(axes)
+
+    @staticmethod
+    def sum(x: torch.Tensor, axis: int) -> torch.Tensor:
+        return x.sum(axis)
+
+    @staticmethod
+    def take(x: torch.Tensor, index: int, axis: int) -> torch.Tensor:
+        return x.select(axis, index)
+
+    @staticmethod
+    def any(condition: torch.Tensor) -> torch.Tensor:
+        return condition.any()
+
+    @staticmethod
+    def constant(values: Any, like: torch.Tensor) -> torch.Tensor:
+        return torch.tensor(values, dtype=like.dtype, device=like.device)
+
+
+TORCH = Torch()

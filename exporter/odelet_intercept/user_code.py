@@ -1,0 +1,107 @@
+"""Which line is the user's own: of the running stack, of an error, or of a stack trace as text.
+
+Every message that names a line of the model's code asks here.
+"""
+
+from __future__ import annotations
+
+import inspect
+import linecache
+import os
+import re
+import sys
+import traceback
+import types
+from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
+
+from odelet_intercept.libraries import LIBRARIES
+
+Place = tuple[str, int]  # a file and a line
+
+# Packages that run a model, solve it or translate it, and never are the model.
+_PACKAGES = ("torch", "onnx", "onnxscript", "onnx_ir", "odelet", "odelet_intercept", "odelet_export")
+_STANDARD_LIBRARY = os.path.dirname(os.path.abspath(inspect.__file__)) + os.sep
+_TRACED_FROM = re.compile(r'File "([^"]+)", line (\d+)')
+
+
+def _folders() -> Iterator[str]:
+    for name in (*_PACKAGES, *(library.name for library in LIBRARIES.values())):
+        spec = find_spec(name)
+        if spec is not None:
+            yield from (os.path.abspath(folder) + os.sep for folder in spec.submodule_search_locations or ())
+
+
+_FOLDERS = tuple(_folders())
+
+
+def is_library(file: str) -> bool:
+    """Whether a file belongs to torch, a solver library, the standard library or odelet."""
+    standard = file.startswith(_STANDARD_LIBRARY) and "site-packages" not in file
+    return file.startswith("<") or standard or file.startswith(_FOLDERS)
+
+
+def user_frame() -> Place:
+    """File and line of the innermost frame of the running stack that is the user's own code."""
+    frame: types.FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if not is_library(frame.f_code.co_filename):
+            return frame.f_code.co_filename, frame.f_lineno
+        frame = frame.f_back
+    return "<unknown>", 0
+
+
+def place_of_error(error: BaseException, *, causes: bool = True) -> Place | None:
+    """The innermost line of the user's own code that an error passed through.
+
+    causes: whether what caused the error comes first, as where a tracer wraps what the user's code raised.
+    """
+    if isinstance(error, SyntaxError) and error.filename is not None:
+        return error.filename, error.lineno or 0
+    for link in reversed(list(chain_of(error))) if causes else [error]:
+        frames = traceback.extract_tb(link.__traceback__)
+        place = _innermost((frame.filename, frame.lineno) for frame in frames if frame.lineno is not None)
+        if place is not None:
+            return place
+    return None
+
+
+def place_in_trace(trace: str | None) -> Place | None:
+    """The innermost line of the user's own code in a stack trace that torch keeps with a node, as text."""
+    return _innermost((file, int(line)) for file, line in _TRACED_FROM.findall(trace or ""))
+
+
+def chain_of(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, what caused it, what caused that, and so on."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def with_source(place: Place | None) -> str:
+    """File, line and source text of a place in the model's code, for a message."""
+    if place is None:
+        return "the model (no line of it is known)"
+    source = linecache.getline(*place).strip()
+    return f'File "{place[0]}", line {place[1]}' + (f"\n    {source}" if source else "")
+
+
+def short(place: Place | None) -> str:
+    """A file without its folder, and a line: `model.py:7`."""
+    return "" if place is None else f"{os.path.basename(place[0])}:{place[1]}"
+
+
+def as_typed(place: Place) -> str:
+    """A file as the user would type it, and a line: `models/model.py, line 7`."""
+    file, line = place
+    relative = os.path.relpath(file)
+    return f"{file if relative.startswith(os.pardir) else relative}, line {line}"
+
+
+def _innermost(places: Iterable[Place]) -> Place | None:
+    """The last place in the user's code; one in an installed package only where there is no other."""
+    candidates = [place for place in places if not is_library(place[0])]
+    own = [place for place in candidates if "site-packages" not in place[0]] or candidates
+    return own[-1] if own else None

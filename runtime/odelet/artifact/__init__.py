@@ -1,0 +1,1 @@
+"""From the bytes of an artifact to checked facts, or an ArtifactError; it opens no session."""

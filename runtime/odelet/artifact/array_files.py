@@ -1,0 +1,155 @@
+"""Arrays from and to files, for the command line: .npz, .npy, .csv.
+
+The law here: nothing is unpickled, and an output file is there whole or not at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from odelet.artifact.card import Card, Tensor
+from odelet.errors import InputError
+
+Array = np.ndarray[Any, Any]
+
+_KINDS = (".npz", ".npy", ".csv")
+_BROKEN = (ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error)
+
+
+def read_inputs(path: Path, card: Card) -> dict[str, Array]:
+    """Read a model's inputs by name: any model from .npz, a model of one input from .npy or .csv.
+
+    A .csv is a table of numbers without header, for an input of two axes. Raises InputError naming the file.
+    """
+    kind = _kind(path)
+    if kind == ".npz":
+        return read_npz(path)
+    inputs = card.inputs[: len(card.inputs) - len(card.noise)]
+    if len(inputs) != 1:
+        names = ", ".join(tensor.name for tensor in inputs)
+        raise InputError(f"{path}: the model has {len(inputs)} inputs ({names}); give an .npz that holds them")
+    tensor = inputs[0]
+    return {tensor.name: _read_npy(path) if kind == ".npy" else _read_csv(path, tensor)}
+
+
+def check_output(path: Path, card: Card) -> None:
+    """Raise InputError unless the model's outputs can be written to such a file; before any time is spent."""
+    kind = _kind(path)
+    if not path.absolute().parent.is_dir():
+        raise InputError(f"{path}: there is no folder {path.parent} to write to")
+    if path.is_dir():
+        raise InputError(f"{path}: it is a folder; give the name of a file")
+    if kind == ".npz":
+        return
+    if len(card.outputs) != 1:
+        names = ", ".join(tensor.name for tensor in card.outputs)
+        raise InputError(f"{path}: the model has {len(card.outputs)} outputs ({names}); they need an .npz")
+    if kind == ".csv" and len(card.outputs[0].shape) != 2:
+        raise InputError(f"{path}: the output is {card.outputs[0]}; a .csv holds two axes, use .npy or .npz")
+
+
+def write_outputs(path: Path, outputs: dict[str, Array]) -> None:
+    """Write outputs as the file's name says, in place of what is there. Raises InputError naming the file."""
+    kind = _kind(path)
+    only = next(iter(outputs.values()))
+
+    def write(file: BinaryIO) -> None:
+        if kind == ".npz":
+            # Not np.savez: its own argument names could be names of outputs.
+            with zipfile.ZipFile(file, "w") as archive:
+                for name, array in outputs.items():
+                    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                        np.lib.format.write_array(member, array, allow_pickle=False)
+        elif kind == ".npy":
+            np.lib.format.write_array(file, only, allow_pickle=False)
+        else:
+            # As many digits as bring back the same number.
+            digits = {"float16": "%.5g", "float32": "%.9g", "float64": "%.17g"}
+            np.savetxt(file, only, delimiter=",", fmt=digits.get(str(only.dtype), "%d"))
+
+    replace_file(path, write)
+
+
+def read_npz(path: Path, *, data: bytes | None = None) -> dict[str, Array]:
+    """Read all arrays of an .npz; data: its bytes, where they were read already. Raises InputError."""
+    arrays = _load(path, data)
+    if isinstance(arrays, np.ndarray):
+        raise InputError(f"{path}: it is one array, not an .npz of named arrays")
+    return arrays
+
+
+def _read_npy(path: Path) -> Array:
+    array = _load(path)
+    if not isinstance(array, np.ndarray):
+        raise InputError(f"{path}: it is an .npz, not one array; give it that ending")
+    return array
+
+
+def _read_csv(path: Path, tensor: Tensor) -> Array:
+    if len(tensor.shape) != 2:
+        raise InputError(f"{path}: input {tensor.name!r} is {tensor}; a .csv holds two axes, use .npy or .npz")
+    # numpy reads "1" and "0" as numbers, not as bool.
+    dtype = "int8" if tensor.dtype == "bool" else tensor.dtype
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            table = np.loadtxt(file, dtype=dtype, delimiter=",", ndmin=2, comments=None)
+    except (ValueError, OverflowError) as error:
+        raise InputError(f"{path}: it is not a table of {tensor.dtype} without header: {error}") from None
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    if tensor.dtype == "bool" and not np.isin(table, (0, 1)).all():
+        raise InputError(f"{path}: it holds numbers other than 0 and 1, for a bool input")
+    return table.astype(tensor.dtype)
+
+
+def _load(path: Path, data: bytes | None = None) -> Array | dict[str, Array]:
+    try:
+        # Opened here: given a path, np.load leaves the file open when it fails.
+        with path.open("rb") if data is None else io.BytesIO(data) as file:
+            loaded = np.load(file, allow_pickle=False)
+            return loaded if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
+    except _BROKEN as error:
+        raise InputError(f"{path}: it is not a readable {path.suffix} of numbers: {error}") from None
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: OSError) -> InputError:
+    return InputError(f"{path}: it cannot be read ({error.strerror or error})")
+
+
+def _kind(path: Path) -> str:
+    if path.suffix not in _KINDS:
+        raise InputError(f"{path}: its ending must be one of {', '.join(_KINDS)}")
+    return path.suffix
+
+
+def replace_file(path: Path, write: Callable[[Any], object]) -> None:
+    """Write beside the file, then rename over it. Raises InputError where that cannot be."""
+    temporary = None
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.absolute().parent, prefix=path.name, delete=False) as file:
+            temporary = Path(file.name)
+            write(file)
+        # A temporary file is private to its owner; the result gets the usual rights.
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)
+        temporary.replace(path)
+        temporary = None
+    except OSError as error:
+        raise InputError(f"{path}: it cannot be written ({error.strerror or error})") from None
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                temporary.unlink()

@@ -1,0 +1,74 @@
+"""Runs the samples of an artifact where it is, and compares with what torch gave at export.
+
+The law here: numpy and onnxruntime only, and the allowed error is the sample's, not the caller's.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from odelet.artifact.folder import SAMPLES_FILE
+from odelet.artifact.samples import OutputCheck, compare, samples_of
+from odelet.errors import ArtifactError, InputError
+from odelet.model.model import Model, load
+from odelet.status import Status
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """What `verify` found, a check for each output of each sample."""
+
+    checks: tuple[OutputCheck, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every output of every sample passed."""
+        return all(check.passed for check in self.checks)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as JSON types."""
+        checks = [check.to_dict() for check in self.checks]
+        return {"passed": self.passed, "checks": checks}
+
+    def summary(self) -> str:
+        """Return the report as text, a line for each output of each sample."""
+        lines = [_line(check) for check in self.checks]
+        failed = sum(not check.passed for check in self.checks)
+        verdict = "passed" if self.passed else f"FAILED: {failed} of {len(self.checks)} outputs differ"
+        return "\n".join([*lines, verdict])
+
+
+def verify(target: str | os.PathLike[str] | Model, *, device: str = "cpu", threads: int | None = None) -> VerifyReport:
+    """Run the samples that came with an artifact and compare with torch's outputs.
+
+    target: an artifact's folder, or a Model loaded from one (device and threads are then the model's).
+    Raises ArtifactError when there is nothing to compare with; a difference is a report that has not passed.
+    """
+    model = target if isinstance(target, Model) else load(target, device=device, threads=threads)
+    if model.folder is None:
+        raise InputError("a lone .onnx file carries no samples; verify the artifact's folder")
+    checks: list[OutputCheck] = []
+    for index, (inputs, outputs, allowed) in enumerate(samples_of(model.card, model.folder)):
+        try:
+            solution = model.solve(*inputs.values())
+        except InputError as error:
+            raise ArtifactError(f"{SAMPLES_FILE}: sample {index} does not fit the card: {error}") from None
+        if solution.status is not Status.OK:
+            note = f"a solve failed: {solution.status.sentence}"
+            checks += [OutputCheck(index, name, False, note=note) for name in outputs]
+            continue
+        checks += [
+            compare(index, name, solution.outputs[name], expected, allowed=allowed[name])
+            for name, expected in outputs.items()
+        ]
+    return VerifyReport(tuple(checks))
+
+
+def _line(check: OutputCheck) -> str:
+    head = f"sample {check.sample}, {check.output}: {'ok' if check.passed else 'FAILED'}"
+    if check.note:
+        return f"{head}, {check.note}"
+    told = f"max abs {check.max_abs:.3g} (allowed {check.allowed:.3g}), max rel {check.max_rel:.3g}"
+    return f"{head}, {told}, worst at {list(check.worst)}"

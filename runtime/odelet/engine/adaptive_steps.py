@@ -1,0 +1,97 @@
+"""The graphs of a driven solve, and the steps that an adaptive one takes by them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from dataclasses import field as member
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from odelet.engine.buffers import NUMPY_TYPES, Array, Buffers, Spare
+from odelet.loops.trajectory import Ends
+from odelet.numerics.adaptive_step import first_slope, slope_after_jump
+from odelet.numerics.backend import NUMPY
+
+
+@dataclass(frozen=True)
+class Graphs:
+    """The sessions of a driven solve. field: None for an iteration. step: None for a solver that needs the field alone.
+    start: where the length of the first step is estimated. event: where the zero of a function ends the solve. spare:
+    the memory that steps were taken in before."""
+
+    field: ort.InferenceSession | None
+    step: ort.InferenceSession | None = None
+    start: ort.InferenceSession | None = None
+    event: ort.InferenceSession | None = None
+    spare: Spare = member(default_factory=Spare)
+
+
+def run_graph(session: ort.InferenceSession | None, output: str, feeds: Mapping[str, Any]) -> Array:
+    """One output of a graph, from those of the feeds that it takes."""
+    assert session is not None, "a solve asks for no graph that its kind does not have"
+    (value,) = session.run([output], {node.name: feeds[node.name] for node in session.get_inputs()})
+    return np.asarray(value)
+
+
+class AdaptiveGraph:
+    """A Stepper over the graphs of an adaptive method: the field, the first step's length, and one step."""
+
+    def __init__(
+        self, graphs: Graphs, y0: Array, kept: Mapping[str, Array], direction: float, bind: Callable[..., Buffers]
+    ) -> None:
+        self._graphs, self._kept, self._direction = graphs, kept, direction
+        self._y0, self._bind = y0, bind
+        self._buffers: Buffers | None = None
+        self._jumped: Array | None = None
+
+    def begin(self, t: float) -> None:
+        k0 = first_slope(self._slope, np.float64(t), self._y0, xp=NUMPY)
+        assert self._graphs.step is not None
+        types = {node.name: NUMPY_TYPES.get(node.type) for node in self._graphs.step.get_outputs()}
+        written = {"mid": np.empty_like(self._y0), "ratio": np.zeros((), types["ratio"])}
+        self._buffers = self._bind({"y": self._y0, "k": k0}, written, self._kept)
+        self._number = types["ratio"]
+
+    def _slope(self, t: Any, y: Array) -> Array:
+        return run_graph(self._graphs.field, "k", {"t": np.asarray(t, y.dtype), "y": y, **self._kept})
+
+    def first_length(self, t: float) -> float:
+        assert self._buffers is not None and self._graphs.start is not None
+        feeds = {"t": np.asarray(t, self._number), "direction": np.asarray(self._direction, self._number)}
+        feeds |= {"y": self._y0, "k": self._buffers.state("k"), **self._kept}
+        return float(run_graph(self._graphs.start, "h", feeds))
+
+    def attempt(self, t: float, t1: float, h: float) -> float:
+        buffers = self._buffers
+        assert buffers is not None
+        buffers.run(t, t1, h)
+        return float(buffers.written("ratio"))
+
+    def accept(self, jump: float | None) -> None:
+        buffers = self._buffers
+        assert buffers is not None
+        buffers.swap()
+        self._jumped = None
+        if jump is not None:
+            # The slope at the end of the step is still read from; the new one is for the next step.
+            self._jumped = buffers.state("k").copy()
+            y = buffers.state("y")
+            with np.errstate(all="ignore"):
+                time = np.float64(jump)
+                buffers.set("k", slope_after_jump(self._slope, time, y, direction=self._direction, xp=NUMPY))
+
+    def restart(self, t: float, y: Array) -> None:
+        buffers = self._buffers
+        assert buffers is not None
+        buffers.set("y", y)
+        buffers.set("k", first_slope(self._slope, np.float64(t), y, xp=NUMPY))
+
+    def ends(self) -> Ends:
+        buffers = self._buffers
+        assert buffers is not None
+        k1 = buffers.state("k") if self._jumped is None else self._jumped
+        before = [buffers.state(name, before=True) for name in ("y", "k")]
+        return Ends(before[0], buffers.state("y"), buffers.written("mid"), before[1], k1)

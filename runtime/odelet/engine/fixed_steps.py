@@ -1,0 +1,48 @@
+"""Steps of a fixed-step method over its step graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from odelet.engine.buffers import Array, Buffers
+from odelet.loops.trajectory import Ends
+
+
+class FixedGraph:
+    """A Walker over the step graph of a fixed-step method. calls: of the field in a step, where they do not vary."""
+
+    def __init__(
+        self,
+        step: ort.InferenceSession,
+        y0: Array,
+        memory: Sequence[Any],
+        kept: Mapping[str, Array],
+        calls: int | None,
+        bind: Callable[..., Buffers],
+    ) -> None:
+        outputs = {node.name for node in step.get_outputs()}
+        starts = {"y": y0, **{f"memory.{i}": np.asarray(x) for i, x in enumerate(memory)}}
+        written = {name: np.zeros((), np.int64) for name in ("calls", "failed") if name in outputs}
+        self._told = list(written)
+        self._slope = "k0" in outputs
+        written |= {"k0": np.empty_like(y0)} if self._slope else {}
+        self._buffers = bind(starts, written, kept)
+        self._calls = calls
+
+    def walk(self, t: float, t1: float) -> tuple[int, bool]:
+        buffers = self._buffers
+        buffers.run(t, t1)
+        buffers.swap()
+        told = {name: int(buffers.written(name)) for name in self._told}
+        calls = told.get("calls", self._calls)
+        assert calls is not None
+        return calls, bool(told.get("failed"))
+
+    def ends(self) -> Ends:
+        buffers = self._buffers
+        k0 = buffers.written("k0") if self._slope else None
+        return Ends(buffers.state("y", before=True), buffers.state("y"), k0=k0)

@@ -1,0 +1,55 @@
+"""Opening a checked artifact: its graphs as sessions, joined with the card's program."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from odelet.artifact.card import Card
+from odelet.artifact.folder import check
+from odelet.engine.program import Drive, Run, plan
+from odelet.engine.session import Graph, check_device, open_session, threads_for
+from odelet.errors import ArtifactError
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """An open artifact. program: the card's, with the graphs it runs. folder: None for a lone file. fallback: the
+    program that solves samples again, if there is one. threads: inside an operator."""
+
+    card: Card
+    program: tuple[Run | Drive, ...]
+    folder: Path | None
+    fallback: tuple[Run | Drive, ...] = ()
+    threads: int = 1
+
+
+def open_artifact(path: str | os.PathLike[str], *, device: str = "cpu", threads: int | None = None) -> Artifact:
+    """Check an artifact, open its graphs, and check that they take and give what the card says.
+
+    threads: None chooses; see `threads_for`. Raises ArtifactError, and InputError for a device that is not there.
+    """
+    check_device(device, threads)
+    checked = check(path)
+    threads = threads_for(checked.card.work) if threads is None else threads
+    steps = {solve.drive.step for solve in checked.card.solves if solve.drive is not None}
+    graphs = {
+        name: _open(name, source, stays=name in steps, device=device, threads=threads, work=checked.card.work)
+        for name, source in checked.graphs.items()
+    }
+    card = checked.card
+    again = plan(card.solved_again, graphs) if card.fallback is not None else ()
+    return Artifact(card, plan(card, graphs), checked.folder, again, threads)
+
+
+def _open(name: str, source: bytes | Path, *, stays: bool, **how: Any) -> Graph:
+    """Open a graph. stays: whether it always runs on the same memory. how: as `open_session` takes it."""
+    graph = Graph.of(name, open_session(source, name=name, **how))
+    if how["device"] == "cuda" and stays and graph.of_one_shape:
+        # Where a node runs on the CPU, ONNX Runtime refuses to capture.
+        with suppress(ArtifactError):
+            return Graph.of(name, open_session(source, name=name, capture=True, **how))
+    return graph

@@ -1,0 +1,108 @@
+"""Steps of a batch whose samples are solved each on its own: on numpy arrays, and by the graphs of a driven solve.
+
+The law here: what the loop sees are tables, one row of elements for each sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import numpy as np
+
+from odelet.engine.buffers import NUMPY_TYPES, Array, Buffers
+from odelet.loops.sample_arrays import row_of, table_of
+from odelet.loops.trajectory import Ends
+from odelet.numerics.adaptive_step import first_slope, slope_after_jump
+from odelet.numerics.backend import NUMPY
+from odelet.numerics.state import Layout
+
+Run = Callable[[Any, str, Mapping[str, Any]], Array]
+
+
+class SampleGraphs:
+    """A SampleStepper over the graphs of a driven solve.
+
+    kept: the values that the graphs read besides times and states. batched: names of those that have a row for each
+    sample, or None where the batch cannot be cut down. run: runs a graph for one output. bind: makes the memory of the
+    step graph.
+    """
+
+    def __init__(
+        self,
+        graphs: Any,
+        parts: list[Array],
+        kept: Mapping[str, Array],
+        *,
+        batched: Collection[str] | None,
+        direction: float,
+        run: Run,
+        bind: Callable[..., Buffers],
+    ) -> None:
+        self._graphs, self._parts, self._kept, self._batched = graphs, parts, dict(kept), batched
+        self._direction, self._call, self._bind = direction, run, bind
+        self._layout = Layout.of(parts, per_sample=True)
+        self._row = self._layout.pack(parts, xp=NUMPY)
+        self._buffers: Buffers | None = None
+
+    def begin(self, t: Array) -> None:
+        k = first_slope(self._slope, t, self._row, xp=NUMPY)
+        self._set(self._row, k)
+
+    def _set(self, y: Array, k: Array) -> None:
+        types = {node.name: NUMPY_TYPES.get(node.type) for node in self._graphs.step.get_outputs()}
+        samples = len(self._parts[0])
+        written = {"mid": np.empty_like(y), "ratio": np.zeros(samples, types["ratio"])}
+        self._buffers = self._bind({"y": y, "k": k}, written, self._kept, lanes=samples)
+
+    def _slope(self, t: Any, y: Array) -> Array:
+        return self._call(self._graphs.field, "k", {"t": np.asarray(t, y.dtype), "y": y, **self._kept})
+
+    def first_length(self, t: Array) -> Array:
+        assert self._buffers is not None
+        direction = np.asarray(self._direction, t.dtype)
+        feeds = {"t": t, "direction": direction, "y": self._row, "k": self._buffers.state("k"), **self._kept}
+        return self._call(self._graphs.start, "h", feeds)
+
+    def attempt(self, t: Array, t1: Array, h: Array) -> Array:
+        assert self._buffers is not None
+        self._buffers.run(t, t1, h)
+        return self._buffers.written("ratio")
+
+    def ends(self) -> Ends:
+        b = self._buffers
+        assert b is not None
+        rows = (b.state("y"), b.pending("y"), b.written("mid"), b.state("k"), b.pending("k"))
+        return Ends(*(table_of(row, self._layout) for row in rows))
+
+    def state(self) -> Array:
+        assert self._buffers is not None
+        return table_of(self._buffers.state("y"), self._layout)
+
+    def accept(self, accepted: Array, jump: Array | None) -> None:
+        b = self._buffers
+        assert b is not None
+        if not accepted.all():
+            rows = {name: (b.pending(name), b.state(name)) for name in ("y", "k")}
+            for name, (new, old) in rows.items():
+                b.set_pending(name, self._layout.choose(accepted, new, old, xp=NUMPY))
+        b.swap()
+        if jump is not None:
+            jumped = ~np.isnan(jump)
+            times = np.where(jumped, jump, 0.0)
+            k = slope_after_jump(self._slope, times, b.state("y"), direction=self._direction, xp=NUMPY)
+            b.set("k", self._layout.choose(jumped, k, b.state("k"), xp=NUMPY))
+
+    def keep(self, kept: Array) -> bool:
+        b = self._buffers
+        if self._batched is None or b is None:
+            return False
+        y, k = (table_of(b.state(name), self._layout)[kept] for name in ("y", "k"))
+        self._parts = [part[kept] for part in self._parts]
+        self._layout = Layout.of(self._parts, per_sample=True)
+        for name in self._batched:
+            self._kept[name] = self._kept[name][kept]
+        for i, part in enumerate(self._parts):
+            self._kept[f"shape.{i}"] = np.array(part.shape, np.int64)
+        self._set(row_of(y, self._layout), row_of(k, self._layout))
+        return True

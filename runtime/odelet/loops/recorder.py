@@ -1,0 +1,150 @@
+"""What a driven solve tries, step by step: for pictures and for finding out why a solve is slow.
+
+The law here: what is recorded passes by. A recorded solve takes the steps that it takes unrecorded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from odelet.loops.adaptive import Array, Stepper
+from odelet.loops.fixed import Walker
+from odelet.loops.per_sample import SampleStepper
+from odelet.loops.trajectory import Ends, Piece
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A step that was tried. time: its start; length: signed; both in the model's unit of time. ratio: of the estimated
+    error to the tolerance, None for a fixed-step method."""
+
+    time: float
+    length: float
+    ratio: float | None
+    accepted: bool
+
+
+@dataclass
+class Tape:
+    """The steps of one solve. sample: which to record, where samples are solved each on its own.
+
+    tried: all of them, in order. pieces: those that were accepted, with what reading between their ends takes; states
+    are rows (1, n), of a solve per sample those of the one sample. method: filled in when the solve begins, with
+    the times t that it is asked for, its direction (1 or -1), and the shapes of the parts of its state.
+    """
+
+    sample: int = 0
+    tried: list[Tried] = field(default_factory=list)
+    pieces: list[Piece] = field(default_factory=list)
+    method: str = ""
+    times: Array = field(default_factory=lambda: np.zeros(0))
+    direction: float = 1.0
+    shapes: list[tuple[int, ...]] = field(default_factory=list)
+
+    def begin(self, method: str, times: Array, direction: float, shapes: Sequence[tuple[int, ...]]) -> None:
+        """The solve begins; what was recorded of another is gone."""
+        self.method, self.times, self.direction, self.shapes = method, times, direction, list(shapes)
+        self.tried, self.pieces = [], []
+
+    def keep(self, t: Any, t1: Any, h: Any, ends: Ends) -> None:
+        """Go on with an accepted step from t to t1, of length h, all signed."""
+        rows = Ends._make(None if row is None else np.array(row) for row in ends)
+        start, end = self.direction * t, self.direction * t1
+        self.pieces.append(Piece(start, end, end, h, rows))
+
+
+class TapedStepper:
+    """A Stepper whose steps are recorded."""
+
+    def __init__(self, stepper: Stepper, tape: Tape) -> None:
+        self._stepper, self._tape = stepper, tape
+        self._last: tuple[Any, Any, Any] = (0.0, 0.0, 0.0)
+
+    def begin(self, t: float) -> None:
+        self._stepper.begin(t)
+
+    def first_length(self, t: float) -> float:
+        return self._stepper.first_length(t)
+
+    def attempt(self, t: float, t1: float, h: float) -> float:
+        ratio = self._stepper.attempt(t, t1, h)
+        self._last = (t, t1, h)
+        self._tape.tried.append(Tried(float(t), float(h), float(ratio), False))
+        return ratio
+
+    def accept(self, jump: float | None) -> None:
+        self._stepper.accept(jump)
+        self._tape.tried[-1] = replace(self._tape.tried[-1], accepted=True)
+        self._tape.keep(*self._last, self._stepper.ends())
+
+    def restart(self, t: float, y: Array) -> None:
+        self._stepper.restart(t, y)
+
+    def ends(self) -> Ends:
+        return self._stepper.ends()
+
+
+class TapedSamples:
+    """A SampleStepper of which the steps of one sample are recorded. count: how many samples there are."""
+
+    def __init__(self, stepper: SampleStepper, tape: Tape, count: int) -> None:
+        self._stepper, self._tape = stepper, tape
+        self._held = np.arange(count)
+        self._last: tuple[Array, Array, Array, Array] | None = None
+
+    def begin(self, t: Array) -> None:
+        self._stepper.begin(t)
+
+    def first_length(self, t: Array) -> Array:
+        return self._stepper.first_length(t)
+
+    def attempt(self, t: Array, t1: Array, h: Array) -> Array:
+        ratio = self._stepper.attempt(t, t1, h)
+        self._last = (t, t1, h, ratio)
+        return ratio
+
+    def accept(self, accepted: Array, jump: Array | None) -> None:
+        places = np.flatnonzero(self._held == self._tape.sample)
+        if places.size:
+            (place,) = places
+            assert self._last is not None
+            t, t1, h, ratio = (row[place] for row in self._last)
+            self._tape.tried.append(Tried(float(t), float(h), float(ratio), bool(accepted[place])))
+            if accepted[place]:
+                ends = (None if table is None else table[place : place + 1] for table in self._stepper.ends())
+                self._tape.keep(t, t1, h, Ends._make(ends))
+        self._stepper.accept(accepted, jump)
+
+    def ends(self) -> Ends:
+        return self._stepper.ends()
+
+    def state(self) -> Array:
+        return self._stepper.state()
+
+    def keep(self, kept: Array) -> bool:
+        if not self._stepper.keep(kept):
+            return False
+        self._held = self._held[kept]
+        return True
+
+
+class TapedWalker:
+    """A Walker whose steps are recorded. slope: of a time and a row, where the state is read by cubics."""
+
+    def __init__(self, walker: Walker, tape: Tape, slope: Callable[[Any, Array], Array] | None) -> None:
+        self._walker, self._tape, self._slope = walker, tape, slope
+
+    def walk(self, t: float, t1: float) -> tuple[int, bool]:
+        told = self._walker.walk(t, t1)
+        ends = self._walker.ends()
+        k1 = None if self._slope is None else np.asarray(self._slope(t1, ends.y1))
+        self._tape.keep(t, t1, t1 - t, ends._replace(k1=k1))
+        self._tape.tried.append(Tried(float(t), float(t1 - t), None, True))
+        return told
+
+    def ends(self) -> Ends:
+        return self._walker.ends()

@@ -1,0 +1,1 @@
+"""Every method is data and one step, and stands in a roster."""

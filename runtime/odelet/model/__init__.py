@@ -1,0 +1,1 @@
+"""What a caller holds: a loaded model, its arguments, its settings and its streams."""

@@ -1,0 +1,82 @@
+"""The time grid of a fixed-step solve, and where the output times lie in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from odelet.numerics.backend import Array
+
+INTERPOLANTS = ("linear", "cubic")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """How a fixed-step solve places its steps, asks the field, and reads its output times.
+
+    Steps end at the output times, or lie `step_size` apart, or are `steps` in all, or are `constructed`.
+
+    step_size: positive, in the model's unit of time; the last step may be shorter. steps: equal ones over
+    the whole range. constructed: the grid is a value of its own, from a `grid_constructor`. At most one of the
+    three. interp: "linear", or "cubic", which calls the field once more for each output time. perturb: ask the
+    field just inside each step at its two ends. Raises ValueError for what makes no grid.
+    """
+
+    step_size: float | None = None
+    steps: int | None = None
+    constructed: bool = False
+    interp: str = "linear"
+    perturb: bool = False
+
+    def __post_init__(self) -> None:
+        if self.step_size is not None and self.steps is not None:
+            raise ValueError(f"step_size={self.step_size!r} and steps={self.steps!r} exclude each other")
+        if self.constructed and not (self.step_size is None and self.steps is None):
+            raise ValueError("grid_constructor excludes step_size and steps; leave one of them out")
+        if self.step_size is not None and not 0 < self.step_size < float("inf"):
+            raise ValueError(f"step_size={self.step_size!r} must be positive and finite")
+        if self.steps is not None and (int(self.steps) != self.steps or self.steps < 1):
+            raise ValueError(f"steps={self.steps!r} must be a whole number, at least 1")
+        if self.interp not in INTERPOLANTS:
+            raise ValueError(f"interp={self.interp!r} must be one of {', '.join(map(repr, INTERPOLANTS))}")
+        if not isinstance(self.perturb, bool):
+            raise ValueError(f"perturb={self.perturb!r} must be True or False")
+
+    @property
+    def at_outputs(self) -> bool:
+        """Whether the steps end exactly at the output times."""
+        return self.step_size is None and self.steps is None and not self.constructed
+
+    @property
+    def reads_cubics(self) -> bool:
+        """Whether output times lie inside steps, on cubics; at the ends of steps a cubic adds nothing."""
+        return self.interp == "cubic" and not self.at_outputs
+
+    def points(self, t: Array, *, direction: Array, xp: Any, given: Array | None = None) -> Array:
+        """The grid (steps + 1,) for output times t (times,), in their dtype. given: one that is constructed.
+
+        Source: torchdiffeq `solvers.py::FixedGridODESolver`, whose rounding this repeats.
+        """
+        if self.constructed:
+            return given
+        if self.at_outputs:
+            return t
+        start, end = t[:1], t[-1:]
+        if self.steps is not None:
+            h, count = (end - start) / self.steps, self.steps
+        else:
+            h = direction * self.step_size
+            count = xp.ceil(((end - start) / h)[0] + 1) - 1
+        inner = xp.arange(count, t) * h + start
+        return xp.concat([inner, end], axis=0)
+
+
+def fits(points: Array, t: Array, *, direction: Array, strict: bool, xp: Any) -> Array:
+    """Whether a constructed grid starts and ends with the output times t and never turns back.
+
+    direction: 1 or -1 in their dtype. strict: whether it may not rest either, for methods that remember slopes.
+    """
+    gaps = (points[1:] - points[:-1]) * direction
+    wrong = xp.where(gaps > 0 if strict else gaps >= 0, gaps * 0, gaps * 0 + 1)
+    ends = (abs(points[0] - t[0]) <= 0) & (abs(points[-1] - t[-1]) <= 0)
+    return ends & (xp.largest(wrong) <= 0)

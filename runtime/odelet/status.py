@@ -1,0 +1,69 @@
+"""How a solve can end, in one enumeration: a code, a sentence, and what to try next."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Status(Enum):
+    """How a solve ended. value: the int code in graphs. sentence: in words. advice: what to try next."""
+
+    sentence: str
+    advice: str
+
+    OK = (0, "the solve reached its end time", "")
+    STEP_LIMIT = (
+        1,
+        "the step limit was reached before the end time",
+        "raise max_steps, or loosen rtol and atol",
+    )
+    STEP_UNDERFLOW = (
+        2,
+        "the step became too small to move time forward",
+        "check the inputs for NaN and for their scale, loosen rtol and atol, or export the model in float64",
+    )
+    NOT_FINITE = (
+        3,
+        "the state became infinite or NaN",
+        "check the inputs for NaN and for their scale, or tighten rtol and atol",
+    )
+    BAD_TIMES = (
+        4,
+        "the output times are not strictly increasing or strictly decreasing, or step_t and jump_t name one twice",
+        "give each time once, in order",
+    )
+    DEADLINE = (
+        5,
+        "the deadline passed before the end time",
+        "allow more time, or loosen rtol and atol",
+    )
+    EVALUATION_LIMIT = (
+        6,
+        "the limit of field evaluations was reached before the end time",
+        "raise max_evals, or loosen rtol and atol",
+    )
+    EVENT = (7, "a terminal event ended the solve before its end time", "")
+    NOT_CONVERGED = (
+        8,
+        "the iteration did not converge",
+        "raise max_steps, loosen rtol and atol, or try the method anderson or a smaller tau",
+    )
+
+    OUT_OF_TOLERANCE = (
+        9,
+        "its error estimate is above the tolerance",
+        "loosen rtol and atol, or export the model with such inputs among the calibration data, or with fallback",
+    )
+
+    def __new__(cls, code: int, sentence: str, advice: str) -> Status:
+        member = object.__new__(cls)
+        member._value_ = code
+        member.sentence = sentence
+        member.advice = advice
+        return member
+
+    @property
+    def usable(self) -> bool:
+        """Whether there is a state to go on from: all of it, or what was reached when the solve had to stop."""
+        early = (Status.DEADLINE, Status.EVALUATION_LIMIT, Status.EVENT, Status.NOT_CONVERGED)
+        return self is Status.OK or self in early

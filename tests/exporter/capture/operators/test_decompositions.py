@@ -1,0 +1,77 @@
+"""Gradients inside a field, through layers of every kind: each export is compared with torch at other inputs."""
+
+import pytest
+import torch
+from support.layers import LAYERS
+from torchdiffeq import odeint
+
+from odelet_export import CaptureError, export
+from odelet_export.capture.operators import matrices, pooling
+
+# Those without an operator or a decomposition yet, with what the exporter says of them.
+NOT_YET = {
+    "matrix_exp": "aten.linalg_matrix_exp",
+}
+TOGETHER = 12
+NAMES = [name for name in LAYERS if name not in NOT_YET]
+GROUPS = [NAMES[i : i + TOGETHER] for i in range(0, len(NAMES), TOGETHER)]
+
+
+def descent(names):
+    """A model whose state has a part for each layer, which follows the gradient of that layer."""
+
+    def field(t, state):
+        with torch.enable_grad():
+            state = [part.requires_grad_(True) for part in state]
+            energy = sum(LAYERS[name][0](part) for name, part in zip(names, state, strict=True))
+            return tuple(-slope for slope in torch.autograd.grad(energy, state))
+
+    def model(*parts):
+        ends = odeint(field, parts, torch.tensor([0.0, 0.1]), method="euler")
+        return {f"{name}_end": end[-1] for name, end in zip(names, ends, strict=True)}
+
+    torch.manual_seed(1)
+    return model, [torch.randn(3, *LAYERS[name][1]) for name in names]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("names", GROUPS, ids=lambda names: names[0])
+def test_a_gradient_through_a_layer_exports(names, tmp_path):
+    model, parts = descent(names)
+    dynamic = {f"parts_{i}": {0: "batch"} for i in range(len(parts))}
+    result = export(model, parts, tmp_path / "out", dynamic=dynamic, samples=2)
+    assert result.parity.passed
+    assert len(result.parity.samples) == 3
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 8])
+def test_small_matrices_are_reckoned_as_by_torch(size):
+    torch.manual_seed(size)
+    # A zero in the corner: without exchanging rows there would be no pivot.
+    matrix, right = torch.randn(3, size, size, dtype=torch.float64), torch.randn(3, size, 2, dtype=torch.float64)
+    matrix[:, 0, 0] *= size == 1
+    torch.testing.assert_close(matrices.inv_ex(matrix)[0], torch.linalg.inv(matrix))
+    torch.testing.assert_close(matrices.solve_ex(matrix, right)[0], torch.linalg.solve(matrix, right))
+    turned = matrices.solve_ex(matrix, right.mT, left=False)[0]
+    torch.testing.assert_close(turned, torch.linalg.solve(matrix, right.mT, left=False))
+    torch.testing.assert_close(matrices.det(matrix)[0], torch.linalg.det(matrix))
+    torch.testing.assert_close(matrices.slogdet(matrix)[:2], tuple(torch.linalg.slogdet(matrix)))
+
+
+def test_what_is_not_written_out_is_left_to_be_named():
+    large = torch.randn(9, 9)
+    assert matrices.inv_ex(large) is NotImplemented
+    assert matrices.det(large) is NotImplemented
+    factors, pivots = torch.linalg.lu_factor(torch.randn(3, 3))
+    # A factorisation of torch's own is not what these functions hand to each other.
+    assert matrices.lu_solve(factors, pivots, torch.randn(3, 1)) is NotImplemented
+    assert pooling.cdist_forward(large, large, float("inf"), None) is NotImplemented
+    assert pooling.replication_pad_backward(large, large, [-1, 0]) is NotImplemented
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NOT_YET)
+def test_an_operator_that_onnx_lacks_is_named(name, tmp_path):
+    model, parts = descent([name])
+    with pytest.raises(CaptureError, match=f"the operator {NOT_YET[name]}"):
+        export(model, parts, tmp_path / "out", dynamic={"parts_0": {0: "batch"}})

@@ -1,0 +1,139 @@
+"""Solves that fail inside a graph: which status, at what time, after how many steps, and with what outputs."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from support.lowering import Case, forms_of, inputs
+
+import odelet
+from odelet.status import Status
+
+TIMES = (0.0, 0.1, 0.5, 1.0)
+X = inputs("float64", 3, seed=1)
+
+
+def formed(case, folder):
+    """The case in each of its forms, loaded."""
+    for form in forms_of(case):
+        yield form, replace(case, form=form).load(folder / form)
+
+
+def rows_are_nan(solution, *, after):
+    """Whether exactly the rows from `after` on are NaN; a driven solve that fails has no outputs."""
+    return all(
+        np.isfinite(output[:after]).all() and np.isnan(output[after:]).all() for output in solution.outputs.values()
+    )
+
+
+@pytest.mark.parametrize("method", ["dopri5", "rk4"])
+@pytest.mark.parametrize("times", [TIMES, (0.0, 1.0), None])
+def test_an_input_that_is_not_finite(times, method, tmp_path):
+    for form, model in formed(Case(method=method, times=times), tmp_path):
+        for value in (np.nan, np.inf):
+            x = X.copy()
+            x[1, 2] = value
+            given = (x,) if times else (x, np.array(TIMES))
+            solution = model.solve(*given)
+            assert solution.status is Status.NOT_FINITE
+            assert solution.stats.solves[0].time == 0
+            assert method == "rk4" or solution.stats.steps == 0
+            assert all(np.isnan(output[1:]).any() for output in solution.outputs.values())
+            assert bool(solution.outputs) == (form != "driven")
+            with pytest.raises(
+                odelet.SolveError, match=rf"solve 0 \({method}, .*lowering.py:\d+\) stopped at time 0: "
+            ):
+                model(*given)
+
+
+@pytest.mark.parametrize("times", [TIMES, None])
+@pytest.mark.parametrize("pair", [False, True])
+def test_a_step_limit(pair, times, tmp_path):
+    given = (X,) if times else (X, np.array(TIMES))
+    reached = {}
+    for form, model in formed(Case(method="dopri5", pair=pair, times=times), tmp_path):
+        solution = model.solve(*given, max_steps=3)
+        (stats,) = solution.stats.solves
+        assert (solution.status, stats.steps) == (Status.STEP_LIMIT, 3)
+        assert 0.1 < stats.time < 0.5
+        assert rows_are_nan(solution, after=2)
+        reached[form] = stats.time
+    assert reached["adaptive"] == pytest.approx(reached["driven"], rel=1e-12)
+
+
+def test_a_step_limit_set_at_export(tmp_path):
+    for _, model in formed(Case(method="dopri5", times=TIMES, max_steps=4), tmp_path):
+        assert model.solve(X).status is Status.STEP_LIMIT
+        assert model.solve(X, max_steps=100).status is Status.OK
+
+
+@pytest.mark.parametrize("times", [(0.0, 1.0), (0.0, 0.02, 1.0)])
+def test_a_limit_of_steps_between_output_times(times, tmp_path):
+    case = Case(method="bosh3", times=times, options=(("max_num_steps", 5),))
+    with pytest.raises(AssertionError, match=r"max_num_steps exceeded \(5>=5\)"):
+        case.torch(X)
+    ends = set()
+    for _, model in formed(case, tmp_path):
+        solution = model.solve(X)
+        assert solution.status is Status.STEP_LIMIT
+        assert rows_are_nan(solution, after=len(times) - 1)
+        ends.add((solution.stats.steps, round(solution.stats.solves[0].time, 12)))
+    assert len(ends) == 1
+
+
+@pytest.mark.parametrize("direction", [1, -1])
+@pytest.mark.parametrize("times", [(0.0, 1.0), TIMES])
+def test_a_step_that_does_not_move_time(times, direction, tmp_path):
+    far = tuple(direction * (1e10 + t) for t in times)
+    case = Case(method="dopri5", times=far, options=(("first_step", 1e-9),))
+    with pytest.raises(AssertionError, match="underflow in dt"):
+        case.torch(X)
+    for _, model in formed(case, tmp_path):
+        solution = model.solve(X)
+        assert (solution.status, solution.stats.steps) == (Status.STEP_UNDERFLOW, 0)
+        assert solution.stats.solves[0].time == direction * 1e10
+        assert rows_are_nan(solution, after=1)
+
+
+WRONG_TIMES = [
+    (0.0, 0.0),
+    (1.0, 1.0, 1.0),
+    (0.0, 1.0, 0.5),
+    (1.0, 0.0, 0.5),
+    (0.0, 2.0, 2.0),
+    (0.0, np.nan, 1.0),
+    (0.0, 1.0, np.nan),
+    (np.nan, 0.5, 1.0),
+]
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [("dopri5", ()), ("rk4", ()), ("rk4", (("step_size", 0.3),)), ("rk4", (("steps", 3),))],
+    ids=["dopri5", "rk4", "rk4-step_size", "rk4-steps"],
+)
+def test_times_that_are_not_monotone(method, options, tmp_path):
+    """A graph cannot refuse its input, so it says so; the driver refuses it."""
+    for form, model in formed(Case(method=method, options=options), tmp_path):
+        for t in WRONG_TIMES:
+            if form == "driven":
+                with pytest.raises(odelet.InputError, match="t (must be strictly|holds times that are not finite)"):
+                    model.solve(X, np.array(t))
+                continue
+            solution = model.solve(X, np.array(t))
+            assert solution.status is Status.BAD_TIMES
+            assert solution.outputs["output"].shape == (len(t), *X.shape)
+
+
+@pytest.mark.parametrize("method", ["dopri5", "bosh3"])
+def test_a_length_that_is_lost_is_found_again_with_min_step(method, tmp_path):
+    """A step so long that the slopes overflow is followed by one of min_step, as in torchdiffeq."""
+    options = (("first_step", 1e308), ("min_step", 0.05))
+    case = Case(method=method, times=TIMES, pair=True, options=options)
+    theirs = case.torch(X)
+    assert theirs.steps > theirs.accepted
+    for _, model in formed(case, tmp_path):
+        ours = model.solve(X)
+        assert (ours.stats.steps, ours.stats.accepted) == (theirs.steps, theirs.accepted)
+        for output, wanted in zip(ours.outputs.values(), theirs.outputs, strict=True):
+            assert np.abs(output - wanted).max() < 1e-12 * np.abs(wanted).max()

@@ -1,0 +1,179 @@
+"""Arguments and results that hold tensors in dicts, tuples and the like: a name for each tensor."""
+
+from collections import namedtuple
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from support.command_line import call as command
+from torch import nn
+from torchdiffeq import odeint
+
+import odelet
+from odelet import InputError
+from odelet_export import CaptureError, export
+
+State = namedtuple("State", "h c")
+TIMES = torch.tensor([0.0, 0.4, 1.0])
+
+
+@dataclass
+class Options:
+    rate: torch.Tensor
+    name: str
+
+
+torch.export.register_dataclass(Options)
+
+
+class Nested(nn.Module):
+    """A solve whose start, rate and mask come in containers of all kinds, with things that are no tensors."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, batch, state, options, parts=(), *, mask=None, bias=None):
+        rate = options.rate * parts[1]["gain"]
+        start = batch["x"] + state.h[0] * batch["scale"]
+        if mask is not None:
+            start = torch.where(mask[:, None], start, state.c)
+        if bias is not None:
+            start = start + bias
+        path = odeint(lambda t, y: -rate * y, start, TIMES, method="rk4")
+        self.calls += 1
+        result = {"last": path[-1], "calls": self.calls, "inner": State(path.mean(0), None), "more": (path[0], [rate])}
+        return result
+
+
+def example(rows, seed):
+    torch.manual_seed(seed)
+    batch = {"x": torch.randn(rows, 3), "scale": 2.0, "note": None}
+    state = State([torch.randn(rows, 3)], torch.randn(rows, 3))
+    return batch, state, Options(torch.rand(3), "fast"), (7, {"gain": torch.rand(())}), torch.rand(rows) < 0.5
+
+
+ROWS = {0: "batch"}
+NAMES = ("batch.x", "state.h.0", "state.c", "options.rate", "parts.1.gain", "mask")
+
+
+@pytest.fixture(scope="module")
+def nested(tmp_path_factory):
+    *args, mask = example(4, 0)
+    axes = {"batch.x": ROWS, "state.h.0": ROWS, "state.c": ROWS, "mask": ROWS}
+    out = tmp_path_factory.mktemp("nested") / "out"
+    exported = export(Nested(), args, out, kwargs={"mask": mask}, dynamic=axes)
+    return odelet.load(out), exported
+
+
+def test_each_tensor_is_an_input_or_an_output_with_a_name(nested):
+    model, exported = nested
+    assert tuple(tensor.name for tensor in model.inputs) == NAMES
+    assert [tensor.name for tensor in model.outputs] == ["last", "inner.h", "more.0", "more.1.0"]
+    assert exported.parity.passed
+    assert exported.warnings == (
+        "the model's output calls (int) is left out, as it is not a tensor",
+        "the model's output inner.c (NoneType) is left out, as it is not a tensor",
+    )
+
+
+def test_flat_nested_and_positional_calls_give_what_torch_gives(nested):
+    model, _ = nested
+    batch, state, options, parts, mask = example(5, 1)
+    with torch.no_grad():
+        expected = Nested()(batch, state, options, parts, mask=mask)
+    x, h, c, mask = batch["x"].numpy(), state.h[0].numpy(), state.c.numpy(), mask.numpy()
+    rate, gain = options.rate.numpy(), parts[1]["gain"].numpy()
+    nested_parts = {"1": {"gain": gain}}
+    calls = [
+        model(x, h, c, rate, gain, mask),
+        model(**dict(zip(NAMES, (x, h, c, rate, gain, mask), strict=True))),
+        model(batch={"x": x}, state=State([h], c), options={"rate": rate}, parts=nested_parts, mask=mask),
+        model({"x": x}, State((h,), c), {"rate": rate}, gain.item(), mask=mask),
+        model(x, {"h": [h], "c": c}, **{"options.rate": rate.tolist(), "parts.1": {"gain": gain}}, mask=mask),
+    ]
+    for last, inner, first, given in calls:
+        np.testing.assert_allclose(last, expected["last"], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(inner, expected["inner"].h, rtol=1e-5, atol=1e-6)
+        np.testing.assert_array_equal(first, expected["more"][0])
+        np.testing.assert_array_equal(given, expected["more"][1][0])
+
+
+def test_a_series_carries_what_lies_inside(nested):
+    model, _ = nested
+    batch, state, options, parts, mask = example(5, 2)
+    x, h, c = batch["x"].numpy(), [state.h[0].numpy()], state.c.numpy()
+    others = {"state": {"h": h, "c": c}, "mask": mask.numpy(), "parts": {"1": {"gain": parts[1]["gain"].numpy()}}}
+    stream = model.stream(carry={"batch.x": "last"}, batch={"x": x}, options={"rate": options.rate.numpy()})
+    once = stream(**others)[0]
+    twice = stream(**others)[0]
+    np.testing.assert_array_equal(twice, model({"x": once}, options={"rate": options.rate.numpy()}, **others)[0])
+
+
+X = np.zeros((2, 3), np.float32)
+WRONG = {
+    "kept": (
+        {"batch": {"x": X, "scale": 3.0}},
+        "no input 'batch.scale'; what was no tensor .* keeps its value; the inputs",
+    ),
+    "array": ({"batch": X}, "'batch' is a ndarray; expected a dict, tuple, list or dataclass with batch.x"),
+    "depth": ({"state": {"h": X}}, "'state.h' is a ndarray; expected a dict, .* with state.h.0"),
+    "twice": ({"batch": {"x": X}, "batch.x": X}, "input 'batch.x' came twice, in 'batch' and by its own name"),
+    "unknown": ({"bias": X}, "there is no input 'bias'; the inputs are batch.x"),
+    "missing": ({"batch": {"x": X}}, "missing input 'state.h.0', 'state.c'"),
+}
+
+
+@pytest.mark.parametrize(("given", "message"), WRONG.values(), ids=WRONG)
+def test_what_does_not_fit_is_named(nested, given, message):
+    with pytest.raises(InputError, match=message):
+        nested[0](**given)
+
+
+@dataclass
+class Unknown:
+    rate: torch.Tensor
+
+
+def test_a_dataclass_that_torch_does_not_know_is_refused(tmp_path):
+    with pytest.raises(
+        CaptureError, match=r"'options' is a Unknown with the tensor 'rate'.*register_dataclass\(Unknown"
+    ):
+        export(lambda options: options.rate, (Unknown(torch.ones(2)),), tmp_path / "out")
+
+
+def test_a_result_without_a_tensor_is_refused(tmp_path):
+    def model(x):
+        odeint(lambda t, y: -y, x, TIMES)
+        return None, {"count": 3}
+
+    with pytest.raises(CaptureError, match="without a tensor in it .output_0 is a NoneType, output_1.count is a int"):
+        export(model, (torch.ones(2),), tmp_path / "out")
+
+
+MODEL = """
+import torch
+from torchdiffeq import odeint
+
+
+class Model(torch.nn.Module):
+    def forward(self, batch, parts, mask=None):
+        path = odeint(lambda t, y: -y, batch["x"] + parts[0], torch.linspace(0, 1, 3), method="rk4")
+        return {"z": (path[-1], None)}
+"""
+
+
+def test_the_command_line_builds_and_reads_them(tmp_path, capsys):
+    (tmp_path / "net.py").write_text(MODEL)
+    target, out = f"{tmp_path / 'net.py'}:Model", tmp_path / "out"
+    inputs = ["--input", "batch.x=float32[batch,3]", "--input", "parts.0=float32[batch,3]"]
+    code, _, err = command(capsys, "export", target, *inputs, "-o", out)
+    assert code == 0, err
+    x = np.ones((2, 3), np.float32)
+    np.savez(tmp_path / "in.npz", **{"batch.x": x, "parts.0": x})
+    code, _, err = command(capsys, "run", out, "--input", tmp_path / "in.npz", "--output", tmp_path / "y.npz")
+    assert code == 0, err
+    np.testing.assert_allclose(np.load(tmp_path / "y.npz")["z.0"], 2 * np.exp(-1.0) * x, rtol=1e-3)
+    code, _, err = command(capsys, "export", target, *inputs[:2], "--input", "parts.1=float32[batch,3]", "-o", out)
+    assert (code, "the parts 1 of the input 'parts' make no tuple; 'parts.0' lacks" in err) == (2, True)

@@ -1,0 +1,202 @@
+"""Replay: the captured graph under torchdiffeq gives the model's answers, and a wrong capture is told as such."""
+
+import linecache
+
+import pytest
+import torch
+from torch import nn
+from torchdiffeq import odeint, odeint_event
+
+from odelet_export import CaptureError, ExportError, ParityError, explain, export
+from odelet_export.capture.capture import capture
+from odelet_export.model.axes import check_dynamic
+from odelet_export.model.callee import Callee
+from odelet_export.model.reference import run_reference
+from odelet_export.model.spec import Overrides
+from odelet_export.proof.replay import Replay
+
+BATCH = {"x": {0: "batch"}}
+
+
+def replayed(model, example, inputs, *, dynamic=BATCH, **overrides):
+    """The outputs of a replay and of the model, at other inputs than it was captured with."""
+    callee, changes = Callee(model, (example,), {}), Overrides(**overrides)
+    captured = capture(callee, check_dynamic(dynamic, callee.names, callee.example), changes, opset=20)
+    got = Replay(captured, changes).run([inputs])
+    expected, counts = run_reference(callee, [inputs], changes)
+    return [output.numpy() for output in got], expected, counts
+
+
+class Two(nn.Module):
+    """Two solves, the second from the first, of a tuple state with options, tolerances and a norm of all kinds."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Linear(3, 3)
+
+    def field(self, t, state):
+        a, b = state
+        return torch.tanh(self.net(a)) * t, -b * a.sum(1, keepdim=True)
+
+    def forward(self, x):
+        t = torch.tensor([1.0, 0.6, 0.0])
+        options = {
+            "step_t": torch.stack([x.mean() * 0 + 0.5]),
+            "first_step": torch.tensor(0.01),
+            "norm": lambda state: (
+                max(part.abs().max() for part in state)
+                if not torch.compiler.is_compiling()
+                else torch.maximum(state[0].abs().max(), state[1].abs().max())
+            ),
+        }
+        a, b = odeint(self.field, (x, x[:, :1]), t, rtol=[1e-3, 1e-5], atol=1e-6, options=options)
+        grid = {"grid_constructor": lambda f, y0, t: torch.cat([t[:1], t[1:] * 0.5, t[-1:]])}
+        c = odeint(lambda t, y: -y * a[-1].mean(), b[-1], torch.tensor([0.0, 1.0]), method="midpoint", options=grid)
+        return c[-1], a
+
+
+def until_fallen(x):
+    def field(t, state):
+        return state[1], torch.full_like(state[1], -9.8)
+
+    time, (height, speed) = odeint_event(
+        field, (x, x * 0 + 2.0), torch.tensor(0.0), event_fn=lambda t, y: y[0].min() - 0.1
+    )
+    return time, height, speed
+
+
+@pytest.mark.parametrize(
+    ("model", "overrides"),
+    [
+        (Two(), {}),
+        (Two(), {"method": "rk4", "steps": 5}),
+        (Two(), {"method": "tsit5", "rtol": 1e-2, "controller": "pi"}),
+        (until_fallen, {}),
+    ],
+    ids=["options", "fixed", "controller", "event"],
+)
+def test_a_replay_gives_the_models_answers_at_another_batch_size(model, overrides):
+    example = torch.rand(4, 3) + 0.5
+    # A transposed state has its numbers in another order in memory than the one that was traced.
+    got, expected, counts = replayed(model, example, (torch.rand(3, 7) + 0.5).T, **overrides)
+    assert len(counts) in (1, 2)
+    for one, other in zip(got, expected, strict=True):
+        assert one.shape == other.shape
+        torch.testing.assert_close(torch.tensor(one), torch.tensor(other), rtol=1e-6, atol=1e-6)
+
+
+class Inner(nn.Module):
+    """A field below autograd with a weight, for the tracer that falls back."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 3)
+
+    def forward(self, x):
+        def field(t, y):
+            with torch.enable_grad():
+                y = y.requires_grad_(True)
+                return -torch.autograd.grad(torch.tanh(self.layer(y)).sum(), y)[0]
+
+        return odeint(field, x, torch.tensor([0.0, 1.0]), method="rk4")[-1]
+
+
+def test_a_replay_holds_the_models_own_weights():
+    model = Inner()
+    callee = Callee(model, (torch.rand(4, 3),), {})
+    captured = capture(callee, BATCH, Overrides(), opset=20)
+    replay = Replay(captured, Overrides())
+    x = torch.rand(6, 3)
+    for scale in (1.0, 0.5):
+        with torch.no_grad():
+            model.layer.weight.mul_(scale)
+        torch.testing.assert_close(replay.run([x])[0], model(x))
+    assert captured.tracer == "make_fx"
+    assert any(value is model.layer.weight for value in captured.program.state_dict.values())
+
+
+def test_a_baked_size_is_told_with_the_line_that_holds_it(tmp_path):
+    def model(x):
+        weights = torch.ones(len(list(x))) / 4
+        return odeint(lambda t, y: -y * weights[:, None], x, torch.tensor([0.0, 1.0]), method="rk4")[-1]
+
+    with pytest.raises(CaptureError) as refused:
+        export(model, (torch.rand(7, 3),), tmp_path / "out", dynamic=BATCH)
+    line = model.__code__.co_firstlineno + 1
+    told = str(refused.value)
+    assert told.startswith("the capture is wrong")
+    assert "right at the sizes it was traced with (batch=7) and wrong at others" in told
+    assert f'batch=7: File "{__file__}", line {line}\n    {linecache.getline(__file__, line).strip()}' in told
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_that_acts_otherwise_when_traced_is_told(tmp_path):
+    def model(x):
+        rate = 1.5 if torch.compiler.is_exporting() else 1.0
+        return odeint(lambda t, y: -y * rate, x, torch.tensor([0.0, 1.0]), method="rk4")[-1]
+
+    with pytest.raises(CaptureError, match=r"(?s)where: sample 0 .*differs by .*something else while it is traced"):
+        export(model, (torch.rand(4, 3),), tmp_path / "out", dynamic=BATCH)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_lowering_is_told_apart(tmp_path, monkeypatch):
+    def spoiled(model):
+        """As if an operator had been translated wrongly."""
+        for node in model.graph.all_nodes():
+            if node.op_type == "Tanh":
+                node.op_type = "Sigmoid"
+
+    monkeypatch.setattr("odelet_export.capture.capture.widen", spoiled)
+
+    def model(x):
+        return odeint(lambda t, y: -torch.tanh(y), x, torch.tensor([0.0, 1.0]), method="rk4")[-1]
+
+    with pytest.raises(ParityError, match="What was captured gives them under torchdiffeq.*please report it"):
+        export(model, (torch.rand(4, 3),), tmp_path / "out", dynamic=BATCH)
+
+
+def test_what_cannot_be_replayed_is_refused():
+    def model(x):
+        noise = torch.randn_like(x)
+        return odeint(lambda t, y: noise - y, x, torch.tensor([0.0, 1.0]), method="euler")[-1]
+
+    callee = Callee(model, (torch.rand(4, 3),), {})
+    captured = capture(callee, BATCH, Overrides(), opset=20)
+    replay = Replay(captured, Overrides())
+    x, noise = torch.rand(2, 3), torch.rand(2, 3)
+    torch.testing.assert_close(replay.run([x], noise={0: noise})[0], noise)
+    with pytest.raises(CaptureError, match="needs the random draw 0"):
+        replay.run([x])
+    for node in captured.program.graph_module.graph.nodes:
+        if "Noise" in node.args:
+            node.args = (node.args[0], "Magic", *node.args[2:])
+    with pytest.raises(CaptureError, match="'Magic', which it cannot run"):
+        Replay(captured, Overrides()).run([x])
+
+
+def test_the_model_runs_once_at_each_sample(tmp_path, monkeypatch):
+    # A copy of torchdiffeq that some other test has imported would be tried first.
+    monkeypatch.setattr("odelet_export.model.callee.find_copies", lambda model: ())
+    calls = []
+
+    def model(x):
+        calls.append(tuple(x.shape))
+        return odeint(lambda t, y: -y, x, torch.tensor([0.0, 1.0]), method="rk4")[-1]
+
+    export(model, (torch.rand(3, 2),), tmp_path / "out", dynamic=BATCH, samples=2)
+    eager = [shape for shape in calls if isinstance(shape[0], int)]
+    assert sorted(eager) == [(1, 2), (3, 2), (4, 2)]
+
+
+@pytest.mark.parametrize("write", [True, False])
+def test_a_model_that_fails_on_its_example_is_told_so(tmp_path, write):
+    def model(x):
+        y = odeint(lambda t, y: -y, x, torch.tensor([0.0, 1.0]), method="rk4")[-1]
+        if not torch.compiler.is_exporting():
+            raise RuntimeError("no good")
+        return y
+
+    with pytest.raises(ExportError, match="the torch model fails on the example: RuntimeError: no good"):
+        export(model, (torch.rand(3, 2),), tmp_path / "out") if write else explain(model, (torch.rand(3, 2),))
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,142 @@
+"""The roster of methods: what each says of itself is true, in order, in calls of the field and in forms."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from support.lowering import Case, forms_of
+from support.problems import ITERATED
+from torchdiffeq._impl.odeint import SOLVERS
+
+import odelet
+from odelet.methods.roster import METHODS
+from odelet_export.lowering.forms import FORMS
+from odelet_intercept import installed
+
+STEPPING = [name for name, method in METHODS.items() if method.fixed]
+
+
+def wave(t):
+    """The solution of y' = cos(3t) - y that has no transient."""
+    return (np.cos(3 * t) + 3 * np.sin(3 * t)) / 10
+
+
+def swing(t, y):
+    """A pendulum, which is not linear: no closed form, so its end is found by 2000 steps."""
+    return np.array([y[1], -np.sin(y[0])])
+
+
+@cache
+def swung():
+    options = {"step_size": 1e-3}
+    return odelet.odeint(swing, np.array([1.0, 0.5]), [0.0, 2.0], method="rk4", options=options).outputs["y"][-1]
+
+
+SYSTEMS = {
+    "cosine": (lambda t, y: np.cos(3 * t) - y, [wave(0.0)], lambda t, y: y - wave(t)[:, None]),
+    "pendulum": (swing, [1.0, 0.5], lambda t, y: y[-1] - swung()),
+}
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize("name", STEPPING)
+def test_measured_order_is_the_declared_one(name, system):
+    field, y0, error = SYSTEMS[system]
+    method, options = METHODS[name], {}
+    if "adams" in name:
+        options = {"max_order": 4, "max_iters": 40} if method.implicit else {"max_order": 5}
+    # The residual of implicit stages is 1e-8, so that methods of high order are measured on long steps.
+    # Where the field does not depend on time, wrong nodes do not matter.
+    order = 4 if (name, system) == ("gl4_torchdiffeq", "pendulum") else method.order
+    counts = (3, 4, 5) if order >= 5 else (14, 20, 28) if order == 4 else (40, 56, 80)
+    if "adams" in name:
+        counts = (80, 112, 160)
+    errors = []
+    for count in counts:
+        t = np.linspace(0, 2, count + 1)
+        run = odelet.odeint(field, np.array(y0), t, method=name, options=options, rtol=1e-13, atol=1e-13)
+        assert not run.stats.solves[0].unconverged
+        errors.append(np.abs(error(t, run.outputs["y"])).max())
+    slope = -np.polyfit(np.log(counts), np.log(errors), 1)[0]
+    assert slope == pytest.approx(order, abs=0.45)
+
+
+@pytest.mark.filterwarnings("ignore:.*the iteration did not converge")
+@pytest.mark.parametrize("name", METHODS)
+def test_calls_of_the_field_are_counted(name):
+    calls = []
+
+    def field(t, y):
+        calls.append(t)
+        return np.cos(3 * t) - y
+
+    run = odelet.odeint(field, np.ones(2), [0.0, 0.1, 0.25, 0.3, 0.5, 0.6], method=name)
+    (stats,) = run.stats.solves
+    assert stats.evaluations == len(calls)
+    method = METHODS[name]
+    if method.fixed:
+        assert stats.steps == 5
+        assert method.calls is None or len(calls) == 5 * method.calls
+        assert (stats.unconverged is None) == (name not in ITERATED)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_forms_that_a_method_cannot_have_are_those_it_says(name):
+    forms = forms_of(Case(method=name, times=(0.0, 0.5, 1.0), positions=(0.0, 1.0)))
+    excluded = set(METHODS[name].excluded)
+    assert set(forms) == set(FORMS) - excluded
+    assert "driven" in forms
+    assert excluded >= ({"unrolled"} if name in ITERATED else set())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_has_a_source_and_options_with_defaults(name):
+    method = METHODS[name]
+    assert method.name == name
+    assert len(method.source) >= 10
+    assert method.having(**{option: getattr(method, option) for option in method.option_names()}) == method
+
+
+def test_every_method_of_torchdiffeq_is_in_the_roster():
+    assert set(SOLVERS) <= set(METHODS)
+
+
+def solver(method, **changes):
+    """A solver as torchdiffeq has them, with a tableau of ours."""
+    tableau = METHODS[method].tableau
+    c = tableau.c if len(tableau.a[0]) else tableau.c[1:]
+
+    class Tableau:
+        alpha = torch.tensor(c, dtype=torch.float64)
+        c_sol = torch.tensor(tableau.b, dtype=torch.float64)
+
+    return type("Solver", (), {"tableau": Tableau})
+
+
+@pytest.mark.parametrize("name", ["tsit5", "gl4"])
+def test_a_name_means_what_the_installed_torchdiffeq_computes(name, monkeypatch):
+    twin = f"{name}_torchdiffeq"
+    assert installed.name_of("dopri5") == "dopri5"
+    monkeypatch.setitem(SOLVERS, name, solver(twin))
+    assert installed.name_of(name) == twin
+    assert installed.key_of(name) == f"odelet.{name}"
+    monkeypatch.setitem(SOLVERS, name, solver(name))
+    assert installed.name_of(name) == name
+    assert installed.key_of(name) == name
+
+
+def test_methods_that_torchdiffeq_lacks_are_lent_and_taken_back():
+    before = dict(SOLVERS)
+    with installed.lacking():
+        assert {installed.key_of(name) for name in METHODS} <= set(SOLVERS)
+    assert before == SOLVERS
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_stand_in_for_an_implicit_solver_solves_its_equations(dtype):
+    matrix = torch.tensor([[-500.0, 3, 0], [1, -2, 0.5], [0, 4, -30]], dtype=dtype)
+    b = torch.tensor([1.0, -2, 3], dtype=dtype)
+    found = installed.newton(lambda x: torch.tanh(x) + x - matrix @ x - b, torch.zeros(3, dtype=dtype))
+    residual = torch.tanh(found) + found - matrix @ found - b
+    assert float(residual.norm()) < 2000 * torch.finfo(dtype).eps

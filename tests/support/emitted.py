@@ -1,0 +1,123 @@
+"""Graphs of a few nodes, built from a function of values and run; and what to build them of."""
+
+import numpy as np
+import onnx_ir as ir
+import onnxruntime as ort
+
+from odelet_export.graphs.scope import Scope, Value
+from odelet_export.graphs.tidy import tidy
+
+DTYPES = ["float32", "float64"]
+
+
+def run(build, *arrays, opset=20):
+    """What a graph made by `build` on inputs like the arrays gives for them, and the graph.
+
+    build: takes a Value for each array and returns one Value, or a list.
+    """
+    arrays = [np.asarray(array) for array in arrays]
+    inputs = [ir.val(f"x{i}", ir.DataType.from_numpy(array.dtype), array.shape) for i, array in enumerate(arrays)]
+    graph = ir.Graph(inputs, [], nodes=[], name="test", opset_imports={"": opset})
+    scope = Scope.of(graph)
+    made = build(*(Value(value, scope) for value in inputs))
+    made = made if isinstance(made, list) else [made]
+    graph.outputs.extend(scope.call("Identity", value).ir for value in made)
+    for output in graph.outputs:
+        output.shape = None
+    model = ir.Model(graph, ir_version=10).clone()
+    tidy(model, keep_debug_info=False)
+    session = ort.InferenceSession(ir.to_proto(model).SerializeToString(), providers=["CPUExecutionProvider"])
+    results = session.run(None, {value.name: array for value, array in zip(inputs, arrays, strict=True)})
+    return results, graph
+
+
+def emitted(build, *arrays):
+    (result,), _ = run(build, *arrays)
+    return result
+
+
+ROW = np.array([[1.0, -2.0, 3.0, 0.5]])
+
+
+# Each takes the backend, a row, and a float64 scalar.
+def _stacked(xp, x):
+    """A block that grows by a row in each turn."""
+    rows, _ = xp.loop(
+        lambda rows, y: (xp.rms(y) < 9, [xp.concat([rows, y], axis=0), y * 2]), 9, True, [xp.growing(x), x]
+    )
+    return rows
+
+
+FUNCTIONS = {
+    "minimum": [lambda xp, x, s: xp.minimum(x, 0.7), lambda xp, x, s: xp.minimum(x, x * 2)],
+    "maximum": [
+        lambda xp, x, s: xp.maximum(x, 0.7),
+        lambda xp, x, s: xp.maximum(x * 2, x),
+        lambda xp, x, s: xp.maximum(x, 0.7, -2 * x),
+        lambda xp, x, s: xp.maximum(xp.where(x > 0, x, np.nan), 0.7, x),
+    ],
+    "where": [
+        lambda xp, x, s: xp.where(x > 0, x, -1.0),
+        lambda xp, x, s: xp.where(x > 0, 1.0, x),
+        lambda xp, x, s: xp.where(x > 0, x, x * 3),
+        lambda xp, x, s: xp.where(x > 0, 1.0, -1.0),
+    ],
+    "cast": [lambda xp, x, s: x * xp.cast(s, x), lambda xp, x, s: x * xp.cast(0.1, x)],
+    "rounding": [lambda xp, x, s: x * xp.rounding(x)[0], lambda xp, x, s: x * xp.rounding(x)[1]],
+    "combine": [
+        lambda xp, x, s: xp.combine(x, xp.cast(s, x), (0.5, 2, -0.25), [x, x * 2, abs(x)]),
+        lambda xp, x, s: xp.combine(None, xp.cast(s, x), (0.5, 0, -0.25), [x, x * np.nan, abs(x)]),
+        lambda xp, x, s: xp.combine(x, xp.cast(s, x), (0, 2), [x, abs(x)]),
+        lambda xp, x, s: xp.combine(x, xp.cast(np.float64(0.1), x), (0.5, 0.25), [x, abs(x)]),
+        lambda xp, x, s: xp.combine(None, xp.cast(np.float64(0.1), x), (0, 1), [x, x * x]),
+    ],
+    "affine": [
+        lambda xp, x, s: xp.affine(xp.cast(s, x), xp.cast(s * 3, x), x),
+        lambda xp, x, s: xp.affine(xp.cast(s, x), xp.cast(s * 3, x), xp.reshape(x, (2, 2))),
+    ],
+    "divisor": [lambda xp, x, s: 2 / xp.divisor(abs(x)), lambda xp, x, s: xp.minimum(3 / xp.divisor(abs(x) * 0), 9.0)],
+    "rms": [
+        lambda xp, x, s: xp.rms(x),
+        lambda xp, x, s: xp.rms(x[1:]),
+        lambda xp, x, s: xp.rms(xp.reshape(x, (2, 2)), axis=1),
+    ],
+    "expand": [lambda xp, x, s: xp.expand(xp.reshape(s, (-1, 1)), x), lambda xp, x, s: xp.expand(x > 0, x)],
+    "reshape": [lambda xp, x, s: xp.reshape(x, (2, -1)), lambda xp, x, s: xp.reshape(x, (1, 4))],
+    "concat": [lambda xp, x, s: xp.concat([x, x * 2], axis=0), lambda xp, x, s: xp.concat([x, x * 2], axis=1)],
+    "split": [lambda xp, x, s: list(xp.split(x, [1, 3]))],
+    "matmul": [lambda xp, x, s: xp.matmul(x, xp.reshape(x, (4, 1)))],
+    "transpose": [
+        lambda xp, x, s: xp.transpose(xp.reshape(x, (2, 2))),
+        lambda xp, x, s: xp.transpose(xp.reshape(x, (1, 2, 2)), (2, 0, 1)),
+    ],
+    "sum": [lambda xp, x, s, axis=axis: xp.sum(xp.reshape(x, (2, 2)), axis) for axis in (0, 1)],
+    "take": [lambda xp, x, s, axis=axis: xp.take(xp.reshape(x, (2, 2)), 1, axis) for axis in (0, 1)],
+    "any": [
+        lambda xp, x, s: xp.where(xp.any(x > 2.5), x, 0.0),
+        lambda xp, x, s: xp.where(xp.any(s > 2.5), x, 0.0),
+    ],
+    "prefixed": [lambda xp, x, s: xp.reshape(x, xp.prefixed(2, (1, -1)))],
+    "branch": [
+        lambda xp, x, s: xp.branch(s > 0.5, lambda y: y * 2, lambda y: y, x),
+        lambda xp, x, s: list(xp.branch(s > 0.9, lambda y: (y * 2, s), lambda y: (y, s * 3), x)),
+        lambda xp, x, s: xp.branch(True, lambda y: y * 2, lambda y: y, x),
+    ],
+    "growing": [lambda xp, x, s: _stacked(xp, x)],
+    "rows": [lambda xp, x, s: x * xp.cast(xp.rows(_stacked(xp, x)), x)],
+    "constant": [lambda xp, x, s: x * xp.constant([1.0, 2.0, 3.0, 4.0], x)],
+    "largest": [lambda xp, x, s: xp.largest(abs(x)), lambda xp, x, s: xp.largest(x[:0])],
+    "loop": [
+        lambda xp, x, s: xp.loop(lambda y: (xp.rms(y) < 9, [y * 2]), 9, xp.rms(x) < 9, [x]),
+        lambda xp, x, s: xp.loop(lambda y: (True, [y * 2]), xp.ceil(s * 2.5), True, [x]),
+        lambda xp, x, s: xp.loop(lambda y: (True, [y * 2]), xp.ceil(s - 1), True, [x]),
+    ],
+    "sign": [lambda xp, x, s: xp.sign(x * (x - 0.5)), lambda xp, x, s: xp.sign(xp.where(x > 0, x, np.nan))],
+    "log": [lambda xp, x, s: xp.log(abs(x))],
+    "equal": [
+        lambda xp, x, s: xp.where(xp.equal(x, -2.0), x, 1.0),
+        lambda xp, x, s: xp.where(xp.equal(xp.where(x > 0, x, np.nan), xp.where(x > 0, x, np.nan)), x, 9.0),
+    ],
+    "least": [lambda xp, x, s: xp.least(x), lambda xp, x, s: xp.least(x[0] * 3)],
+    "ceil": [lambda xp, x, s: xp.arange(xp.ceil(s * 2.3), x), lambda xp, x, s: xp.arange(xp.ceil(s * 4), x)],
+    "arange": [lambda xp, x, s: xp.arange(4, x) * x],
+}

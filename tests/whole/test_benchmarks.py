@@ -1,0 +1,96 @@
+"""The benchmarks' own parts: peers solve the same fields, and the page says what the results say."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from support.paths import ROOT
+
+
+@pytest.fixture(autouse=True)
+def scripts(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    yield
+    for name in ("report", "plots", "peers", "in_jax", "workloads"):
+        sys.modules.pop(name, None)
+
+
+def test_the_page_holds_the_results():
+    import report
+
+    page = report.PAGE.read_text(encoding="utf-8")
+    assert report.filled(page) == page
+    with pytest.raises(ValueError, match="no marks <!-- begin machine -->"):
+        report.filled("# nothing here")
+
+
+def test_a_missed_target_is_said():
+    import report
+
+    assert report.verdict(1.2, 1.5) == "1.20 (at most 1.5: reached)"
+    assert report.verdict(1.6, 1.5) == "1.60 (at most 1.5: **missed**)"
+    assert report.verdict(19.0, 20, at_least=True, digits=1) == "19.0 (at least 20: **missed**)"
+    assert report.verdict(None, 1.5) == "not measured"
+
+
+def test_layers_in_numpy_are_those_of_torch():
+    from in_jax import layers_in
+    from workloads import Layers
+
+    slope = Layers(2, 8, 3, 2, power=3).double()
+    y = torch.randn(5, 2, dtype=torch.float64)
+    with torch.no_grad():
+        np.testing.assert_allclose(layers_in(np, slope, np.asarray)(y.numpy()), slope(None, y), rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["mlp", "digits", "latent", "flow"])
+def test_models_in_jax_are_those_of_torch(name):
+    """Their parts one by one: before the solve, the field, after it."""
+    jax = pytest.importorskip("jax")
+    from in_jax import in_jax
+    from workloads import WORKLOADS
+
+    model = WORKLOADS[name].build()
+    x = WORKLOADS[name].inputs(2)
+    before, field, after = in_jax(model, jax)
+    with torch.no_grad():
+        state = model.before(torch.from_numpy(x))
+        slope = model.field(torch.tensor(0.3), state)
+        path = tuple(torch.stack([part, 2 * part]) for part in state) if name == "flow" else torch.stack([state, slope])
+        output = model.after(path)
+    given = jax.tree.map(lambda part: part.detach().numpy(), state)
+    _close(jax, before(x), state)
+    _close(jax, field(0.3, given), slope)
+    _close(jax, after(jax.tree.map(lambda part: part.detach().numpy(), path)), output)
+
+
+def _close(jax, ours, theirs):
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        np.testing.assert_allclose(a, b.detach(), rtol=1e-4, atol=1e-5)
+
+
+def test_the_spiral_has_learned_its_field():
+    from workloads import spiral
+
+    y = torch.rand(100, 2, generator=torch.Generator().manual_seed(5)) * 4 - 2
+    true = y**3 @ torch.tensor([[-0.1, 2.0], [-2.0, -0.1]])
+    with torch.no_grad():
+        assert (spiral().field(None, y) - true).square().mean().sqrt() < 0.2  # the field reaches 16
+
+
+def test_peers_give_the_answers_of_torchdiffeq():
+    from peers import PEERS, Missing
+    from workloads import WORKLOADS
+
+    workload = WORKLOADS["latent"]
+    model, x = workload.build(), workload.inputs(2)
+    expected = PEERS["torchdiffeq"](model, x)
+    for name in ("torchode", "diffrax", "SciPy"):
+        try:
+            peer = PEERS[name](model, x)
+        except Missing as error:
+            assert "not installed" in str(error)
+            continue
+        np.testing.assert_allclose(peer.call(), expected.call(), atol=0.02)
+        assert abs(peer.evaluations - expected.evaluations) <= 30

@@ -1,0 +1,69 @@
+"""What docs/ says of methods and of their work is what the code says."""
+
+import pytest
+from support.paths import ROOT
+from support.problems import JUMPING, PROBLEMS
+from support.scripts import script
+
+
+def test_the_table_of_methods_is_made_from_the_rosters():
+    methods = script(ROOT / "docs" / "methods.py")
+    text = methods.PAGE.read_text(encoding="utf-8")
+    assert methods.page(text) == text, "run: make docs"
+
+
+def test_only_what_lies_between_the_marks_is_made():
+    methods = script(ROOT / "docs" / "methods.py")
+    for line in (
+        "| `dopri8` | 8 | 14 | bounded, adaptive, driven | control |",
+        "| `heun3` | 3 | 3 | unrolled, rolled, driven | grid |",
+    ):
+        assert line in methods.PAGE.read_text(encoding="utf-8")
+    marked = f"a\n{methods.START}old\n{methods.END}b\n"
+    made = methods.page(marked)
+    assert "old" not in made
+    assert made.startswith(f"a\n{methods.START}| method | order |")
+    assert made.endswith(f"{methods.END}b\n")
+
+
+PLOT = script(ROOT / "benchmarks" / "work_precision.py")
+
+
+@pytest.mark.parametrize("method", PLOT.METHODS)
+def test_the_numbers_of_the_work_precision_plot_are_measured(method):
+    """Two points of each method, measured again."""
+    numbers = {
+        (row["problem"], row["method"], row["tolerance"]): row for row in PLOT.read(PLOT.DOCS / "work-precision.csv")
+    }
+    for problem, tolerance in (("E2", 1e-3), ("C5", 1e-4)):
+        row = numbers[problem, method, f"{tolerance:.0e}"]
+        evaluations, steps, error = PLOT.measure((PROBLEMS | JUMPING)[problem], method, tolerance)
+        assert (str(evaluations), str(steps)) == (row["evaluations"], row["steps"])
+        assert error == pytest.approx(float(row["error"]), rel=2e-3)
+
+
+def test_the_plot_has_every_method_on_every_problem_and_is_small():
+    rows = PLOT.read(PLOT.DOCS / "work-precision.csv")
+    assert {(row["problem"], row["method"]) for row in rows} == {(p, m) for p in PLOT.PANELS for m in PLOT.METHODS}
+    assert (PLOT.DOCS / "work-precision.png").stat().st_size < 150_000
+
+
+def test_a_curve_stops_where_a_method_fails(monkeypatch):
+    monkeypatch.setattr(PLOT, "MAX_STEPS", 10)
+    assert PLOT.measure(PROBLEMS["E2"], "dopri5", 1e-3) is None
+
+
+def test_the_page_of_tune_is_made_by_its_script_and_its_pictures_are_small():
+    tuning = script(ROOT / "benchmarks" / "tune.py")
+    page = tuning.PAGE.read_text(encoding="utf-8")
+    for name in tuning.MODELS:
+        made = page.split(tuning.MARK.format(name))[1].split(tuning.MARK.format(f"end of {name}"))[0]
+        (chosen,) = [line for line in made.splitlines() if line.startswith("| **")]
+        method, setting, form = [cell.strip(" *") for cell in chosen.split("|")[1:4]]
+        (command,) = [line for line in made.splitlines() if line.startswith("odelet export ")]
+        assert f"--form {form} --method {method} " in command
+        assert setting.split()[-1 if "tolerance" in setting else 0] in command
+        assert tuning.put(page, name, made) == page
+        assert f"![Error against milliseconds](tune-{name}.png)" in made
+    pictures = [*(tuning.DOCS / f"tune-{name}.png" for name in tuning.MODELS), tuning.DOCS / "plot-van-der-pol.png"]
+    assert all(path.stat().st_size < 60_000 for path in pictures)

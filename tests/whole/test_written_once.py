@@ -1,0 +1,259 @@
+"""Numerics are written once: no second copy in the sources, and a change of the one changes every form."""
+
+import ast
+import operator
+import sys
+from collections import defaultdict
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from support.lowering import Case, forms_of, inputs
+from support.paths import ROOT
+from support.problems import PROBLEMS
+
+import odelet
+from odelet.methods.roster import METHODS
+from odelet.numerics import adaptive_step as attempt
+from odelet.numerics import control, rk
+from odelet.numerics import interpolation as dense
+from odelet.numerics.grid import Grid
+from odelet.numerics.tableau import TABLEAUS
+
+SOURCES = {
+    path: ast.parse(path.read_text())
+    for package in ("runtime", "exporter", "trainer", "models")
+    for path in sorted((ROOT / package).rglob("*.py"))
+}
+
+
+def test_the_sources_are_there():
+    names = {path.name for path in SOURCES}
+    assert {"tableau.py", "rk.py", "control.py", "adaptive.py", "capture.py", "fit.py", "odenet.py"} <= names
+
+
+ARITHMETIC = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
+
+
+def folded(node):
+    """The number that an expression of numbers stands for, or None."""
+    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+        return node.value
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        value = folded(node.operand)
+        return None if value is None else -value
+    if isinstance(node, ast.BinOp) and type(node.op) in ARITHMETIC:
+        left, right = folded(node.left), folded(node.right)
+        if left is None or right is None or (right == 0 and isinstance(node.op, ast.Div)):
+            return None
+        return ARITHMETIC[type(node.op)](left, right)
+    return None
+
+
+def files_with_numbers():
+    """The size of every number written in a source, to the names of the files."""
+    found = defaultdict(set)
+    for path, tree in SOURCES.items():
+        for node in ast.walk(tree):
+            value = folded(node)
+            if value is not None:
+                found[abs(value)].add(path.name)
+    return found
+
+
+def test_coefficients_are_written_in_one_file():
+    """Those of more than three digits; the others are anybody's."""
+    found = files_with_numbers()
+    numbers = {
+        abs(x)
+        for tableau in TABLEAUS.values()
+        for row in (tableau.c, *tableau.a, tableau.b, tableau.b_err or (), tableau.mid or ())
+        for x in row
+        if round(x, 3) != x
+    }
+    assert len(numbers) > 150
+    # Thirds and the like are in both kinds of tableaus.
+    assert {name for x in numbers for name in found[x]} == {"tableau.py", "implicit_tableau.py"}
+
+
+def test_constants_of_step_size_control_are_written_in_one_file():
+    found = files_with_numbers()
+    others = {"tableau.py", "float64.py", "float64_layers.py"}  # coefficients of methods and of activations
+    assert [found[x] - others for x in (0.9, 1e-15, 1e-300)] == [{"control.py"}] * 3
+
+
+def readers(names, *, of=None):
+    """The files that read attributes of these names (of anything whose source ends in `of`)."""
+    return {
+        path.name
+        for path, tree in SOURCES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr in names
+        if isinstance(node.ctx, ast.Load) and (of is None or ast.unparse(node.value).lower().endswith(of))
+    }
+
+
+def test_one_function_goes_along_the_rows_of_a_tableau():
+    # installed.py hands a tableau that torchdiffeq lacks to torchdiffeq's own loop.
+    assert readers({"a"}, of="tableau") == {"rk.py", "implicit_rk.py", "installed.py"}
+    assert readers({"c"}, of="tableau") == {"rk.py", "implicit_rk.py", "installed.py"}
+    assert readers({"b"}, of="tableau") == {"rk.py", "implicit_rk.py", "installed.py"}
+    # grid_path.py takes the step of adaptive_step.py, and measures the errors of all steps at once.
+    assert readers({"b_err", "mid"}, of="tableau") - {"tableau.py"} == {
+        "adaptive_step.py",
+        "grid_path.py",
+        "installed.py",
+    }
+
+
+def test_one_file_reads_the_settings_of_step_size_control():
+    assert readers({"safety", "ifactor", "dfactor"}) == {"control.py"}
+    assert readers({"min_step", "max_step"}) == {"control.py", "scipy.py"}  # SciPy controls its own steps
+
+
+def test_stages_are_summed_where_steps_are_taken():
+    assert readers({"combine"}) == {"rk.py", "adaptive_step.py", "grid_path.py", "implicit_rk.py"}
+
+
+ONCE = {
+    "rk.py": ["erk_step", "towards_start", "towards_end"],
+    "adams.py": ["bashforth", "moulton"],
+    "implicit_rk.py": ["broyden"],
+    "fixed_point.py": ["begin", "turn", "iterate", "eliminated"],
+    "grid.py": ["fits"],
+    "control.py": ["initial_step", "error_ratio", "next_length", "stop_at", "clamp", "judge"],
+    "interpolation.py": ["quartic", "quartic_weights", "linear", "hermite"],
+    "adaptive_step.py": ["attempt", "first_slope", "first_length", "slope_after_jump", "middle"],
+    "events.py": ["bisect", "combined"],
+}
+
+
+@pytest.mark.parametrize("file", ONCE)
+def test_functions_of_the_solver_are_defined_once(file):
+    defined = defaultdict(list)
+    for path, tree in SOURCES.items():
+        for node in tree.body:
+            if isinstance(node, ast.FunctionDef):
+                defined[node.name].append(path.name)
+    for name in ONCE[file]:
+        assert defined[name] == [file]
+
+
+# What follows changes a function of the solver, and looks who computes something else.
+
+TIMES = (0.0, 0.1, 0.5, 1.0)
+CASES = {
+    "adaptive": Case(method="bosh3", times=TIMES),
+    "fixed": Case(method="heun3", times=TIMES, options=(("step_size", 0.3),)),
+}
+
+
+def outcomes(kind, folder):
+    """Values and steps of a solve by numpy, and by every form of a model."""
+    case = CASES[kind]
+    y0 = np.array(PROBLEMS["E1"].y0)
+    alone = odelet.odeint(
+        PROBLEMS["E1"].on(np), y0, TIMES, method=case.method, rtol=case.rtol, atol=case.atol, options=dict(case.options)
+    )
+    found = {"numpy": (alone.outputs["y"], alone.stats.steps)}
+    for form in forms_of(case):
+        solution = replace(case, form=form).load(folder / form).solve(inputs("float64"))
+        assert solution.status is odelet.Status.OK
+        found[form] = (solution.outputs["output"], solution.stats.steps)
+    return found
+
+
+@pytest.fixture(scope="module")
+def unchanged(tmp_path_factory):
+    return {kind: outcomes(kind, tmp_path_factory.mktemp(kind)) for kind in CASES}
+
+
+def same(one, other):
+    return np.array_equal(one[0], other[0]) and one[1] == other[1]
+
+
+def patch_everywhere(monkeypatch, original, changed):
+    """Put a function in the place of another in all modules that have it."""
+    for name, module in list(sys.modules.items()):
+        if name.split(".")[0] in ("odelet", "odelet_export"):
+            for key, value in list(vars(module).items()):
+                if value is original:
+                    monkeypatch.setattr(module, key, changed)
+
+
+def scaled(function, factor=1.03125, *, place=None):
+    """The function with its result, or one part of it, multiplied."""
+
+    def changed(*args, **kwargs):
+        result = function(*args, **kwargs)
+        if place is None:
+            return result * factor
+        parts = list(result)
+        parts[place] = parts[place] * factor
+        return type(result)(*parts) if hasattr(result, "_fields") else tuple(parts)
+
+    return changed
+
+
+# A function, the part of its result to change, and the kinds of solves that use it.
+FUNCTIONS = {
+    "erk_step": (rk.erk_step, 0, {"adaptive", "fixed"}),
+    "towards_start": (rk.towards_start, None, {"adaptive"}),
+    "initial_step": (control.initial_step, None, {"adaptive"}),
+    "error_ratio": (control.error_ratio, None, {"adaptive"}),
+    "judge": (control.judge, 1, {"adaptive"}),
+    "clamp": (control.clamp, None, {"adaptive"}),
+    "attempt": (attempt.attempt, 0, {"adaptive"}),
+    "first_slope": (attempt.first_slope, None, {"adaptive"}),
+    "next_length": (control.next_length, None, {"adaptive"}),
+    "quartic_weights": (dense.quartic_weights, 2, {"adaptive"}),
+    "linear": (dense.linear, None, {"fixed"}),
+}
+
+
+def assert_all_changed(found, unchanged):
+    assert found.keys() == unchanged.keys()
+    assert {name for name in found if same(found[name], unchanged[name])} == set()
+    # Whoever computes something else computes the same else.
+    first, *others = (values for name, (values, _) in found.items() if name != "numpy")
+    assert all(np.abs(values - first).max() < 1e-11 for values in others)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_that_is_changed_changes_every_form_that_uses_it(name, unchanged, monkeypatch, tmp_path):
+    original, place, kinds = FUNCTIONS[name]
+    patch_everywhere(monkeypatch, original, scaled(original, place=place))
+    for kind in CASES:
+        found = outcomes(kind, tmp_path / kind)
+        if kind in kinds:
+            assert_all_changed(found, unchanged[kind])
+        else:
+            assert all(same(found[form], unchanged[kind][form]) for form in found)
+
+
+@pytest.mark.parametrize("name", control.CONTROLLERS)
+def test_a_controller_that_is_changed_changes_every_adaptive_form(name, unchanged, monkeypatch, tmp_path):
+    case = CASES["adaptive"]
+    monkeypatch.setitem(CASES, "adaptive", replace(case, options=(("controller", name),)))
+    original = control.CONTROLLERS[name]
+    powers = tuple(power * 0.75 for power in original.powers)
+    monkeypatch.setitem(control.CONTROLLERS, name, replace(original, powers=powers))
+    assert_all_changed(outcomes("adaptive", tmp_path), unchanged["adaptive"])
+
+
+def test_a_grid_that_is_changed_changes_every_fixed_form(unchanged, monkeypatch, tmp_path):
+    points = Grid.points
+    halved = Grid(step_size=0.15)
+    monkeypatch.setattr(Grid, "points", lambda self, t, **settings: points(halved, t, **settings))
+    found = outcomes("fixed", tmp_path)
+    assert_all_changed(found, unchanged["fixed"])
+    assert {steps for _, steps in found.values()} == {7}
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_a_tableau_that_is_changed_changes_every_form(kind, unchanged, monkeypatch, tmp_path):
+    tableau = TABLEAUS[CASES[kind].method]
+    b = (tableau.b[0] + 1 / 64, *tableau.b[1:-1], tableau.b[-1] - 1 / 64)
+    changed = replace(METHODS[tableau.name], tableau=replace(tableau, b=b))
+    monkeypatch.setitem(METHODS, tableau.name, changed)
+    assert_all_changed(outcomes(kind, tmp_path), unchanged[kind])
