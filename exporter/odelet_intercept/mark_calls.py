@@ -30,11 +30,14 @@ def _read(entry: Entry, bound: inspect.BoundArguments, where: str) -> Mapping[st
     return _as_odeint(**bound.arguments)
 
 
-def _as_odeint(f: Any, z0: Any, *, norm: Any, options: Any, **others: Any) -> dict[str, Any]:
+def _as_odeint(
+    f: Any, z0: Any, *, method: Any, rtol: Any, atol: Any, norm: Any, options: Any, **extra: Any
+) -> dict[str, Any]:
     """The arguments of a call of `mark`, under odeint's names where it has them."""
     options = dict(options or {}) | ({"norm": norm} if norm is not None else {})
+    known = {"method": method, "rtol": rtol, "atol": atol, "options": options, "extra": extra}
     # A capture calls the field with a time, as it does the fields of ODEs.
-    return {"func": as_field(f, z0), "y0": z0, "t": torch.zeros(1), "options": options, **others}
+    return {"func": as_field(f, z0), "y0": z0, "t": torch.zeros(1), **known}
 
 
 # `mark` knows no solver of its own that a handler could call, so it gets torchdiffeq's and does not use it.
