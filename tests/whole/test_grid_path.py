@@ -9,7 +9,7 @@ from support.rosters import ADAPTIVE, METHODS
 
 from odelet.numerics.adaptive_step import attempt
 from odelet.numerics.backend import NUMPY
-from odelet.numerics.grid_path import Path, along, error_ratios, points_of, read
+from odelet.numerics.grid_path import GridPath, along, error_ratios, points_of, read
 from odelet.numerics.interpolation import quartic
 from odelet.numerics.state import Layout
 from odelet.status import Status
@@ -92,7 +92,7 @@ def test_what_is_not_finite_is_never_within_the_tolerance(bad):
 
 def test_a_state_that_overflows_in_a_step_is_not_small_against_itself():
     rows = [np.array([[1.0, 1.0]]), np.array([[np.inf, 1.0]])]
-    path = Path(rows, rows, rows[:1], np.array([[0.1, 0.1]]))
+    path = GridPath(rows, rows, rows[:1], np.array([[0.1, 0.1]]))
     with np.errstate(all="ignore"):
         layout = Layout.of([np.ones((2, 1))], per_sample=True)
         found = error_ratios(path, rtol=1.0, atol=1.0, layout=layout, xp=NUMPY)

@@ -17,7 +17,7 @@ from odelet_export.capture.capture import capture
 from odelet_export.errors import FormError
 from odelet_export.model.callee import Callee
 from odelet_export.model.spec import Overrides
-from odelet_export.proof.alone import Samples, run_alone
+from odelet_export.proof.alone import SampleAxes, run_alone
 from odelet_intercept.errors import CaptureError
 
 RNG = np.random.default_rng(0)
@@ -196,7 +196,7 @@ def test_in_every_form_a_sample_does_what_it_does_alone_in_torch(name, times, tm
         tensors = [torch.from_numpy(batch.copy()), *more]
         outputs = (1, 1) if model.pair else (1,)
         inputs = (0, None) if more else (0,)
-        expected, (count,) = run_alone(callee, tensors, Overrides(), Samples(inputs, outputs))
+        expected, (count,) = run_alone(callee, tensors, Overrides(), SampleAxes(inputs, outputs))
         for form, exported in loaded.items():
             solution = exported.solve(*(tensor.numpy() for tensor in tensors)).raise_if_failed()
             (stats,) = solution.stats.solves

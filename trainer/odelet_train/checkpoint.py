@@ -20,7 +20,7 @@ VERSIONED = ("torch", "torchdiffeq", "lightning", "scikit-learn", "numpy")
 
 
 @dataclass(frozen=True)
-class Card:
+class WeightsCard:
     """What is known of trained weights.
 
     name: stem of both files; factory: module:function that builds the untrained model;
@@ -49,7 +49,7 @@ def save_checkpoint(
     test_accuracy: float,
     settings: dict[str, Any],
     split: Split,
-) -> Card:
+) -> WeightsCard:
     """Write `out`/`name`.safetensors and `out`/`name`.json; return the card.
 
     The arguments are fields of `Card`. Files of the same name are replaced.
@@ -59,7 +59,7 @@ def save_checkpoint(
     weights = out / f"{name}.safetensors"
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     weights.write_bytes(save(state))
-    card = Card(
+    card = WeightsCard(
         name=name,
         factory=factory,
         weights=weights.name,
@@ -78,7 +78,7 @@ def save_checkpoint(
     return card
 
 
-def load_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], Card]:
+def load_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], WeightsCard]:
     """Read weights and their card; `path` is the .json file.
 
     Returns the tensors by name, as `load_state_dict` takes them. Raises FileNotFoundError when
@@ -88,7 +88,7 @@ def load_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], Card]:
     if not path.is_file():
         raise FileNotFoundError(f"path={str(path)!r} is not a file; pass the .json card of trained weights")
     try:
-        card = Card(**json.loads(path.read_text(encoding="utf-8")))
+        card = WeightsCard(**json.loads(path.read_text(encoding="utf-8")))
     except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
         raise ValueError(
             f"path={str(path)!r} is not a card of trained weights ({error}); pass the .json file that training wrote"

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler, TensorDataset
 
 from odelet_models.odenet import digits as odenet_digits
-from odelet_train.checkpoint import Card, save_checkpoint
+from odelet_train.checkpoint import WeightsCard, save_checkpoint
 from odelet_train.data import Split
 from odelet_train.data import digits as digits_split
 
@@ -132,7 +132,7 @@ def train_odenet_digits(
     settings: Settings | None = None,
     resume: bool = False,
     progress: bool = True,
-) -> Card:
+) -> WeightsCard:
     """Train the ODENet on the 8 x 8 digits, test it once, and write its weights and card to `out`.
 
     Writes odenet-digits.safetensors and odenet-digits.json, and while training odenet-digits.ckpt,

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from odelet_export.calibration.data import Array, Samples
-from odelet_export.calibration.reference import TorchSide
+from odelet.numerics.backend import NumpyArray
+from odelet_export.calibration.data import CalibrationSamples
+from odelet_export.calibration.reference import TorchReference
 from odelet_export.calibration.trial_run import GridRun, Posed, Trial, distances
 from odelet_export.model.spec import SolveSpec
-from odelet_export.proof.trust import Measured
+from odelet_export.proof.trust import BoundedErrors
 
 
 class Measure:
@@ -18,11 +19,13 @@ class Measure:
     axes: where the samples of a batch are in outputs, by name."""
 
     def __init__(
-        self, torch_side: TorchSide, specs: Mapping[int, SolveSpec], names: Sequence[str], axes: Mapping[str, int]
+        self, torch_side: TorchReference, specs: Mapping[int, SolveSpec], names: Sequence[str], axes: Mapping[str, int]
     ) -> None:
         self._torch, self._specs, self._names, self._output_axes = torch_side, specs, names, axes
 
-    def far(self, index: int, samples: Samples, posed: Sequence[Posed], runs: Sequence[GridRun]) -> list[list[Array]]:
+    def far(
+        self, index: int, samples: CalibrationSamples, posed: Sequence[Posed], runs: Sequence[GridRun]
+    ) -> list[list[NumpyArray]]:
         """For each call that torch can solve: the distances (samples,) of a solve from the reference, and those of
         torchdiffeq's own answer."""
         key, found = self._specs[index].call, []
@@ -33,11 +36,11 @@ class Measure:
                 found.append([distances(x, tight.rows[key], one.bounds, one.layout) for x in rows])
         return found
 
-    def on(self, trial: Trial, samples: Samples) -> tuple[dict[int, Measured], dict[str, Array]]:
+    def on(self, trial: Trial, samples: CalibrationSamples) -> tuple[dict[int, BoundedErrors], dict[str, NumpyArray]]:
         """What the solves and the outputs are worth on some samples."""
-        found: dict[int, list[Measured]] = {index: [] for index in self._specs}
-        errors: dict[str, list[Array]] = {}
-        for one in (Samples([call], samples.axes) for call in samples.calls):
+        found: dict[int, list[BoundedErrors]] = {index: [] for index in self._specs}
+        errors: dict[str, list[NumpyArray]] = {}
+        for one in (CalibrationSamples([call], samples.axes) for call in samples.calls):
             told = self._told(trial, one)
             if told is None:  # torchdiffeq raises for a batch what one of its samples does
                 each = [one.take([i]) for i in range(len(one))]
@@ -50,12 +53,12 @@ class Measure:
                     found[index].append(measured)
                 for name, far in piece[1].items():
                     errors.setdefault(name, []).append(far)
-        joined = {index: Measured.joined(pieces) for index, pieces in found.items()}
+        joined = {index: BoundedErrors.joined(pieces) for index, pieces in found.items()}
         return joined, {name: np.concatenate(parts) for name, parts in errors.items()}
 
     def _told(
-        self, trial: Trial, samples: Samples, *, lost: bool = False
-    ) -> tuple[dict[int, Measured], dict[str, Array]] | None:
+        self, trial: Trial, samples: CalibrationSamples, *, lost: bool = False
+    ) -> tuple[dict[int, BoundedErrors], dict[str, NumpyArray]] | None:
         """The same of one call; None where torch has no answer to compare with, or with `lost` infinite errors."""
         call = samples.calls[0]
         tight, plain = self._torch.solve(call, tight=True), self._torch.solve(call, tight=False)
@@ -71,7 +74,7 @@ class Measure:
                 else distances(other, tight.rows[key], posed.bounds, posed.layout)
                 for other in (run.rows, None if plain is None else plain.rows[key])
             ]
-            measured[index] = Measured(run.ratios.max(axis=0), *far)
+            measured[index] = BoundedErrors(run.ratios.max(axis=0), *far)
         names = self._names
         errors = {
             name: self._output_error(name, outcome.outputs[name], None if tight is None else tight.outputs[i])
@@ -79,7 +82,7 @@ class Measure:
         }
         return measured, errors
 
-    def _output_error(self, name: str, got: Array, wanted: Array | None) -> Array:
+    def _output_error(self, name: str, got: NumpyArray, wanted: NumpyArray | None) -> NumpyArray:
         """The largest error of an output in each sample."""
         with np.errstate(all="ignore"):
             error = np.abs(got.astype(np.float64) - (np.nan if wanted is None else wanted.astype(np.float64)))

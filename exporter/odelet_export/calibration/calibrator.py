@@ -20,10 +20,11 @@ from odelet.engine.fallback import check_alone
 from odelet.engine.opening import open_artifact
 from odelet.errors import ArtifactError
 from odelet.methods.roster import METHODS
+from odelet.numerics.backend import NumpyArray
 from odelet_export.calibration.accuracy import Measure
-from odelet_export.calibration.data import Array, Calibration, Call, Samples
-from odelet_export.calibration.grid_search import MOST_STEPS, Found, merged, smallest_grid
-from odelet_export.calibration.reference import TorchSide
+from odelet_export.calibration.data import Calibration, CalibrationSamples, Inputs
+from odelet_export.calibration.grid_search import MOST_STEPS, TriedGrid, merged, smallest_grid
+from odelet_export.calibration.reference import TorchReference
 from odelet_export.calibration.trial_run import GridRun, Posed, Trial, stacked
 from odelet_export.capture.captured import Captured
 from odelet_export.errors import FormError
@@ -33,7 +34,7 @@ from odelet_export.lowering.lift import lift
 from odelet_export.lowering.lower import LoweredModel, lower
 from odelet_export.model.axes import Dynamic
 from odelet_export.proof.judge import Judge
-from odelet_export.proof.trust import Measured, SolveTrust, Trust
+from odelet_export.proof.trust import BoundedErrors, SolveTrust, Trust
 from odelet_export.targets.folder import write_card
 from odelet_export.targets.onnx_files import card_of, tensor_of, write_graphs
 
@@ -51,7 +52,7 @@ class Calibrated:
     placed: Mapping[int, Placed]
     samples: str | None
     trust: Trust
-    good: Sequence[Call]
+    good: Sequence[Inputs]
     mixing: bool
 
     def holes(self, holes: Sequence[Hole]) -> list[Hole]:
@@ -103,7 +104,7 @@ class Calibrator:
         self._holes = [hole for hole in holes if bounded.unsuited(hole) is None]
         self._judge, self._calibration, self._times = judge, calibration, set(times)
         self._specs = {hole.spec.index: hole.spec for hole in self._holes}
-        self._torch = TorchSide(judge, list(self._specs.values()), captured.draws)
+        self._torch = TorchReference(judge, list(self._specs.values()), captured.draws)
         self._label = _label(self._holes, dynamic)
         self._captured, self._all, self._max_steps, self._opset = captured, holes, max_steps, opset
         self._calls = calibration.calls(judge.callee, dynamic)
@@ -126,16 +127,18 @@ class Calibrator:
             write_card(write_graphs(lowered, card, folder), folder)
             trial = Trial(open_artifact(folder), {})
             self._axes = {t.name: t.shape.index(self._label) for t in inputs if self._label in t.shape}
-            samples = Samples([call | self._torch.noise(call, i) for i, call in enumerate(self._calls)], self._axes)
+            samples = CalibrationSamples(
+                [call | self._torch.noise(call, i) for i, call in enumerate(self._calls)], self._axes
+            )
             if self._axes and not self._independent(trial, samples):
                 self._label, self._axes = None, {}
-                samples = Samples(samples.calls, {})
+                samples = CalibrationSamples(samples.calls, {})
             self._output_axes = {t.name: t.shape.index(self._label) for t in outputs if self._label in t.shape}
             names = self._judge.callee.output_names
             self._measure = Measure(self._torch, self._specs, names, self._output_axes)
             return self._calibrated(trial, samples)
 
-    def _calibrated(self, trial: Trial, samples: Samples) -> Calibrated:
+    def _calibrated(self, trial: Trial, samples: CalibrationSamples) -> Calibrated:
         own, held = samples.split()
         for index in self._order(trial):
             found = self._search(trial, own, index)
@@ -177,7 +180,7 @@ class Calibrator:
             if tensor.is_floating_point() and name not in self._times
         ]
 
-    def _search(self, trial: Trial, samples: Samples, index: int) -> Found:
+    def _search(self, trial: Trial, samples: CalibrationSamples, index: int) -> TriedGrid:
         """The steps of one solve: placed on the hardest samples, until they do for all.
 
         Few steps can be long enough for the estimate to be small by chance. So their true error must not be larger than
@@ -190,7 +193,7 @@ class Calibrator:
         start = merged([one.adaptive(quantile) for one in posed])
         first, least = start.spread(max(ceil(start.total), 1)), 1
         hard: set[int] = set(range(len(samples))) if len(samples) <= _FEW or quantile < 1 else set()
-        found: Found | None = None
+        found: TriedGrid | None = None
         enough = 0
         while True:
             if found is not None or hard:
@@ -200,7 +203,7 @@ class Calibrator:
                 evaluate = partial(_ratios, few)
                 first = smallest_grid(evaluate, start, order=order, quantile=quantile, least=least).positions
             runs = [one.along(first) for one in posed]
-            known, found = len(hard), Found(first, stacked([run.ratios for run in runs]))
+            known, found = len(hard), TriedGrid(first, stacked([run.ratios for run in runs]))
             if found.worst(quantile) > 1.0:
                 hard |= found.hardest(_HARDEST)
                 if len(hard) > known:
@@ -211,7 +214,7 @@ class Calibrator:
             hard |= found.hardest(_HARDEST)
             least = max(found.steps + 1, ceil(1.05 * found.steps)) if known else 1
 
-    def _honest(self, index: int, samples: Samples, posed: Sequence[Posed], runs: Sequence[GridRun]) -> bool:
+    def _honest(self, index: int, samples: CalibrationSamples, posed: Sequence[Posed], runs: Sequence[GridRun]) -> bool:
         """Whether solutions are as near to the reference as torchdiffeq's, or within the tolerance."""
         far = self._measure.far(index, samples, posed, runs)
         if not far:
@@ -220,12 +223,12 @@ class Calibrator:
         last = max(ceil(self._calibration.quantile * len(ours) - 1e-9), 1) - 1
         return bool(ours[last] <= max(1.0, theirs[last]))
 
-    def _independent(self, trial: Trial, samples: Samples) -> bool:
+    def _independent(self, trial: Trial, samples: CalibrationSamples) -> bool:
         """Whether the samples of a batch do not change each other's slopes, so that some can be taken alone."""
         index = self._order(trial)[0]
         if self._samples_of(index) is None or samples.sizes[0] < 2:
             return True
-        first = Samples(samples.calls[:1], samples.axes)
+        first = CalibrationSamples(samples.calls[:1], samples.axes)
         whole, half = (
             trial.pose(some, index, per_sample=True)[0] for some in (first, first.take(range(0, len(first), 2)))
         )
@@ -233,9 +236,9 @@ class Calibrator:
         with np.errstate(all="ignore"):
             return all(_close(a[::2], b) for a, b in zip(*slopes, strict=True))
 
-    def _mixing(self, trial: Trial, samples: Samples) -> bool:
+    def _mixing(self, trial: Trial, samples: CalibrationSamples) -> bool:
         """Whether outputs change when other samples are left out of the batch."""
-        first = Samples(samples.calls[:1], samples.axes).take(range(min(samples.sizes[0], 8)))
+        first = CalibrationSamples(samples.calls[:1], samples.axes).take(range(min(samples.sizes[0], 8)))
         if len(first) < 2 or not self._axes:
             return False
         whole, half = (trial.run(some)[0].outputs for some in (first, first.take(range(0, len(first), 2))))
@@ -245,7 +248,7 @@ class Calibrator:
                 for name, axis in self._output_axes.items()
             )
 
-    def _good(self, samples: Samples, measured: Mapping[int, Measured]) -> list[Call]:
+    def _good(self, samples: CalibrationSamples, measured: Mapping[int, BoundedErrors]) -> list[Inputs]:
         """A few samples that no rounding puts above the tolerance."""
         sizes = {len(one.ratios) for one in measured.values()}
         if sizes != {len(samples)}:
@@ -258,7 +261,7 @@ class Calibrator:
         return [{name: call[name] for name in names} for call in calls[:3]]
 
 
-def _ratios(posed: Sequence[Posed], positions: Array) -> Array:
+def _ratios(posed: Sequence[Posed], positions: NumpyArray) -> NumpyArray:
     """The error ratios (steps, samples) of a solve on a grid, in some calls."""
     return stacked([one.along(positions).ratios for one in posed])
 
@@ -282,7 +285,7 @@ def _label(holes: Sequence[Hole], dynamic: Dynamic) -> str | None:
     return None
 
 
-def _close(a: Array, b: Array) -> bool:
+def _close(a: NumpyArray, b: NumpyArray) -> bool:
     """Whether arrays differ by no more than rounding might make of them."""
     return a.shape == b.shape and np.allclose(
         a, b, rtol=1e-3, atol=1e-3 * np.max(np.abs(a), initial=0.0), equal_nan=True

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 
 from odelet.errors import InputError
+from odelet.numerics.backend import NumpyArray
 from odelet_export.model.axes import Dynamic
 from odelet_export.model.callee import Callee
 from odelet_export.proof.trust import HELD_BACK
 
-Array = np.ndarray[Any, Any]
-Call = dict[str, Array]
+Inputs = dict[str, NumpyArray]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ class Calibration:
                 "returns of an .npz"
             )
 
-    def calls(self, callee: Callee, dynamic: Dynamic) -> list[Call]:
+    def calls(self, callee: Callee, dynamic: Dynamic) -> list[Inputs]:
         """The data as calls of the model. Raises InputError naming the input, what came and what is expected."""
         names = callee.names
         for kind, wrong in (
@@ -80,11 +80,11 @@ class Calibration:
         return calls
 
 
-def _shape(array: Array, stacked: bool) -> tuple[int, ...]:
+def _shape(array: NumpyArray, stacked: bool) -> tuple[int, ...]:
     return array.shape[1:] if stacked else array.shape
 
 
-def _checked(name: str, value: Any, example: torch.Tensor, axes: Mapping[int, str]) -> Array:
+def _checked(name: str, value: Any, example: torch.Tensor, axes: Mapping[int, str]) -> NumpyArray:
     dtype = np.dtype(str(example.dtype).removeprefix("torch."))
     try:
         array = np.asarray(value)
@@ -116,7 +116,7 @@ def _checked(name: str, value: Any, example: torch.Tensor, axes: Mapping[int, st
     return array
 
 
-def _check_axes(call: Call, dynamic: Dynamic) -> None:
+def _check_axes(call: Inputs, dynamic: Dynamic) -> None:
     sizes: dict[str, tuple[int, str]] = {}
     for name, axes in dynamic.items():
         for axis, label in axes.items():
@@ -129,10 +129,10 @@ def _check_axes(call: Call, dynamic: Dynamic) -> None:
 
 
 @dataclass(frozen=True)
-class Samples:
+class CalibrationSamples:
     """Calls, and which axis of each input counts their samples; none where each call is one sample."""
 
-    calls: Sequence[Call]
+    calls: Sequence[Inputs]
     axes: Mapping[str, int]
 
     @property
@@ -143,7 +143,7 @@ class Samples:
     def __len__(self) -> int:
         return sum(self.sizes)
 
-    def take(self, chosen: Iterable[int]) -> Samples:
+    def take(self, chosen: Iterable[int]) -> CalibrationSamples:
         """Some of the samples, by their numbers, in order."""
         wanted, calls, first = np.unique(np.fromiter(chosen, int)), [], 0
         for call, size in zip(self.calls, self.sizes, strict=True):
@@ -153,21 +153,21 @@ class Samples:
                 calls.append(call)
             elif len(rows):
                 calls.append({name: self._rows(name, array, rows) for name, array in call.items()})
-        return Samples(calls, self.axes)
+        return CalibrationSamples(calls, self.axes)
 
-    def _rows(self, name: str, array: Array, rows: Array) -> Array:
+    def _rows(self, name: str, array: NumpyArray, rows: NumpyArray) -> NumpyArray:
         return np.take(array, rows, axis=self.axes[name]) if name in self.axes else array
 
-    def split(self) -> tuple[Samples, Samples]:
+    def split(self) -> tuple[CalibrationSamples, CalibrationSamples]:
         """Those that steps are found on, and those held back: every fifth."""
         numbers = range(len(self))
         held = [i for i in numbers if i % HELD_BACK == HELD_BACK - 1]
         return self.take(i for i in numbers if i % HELD_BACK != HELD_BACK - 1), self.take(held)
 
-    def scaled(self, factor: float, names: Iterable[str]) -> Samples:
+    def scaled(self, factor: float, names: Iterable[str]) -> CalibrationSamples:
         """With some inputs multiplied."""
         names = set(names)
-        return Samples(
+        return CalibrationSamples(
             [
                 {name: (array * factor).astype(array.dtype) if name in names else array for name, array in call.items()}
                 for call in self.calls

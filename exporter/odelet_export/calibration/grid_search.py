@@ -46,7 +46,7 @@ class Density:
 
 
 @dataclass(frozen=True)
-class Found:
+class TriedGrid:
     """A grid that was tried. ratios: (steps, samples), the error ratio of each step of each sample."""
 
     positions: np.ndarray
@@ -86,7 +86,9 @@ def merged(grids: Sequence[np.ndarray]) -> Density:
     return Density(edges, np.max(each, axis=0))
 
 
-def smallest_grid(evaluate: Evaluate, start: Density, *, order: int, quantile: float = 1.0, least: int = 1) -> Found:
+def smallest_grid(
+    evaluate: Evaluate, start: Density, *, order: int, quantile: float = 1.0, least: int = 1
+) -> TriedGrid:
     """The grid with the fewest steps on which the ratios of a share of the samples stay within the limit.
 
     evaluate: the ratios (steps, samples) on a grid, infinite where a solve fails. start: a first idea of the density.
@@ -117,18 +119,18 @@ def smallest_grid(evaluate: Evaluate, start: Density, *, order: int, quantile: f
     return best
 
 
-def _better(found: Found, density: Density, quantile: float, order: int) -> Density:
+def _better(found: TriedGrid, density: Density, quantile: float, order: int) -> Density:
     """What the last grid says, unless it could not be solved on."""
     return found.density(quantile, order) if np.isfinite(found.worst(quantile)) else density
 
 
-def _placed(evaluate: Evaluate, density: Density, steps: int, order: int, quantile: float) -> Found:
+def _placed(evaluate: Evaluate, density: Density, steps: int, order: int, quantile: float) -> TriedGrid:
     """The best places found for a number of steps."""
-    best: Found | None = None
+    best: TriedGrid | None = None
     stale = 0
     for _ in range(_ROUNDS):
         positions = density.spread(steps)
-        tried = Found(positions, evaluate(positions))
+        tried = TriedGrid(positions, evaluate(positions))
         worst = tried.worst(quantile)
         stale = 0 if best is None or worst < 0.98 * best.worst(quantile) else stale + 1
         if best is None or worst < best.worst(quantile):

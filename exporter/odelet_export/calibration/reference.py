@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from odelet_export.calibration.data import Array, Call
-from odelet_export.calibration.solvers import Kept, as_asked, tightly
+from odelet.numerics.backend import NumpyArray
+from odelet_export.calibration.data import Inputs
+from odelet_export.calibration.solvers import KeptSolutions, as_asked, tightly
 from odelet_export.model import random_draws as noise
 from odelet_export.model.callee import Callee
 from odelet_export.model.reference import Solver, run_reference
@@ -23,44 +24,44 @@ _WIDE, _OWN = 1e-4, (1e-3, 1e-2)
 
 
 @dataclass(frozen=True)
-class Solved:
+class ReferenceRun:
     """outputs: of the model. rows: (times, n) of its solves, by the numbers of the calls."""
 
-    outputs: Sequence[Array]
-    rows: dict[int, Array]
+    outputs: Sequence[NumpyArray]
+    rows: dict[int, NumpyArray]
 
 
-class TorchSide:
+class TorchReference:
     """The torch model. specs: the solves that are looked at. draws: how many random numbers it draws."""
 
     def __init__(self, judge: Judge, specs: Sequence[SolveSpec], draws: int) -> None:
         self._judge, self._specs, self._draws = judge, specs, draws
         self._wide = _widened(judge.callee) if judge.single else judge.callee
         self._used: set[str] = set()
-        self._known: dict[tuple[int, bool], tuple[Call, Solved | None]] = {}
+        self._known: dict[tuple[int, bool], tuple[Inputs, ReferenceRun | None]] = {}
 
     @property
     def reference(self) -> str:
         """How the reference was solved, in words."""
         return " and ".join(sorted(self._used))
 
-    def noise(self, call: Call, number: int) -> Call:
+    def noise(self, call: Inputs, number: int) -> Inputs:
         """The random numbers that the model draws in a call, by the names of the inputs that stand for them."""
         if not self._judge.noise:
             return {}
-        source = noise.Drawn(self._judge.seed + number)
+        source = noise.SeededSource(self._judge.seed + number)
         with noise.drawing(source):
             run_reference(self._judge.callee, self._tensors(call, None), self._judge.overrides)
         return {x.name: source.arrays[x.draw.index].numpy() for x in self._judge.noise}
 
-    def solve(self, call: Call, *, tight: bool) -> Solved | None:
+    def solve(self, call: Inputs, *, tight: bool) -> ReferenceRun | None:
         """The model's answers, which are kept; None where it fails."""
         key = (id(call), tight)
         if key not in self._known:
             self._known[key] = (call, self._solve(call, tight=tight))
         return self._known[key][1]
 
-    def _solve(self, call: Call, *, tight: bool) -> Solved | None:
+    def _solve(self, call: Inputs, *, tight: bool) -> ReferenceRun | None:
         asked = self._judge.overrides
         if not tight:
             return self._run(self._judge.callee, call, None, {spec.call: as_asked(asked) for spec in self._specs})
@@ -79,12 +80,14 @@ class TorchSide:
                 return found
         return None
 
-    def _run(self, callee: Callee, call: Call, dtype: torch.dtype | None, solvers: dict[int, Solver]) -> Solved | None:
-        kept = Kept()
+    def _run(
+        self, callee: Callee, call: Inputs, dtype: torch.dtype | None, solvers: dict[int, Solver]
+    ) -> ReferenceRun | None:
+        kept = KeptSolutions()
         used = {x.draw.index: _as(torch.from_numpy(np.array(call[x.name])), dtype) for x in self._judge.noise}
         drawn = [used.get(index) for index in range(self._draws)]
         try:
-            with noise.drawing(noise.Replayed(drawn)):
+            with noise.drawing(noise.ReplayedSource(drawn)):
                 outputs, _ = run_reference(
                     callee,
                     self._tensors(call, dtype),
@@ -93,9 +96,9 @@ class TorchSide:
                 )
         except Exception:  # numbers of another dtype in the model, a step that underflows, whatever it raises itself
             return None
-        return Solved(outputs, kept.rows)
+        return ReferenceRun(outputs, kept.rows)
 
-    def _tensors(self, call: Call, dtype: torch.dtype | None) -> list[torch.Tensor]:
+    def _tensors(self, call: Inputs, dtype: torch.dtype | None) -> list[torch.Tensor]:
         return [_as(torch.from_numpy(np.array(call[name])), dtype) for name in self._judge.callee.names]
 
 

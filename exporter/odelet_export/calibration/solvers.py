@@ -30,7 +30,7 @@ TIGHTEST = 1e-13
 
 
 @dataclass
-class Kept:
+class KeptSolutions:
     """Rows (times, n) that solves gave, by the number of the call."""
 
     rows: dict[int, np.ndarray] = field(default_factory=dict)

@@ -14,18 +14,18 @@ import numpy as np
 from odelet.engine.driven import drive_solve
 from odelet.engine.opening import Artifact
 from odelet.engine.problem import Problem, Request, controlled, posed
-from odelet.engine.program import Run
+from odelet.engine.program import RunGraph
 from odelet.errors import InputError
 from odelet.loops.adaptive import Limits
 from odelet.loops.ivp import odeint
 from odelet.methods.roster import METHODS
-from odelet.numerics.backend import NUMPY
+from odelet.numerics.backend import NUMPY, NumpyArray
 from odelet.numerics.grid_path import along, error_ratios, points_of, read
 from odelet.numerics.rk import Field
 from odelet.numerics.state import Layout
 from odelet.numerics.tableau import Tableau
 from odelet.status import Status
-from odelet_export.calibration.data import Array, Call, Samples
+from odelet_export.calibration.data import CalibrationSamples, Inputs
 from odelet_export.lowering.hole import Placed
 
 
@@ -47,12 +47,19 @@ class Bounds:
 class GridRun:
     """rows: the states (times, n). ratios: (steps, samples)."""
 
-    rows: Array
-    ratios: Array
+    rows: NumpyArray
+    ratios: NumpyArray
 
 
 def run_along(
-    field: Field, bounds: Bounds, t: Array, positions: Array, row: Array, layout: Layout, *, direction: float
+    field: Field,
+    bounds: Bounds,
+    t: NumpyArray,
+    positions: NumpyArray,
+    row: NumpyArray,
+    layout: Layout,
+    *,
+    direction: float,
 ) -> GridRun:
     """Solve on numpy arrays along a grid. row: (1, n). layout: with samples where they are told apart."""
     times = t.astype(bounds.number)
@@ -70,7 +77,7 @@ def _samples(layout: Layout) -> int:
     return 1 if layout.samples is None else int(layout.samples[0][0])
 
 
-def distances(rows: Array, others: Array, bounds: Bounds, layout: Layout) -> Array:
+def distances(rows: NumpyArray, others: NumpyArray, bounds: Bounds, layout: Layout) -> NumpyArray:
     """How far two solutions (times, n) are apart, over the tolerance, as error ratios are: (samples,), the largest of
     all times; infinite where either is not a number."""
     with np.errstate(all="ignore"):
@@ -103,18 +110,18 @@ class Posed:
         parts = [problem.values[name] for name in problem.solve.drive.y0]
         return cls(problem, Bounds(tableau, number, **found), Layout.of(parts, per_sample=per_sample))
 
-    def along(self, positions: Array) -> GridRun:
+    def along(self, positions: NumpyArray) -> GridRun:
         """The solve on a grid."""
         one = self.problem
         return run_along(one.slope, self.bounds, one.t, positions, one.row, self.layout, direction=one.direction)
 
-    def slopes(self) -> list[Array]:
+    def slopes(self) -> list[NumpyArray]:
         """dy/dt at the start, (samples, width) for each part."""
         one = self.problem
         row = one.slope(one.t[0], one.row)
         return [table[0] for table in self.layout.tables(row, 1, xp=NUMPY)]
 
-    def adaptive(self, quantile: float) -> Array:
+    def adaptive(self, quantile: float) -> NumpyArray:
         """Positions of the steps of an adaptive solve that keeps all samples, or a share, within the tolerance."""
         one = self.problem
         if len(one.t) == 1:
@@ -156,7 +163,7 @@ class Posed:
         return np.concatenate([[0.0], inner[inner < 1 - 1e-9], [1.0]])
 
 
-def one_part(state: Any) -> list[Array]:
+def one_part(state: Any) -> list[NumpyArray]:
     return list(state) if isinstance(state, tuple) else [state]
 
 
@@ -168,7 +175,7 @@ def _plain(tolerance: Any) -> Any:
 class Outcome:
     """One call of the model. outputs: by name. solves: by index, those along grids, with how they were posed."""
 
-    outputs: Mapping[str, Array]
+    outputs: Mapping[str, NumpyArray]
     solves: Mapping[int, tuple[Posed, GridRun]]
 
 
@@ -182,32 +189,32 @@ class Trial:
     def having(self, index: int, placed: Placed) -> Trial:
         return replace(self, placed={**self.placed, index: placed})
 
-    def pose(self, samples: Samples, index: int, *, per_sample: bool) -> list[Posed]:
+    def pose(self, samples: CalibrationSamples, index: int, *, per_sample: bool) -> list[Posed]:
         """A solve in each of some calls, those before it run."""
         return [self._until(call, index, per_sample=per_sample) for call in samples.calls]
 
-    def _until(self, call: Call, index: int, *, per_sample: bool) -> Posed:
+    def _until(self, call: Inputs, index: int, *, per_sample: bool) -> Posed:
         for now, problem, _ in self._walk(dict(call)):
             if now == index:
                 assert problem is not None
                 return Posed.of(problem, per_sample=per_sample)
         raise AssertionError(f"the program drives no solve {index}")
 
-    def run(self, samples: Samples) -> list[Outcome]:
+    def run(self, samples: CalibrationSamples) -> list[Outcome]:
         """All calls, from inputs to outputs."""
         return [self._run(call) for call in samples.calls]
 
-    def _run(self, call: Call) -> Outcome:
+    def _run(self, call: Inputs) -> Outcome:
         values, solves = dict(call), {}
         for index, _, done in self._walk(values):
             if done is not None:
                 solves[index] = done
         return Outcome({tensor.name: values[tensor.name] for tensor in self.artifact.card.outputs}, solves)
 
-    def _walk(self, values: Call) -> Iterator[tuple[int, Problem | None, tuple[Posed, GridRun] | None]]:
+    def _walk(self, values: Inputs) -> Iterator[tuple[int, Problem | None, tuple[Posed, GridRun] | None]]:
         """Run the program; tells of each solve before and after it is run."""
         for step in self.artifact.program:
-            if isinstance(step, Run):
+            if isinstance(step, RunGraph):
                 values |= step(values, {})
                 continue
             solve, placed = step.solve, self.placed.get(step.solve.index)
@@ -231,6 +238,6 @@ class Trial:
             yield solve.index, None, (own, done)
 
 
-def stacked(ratios: Sequence[Array]) -> Array:
+def stacked(ratios: Sequence[NumpyArray]) -> NumpyArray:
     """The ratios of several calls side by side."""
     return np.concatenate(ratios, axis=1)

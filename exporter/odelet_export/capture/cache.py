@@ -21,20 +21,20 @@ from odelet_intercept.errors import CaptureError
 
 
 @dataclass
-class Kept:
+class CaptureCache:
     """The captures of one model, one example and one set of axes. made: each with the callee that it ran through."""
 
     made: list[tuple[Captured, Callee]] = field(default_factory=list)
 
 
-_kept: ContextVar[Kept | None] = ContextVar("kept", default=None)
+_kept: ContextVar[CaptureCache | None] = ContextVar("kept", default=None)
 
 
 @contextmanager
-def capturing_once() -> Iterator[Kept]:
+def capturing_once() -> Iterator[CaptureCache]:
     """Within it, exports of one model share captures. All are to have the same model, example, axes, opset and freeze;
     what is asked of the solves may differ."""
-    kept = Kept()
+    kept = CaptureCache()
     token = _kept.set(kept)
     try:
         yield kept

@@ -17,7 +17,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from odelet_export.capture.captured import ASSUMED, Captured
-from odelet_export.capture.decisions.answers import NeedsExample, Watch
+from odelet_export.capture.decisions.answers import NeedsExample, TracingWatch
 from odelet_export.capture.decisions.example_run import observe
 from odelet_export.capture.failures import explain, refuse_random
 from odelet_export.capture.frames import Retraced
@@ -30,7 +30,7 @@ from odelet_export.graphs.half_precision import widen
 from odelet_export.graphs.nodes import DOMAIN
 from odelet_export.model.axes import Dynamic, traced_example
 from odelet_export.model.callee import Callee
-from odelet_export.model.random_draws import Traced, drawing
+from odelet_export.model.random_draws import TracedSource, drawing
 from odelet_export.model.spec import Overrides, SolveSpec
 from odelet_intercept.errors import CaptureError, ExportError
 from odelet_intercept.intercept import intercepted
@@ -48,9 +48,9 @@ def capture(
     names = callee.names
     example = traced_example(names, callee.example, dynamic)
     failures: list[Exception] = []
-    watch = Watch(dict(zip(names, example, strict=True)), dict(callee.state()), frozen=frozen)
+    watch = TracingWatch(dict(zip(names, example, strict=True)), dict(callee.state()), frozen=frozen)
     for tracer, trace, loops in _tracers(callee):
-        random = Traced(lambda *known: watch.shadows.hold(*known))
+        random = TracedSource(lambda *known: watch.shadows.hold(*known))
         try:
             with quiet(), loops(), frozen_weights(callee), drawing(random):
                 marker, program = _traced(trace, callee, watch, example, dynamic, overrides)
@@ -95,7 +95,7 @@ def capture(
 def _traced(
     trace: Trace,
     callee: Callee,
-    watch: Watch,
+    watch: TracingWatch,
     example: Sequence[torch.Tensor],
     dynamic: Dynamic,
     overrides: Overrides,

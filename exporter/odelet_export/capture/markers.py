@@ -15,21 +15,21 @@ from typing import Any
 import torch
 from torch.onnx import ops as onnx_ops
 
-from odelet_export.capture.decisions.answers import Watch
+from odelet_export.capture.decisions.answers import TracingWatch
 from odelet_export.graphs.nodes import DOMAIN
 from odelet_export.model.random_draws import field_call
 from odelet_export.model.spec import Overrides, SolveSpec, spec_of
 from odelet_intercept.call import Call
 from odelet_intercept.errors import CaptureError
 
-Function = Callable[[torch.Tensor, Sequence[torch.Tensor]], Any]
+SolveFunction = Callable[[torch.Tensor, Sequence[torch.Tensor]], Any]
 
 
 class Marker:
     """The handler that marks solves; records them with the odeint that each would have reached, and their specs.
     solves: how many were made outside of any other."""
 
-    def __init__(self, overrides: Overrides, watch: Watch) -> None:
+    def __init__(self, overrides: Overrides, watch: TracingWatch) -> None:
         self.specs: list[SolveSpec] = []
         self.calls: list[Call] = []
         self.originals: list[Callable[..., Any]] = []
@@ -117,7 +117,7 @@ class Marker:
         def plain(time: torch.Tensor, state: Sequence[torch.Tensor]) -> Any:
             return function(time, state[0] if single else tuple(state))
 
-        call: Function = plain
+        call: SolveFunction = plain
         # Functions keep what they make at their first call (noise, embeddings). Made here, before the region
         # begins, it is a value from outside, as it is for the real solver after its first step.
         watch = self._watch
@@ -148,7 +148,9 @@ class Marker:
         )
 
 
-def _of_each_sample(call: Function, t: torch.Tensor, parts: Sequence[torch.Tensor], spec: SolveSpec) -> Function:
+def _of_each_sample(
+    call: SolveFunction, t: torch.Tensor, parts: Sequence[torch.Tensor], spec: SolveSpec
+) -> SolveFunction:
     """A function of the user's on a time for each sample, (samples, 1, ...): as it is, where it takes that; else called
     on each sample alone, which needs that it reads nothing from outside that has a row for each sample."""
     shapes = [part.shape for part in parts]

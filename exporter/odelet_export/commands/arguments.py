@@ -9,15 +9,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from odelet.artifact.array_files import read_npz
 from odelet.artifact.card import DTYPES
 from odelet.errors import InputError
-
-Array = np.ndarray[Any, Any]
+from odelet.numerics.backend import NumpyArray
 
 # Sizes of named axes that say none: small, and unlike each other.
 _SIZES = (3, 5, 7, 11, 13, 17, 19, 23)
@@ -54,7 +52,7 @@ def read_target(text: str) -> Target:
 class Example:
     """An example call. arrays: by input name. dynamic: the axes that may change, by input name and axis."""
 
-    arrays: dict[str, Array]
+    arrays: dict[str, NumpyArray]
     dynamic: dict[str, dict[int, str]]
 
 
@@ -96,7 +94,7 @@ def read_example(inputs: Sequence[str], file: Path | None, *, seed: int) -> Exam
     return Example(drawn, _dynamic(read))
 
 
-def read_arrays(inputs: Sequence[str], file: Path) -> tuple[dict[str, Array], dict[str, dict[int, str]] | None]:
+def read_arrays(inputs: Sequence[str], file: Path) -> tuple[dict[str, NumpyArray], dict[str, dict[int, str]] | None]:
     """The arrays of a file, those that `inputs` name in their dtypes, and the axes that may change; None where no input
     is named. Raises InputError for what cannot be read."""
     arrays, read = read_npz(file), _read_all(inputs)
@@ -144,7 +142,7 @@ def _axis(text: str, axis: str) -> _Axis:
     return _Axis(None if name == "_" else name, int(size) if size else None)
 
 
-def _draw_all(inputs: Sequence[_Input], seed: int) -> dict[str, Array]:
+def _draw_all(inputs: Sequence[_Input], seed: int) -> dict[str, NumpyArray]:
     """Draw every input, with one size for each name of an axis."""
     sizes: dict[str, int] = {}
     for one in inputs:
@@ -167,7 +165,7 @@ def _draw_all(inputs: Sequence[_Input], seed: int) -> dict[str, Array]:
     return drawn
 
 
-def _draw(one: _Input, generator: np.random.Generator) -> Array:
+def _draw(one: _Input, generator: np.random.Generator) -> NumpyArray:
     """Draw an input of known shape, as its text says."""
     if one.dtype is None:
         raise InputError(f'--input {one.text!r} names no dtype; write "{one.name}=float32[...]", say')
@@ -195,7 +193,7 @@ def _draw(one: _Input, generator: np.random.Generator) -> Array:
     )
 
 
-def _draw_range(one: _Input, low: str, high: str, shape: tuple[int, ...], generator: np.random.Generator) -> Array:
+def _draw_range(one: _Input, low: str, high: str, shape: tuple[int, ...], generator: np.random.Generator) -> NumpyArray:
     ends = float(low), float(high)
     dtype = np.dtype(one.dtype)
     if ends[0] > ends[1]:
@@ -214,7 +212,7 @@ def _whole(one: _Input, value: float) -> int:
     return int(value)
 
 
-def _example_arrays(file: Path) -> dict[str, Array]:
+def _example_arrays(file: Path) -> dict[str, NumpyArray]:
     arrays = read_npz(file)
     for name, array in arrays.items():
         if array.dtype.name not in DTYPES:
@@ -224,7 +222,7 @@ def _example_arrays(file: Path) -> dict[str, Array]:
     return arrays
 
 
-def _adapted(one: _Input, arrays: dict[str, Array], file: Path) -> Array:
+def _adapted(one: _Input, arrays: dict[str, NumpyArray], file: Path) -> NumpyArray:
     """An array of the example file, after what an `--input` says of it."""
     if one.name not in arrays:
         raise InputError(f"--input {one.text!r}: {file} holds no {one.name!r}, only {', '.join(arrays)}")

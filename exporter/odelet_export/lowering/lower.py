@@ -16,7 +16,7 @@ from odelet_export.graphs.tidy import tidy
 from odelet_export.lowering.cut import cut
 from odelet_export.lowering.field_copy import Built, field_card
 from odelet_export.lowering.forms import FORMS, Choice, choose, driven
-from odelet_export.lowering.forms.site import Lowered, Site
+from odelet_export.lowering.forms.site import LoweredSolve, Site
 from odelet_export.lowering.hole import Hole
 from odelet_export.lowering.solve_card import _batched, _card, _event_card
 
@@ -86,7 +86,7 @@ def _lower_in_graph(host: ir.Model, choices: Sequence[Choice]) -> LoweredModel:
     return LoweredModel({MODEL: host}, [RunStep(run=MODEL)], solves, built)
 
 
-def fill(hole: Hole, lowered: Lowered) -> None:
+def fill(hole: Hole, lowered: LoweredSolve) -> None:
     """Put what a form made where the results of a solve were used."""
     for stand_in, value in zip(hole.results, lowered.results, strict=True):
         name = stand_in.name
@@ -96,7 +96,7 @@ def fill(hole: Hole, lowered: Lowered) -> None:
             stand_in.name, value.ir.name = f"{name}.unsolved", name
 
 
-def _add_report(graph: ir.Graph, index: int, lowered: Lowered) -> dict[str, str]:
+def _add_report(graph: ir.Graph, index: int, lowered: LoweredSolve) -> dict[str, str]:
     names: dict[str, str] = {}
     told: dict[ir.Value, str] = {}
     for key, value in lowered.report.items():

@@ -17,7 +17,7 @@ from odelet_export.graphs.nodes import DOMAIN
 from odelet_export.graphs.scope import Scope, Value
 from odelet_export.graphs.unused import remove_unused
 from odelet_export.lowering.forms import FORMS, check_times, own_form, possible
-from odelet_export.lowering.forms.site import OK, Lowered, Site
+from odelet_export.lowering.forms.site import OK, LoweredSolve, Site
 from odelet_export.lowering.hole import Hole
 from odelet_export.lowering.lift import Notes, dependents, hole_of, owners_in
 from odelet_export.lowering.lower import fill
@@ -64,12 +64,12 @@ def _form(site: Site, asked: str) -> str:
     return own
 
 
-def _replace(graph: ir.Graph, site: Site, lowered: Lowered) -> None:
+def _replace(graph: ir.Graph, site: Site, lowered: LoweredSolve) -> None:
     """Put the results where they are used, NaN where the solve failed, and guard what is made of them."""
     ok = ONNX.equal(lowered.report["status"], OK)
     guarded = _guarded(graph, site.hole)
     event_time = None if lowered.event_time is None else _unless(ok, lowered.event_time)
-    fill(site.hole, Lowered([_unless(ok, value) for value in lowered.solution], {}, event_time=event_time))
+    fill(site.hole, LoweredSolve([_unless(ok, value) for value in lowered.solution], {}, event_time=event_time))
     for node, place in guarded:
         value = node.inputs[place]
         assert value is not None
@@ -100,7 +100,7 @@ def _guarded(graph: ir.Graph, hole: Hole) -> list[tuple[ir.Node, int]]:
     return [(end, place) for place, value in enumerate(end.inputs) if value in made]
 
 
-def _line(site: Site, form: str, lowered: Lowered) -> str:
+def _line(site: Site, form: str, lowered: LoweredSolve) -> str:
     """What the card says of a solve."""
     spec = site.hole.spec
     told = [spec.method, form, spec.source]

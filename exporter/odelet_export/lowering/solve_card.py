@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import onnx_ir as ir
 
 from odelet.artifact.solve_card import DriveCard, Evaluations, EventCard, SolveCard
-from odelet_export.lowering.forms.site import Lowered
+from odelet_export.lowering.forms.site import LoweredSolve
 from odelet_export.lowering.hole import Hole
 from odelet_export.model.spec import SolveSpec
 
@@ -18,7 +18,7 @@ def _card(
     settings: Mapping[str, str | None],
     max_steps: int,
     *,
-    lowered: Lowered | None = None,
+    lowered: LoweredSolve | None = None,
     report: dict[str, str] | None = None,
     drive: DriveCard | None = None,
 ) -> SolveCard:
@@ -41,7 +41,7 @@ def _card(
     )
 
 
-def _evaluations(spec: SolveSpec, lowered: Lowered | None) -> Evaluations | None:
+def _evaluations(spec: SolveSpec, lowered: LoweredSolve | None) -> Evaluations | None:
     """How often the solve calls the field, where it follows from its steps or is fixed."""
     if lowered is not None and lowered.evaluations is not None:
         return Evaluations(start=lowered.evaluations, step=0)

@@ -59,7 +59,7 @@ class Draw:
     source: str
 
 
-class Traced:
+class TracedSource:
     """Marks base draws in a trace; draws: those of the last run.
 
     hold: is told of each what it is on the example, the numbers that `on_the_example` gives to a run.
@@ -139,7 +139,7 @@ class _Real:
         return function(*args, **kwargs)
 
 
-class Drawn(_Real):
+class SeededSource(_Real):
     """Draws base numbers with a seed, and keeps them: `arrays` are those of the last run."""
 
     def __init__(self, seed: int) -> None:
@@ -156,12 +156,12 @@ class Drawn(_Real):
         return self.arrays[-1].clone()
 
 
-def on_the_example() -> Drawn:
+def on_the_example() -> SeededSource:
     """The numbers that a model draws on the example, each time."""
-    return Drawn(0)
+    return SeededSource(0)
 
 
-class Replayed(_Real):
+class ReplayedSource(_Real):
     """Gives known base numbers, in the order of the draws; None stands for some that lead nowhere. Raises CaptureError
     where a draw asks for others."""
 
@@ -198,7 +198,7 @@ def drawing(source: Source) -> Iterator[None]:
     try:
         with torch.random.fork_rng(devices=[]):
             # The checks of parameters are decisions on values, which no trace can hold; eager runs make them.
-            if isinstance(source, Traced):
+            if isinstance(source, TracedSource):
                 Distribution.set_default_validate_args(False)
             yield
     finally:

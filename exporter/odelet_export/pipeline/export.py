@@ -27,7 +27,7 @@ from odelet_export.pipeline.explanation import Explanation, explained
 from odelet_export.pipeline.prepare import prepare
 from odelet_export.pipeline.prove import Prover
 from odelet_export.proof.alone import _samples
-from odelet_export.proof.judge import Drawn
+from odelet_export.proof.judge import FreshSamples
 from odelet_export.proof.report import Report
 from odelet_export.targets.folder import staging
 from odelet_export.targets.onnx_files import card_of, write_graphs
@@ -165,7 +165,7 @@ def export(
         prover = Prover(ready, folder, failed, explanation.warnings)
         tell("parity")
         if calibrated is not None:
-            drawn = partial(Drawn, dynamic=axes, times=times, frozen=freeze, count=samples)
+            drawn = partial(FreshSamples, dynamic=axes, times=times, frozen=freeze, count=samples)
             report = prover.along_grids(card, calibrated, drawn)
         else:
             alone = _samples(holes, axes, callee, card, captured) if per_sample else None

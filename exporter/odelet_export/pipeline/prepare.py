@@ -22,7 +22,7 @@ from odelet_export.model.axes import Dynamic
 from odelet_export.model.callee import Callee
 from odelet_export.model.spec import Overrides, check_overrides
 from odelet_export.proof.capture_check import CaptureCheck
-from odelet_export.proof.judge import Drawn, Judge
+from odelet_export.proof.judge import FreshSamples, Judge
 from odelet_export.targets.onnx_files import check_unique, tensor_of
 from odelet_intercept.errors import CaptureError, ExportError
 
@@ -39,7 +39,7 @@ class Prepared:
     inputs: Sequence[Tensor]
     outputs: Sequence[Tensor]
     judge: Judge
-    drawn: Drawn
+    drawn: FreshSamples
     check: CaptureCheck
 
 
@@ -94,7 +94,7 @@ def prepare(
         nested=captured.nested,
         seed=seed,
     )
-    drawn = Drawn(judge, dynamic=dynamic, times=times, frozen=freeze, count=samples)
+    drawn = FreshSamples(judge, dynamic=dynamic, times=times, frozen=freeze, count=samples)
     check = CaptureCheck(captured, judge, dynamic, times)
     try:
         check.check(islice(drawn, 2))

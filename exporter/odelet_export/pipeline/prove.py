@@ -16,7 +16,7 @@ from odelet_export.calibration.solvers import on_grid
 from odelet_export.errors import ParityError
 from odelet_export.model.reference import Solver
 from odelet_export.pipeline.prepare import Prepared
-from odelet_export.proof.judge import Drawn, Judge
+from odelet_export.proof.judge import FreshSamples, Judge
 from odelet_export.proof.parity import Comparison
 from odelet_export.proof.report import Report, write_report
 from odelet_export.targets.folder import with_files, write_card, write_samples
@@ -48,7 +48,7 @@ class Prover:
             self.ready.check.check(sample for sample, check in pairs if not check.passed)
         return report
 
-    def along_grids(self, card: Card, calibrated: Calibrated, drawn: Callable[[Judge], Drawn]) -> Report:
+    def along_grids(self, card: Card, calibrated: Calibrated, drawn: Callable[[Judge], FreshSamples]) -> Report:
         """A bounded artifact beside the torch model on the same grids: the same answers, to rounding, whatever the
         inputs and whatever they are worth. What they are worth is said by `calibrated.trust`, and stands in the report.
 

@@ -17,13 +17,13 @@ from odelet_export.errors import FormError
 from odelet_export.lowering.hole import Hole
 from odelet_export.model.axes import Dynamic
 from odelet_export.model.callee import Callee
-from odelet_export.model.random_draws import Replayed, drawing
+from odelet_export.model.random_draws import ReplayedSource, drawing
 from odelet_export.model.reference import SolveCount, run_reference
 from odelet_export.model.spec import Overrides
 
 
 @dataclass(frozen=True)
-class Samples:
+class SampleAxes:
     """The axis of each input, output and base draw that counts samples; None for one that all samples share."""
 
     inputs: tuple[int | None, ...]
@@ -35,7 +35,7 @@ def run_alone(
     callee: Callee,
     tensors: Sequence[torch.Tensor],
     overrides: Overrides,
-    samples: Samples,
+    samples: SampleAxes,
     noise: Sequence[torch.Tensor | None] = (),
 ) -> tuple[list[np.ndarray], list[SolveCount]]:
     """Run the torch model on each sample of a batch alone. Returns its outputs, joined, and counts, summed.
@@ -51,7 +51,7 @@ def run_alone(
     runs = []
     for i in range(count):
         drawn = [of_sample(x, axis, i) for x, axis in zip(noise, samples.noise, strict=True)]
-        with drawing(Replayed(drawn)) if noise else nullcontext():
+        with drawing(ReplayedSource(drawn)) if noise else nullcontext():
             own = [of_sample(x, axis, i) for x, axis in zip(tensors, axes, strict=True)]
             runs.append(run_reference(callee, own, overrides))
     outputs = [
@@ -66,7 +66,7 @@ def run_alone(
     return outputs, totals
 
 
-def _samples(holes: Sequence[Hole], dynamic: Dynamic, callee: Callee, card: Card, captured: Captured) -> Samples:
+def _samples(holes: Sequence[Hole], dynamic: Dynamic, callee: Callee, card: Card, captured: Captured) -> SampleAxes:
     """Where the samples of a batch are in the model's inputs and outputs. Raises FormError where they are not."""
     labels = set()
     for hole in holes:
@@ -93,4 +93,4 @@ def _samples(holes: Sequence[Hole], dynamic: Dynamic, callee: Callee, card: Card
     noise: list[int | None] = [None] * captured.draws
     for one in captured.noise:
         noise[one.draw.index] = shapes[one.name].index(label) if label in shapes[one.name] else None
-    return Samples(tuple(inputs), tuple(axis for axis in outputs if axis is not None), tuple(noise))
+    return SampleAxes(tuple(inputs), tuple(axis for axis in outputs if axis is not None), tuple(noise))

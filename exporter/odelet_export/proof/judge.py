@@ -19,7 +19,7 @@ from odelet_export.model.axes import Dynamic
 from odelet_export.model.callee import Callee
 from odelet_export.model.reference import SolveCount, Solver, run_reference
 from odelet_export.model.spec import Overrides, SolveSpec
-from odelet_export.proof.alone import Samples, run_alone
+from odelet_export.proof.alone import SampleAxes, run_alone
 from odelet_export.proof.report import OWN_ERRORS, ROUNDING_FACTOR, ROUNDING_RUNS, ROUNDING_ULPS
 from odelet_export.proof.sample_inputs import samples
 from odelet_intercept.errors import ExportError
@@ -55,7 +55,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class SampleVerdict:
     """Outputs beside torch's. allowed: the largest error of each that passes. steady: whether torch itself gave the
     same answers again. same_steps: whether it took the same steps when its inputs moved in their last places."""
 
@@ -86,7 +86,7 @@ class Judge:
     overrides: Overrides
     floats: Sequence[str]
     tolerance: tuple[float, float] | None = None
-    alone: Samples | None = None
+    alone: SampleAxes | None = None
     noise: Sequence[NoiseInput] = ()
     nested: Sequence[SolveSpec] = ()
     seed: int = 0
@@ -112,7 +112,7 @@ class Judge:
 
     def sample(self, number: int, tensors: Sequence[torch.Tensor]) -> Sample:
         """Run the torch model on inputs, with random numbers drawn for them, all samples of a batch together."""
-        source = noise.Drawn(self.seed + number)
+        source = noise.SeededSource(self.seed + number)
         with noise.drawing(source):
             expected, counts = run_reference(self.callee, tensors, self.overrides, self.instead)
         return Sample(number, tensors, source.arrays, expected, counts)
@@ -125,24 +125,24 @@ class Judge:
             used = {x.draw.index for x in self.noise}
             kept = [x if i in used else None for i, x in enumerate(drawn)]
             return run_alone(self.callee, tensors, self.overrides, self.alone, kept)
-        with noise.drawing(noise.Replayed(drawn)):
+        with noise.drawing(noise.ReplayedSource(drawn)):
             return run_reference(self.callee, tensors, self.overrides, self.instead)
 
     def judge(
         self, sample: Sample, names: Sequence[str], outputs: Sequence[np.ndarray], *, steps_differ: bool = False
-    ) -> Verdict:
+    ) -> SampleVerdict:
         """Compare outputs with torch's. Where they or the steps differ, see what rounding does to torch."""
         rtol, atol = self.base
         allowed = [atol + rtol * largest_element(value) for value in sample.expected]
         checks = _compared(sample, names, outputs, allowed)
         if self.tolerance is not None or (not steps_differ and all(check.passed for check in checks)):
-            return Verdict(checks, allowed)
+            return SampleVerdict(checks, allowed)
         again, _ = self.reference(sample.tensors, sample.noise)
         if any(_distance(a, b) > limit for a, b, limit in zip(again, sample.expected, allowed, strict=True)):
-            return Verdict(checks, allowed, steady=False)
+            return SampleVerdict(checks, allowed, steady=False)
         moved, same_steps = self._rounding(sample)
         allowed = [a + ROUNDING_FACTOR * m for a, m in zip(allowed, moved, strict=True)]
-        return Verdict(_compared(sample, names, outputs, allowed), allowed, same_steps=same_steps)
+        return SampleVerdict(_compared(sample, names, outputs, allowed), allowed, same_steps=same_steps)
 
     def _rounding(self, sample: Sample) -> tuple[list[float], bool]:
         """How far torch's outputs move when its inputs move in their last places, and whether its steps stay."""
@@ -175,14 +175,14 @@ class Judge:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)  # torch, about its own pytree
                 callee = copy.deepcopy(self.callee).double()
-            with noise.drawing(noise.Replayed([x.double() for x in sample.noise])):
+            with noise.drawing(noise.ReplayedSource([x.double() for x in sample.noise])):
                 outputs, _ = run_reference(callee, widened, self.overrides, self.instead)
         except Exception:  # a model with float32 numbers of its own, or one that cannot be copied
             return nothing
         return [_distance(one, other) for one, other in zip(outputs, sample.expected, strict=True)]
 
 
-class Drawn:
+class FreshSamples:
     """The samples of an export: the example, then fresh inputs that the torch model takes. Each is run once.
 
     times: inputs that are output times. frozen: inputs that stay as in the example. count: how many fresh ones are

@@ -16,7 +16,7 @@ from odelet.model.model import Model
 from odelet.status import Status
 from odelet_export.model.reference import SolveCount
 from odelet_export.model.spec import SolveSpec
-from odelet_export.proof.judge import Drawn, Judge, Sample
+from odelet_export.proof.judge import FreshSamples, Judge, Sample
 from odelet_export.proof.report import Report, SampleCheck, SolveCheck
 
 # What the guard of a bounded solve says of answers that are compared with torch's on the same grid.
@@ -32,7 +32,7 @@ class Comparison:
     solves: int
     draws: int
 
-    def check(self, drawn: Drawn, more: Sequence[Sample] = ()) -> tuple[Report, list[Sample]]:
+    def check(self, drawn: FreshSamples, more: Sequence[Sample] = ()) -> tuple[Report, list[Sample]]:
         """Compare at the example and at as many samples as are wanted; those that break an assumption do not count.
 
         more: samples besides. Returns the samples, too. Raises ExportError when the torch model fails on the example.

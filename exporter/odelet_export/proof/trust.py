@@ -27,7 +27,7 @@ SETS = {
 
 
 @dataclass(frozen=True)
-class Measured:
+class BoundedErrors:
     """A solve on a set of samples. ratios: error_ratio. errors: the distance of the solution from the reference, over
     the tolerance, the largest of all output times. torch: that of torchdiffeq's own solution. All (samples,)."""
 
@@ -36,7 +36,7 @@ class Measured:
     torch: np.ndarray
 
     @classmethod
-    def joined(cls, parts: Sequence[Measured]) -> Measured:
+    def joined(cls, parts: Sequence[BoundedErrors]) -> BoundedErrors:
         """That of several sets together."""
         names = ("ratios", "errors", "torch")
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
@@ -77,7 +77,7 @@ class SolveTrust:
     source: str
     evaluations: int
     positions: np.ndarray
-    sets: dict[str, Measured]
+    sets: dict[str, BoundedErrors]
 
     @property
     def problems(self) -> list[str]:

@@ -16,9 +16,8 @@ from torch import nn
 
 from odelet.artifact.card import DTYPES
 from odelet.errors import InputError
+from odelet.numerics.backend import NumpyArray
 from odelet_export.model.axes import Dynamic
-
-Array = np.ndarray[Any, Any]
 
 # Samples that the model is exported with, and at most so many that a calibrated form is found on.
 EXAMPLE, CALIBRATION = 8, 256
@@ -33,12 +32,12 @@ class Data:
     among them.
     """
 
-    inputs: dict[str, Array]
-    others: dict[str, Array]
+    inputs: dict[str, NumpyArray]
+    others: dict[str, NumpyArray]
     dynamic: Dynamic
     label: str | None
     batch: int
-    order: Array
+    order: NumpyArray
 
     @property
     def calls(self) -> int:
@@ -50,15 +49,15 @@ class Data:
         """How many samples are in all calls."""
         return self.calls * self.batch if self.label is not None else 1
 
-    def call(self, number: int, count: int = 1) -> dict[str, Array]:
+    def call(self, number: int, count: int = 1) -> dict[str, NumpyArray]:
         """The inputs of a call, by name; or of some that follow one another, as one."""
         return self._inputs(self.order[number * self.batch : (number + count) * self.batch])
 
-    def example(self, most: int = EXAMPLE) -> dict[str, Array]:
+    def example(self, most: int = EXAMPLE) -> dict[str, NumpyArray]:
         """The inputs of the first samples in one call."""
         return self._inputs(self.order[:most])
 
-    def arrays(self, calls: int) -> dict[str, Array]:
+    def arrays(self, calls: int) -> dict[str, NumpyArray]:
         """All arrays, for a metric: those with one entry for each sample cut to the samples of the first calls."""
         if self.label is None:
             return {**self.inputs, **self.others}
@@ -67,10 +66,10 @@ class Data:
         cut = {name: x[places] if x.ndim and len(x) == total else x for name, x in self.others.items()}
         return {**self._inputs(places), **cut}
 
-    def _inputs(self, places: Array) -> dict[str, Array]:
+    def _inputs(self, places: NumpyArray) -> dict[str, NumpyArray]:
         return {name: self._taken(name, array, places) for name, array in self.inputs.items()}
 
-    def _taken(self, name: str, array: Array, places: Array) -> Array:
+    def _taken(self, name: str, array: NumpyArray, places: NumpyArray) -> NumpyArray:
         axis = next((axis for axis, label in self.dynamic.get(name, {}).items() if label == self.label), None)
         return array if axis is None or self.label is None else np.ascontiguousarray(array.take(places, axis))
 
@@ -148,14 +147,14 @@ def read_data(
     return replace(found, order=_order(found, samples, seed))
 
 
-def _label(inputs: Mapping[str, Array], dynamic: Dynamic) -> str | None:
+def _label(inputs: Mapping[str, NumpyArray], dynamic: Dynamic) -> str | None:
     """The name of the axis that counts samples: `batch`, or the first axis of the first array of two axes or more."""
     if any(label == "batch" for axes in dynamic.values() for label in axes.values()):
         return "batch"
     return next((axes[0] for name, axes in dynamic.items() if 0 in axes and inputs[name].ndim > 1), None)
 
 
-def _order(data: Data, samples: int | None, seed: int) -> Array:
+def _order(data: Data, samples: int | None, seed: int) -> NumpyArray:
     """The samples in the order in which they are taken."""
     if data.batch < 1:
         raise InputError(f"--batch {data.batch} must be at least 1")
@@ -177,7 +176,7 @@ def _order(data: Data, samples: int | None, seed: int) -> Array:
     return np.asarray(order[:samples])
 
 
-def _check(inputs: Mapping[str, Array]) -> None:
+def _check(inputs: Mapping[str, NumpyArray]) -> None:
     for name, array in inputs.items():
         if array.dtype.name not in DTYPES:
             raise InputError(f"data: {name!r} is {array.dtype}, which is not one of {', '.join(DTYPES)}")
@@ -189,14 +188,14 @@ def _check(inputs: Mapping[str, Array]) -> None:
 
 
 def scaled_error(
-    outputs: Sequence[Array], expected: Sequence[Array], scales: Sequence[float], axes: Sequence[int | None]
-) -> Array:
+    outputs: Sequence[NumpyArray], expected: Sequence[NumpyArray], scales: Sequence[float], axes: Sequence[int | None]
+) -> NumpyArray:
     """The error of each sample of a call: the largest of any output, relative to the scale of that output.
 
     axes: of the outputs, where they have one, that counts samples; without, an output is that of all samples. What is
     no float errs by 1 where it differs. NaN and infinite outputs err infinitely.
     """
-    errors: Array = np.zeros(1)
+    errors: NumpyArray = np.zeros(1)
     for got, want, scale, axis in zip(outputs, expected, scales, axes, strict=True):
         if want.dtype.kind == "f":
             with np.errstate(all="ignore"):

@@ -16,7 +16,7 @@ GROWTH, LEAST = 4, 6
 NEARLY = 1.2
 
 
-class Measured(Protocol):
+class Scored(Protocol):
     """A row: the largest error, and the time of a call, of a candidate on some calls; infinite where it failed."""
 
     @property
@@ -26,7 +26,7 @@ class Measured(Protocol):
     def time(self) -> float: ...
 
 
-T = TypeVar("T", bound=Measured)
+T = TypeVar("T", bound=Scored)
 
 
 def rounds(calls: int) -> list[int]:

@@ -20,12 +20,13 @@ import numpy as np
 from odelet.commands.latency import interleaved
 from odelet.errors import InputError, OdeletError
 from odelet.model.model import Model, load
+from odelet.numerics.backend import NumpyArray
 from odelet.status import Status
 from odelet_export.capture.captured import Captured
 from odelet_export.errors import ParityError
 from odelet_export.pipeline.export import export
 from odelet_export.tuning.candidates import FORMS, Candidate
-from odelet_export.tuning.data import CALIBRATION, Array, Data
+from odelet_export.tuning.data import CALIBRATION, Data
 from odelet_export.tuning.metric import Metric
 from odelet_export.tuning.record import Row
 from odelet_export.tuning.truth import Truth
@@ -131,8 +132,8 @@ class Bench:
         except OdeletError as error:
             return Row(candidate=candidate, calls=calls, samples=samples, note=_note("refused", error))
         size = sum(file.bytes for name, file in model.card.files.items() if name.endswith((".onnx", ".bin")))
-        outputs: list[list[Array]] = []
-        errors: list[Array] = []
+        outputs: list[list[NumpyArray]] = []
+        errors: list[NumpyArray] = []
         evaluations: list[int | None] = []
         for number in range(calls):
             try:
@@ -166,13 +167,13 @@ class Bench:
             bytes=size,
         )
 
-    def _inputs(self, model: Model, number: int) -> list[Array]:
+    def _inputs(self, model: Model, number: int) -> list[NumpyArray]:
         arrays = self._data.call(number)
         draws = self.truth.noise[number]
         arrays |= {name: draws[index] for name, index in self._draws.items()}
         return [arrays[tensor.name] for tensor in model.inputs]
 
-    def _best(self, models: Sequence[Model], calls: int, how: tuple[float, int]) -> list[Array]:
+    def _best(self, models: Sequence[Model], calls: int, how: tuple[float, int]) -> list[NumpyArray]:
         """For each model the seconds of a call on each of some inputs, the shortest of all turns.
 
         With one thread, what other processes take is left out: on a busy machine two artifacts that are the same then
@@ -198,7 +199,7 @@ class Bench:
             np.array([min(latency.seconds[number::count]) for number in range(count)]) for latency in found.values()
         ]
 
-    def _metric_of(self, outputs: Sequence[Sequence[Array]], calls: int, model: Model) -> float | None:
+    def _metric_of(self, outputs: Sequence[Sequence[NumpyArray]], calls: int, model: Model) -> float | None:
         if self._metric is None:
             return None
         joined = {}

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from odelet.errors import InputError
-from odelet_export.tuning.data import Array
+from odelet.numerics.backend import NumpyArray
 
-Function = Callable[[dict[str, Array], dict[str, Array]], Any]
+MetricFunction = Callable[[dict[str, NumpyArray], dict[str, NumpyArray]], Any]
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,9 @@ class Metric:
     the same order; returns a number."""
 
     name: str
-    function: Function
+    function: MetricFunction
 
-    def __call__(self, outputs: Mapping[str, Array], arrays: Mapping[str, Array]) -> float:
+    def __call__(self, outputs: Mapping[str, NumpyArray], arrays: Mapping[str, NumpyArray]) -> float:
         """What it says. Raises InputError with its name for whatever it raises, and for what is no number."""
         try:
             with redirect_stdout(sys.stderr):

@@ -12,7 +12,7 @@ from torch import nn
 
 from odelet.artifact.array_files import write_outputs
 from odelet.errors import InputError
-from odelet_export.capture.cache import Kept
+from odelet_export.capture.cache import CaptureCache
 from odelet_export.errors import FormError
 from odelet_export.model.call_arguments import call_arguments, check_runs
 from odelet_export.model.callee import Callee
@@ -33,7 +33,7 @@ EXAMPLE, CALIBRATED, ARTIFACTS = "example.npz", "calibration.npz", ".artifacts"
 Tell = Callable[[str, int, int, str], None]
 
 
-class Search:
+class TuningSearch:
     """A tuning under way."""
 
     def __init__(
@@ -43,7 +43,7 @@ class Search:
         folder: Path,
         metric: Metric | None,
         options: Mapping[str, Any],
-        kept: Kept,
+        kept: CaptureCache,
         *,
         threads: int,
         seed: int,

@@ -18,13 +18,14 @@ import torch
 
 from odelet.errors import InputError
 from odelet.methods.roster import METHODS
+from odelet.numerics.backend import NumpyArray
 from odelet_export.capture.surroundings import frozen_weights
 from odelet_export.model import random_draws as noise
 from odelet_export.model.callee import Callee
 from odelet_export.model.reference import run_reference, solved
 from odelet_export.model.spec import Overrides
 from odelet_export.tuning.candidates import Solves
-from odelet_export.tuning.data import Array, Data, scaled_error
+from odelet_export.tuning.data import Data, scaled_error
 from odelet_intercept import installed
 from odelet_intercept.call import Call
 from odelet_intercept.errors import ExportError
@@ -52,11 +53,11 @@ class Truth:
     dtype: str
     tolerance: float
     compared: float
-    calls: list[list[Array]]
+    calls: list[list[NumpyArray]]
     scales: list[float]
     axes: list[int | None]
     uncertainty: float
-    noise: list[list[Array]]
+    noise: list[list[NumpyArray]]
     together: bool
 
     def told(self) -> dict[str, Any]:
@@ -71,7 +72,7 @@ class Truth:
             "together": self.together,
         }
 
-    def errors(self, number: int, outputs: Sequence[Array]) -> Array:
+    def errors(self, number: int, outputs: Sequence[NumpyArray]) -> NumpyArray:
         """The errors (samples,) of a call."""
         return scaled_error(outputs, self.calls[number], self.scales, self.axes)
 
@@ -117,7 +118,7 @@ class Reference:
             return None
         return wide
 
-    def _tensors(self, arrays: dict[str, Array], *, wide: bool) -> list[torch.Tensor]:
+    def _tensors(self, arrays: dict[str, NumpyArray], *, wide: bool) -> list[torch.Tensor]:
         tensors = [torch.from_numpy(arrays[name]) for name in self._callee.names]
         return [x.double() if wide and x.is_floating_point() else x for x in tensors]
 
@@ -133,8 +134,8 @@ class Reference:
         if together:
             together = self._alike(tolerances)
         size = max(TOGETHER // data.batch, 1) if together else 1
-        tight: list[list[Array]] = []
-        loose: list[list[Array]] = []
+        tight: list[list[NumpyArray]] = []
+        loose: list[list[NumpyArray]] = []
         for first in range(0, data.calls, size):
             on_call(first, data.calls)
             for outputs, tolerance in zip((tight, loose), tolerances, strict=True):
@@ -149,7 +150,7 @@ class Reference:
         """The base draws of a call, as the artifact is given them; nothing for a model that draws none."""
         if number and not self._draws:
             return []
-        source = noise.Drawn(self._seed + number)
+        source = noise.SeededSource(self._seed + number)
         with noise.drawing(source), self._telling(f"call {number}"):
             run_reference(self._callee, self._tensors(self._data.call(number), wide=False), Overrides())
         self._draws = bool(source.arrays)
@@ -165,7 +166,7 @@ class Reference:
         scales = [_scale([x]) for x in alone]
         return bool(scaled_error(among, alone, scales, self._axes).max() <= 10 * tolerances[1])
 
-    def _some(self, first: int, count: int, tolerance: float, draws: Sequence[torch.Tensor]) -> list[list[Array]]:
+    def _some(self, first: int, count: int, tolerance: float, draws: Sequence[torch.Tensor]) -> list[list[NumpyArray]]:
         """The outputs of some calls, solved as one."""
         where = f"calls {first} to {first + count - 1}" if count > 1 else f"call {first}"
         outputs = self._solved(self._data.call(first, count), tolerance, draws, where)
@@ -175,12 +176,12 @@ class Reference:
         return [list(call) for call in zip(*cut, strict=True)]
 
     def _solved(
-        self, arrays: dict[str, Array], tolerance: float, draws: Sequence[torch.Tensor], where: str
-    ) -> list[Array]:
+        self, arrays: dict[str, NumpyArray], tolerance: float, draws: Sequence[torch.Tensor], where: str
+    ) -> list[NumpyArray]:
         wide = self._wide is not None
         callee = self._wide if self._wide is not None else self._callee
         given = [x.double() if wide else x for x in draws]
-        replayed = noise.drawing(noise.Replayed(given))
+        replayed = noise.drawing(noise.ReplayedSource(given))
         with replayed, _float64(on=wide), frozen_weights(callee), self._telling(where):
             outputs = _run_tight(callee, self._tensors(arrays, wide=wide), tolerance)
         for output in outputs:
@@ -200,7 +201,7 @@ class Reference:
             ) from error
 
 
-def _run_tight(callee: Callee, tensors: Sequence[torch.Tensor], tolerance: float) -> list[Array]:
+def _run_tight(callee: Callee, tensors: Sequence[torch.Tensor], tolerance: float) -> list[NumpyArray]:
     """The outputs of the model with all its solves at a tolerance."""
 
     def handler(call: Call, original: Callable[..., Any]) -> Any:
@@ -227,7 +228,7 @@ def _tight(call: Call, tolerance: float) -> Call:
     return replace(call, method=method, rtol=tolerance, atol=tolerance, options=options)
 
 
-def _scale(outputs: Sequence[Array]) -> float:
+def _scale(outputs: Sequence[NumpyArray]) -> float:
     """The largest element."""
     if outputs[0].dtype.kind != "f":
         return 1.0

@@ -19,7 +19,7 @@ from odelet_export.tuning.metric import Metric
 from odelet_export.tuning.pareto import write_picture
 from odelet_export.tuning.report import write_page
 from odelet_export.tuning.result import Tuning
-from odelet_export.tuning.search import Search, Tell
+from odelet_export.tuning.search import Tell, TuningSearch
 
 
 def tune(
@@ -69,7 +69,9 @@ def tune(
     measure = None if metric is None else _named(metric)
     with capturing_once() as kept, evaluation_mode(model):
         cut = read_data(model, data, dynamic, batch=batch, samples=samples, seed=seed)
-        found = Search(model, cut, folder, measure, options, kept, threads=threads, seed=seed, tell=tell or _silent)
+        found = TuningSearch(
+            model, cut, folder, measure, options, kept, threads=threads, seed=seed, tell=tell or _silent
+        )
         found.begin(target, budget_ms, anew=anew)
         plan = candidates(found.solves, methods=methods, forms=forms, steps=steps, tolerances=tolerances)
         tuning = found.run(plan)

@@ -19,14 +19,13 @@ import numpy as np
 
 from odelet.artifact.card import Card, Tensor
 from odelet.errors import InputError
-
-Array = np.ndarray[Any, Any]
+from odelet.numerics.backend import NumpyArray
 
 _KINDS = (".npz", ".npy", ".csv")
 _BROKEN = (ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 
 
-def read_inputs(path: Path, card: Card) -> dict[str, Array]:
+def read_inputs(path: Path, card: Card) -> dict[str, NumpyArray]:
     """Read a model's inputs by name: any model from .npz, a model of one input from .npy or .csv.
 
     A .csv is a table of numbers without header, for an input of two axes. Raises InputError naming the file.
@@ -58,7 +57,7 @@ def check_output(path: Path, card: Card) -> None:
         raise InputError(f"{path}: the output is {card.outputs[0]}; a .csv holds two axes, use .npy or .npz")
 
 
-def write_outputs(path: Path, outputs: dict[str, Array]) -> None:
+def write_outputs(path: Path, outputs: dict[str, NumpyArray]) -> None:
     """Write outputs as the file's name says, in place of what is there. Raises InputError naming the file."""
     kind = _kind(path)
     only = next(iter(outputs.values()))
@@ -80,7 +79,7 @@ def write_outputs(path: Path, outputs: dict[str, Array]) -> None:
     replace_file(path, write)
 
 
-def read_npz(path: Path, *, data: bytes | None = None) -> dict[str, Array]:
+def read_npz(path: Path, *, data: bytes | None = None) -> dict[str, NumpyArray]:
     """Read all arrays of an .npz; data: its bytes, where they were read already. Raises InputError."""
     arrays = _load(path, data)
     if isinstance(arrays, np.ndarray):
@@ -88,14 +87,14 @@ def read_npz(path: Path, *, data: bytes | None = None) -> dict[str, Array]:
     return arrays
 
 
-def _read_npy(path: Path) -> Array:
+def _read_npy(path: Path) -> NumpyArray:
     array = _load(path)
     if not isinstance(array, np.ndarray):
         raise InputError(f"{path}: it is an .npz, not one array; give it that ending")
     return array
 
 
-def _read_csv(path: Path, tensor: Tensor) -> Array:
+def _read_csv(path: Path, tensor: Tensor) -> NumpyArray:
     if len(tensor.shape) != 2:
         raise InputError(f"{path}: input {tensor.name!r} is {tensor}; a .csv holds two axes, use .npy or .npz")
     # numpy reads "1" and "0" as numbers, not as bool.
@@ -112,7 +111,7 @@ def _read_csv(path: Path, tensor: Tensor) -> Array:
     return table.astype(tensor.dtype)
 
 
-def _load(path: Path, data: bytes | None = None) -> Array | dict[str, Array]:
+def _load(path: Path, data: bytes | None = None) -> NumpyArray | dict[str, NumpyArray]:
     try:
         # Opened here: given a path, np.load leaves the file open when it fails.
         with path.open("rb") if data is None else io.BytesIO(data) as file:

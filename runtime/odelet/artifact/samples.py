@@ -13,8 +13,7 @@ from odelet.artifact.array_files import read_npz
 from odelet.artifact.card import Card
 from odelet.artifact.folder import SAMPLES_FILE, read_checked
 from odelet.errors import ArtifactError, InputError
-
-Array = np.ndarray[Any, Any]
+from odelet.numerics.backend import NumpyArray
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class OutputCheck:
         return {**self.__dict__, **finite, "worst": list(self.worst)}
 
 
-def compare(sample: int, name: str, got: Array, expected: Array, *, allowed: float) -> OutputCheck:
+def compare(sample: int, name: str, got: NumpyArray, expected: NumpyArray, *, allowed: float) -> OutputCheck:
     """Compare an output with torch's, of any one shape; NaN agrees with NaN, infinity with the same one.
 
     allowed: the largest absolute error that passes.
@@ -70,13 +69,13 @@ def compare(sample: int, name: str, got: Array, expected: Array, *, allowed: flo
     return OutputCheck(sample, name, largest <= allowed, largest, relative, allowed, worst)
 
 
-def largest_element(x: Array) -> float:
+def largest_element(x: NumpyArray) -> float:
     """The largest magnitude among the finite elements; 0 without any."""
     magnitude = np.abs(x.astype(np.float64))
     return float(np.max(magnitude, where=np.isfinite(magnitude), initial=0.0))
 
 
-Sample = tuple[dict[str, Array], dict[str, Array], dict[str, float]]
+Sample = tuple[dict[str, NumpyArray], dict[str, NumpyArray], dict[str, float]]
 
 
 def samples_of(card: Card, folder: Path) -> list[Sample]:
@@ -90,7 +89,7 @@ def samples_of(card: Card, folder: Path) -> list[Sample]:
         raise ArtifactError(str(error)) from None
     expected = {("in", tensor.name) for tensor in card.inputs}
     expected |= {(side, tensor.name) for side in ("out", "allowed") for tensor in card.outputs}
-    found: dict[int, dict[tuple[str, str], Array]] = {}
+    found: dict[int, dict[tuple[str, str], NumpyArray]] = {}
     for key, array in arrays.items():
         number, side, name = (*key.split("/", 2), "", "")[:3]
         if not number.isdecimal() or (side, name) not in expected:
@@ -114,7 +113,7 @@ def samples_of(card: Card, folder: Path) -> list[Sample]:
     ]
 
 
-def _allowed(array: Array, number: int) -> float:
+def _allowed(array: NumpyArray, number: int) -> float:
     if array.shape != () or array.dtype != np.float64 or not 0 <= array < np.inf:
         raise ArtifactError(f"{SAMPLES_FILE}: sample {number} allows an error of {array!r}; expected a number")
     return float(array)

@@ -24,9 +24,9 @@ from odelet.errors import InputError, OdeletError
 from odelet.loops.stats import Stats
 from odelet.model.arguments import Arguments
 from odelet.model.model import Model, load
+from odelet.numerics.backend import NumpyArray
 
-Array = np.ndarray[Any, Any]
-Call = Callable[[], Any]
+TimedCall = Callable[[], Any]
 
 GROUP = "odelet.bench"
 # A longer chain takes long to build and load, and its time grows evenly.
@@ -63,7 +63,7 @@ def bench(
     solution = model.solve(**values)
     solution.raise_if_failed()
     floor, scale, note = _floor(path, solution.stats, values, device=device, threads=threads)
-    calls: dict[str, Call] = {"odelet": lambda: model(**values)}
+    calls: dict[str, TimedCall] = {"odelet": lambda: model(**values)}
     calls |= {} if floor is None else {"floor": floor}
     checks: list[OutputCheck] = []
     with ExitStack() as stack:
@@ -88,7 +88,7 @@ def bench(
     )
 
 
-def _inputs(model: Model, source: Path | None, batch: int | None) -> dict[str, Array]:
+def _inputs(model: Model, source: Path | None, batch: int | None) -> dict[str, NumpyArray]:
     """An array for each input; what the model draws is drawn once, the same each time."""
     card = model.card
     noise = {one.name for one in card.noise}
@@ -103,7 +103,7 @@ def _inputs(model: Model, source: Path | None, batch: int | None) -> dict[str, A
     return Arguments(card).bind((), dict(given), seed=0 if noise else None)
 
 
-def _resized(card: Card, given: Mapping[str, Array], batch: int) -> dict[str, Array]:
+def _resized(card: Card, given: Mapping[str, NumpyArray], batch: int) -> dict[str, NumpyArray]:
     """The arrays with another size of the batch: their rows over and over."""
     if batch < 1:
         raise InputError(f"batch={batch!r} must be at least 1")
@@ -127,8 +127,8 @@ def _resized(card: Card, given: Mapping[str, Array], batch: int) -> dict[str, Ar
 
 
 def _floor(
-    path: str | os.PathLike[str], stats: Stats, values: Mapping[str, Array], *, device: str, threads: int
-) -> tuple[Call | None, float, str]:
+    path: str | os.PathLike[str], stats: Stats, values: Mapping[str, NumpyArray], *, device: str, threads: int
+) -> tuple[TimedCall | None, float, str]:
     """A call of the floor, how many times shorter its chains are, and why there is none."""
     counts = {solve.index: solve.evaluations for solve in stats.solves}
     known = {index: count for index, count in counts.items() if count is not None}
@@ -150,11 +150,11 @@ def _floor(
 
 
 def _torch(
-    target: str, weights: Path | None, values: Mapping[str, Array], *, device: str, threads: int
-) -> AbstractContextManager[Callable[[], dict[str, Array]]]:
+    target: str, weights: Path | None, values: Mapping[str, NumpyArray], *, device: str, threads: int
+) -> AbstractContextManager[Callable[[], dict[str, NumpyArray]]]:
     """The torch model as a call without arguments that returns its outputs by name."""
     advice = f"against {target}: it needs torch; install it with: pip install 'odelet[export]'"
-    made: AbstractContextManager[Callable[[], dict[str, Array]]] = _extension("against", advice)(
+    made: AbstractContextManager[Callable[[], dict[str, NumpyArray]]] = _extension("against", advice)(
         target, weights, values, device=device, threads=threads
     )
     return made
@@ -172,7 +172,7 @@ def _extension(name: str, advice: str) -> Callable[..., Any]:
     raise OdeletError(advice)
 
 
-def _compared(ours: Mapping[str, Array], theirs: Mapping[str, Array]) -> list[OutputCheck]:
+def _compared(ours: Mapping[str, NumpyArray], theirs: Mapping[str, NumpyArray]) -> list[OutputCheck]:
     missing = [name for name in ours if name not in theirs]
     if missing:
         raise InputError(

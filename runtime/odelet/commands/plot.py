@@ -15,7 +15,7 @@ import numpy as np
 
 from odelet.artifact.array_files import replace_file
 from odelet.errors import InputError, OdeletError
-from odelet.loops.recorder import Tape
+from odelet.loops.recorder import Recording
 from odelet.loops.stats import SolveStats
 from odelet.methods.roster import method_of
 from odelet.model.model import Model
@@ -39,12 +39,12 @@ _EDGES = (1e-12, 1e12)
 
 
 @dataclass(frozen=True)
-class Recording:
+class RecordedSolve:
     """A solve that was recorded. stats: what it says of itself. end: the last time asked for, or that of the event that
     ended the solve; steps go past it. curves: name and place in a row of each element of the state that is drawn;
     count: of how many."""
 
-    tape: Tape
+    recording: Recording
     stats: SolveStats
     end: float | None
     curves: list[tuple[str, int]]
@@ -53,19 +53,19 @@ class Recording:
     @property
     def title(self) -> str:
         """The solve in a line, and in a second one why it failed, if it did."""
-        tape, stats = self.tape, self.stats
-        tried, accepted = len(tape.tried), sum(step.accepted for step in tape.tried)
+        recording, stats = self.recording, self.stats
+        tried, accepted = len(recording.tried), sum(step.accepted for step in recording.tried)
         told = f"{tried} steps, {accepted} accepted, {tried - accepted} rejected"
         told = f"{accepted} steps" if accepted == tried else told
-        status = stats.samples.status[tape.sample] if stats.samples is not None else stats.status
+        status = stats.samples.status[recording.sample] if stats.samples is not None else stats.status
         failed = "" if status in (Status.OK, Status.EVENT) else f"\n{status.name}: {status.sentence}"
-        own = f", sample {tape.sample}" if stats.samples is not None else ""
+        own = f", sample {recording.sample}" if stats.samples is not None else ""
         return f"solve {stats.index}{own}: {stats.method}, {told}{failed}"
 
 
 def record(
     model: Model, inputs: Mapping[str, Any], *, solve: int = 0, sample: int = 0, seed: int | None = None, **given: Any
-) -> Recording:
+) -> RecordedSolve:
     """Run a model and record the steps of one solve.
 
     solve: its index in the card. sample: of the batch; that is the first axis of a state of two axes or more, and of
@@ -74,21 +74,21 @@ def record(
     """
     _check(model, solve, sample)
     check_settings(given, model.card)
-    tape = Tape(sample)
-    values = model._run((), dict(inputs), given, seed, tapes={solve: tape})
+    recording = Recording(sample)
+    values = model._run((), dict(inputs), given, seed, recordings={solve: recording})
     solution = model._solution(*values)
     stats = next((stats for stats in solution.stats.solves if stats.index == solve), None)
     if stats is None:
         solution.raise_if_failed()
     assert stats is not None, "a call without failures has run all solves"
-    curves, count = _curves(tape, per_sample=stats.samples is not None)
+    curves, count = _curves(recording, per_sample=stats.samples is not None)
     if stats.samples is not None:
         # A sample that is done is tried along with those that are not.
-        del tape.tried[stats.samples.steps[sample] :]
+        del recording.tried[stats.samples.steps[sample] :]
     drive = model.card.solves[solve].drive
-    asked = float(tape.times[-1]) if tape.times.size else None
+    asked = float(recording.times[-1]) if recording.times.size else None
     end = stats.time if drive is not None and drive.event is not None else asked
-    return Recording(tape, stats, end, curves, count)
+    return RecordedSolve(recording, stats, end, curves, count)
 
 
 def _check(model: Model, solve: int, sample: int) -> None:
@@ -109,24 +109,24 @@ def _check(model: Model, solve: int, sample: int) -> None:
         raise InputError(f"solve {solve} ({told.source}) {whose} ({told.method}); there are no steps to plot")
 
 
-def _curves(tape: Tape, *, per_sample: bool) -> tuple[list[tuple[str, int]], int]:
+def _curves(recording: Recording, *, per_sample: bool) -> tuple[list[tuple[str, int]], int]:
     """The elements of the state to draw: those of the sample that change most, and how many it has."""
     found: list[tuple[str, int]] = []
     place = 0
-    single = len(tape.shapes) == 1
-    for number, shape in enumerate(tape.shapes):
+    single = len(recording.shapes) == 1
+    for number, shape in enumerate(recording.shapes):
         batch = per_sample or len(shape) > 1
-        if batch and shape[0] <= tape.sample:
-            raise InputError(f"sample={tape.sample} is not in the batch, which has {shape[0]} samples")
+        if batch and shape[0] <= recording.sample:
+            raise InputError(f"sample={recording.sample} is not in the batch, which has {shape[0]} samples")
         own = shape[1:] if batch else shape
-        first = place + (0 if per_sample or not batch else tape.sample * prod(own))
+        first = place + (0 if per_sample or not batch else recording.sample * prod(own))
         name = "y" if single else f"y{number}"
         for i in range(prod(own)):
             index = [int(one) for one in np.unravel_index(i, own)] if own else ""
             found.append((f"{name}{index}", first + i))
         place += prod(own) if per_sample else prod(shape)
-    rows = np.array([row for piece in tape.pieces for row in (piece.ends.y0[0], piece.ends.y1[0])])
-    if len(found) <= MOST_CURVES or not tape.pieces:
+    rows = np.array([row for piece in recording.pieces for row in (piece.ends.y0[0], piece.ends.y1[0])])
+    if len(found) <= MOST_CURVES or not recording.pieces:
         return found[:MOST_CURVES], len(found)
     with np.errstate(all="ignore"):
         spread = np.nan_to_num(rows.max(axis=0) - rows.min(axis=0))
@@ -153,57 +153,61 @@ def write_picture(path: Path, figure: Figure) -> None:
     replace_file(path, lambda file: figure.savefig(file, format=path.suffix[1:], dpi=110))
 
 
-def draw(recording: Recording) -> Figure:
+def draw(recorded: RecordedSolve) -> Figure:
     """The figure: the state, the length of each step, and for an adaptive method the error ratio of each."""
     from matplotlib.figure import Figure
 
-    tape = recording.tape
-    adaptive = any(step.ratio is not None for step in tape.tried)
+    recording = recorded.recording
+    adaptive = any(step.ratio is not None for step in recording.tried)
     heights = [2.2, 1, 1] if adaptive else [2.2, 1]
     figure = Figure(figsize=(9, 7.5 if adaptive else 6), layout="constrained")
     axes = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
-    _draw_state(axes[0], recording)
-    _draw_steps(axes[1], recording, adaptive=adaptive)
+    _draw_state(axes[0], recorded)
+    _draw_steps(axes[1], recorded, adaptive=adaptive)
     if adaptive:
-        _draw_ratios(axes[2], recording)
+        _draw_ratios(axes[2], recorded)
     for axis in axes:
-        if recording.end is not None and tape.pieces and tape.direction * recording.end <= float(tape.pieces[-1].end):
-            axis.axvline(recording.end, color="#999999", linewidth=0.8, linestyle=":")
+        if (
+            recorded.end is not None
+            and recording.pieces
+            and recording.direction * recorded.end <= float(recording.pieces[-1].end)
+        ):
+            axis.axvline(recorded.end, color="#999999", linewidth=0.8, linestyle=":")
         axis.spines[["top", "right"]].set_visible(False)
     axes[-1].set_xlabel("time")
-    figure.suptitle(recording.title, fontsize=11)
+    figure.suptitle(recorded.title, fontsize=11)
     return figure
 
 
-def _draw_state(axis: Axes, recording: Recording) -> None:
-    tape = recording.tape
-    if tape.pieces:
-        each = int(np.clip(_POINTS // len(tape.pieces), 2, 24))
+def _draw_state(axis: Axes, recorded: RecordedSolve) -> None:
+    recording = recorded.recording
+    if recording.pieces:
+        each = int(np.clip(_POINTS // len(recording.pieces), 2, 24))
         times, rows = [], []
-        for piece in tape.pieces:
+        for piece in recording.pieces:
             for time in np.linspace(float(piece.start), float(piece.end), each):
-                times.append(tape.direction * time)
+                times.append(recording.direction * time)
                 rows.append(piece.read(time))
         curves = np.array(rows)
-        ends = [tape.direction * float(piece.end) for piece in tape.pieces]
-        reached = np.array([piece.ends.y1[0] for piece in tape.pieces])
-        for (name, place), colour in zip(recording.curves, _CURVES, strict=False):
+        ends = [recording.direction * float(piece.end) for piece in recording.pieces]
+        reached = np.array([piece.ends.y1[0] for piece in recording.pieces])
+        for (name, place), colour in zip(recorded.curves, _CURVES, strict=False):
             axis.plot(times, curves[:, place], color=colour, linewidth=1.3, label=name)
             axis.plot(ends, reached[:, place], ".", color=colour, markersize=5, label=f"_steps of {name}")
-    for step in tape.tried:
+    for step in recording.tried:
         if not step.accepted:
             axis.axvline(step.time, color=_REJECTED, linewidth=0.7, alpha=0.35)
     axis.set_ylabel("state")
-    if recording.curves and tape.pieces:
-        few = len(recording.curves) < recording.count
-        title = f"{len(recording.curves)} of {recording.count} elements, those that change most" if few else None
+    if recorded.curves and recording.pieces:
+        few = len(recorded.curves) < recorded.count
+        title = f"{len(recorded.curves)} of {recorded.count} elements, those that change most" if few else None
         axis.legend(loc="best", fontsize=9, title=title, title_fontsize=9, ncols=3 if few else 1)
 
 
-def _marks(axis: Axes, recording: Recording, what: str, floor: float) -> None:
+def _marks(axis: Axes, recorded: RecordedSolve, what: str, floor: float) -> None:
     """A mark for each step, at the time it starts from."""
     for accepted, name, mark, colour in ((True, "accepted", "o", _ACCEPTED), (False, "rejected", "x", _REJECTED)):
-        steps = [step for step in recording.tape.tried if step.accepted is accepted]
+        steps = [step for step in recorded.recording.tried if step.accepted is accepted]
         if steps or accepted:
             values = np.nan_to_num([float(getattr(step, what)) for step in steps], nan=_EDGES[1], posinf=_EDGES[1])
             heights = np.clip(np.abs(values), floor, _EDGES[1])
@@ -223,8 +227,8 @@ def _logarithmic(axis: Axes) -> None:
         axis.yaxis.set_major_formatter("{x:g}")
 
 
-def _draw_steps(axis: Axes, recording: Recording, *, adaptive: bool) -> None:
-    _marks(axis, recording, "length", 0.0)
+def _draw_steps(axis: Axes, recorded: RecordedSolve, *, adaptive: bool) -> None:
+    _marks(axis, recorded, "length", 0.0)
     axis.set_ylabel("step length")
     if adaptive:
         _logarithmic(axis)
@@ -232,8 +236,8 @@ def _draw_steps(axis: Axes, recording: Recording, *, adaptive: bool) -> None:
         axis.set_ylim(0, 1.2 * axis.get_ylim()[1])
 
 
-def _draw_ratios(axis: Axes, recording: Recording) -> None:
-    _marks(axis, recording, "ratio", _EDGES[0])
+def _draw_ratios(axis: Axes, recorded: RecordedSolve) -> None:
+    _marks(axis, recorded, "ratio", _EDGES[0])
     axis.axhline(1.0, color=_REJECTED, linewidth=0.8)
     _logarithmic(axis)
     axis.set_ylabel("error / tolerance")

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from odelet.engine.buffers import NUMPY_TYPES, Array, Buffers, Spare
+from odelet.engine.buffers import NUMPY_TYPES, Buffers, Spare
 from odelet.loops.trajectory import Ends
 from odelet.numerics.adaptive_step import first_slope, slope_after_jump
-from odelet.numerics.backend import NUMPY
+from odelet.numerics.backend import NUMPY, NumpyArray
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Graphs:
     spare: Spare = member(default_factory=Spare)
 
 
-def run_graph(session: ort.InferenceSession | None, output: str, feeds: Mapping[str, Any]) -> Array:
+def run_graph(session: ort.InferenceSession | None, output: str, feeds: Mapping[str, Any]) -> NumpyArray:
     """One output of a graph, from those of the feeds that it takes."""
     assert session is not None, "a solve asks for no graph that its kind does not have"
     (value,) = session.run([output], {node.name: feeds[node.name] for node in session.get_inputs()})
@@ -40,12 +40,17 @@ class AdaptiveGraph:
     """A Stepper over the graphs of an adaptive method: the field, the first step's length, and one step."""
 
     def __init__(
-        self, graphs: Graphs, y0: Array, kept: Mapping[str, Array], direction: float, bind: Callable[..., Buffers]
+        self,
+        graphs: Graphs,
+        y0: NumpyArray,
+        kept: Mapping[str, NumpyArray],
+        direction: float,
+        bind: Callable[..., Buffers],
     ) -> None:
         self._graphs, self._kept, self._direction = graphs, kept, direction
         self._y0, self._bind = y0, bind
         self._buffers: Buffers | None = None
-        self._jumped: Array | None = None
+        self._jumped: NumpyArray | None = None
 
     def begin(self, t: float) -> None:
         k0 = first_slope(self._slope, np.float64(t), self._y0, xp=NUMPY)
@@ -55,7 +60,7 @@ class AdaptiveGraph:
         self._buffers = self._bind({"y": self._y0, "k": k0}, written, self._kept)
         self._number = types["ratio"]
 
-    def _slope(self, t: Any, y: Array) -> Array:
+    def _slope(self, t: Any, y: NumpyArray) -> NumpyArray:
         return run_graph(self._graphs.field, "k", {"t": np.asarray(t, y.dtype), "y": y, **self._kept})
 
     def first_length(self, t: float) -> float:
@@ -83,7 +88,7 @@ class AdaptiveGraph:
                 time = np.float64(jump)
                 buffers.set("k", slope_after_jump(self._slope, time, y, direction=self._direction, xp=NUMPY))
 
-    def restart(self, t: float, y: Array) -> None:
+    def restart(self, t: float, y: NumpyArray) -> None:
         buffers = self._buffers
         assert buffers is not None
         buffers.set("y", y)

@@ -15,7 +15,8 @@ from typing import Any, Protocol
 import numpy as np
 import onnxruntime as ort
 
-Array = np.ndarray[Any, Any]
+from odelet.numerics.backend import NumpyArray
+
 NUMPY_TYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(int64)": np.int64}
 _SCALARS = ("t", "t1", "h")
 # What a method remembers from step to step, besides the state y.
@@ -29,7 +30,7 @@ class Cell(Protocol):
 
     value: Any
 
-    def read(self) -> Array:
+    def read(self) -> NumpyArray:
         """What it holds; valid until it is written again."""
 
     def write(self, x: Any) -> None:
@@ -39,11 +40,11 @@ class Cell(Protocol):
 class Shared:
     """A numpy array that ONNX Runtime works on in place, on the CPU."""
 
-    def __init__(self, x: Array) -> None:
+    def __init__(self, x: NumpyArray) -> None:
         self._array = np.array(x, order="C").reshape(np.shape(x))
         self.value = ort.OrtValue.ortvalue_from_numpy(self._array)
 
-    def read(self) -> Array:
+    def read(self) -> NumpyArray:
         return self._array
 
     def write(self, x: Any) -> None:
@@ -53,13 +54,13 @@ class Shared:
 class Apart:
     """Memory of a device, which stays where it is: reading and writing copy."""
 
-    def __init__(self, x: Array, *, device: str) -> None:
+    def __init__(self, x: NumpyArray, *, device: str) -> None:
         x = np.ascontiguousarray(x).reshape(np.shape(x))
         self._like = x.dtype, x.shape
         self.value = ort.OrtValue.ortvalue_from_shape_and_type(list(x.shape), x.dtype.type, device, 0)
         self.value.update_inplace(x)
 
-    def read(self) -> Array:
+    def read(self) -> NumpyArray:
         return np.asarray(self.value.numpy())
 
     def write(self, x: Any) -> None:
@@ -68,7 +69,7 @@ class Apart:
 
 
 @cache
-def memory_of(device: str) -> Callable[[Array], Cell]:
+def memory_of(device: str) -> Callable[[NumpyArray], Cell]:
     """What makes the memory of a device."""
     return Shared if device == "cpu" else partial(Apart, device=device)
 
@@ -86,10 +87,10 @@ class Buffers:
     def __init__(
         self,
         session: ort.InferenceSession,
-        starts: Mapping[str, Array],
-        written: Mapping[str, Array],
-        kept: Mapping[str, Array],
-        memory: Callable[[Array], Cell],
+        starts: Mapping[str, NumpyArray],
+        written: Mapping[str, NumpyArray],
+        kept: Mapping[str, NumpyArray],
+        memory: Callable[[NumpyArray], Cell],
         *,
         lanes: int | None = None,
     ) -> None:
@@ -122,7 +123,7 @@ class Buffers:
             binding.bind_ortvalue_output(name, cell.value)
         return binding
 
-    def begin(self, starts: Mapping[str, Array], kept: Mapping[str, Array]) -> None:
+    def begin(self, starts: Mapping[str, NumpyArray], kept: Mapping[str, NumpyArray]) -> None:
         """Begin again, from states and kept values of the same shapes."""
         self._turn = 0
         for name, x in starts.items():
@@ -140,22 +141,22 @@ class Buffers:
         """Make what the step wrote the state."""
         self._turn = 1 - self._turn
 
-    def state(self, name: str, *, before: bool = False) -> Array:
+    def state(self, name: str, *, before: bool = False) -> NumpyArray:
         """The state, or the one before the last swap."""
         return self._states[name][1 - self._turn if before else self._turn].read()
 
-    def pending(self, name: str) -> Array:
+    def pending(self, name: str) -> NumpyArray:
         """What the last step wrote, to be the state after the next swap."""
         return self._states[name][1 - self._turn].read()
 
-    def set_pending(self, name: str, x: Array) -> None:
+    def set_pending(self, name: str, x: NumpyArray) -> None:
         """Replace what the last step wrote."""
         self._states[name][1 - self._turn].write(x)
 
-    def written(self, name: str) -> Array:
+    def written(self, name: str) -> NumpyArray:
         return self._written[name].read()
 
-    def set(self, name: str, x: Array) -> None:
+    def set(self, name: str, x: NumpyArray) -> None:
         """Replace the state."""
         self._states[name][self._turn].write(x)
 

@@ -13,31 +13,30 @@ import numpy as np
 
 from odelet.artifact.solve_card import SolveCard
 from odelet.engine.adaptive_steps import AdaptiveGraph, Graphs, run_graph
-from odelet.engine.buffers import Array
 from odelet.engine.fixed_steps import FixedGraph
 from odelet.engine.iteration import solve_iteration
 from odelet.engine.problem import Problem, Request, controlled, posed
 from odelet.engine.sample_steps import SampleGraphs
 from odelet.errors import InputError
-from odelet.loops.adaptive import AdaptiveSolve, Run, Stepper, integrate_adaptive, solution_arrays
-from odelet.loops.fixed import March, Walker, march_along
+from odelet.loops.adaptive import AdaptiveRun, AdaptiveSolve, Stepper, integrate_adaptive, solution_arrays
+from odelet.loops.fixed import FixedRun, FixedStepper, march_along
 from odelet.loops.options import configured
 from odelet.loops.per_sample import SampleSolve
-from odelet.loops.recorder import TapedSamples, TapedStepper, TapedWalker
+from odelet.loops.recorder import RecordedFixedStepper, RecordedSampleStepper, RecordedStepper
 from odelet.loops.sample_arrays import row_of, table_of
-from odelet.loops.scipy import Solved, solve_scipy
+from odelet.loops.scipy import SciPyRun, solve_scipy
 from odelet.loops.stats import SampleStats, SolveStats
 from odelet.loops.watched import Watched, integrate_until_event, march_until_event
 from odelet.methods.fixed_point import Iteration
 from odelet.methods.roster import METHODS, method_of
 from odelet.methods.scipy import SciPy
-from odelet.numerics.backend import NUMPY
+from odelet.numerics.backend import NUMPY, NumpyArray
 from odelet.numerics.state import Layout
 
 
 def drive_solve(
-    solve: SolveCard, graphs: Graphs, values: Mapping[str, Array], request: Request, *, device: str = "cpu"
-) -> tuple[list[Array], SolveStats, Watched | None]:
+    solve: SolveCard, graphs: Graphs, values: Mapping[str, NumpyArray], request: Request, *, device: str = "cpu"
+) -> tuple[list[NumpyArray], SolveStats, Watched | None]:
     """Solve with the loop outside the graph.
 
     values: the arrays that the card's drive entry names. Returns the solution, (times, *shape) for each part of
@@ -48,15 +47,15 @@ def drive_solve(
         return _drive(posed(solve, graphs, values, request, device=device, lend=lend))
 
 
-def _drive(problem: Problem) -> tuple[list[Array], SolveStats, Watched | None]:
+def _drive(problem: Problem) -> tuple[list[NumpyArray], SolveStats, Watched | None]:
     solve, request = problem.solve, problem.request
     names, row, t = solve.drive, problem.row, problem.t
     assert names is not None
     method = method_of(solve.method)
-    if request.tape is not None:
-        request.tape.begin(solve.method, t, problem.direction, problem.parts)
+    if request.recording is not None:
+        request.recording.begin(solve.method, t, problem.direction, problem.parts)
     watched: Watched | None = None
-    found: list[Array] = []
+    found: list[NumpyArray] = []
     if isinstance(method, Iteration):
         if request.events or request.dense:
             raise InputError(
@@ -72,7 +71,7 @@ def _drive(problem: Problem) -> tuple[list[Array], SolveStats, Watched | None]:
         watched = _watched(problem, request)
     unconverged = None
     steps: int | None
-    done: Run | March | Solved
+    done: AdaptiveRun | FixedRun | SciPyRun
     if method.adaptive:
         run, found = _adaptive(problem, watched)
         done, steps, accepted = run, run.steps, run.accepted
@@ -110,7 +109,11 @@ def _watched(problem: Problem, request: Request) -> Watched:
 
 
 def stats_of(
-    solve: SolveCard, done: Run | March | Solved, steps: int | None, accepted: int | None, unconverged: int | None
+    solve: SolveCard,
+    done: AdaptiveRun | FixedRun | SciPyRun,
+    steps: int | None,
+    accepted: int | None,
+    unconverged: int | None,
 ) -> SolveStats:
     """What a driven solve did."""
     return SolveStats(
@@ -129,7 +132,7 @@ def stats_of(
     )
 
 
-def _adaptive(problem: Problem, watched: Watched | None) -> tuple[Run, list[Array]]:
+def _adaptive(problem: Problem, watched: Watched | None) -> tuple[AdaptiveRun, list[NumpyArray]]:
     """The run, and the time of the event that ended it, if it ends at one."""
     row, t = problem.row, problem.t
     begin = begun(problem)
@@ -146,11 +149,11 @@ def begun(problem: Problem) -> Callable[[], AdaptiveSolve]:
     control, tolerances, points = controlled(problem)
     kept = {**problem.kept, **tolerances}
     order, calls = method.order, method.calls
-    tape = problem.request.tape
+    recording = problem.request.recording
 
     def stepper() -> Stepper:
         graph = AdaptiveGraph(problem.graphs, row, kept, problem.direction, problem.bind)
-        return graph if tape is None else TapedStepper(graph, tape)
+        return graph if recording is None else RecordedStepper(graph, recording)
 
     return lambda: AdaptiveSolve(
         stepper(),
@@ -164,7 +167,7 @@ def begun(problem: Problem) -> Callable[[], AdaptiveSolve]:
     )
 
 
-def _samples(problem: Problem) -> tuple[Array, SolveStats]:
+def _samples(problem: Problem) -> tuple[NumpyArray, SolveStats]:
     """Solve each sample of a batch on its own. Returns rows (times, n), and what was done."""
     if problem.request.events or problem.request.dense:
         raise InputError("events and dense are for solves of a whole batch; export the model without per_sample")
@@ -186,9 +189,9 @@ def _samples(problem: Problem) -> tuple[Array, SolveStats]:
         bind=problem.bind,
     )
     layout = Layout.of(parts, per_sample=True)
-    tape = problem.request.tape
+    recording = problem.request.recording
     run = SampleSolve(
-        stepper if tape is None else TapedSamples(stepper, tape, len(parts[0])),
+        stepper if recording is None else RecordedSampleStepper(stepper, recording, len(parts[0])),
         table_of(problem.row, layout),
         problem.t,
         direction=problem.direction,
@@ -209,16 +212,16 @@ def _samples(problem: Problem) -> tuple[Array, SolveStats]:
     return np.concatenate([row_of(table, layout) for table in run.tables]), stats
 
 
-def walker_of(problem: Problem, method: Any, *, cubic: bool = False) -> Walker:
+def walker_of(problem: Problem, method: Any, *, cubic: bool = False) -> FixedStepper:
     """What takes the steps of a fixed-step method. cubic: whether the state is read by cubics."""
     assert problem.graphs.step is not None
     memory = method.start(problem.row, xp=NUMPY)
     walker = FixedGraph(problem.graphs.step, problem.row, memory, problem.kept, method.calls, problem.bind)
-    tape = problem.request.tape
-    return walker if tape is None else TapedWalker(walker, tape, problem.slope if cubic else None)
+    recording = problem.request.recording
+    return walker if recording is None else RecordedFixedStepper(walker, recording, problem.slope if cubic else None)
 
 
-def _fixed(problem: Problem, watched: Watched | None) -> tuple[March, list[Array]]:
+def _fixed(problem: Problem, watched: Watched | None) -> tuple[FixedRun, list[NumpyArray]]:
     """The march, and the time of the event that ended it, if it ends at one."""
     solve, row, t = problem.solve, problem.row, problem.t
     names = solve.drive

@@ -15,20 +15,20 @@ import numpy as np
 
 from odelet.artifact.card import Card, Tensor
 from odelet.engine.problem import Request
-from odelet.engine.program import Drive, Run
+from odelet.engine.program import DriveSolve, RunGraph
 from odelet.engine.reports import report_of
 from odelet.errors import ArtifactError
 from odelet.loops.stats import SolveStats
+from odelet.numerics.backend import NumpyArray
 from odelet.status import Status
 
-Array = np.ndarray[Any, Any]
-Driver = Callable[[Drive, dict[str, Array], dict[str, Array], Request], tuple[SolveStats, Any]]
+Driver = Callable[[DriveSolve, dict[str, NumpyArray], dict[str, NumpyArray], Request], tuple[SolveStats, Any]]
 
 
 class Fallback:
     """The second program of an artifact. drive: solves one of its driven solves, and adds what that gives."""
 
-    def __init__(self, card: Card, program: tuple[Run | Drive, ...], drive: Driver) -> None:
+    def __init__(self, card: Card, program: tuple[RunGraph | DriveSolve, ...], drive: Driver) -> None:
         assert card.fallback is not None
         axis = card.fallback.axis
         self._card, self._program, self._drive = card, program, drive
@@ -36,7 +36,9 @@ class Fallback:
         self._whole = axis is None
         self._ratios = [solve.report["error_ratio"] for solve in card.solves if "error_ratio" in solve.report]
 
-    def mend(self, values: dict[str, Array], settings: dict[str, Array], request: Request) -> dict[int, SolveStats]:
+    def mend(
+        self, values: dict[str, NumpyArray], settings: dict[str, NumpyArray], request: Request
+    ) -> dict[int, SolveStats]:
         """Solve again what must be, and put its outputs in their place; returns what all solves did, by index, or
         nothing where all is well.
 
@@ -58,7 +60,7 @@ class Fallback:
             again.append((sample, told))
         return {index: _mended(one, again) for index, one in stats.items()}
 
-    def _rows(self, values: Mapping[str, Array], bad: Array, sample: int) -> list[int]:
+    def _rows(self, values: Mapping[str, NumpyArray], bad: NumpyArray, sample: int) -> list[int]:
         """The rows of a sample; all of them where the error estimate is one for the whole batch."""
         if len(bad) > 1:
             return [sample]
@@ -66,13 +68,13 @@ class Fallback:
         return list(range(values[name].shape[place]))
 
     def _again(
-        self, values: dict[str, Array], rows: list[int] | None, settings: dict[str, Array], request: Request
+        self, values: dict[str, NumpyArray], rows: list[int] | None, settings: dict[str, NumpyArray], request: Request
     ) -> list[SolveStats]:
         """Run the program on some rows, or on all as it is, and keep what it gives."""
         own = {name: _taken(values[name], place, rows) for name, place in self._inputs.items()}
         told: list[SolveStats] = []
         for step in self._program:
-            if isinstance(step, Run):
+            if isinstance(step, RunGraph):
                 own |= step(own, settings)
                 continue
             stats, _ = self._drive(step, own, settings, request)
@@ -110,7 +112,7 @@ def _axis(tensor: Tensor, axis: str | None) -> int | None:
     return own[0] if own else None
 
 
-def _taken(array: Array, place: int | None, rows: list[int] | None) -> Array:
+def _taken(array: NumpyArray, place: int | None, rows: list[int] | None) -> NumpyArray:
     return array if rows is None or place is None else np.ascontiguousarray(np.take(array, rows, axis=place))
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from odelet.engine.buffers import Array, Buffers
+from odelet.engine.buffers import Buffers
 from odelet.loops.trajectory import Ends
+from odelet.numerics.backend import NumpyArray
 
 
 class FixedGraph:
@@ -18,9 +19,9 @@ class FixedGraph:
     def __init__(
         self,
         step: ort.InferenceSession,
-        y0: Array,
+        y0: NumpyArray,
         memory: Sequence[Any],
-        kept: Mapping[str, Array],
+        kept: Mapping[str, NumpyArray],
         calls: int | None,
         bind: Callable[..., Buffers],
     ) -> None:

@@ -7,18 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from odelet.engine.buffers import MEMORY, Array
+from odelet.engine.buffers import MEMORY
 from odelet.engine.problem import Problem
 from odelet.loops.adaptive import Limits
 from odelet.loops.options import configured
 from odelet.loops.stats import SampleStats, SolveStats, status_of
 from odelet.methods.fixed_point import Iteration, State, begin, ended
-from odelet.numerics.backend import NUMPY
+from odelet.numerics.backend import NUMPY, NumpyArray
 from odelet.numerics.state import Layout
 from odelet.status import Status
 
 
-def solve_iteration(problem: Problem, method: Iteration) -> tuple[list[Array], SolveStats]:
+def solve_iteration(problem: Problem, method: Iteration) -> tuple[list[NumpyArray], SolveStats]:
     """Returns each part of the answer, in the shape of the first guess, and what was done."""
     solve, names = problem.solve, problem.solve.drive
     assert names is not None

@@ -10,7 +10,7 @@ from typing import Any
 
 from odelet.artifact.card import Card
 from odelet.artifact.folder import check
-from odelet.engine.program import Drive, Run, plan
+from odelet.engine.program import DriveSolve, RunGraph, plan
 from odelet.engine.session import Graph, check_device, open_session, threads_for
 from odelet.errors import ArtifactError
 
@@ -21,9 +21,9 @@ class Artifact:
     program that solves samples again, if there is one. threads: inside an operator."""
 
     card: Card
-    program: tuple[Run | Drive, ...]
+    program: tuple[RunGraph | DriveSolve, ...]
     folder: Path | None
-    fallback: tuple[Run | Drive, ...] = ()
+    fallback: tuple[RunGraph | DriveSolve, ...] = ()
     threads: int = 1
 
 

@@ -10,11 +10,11 @@ import numpy as np
 
 from odelet.artifact.solve_card import SolveCard
 from odelet.engine.adaptive_steps import Graphs, run_graph
-from odelet.engine.buffers import NUMPY_TYPES, Array, Buffers, memory_of
+from odelet.engine.buffers import NUMPY_TYPES, Buffers, memory_of
 from odelet.loops.adaptive import Limits, Points, direction_of
 from odelet.loops.options import settings
-from odelet.loops.recorder import Tape
-from odelet.numerics.backend import NUMPY
+from odelet.loops.recorder import Recording
+from odelet.numerics.backend import NUMPY, NumpyArray
 from odelet.numerics.control import Control
 from odelet.numerics.events import Event
 from odelet.numerics.state import Layout
@@ -27,13 +27,13 @@ class Request:
     steps that are tried, or None."""
 
     limits: Limits
-    rtol: Array | None = None
-    atol: Array | None = None
+    rtol: NumpyArray | None = None
+    atol: NumpyArray | None = None
     events: Sequence[Event] = ()
     dense: bool = False
-    tape: Tape | None = None
+    recording: Recording | None = None
 
-    def settled(self, solve: SolveCard, settings: Mapping[str, Array]) -> Request:
+    def settled(self, solve: SolveCard, settings: Mapping[str, NumpyArray]) -> Request:
         """With the tolerances that were set, and the step limit of the card where none was."""
         limits = self.limits
         if "max_steps" not in settings and solve.max_steps is not None:
@@ -47,11 +47,11 @@ class Problem:
 
     solve: SolveCard
     graphs: Graphs
-    row: Array
+    row: NumpyArray
     parts: Sequence[tuple[int, ...]]
-    t: Array
-    kept: Mapping[str, Array]
-    values: Mapping[str, Array]
+    t: NumpyArray
+    kept: Mapping[str, NumpyArray]
+    values: Mapping[str, NumpyArray]
     request: Request
     direction: float
     device: str
@@ -59,9 +59,9 @@ class Problem:
 
     def bind(
         self,
-        starts: Mapping[str, Array],
-        written: Mapping[str, Array],
-        kept: Mapping[str, Array],
+        starts: Mapping[str, NumpyArray],
+        written: Mapping[str, NumpyArray],
+        kept: Mapping[str, NumpyArray],
         *,
         lanes: int | None = None,
     ) -> Buffers:
@@ -70,11 +70,11 @@ class Problem:
         assert step is not None
         return self.lend(step, starts, written, kept, memory_of(self.device), lanes=lanes)
 
-    def slope(self, time: Any, y: Array) -> Array:
+    def slope(self, time: Any, y: NumpyArray) -> NumpyArray:
         """dy/dt on rows (1, n)."""
         return run_graph(self.graphs.field, "k", {"t": np.asarray(time, y.dtype), "y": y, **self.kept})
 
-    def event(self, time: Any, y: Array) -> Array:
+    def event(self, time: Any, y: NumpyArray) -> NumpyArray:
         """The values of the event function that ends the solve, (events,)."""
         session = self.graphs.event
         assert session is not None
@@ -91,7 +91,7 @@ class Problem:
 def posed(
     solve: SolveCard,
     graphs: Graphs,
-    values: Mapping[str, Array],
+    values: Mapping[str, NumpyArray],
     request: Request,
     *,
     device: str = "cpu",
@@ -111,7 +111,7 @@ def posed(
     return Problem(solve, graphs, row, shapes, t, kept, values, request, direction, device, lend)
 
 
-def controlled(problem: Problem) -> tuple[Control, dict[str, Array], Points]:
+def controlled(problem: Problem) -> tuple[Control, dict[str, NumpyArray], Points]:
     """The settings of error control, the tolerances in the dtype of times, and where steps end."""
     solve, values = problem.solve, problem.values
     names = solve.drive

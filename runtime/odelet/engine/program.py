@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
@@ -21,6 +20,7 @@ from odelet.engine.session import Graph, Port
 from odelet.errors import ArtifactError, AssumptionError
 from odelet.methods.fixed_point import Iteration
 from odelet.methods.roster import method_of
+from odelet.numerics.backend import NumpyArray
 
 _SETTING_TYPES = {"rtol": "float64", "atol": "float64", "max_steps": "int64"}
 _REPORT_TYPES = {
@@ -28,7 +28,6 @@ _REPORT_TYPES = {
     **dict.fromkeys(("time", "error_ratio"), "float64"),
 }
 
-Array = np.ndarray[Any, Any]
 
 # What the driver knows how to feed to the two graphs of a driven solve, besides captured values and shapes.
 _FIELD_INPUTS = ("t", "y")
@@ -37,7 +36,7 @@ _STEP_INPUTS = ("t", "t1", "h", "y", "k", "rtol", "atol", *MEMORY)
 
 
 @dataclass(frozen=True)
-class Run:
+class RunGraph:
     """Run a graph. feeds: names of the values it takes. settings: the graph inputs that take each setting.
     guards: the assumptions that it tells of."""
 
@@ -46,7 +45,7 @@ class Run:
     settings: dict[str, tuple[str, ...]] = field(default_factory=dict)
     guards: tuple[AssumptionCard, ...] = ()
 
-    def __call__(self, values: Mapping[str, Array], settings: Mapping[str, Array]) -> dict[str, Array]:
+    def __call__(self, values: Mapping[str, NumpyArray], settings: Mapping[str, NumpyArray]) -> dict[str, NumpyArray]:
         """Return what the graph gives, by name. Raises AssumptionError where an assumption does not hold: what the
         graph gives is then not what the model would have given."""
         feeds = {name: values[name] for name in self.feeds}
@@ -61,7 +60,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Drive:
+class DriveSolve:
     """Drive a solve by its graphs."""
 
     solve: SolveCard
@@ -69,10 +68,10 @@ class Drive:
     graphs: Graphs
 
 
-def plan(card: Card, graphs: dict[str, Graph]) -> tuple[Run | Drive, ...]:
+def plan(card: Card, graphs: dict[str, Graph]) -> tuple[RunGraph | DriveSolve, ...]:
     """Join a card's program and its graphs, by file name. Raises ArtifactError where they do not fit."""
     made: dict[str, Port | None] = {tensor.name: None for tensor in card.inputs}
-    steps: list[Run | Drive] = []
+    steps: list[RunGraph | DriveSolve] = []
     for item in card.program:
         if isinstance(item, RunStep):
             run = _plan_run(card, graphs[item.run], made)
@@ -95,7 +94,7 @@ def plan(card: Card, graphs: dict[str, Graph]) -> tuple[Run | Drive, ...]:
             raise ArtifactError(f"the assumption's output {assumption.output!r} is given by no graph")
     for solve in card.solves:
         _check_report(solve, made)
-    return tuple(_guarded(step, card) if isinstance(step, Run) else step for step in steps)
+    return tuple(_guarded(step, card) if isinstance(step, RunGraph) else step for step in steps)
 
 
 def _add(made: dict[str, Port | None], new: dict[str, Port | None], *, by: str) -> None:
@@ -105,7 +104,7 @@ def _add(made: dict[str, Port | None], new: dict[str, Port | None], *, by: str) 
         made[name] = port
 
 
-def _plan_run(card: Card, graph: Graph, made: dict[str, Port | None]) -> Run:
+def _plan_run(card: Card, graph: Graph, made: dict[str, Port | None]) -> RunGraph:
     for name in graph.inputs:
         if name not in made:
             raise ArtifactError(
@@ -123,10 +122,10 @@ def _plan_run(card: Card, graph: Graph, made: dict[str, Port | None]) -> Run:
                 shape = (len(parts),) if isinstance(parts, tuple) else ()
                 _check_small(f"{graph.file}: input {target!r}", graph.defaults[target], _SETTING_TYPES[key], shape)
                 settings[key] = (*settings.get(key, ()), target)
-    return Run(graph, feeds, settings)
+    return RunGraph(graph, feeds, settings)
 
 
-def _plan_drive(solve: SolveCard, graphs: dict[str, Graph], made: dict[str, Port | None]) -> Drive:
+def _plan_drive(solve: SolveCard, graphs: dict[str, Graph], made: dict[str, Port | None]) -> DriveSolve:
     names = solve.drive
     assert names is not None, "the card has checked that a solve in the program has a drive entry"
     needed = (names.t, *names.y0, *names.captured, names.step_t, names.jump_t, names.grid)
@@ -156,12 +155,12 @@ def _plan_drive(solve: SolveCard, graphs: dict[str, Graph], made: dict[str, Port
     event = graphs[names.event.graph].session if names.event is not None else None
     step = graphs[names.step].session if names.step is not None else None
     sessions = Graphs(field, step, start, event)
-    return Drive(solve, names, sessions)
+    return DriveSolve(solve, names, sessions)
 
 
-def _check_taken(card: Card, steps: list[Run | Drive]) -> None:
+def _check_taken(card: Card, steps: list[RunGraph | DriveSolve]) -> None:
     """Nothing that a caller may give can go nowhere."""
-    runs = [step for step in steps if isinstance(step, Run)]
+    runs = [step for step in steps if isinstance(step, RunGraph)]
     taken = {name for run in runs for name in run.feeds}
     for tensor in card.inputs:
         # Between the segments of a driven model an unused input has no graph that could declare it.
@@ -176,7 +175,7 @@ def _check_taken(card: Card, steps: list[Run | Drive]) -> None:
                 )
 
 
-def _guarded(run: Run, card: Card) -> Run:
+def _guarded(run: RunGraph, card: Card) -> RunGraph:
     outputs = run.graph.outputs
     guards = tuple(assumption for assumption in card.assumptions if assumption.output in outputs)
     for guard in guards:

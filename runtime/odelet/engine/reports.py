@@ -6,18 +6,16 @@ The law here: what the graph does not say, the card does, or nobody.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 from odelet.artifact.solve_card import SolveCard
 from odelet.loops.stats import SampleStats, SolveStats, status_of
+from odelet.numerics.backend import NumpyArray
 from odelet.status import Status
 
-Array = np.ndarray[Any, Any]
 
-
-def report_of(solve: SolveCard, values: Mapping[str, Array]) -> SolveStats:
+def report_of(solve: SolveCard, values: Mapping[str, NumpyArray]) -> SolveStats:
     """What a solve did: the values that its graph gave, by name, completed by what the card knows."""
     if solve.per_sample:
         said = {key: values[name] for key, name in solve.report.items()}

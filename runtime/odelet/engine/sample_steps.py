@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from odelet.engine.buffers import NUMPY_TYPES, Array, Buffers
+from odelet.engine.buffers import NUMPY_TYPES, Buffers
 from odelet.loops.sample_arrays import row_of, table_of
 from odelet.loops.trajectory import Ends
 from odelet.numerics.adaptive_step import first_slope, slope_after_jump
-from odelet.numerics.backend import NUMPY
+from odelet.numerics.backend import NUMPY, NumpyArray
 from odelet.numerics.state import Layout
 
-Run = Callable[[Any, str, Mapping[str, Any]], Array]
+Run = Callable[[Any, str, Mapping[str, Any]], NumpyArray]
 
 
 class SampleGraphs:
@@ -31,8 +31,8 @@ class SampleGraphs:
     def __init__(
         self,
         graphs: Any,
-        parts: list[Array],
-        kept: Mapping[str, Array],
+        parts: list[NumpyArray],
+        kept: Mapping[str, NumpyArray],
         *,
         batched: Collection[str] | None,
         direction: float,
@@ -45,26 +45,26 @@ class SampleGraphs:
         self._row = self._layout.pack(parts, xp=NUMPY)
         self._buffers: Buffers | None = None
 
-    def begin(self, t: Array) -> None:
+    def begin(self, t: NumpyArray) -> None:
         k = first_slope(self._slope, t, self._row, xp=NUMPY)
         self._set(self._row, k)
 
-    def _set(self, y: Array, k: Array) -> None:
+    def _set(self, y: NumpyArray, k: NumpyArray) -> None:
         types = {node.name: NUMPY_TYPES.get(node.type) for node in self._graphs.step.get_outputs()}
         samples = len(self._parts[0])
         written = {"mid": np.empty_like(y), "ratio": np.zeros(samples, types["ratio"])}
         self._buffers = self._bind({"y": y, "k": k}, written, self._kept, lanes=samples)
 
-    def _slope(self, t: Any, y: Array) -> Array:
+    def _slope(self, t: Any, y: NumpyArray) -> NumpyArray:
         return self._call(self._graphs.field, "k", {"t": np.asarray(t, y.dtype), "y": y, **self._kept})
 
-    def first_length(self, t: Array) -> Array:
+    def first_length(self, t: NumpyArray) -> NumpyArray:
         assert self._buffers is not None
         direction = np.asarray(self._direction, t.dtype)
         feeds = {"t": t, "direction": direction, "y": self._row, "k": self._buffers.state("k"), **self._kept}
         return self._call(self._graphs.start, "h", feeds)
 
-    def attempt(self, t: Array, t1: Array, h: Array) -> Array:
+    def attempt(self, t: NumpyArray, t1: NumpyArray, h: NumpyArray) -> NumpyArray:
         assert self._buffers is not None
         self._buffers.run(t, t1, h)
         return self._buffers.written("ratio")
@@ -75,11 +75,11 @@ class SampleGraphs:
         rows = (b.state("y"), b.pending("y"), b.written("mid"), b.state("k"), b.pending("k"))
         return Ends(*(table_of(row, self._layout) for row in rows))
 
-    def state(self) -> Array:
+    def state(self) -> NumpyArray:
         assert self._buffers is not None
         return table_of(self._buffers.state("y"), self._layout)
 
-    def accept(self, accepted: Array, jump: Array | None) -> None:
+    def accept(self, accepted: NumpyArray, jump: NumpyArray | None) -> None:
         b = self._buffers
         assert b is not None
         if not accepted.all():
@@ -93,7 +93,7 @@ class SampleGraphs:
             k = slope_after_jump(self._slope, times, b.state("y"), direction=self._direction, xp=NUMPY)
             b.set("k", self._layout.choose(jumped, k, b.state("k"), xp=NUMPY))
 
-    def keep(self, kept: Array) -> bool:
+    def keep(self, kept: NumpyArray) -> bool:
         b = self._buffers
         if self._batched is None or b is None:
             return False

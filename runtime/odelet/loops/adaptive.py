@@ -17,11 +17,10 @@ import numpy as np
 
 from odelet.errors import InputError
 from odelet.loops.trajectory import Ends, Piece, Readings
-from odelet.numerics.backend import SCALARS
+from odelet.numerics.backend import SCALARS, NumpyArray
 from odelet.numerics.control import Control, clamp, judge, stop_at
 from odelet.status import Status
 
-Array = np.ndarray[Any, Any]
 DEFAULT_MAX_STEPS = 100_000
 
 
@@ -40,7 +39,7 @@ class Stepper(Protocol):
     def accept(self, jump: float | None) -> None:
         """Move to the end of the attempted step; at a jump of the field, the time of it, take the slope anew."""
 
-    def restart(self, t: float, y: Array) -> None:
+    def restart(self, t: float, y: NumpyArray) -> None:
         """Go on from another state, a row (1, n), with its slope."""
 
     def ends(self) -> Ends:
@@ -65,10 +64,10 @@ class Points:
     jump_t: Sequence[float] = ()
 
 
-class Run(NamedTuple):
+class AdaptiveRun(NamedTuple):
     """rows: the state at each output time, (times, n); NaN after a failure. time: reached."""
 
-    rows: Array
+    rows: NumpyArray
     status: Status
     time: float
     steps: int
@@ -76,7 +75,7 @@ class Run(NamedTuple):
     evaluations: int | None = None
 
 
-def direction_of(t: Array, name: str = "t") -> float:
+def direction_of(t: NumpyArray, name: str = "t") -> float:
     """1 or -1. Raises InputError unless t is a 1-D row of finite, strictly monotone times."""
     if t.ndim != 1 or t.size == 0:
         raise InputError(f"{name} must be a 1-D array of at least one time; got shape {t.shape}")
@@ -151,7 +150,7 @@ class AdaptiveSolve:
         """`time` as it runs forward."""
         return self._now
 
-    def forward(self, t: Array) -> Array:
+    def forward(self, t: NumpyArray) -> NumpyArray:
         """Times as they run forward, in the solver's type."""
         return np.asarray(self._direction * t, self.number)
 
@@ -163,7 +162,7 @@ class AdaptiveSolve:
         """Take one accepted step. since: the count of steps when the last output time was reached."""
         return self._until(np.nextafter(self._now, self._number(inf)), since)
 
-    def restart(self, time: float, y: Array) -> None:
+    def restart(self, time: float, y: NumpyArray) -> None:
         """Go on from another state, a row (1, n), at a time not after the present one, with steps as long as before."""
         self._stepper.restart(time, y)
         self.evaluations += 1
@@ -231,12 +230,12 @@ class AdaptiveSolve:
     def _piece(self, ends: Ends) -> Piece:
         return Piece(self._start, self._now, self._now, self._direction * self._taken, ends)
 
-    def last(self) -> Array | None:
+    def last(self) -> NumpyArray | None:
         """The state (n,) at `time`, or None before the first accepted step."""
         return self._stepper.ends().y1[0].copy() if self.accepted else None
 
 
-def integrate_adaptive(solve: Callable[[], AdaptiveSolve], y0: Array, t: Array) -> Run:
+def integrate_adaptive(solve: Callable[[], AdaptiveSolve], y0: NumpyArray, t: NumpyArray) -> AdaptiveRun:
     """Solve with error control and read the states at the times t off the accepted steps.
 
     solve: begins the solve. y0: (1, n). Stops early, with a status, when a limit is reached, when a step no
@@ -246,11 +245,11 @@ def integrate_adaptive(solve: Callable[[], AdaptiveSolve], y0: Array, t: Array) 
     rows = np.full((t.size, y0.size), np.nan, y0.dtype)
     rows[0] = y0[0]
     if not np.isfinite(y0).all():
-        return Run(rows, Status.NOT_FINITE, float(t[0]), 0, 0)
+        return AdaptiveRun(rows, Status.NOT_FINITE, float(t[0]), 0, 0)
     return go_on(solve(), y0, t[1:], rows)
 
 
-def go_on(under_way: AdaptiveSolve, y0: Array, t: Array, rows: Array) -> Run:
+def go_on(under_way: AdaptiveSolve, y0: NumpyArray, t: NumpyArray, rows: NumpyArray) -> AdaptiveRun:
     """As `integrate_adaptive`, from where a solve is to later times t. rows: to fill, the last of them with the states
     there. y0: (1, n), the state at the start."""
     status, readings = Status.OK, Readings(rows)
@@ -270,10 +269,10 @@ def go_on(under_way: AdaptiveSolve, y0: Array, t: Array, rows: Array) -> Run:
         rows[before + done :] = y0[0] if last is None else last
     if status is Status.OK and not np.isfinite(rows).all():
         status = Status.NOT_FINITE
-    return Run(rows, status, under_way.time, under_way.steps, under_way.accepted, under_way.evaluations)
+    return AdaptiveRun(rows, status, under_way.time, under_way.steps, under_way.accepted, under_way.evaluations)
 
 
-def solution_arrays(rows: Array, shapes: Sequence[tuple[int, ...]]) -> list[Array]:
+def solution_arrays(rows: NumpyArray, shapes: Sequence[tuple[int, ...]]) -> list[NumpyArray]:
     """Rows (times, n) to one array (times, *shape) for each part of the state."""
     ends = np.cumsum([int(np.prod(shape)) for shape in shapes])[:-1]
     pieces = np.split(rows, ends, axis=1)

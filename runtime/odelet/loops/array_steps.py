@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 
 from odelet.errors import InputError
-from odelet.loops.adaptive import Array
 from odelet.loops.trajectory import Ends
 from odelet.numerics.adaptive_step import Attempt, attempt, first_length, first_slope, slope_after_jump
-from odelet.numerics.backend import NUMPY
+from odelet.numerics.backend import NUMPY, NumpyArray
 from odelet.numerics.rk import Field
 from odelet.numerics.state import Layout, Tolerance
 from odelet.numerics.tableau import Tableau
@@ -24,7 +23,7 @@ class AdaptiveArrays:
         self,
         field: Field,
         tableau: Tableau,
-        y0: Array,
+        y0: NumpyArray,
         *,
         rtol: Tolerance,
         atol: Tolerance,
@@ -36,7 +35,7 @@ class AdaptiveArrays:
         self._time = np.dtype(dtype).type
         self._direction = direction
         self._common: dict[str, Any] = {"rtol": rtol, "atol": atol, "layout": layout, "direction": direction}
-        self._k: Array | None = None
+        self._k: NumpyArray | None = None
         self._try: Attempt | None = None
         self._t1: Any = None
         self._ends: Ends | None = None
@@ -66,7 +65,7 @@ class AdaptiveArrays:
             with np.errstate(all="ignore"):
                 self._k = slope_after_jump(self._field, self._time(jump), y1, direction=self._direction, xp=NUMPY)
 
-    def restart(self, t: float, y: Array) -> None:
+    def restart(self, t: float, y: NumpyArray) -> None:
         self._y = y
         self.begin(t)
 

@@ -8,17 +8,16 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from odelet.errors import InputError
-from odelet.loops.adaptive import Array
 from odelet.loops.trajectory import Ends, Piece, Trajectory
-from odelet.methods.method import Marched, Method, Terms
-from odelet.numerics.backend import NUMPY
+from odelet.methods.method import FixedStep, Method, Terms
+from odelet.numerics.backend import NUMPY, NumpyArray
 from odelet.numerics.grid import Grid, fits
 from odelet.numerics.interpolation import hermite, linear
 from odelet.numerics.rk import Field
 from odelet.status import Status
 
 
-class Walker(Protocol):
+class FixedStepper(Protocol):
     """Holds the state of a solve and takes steps."""
 
     def walk(self, t: float, t1: float) -> tuple[int, bool]:
@@ -28,11 +27,11 @@ class Walker(Protocol):
         """The step last taken; valid until the next."""
 
 
-class March(NamedTuple):
+class FixedRun(NamedTuple):
     """rows: the state at each output time, (times, n). time: reached. evaluations: calls of the field.
     unconverged: steps whose iteration did not converge, None for a method that iterates nothing."""
 
-    rows: Array
+    rows: NumpyArray
     status: Status
     time: float
     steps: int
@@ -40,17 +39,17 @@ class March(NamedTuple):
     unconverged: int | None
 
 
-class ArrayWalker:
+class ArrayFixedStepper:
     """Steps of a fixed-step method on numpy arrays."""
 
-    def __init__(self, field: Field, method: Method, y0: Array, terms: Terms) -> None:
+    def __init__(self, field: Field, method: Method, y0: NumpyArray, terms: Terms) -> None:
         self._field, self._method, self._terms = field, method, terms
         self._y, self._memory = y0, method.start(y0, xp=NUMPY)
         self._ends: Ends | None = None
 
     def walk(self, t: float, t1: float) -> tuple[int, bool]:
         with np.errstate(all="ignore"):
-            made: Marched = self._method.step(self._field, t, t1, self._y, self._memory, self._terms, xp=NUMPY)
+            made: FixedStep = self._method.step(self._field, t, t1, self._y, self._memory, self._terms, xp=NUMPY)
         self._ends = Ends(self._y, made.y1, k0=made.k0)
         self._y, self._memory = made.y1, made.memory
         return int(made.calls), bool(made.failed)
@@ -61,17 +60,17 @@ class ArrayWalker:
 
 
 def march(
-    walker: Walker,
-    field: Callable[[Any, Array], Array],
+    walker: FixedStepper,
+    field: Callable[[Any, NumpyArray], NumpyArray],
     method: Method,
-    y0: Array,
-    t: Array,
-    points: Array,
+    y0: NumpyArray,
+    t: NumpyArray,
+    points: NumpyArray,
     *,
     grid: Grid,
     direction: float,
     trajectory: Trajectory | None = None,
-) -> March:
+) -> FixedRun:
     """Step along the points (steps + 1,) and read the states at the times t (times,).
 
     y0: (1, n). field: dy/dt on rows, called to read by cubics. trajectory: where to keep the steps; cubics then call
@@ -107,22 +106,22 @@ def march(
     unconverged = failures if method.iterates else None
     finite = np.isfinite(rows).all(axis=1)
     if finite.all():
-        return March(rows, Status.OK, float(t[-1]), steps, calls, unconverged)
+        return FixedRun(rows, Status.OK, float(t[-1]), steps, calls, unconverged)
     last = max(int(np.argmin(finite)) - 1, 0)
-    return March(rows, Status.NOT_FINITE, float(t[last]), steps, calls, unconverged)
+    return FixedRun(rows, Status.NOT_FINITE, float(t[last]), steps, calls, unconverged)
 
 
 def march_along(
-    walker: Walker,
+    walker: FixedStepper,
     field: Field,
     method: Method,
     grid: Grid,
-    row: Array,
-    t: Array,
+    row: NumpyArray,
+    t: NumpyArray,
     direction: float,
-    given: Array | None,
+    given: NumpyArray | None,
     trajectory: Trajectory | None = None,
-) -> March:
+) -> FixedRun:
     """March along the grid of a solve.
 
     given: the grid, where it is constructed; InputError when it does not fit. trajectory: where to keep the steps.

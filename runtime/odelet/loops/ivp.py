@@ -11,21 +11,20 @@ import numpy as np
 from odelet.errors import InputError
 from odelet.loops.adaptive import (
     DEFAULT_MAX_STEPS,
+    AdaptiveRun,
     AdaptiveSolve,
-    Array,
     Limits,
     Points,
-    Run,
     direction_of,
     integrate_adaptive,
     solution_arrays,
 )
 from odelet.loops.array_steps import AdaptiveArrays, row_field
-from odelet.loops.fixed import ArrayWalker, March, march_along
+from odelet.loops.fixed import ArrayFixedStepper, FixedRun, march_along
 from odelet.loops.options import configured, limits_of, measure_of, points_of, settings, tolerance
 from odelet.loops.per_sample import SampleSolve
 from odelet.loops.sample_arrays import SampleArrays, row_of, table_of
-from odelet.loops.scipy import Solved, solve_scipy
+from odelet.loops.scipy import SciPyRun, solve_scipy
 from odelet.loops.solution import Solution
 from odelet.loops.stats import SampleStats, SolveStats, Stats
 from odelet.loops.trajectory import Trajectory
@@ -33,7 +32,7 @@ from odelet.loops.watched import Watched
 from odelet.methods.method import Method, Terms
 from odelet.methods.roster import METHODS
 from odelet.methods.scipy import SciPy
-from odelet.numerics.backend import NUMPY
+from odelet.numerics.backend import NUMPY, NumpyArray
 from odelet.numerics.control import Control
 from odelet.numerics.events import Event
 from odelet.numerics.state import Layout
@@ -99,7 +98,7 @@ def odeint(
     given = dict(options or {})
     if per_sample:
         return _per_sample(field, chosen, parts, names, times, given, (rtol, atol), limits, watched, single=single)
-    done: Run | March | Solved
+    done: AdaptiveRun | FixedRun | SciPyRun
     steps = accepted = unconverged = None
     if chosen.adaptive:
         run = _adaptive(field, chosen, parts, times, given, (rtol, atol), limits, watched, single=single)
@@ -133,9 +132,9 @@ def odeint(
 def _per_sample(
     field: Callable[..., Any],
     method: Method,
-    parts: list[Array],
+    parts: list[NumpyArray],
     names: list[str],
-    t: Array,
+    t: NumpyArray,
     options: dict[str, Any],
     tolerances: tuple[Any, Any],
     limits: Limits,
@@ -185,15 +184,15 @@ def _per_sample(
 def _adaptive(
     field: Callable[..., Any],
     method: Method,
-    parts: list[Array],
-    t: Array,
+    parts: list[NumpyArray],
+    t: NumpyArray,
     options: dict[str, Any],
     tolerances: tuple[Any, Any],
     limits: Limits,
     watched: Watched | None,
     *,
     single: bool,
-) -> Run:
+) -> AdaptiveRun:
     direction = direction_of(t)
     measure = measure_of(options.pop("norm", "rms"), single=single)
     points = Points(**{name: points_of(name, options.pop(name, ())) for name in ("step_t", "jump_t")})
@@ -234,12 +233,12 @@ def _fixed(
     field: Callable[..., Any],
     y0: Any,
     method: Method,
-    parts: list[Array],
-    t: Array,
+    parts: list[NumpyArray],
+    t: NumpyArray,
     options: dict[str, Any],
     tolerances: tuple[Any, Any],
     trajectory: Trajectory | None,
-) -> March:
+) -> FixedRun:
     layout = Layout.of(parts)
     row = layout.pack(parts, xp=NUMPY)
     slope = row_field(field, layout, single=not isinstance(y0, tuple))
@@ -249,19 +248,21 @@ def _fixed(
     direction = direction_of(t)
     rtol, atol = (float(value) for value in _scalar_tolerances(method, tolerances))
     terms = Terms(direction=direction, perturb=grid.perturb, rtol=rtol, atol=atol)
-    return march_along(ArrayWalker(slope, own, row, terms), slope, own, grid, row, t, direction, given, trajectory)
+    return march_along(
+        ArrayFixedStepper(slope, own, row, terms), slope, own, grid, row, t, direction, given, trajectory
+    )
 
 
 def _by_scipy(
     field: Callable[..., Any],
     method: Method,
-    parts: list[Array],
-    t: Array,
+    parts: list[NumpyArray],
+    t: NumpyArray,
     options: dict[str, Any],
     tolerances: tuple[Any, Any],
     *,
     single: bool,
-) -> Solved:
+) -> SciPyRun:
     layout = Layout.of(parts)
     slope = row_field(field, layout, single=single)
     own, _ = configured(method, options)
@@ -278,7 +279,7 @@ def _scalar_tolerances(method: Method, tolerances: tuple[Any, Any]) -> list[Any]
     return found
 
 
-def _state(y0: Any) -> tuple[list[Array], list[str]]:
+def _state(y0: Any) -> tuple[list[NumpyArray], list[str]]:
     """The parts of a state and the names of its outputs."""
     single = not isinstance(y0, tuple)
     parts = [np.asarray(part) for part in ((y0,) if single else y0)]

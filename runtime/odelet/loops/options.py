@@ -12,12 +12,11 @@ import numpy as np
 from odelet.errors import InputError
 from odelet.loops.adaptive import Limits
 from odelet.methods.method import Method
+from odelet.numerics.backend import NumpyArray
 from odelet.numerics.grid import Grid
 from odelet.numerics.state import Tolerance
 
-Array = np.ndarray[Any, Any]
-
-NORMS: dict[str, Callable[[list[Array]], Array] | None] = {
+NORMS: dict[str, Callable[[list[NumpyArray]], NumpyArray] | None] = {
     "rms": None,
     "max": lambda parts: max(abs(part).max(initial=0) for part in parts),
 }
@@ -87,7 +86,7 @@ def points_of(name: str, times: Any) -> list[float]:
     return array.tolist()  # type: ignore[no-any-return]
 
 
-def measure_of(norm: Any, *, single: bool) -> Callable[[list[Array]], Array] | None:
+def measure_of(norm: Any, *, single: bool) -> Callable[[list[NumpyArray]], NumpyArray] | None:
     """The norm of the parts of a state, from a name or a function of what the field takes."""
     if callable(norm):
         return lambda parts: np.asarray(norm(parts[0] if single else tuple(parts)))[()]

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from odelet.errors import InputError
-from odelet.loops.adaptive import Array, Limits, Points
+from odelet.loops.adaptive import Limits, Points
 from odelet.loops.trajectory import Ends
-from odelet.numerics.backend import NUMPY
+from odelet.numerics.backend import NUMPY, NumpyArray
 from odelet.numerics.control import Control, clamp, judge, stop_at
 from odelet.numerics.interpolation import quartic
 from odelet.status import Status
@@ -28,26 +28,26 @@ _WORTH_CUTTING = 0.75
 class SampleStepper(Protocol):
     """Holds the states of a batch and attempts a step of each sample. Times and lengths: (samples,), signed."""
 
-    def begin(self, t: Array) -> None:
+    def begin(self, t: NumpyArray) -> None:
         """Evaluate the first slopes."""
 
-    def first_length(self, t: Array) -> Array:
+    def first_length(self, t: NumpyArray) -> NumpyArray:
         """Estimate the lengths of the first steps; call `begin` before."""
 
-    def attempt(self, t: Array, t1: Array, h: Array) -> Array:
+    def attempt(self, t: NumpyArray, t1: NumpyArray, h: NumpyArray) -> NumpyArray:
         """Try the steps; return the error ratios."""
 
-    def accept(self, accepted: Array, jump: Array | None) -> None:
+    def accept(self, accepted: NumpyArray, jump: NumpyArray | None) -> None:
         """Move those samples that are True in `accepted`; jump: their times, where the slopes are to be taken anew
         of those that are not NaN."""
 
     def ends(self) -> Ends:
         """The steps last attempted, as tables (samples, n); k1 before a jump."""
 
-    def state(self) -> Array:
+    def state(self) -> NumpyArray:
         """The states, a table."""
 
-    def keep(self, kept: Array) -> bool:
+    def keep(self, kept: NumpyArray) -> bool:
         """Go on with the samples that are True in `kept`; False if this batch cannot be cut down."""
 
 
@@ -55,11 +55,11 @@ class SampleRun(NamedTuple):
     """tables: the states at each output time, (times, samples, n); NaN after a failure. status (codes), time,
     steps, accepted: (samples,). evaluations: calls of the field, each for all samples that were left."""
 
-    tables: Array
-    status: Array
-    time: Array
-    steps: Array
-    accepted: Array
+    tables: NumpyArray
+    status: NumpyArray
+    time: NumpyArray
+    steps: NumpyArray
+    accepted: NumpyArray
     evaluations: int
 
 
@@ -69,8 +69,8 @@ class SampleSolve:
     def __init__(
         self,
         stepper: SampleStepper,
-        table: Array,
-        t: Array,
+        table: NumpyArray,
+        t: NumpyArray,
         *,
         direction: float,
         order: int,
@@ -103,7 +103,7 @@ class SampleSolve:
             raise InputError("step_t and jump_t must have no time twice, in one of them or in both")
         self.evaluations = 0
 
-    def _sorted(self, times: Any) -> Array:
+    def _sorted(self, times: Any) -> NumpyArray:
         points = np.sort(np.asarray(times, self._dtype) * self._dtype.type(self._direction))
         points = points if points.size else np.array([inf], self._dtype)
         return np.asarray(points)
@@ -130,7 +130,7 @@ class SampleSolve:
         h = self._stepper.first_length(t0) if first is None else np.full(len(t0), first, self._dtype)
         self._h = clamp(h, control=self._control, xp=NUMPY)
 
-    def _active(self) -> Array:
+    def _active(self) -> NumpyArray:
         """Which of the samples held go on; the others are done, or get the status that says why not."""
         held = self._held
         unfinished = (self._status[held] == Status.OK.value) & (self._next[held] < len(self._forward))
@@ -160,7 +160,7 @@ class SampleSolve:
                     self._tables[self._next[sample] :, sample] = state[place]  # type: ignore[index]
         return np.asarray(unfinished)
 
-    def _attempt(self, active: Array) -> None:
+    def _attempt(self, active: NumpyArray) -> None:
         """One step of every sample held; those that are not active keep what they have."""
         held, direction = self._held, self._dtype.type(self._direction)
         now, h = self._now[held], self._h[held]
@@ -188,7 +188,7 @@ class SampleSolve:
         self._read(moved, now, end, direction * h)
         self._stepper.accept(moved, np.where(moved & on_jump, direction * end, np.nan) if jumps else None)
 
-    def _read(self, moved: Array, start: Array, end: Array, h: Array) -> None:
+    def _read(self, moved: NumpyArray, start: NumpyArray, end: NumpyArray, h: NumpyArray) -> None:
         """Read the output times that the accepted steps have passed."""
         held, forward = self._held, self._forward
         ends: Ends | None = None

@@ -11,14 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from odelet.loops.adaptive import Array, Stepper
-from odelet.loops.fixed import Walker
+from odelet.loops.adaptive import Stepper
+from odelet.loops.fixed import FixedStepper
 from odelet.loops.per_sample import SampleStepper
 from odelet.loops.trajectory import Ends, Piece
+from odelet.numerics.backend import NumpyArray
 
 
 @dataclass(frozen=True)
-class Tried:
+class AttemptedStep:
     """A step that was tried. time: its start; length: signed; both in the model's unit of time. ratio: of the estimated
     error to the tolerance, None for a fixed-step method."""
 
@@ -29,7 +30,7 @@ class Tried:
 
 
 @dataclass
-class Tape:
+class Recording:
     """The steps of one solve. sample: which to record, where samples are solved each on its own.
 
     tried: all of them, in order. pieces: those that were accepted, with what reading between their ends takes; states
@@ -38,14 +39,14 @@ class Tape:
     """
 
     sample: int = 0
-    tried: list[Tried] = field(default_factory=list)
+    tried: list[AttemptedStep] = field(default_factory=list)
     pieces: list[Piece] = field(default_factory=list)
     method: str = ""
-    times: Array = field(default_factory=lambda: np.zeros(0))
+    times: NumpyArray = field(default_factory=lambda: np.zeros(0))
     direction: float = 1.0
     shapes: list[tuple[int, ...]] = field(default_factory=list)
 
-    def begin(self, method: str, times: Array, direction: float, shapes: Sequence[tuple[int, ...]]) -> None:
+    def begin(self, method: str, times: NumpyArray, direction: float, shapes: Sequence[tuple[int, ...]]) -> None:
         """The solve begins; what was recorded of another is gone."""
         self.method, self.times, self.direction, self.shapes = method, times, direction, list(shapes)
         self.tried, self.pieces = [], []
@@ -57,11 +58,11 @@ class Tape:
         self.pieces.append(Piece(start, end, end, h, rows))
 
 
-class TapedStepper:
+class RecordedStepper:
     """A Stepper whose steps are recorded."""
 
-    def __init__(self, stepper: Stepper, tape: Tape) -> None:
-        self._stepper, self._tape = stepper, tape
+    def __init__(self, stepper: Stepper, recording: Recording) -> None:
+        self._stepper, self._recording = stepper, recording
         self._last: tuple[Any, Any, Any] = (0.0, 0.0, 0.0)
 
     def begin(self, t: float) -> None:
@@ -73,77 +74,79 @@ class TapedStepper:
     def attempt(self, t: float, t1: float, h: float) -> float:
         ratio = self._stepper.attempt(t, t1, h)
         self._last = (t, t1, h)
-        self._tape.tried.append(Tried(float(t), float(h), float(ratio), False))
+        self._recording.tried.append(AttemptedStep(float(t), float(h), float(ratio), False))
         return ratio
 
     def accept(self, jump: float | None) -> None:
         self._stepper.accept(jump)
-        self._tape.tried[-1] = replace(self._tape.tried[-1], accepted=True)
-        self._tape.keep(*self._last, self._stepper.ends())
+        self._recording.tried[-1] = replace(self._recording.tried[-1], accepted=True)
+        self._recording.keep(*self._last, self._stepper.ends())
 
-    def restart(self, t: float, y: Array) -> None:
+    def restart(self, t: float, y: NumpyArray) -> None:
         self._stepper.restart(t, y)
 
     def ends(self) -> Ends:
         return self._stepper.ends()
 
 
-class TapedSamples:
+class RecordedSampleStepper:
     """A SampleStepper of which the steps of one sample are recorded. count: how many samples there are."""
 
-    def __init__(self, stepper: SampleStepper, tape: Tape, count: int) -> None:
-        self._stepper, self._tape = stepper, tape
+    def __init__(self, stepper: SampleStepper, recording: Recording, count: int) -> None:
+        self._stepper, self._recording = stepper, recording
         self._held = np.arange(count)
-        self._last: tuple[Array, Array, Array, Array] | None = None
+        self._last: tuple[NumpyArray, NumpyArray, NumpyArray, NumpyArray] | None = None
 
-    def begin(self, t: Array) -> None:
+    def begin(self, t: NumpyArray) -> None:
         self._stepper.begin(t)
 
-    def first_length(self, t: Array) -> Array:
+    def first_length(self, t: NumpyArray) -> NumpyArray:
         return self._stepper.first_length(t)
 
-    def attempt(self, t: Array, t1: Array, h: Array) -> Array:
+    def attempt(self, t: NumpyArray, t1: NumpyArray, h: NumpyArray) -> NumpyArray:
         ratio = self._stepper.attempt(t, t1, h)
         self._last = (t, t1, h, ratio)
         return ratio
 
-    def accept(self, accepted: Array, jump: Array | None) -> None:
-        places = np.flatnonzero(self._held == self._tape.sample)
+    def accept(self, accepted: NumpyArray, jump: NumpyArray | None) -> None:
+        places = np.flatnonzero(self._held == self._recording.sample)
         if places.size:
             (place,) = places
             assert self._last is not None
             t, t1, h, ratio = (row[place] for row in self._last)
-            self._tape.tried.append(Tried(float(t), float(h), float(ratio), bool(accepted[place])))
+            self._recording.tried.append(AttemptedStep(float(t), float(h), float(ratio), bool(accepted[place])))
             if accepted[place]:
                 ends = (None if table is None else table[place : place + 1] for table in self._stepper.ends())
-                self._tape.keep(t, t1, h, Ends._make(ends))
+                self._recording.keep(t, t1, h, Ends._make(ends))
         self._stepper.accept(accepted, jump)
 
     def ends(self) -> Ends:
         return self._stepper.ends()
 
-    def state(self) -> Array:
+    def state(self) -> NumpyArray:
         return self._stepper.state()
 
-    def keep(self, kept: Array) -> bool:
+    def keep(self, kept: NumpyArray) -> bool:
         if not self._stepper.keep(kept):
             return False
         self._held = self._held[kept]
         return True
 
 
-class TapedWalker:
+class RecordedFixedStepper:
     """A Walker whose steps are recorded. slope: of a time and a row, where the state is read by cubics."""
 
-    def __init__(self, walker: Walker, tape: Tape, slope: Callable[[Any, Array], Array] | None) -> None:
-        self._walker, self._tape, self._slope = walker, tape, slope
+    def __init__(
+        self, walker: FixedStepper, recording: Recording, slope: Callable[[Any, NumpyArray], NumpyArray] | None
+    ) -> None:
+        self._walker, self._recording, self._slope = walker, recording, slope
 
     def walk(self, t: float, t1: float) -> tuple[int, bool]:
         told = self._walker.walk(t, t1)
         ends = self._walker.ends()
         k1 = None if self._slope is None else np.asarray(self._slope(t1, ends.y1))
-        self._tape.keep(t, t1, t1 - t, ends._replace(k1=k1))
-        self._tape.tried.append(Tried(float(t), float(t1 - t), None, True))
+        self._recording.keep(t, t1, t1 - t, ends._replace(k1=k1))
+        self._recording.tried.append(AttemptedStep(float(t), float(t1 - t), None, True))
         return told
 
     def ends(self) -> Ends:

@@ -6,23 +6,22 @@ from typing import Any
 
 import numpy as np
 
-from odelet.engine.buffers import Array
 from odelet.loops.trajectory import Ends
 from odelet.numerics.adaptive_step import Attempt, attempt, first_length, first_slope, slope_after_jump
-from odelet.numerics.backend import NUMPY
+from odelet.numerics.backend import NUMPY, NumpyArray
 from odelet.numerics.rk import Field
 from odelet.numerics.state import Layout
 from odelet.numerics.tableau import Tableau
 
 
-def table_of(row: Array, layout: Layout) -> Array:
+def table_of(row: NumpyArray, layout: Layout) -> NumpyArray:
     """A row (1, n) as a table (samples, width), all parts of a sample side by side."""
     assert layout.samples is not None
     parts = layout.parts(row, xp=NUMPY)
     return np.concatenate([np.reshape(p, shape) for p, shape in zip(parts, layout.samples, strict=True)], axis=1)
 
 
-def row_of(table: Array, layout: Layout) -> Array:
+def row_of(table: NumpyArray, layout: Layout) -> NumpyArray:
     """A table back to a row (1, n)."""
     assert layout.samples is not None
     cuts = np.cumsum([shape[1] for shape in layout.samples])[:-1]
@@ -33,21 +32,21 @@ class SampleArrays:
     """A SampleStepper on numpy arrays, with a field on rows; its batch cannot be cut down."""
 
     def __init__(
-        self, field: Field, tableau: Tableau, y0: Array, *, layout: Layout, direction: float, **tolerances: Any
+        self, field: Field, tableau: Tableau, y0: NumpyArray, *, layout: Layout, direction: float, **tolerances: Any
     ) -> None:
         self._field, self._tableau, self._layout, self._y, self._k = field, tableau, layout, y0, y0
         self._direction = direction
         self._common: dict[str, Any] = {**tolerances, "layout": layout, "direction": direction}
         self._try: Attempt | None = None
 
-    def begin(self, t: Array) -> None:
+    def begin(self, t: NumpyArray) -> None:
         self._k = first_slope(self._field, t, self._y, xp=NUMPY)
 
-    def first_length(self, t: Array) -> Array:
+    def first_length(self, t: NumpyArray) -> NumpyArray:
         order = self._tableau.order
         return np.asarray(first_length(self._field, t, self._y, self._k, order=order, **self._common, xp=NUMPY))
 
-    def attempt(self, t: Array, t1: Array, h: Array) -> Array:
+    def attempt(self, t: NumpyArray, t1: NumpyArray, h: NumpyArray) -> NumpyArray:
         self._try = attempt(self._field, self._tableau, t, t1, h, self._y, self._k, xp=NUMPY, **self._common)
         return np.asarray(self._try.ratio)
 
@@ -56,10 +55,10 @@ class SampleArrays:
         rows = (self._y, self._try.y1, self._try.mid, self._k, self._try.k1)
         return Ends(*(table_of(row, self._layout) for row in rows))
 
-    def state(self) -> Array:
+    def state(self) -> NumpyArray:
         return table_of(self._y, self._layout)
 
-    def accept(self, accepted: Array, jump: Array | None) -> None:
+    def accept(self, accepted: NumpyArray, jump: NumpyArray | None) -> None:
         assert self._try is not None
         choose = self._layout.choose
         self._y = choose(accepted, self._try.y1, self._y, xp=NUMPY)
@@ -70,6 +69,6 @@ class SampleArrays:
             k = slope_after_jump(self._field, times, self._y, direction=self._direction, xp=NUMPY)
             self._k = choose(jumped, k, self._k, xp=NUMPY)
 
-    def keep(self, kept: Array) -> bool:
+    def keep(self, kept: NumpyArray) -> bool:
         del kept
         return False

@@ -12,18 +12,17 @@ import numpy as np
 
 from odelet.errors import InputError
 from odelet.methods.scipy import SciPy
+from odelet.numerics.backend import NumpyArray
 from odelet.status import Status
-
-Array = np.ndarray[Any, Any]
 
 # SciPy's Runge-Kutta methods shrink a step for ever when the slope stays NaN, and its others raise.
 _PATIENCE = 100
 
 
-class Solved(NamedTuple):
+class SciPyRun(NamedTuple):
     """rows: the state at each output time, (times, n), NaN where it was not reached. time: reached."""
 
-    rows: Array
+    rows: NumpyArray
     status: Status
     time: float
     evaluations: int
@@ -38,15 +37,15 @@ class _StandstillError(Exception):
 
 
 def solve_scipy(
-    slope: Callable[[Any, Array], Array],
+    slope: Callable[[Any, NumpyArray], NumpyArray],
     method: SciPy,
-    y0: Array,
-    t: Array,
+    y0: NumpyArray,
+    t: NumpyArray,
     *,
     direction: float,
     rtol: float,
     atol: float,
-) -> Solved:
+) -> SciPyRun:
     """Solve from y0 (1, n) and read the states at the times t (times,).
 
     slope: dy/dt on rows, in the dtype of y0; SciPy itself works in float64. Backwards in time it sees the time
@@ -59,7 +58,7 @@ def solve_scipy(
     # LSODA goes on for ever with steps that no longer move time. A Jacobian takes a call for each element.
     idle_limit = 1000 + 20 * y0.size
 
-    def field(time: float, y: Array) -> Any:
+    def field(time: float, y: NumpyArray) -> Any:
         nonlocal calls, stuck, idle, furthest
         calls += 1
         idle = 0 if time > furthest else idle + 1
@@ -75,10 +74,10 @@ def solve_scipy(
         return direction * k.astype(np.float64)
 
     if not np.isfinite(y0).all():
-        return Solved(rows, Status.NOT_FINITE, float(t[0]), 0)
+        return SciPyRun(rows, Status.NOT_FINITE, float(t[0]), 0)
     if t.size == 1 or not y0.size:
         rows[:] = y0
-        return Solved(rows, Status.OK, float(t[-1]), 0)
+        return SciPyRun(rows, Status.OK, float(t[-1]), 0)
     forward = direction * t
     options: dict[str, Any] = {"max_step": method.max_step}
     if method.min_step or method.solver == "LSODA":
@@ -96,20 +95,20 @@ def solve_scipy(
                 **options,
             )
     except _NotFiniteError:
-        return Solved(rows, Status.NOT_FINITE, float(t[0]), calls)
+        return SciPyRun(rows, Status.NOT_FINITE, float(t[0]), calls)
     except _StandstillError:
-        return Solved(rows, Status.STEP_UNDERFLOW, float(t[0]), calls)
+        return SciPyRun(rows, Status.STEP_UNDERFLOW, float(t[0]), calls)
     except ValueError as error:
         if stuck:  # the linear algebra of Radau and BDF refuses what is not finite
-            return Solved(rows, Status.NOT_FINITE, float(t[0]), calls)
+            return SciPyRun(rows, Status.NOT_FINITE, float(t[0]), calls)
         raise InputError(f"SciPy refuses the solve: {error}") from None
     reached = np.asarray(found.y).T.astype(y0.dtype)  # an empty list, where not even the first time is kept
     rows[: len(reached)] = reached
     finite = bool(np.isfinite(reached).all())
     if found.success and finite:
-        return Solved(rows, Status.OK, float(t[-1]), calls)
+        return SciPyRun(rows, Status.OK, float(t[-1]), calls)
     status = Status.STEP_UNDERFLOW if finite and not stuck else Status.NOT_FINITE
-    return Solved(rows, status, float(t[max(len(reached) - 1, 0)]), calls)
+    return SciPyRun(rows, status, float(t[max(len(reached) - 1, 0)]), calls)
 
 
 def _solve_ivp() -> Callable[..., Any]:

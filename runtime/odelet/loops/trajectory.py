@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from odelet.errors import InputError
+from odelet.numerics.backend import NumpyArray
 from odelet.numerics.interpolation import hermite, linear, quartic
 
-Array = np.ndarray[Any, Any]
 # Steps are kept until they have this many numbers in a row, and then read.
 _AT_ONCE = 2**14
 
@@ -23,11 +23,11 @@ _AT_ONCE = 2**14
 class Ends(NamedTuple):
     """The accepted step: states (1, n) at both ends, and for an adaptive method the middle and the slopes."""
 
-    y0: Array
-    y1: Array
-    mid: Array | None = None
-    k0: Array | None = None
-    k1: Array | None = None
+    y0: NumpyArray
+    y1: NumpyArray
+    mid: NumpyArray | None = None
+    k0: NumpyArray | None = None
+    k1: NumpyArray | None = None
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Piece:
     h: Any
     ends: Ends
 
-    def read(self, time: Any) -> Array:
+    def read(self, time: Any) -> NumpyArray:
         """The state (n,) at a forward time."""
         y0, y1, mid, k0, k1 = self.ends
         number = y1.dtype.type
@@ -61,13 +61,13 @@ class Readings:
     rows: takes the states, (times, n).
     """
 
-    def __init__(self, rows: Array) -> None:
+    def __init__(self, rows: NumpyArray) -> None:
         self._rows = rows
         self._pieces: list[Piece] = []
-        self._times: list[Array] = []
+        self._times: list[NumpyArray] = []
         self._places: list[slice] = []
 
-    def add(self, piece: Piece, times: Array, places: slice) -> None:
+    def add(self, piece: Piece, times: NumpyArray, places: slice) -> None:
         """Forward times within a step, and the rows that they go to."""
         self._pieces.append(piece)
         self._times.append(times)
@@ -98,7 +98,7 @@ class Trajectory:
     """A solve as a function of time. t0, y0: where it begins, and the row (1, n) there. number: the type of its times,
     which the solver knows when it begins."""
 
-    def __init__(self, t0: float, y0: Array, shapes: Sequence[tuple[int, ...]], direction: float) -> None:
+    def __init__(self, t0: float, y0: NumpyArray, shapes: Sequence[tuple[int, ...]], direction: float) -> None:
         self._y0, self._shapes, self._direction = y0.copy(), list(shapes), direction
         self.number: Any = np.float64
         self._t0 = t0
@@ -121,11 +121,11 @@ class Trajectory:
         return float(self._direction * self._first), float(self._direction * last)
 
     @property
-    def ends(self) -> Array:
+    def ends(self) -> NumpyArray:
         """The forward times at which the accepted steps end."""
         return np.array(self._ends, np.float64)
 
-    def row(self, time: float) -> Array:
+    def row(self, time: float) -> NumpyArray:
         """The state (n,) at a time; before an event that changes it, at the event itself."""
         forward = self.number(self._direction * time)
         last = self._ends[-1] if self._ends else self._first
@@ -136,7 +136,7 @@ class Trajectory:
             return np.asarray(self._y0[0])
         return self._pieces[bisect_left(self._ends, forward)].read(forward)
 
-    def at(self, t: Any) -> Array | tuple[Array, ...]:
+    def at(self, t: Any) -> NumpyArray | tuple[NumpyArray, ...]:
         """The state at a time or an array of times: (*times, *shape), or a tuple of them for a tuple state.
 
         Raises InputError for a time outside the range that was solved.

@@ -13,20 +13,18 @@ from typing import Any
 import numpy as np
 
 from odelet.errors import InputError
-from odelet.loops.adaptive import AdaptiveSolve, Run
-from odelet.loops.fixed import March, Walker
+from odelet.loops.adaptive import AdaptiveRun, AdaptiveSolve
+from odelet.loops.fixed import FixedRun, FixedStepper
 from odelet.loops.trajectory import Piece, Trajectory
 from odelet.methods.method import Method
-from odelet.numerics.backend import NUMPY
+from odelet.numerics.backend import NUMPY, NumpyArray
 from odelet.numerics.events import MOST_FIXED_STEPS, Event, Occurrences, bisect, combined
 from odelet.numerics.interpolation import linear
 from odelet.numerics.state import Layout
 from odelet.status import Status
 
-Array = np.ndarray[Any, Any]
 
-
-class Watch:
+class EventWatch:
     """The events of a solve. single: whether the state is one array, or a tuple."""
 
     def __init__(self, events: Sequence[Event], layout: Layout, direction: float, *, single: bool) -> None:
@@ -34,18 +32,18 @@ class Watch:
             if not isinstance(event, Event):
                 raise InputError(f"events holds {event!r}, which is no odelet.Event")
         self._events, self._layout, self._direction, self._single = list(events), layout, direction, single
-        self._found: list[list[tuple[float, Array]]] = [[] for _ in self._events]
+        self._found: list[list[tuple[float, NumpyArray]]] = [[] for _ in self._events]
         self._signs: list[float] = []
 
-    def begin(self, time: Any, row: Array) -> None:
+    def begin(self, time: Any, row: NumpyArray) -> None:
         """Take the signs at a forward time: an event that is there already does not fire."""
         self._signs = [self._sign(event, time, row) for event in self._events]
 
-    def _state(self, row: Array) -> Any:
+    def _state(self, row: NumpyArray) -> Any:
         parts = self._layout.unpack(row.reshape(1, -1), xp=NUMPY)
         return parts[0] if self._single else tuple(parts)
 
-    def _sign(self, event: Event, time: Any, row: Array) -> float:
+    def _sign(self, event: Event, time: Any, row: NumpyArray) -> float:
         value = np.asarray(event.fn(float(self._direction * time), self._state(row)))
         if value.size != 1:
             raise InputError(f"an event function returned an array of shape {value.shape}; expected a number")
@@ -95,7 +93,7 @@ class Watch:
             else:
                 high = middle
 
-    def reset(self, event: Event, time: Any, row: Array) -> Array:
+    def reset(self, event: Event, time: Any, row: NumpyArray) -> NumpyArray:
         """The state (1, n) to go on from, and the signs there."""
         assert event.reset is not None
         state = event.reset(float(self._direction * time), self._state(row))
@@ -112,7 +110,7 @@ class Watch:
         """What was found, for each event."""
         return tuple(self._occurrences(found) for found in self._found)
 
-    def _occurrences(self, found: list[tuple[float, Array]]) -> Occurrences:
+    def _occurrences(self, found: list[tuple[float, NumpyArray]]) -> Occurrences:
         states = [
             np.array([self._layout.unpack(row.reshape(1, -1), xp=NUMPY)[i] for _, row in found]).reshape(
                 len(found), *shape
@@ -126,31 +124,31 @@ class Watch:
 class Watched:
     """What watches a solve, and what it leaves."""
 
-    watch: Watch
+    watch: EventWatch
     trajectory: Trajectory
 
     @classmethod
-    def along(cls, layout: Layout, t: Array, row: Array, *, single: bool) -> Watched:
+    def along(cls, layout: Layout, t: NumpyArray, row: NumpyArray, *, single: bool) -> Watched:
         """For fixed steps of the row (1, n) over the times t, which are kept."""
         watched = cls.of((), layout, t, row, single=single)
         watched.trajectory.number = t.dtype.type
         return watched
 
     @classmethod
-    def of(cls, events: Sequence[Event], layout: Layout, t: Array, row: Array, *, single: bool) -> Watched:
+    def of(cls, events: Sequence[Event], layout: Layout, t: NumpyArray, row: NumpyArray, *, single: bool) -> Watched:
         """For a solve of the row (1, n) over the times t."""
         direction = -1.0 if t[-1] < t[0] else 1.0
-        watch = Watch(events, layout, direction, single=single)
+        watch = EventWatch(events, layout, direction, single=single)
         return cls(watch, Trajectory(float(t[0]), row, layout.shapes, direction))
 
-    def integrate(self, solve: Callable[[], AdaptiveSolve], y0: Array, t: Array) -> Run:
+    def integrate(self, solve: Callable[[], AdaptiveSolve], y0: NumpyArray, t: NumpyArray) -> AdaptiveRun:
         """Solve, watched."""
         return integrate_watched(solve, y0, t, self.trajectory, self.watch)
 
 
 def integrate_watched(
-    solve: Callable[[], AdaptiveSolve], y0: Array, t: Array, trajectory: Trajectory, watch: Watch
-) -> Run:
+    solve: Callable[[], AdaptiveSolve], y0: NumpyArray, t: NumpyArray, trajectory: Trajectory, watch: EventWatch
+) -> AdaptiveRun:
     """As `odelet.drive.integrate_adaptive`, keeping the accepted steps and looking for events.
 
     After a terminal event the states are NaN, and the status is EVENT.
@@ -158,7 +156,7 @@ def integrate_watched(
     rows = np.full((t.size, y0.size), np.nan, y0.dtype)
     rows[0] = y0[0]
     if not np.isfinite(y0).all():
-        return Run(rows, Status.NOT_FINITE, float(t[0]), 0, 0)
+        return AdaptiveRun(rows, Status.NOT_FINITE, float(t[0]), 0, 0)
     under_way, status = solve(), Status.OK
     trajectory.number = under_way.number
     direction = -1.0 if t[-1] < t[0] else 1.0
@@ -186,17 +184,17 @@ def integrate_watched(
     finite = np.isfinite(rows[:reached]).all()
     status = status if finite else Status.NOT_FINITE
     time = trajectory.range[1] if status is Status.EVENT else under_way.time
-    return Run(rows, status, time, under_way.steps, under_way.accepted, under_way.evaluations)
+    return AdaptiveRun(rows, status, time, under_way.steps, under_way.accepted, under_way.evaluations)
 
 
 def integrate_until_event(
     solve: Callable[[], AdaptiveSolve],
-    y0: Array,
-    t: Array,
-    values: Callable[[Any, Array], Array],
+    y0: NumpyArray,
+    t: NumpyArray,
+    values: Callable[[Any, NumpyArray], NumpyArray],
     *,
     atol: float,
-) -> tuple[Run, float]:
+) -> tuple[AdaptiveRun, float]:
     """Solve until a function of time and row changes its sign, as torchdiffeq does; returns the run and the time.
 
     t: the start, and a time that says the direction. values: of signed time and a row (1, n), (events,).
@@ -205,12 +203,12 @@ def integrate_until_event(
     rows = np.full((2, y0.size), np.nan, y0.dtype)
     rows[0] = y0[0]
     if not np.isfinite(y0).all():
-        return Run(rows, Status.NOT_FINITE, float(t[0]), 0, 0), np.nan
+        return AdaptiveRun(rows, Status.NOT_FINITE, float(t[0]), 0, 0), np.nan
     under_way = solve()
     number = under_way.number
     value = combined(values, number(t[0]), y0, xp=NUMPY)
 
-    def sign(time: Any, row: Array) -> Any:
+    def sign(time: Any, row: NumpyArray) -> Any:
         return np.sign(value(number(direction * time), row.reshape(1, -1)))
 
     before = sign(direction * t[0], y0)
@@ -230,21 +228,21 @@ def integrate_until_event(
         rows[1] = row
         status = Status.OK if np.isfinite(rows).all() else Status.NOT_FINITE
         time = float(direction * found)
-        return Run(rows, status, time, under_way.steps, under_way.accepted, under_way.evaluations), time
-    run = Run(rows, status, under_way.time, under_way.steps, under_way.accepted, under_way.evaluations)
+        return AdaptiveRun(rows, status, time, under_way.steps, under_way.accepted, under_way.evaluations), time
+    run = AdaptiveRun(rows, status, under_way.time, under_way.steps, under_way.accepted, under_way.evaluations)
     return run, np.nan
 
 
 def march_until_event(
-    walker: Walker,
+    walker: FixedStepper,
     method: Method,
-    y0: Array,
-    t: Array,
-    values: Callable[[Any, Array], Array],
+    y0: NumpyArray,
+    t: NumpyArray,
+    values: Callable[[Any, NumpyArray], NumpyArray],
     *,
     step_size: float,
     atol: float,
-) -> tuple[March, float]:
+) -> tuple[FixedRun, float]:
     """As `integrate_until_event`, by steps of one length along which the state is read by straight lines.
 
     Source: torchdiffeq `solvers.py::FixedGridODESolver.integrate_until_event`, with its times in the state's dtype.
@@ -254,7 +252,7 @@ def march_until_event(
     now, h = number(direction * t[0]), number(step_size)
     value = combined(values, number(t[0]), y0, xp=NUMPY)
 
-    def sign(time: Any, row: Array) -> Any:
+    def sign(time: Any, row: NumpyArray) -> Any:
         return np.sign(value(number(direction * time), row.reshape(1, -1)))
 
     before = sign(now, y0)
@@ -274,10 +272,10 @@ def march_until_event(
             rows[1] = row[0]
             status = Status.OK if np.isfinite(rows).all() else Status.NOT_FINITE
             time = float(direction * found)
-            return March(rows, status, time, steps, calls, unconverged), time
+            return FixedRun(rows, status, time, steps, calls, unconverged), time
         now = end
-    return March(rows, Status.STEP_LIMIT, float(direction * now), steps, calls, unconverged), np.nan
+    return FixedRun(rows, Status.STEP_LIMIT, float(direction * now), steps, calls, unconverged), np.nan
 
 
-def _on_line(start: Any, end: Any, y0: Array, y1: Array, time: Any) -> Array:
+def _on_line(start: Any, end: Any, y0: NumpyArray, y1: NumpyArray, time: Any) -> NumpyArray:
     return linear(y0.dtype.type((time - start) / (end - start)), y0, y1)  # type: ignore[no-any-return]

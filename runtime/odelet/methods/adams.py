@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from odelet.methods.method import Marched, Method, Terms
+from odelet.methods.method import FixedStep, Method, Terms
 from odelet.numerics.backend import Array
 from odelet.numerics.rk import Field, erk_step
 from odelet.numerics.tableau import RK4
@@ -120,7 +120,7 @@ class Adams(Method):
 
     def step(
         self, field: Field, t: Array, t1: Array, y: Array, memory: tuple[Array, ...], terms: Terms, *, xp: Any
-    ) -> Marched:
+    ) -> FixedStep:
         first, last = terms.ends(t, t1, y, xp=xp)
         k0 = field(first, y)
 
@@ -128,7 +128,7 @@ class Adams(Method):
             return erk_step(field, RK4, t, last, y, t1 - t, k0, xp=xp)[0]
 
         if not memory:
-            return Marched(start_up(t, t1, last, y, k0), k0, (), self.calls, None)
+            return FixedStep(start_up(t, t1, last, y, k0), k0, (), self.calls, None)
         past = xp.concat([k0, memory[0][: self.room - 1]], axis=0)
         count = xp.minimum(memory[1] + 1, self.room)
         early, none = count < _FEWEST, count * 0
@@ -139,7 +139,7 @@ class Adams(Method):
                 lambda t, t1, _last, y, _k0: y + self._predicted(xp.cast(t1 - t, y), past, count, xp=xp),
                 *(t, t1, last, y, k0),
             )
-            return Marched(y1, k0, (past, count), xp.where(early, RK4.stages, none + 1), None)
+            return FixedStep(y1, k0, (past, count), xp.where(early, RK4.stages, none + 1), None)
 
         def start(t: Array, t1: Array, last: Array, y: Array, k0: Array) -> tuple[Array, ...]:
             return start_up(t, t1, last, y, k0), count, none + RK4.stages, count < 0
@@ -149,7 +149,7 @@ class Adams(Method):
             return y + dy, xp.where(failed, count - 1, count), turns + 1, failed
 
         y1, count, calls, failed = xp.branch(early, start, correct, *(t, t1, last, y, k0))
-        return Marched(y1, k0, (past, count), calls, failed)
+        return FixedStep(y1, k0, (past, count), calls, failed)
 
     def _predicted(self, h: Array, past: Array, count: Array, *, xp: Any) -> Array:
         return xp.matmul(h * xp.constant(_tables(self.room)[0], past)[count], past)

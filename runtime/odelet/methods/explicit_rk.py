@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from odelet.methods.method import Marched, Method, Terms
+from odelet.methods.method import FixedStep, Method, Terms
 from odelet.numerics.backend import Array
 from odelet.numerics.rk import Field, erk_step
 from odelet.numerics.tableau import Tableau
@@ -47,8 +47,8 @@ class ExplicitRK(Method):
 
     def step(
         self, field: Field, t: Array, t1: Array, y: Array, memory: tuple[Array, ...], terms: Terms, *, xp: Any
-    ) -> Marched:
+    ) -> FixedStep:
         first, last = terms.ends(t, t1, y, xp=xp)
         k0 = field(first, y)
         y1, _ = erk_step(field, self.tableau, t, last, y, t1 - t, k0, xp=xp)
-        return Marched(y1, k0, (), self.calls, None)
+        return FixedStep(y1, k0, (), self.calls, None)

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from odelet.methods.implicit_tableau import ImplicitTableau
-from odelet.methods.method import Marched, Method, Terms
+from odelet.methods.method import FixedStep, Method, Terms
 from odelet.numerics.backend import Array
 from odelet.numerics.rk import Field, towards_start
 
 
-class Found(NamedTuple):
+class Root(NamedTuple):
     """x: where the residual is small, (1, n). turns: of the iteration. failed: whether it is not small."""
 
     x: Array
@@ -25,7 +25,7 @@ class Found(NamedTuple):
     failed: Array
 
 
-def broyden(residual: Callable[[Array], Array], x: Array, *, tolerance: float, limit: int, xp: Any) -> Found:
+def broyden(residual: Callable[[Array], Array], x: Array, *, tolerance: float, limit: int, xp: Any) -> Root:
     """Solve residual(x) = 0 from a first guess x (1, n), beginning with the identity as Jacobian.
 
     Ends when the 2-norm of the residual is below `tolerance`, or below the rounding of x, under which no x is
@@ -56,7 +56,7 @@ def broyden(residual: Callable[[Array], Array], x: Array, *, tolerance: float, l
     r = residual(x)
     nothing = xp.growing(r * 0)
     x, r, _, steps, _ = xp.loop(turn, limit, large(r, x), [x, r, -r, nothing, nothing])
-    return Found(x, xp.rows(steps) - 1, large(r, x))
+    return Root(x, xp.rows(steps) - 1, large(r, x))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +87,7 @@ class ImplicitRK(Method):
 
     def step(
         self, field: Field, t: Array, t1: Array, y: Array, memory: tuple[Array, ...], terms: Terms, *, xp: Any
-    ) -> Marched:
+    ) -> FixedStep:
         # Times are rounded to the state's dtype before the stages use them, and stages at node 1 are always
         # asked just before the end: both as in torchdiffeq.
         first, _ = terms.ends(t, t1, y, xp=xp)
@@ -104,7 +104,7 @@ class ImplicitRK(Method):
                 ks[stage] = k
             calls = calls + (found.turns + 1) * len(block)
             failed = found.failed if failed is None else failed | found.failed
-        return Marched(xp.combine(y, h, self.tableau.b, ks), k0, (), calls, failed)
+        return FixedStep(xp.combine(y, h, self.tableau.b, ks), k0, (), calls, failed)
 
     def _solve(
         self,
@@ -117,7 +117,7 @@ class ImplicitRK(Method):
         block: Sequence[int],
         *,
         xp: Any,
-    ) -> Found:
+    ) -> Root:
         """The slopes of the stages of a block, side by side (1, stages * n)."""
 
         def residual(x: Array) -> Array:

@@ -34,7 +34,7 @@ class Terms:
         return first, towards_start(xp.cast(t1, y), direction, xp=xp, like=y)
 
 
-class Marched(NamedTuple):
+class FixedStep(NamedTuple):
     """A step of a fixed-step method.
 
     y1: state at its end; k0: slope at its start (both (1, state)). memory: for the next step. calls: of the
@@ -102,6 +102,6 @@ class Method:
 
     def step(
         self, field: Field, t: Array, t1: Array, y: Array, memory: tuple[Array, ...], terms: Terms, *, xp: Any
-    ) -> Marched:
+    ) -> FixedStep:
         """Take one step from t to t1, scalars of one dtype. y: (1, state)."""
         raise NotImplementedError(f"{self.name} takes no steps of its own")

@@ -15,8 +15,7 @@ import numpy as np
 from odelet.artifact.card import Card, Tensor
 from odelet.errors import InputError
 from odelet.model.noise import Noise
-
-Array = np.ndarray[Any, Any]
+from odelet.numerics.backend import NumpyArray
 
 _KINDS = {"b": 0, "u": 1, "i": 1, "f": 2}
 
@@ -53,7 +52,7 @@ class Arguments:
         """Names of the inputs that are drawn where they are not given."""
         return self._noise.names
 
-    def bind(self, args: tuple[Any, ...], named: dict[str, Any], *, seed: int | None = None) -> dict[str, Array]:
+    def bind(self, args: tuple[Any, ...], named: dict[str, Any], *, seed: int | None = None) -> dict[str, NumpyArray]:
         """Return an array for each input: of its dtype and shape, C-contiguous; noise that is not given is drawn.
 
         Raises InputError naming the input, what came and what is expected.
@@ -151,7 +150,7 @@ def _holds_arrays(value: Any) -> bool:
     return parts is not None and any(isinstance(part, held) or _holds_arrays(part) for _, part in parts)
 
 
-def _array(spec: _Spec, value: Any, axes: dict[str, tuple[int, str]]) -> Array:
+def _array(spec: _Spec, value: Any, axes: dict[str, tuple[int, str]]) -> NumpyArray:
     """Check one input. axes: the size of each dynamic axis so far, and the input that set it."""
     array = value if type(value) is np.ndarray else _convert(spec, value)
     if array.dtype != spec.dtype:
@@ -177,12 +176,12 @@ def _array(spec: _Spec, value: Any, axes: dict[str, tuple[int, str]]) -> Array:
     return array if flags.c_contiguous and flags.aligned else array.copy(order="C")
 
 
-def _bad_shape(spec: _Spec, array: Array) -> InputError:
+def _bad_shape(spec: _Spec, array: NumpyArray) -> InputError:
     expected = ", ".join(map(str, spec.tensor.shape))
     return InputError(f"input {spec.tensor.name!r} has shape {array.shape}; expected [{expected}]")
 
 
-def _convert(spec: _Spec, value: Any) -> Array:
+def _convert(spec: _Spec, value: Any) -> NumpyArray:
     """Make an array of numbers, lists, tuples, or a subclass of ndarray."""
     name = spec.tensor.name
     if isinstance(value, np.ma.MaskedArray):

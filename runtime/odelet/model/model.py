@@ -10,18 +10,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, overload
 
-import numpy as np
-
 from odelet.artifact.card import Card, Tensor
 from odelet.engine.driven import drive_solve
 from odelet.engine.fallback import Fallback
 from odelet.engine.opening import open_artifact
 from odelet.engine.problem import Request
-from odelet.engine.program import Drive, Run
+from odelet.engine.program import DriveSolve, RunGraph
 from odelet.engine.reports import report_of
 from odelet.engine.session import failing_as
 from odelet.errors import InputError
-from odelet.loops.recorder import Tape
+from odelet.loops.recorder import Recording
 from odelet.loops.solution import Solution
 from odelet.loops.stats import SolveStats, Stats
 from odelet.loops.watched import Watched
@@ -29,10 +27,9 @@ from odelet.model.arguments import Arguments
 from odelet.model.settings import check_settings, limits_for
 from odelet.model.solve_stream import SolveStream
 from odelet.model.stream import Stream
+from odelet.numerics.backend import NumpyArray
 from odelet.numerics.events import Event
 from odelet.status import Status
-
-Array = np.ndarray[Any, Any]
 
 
 def load(path: str | os.PathLike[str], *, device: str = "cpu", threads: int | None = None) -> Model:
@@ -86,7 +83,7 @@ class Model:
         deadline: float | None = None,
         seed: int | None = None,
         **named: Any,
-    ) -> Array | tuple[Array, ...]:
+    ) -> NumpyArray | tuple[NumpyArray, ...]:
         """Return the model's output, or a tuple in the card's order if it has several.
 
         args, named: one array for each input, of its dtype and shape; lists and numbers are converted. Inputs with
@@ -203,27 +200,27 @@ class Model:
         events: Mapping[int, Sequence[Event]] | None = None,
         dense: bool = False,
         watched: dict[int, Watched] | None = None,
-        tapes: Mapping[int, Tape] | None = None,
-    ) -> tuple[dict[str, Array], dict[int, SolveStats]]:
+        recordings: Mapping[int, Recording] | None = None,
+    ) -> tuple[dict[str, NumpyArray], dict[int, SolveStats]]:
         """Run the program; returns all values by name, and the statistics of the driven solves by index, those solved
         again among them.
 
-        A driven solve that fails is the last thing that runs. watched: takes what was watched, tapes what was tried,
-        by index.
+        A driven solve that fails is the last thing that runs. watched: receives what was watched in each solve, by its
+        index. recordings: each records the attempted steps of the solve of its index.
         """
         values = self._arguments.bind(args, named, seed=seed)
-        settings: dict[str, Array] = {}
+        settings: dict[str, NumpyArray] = {}
         if any(value is not None for value in given.values()):
             settings = check_settings(given, self.card)
         limits = limits_for(settings)
         driven: dict[int, SolveStats] = {}
         for step in self._program:
-            if isinstance(step, Run):
+            if isinstance(step, RunGraph):
                 values |= step(values, settings)
                 continue
             asked = (events or {}).get(step.solve.index, ())
-            tape = (tapes or {}).get(step.solve.index)
-            request = Request(limits, events=asked, dense=dense, tape=tape)
+            recording = (recordings or {}).get(step.solve.index)
+            request = Request(limits, events=asked, dense=dense, recording=recording)
             stats, kept = self._drive(step, values, settings, request)
             if watched is not None and kept is not None:
                 watched[stats.index] = kept
@@ -234,7 +231,7 @@ class Model:
             driven |= self._fallback.mend(values, settings, Request(limits))
         return values, driven
 
-    def _solution(self, values: dict[str, Array], driven: dict[int, SolveStats]) -> Solution:
+    def _solution(self, values: dict[str, NumpyArray], driven: dict[int, SolveStats]) -> Solution:
         lost = (stats.status for stats in driven.values() if not (stats.status.usable or stats.samples))
         stopped = next(lost, None)
         if stopped is not None:
@@ -248,7 +245,7 @@ class Model:
         return _told(Solution(outputs, Stats(solves), status, noise=noise))
 
     def _drive(
-        self, step: Drive, values: dict[str, Array], settings: dict[str, Array], request: Request
+        self, step: DriveSolve, values: dict[str, NumpyArray], settings: dict[str, NumpyArray], request: Request
     ) -> tuple[SolveStats, Watched | None]:
         solve = step.solve
         request = request.settled(solve, settings)

@@ -17,8 +17,7 @@ import numpy as np
 from odelet.artifact.card import Card, Tensor
 from odelet.artifact.input_cards import NoiseCard
 from odelet.errors import InputError
-
-Array = np.ndarray[Any, Any]
+from odelet.numerics.backend import NumpyArray
 
 _OPERATORS: dict[type[ast.operator], Callable[[int, int], int]] = {
     ast.Add: operator.add,
@@ -53,7 +52,7 @@ class Noise:
         sizes = [size if isinstance(size, int) else size_of(size, axes) for size in self._noise[name][1].shape]
         return None if None in sizes else tuple(size for size in sizes if size is not None)
 
-    def draw(self, name: str, axes: Mapping[str, int], seed: int | None) -> Array:
+    def draw(self, name: str, axes: Mapping[str, int], seed: int | None) -> NumpyArray:
         """Numbers for a noise that was not given. seed: None for numbers that nobody can foresee.
 
         Each noise has a stream of its own, so that giving one does not change the others. Raises InputError where the

@@ -13,8 +13,7 @@ import numpy as np
 from odelet.artifact.card import Card
 from odelet.errors import InputError
 from odelet.loops.adaptive import DEFAULT_MAX_STEPS, Limits
-
-Array = np.ndarray[Any, Any]
+from odelet.numerics.backend import NumpyArray
 
 _WHY_NOT = {
     "unrolled": "its steps were fixed at export",
@@ -27,13 +26,13 @@ _WHY_NOT = {
 _DRIVER_ONLY = ("max_evals", "deadline")
 
 
-def check_settings(given: Mapping[str, Any], card: Card) -> dict[str, Array]:
+def check_settings(given: Mapping[str, Any], card: Card) -> dict[str, NumpyArray]:
     """The settings that were given, as arrays; rtol and atol may be a row of one number for each part.
 
     Raises InputError for one that no solve of the model takes, or that cannot be.
     """
     takers = {key: [solve for solve in card.solves if key in solve.settings] for key in given}
-    settings: dict[str, Array] = {}
+    settings: dict[str, NumpyArray] = {}
     for key, value in given.items():
         if value is None:
             continue
@@ -51,7 +50,7 @@ def check_settings(given: Mapping[str, Any], card: Card) -> dict[str, Array]:
     return settings
 
 
-def _scalar(key: str, value: Any) -> Array:
+def _scalar(key: str, value: Any) -> NumpyArray:
     whole = key.startswith("max_")
     if isinstance(value, bool) or not isinstance(value, Integral if whole else Real):
         raise InputError(f"{key}={value!r} must be a {'whole ' if whole else ''}number")
@@ -60,7 +59,7 @@ def _scalar(key: str, value: Any) -> Array:
     return np.array(value, np.int64 if whole else np.float64)
 
 
-def _row(key: str, value: Any, parts: set[int]) -> Array:
+def _row(key: str, value: Any, parts: set[int]) -> NumpyArray:
     try:
         row = np.asarray(value, np.float64)
     except (TypeError, ValueError):
@@ -71,7 +70,7 @@ def _row(key: str, value: Any, parts: set[int]) -> Array:
     return row
 
 
-def limits_for(settings: Mapping[str, Array]) -> Limits:
+def limits_for(settings: Mapping[str, NumpyArray]) -> Limits:
     """The limits that were set; the deadline counts from now."""
     numbers = {key: settings[key].item() for key in ("max_steps", *_DRIVER_ONLY) if key in settings}
     seconds = numbers.get("deadline")

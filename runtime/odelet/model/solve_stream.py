@@ -15,21 +15,19 @@ import numpy as np
 from odelet.artifact.card import Card
 from odelet.engine.driven import begun, stats_of, walker_of
 from odelet.engine.problem import Problem, Request, posed
-from odelet.engine.program import Drive, Run
+from odelet.engine.program import DriveSolve, RunGraph
 from odelet.engine.session import failing_as
 from odelet.errors import InputError
-from odelet.loops.adaptive import AdaptiveSolve, go_on, solution_arrays
-from odelet.loops.adaptive import Run as Reached
-from odelet.loops.fixed import March, march
+from odelet.loops.adaptive import AdaptiveRun, AdaptiveSolve, go_on, solution_arrays
+from odelet.loops.fixed import FixedRun, march
 from odelet.loops.options import configured
 from odelet.loops.solution import Solution
 from odelet.loops.stats import SolveStats, Stats
 from odelet.methods.roster import METHODS, method_of
 from odelet.model.arguments import Arguments
 from odelet.model.settings import limits_for
+from odelet.numerics.backend import NumpyArray
 from odelet.status import Status
-
-Array = np.ndarray[Any, Any]
 
 
 class SolveStream:
@@ -42,9 +40,9 @@ class SolveStream:
     def __init__(
         self,
         card: Card,
-        program: Sequence[Run | Drive],
+        program: Sequence[RunGraph | DriveSolve],
         start: Mapping[str, Any],
-        settings: Mapping[str, Array],
+        settings: Mapping[str, NumpyArray],
         *,
         device: str,
         seed: int | None = None,
@@ -64,7 +62,7 @@ class SolveStream:
         needed = [name for name in known if name not in (*start, *drawn) and self._before_reads(name)]
         if needed:
             raise InputError(f"the solve begins with a value of {', '.join(needed)}; give it to stream()")
-        self._values: dict[str, Array] | None = None
+        self._values: dict[str, NumpyArray] | None = None
         self._solving: _Adaptive | _Fixed | None = None
         self._t = np.zeros(0)
         self._direction = 0.0
@@ -133,7 +131,7 @@ class SolveStream:
         self.calls += 1
         return solution
 
-    def _forward(self, piece: Array) -> float:
+    def _forward(self, piece: NumpyArray) -> float:
         """The direction of the times so far, 0 while it is not known. Raises InputError for those that turn back."""
         last = self._t[-1:].astype(piece.dtype)
         gaps = np.diff(np.concatenate([last, piece.ravel()]))
@@ -144,7 +142,7 @@ class SolveStream:
         beyond = f", beyond {last.item():g}, where the last call ended" if last.size else ""
         raise InputError(f"{self._time} must be a row of finite, {way} times{beyond}; got {piece}")
 
-    def _piece(self, values: dict[str, Array], piece: Array) -> Solution:
+    def _piece(self, values: dict[str, NumpyArray], piece: NumpyArray) -> Solution:
         solve = self._drive.solve
         with failing_as(solve.index):
             rows, stats, shapes = self._advance(values, piece)
@@ -157,7 +155,9 @@ class SolveStream:
         outputs = {tensor.name: values[tensor.name] for tensor in self._card.outputs}
         return Solution(outputs, Stats((stats,)), stats.status)
 
-    def _advance(self, values: dict[str, Array], piece: Array) -> tuple[Array, SolveStats, Sequence[tuple[int, ...]]]:
+    def _advance(
+        self, values: dict[str, NumpyArray], piece: NumpyArray
+    ) -> tuple[NumpyArray, SolveStats, Sequence[tuple[int, ...]]]:
         """The rows at a piece of times, what the solve did so far, and the shapes of the state's parts."""
         if self._solving is not None:
             return *self._solving.go_on(piece), self._solving.problem.parts
@@ -167,7 +167,7 @@ class SolveStream:
         if self._t.size == 1:
             # Which way time runs is not known yet, and nobody asked for a step.
             status = Status.OK if np.isfinite(problem.row).all() else Status.NOT_FINITE
-            run = Reached(problem.row, status, float(piece[0]), 0, 0, 0)
+            run = AdaptiveRun(problem.row, status, float(piece[0]), 0, 0, 0)
             return problem.row, stats_of(solve, run, 0, 0, None), problem.parts
         self._solving = (_Adaptive if METHODS[solve.method].adaptive else _Fixed)(problem)
         rows, stats = self._solving.go_on(self._t[1:])
@@ -182,12 +182,12 @@ class _Adaptive:
         self.problem = problem
         self._under_way: AdaptiveSolve | None = None
 
-    def go_on(self, t: Array) -> tuple[Array, SolveStats]:
+    def go_on(self, t: NumpyArray) -> tuple[NumpyArray, SolveStats]:
         """The rows at later times, and what the solve did so far."""
         problem = self.problem
         rows = np.full((t.size, problem.row.size), np.nan, problem.row.dtype)
         if not np.isfinite(problem.row).all():
-            run = Reached(rows, Status.NOT_FINITE, float(problem.t[0]), 0, 0)
+            run = AdaptiveRun(rows, Status.NOT_FINITE, float(problem.t[0]), 0, 0)
         else:
             self._under_way = self._under_way or begun(problem)()
             run = go_on(self._under_way, problem.row, t, rows)
@@ -204,9 +204,9 @@ class _Fixed:
         self._method, self._grid = configured(METHODS[problem.solve.method], names.options)
         self._walker = walker_of(problem, self._method)
         self._reached, self._row = problem.t[:1], problem.row
-        self._done: March | None = None
+        self._done: FixedRun | None = None
 
-    def go_on(self, t: Array) -> tuple[Array, SolveStats]:
+    def go_on(self, t: NumpyArray) -> tuple[NumpyArray, SolveStats]:
         """The rows at later times, and what the solve did so far."""
         problem, before = self.problem, self._done
         points = np.concatenate([self._reached, t])
@@ -230,7 +230,7 @@ class _Fixed:
         return rows, stats_of(problem.solve, done, done.steps, done.steps, done.unconverged)
 
 
-def _parts(card: Card, program: Sequence[Run | Drive]) -> tuple[list[Run], Drive, list[Run]]:
+def _parts(card: Card, program: Sequence[RunGraph | DriveSolve]) -> tuple[list[RunGraph], DriveSolve, list[RunGraph]]:
     """What runs before the solve, the solve, and what runs after it. Raises InputError for a model that cannot go on
     from piece to piece, with the reason."""
     why = "a stream without `carry` goes on with a solve from one piece of its times to the next, and "
@@ -239,13 +239,13 @@ def _parts(card: Card, program: Sequence[Run | Drive]) -> tuple[list[Run], Drive
             f"{why}this artifact has the form {card.form!r}, whose solves end inside the graph; export the model with "
             "the form 'driven'"
         )
-    drives = [step for step in program if isinstance(step, Drive)]
+    drives = [step for step in program if isinstance(step, DriveSolve)]
     if len(drives) != 1:
         raise InputError(f"{why}this model has {len(drives)} solves; name what goes from call to call with `carry`")
     (drive,) = drives
     place = list(program).index(drive)
     before, after = (
-        [step for step in part if isinstance(step, Run)] for part in (program[:place], program[place + 1 :])
+        [step for step in part if isinstance(step, RunGraph)] for part in (program[:place], program[place + 1 :])
     )
     time = drive.names.t
     me = f"{why}solve {drive.solve.index} ({drive.solve.source}) "

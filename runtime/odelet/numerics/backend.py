@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-Array = Any  # a numpy array or scalar, a Python float, or a value of a graph
+Array = Any  # of whatever the backend computes with: a numpy array or scalar, a float, a tensor, a value of a graph
+NumpyArray = np.ndarray[Any, Any]  # of any dtype and shape
 
 
 class Numpy:

@@ -85,7 +85,7 @@ class Control:
         return len(self.powers) - 1
 
 
-class Verdict(NamedTuple):
+class StepDecision(NamedTuple):
     """accept: whether the attempted step counts; h: the length of the next one; past: ratios to remember."""
 
     accept: Array
@@ -178,7 +178,7 @@ def clamp(h: Array, *, control: Control, xp: Any) -> Array:
     return xp.maximum(h, control.min_step) if control.min_step > 0 else h
 
 
-def judge(h: Array, ratio: Array, past: Sequence[Array] = (), *, order: int, control: Control, xp: Any) -> Verdict:
+def judge(h: Array, ratio: Array, past: Sequence[Array] = (), *, order: int, control: Control, xp: Any) -> StepDecision:
     """Accept or reject a step of length h, and choose the next length.
 
     past: error ratios of the last accepted steps, latest first, `control.memory` of them; ones at the start.
@@ -195,4 +195,4 @@ def judge(h: Array, ratio: Array, past: Sequence[Array] = (), *, order: int, con
         h_next = xp.where(ratio >= 0, h_next, shortest)
     if past:
         past = [xp.where(accept, new, old) for new, old in zip((ratio, *past), past, strict=False)]
-    return Verdict(accept, h_next, past)
+    return StepDecision(accept, h_next, past)

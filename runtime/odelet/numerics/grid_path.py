@@ -16,7 +16,7 @@ from odelet.numerics.state import Layout, Tolerance
 from odelet.numerics.tableau import Tableau
 
 
-class Path(NamedTuple):
+class GridPath(NamedTuple):
     """states, slopes: where steps begin and end, one more than there are steps; middles: of each step. All rows (1, n).
     errors: the estimates, (steps, n)."""
 
@@ -35,7 +35,9 @@ def points_of(t: Array, positions: Array, *, xp: Any) -> Array:
     return xp.concat([t[:1] + positions[:-1] * span, t[-1:]], axis=0)
 
 
-def along(field: Field, tableau: Tableau, points: Array, y0: Array, *, steps: int, direction: Array, xp: Any) -> Path:
+def along(
+    field: Field, tableau: Tableau, points: Array, y0: Array, *, steps: int, direction: Array, xp: Any
+) -> GridPath:
     """Take one step of an embedded pair for each interval of a grid; what it does in each is `attempt.attempt`.
 
     points: (steps + 1,), in the dtype of times. direction: 1 or -1, as they run. y0: (1, state). Calls the field once,
@@ -45,7 +47,7 @@ def along(field: Field, tableau: Tableau, points: Array, y0: Array, *, steps: in
     clock = NUMPY if isinstance(points, np.ndarray) else xp
     times, lengths = clock.cast(points, y0), clock.cast(points[1:] - points[:-1], y0)
     ends = towards_start(times[1:], clock.cast(direction, y0), xp=clock, like=y0)
-    path = Path([y0], [field(times[0], y0)], [], None)
+    path = GridPath([y0], [field(times[0], y0)], [], None)
     errors = []
     for i in range(steps):
         y, h = path.states[-1], lengths[i]
@@ -62,7 +64,7 @@ def along(field: Field, tableau: Tableau, points: Array, y0: Array, *, steps: in
     return path._replace(errors=total)
 
 
-def error_ratios(path: Path, *, rtol: Tolerance, atol: Tolerance, layout: Layout, xp: Any) -> Array:
+def error_ratios(path: GridPath, *, rtol: Tolerance, atol: Tolerance, layout: Layout, xp: Any) -> Array:
     """How large the estimated error of each step is, over what the tolerances allow: (steps, samples), one column for a
     state that is one whole. At most 1 is good; infinite where a state is not finite or an estimate not a number.
 
@@ -79,7 +81,7 @@ def error_ratios(path: Path, *, rtol: Tolerance, atol: Tolerance, layout: Layout
     return xp.where(found >= 0, found, np.inf)
 
 
-def read(path: Path, points: Any, t: Any, *, xp: Any) -> Array:
+def read(path: GridPath, points: Any, t: Any, *, xp: Any) -> Array:
     """The states (times, n) at known times t, the first and the last of which are those of the grid: each is read off
     the quartic of its step, as adaptive methods do, whose weights are known where the times are."""
     if len(t) <= 2:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from odelet_export.calibration.grid_search import LIMIT, Density, Found, merged, smallest_grid
+from odelet_export.calibration.grid_search import LIMIT, Density, TriedGrid, merged, smallest_grid
 from odelet_export.errors import FormError
 
 steady = settings(derandomize=True, deadline=None, max_examples=25)
@@ -85,5 +85,5 @@ def test_grids_are_merged_to_the_densest_everywhere():
 
 
 def test_the_hardest_samples_of_each_step():
-    found = Found(np.array([0, 0.5, 1]), np.array([[1.0, 3.0, 2.0], [0.5, 0.1, 0.2]]))
+    found = TriedGrid(np.array([0, 0.5, 1]), np.array([[1.0, 3.0, 2.0], [0.5, 0.1, 0.2]]))
     assert found.hardest(1) == {0, 1}

@@ -12,7 +12,7 @@ from torchdiffeq import odeint
 
 import odelet
 from odelet_export import CaptureError, ParityError, export
-from odelet_export.model.random_draws import Drawn, Replayed, drawing, one_run
+from odelet_export.model.random_draws import ReplayedSource, SeededSource, drawing, one_run
 
 BATCH = {0: "batch"}
 
@@ -30,7 +30,7 @@ def test_a_draw_has_torchs_distribution(name):
     rates = torch.tensor([0.1, 0.3, 0.55, 0.8]).expand(20_000, 4)
     torch.manual_seed(5)
     theirs = DRAWS[name](rates)
-    source = Drawn(3)
+    source = SeededSource(3)
     with drawing(source), one_run():
         ours = DRAWS[name](rates)
     assert len(source.arrays) == 1
@@ -60,14 +60,14 @@ SPELLINGS = {
 def test_spellings_of_one_draw_give_the_same_numbers(one, other):
     results = []
     for spelling in (one, other):
-        with drawing(Drawn(2)), one_run():
+        with drawing(SeededSource(2)), one_run():
             results.append(spelling())
     np.testing.assert_array_equal(results[0], results[1])
 
 
 def test_attention_with_dropout_is_refused_and_without_it_is_not():
     q = torch.ones(1, 2, 4)
-    with drawing(Drawn(0)), one_run():
+    with drawing(SeededSource(0)), one_run():
         functional.scaled_dot_product_attention(query=q, key=q, value=q)
         with pytest.raises(CaptureError, match="scaled_dot_product_attention"):
             functional.scaled_dot_product_attention(q, q, q, None, 0.5)
@@ -75,7 +75,7 @@ def test_attention_with_dropout_is_refused_and_without_it_is_not():
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_uniform_numbers_of_few_digits_stay_below_1(dtype):
-    with drawing(Drawn(0)), one_run():
+    with drawing(SeededSource(0)), one_run():
         u = torch.rand(100_000, dtype=dtype)
     assert u.dtype == dtype
     assert (u.max() < 1, u.min() >= 0, abs(u.double().mean() - 0.5) < 0.01) == (True, True, True)
@@ -83,7 +83,7 @@ def test_uniform_numbers_of_few_digits_stay_below_1(dtype):
 
 def test_permutations_are_even():
     counts = torch.zeros(24)
-    source = Drawn(1)
+    source = SeededSource(1)
     with drawing(source), one_run():
         for _ in range(2400):
             p = torch.randperm(4)
@@ -94,7 +94,7 @@ def test_permutations_are_even():
 def eager(model, arguments, noise):
     """What torch gives for base numbers, by the names of the inputs."""
     given = [torch.from_numpy(noise[name]) for name in sorted(noise, key=lambda name: int(name.split("_")[1]))]
-    with drawing(Replayed(given)), one_run(), torch.no_grad():
+    with drawing(ReplayedSource(given)), one_run(), torch.no_grad():
         return model(*arguments)
 
 

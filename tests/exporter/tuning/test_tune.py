@@ -121,7 +121,7 @@ def captured(monkeypatch):
     monkeypatch.setattr(tune_module, "capturing_once", shared)
 
 
-SHARED = kept.Kept()
+SHARED = kept.CaptureCache()
 
 
 @cache

@@ -133,7 +133,7 @@ def test_wrong_number_of_arguments(pair, affine):
 
 
 def integers(tmp_path, dtype):
-    from artifacts import node, onnx_model, value
+    from support.artifacts import node, onnx_model, value
     from onnx import helper
 
     kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
@@ -159,7 +159,7 @@ def test_integers_that_fit_and_those_that_do_not(tmp_path):
 
 
 def test_a_model_without_inputs_says_so(tmp_path):
-    from artifacts import F32, node, onnx_model, value
+    from support.artifacts import F32, node, onnx_model, value
     from onnx import helper
 
     card = affine_card(solves=(), inputs=(), outputs=(Tensor(name="y", dtype="float32", shape=()),))

@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_leaves
 
 from odelet_export.capture.decisions.assumptions import CONDITIONS, Assumption
 from odelet_export.capture.decisions.example_run import Observed
-from odelet_export.capture.decisions.example_values import Shadows, is_plain, real
+from odelet_export.capture.decisions.example_values import ExampleValues, is_plain, real
 from odelet_export.capture.decisions.paths import Decision, Explorer
 from odelet_export.capture.decisions.rewrites import legacy_constructor, rewritten, sized
 from odelet_intercept.errors import CaptureError
@@ -32,7 +32,7 @@ class NeedsExample(Exception):
     """What the model does with its solutions must be known: run it on the example, and trace again."""
 
 
-class Watch(TorchFunctionMode):
+class TracingWatch(TorchFunctionMode):
     """The mode that is on while a model is traced.
 
     example: the inputs by name. weights: the model's own, and buffers, which a tracer may replace by its own. frozen:
@@ -50,7 +50,7 @@ class Watch(TorchFunctionMode):
     ) -> None:
         super().__init__()
         self._example, self._weights = example, weights
-        self.shadows = Shadows()
+        self.shadows = ExampleValues()
         self.observed = observed
         self.warnings: list[str] = []
         self._frozen = frozenset(frozen)
@@ -64,7 +64,7 @@ class Watch(TorchFunctionMode):
 
         What an earlier run showed is forgotten.
         """
-        self.shadows, self.warnings, self._assumptions = Shadows(), [], {}
+        self.shadows, self.warnings, self._assumptions = ExampleValues(), [], {}
         with real():
             for name, traced in inputs.items():
                 self.shadows.hold(traced, self._example[name].clone(), name)
@@ -286,14 +286,14 @@ def _listed(x: torch.Tensor) -> Any:
     return x.reshape(()) if x.ndim == 0 else [_listed(part) for part in x.unbind(0)]
 
 
-Answer = Callable[[Watch, Any, Any, Any], Any]
+Answer = Callable[[TracingWatch, Any, Any, Any], Any]
 
 _ANSWERS: dict[str, Answer] = {
-    **dict.fromkeys(("__bool__", "is_nonzero", "equal", "allclose", "__contains__"), Watch.truth),
-    **dict.fromkeys(("__int__", "__index__"), Watch.whole),
-    **dict.fromkeys(("__float__", "__complex__", "__array__"), Watch.number),
-    **dict.fromkeys(("__repr__", "__format__"), Watch.shown),
-    "item": Watch.scalar,
-    "numpy": Watch.array,
-    "tolist": Watch.numbers,
+    **dict.fromkeys(("__bool__", "is_nonzero", "equal", "allclose", "__contains__"), TracingWatch.truth),
+    **dict.fromkeys(("__int__", "__index__"), TracingWatch.whole),
+    **dict.fromkeys(("__float__", "__complex__", "__array__"), TracingWatch.number),
+    **dict.fromkeys(("__repr__", "__format__"), TracingWatch.shown),
+    "item": TracingWatch.scalar,
+    "numpy": TracingWatch.array,
+    "tolist": TracingWatch.numbers,
 }

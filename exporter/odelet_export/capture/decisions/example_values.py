@@ -30,7 +30,7 @@ class Known:
     sources: frozenset[str]
 
 
-class Shadows:
+class ExampleValues:
     """The values of traced tensors."""
 
     def __init__(self) -> None:

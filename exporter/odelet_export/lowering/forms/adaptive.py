@@ -7,9 +7,9 @@ import onnx_ir as ir
 
 from odelet_export.graphs.scope import Value
 from odelet_export.lowering.forms import iteration
-from odelet_export.lowering.forms.loop import Solve
-from odelet_export.lowering.forms.loop_samples import SampleSolve
-from odelet_export.lowering.forms.site import Lowered, Site, tolerance_inputs
+from odelet_export.lowering.forms.loop import AdaptiveLoop
+from odelet_export.lowering.forms.loop_samples import PerSampleLoop
+from odelet_export.lowering.forms.site import LoweredSolve, Site, tolerance_inputs
 
 
 def refusal(site: Site) -> str | None:
@@ -18,7 +18,7 @@ def refusal(site: Site) -> str | None:
     return f"{solver.name} {solver.excluded['adaptive']}" if "adaptive" in solver.excluded else None
 
 
-def lower(site: Site) -> Lowered:
+def lower(site: Site) -> LoweredSolve:
     """Loop over attempted steps until the last output time is passed, or over turns until an iteration ends."""
     scope, settings, per_sample = site.scope, site.settings, site.hole.spec.per_sample
     tolerances = tolerance_inputs(site.hole.spec, scope, settings, np.dtype(np.float64))
@@ -34,7 +34,7 @@ def lower(site: Site) -> Lowered:
         zero = site.each(scope.constant(0, np.int64))
         time = site.each(scope.call("Cast", site.scalar(site.time(0), None), to=ir.DataType.DOUBLE))
         report = {"steps": zero, "accepted": zero, "status": zero, "time": time}
-        return Lowered(site.solution(site.y0), report, None, settings, per_sample=per_sample)
-    solve = (SampleSolve if per_sample else Solve)(site, tolerances)
+        return LoweredSolve(site.solution(site.y0), report, None, settings, per_sample=per_sample)
+    solve = (PerSampleLoop if per_sample else AdaptiveLoop)(site, tolerances)
     rows, report, event_time = solve.run(steps)
-    return Lowered(site.solution(rows), report, None, settings, event_time=event_time, per_sample=per_sample)
+    return LoweredSolve(site.solution(rows), report, None, settings, event_time=event_time, per_sample=per_sample)

@@ -9,11 +9,11 @@ import numpy as np
 import onnx_ir as ir
 
 from odelet.numerics.backend import NUMPY
-from odelet.numerics.grid_path import Path, along, error_ratios, points_of, read
+from odelet.numerics.grid_path import GridPath, along, error_ratios, points_of, read
 from odelet.numerics.interpolation import quartic
 from odelet_export.graphs.emit import ONNX
 from odelet_export.graphs.scope import Value
-from odelet_export.lowering.forms.site import OK, Lowered, Site, in_dtype, layout_of, tolerance_inputs
+from odelet_export.lowering.forms.site import OK, LoweredSolve, Site, in_dtype, layout_of, tolerance_inputs
 from odelet_export.lowering.hole import Hole
 
 
@@ -40,7 +40,7 @@ def refusal(site: Site) -> str | None:
     return why
 
 
-def lower(site: Site) -> Lowered:
+def lower(site: Site) -> LoweredSolve:
     """One step after another, and the largest of their error estimates."""
     scope, hole, tableau = site.scope, site.hole, site.hole.spec.tableau
     control, placed = hole.spec.control, hole.placed
@@ -60,7 +60,7 @@ def lower(site: Site) -> Lowered:
     constant = isinstance(site.t, np.ndarray)
     t = site.t.astype(number) if isinstance(site.t, np.ndarray) else in_dtype(number, site.t)
     if not steps:
-        path, ratios = Path([site.y0], [], [], None), _nothing(site, per_sample=per_sample)
+        path, ratios = GridPath([site.y0], [], [], None), _nothing(site, per_sample=per_sample)
         rows = site.y0
     else:
         points = points_of(t, placed.positions.astype(number), xp=NUMPY if constant else ONNX)
@@ -77,7 +77,7 @@ def lower(site: Site) -> Lowered:
         report["status"] = site.checked(scope.constant(OK, np.int64))
     calls = hole.spec.solver.calls
     assert calls is not None
-    return Lowered(site.solution(rows), report, steps, names, evaluations=1 + calls * steps if steps else 0)
+    return LoweredSolve(site.solution(rows), report, steps, names, evaluations=1 + calls * steps if steps else 0)
 
 
 def _nothing(site: Site, *, per_sample: bool) -> Value:
@@ -89,7 +89,7 @@ def _nothing(site: Site, *, per_sample: bool) -> Value:
     return site.scope.call("Expand", zero, site.scope.call("Shape", part, start=0, end=1))
 
 
-def _read(site: Site, path: Path, points: Any, t: Value) -> Value:
+def _read(site: Site, path: GridPath, points: Any, t: Value) -> Value:
     """The states (times, n) at times that are given at run time; see `odelet.along.read`."""
     scope, direction = site.scope, in_dtype(t.dtype, site.direction)
     forward, ends = t * direction, points * direction

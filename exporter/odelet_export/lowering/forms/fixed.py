@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from odelet.methods.method import Marched, Terms
+from odelet.methods.method import FixedStep, Terms
 from odelet.numerics.backend import NUMPY
 from odelet.numerics.grid import Grid, fits
 from odelet.numerics.interpolation import hermite, linear
 from odelet_export.errors import FormError
 from odelet_export.graphs.emit import ONNX
 from odelet_export.graphs.scope import Value, deepest
-from odelet_export.lowering.forms.site import BAD_TIMES, NOT_FINITE, OK, Lowered, Site, not_finite
+from odelet_export.lowering.forms.site import BAD_TIMES, NOT_FINITE, OK, LoweredSolve, Site, not_finite
 
 
 @dataclass(frozen=True)
-class Path:
+class FixedSteps:
     """What a march leaves: states and slopes (at the start of each step, where cubics need them) on the grid,
     stacked; calls of the field, None where they follow
     from the method and the steps; steps whose iteration failed, None for a method that iterates nothing."""
@@ -73,7 +73,7 @@ def known_steps(site: Site) -> int | None:
     return site.count - 1 if grid.at_outputs and site.count is not None else None
 
 
-def step(site: Site, t: Any, t1: Any, y: Value, memory: tuple[Any, ...]) -> Marched:
+def step(site: Site, t: Any, t1: Any, y: Value, memory: tuple[Any, ...]) -> FixedStep:
     """One step of the method from t to t1."""
     spec = site.hole.spec
     terms = Terms(direction=site.direction, perturb=grid_of(site).perturb, **spec.corrector)
@@ -90,7 +90,7 @@ def only_the_end(site: Site) -> bool:
 def read(
     site: Site,
     grid: np.ndarray | Value,
-    path: Path,
+    path: FixedSteps,
     each: Callable[[Callable[[Value], Value], Value, Value], Value],
 ) -> Value:
     """The states (times, n) at the output times, from those on the grid (steps + 1, n).
@@ -140,7 +140,9 @@ def _shaped(row: Value, like: Value) -> Value:
     return row
 
 
-def finish(site: Site, rows: Value, path: Path, *, steps: int | None, taken: Value | None, grid: Any) -> Lowered:
+def finish(
+    site: Site, rows: Value, path: FixedSteps, *, steps: int | None, taken: Value | None, grid: Any
+) -> LoweredSolve:
     """The parts of the solution, and a report. rows: (times, n). taken: the number of steps, if not fixed."""
     scope = site.scope
     first, last = (scope.call("Cast", site.scalar(site.time(j), None), to=ir.DataType.DOUBLE) for j in (0, -1))
@@ -168,7 +170,7 @@ def finish(site: Site, rows: Value, path: Path, *, steps: int | None, taken: Val
     if isinstance(path.calls, Value):
         report["evaluations"] = path.calls
     known = None if isinstance(path.calls, Value) else path.calls
-    return Lowered(site.solution(rows), report, steps, evaluations=known)
+    return LoweredSolve(site.solution(rows), report, steps, evaluations=known)
 
 
 def whole(flag: Value) -> Value:

@@ -9,10 +9,10 @@ import onnx_ir as ir
 from odelet.methods.fixed_point import Iteration, State, begin, ended, iterate, turn
 from odelet_export.graphs.emit import ONNX
 from odelet_export.graphs.scope import Value
-from odelet_export.lowering.forms.site import Lowered, Site
+from odelet_export.lowering.forms.site import LoweredSolve, Site
 
 
-def unrolled(site: Site) -> Lowered:
+def unrolled(site: Site) -> LoweredSolve:
     """All turns in a straight line."""
     method, most, terms = _asked(site)
     state = begin(method, site.y0, layout=site.layout, xp=ONNX)
@@ -21,17 +21,17 @@ def unrolled(site: Site) -> Lowered:
     return _lowered(site, state, evaluations=most)
 
 
-def rolled(site: Site) -> Lowered:
+def rolled(site: Site) -> LoweredSolve:
     """All turns in a Loop."""
     return _looped(site, _tolerances(site), None)
 
 
-def adaptive(site: Site, tolerances: dict[str, Any], limit: Value) -> Lowered:
+def adaptive(site: Site, tolerances: dict[str, Any], limit: Value) -> LoweredSolve:
     """A Loop that ends where all samples do."""
     return _looped(site, tolerances, limit)
 
 
-def _looped(site: Site, tolerances: dict[str, Any], limit: Value | None) -> Lowered:
+def _looped(site: Site, tolerances: dict[str, Any], limit: Value | None) -> LoweredSolve:
     method, most, terms = _asked(site)
     state = iterate(
         method,
@@ -58,8 +58,8 @@ def _tolerances(site: Site) -> dict[str, Any]:
     return {"rtol": site.hole.spec.rtol, "atol": site.hole.spec.atol}
 
 
-def _lowered(site: Site, state: State, **known: Any) -> Lowered:
+def _lowered(site: Site, state: State, **known: Any) -> LoweredSolve:
     turns = site.scope.call("Cast", state.turns, to=ir.DataType.INT64)
     report = {"steps": turns, "accepted": turns, "status": ended(state, xp=ONNX)}
     answer = site.layout.unpack(state.best, xp=ONNX)
-    return Lowered(answer, report, per_sample=site.hole.spec.per_sample, **known)
+    return LoweredSolve(answer, report, per_sample=site.hole.spec.per_sample, **known)

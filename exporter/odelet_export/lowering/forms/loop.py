@@ -13,11 +13,11 @@ import numpy as np
 import onnx_ir as ir
 
 from odelet.numerics.adaptive_step import attempt, first_length, first_slope, slope_after_jump, stages_read
-from odelet.numerics.control import Verdict, clamp, judge, stop_at
+from odelet.numerics.control import StepDecision, clamp, judge, stop_at
 from odelet_export.graphs.emit import ONNX
 from odelet_export.graphs.scope import Scope, Value
-from odelet_export.lowering.forms.loop_read import Reading, State, Step
-from odelet_export.lowering.forms.search import Search
+from odelet_export.lowering.forms.loop_read import Carried, Reading, Step
+from odelet_export.lowering.forms.search import EventSearch
 from odelet_export.lowering.forms.site import (
     BAD_TIMES,
     NOT_FINITE,
@@ -30,7 +30,7 @@ from odelet_export.lowering.forms.site import (
 )
 
 
-class Solve(Reading):
+class AdaptiveLoop(Reading):
     """The loop of one solve: what each iteration carries, and what is made of it afterwards."""
 
     def __init__(self, site: Site, tolerances: dict[str, Any]) -> None:
@@ -48,7 +48,7 @@ class Solve(Reading):
         self.start, self.end = self.forward[0], self.forward[-1]
         self.begun = self._each(self.start)
         self.one_read = site.count == 2
-        self.search = Search(site, self.start) if site.event is not None else None
+        self.search = EventSearch(site, self.start) if site.event is not None else None
         self.counts_intervals = "max_num_steps" in site.hole.spec.options and self.search is None
         self.read_stages = stages_read(self.tableau)
         self.points = {name: self._sorted(name) for name in ("step_t", "jump_t") if name in site.hole.extras}
@@ -63,7 +63,7 @@ class Solve(Reading):
         """Whether the loop goes on."""
         return condition
 
-    def _admit(self, state: State, verdict: Verdict) -> Verdict:
+    def _admit(self, state: Carried, verdict: StepDecision) -> StepDecision:
         """The verdict that counts."""
         return verdict
 
@@ -72,11 +72,11 @@ class Solve(Reading):
         moved: Sequence[Value] = ONNX.branch(accept, lambda *x: x[:3], lambda *x: x[3:], *new, *old)
         return moved
 
-    def _counted(self, state: State, accept: Value, i: Value) -> tuple[State, Value]:
+    def _counted(self, state: Carried, accept: Value, i: Value) -> tuple[Carried, Value]:
         """What counts steps, to carry on, and the number of attempted ones."""
         return {}, i + 1
 
-    def _counts(self, end: State, collected: State) -> dict[str, Value]:
+    def _counts(self, end: Carried, collected: Carried) -> dict[str, Value]:
         """The report's steps: those that moved time were accepted."""
         ends = collected["now"]
         starts = ONNX.concat([ONNX.reshape(self.begun, (1,)), ends], axis=0)[:-1]
@@ -140,7 +140,7 @@ class Solve(Reading):
         like = site.t if isinstance(site.t, Value) else scope.constant(site.t)
         return rows, report, ONNX.cast(ONNX.where(done, time, np.nan) * self.direction, like)
 
-    def _initial(self) -> State:
+    def _initial(self) -> Carried:
         """What the first iteration finds."""
         site, scope, control = self.site, self.scope, self.control
         y0, t0 = site.y0, self.begun * self.direction
@@ -165,7 +165,7 @@ class Solve(Reading):
         """An index that does not pass the last point."""
         return ONNX.minimum(index, ONNX.reshape(points.scope.call("Shape", points), ()) - 1)
 
-    def _body(self, inner: Scope, i: Value, state: State) -> tuple[Value, State, State]:
+    def _body(self, inner: Scope, i: Value, state: Carried) -> tuple[Value, Carried, Carried]:
         """One attempted step: whether to go on, what to carry on, what to collect."""
         site, direction, control = self.site, self.direction, self.control
         now, end, h, y, k = (state[name] for name in ("now", "reach", "h", "y", "k"))
@@ -199,7 +199,7 @@ class Solve(Reading):
             after |= {"since": since, "passed": passed}
         return go_on, after, collect
 
-    def _after_jump(self, passes: Value, t1: Value, after: State) -> Value:
+    def _after_jump(self, passes: Value, t1: Value, after: Carried) -> Value:
         """The slope to go on with, taken anew past a jump."""
         field = self.site.field
         return ONNX.branch(

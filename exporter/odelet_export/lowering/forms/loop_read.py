@@ -17,7 +17,7 @@ from odelet_export.graphs.emit import ONNX
 from odelet_export.graphs.scope import Scope, Value
 from odelet_export.lowering.forms.site import Site
 
-State = dict[str, Value]  # what an iteration hands to the next, or leaves behind
+Carried = dict[str, Value]  # what an iteration hands to the next, or leaves behind
 
 
 class Step(NamedTuple):
@@ -50,11 +50,11 @@ class Reading:
     read_stages: list[int]
     one_read: bool
 
-    def _no_step(self, h: Value) -> State:
+    def _no_step(self, h: Value) -> Carried:
         """What stands for the step to read from until there is one. h: the length of the first one to try."""
         return {"y0": self.site.y0, "ks": ONNX.concat([self.first_k] * len(self.read_stages), axis=0)}
 
-    def _taken(self, state: State, accept: Value, tried: Attempt, h: Value) -> tuple[State, State]:
+    def _taken(self, state: Carried, accept: Value, tried: Attempt, h: Value) -> tuple[Carried, Carried]:
         """What reading needs of a step, to carry and to collect. h: its length, signed, in the state's dtype."""
         if not self.one_read:
             ends = ONNX.concat([state["y"], tried.y1, tried.mid, state["k"], tried.k1], axis=0)
@@ -62,7 +62,7 @@ class Reading:
         # The loop ends with a step that was accepted, so there is nothing to choose.
         return {"y0": state["y"], "ks": ONNX.concat([tried.ks[i] for i in self.read_stages], axis=0)}, {"h": h}
 
-    def _step(self, end: State, collected: State) -> Step:
+    def _step(self, end: Carried, collected: Carried) -> Step:
         """The step to read from."""
         y0 = end["y0"]
         start, h = ONNX.reshape(self.begun, (1,)), self.scope.constant(np.zeros(1, y0.dtype))
@@ -72,7 +72,7 @@ class Reading:
         mid = middle(self.tableau, h, y0, ks, xp=ONNX)
         return Step(start, h, y0, end["y"], mid, ks[0], ks[-1])
 
-    def _rows(self, end: State, collected: State) -> Value:
+    def _rows(self, end: Carried, collected: Carried) -> Value:
         """The states (times, n) at the output times, NaN where they were not reached."""
         now, y0 = end["now"], self.site.y0
         if not self.one_read:
@@ -88,7 +88,7 @@ class Reading:
         weights = [ONNX.reshape(weight, (1, 1)) for weight in quartic_weights(x, step.h)]
         return ONNX.matmul(ONNX.concat(weights, axis=1), ONNX.concat(list(step[2:]), axis=0))
 
-    def _read_many(self, now: Value, collected: State) -> Value:
+    def _read_many(self, now: Value, collected: Carried) -> Value:
         """The states (times - 1, n) after the first time, NaN after `now`.
 
         collected: from every attempted step, stacked; nothing where a solve failed before its first.

@@ -12,15 +12,15 @@ import numpy as np
 import onnx_ir as ir
 
 from odelet.numerics.adaptive_step import Attempt
-from odelet.numerics.control import Verdict
+from odelet.numerics.control import StepDecision
 from odelet.numerics.interpolation import quartic
 from odelet_export.graphs.emit import ONNX
 from odelet_export.graphs.scope import Scope, Value
-from odelet_export.lowering.forms.loop import Solve
-from odelet_export.lowering.forms.loop_read import State, Step
+from odelet_export.lowering.forms.loop import AdaptiveLoop
+from odelet_export.lowering.forms.loop_read import Carried, Step
 
 
-class SampleSolve(Solve):
+class PerSampleLoop(AdaptiveLoop):
     """The loop of one solve of each sample."""
 
     def _each(self, x: Value) -> Value:
@@ -30,45 +30,45 @@ class SampleSolve(Solve):
         counted = condition.scope.call("Cast", condition, to=ir.DataType.INT64)
         return condition.scope.call("ReduceSum", counted, keepdims=0) > 0
 
-    def _initial(self) -> State:
+    def _initial(self) -> Carried:
         state = super()._initial()
         zero = self._each(self.scope.constant(0, np.int64))
         active = self._goes_on(state["now"], state["reach"], state["y"])
         return state | {"active": active, "attempted": zero, "accepted": zero}
 
-    def _body(self, inner: Scope, i: Value, state: State) -> tuple[Value, State, State]:
+    def _body(self, inner: Scope, i: Value, state: Carried) -> tuple[Value, Carried, Carried]:
         go_on, after, collect = super()._body(inner, i, state)
         return go_on & state["active"], after | {"active": go_on & state["active"]}, collect
 
-    def _admit(self, state: State, verdict: Verdict) -> Verdict:
+    def _admit(self, state: Carried, verdict: StepDecision) -> StepDecision:
         active, past = state["active"], [state[f"past_{j}"] for j in range(self.control.memory)]
         kept = [ONNX.where(active, new, old) for new, old in zip(verdict.past, past, strict=True)]
-        return Verdict(verdict.accept & active, ONNX.where(active, verdict.h, state["h"]), kept)
+        return StepDecision(verdict.accept & active, ONNX.where(active, verdict.h, state["h"]), kept)
 
     def _moved(self, accept: Value, new: Sequence[Value], old: Sequence[Value]) -> Sequence[Value]:
         choose = self.site.layout.choose
         rows = [choose(accept, x, y, xp=ONNX) for x, y in zip(new[1:], old[1:], strict=True)]
         return [ONNX.where(accept, new[0], old[0]), *rows]
 
-    def _counted(self, state: State, accept: Value, i: Value) -> tuple[State, Value]:
+    def _counted(self, state: Carried, accept: Value, i: Value) -> tuple[Carried, Value]:
         attempted, accepted = (
             state[name] + flag.scope.call("Cast", flag, to=ir.DataType.INT64)
             for name, flag in (("attempted", state["active"]), ("accepted", accept))
         )
         return {"attempted": attempted, "accepted": accepted}, attempted
 
-    def _counts(self, end: State, collected: State) -> State:
+    def _counts(self, end: Carried, collected: Carried) -> Carried:
         return {"steps": end["attempted"], "accepted": end["accepted"]}
 
-    def _after_jump(self, passes: Value, t1: Value, after: State) -> Value:
+    def _after_jump(self, passes: Value, t1: Value, after: Carried) -> Value:
         k = super()._after_jump(self._some(passes), t1, after)
         return self.site.layout.choose(passes, k, after["k"], xp=ONNX)
 
-    def _no_step(self, h: Value) -> State:
+    def _no_step(self, h: Value) -> Carried:
         y0, k = self.site.y0, self.first_k
         return {"start": self.begun, "taken": h, "y0": y0, "mid": y0, "k0": k, "k1": k}
 
-    def _taken(self, state: State, accept: Value, tried: Attempt, h: Value) -> tuple[State, State]:
+    def _taken(self, state: Carried, accept: Value, tried: Attempt, h: Value) -> tuple[Carried, Carried]:
         rows = {"y0": state["y"], "mid": tried.mid, "k0": state["k"], "k1": tried.k1}
         if not self.one_read:
             return {}, {"h": h, "y1": tried.y1, **rows}
@@ -77,7 +77,7 @@ class SampleSolve(Solve):
         times = {"start": state["now"], "taken": h}
         return kept | {name: ONNX.where(accept, x, state[name]) for name, x in times.items()}, {}
 
-    def _step(self, end: State, collected: State) -> Step:
+    def _step(self, end: Carried, collected: Carried) -> Step:
         return Step(end["start"], end["taken"], end["y0"], end["y"], end["mid"], end["k0"], end["k1"])
 
     def _passed(self, now: Value) -> Value:
@@ -113,7 +113,7 @@ class SampleSolve(Solve):
         x = ONNX.cast((target - step.start) / (end - step.start), step.y0)
         return quartic(self._over_elements(x), self._over_elements(step.h), *step[2:])
 
-    def _rows(self, end: State, collected: State) -> Value:
+    def _rows(self, end: Carried, collected: Carried) -> Value:
         scope, y0, now = self.scope, self.site.y0, end["now"]
         if self.one_read:
             step = self._step(end, collected)
@@ -125,7 +125,7 @@ class SampleSolve(Solve):
         # The start is there, whatever came of it.
         return ONNX.where(reached, ONNX.concat([y0, later], axis=0), scope.constant(np.nan, y0.dtype))
 
-    def _read_many(self, now: Value, collected: State) -> Value:
+    def _read_many(self, now: Value, collected: Carried) -> Value:
         """The states (times - 1, n) after the first time; what is not reached has any value.
 
         collected: from every attempted step, stacked; nothing where no sample made one, so the start comes first.

@@ -14,7 +14,7 @@ from odelet_export.graphs.emit import ONNX
 from odelet_export.graphs.scope import Scope, Value
 from odelet_export.lowering.forms import iteration
 from odelet_export.lowering.forms.fixed import (
-    Path,
+    FixedSteps,
     finish,
     grid_of,
     grid_points,
@@ -24,8 +24,8 @@ from odelet_export.lowering.forms.fixed import (
     step,
     whole,
 )
-from odelet_export.lowering.forms.search import Search
-from odelet_export.lowering.forms.site import NOT_FINITE, OK, STEP_LIMIT, Lowered, Site, not_finite
+from odelet_export.lowering.forms.search import EventSearch
+from odelet_export.lowering.forms.site import NOT_FINITE, OK, STEP_LIMIT, LoweredSolve, Site, not_finite
 
 
 def refusal(site: Site) -> str | None:
@@ -34,7 +34,7 @@ def refusal(site: Site) -> str | None:
     return f"{solver.name} {solver.excluded['rolled']}" if "rolled" in solver.excluded else None
 
 
-def lower(site: Site) -> Lowered:
+def lower(site: Site) -> LoweredSolve:
     """Loop over the intervals of the grid, collecting the states where they are read; or over all turns of an
     iteration."""
     if site.hole.spec.timeless:
@@ -69,14 +69,14 @@ def lower(site: Site) -> Lowered:
     calls: Any = counted[0] if solver.calls is None else None
     if cubic:
         calls = (steps * solver.calls if calls is None else calls) + _later_times(site)
-    path = Path(final[0], None, calls, counted[-1] if solver.iterates else None)
+    path = FixedSteps(final[0], None, calls, counted[-1] if solver.iterates else None)
     if end_only:
         rows = ONNX.concat([site.y0, final[0]], axis=0) if site.count == 2 else site.y0
     else:
         rest = scope.constant(np.array([1], np.int64))
         states, *slopes = (scope.call("Squeeze", value, rest) for value in collected)
         states = ONNX.concat([site.y0, states], axis=0)
-        path = Path(states, slopes[0] if slopes else None, path.calls, path.failures)
+        path = FixedSteps(states, slopes[0] if slopes else None, path.calls, path.failures)
         rows = read(site, grid, path, _each(site))
     return finish(site, rows, path, steps=known, taken=steps if known is None else None, grid=grid)
 
@@ -104,14 +104,14 @@ def _each(site: Site) -> Callable[[Callable[[Value], Value], Value, Value], Valu
     return each
 
 
-def _until_event(site: Site) -> Lowered:
+def _until_event(site: Site) -> LoweredSolve:
     """Loop over steps of one length until an event function changes its sign, or torchdiffeq would give up."""
     scope, spec, like = site.scope, site.hole.spec, site.y0
     assert spec.grid is not None and spec.grid.step_size is not None
     assert isinstance(spec.atol, float)
     start = ONNX.cast(site.scalar(site.time(0), None), like)
     h = ONNX.cast(scope.call("Cast", site.scalar(site.direction), to=ir.DataType.DOUBLE) * spec.grid.step_size, like)
-    search = Search(site, start * ONNX.cast(site.direction, like))
+    search = EventSearch(site, start * ONNX.cast(site.direction, like))
 
     memory = _as_values(site)
     zero = scope.constant(0, np.int64)
@@ -146,4 +146,4 @@ def _until_event(site: Site) -> Lowered:
     if spec.solver.iterates:
         report["unconverged"] = failures
     event_time = ONNX.cast(ONNX.where(done, time, missing), site.scalar(site.time(0), None))
-    return Lowered(site.solution(rows), report, event_time=event_time)
+    return LoweredSolve(site.solution(rows), report, event_time=event_time)

@@ -11,7 +11,7 @@ from odelet_export.graphs.scope import Value
 from odelet_export.lowering.forms.site import Site
 
 
-class Search:
+class EventSearch:
     """The search for the event that ends a solve.
 
     start: the forward time that it begins at, in the solver's dtype of time. Its event functions are combined

@@ -23,7 +23,7 @@ OK, STEP_LIMIT, STEP_UNDERFLOW, NOT_FINITE, BAD_TIMES = range(5)
 
 
 @dataclass(frozen=True)
-class Lowered:
+class LoweredSolve:
     """What a form made of a hole.
 
     solution: one value for each part of the state, (times, *shape). report: scalars that say how the solve

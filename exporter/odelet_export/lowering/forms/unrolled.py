@@ -9,8 +9,17 @@ import numpy as np
 from odelet_export.graphs.emit import ONNX
 from odelet_export.graphs.scope import Value
 from odelet_export.lowering.forms import iteration
-from odelet_export.lowering.forms.fixed import Path, finish, grid_of, grid_points, known_steps, only_the_end, read, step
-from odelet_export.lowering.forms.site import Lowered, Site
+from odelet_export.lowering.forms.fixed import (
+    FixedSteps,
+    finish,
+    grid_of,
+    grid_points,
+    known_steps,
+    only_the_end,
+    read,
+    step,
+)
+from odelet_export.lowering.forms.site import LoweredSolve, Site
 
 
 def refusal(site: Site) -> str | None:
@@ -29,7 +38,7 @@ def refusal(site: Site) -> str | None:
     return None
 
 
-def lower(site: Site) -> Lowered:
+def lower(site: Site) -> LoweredSolve:
     """Repeat the step for every interval of the grid, or the turn of an iteration to its limit."""
     if site.hole.spec.timeless:
         return iteration.unrolled(site)
@@ -47,7 +56,7 @@ def lower(site: Site) -> Lowered:
         memory, calls = made.memory, calls + made.calls
     cubic = grid_of(site).reads_cubics
     usual = site.hole.spec.solver.calls is not None and not cubic
-    path = Path(
+    path = FixedSteps(
         ONNX.concat(states, axis=0) if len(states) > 1 else states[0],
         ONNX.concat(slopes, axis=0) if cubic and slopes else None,
         None if usual else calls + ((site.count or 1) - 1 if cubic else 0),
