@@ -16,10 +16,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from odelet.errors import InputError
-from odelet_intercept.call import Call
+from odelet_intercept.call import Call, Entry
 from odelet_intercept.errors import CaptureError
 from odelet_intercept.libraries import LIBRARIES, all_entries
-from odelet_intercept.library import Entry
 from odelet_intercept.user_code import user_frame
 
 Handler = Callable[[Call, Callable[..., Any]], Any]

@@ -5,7 +5,7 @@ To add a library: a module with its `Library`, and a line here.
 
 from __future__ import annotations
 
-from odelet_intercept.library import Entry, Library
+from odelet_intercept.call import Entry, Library
 from odelet_intercept.mark_calls import MARK
 from odelet_intercept.torchdiffeq_calls import TORCHDIFFEQ
 

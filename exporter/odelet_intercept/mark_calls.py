@@ -9,9 +9,8 @@ from typing import Any
 import torch
 import torchdiffeq
 
-from odelet_intercept.call import Call
+from odelet_intercept.call import Call, Entry, Library
 from odelet_intercept.fixed_point import MarkArguments, as_field, check_mark_arguments
-from odelet_intercept.library import Entry, Library
 from odelet_intercept.mark import mark
 
 

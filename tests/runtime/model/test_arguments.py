@@ -133,8 +133,8 @@ def test_wrong_number_of_arguments(pair, affine):
 
 
 def integers(tmp_path, dtype):
-    from support.artifacts import node, onnx_model, value
     from onnx import helper
+    from support.artifacts import node, onnx_model, value
 
     kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
     card = affine_card(
@@ -159,8 +159,8 @@ def test_integers_that_fit_and_those_that_do_not(tmp_path):
 
 
 def test_a_model_without_inputs_says_so(tmp_path):
-    from support.artifacts import F32, node, onnx_model, value
     from onnx import helper
+    from support.artifacts import F32, node, onnx_model, value
 
     card = affine_card(solves=(), inputs=(), outputs=(Tensor(name="y", dtype="float32", shape=()),))
     one = helper.make_tensor("one", F32, [], [1.0])

@@ -1,0 +1,77 @@
+"""The rooms of the packages: who imports whom, how long files and functions are, and one law a room."""
+
+import ast
+
+import pytest
+from support.paths import ROOT
+from support.scripts import script
+
+ARCHITECTURE = script(ROOT / "docs" / "architecture.py")
+PACKAGES = tuple(ARCHITECTURE.ROOMS)
+MODULES = ARCHITECTURE.files()
+LONGEST_FILE, LONGEST_FUNCTION, MOST_ROOMS = 300, 60, 12
+# Files of data alone, which may be longer.
+DATA = {"odelet.numerics.tableau"}
+
+
+def floors(package):
+    """The row of each room of a package."""
+    return {room: row for row, rooms in enumerate(ARCHITECTURE.ROOMS[package][1]) for room in rooms}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_room_imports_only_rooms_above_it(package):
+    row, wrong = floors(package), []
+    for module, targets in ARCHITECTURE.imports().items():
+        if module.split(".")[0] != package or "." not in module:
+            continue
+        room = module.split(".")[1]
+        assert room in row or room in ("__init__", "__main__"), f"{module}: {room} is in no row of docs/architecture.py"
+        for target in targets:
+            other = target.split(".")[1] if target.startswith(package + ".") else room
+            if other != room and row[other] >= row[room]:
+                wrong.append(f"{module} imports {target}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_rows_name_the_rooms_that_there_are():
+    for package, (folder, rows) in ARCHITECTURE.ROOMS.items():
+        paths = (ROOT / folder / package).iterdir()
+        there = {path.stem for path in paths if path.suffix == ".py" or any(path.glob("*.py"))} - {"__init__"}
+        assert there == {room for row in rows for room in row}
+
+
+@pytest.mark.parametrize("package", ["odelet", "odelet_export", "odelet_intercept"])
+def test_a_package_has_few_rooms(package):
+    assert len(floors(package)) <= MOST_ROOMS
+
+
+def test_no_circle_of_imports():
+    assert ARCHITECTURE.circles(ARCHITECTURE.imports()) == []
+
+
+def test_a_circle_would_be_found():
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"d"}, "e": set()}
+    assert ARCHITECTURE.circles(graph) == [["b", "c"], ["d"]]
+    assert ARCHITECTURE.longest_chain({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name not in DATA])
+def test_files_and_functions_are_short(module):
+    text = MODULES[module].read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= LONGEST_FILE
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            assert node.end_lineno - node.lineno + 1 <= LONGEST_FUNCTION, node.name
+
+
+def test_every_room_states_its_law_in_one_sentence():
+    for package in PACKAGES:
+        for room in floors(package):
+            law = ARCHITECTURE.law(package, room)
+            assert law.endswith("."), f"{package}.{room}: {law!r}"
+
+
+def test_the_page_has_the_rooms_as_they_are():
+    text = ARCHITECTURE.PAGE.read_text(encoding="utf-8")
+    assert ARCHITECTURE.page(text) == text, "run: make docs"
