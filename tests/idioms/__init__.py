@@ -1,4 +1,4 @@
-"""Models as people write them, one idiom a file; `tests/test_idioms.py` exports each in every form that suits it.
+"""Models as people write them, one idiom a file; `tests/whole/test_idioms.py` exports each in every form that suits it.
 
 To add one, write a file: a docstring of one line that names the idiom, the model, and a function `case`, or several
 `case_*`, that returns a `Case`. Two constants are optional. FORMS: the forms to export to after `auto`, instead of

@@ -66,7 +66,7 @@ def test_a_copy_inside_a_solve_of_torchdiffeq(tmp_path):
         return torchdiffeq.odeint(field, x, TIMES, method="euler")
 
     made = export(outer, (X,), tmp_path / "out", samples=1)
-    assert made.card.solves[0].nested[0].startswith("euler, unrolled, test_vendored.py:")
+    assert made.card.solves[0].nested[0].startswith("euler, unrolled, test_copies.py:")
     assert any("copy of torchdiffeq" in warning for warning in made.warnings)
 
 

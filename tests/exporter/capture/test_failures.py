@@ -114,7 +114,7 @@ class Remembering(nn.Module):
 
 
 def test_a_field_with_a_memory_is_refused(tmp_path):
-    with pytest.raises(CaptureError, match=r"test_refusals\.py:\d+\n  found: a field that keeps something"):
+    with pytest.raises(CaptureError, match=r"test_failures\.py:\d+\n  found: a field that keeps something"):
         export(Remembering(), (torch.rand(3, 2),), tmp_path / "out")
 
 

@@ -224,7 +224,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("model", REFUSED, ids=lambda model: model.__name__)
 def test_a_draw_that_cannot_be_exported_is_refused_with_its_line(model, tmp_path):
-    line = rf'test_noise\.py", line {line_of(model, "# HERE")}\n    .*# HERE\n(?s:.*)'
+    line = rf'test_random_draws\.py", line {line_of(model, "# HERE")}\n    .*# HERE\n(?s:.*)'
     with pytest.raises(CaptureError, match=line + REFUSED[model]):
         export(model, (torch.rand(3, 2),), tmp_path / "out", dynamic={"x": BATCH})
 

@@ -5,6 +5,7 @@ import torch
 from torchdiffeq import odeint
 
 import odelet
+from odelet.methods.roster import METHODS
 from odelet_export import export
 
 # One of each kind that comes with a reference of its own; what they compute is tested elsewhere.
@@ -18,7 +19,7 @@ def decay(y0):
 @pytest.mark.parametrize("method", KINDS)
 def test_a_method_in_the_place_of_the_models_own_is_proved(method, tmp_path):
     x = torch.tensor([[1.0], [-0.5]], dtype=torch.float64)
-    fixed = odelet.methods.METHODS[method].fixed
+    fixed = METHODS[method].fixed
     settings = {"steps": 24} if fixed else {}
     made = export(decay, (x,), tmp_path / "out", method=method, dynamic={"y0": {0: "batch"}}, samples=1, **settings)
     assert made.parity.passed

@@ -164,9 +164,14 @@ def test_equal_parts_of_a_tuple_are_solved_as_each_alone(method, parts, exponent
 @steady
 @given(st.floats(-6, -2.5))
 def test_a_tolerance_ten_times_tighter_is_worth_its_work(method, exponent):
-    """On a smooth linear problem: never less work, and an error that is no larger, up to half as much again."""
+    """On a smooth linear problem: never less work, and an error that is no larger, up to half as much again.
+
+    The error at one tolerance can be small by chance, where it changes its sign; so errors are the means of five
+    tolerances that lie a fifth of a decade apart.
+    """
+    tolerances = [10.0 ** (exponent - k / 5) for k in range(10)]
     errors, evaluations = [], []
-    for tolerance in (10.0**exponent, 10.0 ** (exponent - 1)):
+    for tolerance in tolerances:
         # Short steps, or the read-out of dopri8 decides.
         solution = solve(
             lambda t, y: np.stack([y[1], -y[0]]),
@@ -180,8 +185,8 @@ def test_a_tolerance_ten_times_tighter_is_worth_its_work(method, exponent):
         )
         errors.append(np.abs(only(solution)[-1] - [math.cos(3), -math.sin(3)]).max())
         evaluations.append(solution.stats.evaluations)
-    assert evaluations[1] >= evaluations[0]
-    assert errors[1] <= 1.5 * errors[0] + 1e-9
+    assert all(evaluations[k + 5] >= evaluations[k] for k in range(5))
+    assert np.mean(errors[5:]) <= 1.5 * np.mean(errors[:5]) + 1e-9
 
 
 @adaptive

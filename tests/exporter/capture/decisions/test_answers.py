@@ -58,7 +58,7 @@ def test_a_decision_on_an_input_is_an_assumption_that_each_call_checks(tmp_path)
     result, model = made(tmp_path, masked, x, mask, dynamic={"x": {0: "b"}, "mask": {0: "b"}})
     (assumed,) = result.card.assumptions
     assert (assumed.text, assumed.value, assumed.inputs) == ("if mask.any():", "True", ("mask",))
-    assert assumed.source.startswith("test_decisions.py:")
+    assert assumed.source.startswith("test_answers.py:")
     assert any("holds only while" in warning and "mask.any()" in warning for warning in result.warnings)
     x = np.ones((2, 3), np.float32)
     assert model(x, np.array([[True, False, True]] * 2))[0, 1] == 0
