@@ -14,6 +14,7 @@ from torch.export._patches import register_gru_while_loop_decomposition, registe
 from torch.fx.experimental import _config as fx_config
 
 from odelet_export.capture.frames import user_frames
+from odelet_export.model.random_draws import distribution_checks_restored
 
 # Loggers that print the failures of tracers, which are explained below or do not matter.
 LOGGERS = ("torch.onnx", "torch.export", "torch.fx", "torch._subclasses", "onnxscript")
@@ -36,11 +37,16 @@ def frozen_weights(module: nn.Module) -> Iterator[None]:
 def recurrent_loops() -> Iterator[None]:
     """Turn recurrent layers into loops, as torch.onnx's own capture does; else their length is baked in."""
     layers = torch.ops.aten.lstm.input, torch.ops.aten.gru.input
-    with register_lstm_while_loop_decomposition(), register_gru_while_loop_decomposition():
+    # torch compiles the body of a loop, which turns off the checks of distributions.
+    with (
+        register_lstm_while_loop_decomposition(),
+        register_gru_while_loop_decomposition(),
+        distribution_checks_restored(),
+    ):
         # An operator remembers the kernel it used last, from an attempt without loops or with them.
         for layer in layers:
             layer._dispatch_cache.clear()
-        # The body of a loop is compiled; what is kept of an earlier one may fix the length of this one.
+        # What torch keeps of an earlier compilation may fix the length of this loop.
         torch._dynamo.reset()
         try:
             yield

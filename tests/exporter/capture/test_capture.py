@@ -8,6 +8,7 @@ from torchdiffeq import odeint
 
 from odelet_export import ParityError, export
 from odelet_export.capture.surroundings import recurrent_loops
+from odelet_export.model.random_draws import SeededSource, drawing
 
 
 class Model(nn.Module):
@@ -66,3 +67,16 @@ def test_the_length_of_a_loop_does_not_stay_for_the_next():
             program = torch.export.export(model, (torch.randn(3, 5, 2),), dynamic_shapes=(axes,), strict=False)
     x = torch.randn(4, 7, 2)
     torch.testing.assert_close(program.module()(x), model(x))
+    # The first compilation of a process turns the checks of distributions off; a run of this test alone is the first.
+    with pytest.raises(ValueError, match="parameter"):
+        torch.distributions.Normal(0.0, -1.0)
+
+
+@pytest.mark.parametrize("block", [recurrent_loops, lambda: drawing(SeededSource(0))], ids=["loops", "drawing"])
+@pytest.mark.parametrize("checked", [True, False])
+def test_the_checks_of_distributions_are_as_before(block, checked, monkeypatch):
+    """Also where torch turns them off, as it does when a process compiles for the first time."""
+    monkeypatch.setattr(torch.distributions.Distribution, "_validate_args", checked)
+    with block():
+        torch.distributions.Distribution.set_default_validate_args(False)
+    assert torch.distributions.Distribution._validate_args is checked
