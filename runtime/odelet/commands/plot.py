@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from odelet.artifact.array_files import replace_file
+from odelet.artifact.solve_card import DRIVEN
 from odelet.errors import InputError, OdeletError
 from odelet.loops.recorder import Recording
 from odelet.loops.stats import SolveStats
@@ -98,10 +99,10 @@ def _check(model: Model, solve: int, sample: int) -> None:
     if sample < 0:
         raise InputError(f"sample={sample} must not be negative")
     told = card.solves[solve]
-    if told.form != "driven":
+    if told.drive is None:
         raise InputError(
             f"solve {solve} ({told.source}) has the form {told.form!r}, and takes its steps inside the graph, where "
-            "nobody sees them; export the model with the form 'driven'"
+            f"nobody sees them; export the model with the form {DRIVEN.name!r}"
         )
     method = method_of(told.method)
     if not (method.adaptive or method.fixed):

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any, overload
 
 from odelet.artifact.card import Card, Tensor
+from odelet.artifact.solve_card import DRIVEN
 from odelet.engine.driven import drive_solve
 from odelet.engine.fallback import Fallback
 from odelet.engine.opening import open_artifact
@@ -133,10 +134,10 @@ class Model:
         given = {"rtol": rtol, "atol": atol, "max_steps": max_steps, "max_evals": max_evals, "deadline": deadline}
         asked = dict(events) if isinstance(events, Mapping) else ({0: events} if events else {})
         solves = {solve.index for solve in self.card.solves}
-        if (asked or dense) and self.card.form != "driven":
+        if (asked or dense) and not self.card.driven:
             raise InputError(
                 f"events and dense need the solver outside the graph, and this artifact has the form "
-                f"{self.card.form!r}; export the model with the form 'driven'"
+                f"{self.card.form!r}; export the model with the form {DRIVEN.name!r}"
             )
         if not asked.keys() <= solves:
             raise InputError(f"events are for solves {sorted(asked)}; the model has {sorted(solves)}")

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from odelet.artifact.card import Card
+from odelet.artifact.solve_card import DRIVEN
 from odelet.engine.driven import adaptive_start, fixed_stepper, stats_of
 from odelet.engine.problem import Problem, Request, problem_of
 from odelet.engine.program import DriveSolve, RunGraph
@@ -234,10 +235,10 @@ def _parts(card: Card, program: Sequence[RunGraph | DriveSolve]) -> tuple[list[R
     """What runs before the solve, the solve, and what runs after it. Raises InputError for a model that cannot go on
     from piece to piece, with the reason."""
     why = "a stream without `carry` goes on with a solve from one piece of its times to the next, and "
-    if card.form != "driven":
+    if not card.driven:
         raise InputError(
             f"{why}this artifact has the form {card.form!r}, whose solves end inside the graph; export the model with "
-            "the form 'driven'"
+            f"the form {DRIVEN.name!r}"
         )
     drives = [step for step in program if isinstance(step, DriveSolve)]
     if len(drives) != 1:
