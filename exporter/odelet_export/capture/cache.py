@@ -22,9 +22,9 @@ from odelet_intercept.errors import CaptureError
 
 @dataclass
 class CaptureCache:
-    """The captures of one model, one example and one set of axes. made: each with the callee that it ran through."""
+    """The captures of one model, one example and one set of axes. captures: each with the callee that it ran through."""
 
-    made: list[tuple[Captured, Callee]] = field(default_factory=list)
+    captures: list[tuple[Captured, Callee]] = field(default_factory=list)
 
 
 _kept: ContextVar[CaptureCache | None] = ContextVar("kept", default=None)
@@ -49,19 +49,19 @@ def capture(
     kept = _kept.get()
     if kept is None:
         return own.capture(callee, dynamic, overrides, opset=opset, frozen=frozen)
-    for captured, traced in kept.made:
+    for captured, traced in kept.captures:
         again = _for(captured, overrides)
         if again is not None:
             callee.take_over(traced)
             return again
     captured = own.capture(callee, dynamic, overrides, opset=opset, frozen=frozen)
-    kept.made.append((captured, callee))
+    kept.captures.append((captured, callee))
     return replace(captured, model=captured.model.clone())
 
 
 def _for(captured: Captured, overrides: Overrides) -> Captured | None:
     """The capture with its solves asked for in another way; None where the trace itself would be another."""
-    if captured.observed:
+    if captured.uses_solutions:
         return None
     try:
         specs, nested = (

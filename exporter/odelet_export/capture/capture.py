@@ -16,16 +16,16 @@ from torch._dynamo.exc import UserError
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from odelet_export.capture.captured import ASSUMED, Captured
+from odelet_export.capture.captured import ASSUMPTION_OUTPUT, Captured
 from odelet_export.capture.decisions.answers import NeedsExample, TracingWatch
-from odelet_export.capture.decisions.example_run import observe
-from odelet_export.capture.failures import explain, refuse_random
+from odelet_export.capture.decisions.example_run import run_on_example
+from odelet_export.capture.failures import failure_text, refuse_random
 from odelet_export.capture.frames import Retraced
 from odelet_export.capture.markers import Marker
-from odelet_export.capture.noise_inputs import take_out
+from odelet_export.capture.noise_inputs import inputs_for_draws
 from odelet_export.capture.operators.decompositions import gradient_decompositions
 from odelet_export.capture.operators.translations import exact_float64
-from odelet_export.capture.surroundings import frozen_weights, quiet, recurrent_loops
+from odelet_export.capture.surroundings import frozen_weights, quiet_tracing, recurrent_loops
 from odelet_export.graphs.half_precision import widen
 from odelet_export.graphs.nodes import DOMAIN
 from odelet_export.model.axes import Dynamic, traced_example
@@ -52,10 +52,10 @@ def capture(
     for tracer, trace, loops in _tracers(callee):
         random = TracedSource(lambda *known: watch.shadows.hold(*known))
         try:
-            with quiet(), loops(), frozen_weights(callee), drawing(random):
+            with quiet_tracing(), loops(), frozen_weights(callee), drawing(random):
                 marker, program = _traced(trace, callee, watch, example, dynamic, overrides)
-            with quiet(), loops(), frozen_weights(callee):
-                outputs = [*callee.output_names, *(f"{ASSUMED}{i}" for i in range(len(watch.assumptions)))]
+            with quiet_tracing(), loops(), frozen_weights(callee):
+                outputs = [*callee.output_names, *(f"{ASSUMPTION_OUTPUT}{i}" for i in range(len(watch.assumptions)))]
                 model, program = _to_onnx(program, names, outputs, opset)
         except ExportError:
             raise
@@ -69,27 +69,27 @@ def capture(
             )
         refuse_random(model)
         passes.RemoveUnusedNodesPass()(model)
-        noise = take_out(model, random.draws)
+        noise = inputs_for_draws(model, random.draws)
         widen(model)
         kept = _kept(marker.specs, model)
-        made = [one.card(f"{ASSUMED}{i}", names) for i, one in enumerate(watch.assumptions)]
+        made = [one.card(f"{ASSUMPTION_OUTPUT}{i}", names) for i, one in enumerate(watch.assumptions)]
         return Captured(
             model,
             [replace(spec, index=i) for i, spec in enumerate(spec for spec in kept if not spec.around)],
             tracer,
             marker.calls,
-            marker.originals,
-            marker.solves,
+            marker.solvers,
+            marker.solve_count,
             program,
             example,
             assumptions=tuple(made),
             warnings=tuple(watch.warnings),
             nested=[spec for spec in kept if spec.around],
             noise=noise,
-            draws=len(random.draws),
-            observed=watch.observed is not None,
+            draw_count=len(random.draws),
+            uses_solutions=watch.observed is not None,
         )
-    raise CaptureError(explain(failures, dynamic)) from failures[-1]
+    raise CaptureError(failure_text(failures, dynamic)) from failures[-1]
 
 
 def _traced(
@@ -108,7 +108,7 @@ def _traced(
             with callee.kept(), callee.watched(watch), intercepted(marker, copies=callee.copies):
                 return marker, trace(callee, tuple(example), _shapes(callee.names, dynamic, smallest))
         except NeedsExample:
-            watch.observed = observe(callee, example, overrides)
+            watch.observed = run_on_example(callee, example, overrides)
         except UserError as error:
             # A tracer is not sure of small sizes, as in `t[1:] > t[:-1]` of two times; the comparison with torch is.
             asked = {name: int(size) for name, size in _SMALLEST.findall(str(error))}

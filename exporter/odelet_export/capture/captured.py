@@ -14,7 +14,7 @@ from odelet_export.capture.noise_inputs import NoiseInput
 from odelet_export.model.spec import SolveSpec
 from odelet_intercept.call import Call
 
-ASSUMED = "assumed."
+ASSUMPTION_OUTPUT = "assumed."
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,13 @@ class Captured:
     specs: list[SolveSpec]
     tracer: str
     calls: list[Call]
-    originals: list[Callable[..., Any]]
-    solves: int
+    solvers: list[Callable[..., Any]]
+    solve_count: int
     program: torch.export.ExportedProgram
     example: list[torch.Tensor]
     assumptions: tuple[AssumptionCard, ...] = ()
     warnings: tuple[str, ...] = ()
     nested: Sequence[SolveSpec] = ()
     noise: Sequence[NoiseInput] = ()
-    draws: int = 0
-    observed: bool = False
+    draw_count: int = 0
+    uses_solutions: bool = False

@@ -51,7 +51,7 @@ _KNOWN: tuple[tuple[tuple[str, ...], str, str], ...] = (
 )
 
 
-def explain(failures: Sequence[Exception], dynamic: Mapping[str, object]) -> str:
+def failure_text(failures: Sequence[Exception], dynamic: Mapping[str, object]) -> str:
     """One message for the failures of all tracers, the last tried being the most telling."""
     error = failures[-1]
     place = next(filter(None, (place_of_error(failure) for failure in reversed(failures))), None)

@@ -22,7 +22,7 @@ class EndInputs(Generic[T]):
     t: T
 
 
-def read_end(spec: SolveSpec, inputs: Sequence[T]) -> EndInputs[T]:
+def end_inputs_of(spec: SolveSpec, inputs: Sequence[T]) -> EndInputs[T]:
     """The inputs of an End marker, in the order in which `Marker` gives them."""
     parts, functions = spec.parts, 2 * spec.parts + len(spec.functions)
     results = {"field": list(inputs[:parts])} | {

@@ -32,8 +32,8 @@ class Marker:
     def __init__(self, overrides: Overrides, watch: TracingWatch) -> None:
         self.specs: list[SolveSpec] = []
         self.calls: list[Call] = []
-        self.originals: list[Callable[..., Any]] = []
-        self.solves = 0
+        self.solvers: list[Callable[..., Any]] = []
+        self.solve_count = 0
         self._overrides = overrides
         self._watch = watch
         self._around: list[int] = []
@@ -41,7 +41,7 @@ class Marker:
     def __call__(self, call: Call, original: Callable[..., Any]) -> Any:
         where = f'File "{call.file}", line {call.line}: '
         if not self._around:
-            self.solves += 1
+            self.solve_count += 1
         elif self._overrides.per_sample:
             raise CaptureError(where + "a solve inside another cannot be solved per sample; leave per_sample out")
         if self._around and "mark" in (call.entry, self.calls[self._around[-1]].entry):
@@ -49,11 +49,11 @@ class Marker:
                 where + "mark inside a function of a solve, or a solve inside what is marked, cannot be "
                 "exported; solve one before the other"
             )
-        read = spec_of(call, self.solves - 1, self._overrides)
+        read = spec_of(call, self.solve_count - 1, self._overrides)
         spec = replace(read, mark=len(self.specs), around=tuple(self._around))
         self.specs.append(spec)
         self.calls.append(call)
-        self.originals.append(original)
+        self.solvers.append(original)
         self._around.append(spec.mark)
         try:
             return self._marked(call, spec, where)

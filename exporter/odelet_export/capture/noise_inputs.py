@@ -20,7 +20,7 @@ class NoiseInput:
     draw: Draw
 
 
-def take_out(model: ir.Model, draws: Sequence[Draw]) -> list[NoiseInput]:
+def inputs_for_draws(model: ir.Model, draws: Sequence[Draw]) -> list[NoiseInput]:
     """Replace the markers of base draws in a graph by inputs, in the order of the draws; unused ones are gone."""
     graph = model.graph
     markers = [node for node in model.graph.all_nodes() if (node.domain, node.op_type) == (DOMAIN, OPERATOR)]

@@ -56,7 +56,7 @@ def recurrent_loops() -> Iterator[None]:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def quiet_tracing() -> Iterator[None]:
     """No chatter from torch, and no two axes tied because their example sizes happen to be equal."""
     loggers = [logging.getLogger(name) for name in LOGGERS]
     levels = [logger.level for logger in loggers]

@@ -9,7 +9,7 @@ from types import MappingProxyType
 import onnx_ir as ir
 
 from odelet_export.capture.captured import Captured
-from odelet_export.capture.marker_format import read_end
+from odelet_export.capture.marker_format import end_inputs_of
 from odelet_export.graphs.nodes import DOMAIN, bodies, read_by
 from odelet_export.lowering.hole import Hole, _constant
 from odelet_export.lowering.region import Region
@@ -54,7 +54,7 @@ def owners_in(graph: ir.Graph) -> Owners:
 
 def _hole(graph: ir.Graph, spec: SolveSpec, markers: Markers, owners: Owners) -> Hole:
     end = markers["End", spec.mark]
-    given = read_end(spec, _values(end.inputs))
+    given = end_inputs_of(spec, _values(end.inputs))
     y0, t, results = given.y0, given.t, given.results
     begins = {
         name: markers.get(("Begin" if name == "field" else name.capitalize(), spec.mark)) or _unused_marker(y0)

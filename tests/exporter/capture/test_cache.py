@@ -43,7 +43,7 @@ def test_the_files_are_those_of_captures_of_their_own(model, captures, tmp_path)
     """A norm and step_t are for some methods only, and lead to another graph."""
     with capturing_once() as kept:
         shared = [files(model, tmp_path / "a", settings) for settings in SETTINGS]
-    assert len(kept.made) == captures
+    assert len(kept.captures) == captures
     assert shared == [files(model, tmp_path / "b", settings) for settings in SETTINGS]
 
 
@@ -51,7 +51,7 @@ def test_what_is_kept_ends_with_the_block(tmp_path):
     with capturing_once() as kept:
         files(Decay(), tmp_path / "a", {})
     files(Decay(), tmp_path / "a", {})
-    assert len(kept.made) == 1
+    assert len(kept.captures) == 1
 
 
 def test_a_capture_that_took_something_from_the_solution_is_not_shared(tmp_path):
@@ -65,5 +65,5 @@ def test_a_capture_that_took_something_from_the_solution_is_not_shared(tmp_path)
     model = Branching()
     with capturing_once() as kept:
         shared = [files(model, tmp_path / "a", settings) for settings in SETTINGS[1:3]]
-    assert len(kept.made) == 2
+    assert len(kept.captures) == 2
     assert shared == [files(model, tmp_path / "b", settings) for settings in SETTINGS[1:3]]

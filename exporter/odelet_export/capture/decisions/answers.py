@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from odelet_export.capture.decisions.assumptions import CONDITIONS, Assumption
-from odelet_export.capture.decisions.example_run import Observed
+from odelet_export.capture.decisions.example_run import ExampleRun
 from odelet_export.capture.decisions.example_values import ExampleValues, is_plain, real
 from odelet_export.capture.decisions.paths import Decision, Explorer
 from odelet_export.capture.decisions.rewrites import legacy_constructor, rewritten, sized
@@ -46,7 +46,7 @@ class TracingWatch(TorchFunctionMode):
         weights: Mapping[str, torch.Tensor],
         *,
         frozen: Sequence[str] = (),
-        observed: Observed | None = None,
+        observed: ExampleRun | None = None,
     ) -> None:
         super().__init__()
         self._example, self._weights = example, weights

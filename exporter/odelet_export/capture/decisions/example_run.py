@@ -21,7 +21,7 @@ _WHOLE = ("item", "__int__", "__index__")
 
 
 @dataclass
-class Observed:
+class ExampleRun:
     """solutions: what each solve returned, in order. numbers: by file and line, whole numbers read in the fields."""
 
     solutions: list[Any] = field(default_factory=list)
@@ -31,7 +31,7 @@ class Observed:
 class _Numbers(TorchFunctionMode):
     """Notes the whole numbers that the fields read off tensors."""
 
-    def __init__(self, observed: Observed) -> None:
+    def __init__(self, observed: ExampleRun) -> None:
         super().__init__()
         self.inside = 0
         self._observed = observed
@@ -43,9 +43,9 @@ class _Numbers(TorchFunctionMode):
         return result
 
 
-def observe(callee: Callee, tensors: Sequence[torch.Tensor], overrides: Overrides) -> Observed:
+def run_on_example(callee: Callee, tensors: Sequence[torch.Tensor], overrides: Overrides) -> ExampleRun:
     """Run a model on some inputs, its solves by torchdiffeq. What the run leaves on its modules is put back."""
-    observed = Observed()
+    observed = ExampleRun()
     numbers = _Numbers(observed)
 
     def handler(call: Call, original: Callable[..., Any]) -> Any:
