@@ -1,8 +1,9 @@
-"""ONNX operators written out for float64, where an operator has float32 attributes or no float64 kernel.
+"""Formulas for ONNX operators on float64 values: for operators with float32 attributes, and without a float64 kernel.
 
-Each formula takes the inputs of the operator and then its attributes by name, and returns its output, or None when
-the operator is exact as it is. All values are float64; numbers beside them become float64 as well. Formulas keep the
-relative error of the result at a few units in the last place, also near zero, where the textbook formula loses it.
+`translations.Recorder` calls a formula in place of recording the operator. A formula takes the inputs of the operator
+and then its attributes by name. It returns the output as a value of the graph, or None where the operator itself is
+exact. All values are float64, and Python numbers beside them become float64. The relative error of a result is a few
+units in the last place, also near zero, where the textbook formula of many functions cancels.
 """
 
 from __future__ import annotations
@@ -39,12 +40,14 @@ _ERFC_FAR = (
         *(3.29079923573345963e3, 4.36261909014324716e3, 3.43936767414372164e3, 1.23033935480374942e3),
     ),
 )
+# alpha and gamma of torch's selu (Klambauer et al. 2017).
 _SELU = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
-# atan(x) / x in x^2: after two halvings |x| < 0.2, where the next term is under 1e-18.
+# The series of atan(x) / x in x^2. After two halvings of the angle |x| < 0.2, where the next term is under 1e-18.
 _ATAN = tuple((-1) ** k / (2 * k + 1) for k in reversed(range(13)))
 
 
 def _polynomial(x: Any, coefficients: Sequence[float]) -> Any:
+    """A polynomial in x by Horner's rule; coefficients: the highest power first, at least two."""
     first, second, *others = coefficients
     total = op.Add(x if first == 1.0 else op.Mul(x, first), second)
     for coefficient in others:
@@ -53,7 +56,7 @@ def _polynomial(x: Any, coefficients: Sequence[float]) -> Any:
 
 
 def log1p(x: Any) -> Any:
-    """log(1 + x), and put back what rounding 1 + x took away."""
+    """log(1 + x): log(u) of the rounded u = 1 + x, and a first-order correction for the rounding."""
     u = op.Add(x, 1.0)
     lost = op.Where(op.Equal(u, x), 0.0, op.Sub(x, op.Sub(u, 1.0)))
     return op.Add(op.Log(u), op.Div(lost, op.Max(u, 1e-300)))
@@ -89,7 +92,7 @@ def erf(x: Any) -> Any:
 
 
 def gelu(x: Any, approximate: str = "none") -> Any:
-    """x times the normal distribution's integral; "tanh": its approximation (Hendrycks & Gimpel 2016)."""
+    """x times the normal distribution function of x; "tanh": the approximation of Hendrycks & Gimpel 2016."""
     if approximate == "tanh":
         inner = op.Mul(op.Mul(x, math.sqrt(2 / math.pi)), op.Add(op.Mul(op.Mul(x, x), 0.044715), 1.0))
         return op.Mul(op.Mul(x, 0.5), op.Add(op.Tanh(inner), 1.0))
@@ -107,7 +110,7 @@ def celu(x: Any, alpha: float = 1.0) -> Any:
 
 
 def selu(x: Any, **_float32: float) -> Any:
-    """elu, scaled; the operator's own numbers are float32, torch's are these."""
+    """gamma elu(x, alpha), with torch's float64 constants in place of the operator's float32 attributes."""
     return op.Mul(elu(x, _SELU[0]), _SELU[1])
 
 
@@ -147,7 +150,7 @@ def thresholded_relu(x: Any, alpha: float = 1.0) -> Any:
 
 
 def shrink(x: Any, bias: float = 0.0, lambd: float = 0.5) -> Any:
-    """x nearer to zero by bias, and 0 within lambd."""
+    """x - bias above lambd, x + bias below -lambd, and 0 between."""
     below = op.Where(op.Less(x, -lambd), op.Add(x, bias), 0.0)
     return op.Where(op.Greater(x, lambd), op.Sub(x, bias), below)
 
@@ -159,7 +162,7 @@ def sinc(x: Any) -> Any:
 
 
 def atan(x: Any) -> Any:
-    """By a power series, after 1 / x for what is over 1, and the half angle, twice."""
+    """atan by its power series, for 1 / x where |x| > 1, after the angle is halved twice."""
     size = op.Abs(x)
     over = op.Greater(size, 1.0)
     z = op.Where(over, op.Reciprocal(op.Max(size, 1.0)), size)
@@ -186,7 +189,7 @@ def tan(x: Any) -> Any:
 
 
 def sinh(x: Any) -> Any:
-    """(e + e / (e + 1)) / 2 with e = exp(|x|) - 1, and the sign of x."""
+    """(e + e / (e + 1)) / 2 with e = exp(|x|) - 1, times the sign of x."""
     e = expm1(op.Abs(x))
     bounded = op.Min(e, 1e300)
     return op.Mul(op.Sign(x), op.Mul(op.Add(e, op.Div(bounded, op.Add(bounded, 1.0))), 0.5))
@@ -198,7 +201,7 @@ def cosh(x: Any) -> Any:
 
 
 def asinh(x: Any) -> Any:
-    """log1p(|x| + x^2 / (1 + sqrt(1 + x^2))), with the sign of x; log(2 |x|) where 1 does not count."""
+    """log1p(|x| + x^2 / (1 + sqrt(1 + x^2))) times the sign of x; log(2 |x|) where x^2 + 1 rounds to x^2."""
     size = op.Abs(x)
     bounded = op.Min(size, 1e9)
     square = op.Mul(bounded, bounded)
@@ -214,12 +217,12 @@ def acosh(x: Any) -> Any:
 
 
 def atanh(x: Any) -> Any:
-    """log1p(2 x / (1 - x)) / 2, of |x|, with its sign."""
+    """log1p(2 |x| / (1 - |x|)) / 2, times the sign of x."""
     size = op.Abs(x)
     return op.Mul(op.Sign(x), op.Mul(log1p(op.Div(op.Mul(size, 2.0), op.Sub(1.0, size))), 0.5))
 
 
-# By the names of ONNX operators, and of functions of torch's translation that lose digits.
+# By the names of ONNX operators, and of the functions of torch's translation that lose digits.
 FORMULAS: dict[str, Callable[..., Any]] = {
     "Acos": acos,
     "Acosh": acosh,
@@ -248,7 +251,7 @@ FORMULAS: dict[str, Callable[..., Any]] = {
     "Softsign": softsign,
     "Tan": tan,
     "ThresholdedRelu": thresholded_relu,
-    # torch's ask the float32 of the value.
+    # torch's functions cast the value to float32 before they look.
     "aten_isinf": lambda x: op.IsInf(x),
     "aten_isneginf": lambda x: op.IsInf(x, detect_positive=0),
     "aten_isposinf": lambda x: op.IsInf(x, detect_negative=0),
