@@ -20,7 +20,6 @@ from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves
 
 from odelet_export.capture.decisions import refusals
 from odelet_export.capture.decisions.assumptions import CONDITIONS, Assumption
@@ -28,6 +27,7 @@ from odelet_export.capture.decisions.example_run import ExampleRun
 from odelet_export.capture.decisions.example_values import ExampleValues, NoValue, is_plain, real
 from odelet_export.capture.decisions.paths import Decision, Explorer
 from odelet_export.capture.decisions.rewrites import legacy_constructor, rewritten, sized
+from odelet_export.model.trees import tensors_in
 from odelet_intercept.user_code import user_frame
 
 # A whole number that a field reads off the time or the state may have this many values.
@@ -124,8 +124,8 @@ class TracingWatch(TorchFunctionMode):
         if self.example_run is None or self._explorers:
             return
         with real():
-            values = [value.clone() for value in tree_leaves(self.example_run.solutions[call])]
-        for leaf, value in zip(tree_leaves(traced), values, strict=True):
+            values = [value.clone() for value in tensors_in(self.example_run.solutions[call])]
+        for leaf, value in zip(tensors_in(traced), values, strict=True):
             self.shadows.hold(leaf, value, f"the solution at {source}")
 
     @contextmanager

@@ -15,8 +15,10 @@ from typing import Any
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._python_dispatch import _disable_current_modes
-from torch.utils._pytree import tree_flatten, tree_map
+from torch.utils._pytree import tree_map
 from torch.utils.weak import WeakTensorKeyDictionary
+
+from odelet_export.model.trees import tensors_in
 
 # What a value depends on that is computed from the size of a dynamic axis.
 SIZES = "the size of an axis"
@@ -109,7 +111,7 @@ class ExampleValues:
         """
         name = getattr(func, "__name__", "")
         written = next((x for x in args if isinstance(x, torch.Tensor)), None) if _writes(name, kwargs) else None
-        traced = [leaf for leaf in tree_flatten(result)[0] if isinstance(leaf, torch.Tensor)]
+        traced = tensors_in(result)
         if not traced and written is None:
             return
         try:
@@ -127,7 +129,7 @@ class ExampleValues:
             return
         if written is not None:
             self._add_sources(written, sources)
-        values = [leaf for leaf in tree_flatten(example_result)[0] if isinstance(leaf, torch.Tensor)]
+        values = tensors_in(example_result)
         for leaf, value in zip(traced, values, strict=False):
             self._values[leaf] = value
             self._sources[_storage(value)] = sources

@@ -22,6 +22,7 @@ from odelet_export.capture.decisions.indexing import (
     element_at,
     is_whole_number,
 )
+from odelet_export.model.trees import row_leaves
 
 
 def rewritten(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], numbers: Numbers) -> Rewritten:
@@ -36,7 +37,7 @@ def rewritten(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], numbers
 def _tensor_of_numbers(args: Sequence[Any], kwargs: Mapping[str, Any], _: Numbers) -> Rewritten:
     """torch.tensor([a, t]) with a traced t: the numbers, stacked."""
     data = args[0] if args else kwargs.get("data")
-    if not any(isinstance(leaf, torch.Tensor) for leaf in _numbers(data)) or isinstance(data, torch.Tensor):
+    if not any(isinstance(leaf, torch.Tensor) for leaf in row_leaves(data)) or isinstance(data, torch.Tensor):
         return None
     dtype = kwargs.get("dtype") or _inferred_dtype(data)
     return lambda: _stacked(data, dtype).to(device=kwargs.get("device"))
@@ -47,19 +48,12 @@ def _new_tensor(args: Sequence[Any], kwargs: Mapping[str, Any], numbers: Numbers
     return _tensor_of_numbers(args[1:], {"dtype": args[0].dtype, **kwargs}, numbers)
 
 
-def _numbers(data: Any) -> list[Any]:
-    """The numbers in nested lists and tuples, in order."""
-    if isinstance(data, (list, tuple)):
-        return [leaf for part in data for leaf in _numbers(part)]
-    return [data]
-
-
 def _inferred_dtype(data: Any) -> torch.dtype:
     """The dtype that torch.tensor gives to numbers: that of tensors, the default of their kind for Python numbers."""
     kinds = {bool: torch.bool, int: torch.int64, float: torch.get_default_dtype()}
     kinds |= {torch.SymInt: torch.int64, torch.SymFloat: torch.get_default_dtype(), torch.SymBool: torch.bool}
     dtype = torch.bool
-    for number in _numbers(data):
+    for number in row_leaves(data):
         is_tensor = isinstance(number, torch.Tensor)
         number_dtype = number.dtype if is_tensor else kinds.get(type(number), torch.get_default_dtype())
         dtype = torch.promote_types(dtype, number_dtype)
@@ -209,7 +203,7 @@ def legacy_constructor() -> Iterator[None]:
 
     def new(cls: Any, *args: Any, **kwargs: Any) -> Any:
         data = args[0] if args else None
-        traced = isinstance(data, (list, tuple)) and any(isinstance(part, torch.Tensor) for part in _numbers(data))
+        traced = isinstance(data, (list, tuple)) and any(isinstance(part, torch.Tensor) for part in row_leaves(data))
         if cls is torch.Tensor and traced:
             return torch.tensor(data, dtype=torch.get_default_dtype())
         return original(cls, *args, **kwargs)
