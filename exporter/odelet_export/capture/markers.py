@@ -214,7 +214,7 @@ def _with_time_per_sample(
     )
 
 
-def time_shape(spec: SolveSpec, parts: Sequence[torch.Tensor]) -> tuple[Any, ...]:
+def time_shape(spec: SolveSpec, parts: Sequence[torch.Tensor]) -> tuple[int, ...]:
     """The shape of the time that a solve's functions get.
 
     () for one time; (samples, 1, ...), of as many axes as the state's first part, where each sample has its own.
@@ -222,6 +222,6 @@ def time_shape(spec: SolveSpec, parts: Sequence[torch.Tensor]) -> tuple[Any, ...
     return (parts[0].shape[0], *[1] * (parts[0].ndim - 1)) if spec.own_times else ()
 
 
-def _solution_shape(spec: SolveSpec, part: torch.Tensor, t: torch.Tensor) -> tuple[Any, ...]:
+def _solution_shape(spec: SolveSpec, part: torch.Tensor, t: torch.Tensor) -> tuple[int, ...]:
     """The shape of a part's solution: (times, *part); of an iteration, that of the part."""
     return tuple(part.shape) if spec.timeless else (t.shape[0], *part.shape)

@@ -33,6 +33,7 @@ from odelet_intercept.user_code import user_frame
 # A whole number that a field reads off the time or the state may have this many values.
 MOST_OPTIONS = 40
 
+Function = Callable[..., Any]
 # A value on the example, and the names of what it depends on.
 KnownAnswer = tuple[Any, frozenset[str]]
 
@@ -71,10 +72,7 @@ class TracingWatch(TorchFunctionMode):
 
     @contextmanager
     def running(self, inputs: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor]) -> Iterator[None]:
-        """Watch one run of the model, and forget the assumptions and warnings of earlier runs.
-
-        inputs, weights: the tracer's tensors in place of these, by name.
-        """
+        """Watch one run of the model, and forget earlier runs. inputs, weights: the tracer's tensors, by name."""
         self.shadows, self.warnings, self._assumptions = ExampleValues(), [], {}
         with real():
             for name, traced in inputs.items():
@@ -137,7 +135,9 @@ class TracingWatch(TorchFunctionMode):
         finally:
             self._explorers.pop()
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(
+        self, func: Function, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
         answer = _ANSWERS.get(name)
@@ -163,7 +163,7 @@ class TracingWatch(TorchFunctionMode):
 
     # Answers to torch functions, by _ANSWERS below. Each raises CaptureError where there is none.
 
-    def truth(self, func: Any, args: Any, kwargs: Any) -> bool:
+    def truth(self, func: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
         """The answer of a function that gives True or False: `bool(x)`, `torch.equal(x, y)`, `x in y`."""
         known = self._on_example(func, args, kwargs)
         if known is not None and (not known[1] or self._warming_up):
@@ -179,7 +179,7 @@ class TracingWatch(TorchFunctionMode):
             self._assume(condition if value else ~condition, str(value), known[1])
         return value
 
-    def scalar(self, func: Any, args: Any, kwargs: Any) -> Any:
+    def scalar(self, func: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """The answer of `x.item()`: a number for a constant and a frozen input, else a tensor, which is traced on."""
         known = self._on_example(func, args, kwargs)
         if known is not None and known[1] <= self._frozen:
@@ -187,7 +187,7 @@ class TracingWatch(TorchFunctionMode):
         with self:
             return args[0].reshape(())
 
-    def numbers(self, func: Any, args: Any, kwargs: Any) -> Any:
+    def numbers(self, func: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """The answer of `x.tolist()`: numbers for a constant, else tensors in lists."""
         known = self._on_example(func, args, kwargs)
         if known is not None and not known[1]:
@@ -195,7 +195,7 @@ class TracingWatch(TorchFunctionMode):
         with self:
             return _listed(args[0])
 
-    def whole(self, func: Any, args: Any, kwargs: Any) -> int:
+    def whole(self, func: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -> int:
         """The answer of `int(x)` and of an index; in a field each number that the example had, on a path of its own."""
         known = self._on_example(func, args, kwargs)
         if known is not None and (not known[1] or self._warming_up):
@@ -204,23 +204,23 @@ class TracingWatch(TorchFunctionMode):
             return self._enumerated(args[0])
         return int(self._frozen_number(func, args, known))
 
-    def number(self, func: Any, args: Any, kwargs: Any) -> Any:
+    def number(self, func: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Any other answer that is no tensor: the number of `float(x)`, an array."""
         known = self._on_example(func, args, kwargs)
         if known is not None and (not known[1] or self._warming_up):
             return known[0]
         return self._frozen_number(func, args, known)
 
-    def array(self, func: Any, args: Any, kwargs: Any) -> Any:
+    def array(self, func: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """The answer of `x.numpy()`: of a scalar as of `item`, since users check single numbers with numpy."""
         return self.scalar(func, args, kwargs) if args[0].ndim == 0 else self.number(func, args, kwargs)
 
-    def shown(self, func: Any, args: Any, kwargs: Any) -> str:
+    def shown(self, func: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
         """The text of a tensor, that of the example if it is known: nothing is computed from a text."""
         known = self._on_example(func, args, kwargs)
         return known[0] if known is not None else "<a traced tensor>"
 
-    def _on_example(self, func: Any, args: Any, kwargs: Any) -> KnownAnswer | None:
+    def _on_example(self, func: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -> KnownAnswer | None:
         """What a function answers on the example, and what that depends on; None where it is not known."""
         try:
             return self.shadows.evaluate(func, args, kwargs)
@@ -243,7 +243,7 @@ class TracingWatch(TorchFunctionMode):
         assumption.values.append(value)
         assumption.guards.append(guard)
 
-    def _frozen_number(self, func: Any, args: Any, known: KnownAnswer | None) -> Any:
+    def _frozen_number(self, func: Function, args: Sequence[Any], known: KnownAnswer | None) -> Any:
         """A number of the example that depends on frozen inputs alone: an assumption. Raises CaptureError otherwise."""
         if known is None:
             raise refusals.number_of_a_field(func.__name__) if self._explorers else self._lack_of_example()
@@ -285,7 +285,7 @@ def _listed(x: torch.Tensor) -> Any:
     return x.reshape(()) if x.ndim == 0 else [_listed(part) for part in x.unbind(0)]
 
 
-Answer = Callable[[TracingWatch, Any, Any, Any], Any]
+Answer = Callable[[TracingWatch, Function, Sequence[Any], Mapping[str, Any]], Any]
 
 # By the names of the torch functions that return something else than a tensor.
 _ANSWERS: dict[str, Answer] = {

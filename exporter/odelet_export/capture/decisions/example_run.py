@@ -6,7 +6,7 @@ number that it reads off the time (`table[int(t)]`). In both cases the trace nee
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -45,7 +45,9 @@ class _WholeNumbers(TorchFunctionMode):
         self.depth = 0
         self._example_run = example_run
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
         result = func(*args, **(kwargs or {}))
         reads_number = self.depth and getattr(func, "__name__", "") in _READS_WHOLE_NUMBER
         if reads_number and result == result and abs(result) < 2**31:  # neither NaN nor infinite
@@ -62,7 +64,7 @@ def run_on_example(callee: Callee, tensors: Sequence[torch.Tensor], overrides: O
     mode = _WholeNumbers(example_run)
 
     def handler(call: Call, original: Callable[..., Any]) -> Any:
-        def func(t: Any, y: Any) -> Any:
+        def func(t: torch.Tensor, y: Any) -> Any:
             mode.depth += 1
             try:
                 return call.func(t, y)

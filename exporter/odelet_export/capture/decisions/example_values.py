@@ -7,7 +7,7 @@ state of a solve have none, nor has what depends on them; solutions have values 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -46,7 +46,7 @@ class ExampleValues:
     """The values of the tensors of one trace."""
 
     def __init__(self) -> None:
-        self._values = WeakTensorKeyDictionary()
+        self._values: MutableMapping[torch.Tensor, torch.Tensor] = WeakTensorKeyDictionary()
         # The sources belong to storages, as views share what is written into one of them. None: an unknown was written.
         self._sources: dict[int, frozenset[str] | None] = {}
         self._borrowed: set[int] = set()  # storages of the model's own tensors, which must not change
@@ -76,7 +76,9 @@ class ExampleValues:
         sources = self._sources.get(_storage(value))
         return None if sources is None else Known(value, sources)
 
-    def evaluate(self, func: Callable[..., Any], args: Any, kwargs: Mapping[str, Any]) -> tuple[Any, frozenset[str]]:
+    def evaluate(
+        self, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> tuple[Any, frozenset[str]]:
         """A function's result on the example, and what it depends on. Raises NoValue where an argument has no value."""
         sources: set[str] = set()
 
@@ -103,7 +105,7 @@ class ExampleValues:
             result = func(*args, **kwargs)
         return result, frozenset(sources)
 
-    def follow(self, func: Callable[..., Any], args: Any, kwargs: Mapping[str, Any], result: Any) -> None:
+    def follow(self, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> None:
         """Repeat a call of the trace on the example, and record the values of what it returned or wrote into.
 
         result: what the call returned in the trace. A result that cannot be computed has no value; a tensor that the
@@ -151,10 +153,11 @@ class ExampleValues:
             self._sources[_storage(value)] = (self._sources.get(_storage(value)) or frozenset()) | sources
 
 
-def is_plain(x: Any) -> bool:
+def is_plain(x: object) -> bool:
     """Whether a value is an ordinary tensor, neither a tracer's nor one that torch.func has wrapped."""
-    wrapped = torch._C._functorch.is_functorch_wrapped_tensor(x)
-    return isinstance(x, torch.Tensor) and not isinstance(x, FakeTensor) and not wrapped
+    if not isinstance(x, torch.Tensor) or isinstance(x, FakeTensor):
+        return False
+    return not torch._C._functorch.is_functorch_wrapped_tensor(x)
 
 
 @contextmanager

@@ -31,7 +31,8 @@ Rewrite = Callable[[Sequence[Any], Mapping[str, Any], Numbers], Rewritten]
 
 def element_at(args: Sequence[Any], _kwargs: Mapping[str, Any], numbers: Numbers) -> Rewritten:
     """x[i] with traced whole numbers: index_select along the axis of each."""
-    x, key = args
+    x: torch.Tensor = args[0]
+    key = args[1]
     parts = _index_parts(key, numbers)
     if parts is None:
         return None
@@ -105,7 +106,7 @@ def _index_parts(key: Any, numbers: Numbers) -> tuple[Any, ...] | None:
     return parts
 
 
-def is_whole_number(part: Any) -> bool:
+def is_whole_number(part: object) -> bool:
     """Whether a value is a 0-d tensor of an integer dtype that torch indexes by."""
     return isinstance(part, torch.Tensor) and part.ndim == 0 and part.dtype in (torch.int64, torch.int32, torch.uint8)
 

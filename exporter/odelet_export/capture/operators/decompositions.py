@@ -8,10 +8,12 @@ the result by other operators or returns NotImplemented, which leaves the operat
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from types import NotImplementedType
 from typing import Any
 
 import torch
 from torch._decomp import get_decompositions
+from torch._ops import OpOverload
 
 from odelet_export.capture.operators import matrices, pooling, triangular
 
@@ -22,7 +24,7 @@ def convolution_backward(
     grad: torch.Tensor,
     x: torch.Tensor,
     weight: torch.Tensor,
-    bias_sizes: Any,
+    bias_sizes: Sequence[int] | None,
     stride: Sequence[int],
     padding: Sequence[int],
     dilation: Sequence[int],
@@ -30,7 +32,7 @@ def convolution_backward(
     output_padding: Sequence[int],
     groups: int,
     output_mask: Sequence[bool],
-) -> tuple[torch.Tensor | None, None, None]:
+) -> tuple[torch.Tensor | None, None, None] | NotImplementedType:
     """The gradient of a convolution by its input x, of the shape of x: the transposed convolution of `grad`.
 
     Leaves the operator where gradients by weights or bias are asked for: weights have none during a capture.
@@ -62,7 +64,7 @@ def diagonal_scatter(x: torch.Tensor, src: torch.Tensor, offset: int = 0, dim1: 
     return torch.where(columns - rows == offset, spread, matrices_last).movedim((-2, -1), (dim1, dim2))
 
 
-def cumprod(x: torch.Tensor, dim: int, *, dtype: torch.dtype | None = None) -> torch.Tensor:
+def cumprod(x: torch.Tensor, dim: int, *, dtype: torch.dtype | None = None) -> torch.Tensor | NotImplementedType:
     """The cumulative product along `dim`, of the shape of x: for each element the product of a row of a triangle.
 
     ONNX has cumulative sums alone. The memory is quadratic in the length of the axis.
@@ -77,7 +79,7 @@ def cumprod(x: torch.Tensor, dim: int, *, dtype: torch.dtype | None = None) -> t
 def _extreme(extreme: Callable[..., torch.Tensor]) -> Callable[..., Any]:
     """The decomposition of amax or amin without axes: over one flat row, as torch's translation needs an axis."""
 
-    def over_all(x: torch.Tensor, dim: Sequence[int] = (), keepdim: bool = False) -> Any:
+    def over_all(x: torch.Tensor, dim: Sequence[int] = (), keepdim: bool = False) -> torch.Tensor | NotImplementedType:
         if dim or x.ndim == 0:
             return NotImplemented
         value = extreme(x.reshape(-1), 0)
@@ -86,7 +88,7 @@ def _extreme(extreme: Callable[..., torch.Tensor]) -> Callable[..., Any]:
     return over_all
 
 
-def max_dim(x: torch.Tensor, dim: int, keepdim: bool = False) -> Any:
+def max_dim(x: torch.Tensor, dim: int, keepdim: bool = False) -> tuple[torch.Tensor, torch.Tensor] | NotImplementedType:
     """The maximum of truth values over `dim` and its index, by way of int32: ONNX finds indices of numbers alone."""
     if x.dtype is not torch.bool:
         return NotImplemented
@@ -94,7 +96,7 @@ def max_dim(x: torch.Tensor, dim: int, keepdim: bool = False) -> Any:
     return values.to(torch.bool), places
 
 
-def mul_scalar(x: torch.Tensor, other: Any) -> Any:
+def mul_scalar(x: torch.Tensor, other: float | torch.SymInt | torch.SymFloat) -> torch.Tensor | NotImplementedType:
     """x times a number that follows from sizes, as a product of two tensors.
 
     Such a number is a value of the graph, which torch's translation of aten.mul.Scalar does not take.
@@ -103,9 +105,9 @@ def mul_scalar(x: torch.Tensor, other: Any) -> Any:
     return torch.mul(x, factor) if isinstance(other, (torch.SymInt, torch.SymFloat)) else NotImplemented
 
 
-def gradient_decompositions() -> dict[Any, Callable[..., Any]]:
+def gradient_decompositions() -> dict[OpOverload, Callable[..., Any]]:
     """The decompositions to trace below autograd with, by operator."""
-    torchs = get_decompositions(
+    torchs: dict[Any, Callable[..., Any]] = get_decompositions(
         [
             aten.native_group_norm_backward,
             aten.native_layer_norm_backward,
@@ -135,7 +137,7 @@ def gradient_decompositions() -> dict[Any, Callable[..., Any]]:
             aten.nll_loss2d_backward,
         ]
     )
-    ours: dict[Any, Callable[..., Any]] = {
+    ours: dict[OpOverload, Callable[..., Any]] = {
         aten.convolution_backward.default: convolution_backward,
         aten.diagonal_scatter.default: diagonal_scatter,
         aten.cumprod.default: cumprod,

@@ -9,10 +9,12 @@ is (..., n, n), a right side (..., n, m).
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import NotImplementedType
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch._ops import OpOverload
 
 aten = torch.ops.aten
 # Nodes and work grow with n. Larger matrices are left to torch's own translation.
@@ -68,7 +70,7 @@ def _solved(matrix: Tensor, right: Tensor, *, left: bool) -> Tensor:
     return _eliminate(matrix.mT, right.mT)[0].mT
 
 
-def inv_ex(matrix: Tensor, *, check_errors: bool = False) -> Any:
+def inv_ex(matrix: Tensor, *, check_errors: bool = False) -> tuple[Tensor, ...] | NotImplementedType:
     """The inverse (..., n, n) and error codes (...) of 0: a singular matrix gives infinities, where torch raises."""
     if not _fits(matrix):
         return NotImplemented
@@ -76,7 +78,9 @@ def inv_ex(matrix: Tensor, *, check_errors: bool = False) -> Any:
     return inverse, torch.zeros(matrix.shape[:-2], dtype=torch.int32)
 
 
-def solve_ex(matrix: Tensor, right: Tensor, *, left: bool = True, check_errors: bool = False) -> Any:
+def solve_ex(
+    matrix: Tensor, right: Tensor, *, left: bool = True, check_errors: bool = False
+) -> tuple[Tensor, ...] | NotImplementedType:
     """The solution of a system, with a right side (..., n) or (..., n, m); a factorisation; error codes (...) of 0."""
     if not _fits(matrix):
         return NotImplemented
@@ -86,14 +90,16 @@ def solve_ex(matrix: Tensor, right: Tensor, *, left: bool = True, check_errors: 
     return solution.squeeze(-1) if vector else solution, matrix, _no_pivots(matrix), info
 
 
-def lu_solve(matrix: Tensor, pivots: Tensor, right: Tensor, *, left: bool = True, adjoint: bool = False) -> Any:
+def lu_solve(
+    matrix: Tensor, pivots: Tensor, right: Tensor, *, left: bool = True, adjoint: bool = False
+) -> Tensor | NotImplementedType:
     """The solution of a system, by a factorisation of `solve_ex`, `det` or `slogdet`; torch's are left alone."""
     if not _fits(matrix) or pivots.dtype != _OURS:
         return NotImplemented
     return _solved(matrix.mT if adjoint else matrix, right, left=left)
 
 
-def det(matrix: Tensor) -> Any:
+def det(matrix: Tensor) -> tuple[Tensor, ...] | NotImplementedType:
     """The determinant (...), and a factorisation for its gradient."""
     if not _fits(matrix):
         return NotImplemented
@@ -103,7 +109,7 @@ def det(matrix: Tensor) -> Any:
     return sign, _factorised(matrix), _no_pivots(matrix)
 
 
-def slogdet(matrix: Tensor) -> Any:
+def slogdet(matrix: Tensor) -> tuple[Tensor, ...] | NotImplementedType:
     """The sign of the determinant and the logarithm of its absolute value, each (...), and a factorisation."""
     if not _fits(matrix):
         return NotImplemented
@@ -123,7 +129,7 @@ def _pivots(matrix: Tensor) -> tuple[Tensor, list[Tensor]]:
     return sign, pivots
 
 
-DECOMPOSITIONS: dict[Any, Callable[..., Any]] = {
+DECOMPOSITIONS: dict[OpOverload, Callable[..., Any]] = {
     aten.linalg_inv_ex.default: inv_ex,
     aten._linalg_solve_ex.default: solve_ex,
     aten.linalg_lu_solve.default: lu_solve,

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from types import NotImplementedType
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch._ops import OpOverload
 
 aten = torch.ops.aten
 
@@ -26,7 +28,7 @@ def avg_pool_backward(
     ceil_mode: bool,
     count_include_pad: bool,
     divisor: int | None = None,
-) -> Any:
+) -> Tensor | NotImplementedType:
     """The gradient of average pooling: each element of a window gets an equal share of the window's gradient.
 
     That is a transposed convolution with ones, channel by channel. Leaves windows that reach over the end (ceil_mode).
@@ -75,7 +77,7 @@ def max_pool_backward(grad: Tensor, x: Tensor, places: Tensor, *, axes: int) -> 
     return flat.scatter_add(-1, places.flatten(-axes), grad.flatten(-axes)).reshape(x.shape)
 
 
-def replication_pad_backward(grad: Tensor, x: Tensor, padding: Sequence[int]) -> Any:
+def replication_pad_backward(grad: Tensor, x: Tensor, padding: Sequence[int]) -> Tensor | NotImplementedType:
     """The gradient of padding by the elements at the ends: the gradients of all copies of an element add up.
 
     padding: the numbers of copies before and after, two for each axis, the last axis first.
@@ -96,7 +98,7 @@ def _differences(a: Tensor, b: Tensor) -> Tensor:
     return a.unsqueeze(-2) - b.unsqueeze(-3)
 
 
-def cdist_forward(a: Tensor, b: Tensor, p: float, _mode: int | None) -> Any:
+def cdist_forward(a: Tensor, b: Tensor, p: float, _mode: int | None) -> Tensor | NotImplementedType:
     """The p-norms (..., n, m) of the differences of rows of a (..., n, features) and b (..., m, features)."""
     if p == 0 or math.isinf(p):
         return NotImplemented
@@ -106,7 +108,7 @@ def cdist_forward(a: Tensor, b: Tensor, p: float, _mode: int | None) -> Any:
     return differences.abs().sum(-1) if p == 1 else differences.abs().pow(p).sum(-1).pow(1 / p)
 
 
-def cdist_backward(grad: Tensor, a: Tensor, b: Tensor, p: float, distance: Tensor) -> Any:
+def cdist_backward(grad: Tensor, a: Tensor, b: Tensor, p: float, distance: Tensor) -> Tensor | NotImplementedType:
     """The gradient of `cdist_forward` by a (..., n, features); 0 where two rows are equal, as in torch."""
     if p == 0 or math.isinf(p):
         return NotImplemented
@@ -157,7 +159,7 @@ def _over_last(axes: int, function: Callable[..., Any]) -> Callable[..., Any]:
     return lambda *tensors: function(*tensors, axes=axes)
 
 
-DECOMPOSITIONS: dict[Any, Callable[..., Any]] = {
+DECOMPOSITIONS: dict[OpOverload, Callable[..., Any]] = {
     aten.avg_pool2d_backward.default: avg_pool_backward,
     aten.avg_pool3d_backward.default: avg_pool_backward,
     aten._adaptive_avg_pool2d_backward.default: _over_last(2, adaptive_avg_pool_backward),

@@ -25,14 +25,13 @@ from typing import Any
 
 import onnx_ir as ir
 import torch
-from onnxscript import opset18
 from onnxscript.function_libs.torch_lib.ops.core import aten_arange_start_step, aten_remainder, aten_remainder_scalar
 from torch.onnx._internal.exporter import _building
 
 from odelet_export.capture.operators.float64 import FORMULAS
+from odelet_export.capture.operators.opset import op
 
 aten = torch.ops.aten
-op: Any = opset18
 DOUBLE = ir.DataType.DOUBLE
 
 
@@ -89,12 +88,12 @@ def _straight(function: Callable[..., Any]) -> bool:
     )
 
 
-def _is_double(value: Any) -> bool:
+def _is_double(value: object) -> bool:
     """Whether a value of the graph is float64."""
     return isinstance(value, ir.Value) and value.dtype == DOUBLE
 
 
-def _number(value: Any) -> float | list[float] | None:
+def _number(value: object) -> float | list[float] | None:
     """The Python number, or the list of numbers, of a constant; None for any other value."""
     if isinstance(value, float):
         return value
@@ -153,7 +152,10 @@ def remainder(x: Any, y: Any) -> Any:
 
 
 def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
-    """Translations of the operators whose own in torch loses digits by its formula, by operator."""
+    """Translations for operators whose own translations in torch lose digits by their formulas, by operator.
+
+    torch reads from the annotations of a translation which parameters are attributes; parameters for values are Any.
+    """
     return {
         aten.celu.default: celu,
         aten.arange.start_step: arange,

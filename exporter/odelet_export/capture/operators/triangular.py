@@ -6,10 +6,12 @@ torch.distributions.MultivariateNormal needs both. The number of rows n is fixed
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import NotImplementedType
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch._ops import OpOverload
 
 aten = torch.ops.aten
 # A row takes a few nodes, whatever its length. Larger matrices are left to torch's own translation.
@@ -23,7 +25,7 @@ def _fits(matrix: Tensor) -> bool:
 
 def solve_triangular(
     matrix: Tensor, right: Tensor, *, upper: bool, left: bool = True, unitriangular: bool = False
-) -> Any:
+) -> Tensor | NotImplementedType:
     """The x (..., n, m) of matrix @ x = right, or of x @ matrix = right where not left.
 
     matrix: (..., n, n), of which one triangle is read; unitriangular: with ones for its diagonal. right: (..., n, m).
@@ -46,7 +48,9 @@ def solve_triangular(
     return torch.cat(rows, dim=-2)
 
 
-def cholesky_ex(matrix: Tensor, *, upper: bool = False, check_errors: bool = False) -> Any:
+def cholesky_ex(
+    matrix: Tensor, *, upper: bool = False, check_errors: bool = False
+) -> tuple[Tensor, Tensor] | NotImplementedType:
     """The Cholesky factor (..., n, n) and the error codes (...), all 0.
 
     A matrix that is not positive definite gives NaN, where torch raises.
@@ -65,7 +69,7 @@ def cholesky_ex(matrix: Tensor, *, upper: bool = False, check_errors: bool = Fal
     return factor.mT if upper else factor, torch.zeros(matrix.shape[:-2], dtype=torch.int32)
 
 
-DECOMPOSITIONS: dict[Any, Callable[..., Any]] = {
+DECOMPOSITIONS: dict[OpOverload, Callable[..., Any]] = {
     aten.linalg_solve_triangular.default: solve_triangular,
     aten.linalg_cholesky_ex.default: cholesky_ex,
 }
