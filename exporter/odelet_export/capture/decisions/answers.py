@@ -24,7 +24,7 @@ from torch.overrides import TorchFunctionMode
 from odelet_export.capture.decisions import refusals
 from odelet_export.capture.decisions.assumptions import CONDITIONS, Assumption
 from odelet_export.capture.decisions.example_run import ExampleRun
-from odelet_export.capture.decisions.example_values import ExampleValues, NoValue, is_plain, real
+from odelet_export.capture.decisions.example_values import ExampleValue, ExampleValues, NoValue, is_plain, real
 from odelet_export.capture.decisions.paths import Decision, Explorer
 from odelet_export.capture.decisions.rewrites import legacy_constructor, rewritten, sized
 from odelet_export.model.trees import tensors_in
@@ -34,8 +34,6 @@ from odelet_intercept.user_code import user_frame
 MOST_OPTIONS = 40
 
 Function = Callable[..., Any]
-# A value on the example, and the names of what it depends on.
-KnownAnswer = tuple[Any, frozenset[str]]
 
 
 class NeedsExample(Exception):
@@ -154,62 +152,62 @@ class TracingWatch(TorchFunctionMode):
 
     def constant(self, x: torch.Tensor) -> torch.Tensor | None:
         """The value of a tensor that is a constant of the model; None for any other tensor."""
-        known = self.shadows.of(x)
-        return known.value if known is not None and not known.sources else None
+        on_example = self.shadows.of(x)
+        return on_example.value if on_example is not None and on_example.is_constant else None
 
     def as_int(self, x: torch.Tensor) -> int:
-        """A tensor's value as a whole number. Raises CaptureError with the user's line where it is no constant."""
+        """A tensor's value as a whole number, as `whole` answers it."""
         return self.whole(torch.Tensor.__index__, (x,), {})
 
     # Answers to torch functions, by _ANSWERS below. Each raises CaptureError where there is none.
 
     def truth(self, func: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
         """The answer of a function that gives True or False: `bool(x)`, `torch.equal(x, y)`, `x in y`."""
-        known = self._on_example(func, args, kwargs)
-        if known is not None and (not known[1] or self._warming_up):
-            return bool(known[0])
+        on_example = self._on_example(func, args, kwargs)
+        if on_example is not None and (on_example.is_constant or self._warming_up):
+            return bool(on_example.value)
         with self:
             condition = CONDITIONS[func.__name__](*args, **kwargs)
         if self._explorers:
             return bool(self._explorers[-1].choose(Decision((True, False), (condition, ~condition))))
-        if known is None:
+        if on_example is None:
             raise self._lack_of_example()
-        value = bool(known[0])
+        value = bool(on_example.value)
         with self:
-            self._assume(condition if value else ~condition, str(value), known[1])
+            self._assume(condition if value else ~condition, str(value), on_example.sources)
         return value
 
     def scalar(self, func: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """The answer of `x.item()`: a number for a constant and a frozen input, else a tensor, which is traced on."""
-        known = self._on_example(func, args, kwargs)
-        if known is not None and known[1] <= self._frozen:
-            return self._frozen_number(func, args, known) if known[1] else known[0]
+        on_example = self._on_example(func, args, kwargs)
+        if on_example is not None and on_example.sources <= self._frozen:
+            return self._frozen_number(func, args, on_example) if on_example.sources else on_example.value
         with self:
             return args[0].reshape(())
 
     def numbers(self, func: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """The answer of `x.tolist()`: numbers for a constant, else tensors in lists."""
-        known = self._on_example(func, args, kwargs)
-        if known is not None and not known[1]:
-            return known[0]
+        on_example = self._on_example(func, args, kwargs)
+        if on_example is not None and on_example.is_constant:
+            return on_example.value
         with self:
             return _listed(args[0])
 
     def whole(self, func: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -> int:
         """The answer of `int(x)` and of an index; in a field each number that the example had, on a path of its own."""
-        known = self._on_example(func, args, kwargs)
-        if known is not None and (not known[1] or self._warming_up):
-            return int(known[0])
+        on_example = self._on_example(func, args, kwargs)
+        if on_example is not None and (on_example.is_constant or self._warming_up):
+            return int(on_example.value)
         if self._explorers:
             return self._enumerated(args[0])
-        return int(self._frozen_number(func, args, known))
+        return int(self._frozen_number(func, args, on_example))
 
     def number(self, func: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Any other answer that is no tensor: the number of `float(x)`, an array."""
-        known = self._on_example(func, args, kwargs)
-        if known is not None and (not known[1] or self._warming_up):
-            return known[0]
-        return self._frozen_number(func, args, known)
+        on_example = self._on_example(func, args, kwargs)
+        if on_example is not None and (on_example.is_constant or self._warming_up):
+            return on_example.value
+        return self._frozen_number(func, args, on_example)
 
     def array(self, func: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """The answer of `x.numpy()`: of a scalar as of `item`, since users check single numbers with numpy."""
@@ -217,10 +215,10 @@ class TracingWatch(TorchFunctionMode):
 
     def shown(self, func: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
         """The text of a tensor, that of the example if it is known: nothing is computed from a text."""
-        known = self._on_example(func, args, kwargs)
-        return known[0] if known is not None else "<a traced tensor>"
+        on_example = self._on_example(func, args, kwargs)
+        return on_example.value if on_example is not None else "<a traced tensor>"
 
-    def _on_example(self, func: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -> KnownAnswer | None:
+    def _on_example(self, func: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -> ExampleValue | None:
         """What a function answers on the example, and what that depends on; None where it is not known."""
         try:
             return self.shadows.evaluate(func, args, kwargs)
@@ -243,18 +241,18 @@ class TracingWatch(TorchFunctionMode):
         assumption.values.append(value)
         assumption.guards.append(guard)
 
-    def _frozen_number(self, func: Function, args: Sequence[Any], known: KnownAnswer | None) -> Any:
+    def _frozen_number(self, func: Function, args: Sequence[Any], on_example: ExampleValue | None) -> Any:
         """A number of the example that depends on frozen inputs alone: an assumption. Raises CaptureError otherwise."""
-        if known is None:
+        if on_example is None:
             raise refusals.number_of_a_field(func.__name__) if self._explorers else self._lack_of_example()
-        value, sources = known
-        changing = sorted(sources - self._frozen)
+        changing = sorted(on_example.sources - self._frozen)
         if changing:
             raise refusals.changing_number(func.__name__, changing, self._example)
         with self:
             now = args[0]
-            self._assume((now == torch.as_tensor(value, dtype=now.dtype)).all(), str(value), sources)
-        return value
+            still = (now == torch.as_tensor(on_example.value, dtype=now.dtype)).all()
+            self._assume(still, str(on_example.value), on_example.sources)
+        return on_example.value
 
     def _enumerated(self, x: torch.Tensor) -> int:
         """A whole number that a field reads off its time or state, on the current path.

@@ -27,15 +27,20 @@ _RANDOM = ("rand", "normal", "bernoulli", "multinomial", "exponential_", "unifor
 
 
 @dataclass(frozen=True)
-class Known:
-    """The value of a traced tensor on the example.
+class ExampleValue:
+    """The value of a traced tensor, or the result of a function, on the example.
 
     sources: names of the inputs that it depends on, and descriptions of other values, such as SIZES. A constant of the
     model has none.
     """
 
-    value: torch.Tensor
+    value: Any
     sources: frozenset[str]
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether the value is the same in each call of the model."""
+        return not self.sources
 
 
 class NoValue(Exception):
@@ -61,7 +66,7 @@ class ExampleValues:
         self.hold(traced, value)
         self._borrowed.add(_storage(value))
 
-    def of(self, x: torch.Tensor) -> Known | None:
+    def of(self, x: torch.Tensor) -> ExampleValue | None:
         """The value of a traced tensor, or of a constant; None where there is none."""
         value = self._values.get(x)
         if value is None:
@@ -74,21 +79,19 @@ class ExampleValues:
             if isinstance(x, torch.nn.Parameter):
                 self.borrow(x, value)
         sources = self._sources.get(_storage(value))
-        return None if sources is None else Known(value, sources)
+        return None if sources is None else ExampleValue(value, sources)
 
-    def evaluate(
-        self, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
-    ) -> tuple[Any, frozenset[str]]:
-        """A function's result on the example, and what it depends on. Raises NoValue where an argument has no value."""
+    def evaluate(self, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> ExampleValue:
+        """The result of a function on the example. Raises NoValue where an argument has no value."""
         sources: set[str] = set()
 
         def concrete(leaf: Any) -> Any:
             if isinstance(leaf, torch.Tensor):
-                known = self.of(leaf)
-                if known is None:
+                on_example = self.of(leaf)
+                if on_example is None:
                     raise NoValue
-                sources.update(known.sources)
-                return known.value
+                sources.update(on_example.sources)
+                return on_example.value
             if isinstance(leaf, torch.Size):  # torch's tree_map does not look into it
                 return torch.Size([concrete(size) for size in leaf])
             if isinstance(leaf, slice):
@@ -103,7 +106,7 @@ class ExampleValues:
         args, kwargs = tree_map(concrete, (args, dict(kwargs)))
         with real():
             result = func(*args, **kwargs)
-        return result, frozenset(sources)
+        return ExampleValue(result, frozenset(sources))
 
     def follow(self, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> None:
         """Repeat a call of the trace on the example, and record the values of what it returned or wrote into.
@@ -124,17 +127,17 @@ class ExampleValues:
                 raise NoValue
             if written is not None and self._is_borrowed(written):
                 raise NoValue
-            example_result, sources = self.evaluate(func, args, kwargs)
+            on_example = self.evaluate(func, args, kwargs)
         except Exception:  # a call that fails on the example, for whatever reason, gives no value
             if written is not None:
                 self._forget(written)
             return
         if written is not None:
-            self._add_sources(written, sources)
-        values = tensors_in(example_result)
+            self._add_sources(written, on_example.sources)
+        values = tensors_in(on_example.value)
         for leaf, value in zip(traced, values, strict=False):
             self._values[leaf] = value
-            self._sources[_storage(value)] = sources
+            self._sources[_storage(value)] = on_example.sources
 
     def _is_borrowed(self, x: torch.Tensor) -> bool:
         value = self._values.get(x)
