@@ -1,4 +1,4 @@
-"""What a capture leaves behind: the model as it was, an artifact only where it is right, nothing in torch."""
+"""After an export the model and torch are as before, and an artifact stands only where it is right."""
 
 import numpy as np
 import pytest
@@ -31,11 +31,11 @@ def test_a_model_is_left_as_it_was(tmp_path):
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
-def test_an_export_that_is_wrong_is_kept_aside(tmp_path):
+def test_a_wrong_artifact_is_put_aside(tmp_path):
     state = {"calls": 0}
 
     class Drifting(nn.Module):
-        """Gives other answers each time it runs, as a model with a hidden counter would."""
+        """A model with a hidden counter: it gives another answer in each run."""
 
         def forward(self, x):
             state["calls"] += 1
