@@ -8,20 +8,28 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from odelet.methods.method import Method
 from odelet.numerics.backend import NUMPY
 from odelet.numerics.grid_path import GridPath, along, error_ratios, points_of, read
 from odelet.numerics.interpolation import quartic
 from odelet_export.graphs.emit import ONNX
 from odelet_export.graphs.scope import Value
-from odelet_export.lowering.forms.site import OK, LoweredSolve, Site, in_dtype, layout_of, tolerance_inputs
+from odelet_export.lowering.forms.form import Form, LoweredSolve
+from odelet_export.lowering.forms.site import OK, Site, in_dtype, layout_of, tolerance_inputs
 from odelet_export.lowering.hole import Hole
 
 
-def unsuited(hole: Hole) -> str | None:
-    """Why a solve can have no grid found for it, or None."""
+def lacks(method: Method) -> str | None:
+    """What keeps all solves of a method from the form, or None."""
+    return None if method.adaptive else "has no error estimate"
+
+
+def no_grid(hole: Hole) -> str | None:
+    """Why calibration can find no grid for a solve, or None."""
     spec = hole.spec
-    if "bounded" in spec.solver.excluded:
-        return f"{spec.method} {spec.solver.excluded['bounded']}"
+    excluded = BOUNDED.refuse_method(spec.solver)
+    if excluded is not None:
+        return excluded
     if spec.until_event:
         return "it ends at an event, whose time is not known at export"
     if hole.norm is not None:
@@ -32,9 +40,9 @@ def unsuited(hole: Hole) -> str | None:
     return None
 
 
-def refusal(site: Site) -> str | None:
-    """Why this form cannot have a solve, or None."""
-    why = unsuited(site.hole)
+def unsuited(site: Site) -> str | None:
+    """What keeps a solve from the form although its method does not, or None."""
+    why = no_grid(site.hole)
     if why is None and site.hole.placed is None:
         return "its steps are found on calibration data, and there are none; give calibration"
     return why
@@ -77,7 +85,13 @@ def lower(site: Site) -> LoweredSolve:
         report["status"] = site.checked(scope.constant(OK, np.int64))
     calls = hole.spec.solver.calls
     assert calls is not None
-    return LoweredSolve(site.solution(rows), report, steps, names, evaluations=1 + calls * steps if steps else 0)
+    return LoweredSolve(
+        solution=site.solution(rows),
+        report=report,
+        steps=steps,
+        settings=names,
+        evaluations=1 + calls * steps if steps else 0,
+    )
 
 
 def _nothing(site: Site, *, per_sample: bool) -> Value:
@@ -109,3 +123,14 @@ def _read(site: Site, path: GridPath, points: Any, t: Value) -> Value:
 
 def _picked(rows: Sequence[Value], index: Value) -> Value:
     return ONNX.concat(rows, axis=0)[index]
+
+
+BOUNDED = Form(
+    name="bounded",
+    lower=lower,
+    lacks=lacks,
+    unsuited=unsuited,
+    varies="tolerances",
+    straight=True,
+    needs_data=True,
+)

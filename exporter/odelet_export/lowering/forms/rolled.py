@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from odelet.methods.method import Method
 from odelet.numerics.events import MOST_FIXED_STEPS
 from odelet.numerics.interpolation import linear
 from odelet_export.graphs.emit import ONNX
@@ -24,14 +25,14 @@ from odelet_export.lowering.forms.fixed import (
     step,
     whole,
 )
+from odelet_export.lowering.forms.form import Form, LoweredSolve
 from odelet_export.lowering.forms.search import EventSearch
-from odelet_export.lowering.forms.site import NOT_FINITE, OK, STEP_LIMIT, LoweredSolve, Site, not_finite
+from odelet_export.lowering.forms.site import NOT_FINITE, OK, STEP_LIMIT, Site, not_finite
 
 
-def refusal(site: Site) -> str | None:
-    """Why this form cannot have a solve, or None."""
-    solver = site.hole.spec.solver
-    return f"{solver.name} {solver.excluded['rolled']}" if "rolled" in solver.excluded else None
+def lacks(method: Method) -> str | None:
+    """What keeps all solves of a method from the form, or None."""
+    return "chooses its steps at run time" if method.adaptive else None
 
 
 def lower(site: Site) -> LoweredSolve:
@@ -146,4 +147,13 @@ def _until_event(site: Site) -> LoweredSolve:
     if spec.solver.iterates:
         report["unconverged"] = failures
     event_time = ONNX.cast(ONNX.where(done, time, missing), site.scalar(site.time(0), None))
-    return LoweredSolve(site.solution(rows), report, event_time=event_time)
+    return LoweredSolve(solution=site.solution(rows), event_time=event_time, report=report)
+
+
+ROLLED = Form(
+    name="rolled",
+    lower=lower,
+    lacks=lacks,
+    varies="steps",
+    remedy="change the method with --method rk4 and --steps N",
+)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from odelet.methods.method import Method
 from odelet_export.graphs.emit import ONNX
 from odelet_export.graphs.scope import Value
 from odelet_export.lowering.forms import iteration
@@ -19,14 +20,22 @@ from odelet_export.lowering.forms.fixed import (
     read,
     step,
 )
-from odelet_export.lowering.forms.site import LoweredSolve, Site
+from odelet_export.lowering.forms.form import Form, LoweredSolve
+from odelet_export.lowering.forms.site import Site
 
 
-def refusal(site: Site) -> str | None:
-    """Why this form cannot have a solve, or None."""
-    solver = site.hole.spec.solver
-    if "unrolled" in solver.excluded:
-        return f"{solver.name} {solver.excluded['unrolled']}"
+def lacks(method: Method) -> str | None:
+    """What keeps all solves of a method from the form, or None."""
+    if method.adaptive:
+        return "chooses its steps at run time"
+    # An iteration to a fixed point has a limit of turns; the corrector in a step of a fixed-step method has none.
+    if method.fixed and method.iterates:
+        return "iterates as long as the data asks, which takes a loop"
+    return None
+
+
+def unsuited(site: Site) -> str | None:
+    """What keeps a solve from the form although its method does not, or None."""
     if site.hole.spec.timeless:
         return None
     if site.event is not None:
@@ -78,3 +87,14 @@ def _each(site: Site) -> Callable[[Callable[[Value], Value], Value, Value], Valu
         return ONNX.concat([y0, *rows], axis=0)
 
     return each
+
+
+UNROLLED = Form(
+    name="unrolled",
+    lower=lower,
+    lacks=lacks,
+    unsuited=unsuited,
+    varies="steps",
+    straight=True,
+    remedy="change the method with --method rk4 and --steps N",
+)
