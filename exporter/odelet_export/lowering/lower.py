@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import onnx_ir as ir
 from onnx_ir import convenience
 
-from odelet.artifact.solve_card import DriveStep, RunStep, SolveCard
+from odelet.artifact.solve_card import MIXED, DriveStep, RunStep, SolveCard
 from odelet_export.capture.captured import Captured
 from odelet_export.graphs.scope import Scope
 from odelet_export.graphs.tidy import tidy
@@ -33,9 +33,9 @@ class LoweredModel:
 
     @property
     def form(self) -> str:
-        """The name of the one form that all solves have, or "mixed"."""
+        """The name of the one form that all solves have, or MIXED."""
         forms = {solve.form for solve in self.solves}
-        return forms.pop() if len(forms) == 1 else "mixed"
+        return forms.pop() if len(forms) == 1 else MIXED
 
 
 @dataclass(frozen=True)

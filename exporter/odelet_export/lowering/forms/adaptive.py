@@ -14,9 +14,10 @@ from odelet_export.lowering.forms.loop_samples import PerSampleLoop
 from odelet_export.lowering.forms.site import Site, tolerance_inputs
 
 
-def lacks(method: Method) -> str | None:
-    """What keeps all solves of a method from the form, or None."""
-    return "has no error estimate" if method.fixed else None
+def excludes(method: Method) -> str | None:
+    """What keeps all solves of a method from the form, as a clause whose subject is the method; or None."""
+    # An iteration ends when its change is within the tolerances, which takes no error estimate.
+    return method.steps_outside or (method.no_error_estimate if method.fixed else None)
 
 
 def lower(site: Site) -> LoweredSolve:
@@ -44,7 +45,7 @@ def lower(site: Site) -> LoweredSolve:
 ADAPTIVE = Form(
     name="adaptive",
     lower=lower,
-    lacks=lacks,
+    excludes=excludes,
     varies="tolerances",
     remedy="change the method with --method dopri5",
 )

@@ -19,16 +19,15 @@ from odelet_export.lowering.forms.site import OK, Site, in_dtype, layout_of, tol
 from odelet_export.lowering.hole import Hole
 
 
-def lacks(method: Method) -> str | None:
-    """What keeps all solves of a method from the form, or None."""
-    return None if method.adaptive else "has no error estimate"
+def excludes(method: Method) -> str | None:
+    """What keeps all solves of a method from the form, as a clause whose subject is the method; or None."""
+    return method.steps_outside or method.no_error_estimate
 
 
 def no_grid(hole: Hole) -> str | None:
     """Why calibration can find no grid for a solve, or None."""
     spec = hole.spec
-    excluded = BOUNDED.refuse_method(spec.solver)
-    if excluded is not None:
+    if excluded := BOUNDED.refuse_method(spec.solver):
         return excluded
     if spec.until_event:
         return "it ends at an event, whose time is not known at export"
@@ -128,9 +127,8 @@ def _picked(rows: Sequence[Value], index: Value) -> Value:
 BOUNDED = Form(
     name="bounded",
     lower=lower,
-    lacks=lacks,
+    excludes=excludes,
     unsuited=unsuited,
     varies="tolerances",
     straight=True,
-    needs_data=True,
 )

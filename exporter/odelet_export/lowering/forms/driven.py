@@ -256,4 +256,4 @@ def _rows(x: Value) -> int:
     return rows
 
 
-DRIVEN = Form(name="driven", lower=lower, varies="tolerances", runs_outside=True)
+DRIVEN = Form(name="driven", lower=lower, varies="tolerances")

@@ -8,9 +8,9 @@ from typing import Literal
 
 import onnx_ir as ir
 
+from odelet.artifact.solve_card import FORMS as CARD_FORMS
 from odelet.artifact.solve_card import DriveCard
 from odelet.methods.method import Method
-from odelet.methods.scipy import SciPy
 from odelet_export.graphs.scope import Value
 from odelet_export.lowering.forms.site import Site
 
@@ -54,30 +54,35 @@ class Form:
     """A way to put a solve into ONNX.
 
     name: as users and cards spell it. lower: builds the solve of a site that the form does not refuse.
-    lacks: what keeps all solves of a method from the form, as a clause whose subject is the method, or None.
-    unsuited: what keeps one solve from the form although its method does not, or None. varies: what an export in this
-    form leaves to choose, the number of steps of a fixed-step method or the tolerances of an adaptive one.
-    straight: the graph has no control flow, so it grows with the number of steps. needs_data: the steps are found on
-    calibration data, which the export must be given. runs_outside: the runtime drives the solve, which cuts the host
-    graph, so that one such solve takes all others along. remedy: what a user can change to make a solve fit the form.
+    excludes: what keeps all solves of a method from the form, as a clause whose subject is the method, or None.
+    unsuited: what keeps one solve from the form although its method does not, as a sentence, or None. varies: what an
+    export in this form leaves to choose, the number of steps of a fixed-step method or the tolerances of an adaptive
+    one. straight: the graph has no control flow, so it grows with the number of steps. remedy: what a user can change
+    to make a solve fit the form, or "".
     """
 
     name: str
     lower: Callable[[Site], LoweredSolve]
-    lacks: Callable[[Method], str | None] = _nothing
+    excludes: Callable[[Method], str | None] = _nothing
     unsuited: Callable[[Site], str | None] = _nothing
     varies: Literal["steps", "tolerances"]
     straight: bool = False
-    needs_data: bool = False
-    runs_outside: bool = False
     remedy: str = ""
+
+    @property
+    def needs_data(self) -> bool:
+        """Whether the steps are found on calibration data, which the export must be given."""
+        return CARD_FORMS[self.name].calibrated
+
+    @property
+    def runs_outside(self) -> bool:
+        """Whether the runtime takes the steps; the solve then cuts the host graph, and takes all other solves along."""
+        return CARD_FORMS[self.name].outside
 
     def refuse_method(self, method: Method) -> str | None:
         """Why no solve of a method can have the form, as a sentence; None where some can."""
-        if isinstance(method, SciPy) and not self.runs_outside:
-            return f"{method.name} has its steps taken by SciPy, outside any graph"
-        lack = self.lacks(method)
-        return None if lack is None else f"{method.name} {lack}"
+        clause = self.excludes(method)
+        return None if clause is None else f"{method.name} {clause}"
 
     def refuse(self, site: Site) -> str | None:
         """Why the solve of a site cannot have the form; None where it can."""

@@ -30,9 +30,9 @@ from odelet_export.lowering.forms.search import EventSearch
 from odelet_export.lowering.forms.site import NOT_FINITE, OK, STEP_LIMIT, Site, not_finite
 
 
-def lacks(method: Method) -> str | None:
-    """What keeps all solves of a method from the form, or None."""
-    return "chooses its steps at run time" if method.adaptive else None
+def excludes(method: Method) -> str | None:
+    """What keeps all solves of a method from the form, as a clause whose subject is the method; or None."""
+    return method.steps_outside or method.chooses_steps
 
 
 def lower(site: Site) -> LoweredSolve:
@@ -153,7 +153,7 @@ def _until_event(site: Site) -> LoweredSolve:
 ROLLED = Form(
     name="rolled",
     lower=lower,
-    lacks=lacks,
+    excludes=excludes,
     varies="steps",
     remedy="change the method with --method rk4 and --steps N",
 )

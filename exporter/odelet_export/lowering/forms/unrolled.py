@@ -24,14 +24,9 @@ from odelet_export.lowering.forms.form import Form, LoweredSolve
 from odelet_export.lowering.forms.site import Site
 
 
-def lacks(method: Method) -> str | None:
-    """What keeps all solves of a method from the form, or None."""
-    if method.adaptive:
-        return "chooses its steps at run time"
-    # An iteration to a fixed point has a limit of turns; the corrector in a step of a fixed-step method has none.
-    if method.fixed and method.iterates:
-        return "iterates as long as the data asks, which takes a loop"
-    return None
+def excludes(method: Method) -> str | None:
+    """What keeps all solves of a method from the form, as a clause whose subject is the method; or None."""
+    return method.steps_outside or method.chooses_steps or method.needs_loop
 
 
 def unsuited(site: Site) -> str | None:
@@ -92,7 +87,7 @@ def _each(site: Site) -> Callable[[Callable[[Value], Value], Value, Value], Valu
 UNROLLED = Form(
     name="unrolled",
     lower=lower,
-    lacks=lacks,
+    excludes=excludes,
     unsuited=unsuited,
     varies="steps",
     straight=True,
