@@ -48,12 +48,12 @@ def _evaluations(spec: SolveSpec, lowered: LoweredSolve | None) -> Evaluations |
     if spec.timeless:
         return Evaluations(start=0, step=1)
     if spec.adaptive:
-        assert spec.control is not None and spec.solver.calls is not None
+        assert spec.control is not None and spec.solver.evaluations is not None
         estimated = spec.control.first_step is None
         # A jump asks for one more slope each time, which the steps do not tell.
         known = "jump_t" not in spec.extras
-        return Evaluations(start=1 + estimated, step=spec.solver.calls) if known else None
-    calls = spec.solver.calls
+        return Evaluations(start=1 + estimated, step=spec.solver.evaluations) if known else None
+    calls = spec.solver.evaluations
     if calls is None or spec.grid is None or spec.grid.reads_cubics:
         return None
     return Evaluations(start=0, step=calls)
