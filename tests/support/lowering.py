@@ -148,7 +148,7 @@ class Case:
         method = METHODS[self.method]
         method = method if self.tableau is None else replace(method, tableau=self.tableau)
         options = dict(self.options)
-        method = method.having(**{name: options.pop(name) for name in method.option_names() if name in options})
+        method = method.with_options(**{name: options.pop(name) for name in method.option_names() if name in options})
         tolerances = {"rtol": None, "atol": None}
         if method.adaptive or method.uses_tolerances:
             tolerances = {"rtol": self.rtol, "atol": self.atol}

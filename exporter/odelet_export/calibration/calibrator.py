@@ -293,6 +293,6 @@ def _close(a: NumpyArray, b: NumpyArray) -> bool:
 
 
 def _evaluations(method: str, placed: Placed) -> int:
-    calls = METHODS[method].calls
+    calls = METHODS[method].evaluations
     assert calls is not None
     return 1 + calls * (len(placed.positions) - 1)

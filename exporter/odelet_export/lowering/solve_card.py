@@ -39,7 +39,7 @@ def _evaluations(spec: SolveSpec, lowered: LoweredSolve) -> Evaluations | None:
         return Evaluations(start=lowered.evaluations, step=0)
     if spec.timeless:
         return Evaluations(start=0, step=1)
-    calls = spec.solver.calls
+    calls = spec.solver.evaluations
     if spec.adaptive:
         assert spec.control is not None and calls is not None
         estimated = spec.control.first_step is None

@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from odelet.methods.method import Method
 from odelet.numerics.backend import NUMPY
-from odelet.numerics.grid_path import GridPath, along, error_ratios, points_of, read
+from odelet.numerics.grid_path import GridPath, error_ratios, interpolate, scaled_grid, take_steps
 from odelet.numerics.interpolation import quartic
 from odelet_export.graphs.emit import ONNX
 from odelet_export.graphs.scope import Value
@@ -70,19 +70,19 @@ def lower(site: Site) -> LoweredSolve:
         path, ratios = GridPath([site.y0], [], [], None), _nothing(site, per_sample=per_sample)
         rows = site.y0
     else:
-        points = points_of(t, placed.positions.astype(number), xp=NUMPY if constant else ONNX)
-        path = along(site.field, tableau, points, site.y0, steps=steps, direction=site.direction, xp=ONNX)
+        points = scaled_grid(t, placed.positions.astype(number), xp=NUMPY if constant else ONNX)
+        path = take_steps(site.field, tableau, points, site.y0, steps=steps, direction=site.direction, xp=ONNX)
         found = error_ratios(path, **tolerances, layout=layout, xp=ONNX)
         ratios = scope.call("ReduceMax", found, scope.constant(np.array([0], np.int64)), keepdims=0)
         if isinstance(t, Value) and site.count != 2:
             rows = _read(site, path, points, t)
         else:
-            rows = read(path, points, np.zeros(2) if isinstance(t, Value) else t, xp=ONNX)
+            rows = interpolate(path, points, np.zeros(2) if isinstance(t, Value) else t, xp=ONNX)
     ratios = scope.call("Cast", ratios, to=ir.DataType.DOUBLE)
     report = {"error_ratio": ratios}
     if not constant:
         report["status"] = site.checked(scope.constant(OK, np.int64))
-    calls = hole.spec.solver.calls
+    calls = hole.spec.solver.evaluations
     assert calls is not None
     return LoweredSolve(
         solution=site.solution(rows),
@@ -103,7 +103,7 @@ def _nothing(site: Site, *, per_sample: bool) -> Value:
 
 
 def _read(site: Site, path: GridPath, points: Any, t: Value) -> Value:
-    """The states (times, n) at times that are given at run time; see `odelet.along.read`."""
+    """The states (times, n) at times that are given at run time; see `odelet.numerics.grid_path.interpolate`."""
     scope, direction = site.scope, in_dtype(t.dtype, site.direction)
     forward, ends = t * direction, points * direction
     inner, like = forward[1:], site.y0

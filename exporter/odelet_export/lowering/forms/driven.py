@@ -12,8 +12,8 @@ import onnx_ir as ir
 
 from odelet.artifact.solve_card import SETTINGS, DriveCard, EventCard
 from odelet.engine.buffers import MEMORY
-from odelet.methods.fixed_point import Iteration, State, begin, turn
-from odelet.methods.method import Terms
+from odelet.methods.fixed_point import Iteration, IterationState, initial_state, take_turn
+from odelet.methods.method import StepSettings
 from odelet.numerics.adaptive_step import attempt, first_length
 from odelet.numerics.state import Layout
 from odelet_export.graphs.emit import ONNX
@@ -129,7 +129,7 @@ class _Graph:
         self._shapes: dict[int, Value] = {}
         self.layout: Layout = layout_of(dims, self._shape, self.scope, per_sample=hole.spec.per_sample)
         if hole.norm in regions and hole.norm is not None:
-            self.layout = replace(self.layout, measure=hole.norm.measure(self.scope, self.outside))
+            self.layout = replace(self.layout, user_norm=hole.norm.measure(self.scope, self.outside))
         # Of each sample its own, or one for all.
         self.lanes: list[int | str] = ["samples"] if hole.spec.per_sample else []
         self.field = hole.field.field(self.scope, self.layout, self.outside)
@@ -217,18 +217,18 @@ def _fixed_step(graph: _Graph) -> dict[str, Value]:
     if hole.times is not None:
         direction = -1.0 if hole.times[0] > hole.times[-1] else 1.0
     memory = []
-    for i, start in enumerate(spec.solver.start(graph.y, xp=ONNX)):
+    for i, start in enumerate(spec.solver.initial_memory(graph.y, xp=ONNX)):
         name = f"memory.{i}"
         if isinstance(start, Value):
             memory.append(graph.input(name, start.ir.dtype, ["slopes", graph.y_shape[1]]))
         else:
             memory.append(graph.input(name, whole, []))
-    terms = Terms(direction=direction, perturb=spec.grid.perturb, **spec.corrector)
+    terms = StepSettings(direction=direction, perturb=spec.grid.perturb, **spec.corrector)
     made = spec.solver.step(graph.field, t, t1, graph.y, tuple(memory), terms, xp=ONNX)
     outputs = {"y1": made.y1, **{f"memory1.{i}": x for i, x in enumerate(made.memory)}}
     outputs |= {"k0": made.k0} if spec.grid.reads_cubics else {}
-    outputs |= {"calls": made.calls} if isinstance(made.calls, Value) else {}
-    outputs |= {"failed": graph.scope.call("Cast", made.failed, to=whole)} if made.failed is not None else {}
+    outputs |= {"calls": made.evaluations} if isinstance(made.evaluations, Value) else {}
+    outputs |= {"failed": graph.scope.call("Cast", made.unconverged, to=whole)} if made.unconverged is not None else {}
     return outputs
 
 
@@ -236,15 +236,15 @@ def _turn(graph: _Graph) -> dict[str, Value]:
     """The state of an iteration to that after a turn."""
     spec, method = graph.hole.spec, graph.hole.spec.solver
     assert isinstance(method, Iteration)
-    like = begin(method, graph.y, layout=graph.layout, xp=ONNX)
-    lanes = ("excess", "least", "turns")
-    shapes = [graph.lanes if name in lanes else graph.y_shape for name in State._fields[:-1]]
+    like = initial_state(method, graph.y, layout=graph.layout, xp=ONNX)
+    lanes = ("excess", "least_excess", "turns")
+    shapes = [graph.lanes if name in lanes else graph.y_shape for name in IterationState._fields[:-1]]
     shapes += [[_rows(x), graph.y_shape[1]] for x in like.memory]
     names = ("y", *MEMORY[: len(shapes) - 1])
     given = [graph.input(name, graph.dtype, shape) for name, shape in zip(names[1:], shapes[1:], strict=True)]
     tolerances = tolerance_inputs(spec, graph.scope, {"rtol": "rtol", "atol": "atol"}, graph.y.dtype, defaults=False)
-    state = State.of([graph.y, *given])
-    after = turn(method, lambda row: graph.field(0.0, row), state, layout=graph.layout, xp=ONNX, **tolerances)
+    state = IterationState.of([graph.y, *given])
+    after = take_turn(method, lambda row: graph.field(0.0, row), state, layout=graph.layout, xp=ONNX, **tolerances)
     results = ("y1", *(name.replace("memory", "memory1") for name in names[1:]))
     return dict(zip(results, after.flat(), strict=True))
 

@@ -51,7 +51,7 @@ class Site:
         dims = [part.dims for part in parts]
         layout = layout_of(dims, lambda i: scope.call("Shape", parts[i]), scope, per_sample=per_sample)
         if hole.norm is not None:
-            layout = replace(layout, measure=hole.norm.measure(scope, {}))
+            layout = replace(layout, user_norm=hole.norm.measure(scope, {}))
         t: np.ndarray | Value = hole.times if hole.times is not None else Value(hole.t, scope)
         if isinstance(t, Value):
             direction: Any = ONNX.where(t[0] > t[-1], -1.0, 1.0)
@@ -89,7 +89,7 @@ class Site:
 
     def solution(self, rows: Value) -> list[Value]:
         """Rows (times, n) to one value for each part, (times, *shape)."""
-        pieces = self.layout.parts(rows, xp=ONNX)
+        pieces = self.layout.slices(rows, xp=ONNX)
         shapes = [self._solution_shape(Value(part, self.scope)) for part in self.hole.y0]
         return [ONNX.reshape(piece, shape) for piece, shape in zip(pieces, shapes, strict=True)]
 
@@ -168,13 +168,13 @@ def layout_of(dims: Sequence[Dims], shape: Callable[[int], Value], scope: Scope,
         for i, part in enumerate(dims)
     ]
     if len(dims) == 1:
-        return Layout(shapes, scalar=dims[0] == [], samples=samples)
+        return Layout(shapes, scalar=dims[0] == [], table_shapes=samples)
     if all(part is not None and all(isinstance(dim, int) for dim in part) for part in dims):
         sizes = [math.prod(part) for part in dims]  # type: ignore[arg-type]
-        return Layout(shapes, sizes, samples=samples)
+        return Layout(shapes, sizes=sizes, table_shapes=samples)
     whole = [s if isinstance(s, Value) else shape(i) for i, s in enumerate(shapes)]
     lengths = [scope.call("ReduceProd", s, scope.constant(np.array([0], np.int64)), keepdims=1) for s in whole]
-    return Layout(shapes, (ONNX.concat(lengths, axis=0), len(dims)), samples=samples)
+    return Layout(shapes, sizes=(ONNX.concat(lengths, axis=0), len(dims)), table_shapes=samples)
 
 
 def _table(part: Dims, i: int, shape: Callable[[int], Value]) -> Any:

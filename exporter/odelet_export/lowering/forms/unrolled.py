@@ -51,15 +51,15 @@ def lower(site: Site) -> LoweredSolve:
     grid = grid_points(site)
     times = [grid[i] for i in range(steps + 1)]
     states, slopes = [site.y0], []
-    memory = site.hole.spec.solver.start(site.y0, xp=ONNX)
+    memory = site.hole.spec.solver.initial_memory(site.y0, xp=ONNX)
     calls = 0
     for t, t1 in zip(times[:-1], times[1:], strict=True):
         made = step(site, t, t1, states[-1], memory)
         states.append(made.y1)
         slopes.append(made.k0)
-        memory, calls = made.memory, calls + made.calls
+        memory, calls = made.memory, calls + made.evaluations
     cubic = grid_of(site).reads_cubics
-    usual = site.hole.spec.solver.calls is not None and not cubic
+    usual = site.hole.spec.solver.evaluations is not None and not cubic
     path = FixedSteps(
         ONNX.concat(states, axis=0) if len(states) > 1 else states[0],
         ONNX.concat(slopes, axis=0) if cubic and slopes else None,
