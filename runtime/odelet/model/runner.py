@@ -16,13 +16,13 @@ from odelet.engine.fallback import Fallback
 from odelet.engine.opening import Artifact
 from odelet.engine.problem import Request
 from odelet.engine.program import DriveSolve, RunGraph
-from odelet.engine.reports import report_of
+from odelet.engine.reports import reported_stats
 from odelet.engine.session import failing_as
 from odelet.errors import InputError
 from odelet.loops.recorder import Recording
 from odelet.loops.solution import Solution
 from odelet.loops.stats import SolveStats, Stats
-from odelet.loops.watched import Watched
+from odelet.loops.watched import SolveObserver
 from odelet.model.arguments import Arguments
 from odelet.model.settings import CallSettings, limits_for
 from odelet.numerics.backend import NumpyArray
@@ -81,7 +81,7 @@ class CallResult:
 
     values: dict[str, NumpyArray]
     driven: dict[int, SolveStats]
-    watched: dict[int, Watched]
+    watched: dict[int, SolveObserver]
 
 
 class Runner:
@@ -151,7 +151,7 @@ class Runner:
         if not (observed.events or observed.dense):
             return solution
         occurrences = {
-            index: result.watched[index].watch.occurrences()
+            index: result.watched[index].finder.occurrences()
             for index in observed.events_by_solve
             if index in result.watched
         }
@@ -170,7 +170,7 @@ class Runner:
             return Solution({}, Stats(tuple(driven.values())), failure)
         outputs = {tensor.name: values[tensor.name] for tensor in self._card.outputs}
         solves = tuple(
-            driven[solve.index] if solve.index in driven else report_of(solve, values) for solve in self._card.solves
+            driven[solve.index] if solve.index in driven else reported_stats(solve, values) for solve in self._card.solves
         )
         status = next((solve.status for solve in solves if solve.status is not Status.OK), Status.OK)
         noise = {name: values[name] for name in self.arguments.noise}
@@ -178,7 +178,7 @@ class Runner:
 
     def _drive(
         self, step: DriveSolve, values: dict[str, NumpyArray], settings: dict[str, NumpyArray], request: Request
-    ) -> tuple[SolveStats, Watched | None]:
+    ) -> tuple[SolveStats, SolveObserver | None]:
         solve = step.solve
         request = request.settled(solve, settings)
         with failing_as(solve.index):
