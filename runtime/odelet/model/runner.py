@@ -29,8 +29,7 @@ from odelet.numerics.backend import NumpyArray
 from odelet.numerics.events import Event
 from odelet.status import Status
 
-
-# For solve 0, or for each solve by its index in the card.
+# Events of solve 0, or of each solve by its index in the card.
 Events: TypeAlias = Sequence[Event] | Mapping[int, Sequence[Event]]
 
 
@@ -170,7 +169,8 @@ class Runner:
             return Solution({}, Stats(tuple(driven.values())), failure)
         outputs = {tensor.name: values[tensor.name] for tensor in self._card.outputs}
         solves = tuple(
-            driven[solve.index] if solve.index in driven else reported_stats(solve, values) for solve in self._card.solves
+            driven[solve.index] if solve.index in driven else reported_stats(solve, values)
+            for solve in self._card.solves
         )
         status = next((solve.status for solve in solves if solve.status is not Status.OK), Status.OK)
         noise = {name: values[name] for name in self.arguments.noise}
