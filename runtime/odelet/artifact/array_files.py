@@ -59,7 +59,10 @@ def check_output(path: Path, card: Card) -> None:
 
 
 def write_outputs(path: Path, outputs: dict[str, NumpyArray]) -> None:
-    """Write outputs in the format that the file's ending names, replacing the file. Raises InputError naming the file."""
+    """Write outputs in the format that the file's ending names, in place of the file that is there.
+
+    Raises InputError naming the file.
+    """
     kind = _kind(path)
     first = next(iter(outputs.values()))
 

@@ -19,7 +19,6 @@ from odelet.artifact.input_cards import AssumptionCard, NoiseCard
 from odelet.artifact.solve_card import DRIVEN, FORMS, MIXED, SETTINGS, DriveStep, RunStep, SolveCard
 from odelet.errors import ArtifactError
 
-
 FORMAT_VERSION = 1
 
 # No input may have one of these names: calls of a model have arguments of these names.

@@ -33,8 +33,8 @@ class AssumptionCard:
         of_inputs = f" of {', '.join(self.inputs)}" if self.inputs else ""
         return (
             f"the model was exported with an example for which {self.text!r} ({self.source}) is {self.value}, and "
-            f"follows that way always; for the values{of_inputs} that came now it is not. Export the model again with an "
-            "example like these inputs, or write the decision with torch.where"
+            f"always goes that way; for the values{of_inputs} that came now it is not {self.value}. Export the model "
+            "again with an example like these inputs, or write the decision with torch.where"
         )
 
     def __str__(self) -> str:

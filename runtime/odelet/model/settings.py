@@ -69,6 +69,10 @@ class CallSettings:
         return arrays
 
 
+# The settings of a call that sets nothing.
+AS_EXPORTED = CallSettings()
+
+
 def limits_for(settings: Mapping[str, NumpyArray]) -> Limits:
     """Return the limits of a solve from checked settings; the deadline counts from now."""
     limits = {name: settings[name].item() for name in ("max_steps", *_DRIVER_ONLY) if name in settings}

@@ -157,7 +157,7 @@ def test_another_model_is_told_by_its_outputs(made):
         ({"seconds": 0.0}, "seconds=0.0 must be a positive number"),
         ({"seconds": float("nan")}, "seconds=nan must be"),
         ({"batch": 0}, "batch=0 must be at least 1"),
-        ({"weights": Path("w.pt")}, "weights w.pt are of the torch model; name it, too"),
+        ({"weights": Path("w.pt")}, "weights w.pt are of the torch model; name that model, too"),
         ({"source": Path("no.npz")}, "no.npz: it cannot be read"),
         ({"threads": 0}, "threads=0 must be"),
         ({"against": "no.py:Net"}, "no.py"),
