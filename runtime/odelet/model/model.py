@@ -28,9 +28,10 @@ def load(path: str | os.PathLike[str], *, device: str = "cpu", threads: int | No
     Raises ArtifactError when a file is missing, damaged or newer than this odelet, and InputError for a device that is
     not there.
 
+    >>> import odelet
     >>> model = odelet.load("out")
-    >>> model
-    <odelet.Model Decay (adaptive): x: float64 [batch, 2] -> output: float64 [batch, 2]>
+    >>> print(*model.outputs)
+    float32 [3, batch, 3]
     """
     return Model(path, device=device, threads=threads)
 
@@ -42,8 +43,13 @@ class Model:
     the model's outputs, in the order in which a call returns them. folder: where the model was loaded from, None for a
     lone file. threads: how many threads work inside one operator.
 
+    >>> import numpy as np, odelet
     >>> model = odelet.load("out")
-    >>> model(np.array([[1.0, 2.0]]))
+    >>> [tensor.name for tensor in model.inputs]
+    ['batch.x', 'batch.scale', 'noise_0']
+    >>> path = model({"x": np.ones((5, 3), np.float32), "scale": 2.0}, seed=0)
+    >>> path.shape
+    (3, 5, 3)
     """
 
     def __init__(self, path: str | os.PathLike[str], *, device: str = "cpu", threads: int | None = None) -> None:
@@ -119,8 +125,11 @@ class Model:
 
         Raises InputError as a call does.
 
-        >>> solution = odelet.load("out").solve(np.array([[1.0, 2.0]]), rtol=1e-3)
-        >>> solution.status, solution.stats.steps
+        >>> import numpy as np, odelet
+        >>> batch = {"x": np.ones((5, 3), np.float32), "scale": 2.0}
+        >>> solution = odelet.load("out").solve(batch, rtol=1e-3, seed=0)
+        >>> solution.status.name, solution.stats.rejected, solution.outputs["path"].shape
+        ('OK', 0, (3, 5, 3))
         """
         settings = CallSettings(
             rtol=rtol, atol=atol, max_steps=max_steps, max_evals=max_evals, deadline=deadline, seed=seed

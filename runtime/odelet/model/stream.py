@@ -38,10 +38,12 @@ class Stream:
 
     steps: how many calls went well.
 
-    >>> model = odelet.load("out")
-    >>> stream = model.stream(carry={"x": "output"}, x=np.array([[1.0, 2.0]]))
-    >>> stream()
-    >>> stream()
+    >>> import numpy as np, odelet
+    >>> model = odelet.load("series")
+    >>> stream = model.stream(carry={"x": "output"}, x=np.ones((1, 4), np.float32))
+    >>> first, second = stream(), stream()
+    >>> stream.steps, np.array_equal(second, model(first))
+    (2, True)
     """
 
     def __init__(self, model: Streamable, carry: Mapping[str, str], start: Mapping[str, Any]) -> None:
