@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from odelet.errors import InputError
+from odelet.loops.sample_tables import table_of
 from odelet.loops.trajectory import StepEnds
+from odelet.methods.method import FixedStep, Method, Terms
 from odelet.numerics.adaptive_step import Attempt, attempt, first_length, first_slope, slope_after_jump
 from odelet.numerics.backend import NUMPY, NumpyArray
 from odelet.numerics.rk import Field
@@ -17,7 +19,7 @@ from odelet.numerics.tableau import Tableau
 
 
 class ArrayAdaptiveStepper:
-    """Steps of an adaptive method on numpy arrays."""
+    """An AdaptiveStepper on numpy arrays. y0: the first state, (1, n). dtype: of times."""
 
     def __init__(
         self,
@@ -34,10 +36,10 @@ class ArrayAdaptiveStepper:
         self._field, self._tableau, self._y = field, tableau, y0
         self._time = np.dtype(dtype).type
         self._direction = direction
+        # Any, as these are the keywords of several functions, of several types.
         self._common: dict[str, Any] = {"rtol": rtol, "atol": atol, "layout": layout, "direction": direction}
         self._k: NumpyArray | None = None
         self._try: Attempt | None = None
-        self._t1: Any = None
         self._ends: StepEnds | None = None
 
     def begin(self, t: float) -> None:
@@ -74,12 +76,89 @@ class ArrayAdaptiveStepper:
         return self._ends
 
 
+class ArraySampleStepper:
+    """A SampleStepper on numpy arrays, whose batch cannot be cut down. y0: the first states, (1, n)."""
+
+    def __init__(
+        self,
+        field: Field,
+        tableau: Tableau,
+        y0: NumpyArray,
+        *,
+        rtol: Tolerance,
+        atol: Tolerance,
+        layout: Layout,
+        direction: float,
+    ) -> None:
+        self._field, self._tableau, self._layout, self._y, self._k = field, tableau, layout, y0, y0
+        self._direction = direction
+        # Any, as these are the keywords of several functions, of several types.
+        self._common: dict[str, Any] = {"rtol": rtol, "atol": atol, "layout": layout, "direction": direction}
+        self._try: Attempt | None = None
+
+    def begin(self, t: NumpyArray) -> None:
+        self._k = first_slope(self._field, t, self._y, xp=NUMPY)
+
+    def first_length(self, t: NumpyArray) -> NumpyArray:
+        order = self._tableau.order
+        return np.asarray(first_length(self._field, t, self._y, self._k, order=order, **self._common, xp=NUMPY))
+
+    def attempt(self, t: NumpyArray, t1: NumpyArray, h: NumpyArray) -> NumpyArray:
+        self._try = attempt(self._field, self._tableau, t, t1, h, self._y, self._k, xp=NUMPY, **self._common)
+        return np.asarray(self._try.ratio)
+
+    def ends(self) -> StepEnds:
+        assert self._try is not None
+        rows = (self._y, self._try.y1, self._try.mid, self._k, self._try.k1)
+        return StepEnds(*(table_of(row, self._layout) for row in rows))
+
+    def state(self) -> NumpyArray:
+        return table_of(self._y, self._layout)
+
+    def accept(self, accepted: NumpyArray, jump: NumpyArray | None) -> None:
+        assert self._try is not None
+        choose = self._layout.choose
+        self._y = choose(accepted, self._try.y1, self._y, xp=NUMPY)
+        self._k = choose(accepted, self._try.k1, self._k, xp=NUMPY)
+        if jump is not None:
+            jumped = ~np.isnan(jump)
+            times = np.where(jumped, jump, 0.0)
+            k = slope_after_jump(self._field, times, self._y, direction=self._direction, xp=NUMPY)
+            self._k = choose(jumped, k, self._k, xp=NUMPY)
+
+    def keep(self, kept: NumpyArray) -> bool:
+        del kept
+        return False
+
+
+class ArrayFixedStepper:
+    """A FixedStepper on numpy arrays. y0: the first state, (1, n)."""
+
+    def __init__(self, field: Field, method: Method, y0: NumpyArray, terms: Terms) -> None:
+        self._field, self._method, self._terms = field, method, terms
+        self._y, self._memory = y0, method.start(y0, xp=NUMPY)
+        self._ends: StepEnds | None = None
+
+    def step(self, t: float, t1: float) -> tuple[int, bool]:
+        with np.errstate(all="ignore"):
+            done: FixedStep = self._method.step(self._field, t, t1, self._y, self._memory, self._terms, xp=NUMPY)
+        self._ends = StepEnds(self._y, done.y1, k0=done.k0)
+        self._y, self._memory = done.y1, done.memory
+        return int(done.calls), bool(done.failed)
+
+    def ends(self) -> StepEnds:
+        assert self._ends is not None
+        return self._ends
+
+
 def row_field(
     field: Callable[..., Any], layout: Layout, *, single: bool, time: Callable[[Any, Any], Any] | None = None
 ) -> Field:
-    """The field on rows (1, n); time: how it gets its time, of a time and a dtype.
+    """The user's field as a function of a time and a row (1, n).
 
-    Raises InputError when the slope's shape is not the state's.
+    layout: of the row. single: whether the field takes one array, or a tuple. time: makes what the field takes as its
+    time from a time and the state's dtype; None for a scalar of that dtype. The field returned raises InputError when
+    the slope's shape is not the state's.
     """
 
     def on_row(t: Any, row: Any) -> Any:

@@ -19,10 +19,10 @@ from odelet.engine.program import DriveSolve, RunGraph
 from odelet.engine.reports import reported_stats
 from odelet.engine.session import failing_as
 from odelet.errors import InputError
+from odelet.loops.observer import SolveObserver
 from odelet.loops.recorder import Recording
 from odelet.loops.solution import Solution
 from odelet.loops.stats import SolveStats, Stats
-from odelet.loops.watched import SolveObserver
 from odelet.model.arguments import Arguments
 from odelet.model.settings import check_settings, limits_for
 from odelet.model.solve_stream import SolveStream

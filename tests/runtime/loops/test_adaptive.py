@@ -10,8 +10,10 @@ from support.problems import ADAPTIVE, FIXED, torch_solve
 
 import odelet
 from odelet.errors import InputError
-from odelet.loops.adaptive import AdaptiveSolve, Limits, Points, StepEnds, direction_of, solution_arrays, solve_adaptive
+from odelet.loops.adaptive import AdaptiveSolve, Limits, Points, direction_of, solve_adaptive
 from odelet.loops.fixed import solve_on_grid
+from odelet.loops.run import solution_arrays
+from odelet.loops.trajectory import StepEnds
 from odelet.methods.roster import METHODS
 from odelet.numerics.control import Control
 from odelet.numerics.grid import Grid
