@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from dataclasses import field as member
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from odelet.engine.buffers import NUMPY_TYPES, BufferPool, Buffers, StepBuffers
+from odelet.engine.buffers import NUMPY_TYPES, BufferPool, Buffers, StepArrays
 from odelet.loops.trajectory import StepEnds, Time
 from odelet.numerics.adaptive_step import first_slope, slope_after_jump
 from odelet.numerics.backend import NUMPY, NumpyArray
@@ -50,7 +50,7 @@ class GraphAdaptiveStepper:
         y0: NumpyArray,
         constants: Mapping[str, NumpyArray],
         direction: float,
-        step_buffers: StepBuffers,
+        step_buffers: Callable[[StepArrays], Buffers],
     ) -> None:
         self._graphs, self._constants, self._direction = graphs, constants, direction
         self._y0, self._step_buffers = y0, step_buffers
@@ -62,7 +62,7 @@ class GraphAdaptiveStepper:
         assert self._graphs.step is not None
         types = {node.name: NUMPY_TYPES.get(node.type) for node in self._graphs.step.get_outputs()}
         written = {"mid": np.empty_like(self._y0), "ratio": np.zeros((), types["ratio"])}
-        self._buffers = self._step_buffers({"y": self._y0, "k": k0}, written, self._constants)
+        self._buffers = self._step_buffers(StepArrays({"y": self._y0, "k": k0}, written, self._constants))
         self._number = types["ratio"]
 
     def _slope(self, t: Time, y: NumpyArray) -> NumpyArray:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache, partial
 from itertools import count
 from threading import Lock
@@ -69,18 +70,32 @@ class DeviceMemory:
         self.value.update_inplace(np.array(x, dtype, order="C").reshape(shape))
 
 
+MakeMemory = Callable[[NumpyArray], Cell]
+
+
 @cache
-def memory_of(device: str) -> Callable[[NumpyArray], Cell]:
+def memory_of(device: str) -> MakeMemory:
     """The function that makes memory on a device from the array that it first holds."""
     return HostMemory if device == "cpu" else partial(DeviceMemory, device=device)
 
 
-class Buffers:
-    """The bound memory of a step graph.
+@dataclass(frozen=True)
+class StepArrays:
+    """The arrays that a step graph works on.
 
     starts: the first states, by the name of the input. written: arrays like the other outputs, by name. constants: the
-    values that stay the same from step to step, of which the graph is given the ones it takes. memory: see `memory_of`.
-    lanes: how many samples have their own times, or None where all have the same.
+    values that stay the same from step to step, of which the graph is given the ones it takes. lanes: how many samples
+    have their own times, or None where all have the same.
+    """
+
+    starts: Mapping[str, NumpyArray]
+    written: Mapping[str, NumpyArray]
+    constants: Mapping[str, NumpyArray]
+    lanes: int | None = None
+
+
+class Buffers:
+    """The bound memory of a step graph. memory: makes it from the array that it first holds; see `memory_of`.
 
     The state alternates between two sets of buffers: a step reads one and writes the other, and accepting the step only
     swaps their roles. A session that captures CUDA graphs captures one for each of the two.
@@ -88,26 +103,17 @@ class Buffers:
 
     _captures = count(1)
 
-    def __init__(
-        self,
-        session: ort.InferenceSession,
-        starts: Mapping[str, NumpyArray],
-        written: Mapping[str, NumpyArray],
-        constants: Mapping[str, NumpyArray],
-        memory: Callable[[NumpyArray], Cell],
-        *,
-        lanes: int | None = None,
-    ) -> None:
+    def __init__(self, session: ort.InferenceSession, arrays: StepArrays, memory: MakeMemory) -> None:
         self._session = session
         types = {node.name: NUMPY_TYPES.get(node.type) for node in session.get_inputs()}
-        shape = () if lanes is None else (lanes,)
+        shape = () if arrays.lanes is None else (arrays.lanes,)
         self._scalars = [
             (place, name, memory(np.zeros(shape, types[name]))) for place, name in enumerate(_SCALARS) if name in types
         ]
         # The memory copies the start, which may be the caller's own input, as steps write over it.
-        self._states = {name: (memory(x), memory(np.empty_like(x))) for name, x in starts.items()}
-        self._written = {name: memory(x) for name, x in written.items()}
-        self._constants = {name: memory(x) for name, x in constants.items() if name in types}
+        self._states = {name: (memory(x), memory(np.empty_like(x))) for name, x in arrays.starts.items()}
+        self._written = {name: memory(x) for name, x in arrays.written.items()}
+        self._constants = {name: memory(x) for name, x in arrays.constants.items() if name in types}
         self._bindings = [self._bind(turn, types) for turn in (0, 1)]
         captured = captures(session)
         self._options = [_capture(next(self._captures)) if captured else None for _ in (0, 1)]
@@ -128,13 +134,13 @@ class Buffers:
             binding.bind_ortvalue_output(name, cell.value)
         return binding
 
-    def begin(self, starts: Mapping[str, NumpyArray], constants: Mapping[str, NumpyArray]) -> None:
-        """Begin another solve, from states and constants of the same shapes."""
+    def begin(self, arrays: StepArrays) -> None:
+        """Begin another solve, with arrays of the same names, shapes and dtypes."""
         self._turn = 0
-        for name, x in starts.items():
+        for name, x in arrays.starts.items():
             self._states[name][0].write(x)
         for name, cell in self._constants.items():
-            cell.write(constants[name])
+            cell.write(arrays.constants[name])
 
     def run(self, *scalars: ArrayLike) -> None:
         """Run the step graph. scalars: t, t1 and h, as far as the graph takes them; arrays (lanes,) where samples have
@@ -168,36 +174,10 @@ class Buffers:
         self._states[name][self._turn].write(x)
 
 
-class MakeBuffers(Protocol):
-    """Makes Buffers from the arguments of their constructor."""
-
-    def __call__(
-        self,
-        session: ort.InferenceSession,
-        starts: Mapping[str, NumpyArray],
-        written: Mapping[str, NumpyArray],
-        constants: Mapping[str, NumpyArray],
-        memory: Callable[[NumpyArray], Cell],
-        *,
-        lanes: int | None = None,
-    ) -> Buffers: ...
-
-
-class StepBuffers(Protocol):
-    """Makes the Buffers of one solve, whose session and memory are settled."""
-
-    def __call__(
-        self,
-        starts: Mapping[str, NumpyArray],
-        written: Mapping[str, NumpyArray],
-        constants: Mapping[str, NumpyArray],
-        *,
-        lanes: int | None = None,
-    ) -> Buffers: ...
-
+MakeBuffers = Callable[[ort.InferenceSession, StepArrays, MakeMemory], Buffers]
 
 # Buffers fit another solve if these agree: the session, the memory, the lanes, and the names, shapes and dtypes.
-_Key = tuple[int, Callable[[NumpyArray], Cell], int | None, tuple[tuple[str, tuple[int, ...], str], ...]]
+_Key = tuple[int, MakeMemory, int | None, tuple[tuple[str, tuple[int, ...], str], ...]]
 
 
 class BufferPool:
@@ -212,23 +192,15 @@ class BufferPool:
         """The function that makes Buffers, for the length of a solve; they must not be used after it."""
         in_use: list[tuple[_Key, Buffers]] = []
 
-        def make(
-            session: ort.InferenceSession,
-            starts: Mapping[str, NumpyArray],
-            written: Mapping[str, NumpyArray],
-            constants: Mapping[str, NumpyArray],
-            memory: Callable[[NumpyArray], Cell],
-            *,
-            lanes: int | None = None,
-        ) -> Buffers:
-            arrays = [*starts.items(), *written.items(), *constants.items()]
-            key = (id(session), memory, lanes, tuple((name, x.shape, x.dtype.str) for name, x in arrays))
+        def make(session: ort.InferenceSession, arrays: StepArrays, memory: MakeMemory) -> Buffers:
+            every = [*arrays.starts.items(), *arrays.written.items(), *arrays.constants.items()]
+            key = (id(session), memory, arrays.lanes, tuple((name, x.shape, x.dtype.str) for name, x in every))
             buffers = self._take(key)
             if buffers is None:
-                buffers = Buffers(session, starts, written, constants, memory, lanes=lanes)
+                buffers = Buffers(session, arrays, memory)
             else:
-                buffers.begin(starts, constants)
-            if sum(x.nbytes for _, x in arrays) <= _KEPT_BYTES:
+                buffers.begin(arrays)
+            if sum(x.nbytes for _, x in every) <= _KEPT_BYTES:
                 in_use.append((key, buffers))
             return buffers
 

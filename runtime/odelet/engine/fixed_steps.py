@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import onnxruntime as ort
 
-from odelet.engine.buffers import StepBuffers
+from odelet.engine.buffers import Buffers, StepArrays
 from odelet.loops.trajectory import StepEnds
 from odelet.numerics.backend import Array, NumpyArray
 
@@ -27,7 +27,7 @@ class GraphFixedStepper:
         memory: Sequence[Array],
         constants: Mapping[str, NumpyArray],
         calls: int | None,
-        step_buffers: StepBuffers,
+        step_buffers: Callable[[StepArrays], Buffers],
     ) -> None:
         outputs = {node.name for node in step.get_outputs()}
         starts = {"y": y0, **{f"memory.{i}": np.asarray(x) for i, x in enumerate(memory)}}
@@ -35,7 +35,7 @@ class GraphFixedStepper:
         self._counts = list(written)
         self._slope = "k0" in outputs
         written |= {"k0": np.empty_like(y0)} if self._slope else {}
-        self._buffers = step_buffers(starts, written, constants)
+        self._buffers = step_buffers(StepArrays(starts, written, constants))
         self._calls = calls
 
     def step(self, t: float, t1: float) -> tuple[int, bool]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from odelet.engine.buffers import MEMORY
+from odelet.engine.buffers import MEMORY, StepArrays
 from odelet.engine.problem import Problem
 from odelet.loops.options import method_and_grid
 from odelet.loops.stats import SampleStats, SolveOutcome, SolveStats, status_of
@@ -44,7 +44,7 @@ def _turns(problem: Problem, first: State) -> tuple[State, Status, int]:
     limits, row = problem.request.limits, problem.row
     starts = {name: np.asarray(x) for name, x in zip(("y", *MEMORY), first.flat(), strict=False)}
     tolerances = {name: problem.tolerance(name).astype(row.dtype) for name in ("rtol", "atol")}
-    buffers = problem.step_buffers(starts, {}, {**problem.constants, **tolerances})
+    buffers = problem.step_buffers(StepArrays(starts, {}, {**problem.constants, **tolerances}))
     excess, calls, early = _input_of("excess"), 0, Status.OK
     while np.any(first._replace(excess=buffers.state(excess)).going):
         early = limits.exceeded(calls + 1)

@@ -10,7 +10,7 @@ import numpy as np
 
 from odelet.artifact.solve_card import SolveCard
 from odelet.engine.adaptive_steps import SolveGraphs, run_graph
-from odelet.engine.buffers import NUMPY_TYPES, Buffers, MakeBuffers, memory_of
+from odelet.engine.buffers import NUMPY_TYPES, Buffers, MakeBuffers, StepArrays, memory_of
 from odelet.engine.sample_steps import shape_inputs
 from odelet.loops.adaptive import Limits, Points, direction_of
 from odelet.loops.options import settings_from
@@ -73,18 +73,11 @@ class Problem:
         assert self.solve.drive is not None
         return [self.values[name] for name in self.solve.drive.y0]
 
-    def step_buffers(
-        self,
-        starts: Mapping[str, NumpyArray],
-        written: Mapping[str, NumpyArray],
-        constants: Mapping[str, NumpyArray],
-        *,
-        lanes: int | None = None,
-    ) -> Buffers:
-        """The memory of the step graph; see `Buffers`."""
+    def step_buffers(self, arrays: StepArrays) -> Buffers:
+        """The memory of the step graph."""
         step = self.graphs.step
         assert step is not None
-        return self.make_buffers(step, starts, written, constants, memory_of(self.device), lanes=lanes)
+        return self.make_buffers(step, arrays, memory_of(self.device))
 
     def slope(self, time: Time, y: NumpyArray) -> NumpyArray:
         """dy/dt on rows (1, n)."""

@@ -5,12 +5,12 @@ The law here: the loop sees tables, one row of elements for each sample.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 
 from odelet.engine.adaptive_steps import SolveGraphs, run_graph
-from odelet.engine.buffers import NUMPY_TYPES, Buffers, StepBuffers
+from odelet.engine.buffers import NUMPY_TYPES, Buffers, StepArrays
 from odelet.loops.sample_tables import row_of, table_of
 from odelet.loops.trajectory import StepEnds, Time
 from odelet.numerics.adaptive_step import first_slope, slope_after_jump
@@ -34,7 +34,7 @@ class GraphSampleStepper:
         *,
         batched: Collection[str] | None,
         direction: float,
-        step_buffers: StepBuffers,
+        step_buffers: Callable[[StepArrays], Buffers],
     ) -> None:
         self._graphs, self._parts, self._constants, self._batched = graphs, parts, dict(constants), batched
         self._direction, self._step_buffers = direction, step_buffers
@@ -52,7 +52,7 @@ class GraphSampleStepper:
         types = {node.name: NUMPY_TYPES.get(node.type) for node in self._graphs.step.get_outputs()}
         samples = len(self._parts[0])
         written = {"mid": np.empty_like(y), "ratio": np.zeros(samples, types["ratio"])}
-        self._buffers = self._step_buffers({"y": y, "k": k}, written, self._constants, lanes=samples)
+        self._buffers = self._step_buffers(StepArrays({"y": y, "k": k}, written, self._constants, samples))
 
     def _slope(self, t: Time, y: NumpyArray) -> NumpyArray:
         return run_graph(self._graphs.field, "k", {"t": np.asarray(t, y.dtype), "y": y, **self._constants})

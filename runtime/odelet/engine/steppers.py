@@ -85,7 +85,7 @@ def loop_problem(problem: Problem) -> LoopProblem:
     )
     if method.adaptive:
         control, tolerances, points = control_settings(problem)
-        return replace(loop, control=control, points=points, **tolerances)
+        return replace(loop, control=control, points=points, rtol=tolerances["rtol"], atol=tolerances["atol"])
     options = names.options if names.grid is None else {**names.options, "grid_constructor": names.grid}
     method, grid = method_and_grid(method, options)
     constructed = None if names.grid is None else problem.values[names.grid]

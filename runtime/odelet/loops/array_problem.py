@@ -13,16 +13,14 @@ import numpy as np
 
 from odelet.errors import InputError
 from odelet.loops.adaptive import Limits, Points
-from odelet.loops.array_steps import ArrayAdaptiveStepper, ArrayFixedStepper, ArraySampleStepper, row_field
+from odelet.loops.array_steps import ArraySteppers, row_field
 from odelet.loops.options import measure_of, method_and_grid, points_of, settings_from, tolerances
 from odelet.loops.solve import LoopProblem
-from odelet.methods.explicit_rk import ExplicitRK
-from odelet.methods.method import Method, Terms
+from odelet.methods.method import Method
 from odelet.numerics.backend import NUMPY, NumpyArray
 from odelet.numerics.control import Control
 from odelet.numerics.rk import Field
-from odelet.numerics.state import Layout
-from odelet.numerics.tableau import Tableau
+from odelet.numerics.state import Layout, Tolerance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,48 +52,6 @@ class ArrayCall:
     def names(self) -> list[str]:
         """The names of the outputs."""
         return ["y"] if self.single else [f"y_{i}" for i in range(len(self.parts))]
-
-
-@dataclass(frozen=True)
-class ArraySteppers:
-    """Makes steppers on numpy arrays. field: on rows (1, n)."""
-
-    field: Field
-
-    def adaptive(self, problem: LoopProblem) -> ArrayAdaptiveStepper:
-        assert problem.control is not None
-        return ArrayAdaptiveStepper(
-            self.field,
-            _tableau(problem),
-            problem.row,
-            rtol=problem.rtol,
-            atol=problem.atol,
-            layout=problem.layout,
-            direction=problem.direction,
-            dtype=problem.control.dtype,
-        )
-
-    def per_sample(self, problem: LoopProblem) -> ArraySampleStepper:
-        return ArraySampleStepper(
-            self.field,
-            _tableau(problem),
-            problem.row,
-            rtol=problem.rtol,
-            atol=problem.atol,
-            layout=problem.layout,
-            direction=problem.direction,
-        )
-
-    def fixed(self, problem: LoopProblem) -> ArrayFixedStepper:
-        assert problem.grid is not None
-        rtol, atol = float(problem.rtol), float(problem.atol)
-        terms = Terms(direction=problem.direction, perturb=problem.grid.perturb, rtol=rtol, atol=atol)
-        return ArrayFixedStepper(self.field, problem.method, problem.row, terms)
-
-
-def _tableau(problem: LoopProblem) -> Tableau:
-    assert isinstance(problem.method, ExplicitRK), "only explicit Runge-Kutta methods are adaptive"
-    return problem.method.tableau
 
 
 def array_problem(call: ArrayCall, *, per_sample: bool) -> tuple[LoopProblem, ArraySteppers]:
@@ -137,21 +93,9 @@ def _controlled(
     rest = {name: value for name, value in options.items() if name not in given}
     control: Control = settings_from(Control, rest, call.method.name, more=(*named, *given))
     dtype = np.promote_types(control.dtype, call.parts[0].dtype)
-    rtol, atol = tolerances(call.rtol, call.atol, len(call.parts), dtype.type)
-    problem = LoopProblem(
-        method=call.method,
-        row=layout.pack(call.parts, xp=NUMPY),
-        layout=layout,
-        t=call.t,
-        direction=call.direction,
-        slope=on_rows,
-        limits=call.limits,
-        rtol=rtol,
-        atol=atol,
-        control=replace(control, dtype=dtype.name),
-        points=Points(**given),
-    )
-    return problem, ArraySteppers(on_rows)
+    bounds = tolerances(call.rtol, call.atol, len(call.parts), dtype.type)
+    problem = _problem(call, call.method, layout, on_rows, bounds)
+    return replace(problem, control=replace(control, dtype=dtype.name), points=Points(**given)), ArraySteppers(on_rows)
 
 
 def _plain_problem(call: ArrayCall) -> tuple[LoopProblem, ArraySteppers]:
@@ -161,10 +105,18 @@ def _plain_problem(call: ArrayCall) -> tuple[LoopProblem, ArraySteppers]:
     construct = call.options.get("grid_constructor") if call.method.fixed else None
     constructed = None if construct is None else np.asarray(construct(call.field, call.y0, call.t))
     method, grid = method_and_grid(call.method, call.options)
-    rtol, atol = tolerances(call.rtol, call.atol, 1, float)
-    if isinstance(rtol, list) or isinstance(atol, list):
+    bounds = tolerances(call.rtol, call.atol, 1, float)
+    if any(isinstance(bound, list) for bound in bounds):
         raise InputError(f"{method.name} takes one number for rtol and for atol; got {(call.rtol, call.atol)}")
-    problem = LoopProblem(
+    problem = _problem(call, method, layout, on_rows, bounds)
+    return replace(problem, grid=grid, constructed=constructed), ArraySteppers(on_rows)
+
+
+def _problem(
+    call: ArrayCall, method: Method, layout: Layout, on_rows: Field, bounds: tuple[Tolerance, Tolerance]
+) -> LoopProblem:
+    """What the problems of all methods have. bounds: rtol and atol."""
+    return LoopProblem(
         method=method,
         row=layout.pack(call.parts, xp=NUMPY),
         layout=layout,
@@ -172,9 +124,6 @@ def _plain_problem(call: ArrayCall) -> tuple[LoopProblem, ArraySteppers]:
         direction=call.direction,
         slope=on_rows,
         limits=call.limits,
-        rtol=rtol,
-        atol=atol,
-        grid=grid,
-        constructed=constructed,
+        rtol=bounds[0],
+        atol=bounds[1],
     )
-    return problem, ArraySteppers(on_rows)

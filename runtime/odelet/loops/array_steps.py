@@ -3,41 +3,66 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from odelet.errors import InputError
 from odelet.loops.sample_tables import table_of
+from odelet.loops.solve import LoopProblem
 from odelet.loops.trajectory import StepEnds
+from odelet.methods.explicit_rk import ExplicitRK
 from odelet.methods.method import FixedStep, Method, Terms
 from odelet.numerics.adaptive_step import Attempt, attempt, first_length, first_slope, slope_after_jump
 from odelet.numerics.backend import NUMPY, NumpyArray
 from odelet.numerics.rk import Field
-from odelet.numerics.state import Layout, Tolerance
+from odelet.numerics.state import Layout
 from odelet.numerics.tableau import Tableau
 
 
-class ArrayAdaptiveStepper:
-    """An AdaptiveStepper on numpy arrays. y0: the first state, (1, n). dtype: of times."""
+@dataclass(frozen=True)
+class ArraySteppers:
+    """Makes steppers on numpy arrays. field: of a time and a row (1, n)."""
 
-    def __init__(
-        self,
-        field: Field,
-        tableau: Tableau,
-        y0: NumpyArray,
-        *,
-        rtol: Tolerance,
-        atol: Tolerance,
-        layout: Layout,
-        direction: float,
-        dtype: str,
-    ) -> None:
-        self._field, self._tableau, self._y = field, tableau, y0
-        self._time = np.dtype(dtype).type
-        self._direction = direction
-        # Any, as these are the keywords of several functions, of several types.
-        self._common: dict[str, Any] = {"rtol": rtol, "atol": atol, "layout": layout, "direction": direction}
+    field: Field
+
+    def adaptive(self, problem: LoopProblem) -> ArrayAdaptiveStepper:
+        return ArrayAdaptiveStepper(self.field, problem)
+
+    def per_sample(self, problem: LoopProblem) -> ArraySampleStepper:
+        return ArraySampleStepper(self.field, problem)
+
+    def fixed(self, problem: LoopProblem) -> ArrayFixedStepper:
+        assert problem.grid is not None
+        rtol, atol = float(problem.rtol), float(problem.atol)
+        terms = Terms(direction=problem.direction, perturb=problem.grid.perturb, rtol=rtol, atol=atol)
+        return ArrayFixedStepper(self.field, problem.method, problem.row, terms)
+
+
+def _tableau(problem: LoopProblem) -> Tableau:
+    assert isinstance(problem.method, ExplicitRK), "only explicit Runge-Kutta methods are adaptive"
+    return problem.method.tableau
+
+
+def _error_measure(problem: LoopProblem) -> dict[str, Any]:
+    """The keywords with which the functions of `adaptive_step` measure an error; Any, as they are of several types."""
+    return {
+        "rtol": problem.rtol,
+        "atol": problem.atol,
+        "layout": problem.layout,
+        "direction": problem.direction,
+    }
+
+
+class ArrayAdaptiveStepper:
+    """An AdaptiveStepper on numpy arrays. field: of a time and a row (1, n)."""
+
+    def __init__(self, field: Field, problem: LoopProblem) -> None:
+        assert problem.control is not None
+        self._field, self._tableau, self._y = field, _tableau(problem), problem.row
+        self._time = np.dtype(problem.control.dtype).type
+        self._direction, self._measure = problem.direction, _error_measure(problem)
         self._k: NumpyArray | None = None
         self._try: Attempt | None = None
         self._ends: StepEnds | None = None
@@ -49,13 +74,13 @@ class ArrayAdaptiveStepper:
     def first_length(self, t: float) -> float:
         order = self._tableau.order
         with np.errstate(all="ignore"):
-            h = first_length(self._field, self._time(t), self._y, self._k, order=order, **self._common, xp=NUMPY)
+            h = first_length(self._field, self._time(t), self._y, self._k, order=order, **self._measure, xp=NUMPY)
         return float(h)
 
     def attempt(self, t: float, t1: float, h: float) -> float:
         t, t1, h = (self._time(x) for x in (t, t1, h))
         with np.errstate(all="ignore"):
-            self._try = attempt(self._field, self._tableau, t, t1, h, self._y, self._k, xp=NUMPY, **self._common)
+            self._try = attempt(self._field, self._tableau, t, t1, h, self._y, self._k, xp=NUMPY, **self._measure)
         return float(self._try.ratio)
 
     def accept(self, jump: float | None) -> None:
@@ -77,23 +102,12 @@ class ArrayAdaptiveStepper:
 
 
 class ArraySampleStepper:
-    """A SampleStepper on numpy arrays, whose batch cannot be cut down. y0: the first states, (1, n)."""
+    """A SampleStepper on numpy arrays, whose batch cannot be cut down. field: of times (samples,) and a row (1, n)."""
 
-    def __init__(
-        self,
-        field: Field,
-        tableau: Tableau,
-        y0: NumpyArray,
-        *,
-        rtol: Tolerance,
-        atol: Tolerance,
-        layout: Layout,
-        direction: float,
-    ) -> None:
-        self._field, self._tableau, self._layout, self._y, self._k = field, tableau, layout, y0, y0
-        self._direction = direction
-        # Any, as these are the keywords of several functions, of several types.
-        self._common: dict[str, Any] = {"rtol": rtol, "atol": atol, "layout": layout, "direction": direction}
+    def __init__(self, field: Field, problem: LoopProblem) -> None:
+        self._field, self._tableau, self._layout = field, _tableau(problem), problem.layout
+        self._y = self._k = problem.row
+        self._direction, self._measure = problem.direction, _error_measure(problem)
         self._try: Attempt | None = None
 
     def begin(self, t: NumpyArray) -> None:
@@ -101,10 +115,10 @@ class ArraySampleStepper:
 
     def first_length(self, t: NumpyArray) -> NumpyArray:
         order = self._tableau.order
-        return np.asarray(first_length(self._field, t, self._y, self._k, order=order, **self._common, xp=NUMPY))
+        return np.asarray(first_length(self._field, t, self._y, self._k, order=order, **self._measure, xp=NUMPY))
 
     def attempt(self, t: NumpyArray, t1: NumpyArray, h: NumpyArray) -> NumpyArray:
-        self._try = attempt(self._field, self._tableau, t, t1, h, self._y, self._k, xp=NUMPY, **self._common)
+        self._try = attempt(self._field, self._tableau, t, t1, h, self._y, self._k, xp=NUMPY, **self._measure)
         return np.asarray(self._try.ratio)
 
     def ends(self) -> StepEnds:

@@ -52,9 +52,8 @@ def method_and_grid(method: Method, options: Mapping[str, Any] | None) -> tuple[
     known = {field.name for field in fields(Grid)} if method.fixed else set()
     if method.fixed and given.pop("grid_constructor", None) is not None:
         given["constructed"] = True
-    _check_known(
-        given, known, (known - {"constructed"}) | {*names, *(["grid_constructor"] if known else [])}, method.name
-    )
+    spelled = {"grid_constructor" if name == "constructed" else name for name in known}
+    _check_known(given, known, spelled | {*names}, method.name)
     try:
         return method.having(**own), Grid(**given)
     except (ValueError, TypeError) as error:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Protocol, TypedDict
 
 from odelet.loops.adaptive import AdaptiveSolve, AdaptiveStepper, Limits, Points, solve_adaptive
 from odelet.loops.fixed import FixedStepper, Slope, grid_points, solve_on_grid
@@ -66,7 +66,7 @@ def solve_by_loop(problem: LoopProblem, steppers: Steppers, observer: SolveObser
     """Solve by the loop of the method's kind. observer: of the steps of an adaptive or fixed-step method; no solve per
     sample and none that ends at an event can be observed."""
     if problem.layout.samples is not None:
-        return _begin_samples(problem, steppers).run(problem.layout)
+        return _solve_samples(problem, steppers)
     if problem.method.adaptive:
         return _solve_adaptive(problem, steppers, observer)
     if problem.method.fixed:
@@ -83,36 +83,38 @@ def solve_by_loop(problem: LoopProblem, steppers: Steppers, observer: SolveObser
     )
 
 
+class _StepControl(TypedDict):
+    """The keywords that both loops with error control take."""
+
+    direction: float
+    order: int
+    calls: int
+    control: Control
+    limits: Limits
+    points: Points
+
+
+def _step_control(problem: LoopProblem) -> _StepControl:
+    method, control = problem.method, problem.control
+    assert method.order is not None and method.calls is not None and control is not None
+    return {
+        "direction": problem.direction,
+        "order": method.order,
+        "calls": method.calls,
+        "control": control,
+        "limits": problem.limits,
+        "points": problem.points,
+    }
+
+
 def begin_adaptive(problem: LoopProblem, steppers: Steppers) -> AdaptiveSolve:
     """Begin a solve with error control: evaluate the first slope and choose the first step."""
-    method, control = problem.method, problem.control
-    assert method.order is not None and method.calls is not None and control is not None
-    return AdaptiveSolve(
-        steppers.adaptive(problem),
-        float(problem.t[0]),
-        direction=problem.direction,
-        order=method.order,
-        calls=method.calls,
-        control=control,
-        limits=problem.limits,
-        points=problem.points,
-    )
+    return AdaptiveSolve(steppers.adaptive(problem), float(problem.t[0]), **_step_control(problem))
 
 
-def _begin_samples(problem: LoopProblem, steppers: Steppers) -> SampleSolve:
-    method, control = problem.method, problem.control
-    assert method.order is not None and method.calls is not None and control is not None
-    return SampleSolve(
-        steppers.per_sample(problem),
-        table_of(problem.row, problem.layout),
-        problem.t,
-        direction=problem.direction,
-        order=method.order,
-        calls=method.calls,
-        control=control,
-        limits=problem.limits,
-        points=problem.points,
-    )
+def _solve_samples(problem: LoopProblem, steppers: Steppers) -> SolveRun:
+    stepper, table = steppers.per_sample(problem), table_of(problem.row, problem.layout)
+    return SampleSolve(stepper, table, problem.t, **_step_control(problem)).run(problem.layout)
 
 
 def _solve_adaptive(problem: LoopProblem, steppers: Steppers, observer: SolveObserver | None) -> SolveRun:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
 
 from odelet.errors import ArtifactError
@@ -76,6 +76,16 @@ class SolveOutcome:
             evaluations=evaluations,
             samples=samples,
             **more,
+        )
+
+    def after(self, before: SolveOutcome) -> Self:
+        """The outcome of a solve of which this is the later part: the counts of both parts are added."""
+        return replace(
+            self,
+            steps=total((before.steps, self.steps)),
+            accepted=total((before.accepted, self.accepted)),
+            evaluations=total((before.evaluations, self.evaluations)),
+            unconverged=total((before.unconverged, self.unconverged)),
         )
 
 

@@ -228,7 +228,7 @@ class Model:
             if not (stats.status.usable or stats.samples):
                 break
         if self._fallback is not None:
-            driven |= self._fallback.mend(values, settings, Request(limits))
+            driven |= self._fallback.solve_again(values, settings, Request(limits))
         return values, driven
 
     def _solution(self, values: dict[str, NumpyArray], driven: dict[int, SolveStats]) -> Solution:

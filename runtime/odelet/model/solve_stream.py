@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ from odelet.loops.options import method_and_grid
 from odelet.loops.run import SolveRun, solution_arrays
 from odelet.loops.solution import Solution
 from odelet.loops.solve import begin_adaptive
-from odelet.loops.stats import SolveStats, Stats, total
+from odelet.loops.stats import SolveStats, Stats
 from odelet.methods.roster import METHODS, method_of
 from odelet.model.arguments import Arguments
 from odelet.model.settings import limits_for
@@ -223,10 +222,7 @@ class _Fixed:
             direction=problem.direction,
         )
         self._reached, self._row = points[-1:], run.rows[-1:]
-        if before is not None:
-            counts = ("steps", "accepted", "evaluations", "unconverged")
-            run = replace(run, **{name: total((getattr(before, name), getattr(run, name))) for name in counts})
-        self._before = run
+        self._before = run = run if before is None else run.after(before)
         return run.rows[1:], SolveStats.of(problem.solve, run)
 
 
