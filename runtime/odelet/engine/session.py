@@ -202,7 +202,7 @@ class Graph:
         return all(size is not None for port in ports for size in port.shape)
 
     def run(self, feeds: Mapping[str, NumpyArray]) -> dict[str, NumpyArray]:
-        """Return all outputs, by name. feeds: the inputs, by name. Raises ArtifactError when the graph fails on them."""
+        """Return all outputs, by name. feeds: the inputs, by name. Raises ArtifactError when the graph fails."""
         names = self.outputs.keys()
         try:
             return dict(zip(names, self.session.run(list(names), feeds), strict=True))

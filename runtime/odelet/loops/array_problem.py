@@ -5,18 +5,19 @@ The law here: whatever the arguments leave open is settled here, or refused; no 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from odelet.errors import InputError
-from odelet.loops.adaptive import Limits, Points
+from odelet.loops.adaptive import Limits, Points, direction_of
 from odelet.loops.array_steps import ArraySteppers, row_field
 from odelet.loops.options import measure_of, method_and_grid, points_of, settings_from, tolerances
 from odelet.loops.solve import LoopProblem
 from odelet.methods.method import Method
+from odelet.methods.roster import METHODS
 from odelet.numerics.backend import NUMPY, NumpyArray
 from odelet.numerics.control import Control
 from odelet.numerics.rk import Field
@@ -41,7 +42,40 @@ class ArrayCall:
     rtol: Any
     atol: Any
     limits: Limits
-    options: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any]
+
+    @classmethod
+    def of(
+        cls,
+        field: Callable[..., Any],
+        y0: Any,
+        t: Any,
+        method: str,
+        *,
+        rtol: Any,
+        atol: Any,
+        options: Mapping[str, Any] | None,
+        limits: Limits,
+    ) -> ArrayCall:
+        """The call with these arguments. Raises InputError for a state, times or a method that cannot be."""
+        parts = _parts(y0)
+        times = np.asarray(t)
+        times = times if times.dtype == np.float32 else times.astype(np.float64)
+        if method not in METHODS:
+            raise InputError(f"method={method!r} is not one of {', '.join(METHODS)}")
+        return cls(
+            field=field,
+            y0=y0,
+            parts=parts,
+            single=not isinstance(y0, tuple),
+            t=times,
+            direction=direction_of(times),
+            method=METHODS[method],
+            rtol=rtol,
+            atol=atol,
+            limits=limits,
+            options=dict(options or {}),
+        )
 
     @property
     def shapes(self) -> list[tuple[int, ...]]:
@@ -52,6 +86,17 @@ class ArrayCall:
     def names(self) -> list[str]:
         """The names of the outputs."""
         return ["y"] if self.single else [f"y_{i}" for i in range(len(self.parts))]
+
+
+def _parts(y0: Any) -> list[NumpyArray]:
+    """The parts of a state. Raises InputError unless they are arrays of one floating dtype."""
+    parts = [np.asarray(part) for part in (y0 if isinstance(y0, tuple) else (y0,))]
+    dtypes = [str(part.dtype) for part in parts]
+    if not parts or any(part.dtype not in (np.float32, np.float64) for part in parts):
+        raise InputError(f"y0 must be a float32 or float64 array, or a tuple of them; got {dtypes}")
+    if len(set(dtypes)) > 1:
+        raise InputError(f"the parts of y0 must have one dtype; got {dtypes}")
+    return parts
 
 
 def array_problem(call: ArrayCall, *, per_sample: bool) -> tuple[LoopProblem, ArraySteppers]:

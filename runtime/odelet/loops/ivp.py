@@ -6,10 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from odelet.errors import InputError
-from odelet.loops.adaptive import DEFAULT_MAX_STEPS, direction_of
+from odelet.loops.adaptive import DEFAULT_MAX_STEPS
 from odelet.loops.array_problem import ArrayCall, array_problem, check_per_sample
 from odelet.loops.observer import SolveObserver
 from odelet.loops.options import limits_of
@@ -17,8 +15,7 @@ from odelet.loops.run import solution_arrays
 from odelet.loops.solution import Solution
 from odelet.loops.solve import solve_by_loop
 from odelet.loops.stats import SolveStats, Stats
-from odelet.methods.roster import METHODS
-from odelet.numerics.backend import NUMPY, NumpyArray
+from odelet.numerics.backend import NUMPY
 from odelet.numerics.events import Event
 from odelet.numerics.state import Layout
 
@@ -69,35 +66,23 @@ def odeint(
            [0.1353, 0.2707]])
     """
     limits = limits_of(max_steps, max_evals, deadline)
-    parts = _parts(y0)
-    times = np.asarray(t)
-    times = times if times.dtype == np.float32 else times.astype(np.float64)
-    if method not in METHODS:
-        raise InputError(f"method={method!r} is not one of {', '.join(METHODS)}")
-    call = ArrayCall(
-        field=field,
-        y0=y0,
-        parts=parts,
-        single=not isinstance(y0, tuple),
-        t=times,
-        direction=direction_of(times),
-        method=METHODS[method],
-        rtol=rtol,
-        atol=atol,
-        limits=limits,
-        options=dict(options or {}),
-    )
+    call = ArrayCall.of(field, y0, t, method, rtol=rtol, atol=atol, options=options, limits=limits)
+    solution = _solve(call, events, dense=dense, per_sample=per_sample)
+    solution.stats.solves[0].warn_unconverged()
+    return solution
+
+
+def _solve(call: ArrayCall, events: Sequence[Event], *, dense: bool, per_sample: bool) -> Solution:
     observer = _observer(call, events) if events or dense else None
     if per_sample:
         check_per_sample(call, observed=observer is not None)
     run = solve_by_loop(*array_problem(call, per_sample=per_sample), observer)
     outputs = dict(zip(call.names, solution_arrays(run.rows, call.shapes), strict=True))
-    stats = SolveStats.of(_FunctionSolve(method), run)
-    stats.warn_unconverged()
+    stats = Stats((SolveStats.of(_FunctionSolve(call.method.name), run),))
     if observer is None:
-        return Solution(outputs, Stats((stats,)), run.status)
+        return Solution(outputs, stats, run.status)
     trajectories = {0: observer.trajectory} if dense else {}
-    return Solution(outputs, Stats((stats,)), run.status, observer.finder.occurrences(), trajectories)
+    return Solution(outputs, stats, run.status, observer.finder.occurrences(), trajectories)
 
 
 @dataclass(frozen=True)
@@ -119,14 +104,3 @@ def _observer(call: ArrayCall, events: Sequence[Event]) -> SolveObserver:
     layout = Layout.of(call.parts)
     row = layout.pack(call.parts, xp=NUMPY)
     return SolveObserver.of(events, layout, row, call.t, call.direction, single=call.single, fixed=method.fixed)
-
-
-def _parts(y0: Any) -> list[NumpyArray]:
-    """The parts of a state. Raises InputError unless they are arrays of one floating dtype."""
-    parts = [np.asarray(part) for part in (y0 if isinstance(y0, tuple) else (y0,))]
-    dtypes = [str(part.dtype) for part in parts]
-    if not parts or any(part.dtype not in (np.float32, np.float64) for part in parts):
-        raise InputError(f"y0 must be a float32 or float64 array, or a tuple of them; got {dtypes}")
-    if len(set(dtypes)) > 1:
-        raise InputError(f"the parts of y0 must have one dtype; got {dtypes}")
-    return parts
