@@ -16,7 +16,7 @@ from odelet_export import export
 from odelet_export.capture.capture import capture
 from odelet_export.errors import FormError
 from odelet_export.model.callee import Callee
-from odelet_export.model.spec import Overrides
+from odelet_export.model.overrides import Overrides
 from odelet_export.proof.alone import SampleAxes, run_alone
 from odelet_intercept.errors import CaptureError
 

@@ -13,8 +13,8 @@ from odelet_export.lowering.hole import Placed
 from odelet_export.lowering.lower import forms_of
 from odelet_export.model.axes import Dynamic, check_dynamic
 from odelet_export.model.callee import Callee
+from odelet_export.model.overrides import Overrides
 from odelet_export.model.reference import evaluation_mode
-from odelet_export.model.spec import Overrides
 from odelet_export.pipeline.explanation import Explanation, explained
 from odelet_export.pipeline.export import _check_numbers
 from odelet_export.pipeline.prepare import prepare
@@ -63,4 +63,4 @@ def explain(
         holes = [replace(hole, placed=Placed(np.array([0.0, 1.0]))) for hole in ready.holes]
         choices = forms_of(ready.captured, holes, form, max_steps=max_steps)
         next(iter(ready.drawn))  # an error where the model fails on the example
-    return explanation.in_forms([choice.form for choice in choices])
+    return explanation.in_forms([choice.form.name for choice in choices])

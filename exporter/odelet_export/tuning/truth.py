@@ -6,8 +6,6 @@ between two tolerances is told with every result.
 
 from __future__ import annotations
 
-import copy
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -22,15 +20,15 @@ from odelet.numerics.backend import NumpyArray
 from odelet_export.capture.surroundings import frozen_weights
 from odelet_export.model import random_draws as noise
 from odelet_export.model.callee import Callee
+from odelet_export.model.intercepted_run import run_intercepted
+from odelet_export.model.overrides import Overrides
 from odelet_export.model.reference import run_reference, solved
-from odelet_export.model.spec import Overrides
+from odelet_export.model.widening import widened, widened_model
 from odelet_export.tuning.candidates import Solves
 from odelet_export.tuning.data import Data, scaled_error
 from odelet_intercept import installed
 from odelet_intercept.call import Call
 from odelet_intercept.errors import ExportError
-from odelet_intercept.installed import lacking
-from odelet_intercept.intercept import intercepted
 
 # Between steps it is read by a quartic, which is less exact than its steps: they are made to end at the output times.
 METHOD = "dopri8"
@@ -86,8 +84,8 @@ def solves_of(callee: Callee, tensors: Sequence[torch.Tensor]) -> Solves:
             found.append(call)
         return solved(call, original, Overrides())
 
-    with lacking(), frozen_weights(callee), callee.kept(), intercepted(handler, copies=callee.copies):
-        callee(*(tensor.clone() for tensor in tensors))
+    with frozen_weights(callee), callee.kept():
+        run_intercepted(callee, tensors, handler, silent=False)
     names = [installed.name_of(call.method or "dopri5") for call in found]
     intervals = [len(call.t) - 1 for call in found if call.event_fn is None]
     return Solves(
@@ -108,10 +106,10 @@ class Reference:
 
     def _widened(self) -> Callee | None:
         """The model in float64; None for one that does not run so, or cannot be copied."""
+        wide = widened_model(self._callee)
+        if wide is None:
+            return None
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", FutureWarning)  # torch, about its own pytree
-                wide = copy.deepcopy(self._callee).double()
             with _float64():
                 run_reference(wide, self._tensors(self._data.call(0), wide=True), Overrides())
         except Exception:  # a model with float32 numbers of its own raises anything
@@ -120,7 +118,7 @@ class Reference:
 
     def _tensors(self, arrays: dict[str, NumpyArray], *, wide: bool) -> list[torch.Tensor]:
         tensors = [torch.from_numpy(arrays[name]) for name in self._callee.names]
-        return [x.double() if wide and x.is_floating_point() else x for x in tensors]
+        return widened(tensors) if wide else tensors
 
     def find(self, on_call: Callable[[int, int], None]) -> Truth:
         """Solve all calls. on_call: told how many are done, of how many. Raises InputError where the model
@@ -207,9 +205,7 @@ def _run_tight(callee: Callee, tensors: Sequence[torch.Tensor], tolerance: float
     def handler(call: Call, original: Callable[..., Any]) -> Any:
         return solved(call if call.entry == "mark" else _tight(call, tolerance), original, Overrides(method=METHOD))
 
-    with lacking(), intercepted(handler, copies=callee.copies), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the author's business
-        outputs = callee(*(tensor.clone() for tensor in tensors))
+    outputs = run_intercepted(callee, tensors, handler)
     return [output.detach().cpu().numpy() for output in outputs]
 
 

@@ -8,7 +8,7 @@ from odelet.engine.buffers import MEMORY, StepArrays
 from odelet.engine.problem import Problem
 from odelet.loops.options import method_and_grid
 from odelet.loops.stats import SampleStats, SolveOutcome, SolveStats, status_of
-from odelet.methods.fixed_point import Iteration, State, begin, ended
+from odelet.methods.fixed_point import Iteration, IterationState, initial_state, status_code
 from odelet.numerics.backend import NUMPY, NumpyArray
 from odelet.numerics.state import Layout
 from odelet.status import Status
@@ -25,11 +25,11 @@ def solve_iteration(problem: Problem, method: Iteration) -> tuple[list[NumpyArra
     method, _ = method_and_grid(method, names.options)
     layout = Layout.of(problem.states, per_sample=solve.per_sample)
     with np.errstate(all="ignore"):
-        first = begin(method, problem.row, layout=layout, xp=NUMPY)
+        first = initial_state(method, problem.row, layout=layout, xp=NUMPY)
     state, early, calls = _turns(problem, first)
-    codes = np.asarray(ended(state, xp=NUMPY))
+    codes = np.asarray(status_code(state, xp=NUMPY))
     if early is not Status.OK:
-        codes = np.where(np.asarray(state.going), early.value, codes)
+        codes = np.where(np.asarray(state.running), early.value, codes)
     turns = np.asarray(state.turns).astype(np.int64)
     if solve.per_sample:
         outcome = SolveOutcome.of_samples(SampleStats.of(codes, None, turns, turns), evaluations=calls)
@@ -39,23 +39,23 @@ def solve_iteration(problem: Problem, method: Iteration) -> tuple[list[NumpyArra
     return layout.unpack(state.best, xp=NUMPY), SolveStats.of(solve, outcome)
 
 
-def _turns(problem: Problem, first: State) -> tuple[State, Status, int]:
+def _turns(problem: Problem, first: IterationState) -> tuple[IterationState, Status, int]:
     """The last state, the limit that ended the loop early, or OK, and how many turns the loop took."""
     limits, row = problem.request.limits, problem.row
     starts = {name: np.asarray(x) for name, x in zip(("y", *MEMORY), first.flat(), strict=False)}
     tolerances = {name: problem.tolerance(name).astype(row.dtype) for name in ("rtol", "atol")}
     buffers = problem.step_buffers(StepArrays(starts, {}, {**problem.constants, **tolerances}))
     excess, calls, early = _input_of("excess"), 0, Status.OK
-    while np.any(first._replace(excess=buffers.state(excess)).going):
+    while np.any(first._replace(excess=buffers.state(excess)).running):
         early = limits.exceeded(calls + 1)
         if early is not Status.OK or calls >= limits.max_steps:
             break
         buffers.run()
         buffers.swap()
         calls += 1
-    return State.of([buffers.state(name).copy() for name in starts]), early, calls
+    return IterationState.of([buffers.state(name).copy() for name in starts]), early, calls
 
 
 def _input_of(field: str) -> str:
     """The input of the step graph that holds a field of the state."""
-    return ("y", *MEMORY)[State._fields.index(field)]
+    return ("y", *MEMORY)[IterationState._fields.index(field)]

@@ -52,9 +52,9 @@ class GraphSteppers:
         stepper = GraphFixedStepper(
             problem.graphs.step,
             problem.row,
-            method.start(problem.row, xp=NUMPY),
+            method.initial_memory(problem.row, xp=NUMPY),
             problem.constants,
-            method.calls,
+            method.evaluations,
             problem.step_buffers,
         )
         if recording is None:

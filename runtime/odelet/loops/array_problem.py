@@ -126,7 +126,7 @@ def _sample_problem(call: ArrayCall) -> tuple[LoopProblem, ArraySteppers]:
 
 def _adaptive_problem(call: ArrayCall) -> tuple[LoopProblem, ArraySteppers]:
     options = dict(call.options)
-    layout = Layout.of(call.parts, measure_of(options.pop("norm", "rms"), single=call.single))
+    layout = Layout.of(call.parts, user_norm=measure_of(options.pop("norm", "rms"), single=call.single))
     return _controlled(call, options, layout, row_field(call.field, layout, single=call.single), named=("norm",))
 
 

@@ -13,7 +13,7 @@ from odelet.loops.sample_tables import table_of
 from odelet.loops.solve import LoopProblem
 from odelet.loops.trajectory import StepEnds
 from odelet.methods.explicit_rk import ExplicitRK
-from odelet.methods.method import FixedStep, Method, Terms
+from odelet.methods.method import FixedStep, Method, StepSettings
 from odelet.numerics.adaptive_step import Attempt, attempt, first_length, first_slope, slope_after_jump
 from odelet.numerics.backend import NUMPY, NumpyArray
 from odelet.numerics.rk import Field
@@ -36,7 +36,7 @@ class ArraySteppers:
     def fixed(self, problem: LoopProblem) -> ArrayFixedStepper:
         assert problem.grid is not None
         rtol, atol = float(problem.rtol), float(problem.atol)
-        terms = Terms(direction=problem.direction, perturb=problem.grid.perturb, rtol=rtol, atol=atol)
+        terms = StepSettings(direction=problem.direction, perturb=problem.grid.perturb, rtol=rtol, atol=atol)
         return ArrayFixedStepper(self.field, problem.method, problem.row, terms)
 
 
@@ -131,14 +131,14 @@ class ArraySampleStepper:
 
     def accept(self, accepted: NumpyArray, jump: NumpyArray | None) -> None:
         assert self._try is not None
-        choose = self._layout.choose
-        self._y = choose(accepted, self._try.y1, self._y, xp=NUMPY)
-        self._k = choose(accepted, self._try.k1, self._k, xp=NUMPY)
+        select = self._layout.select
+        self._y = select(accepted, self._try.y1, self._y, xp=NUMPY)
+        self._k = select(accepted, self._try.k1, self._k, xp=NUMPY)
         if jump is not None:
             jumped = ~np.isnan(jump)
             times = np.where(jumped, jump, 0.0)
             k = slope_after_jump(self._field, times, self._y, direction=self._direction, xp=NUMPY)
-            self._k = choose(jumped, k, self._k, xp=NUMPY)
+            self._k = select(jumped, k, self._k, xp=NUMPY)
 
     def keep(self, kept: NumpyArray) -> bool:
         del kept
@@ -148,9 +148,9 @@ class ArraySampleStepper:
 class ArrayFixedStepper:
     """A FixedStepper on numpy arrays. y0: the first state, (1, n)."""
 
-    def __init__(self, field: Field, method: Method, y0: NumpyArray, terms: Terms) -> None:
+    def __init__(self, field: Field, method: Method, y0: NumpyArray, terms: StepSettings) -> None:
         self._field, self._method, self._terms = field, method, terms
-        self._y, self._memory = y0, method.start(y0, xp=NUMPY)
+        self._y, self._memory = y0, method.initial_memory(y0, xp=NUMPY)
         self._ends: StepEnds | None = None
 
     def step(self, t: float, t1: float) -> tuple[int, bool]:
@@ -158,7 +158,7 @@ class ArrayFixedStepper:
             done: FixedStep = self._method.step(self._field, t, t1, self._y, self._memory, self._terms, xp=NUMPY)
         self._ends = StepEnds(self._y, done.y1, k0=done.k0)
         self._y, self._memory = done.y1, done.memory
-        return int(done.calls), bool(done.failed)
+        return int(done.evaluations), bool(done.unconverged)
 
     def ends(self) -> StepEnds:
         assert self._ends is not None

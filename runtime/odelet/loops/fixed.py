@@ -12,7 +12,7 @@ from odelet.loops.run import SolveRun, rows_from
 from odelet.loops.trajectory import DenseStep, StepEnds, Time, Trajectory
 from odelet.methods.method import Method
 from odelet.numerics.backend import NUMPY, NumpyArray
-from odelet.numerics.grid import Grid, fits
+from odelet.numerics.grid import Grid, is_valid_grid
 from odelet.numerics.interpolation import hermite, linear
 from odelet.status import Status
 
@@ -98,10 +98,10 @@ def grid_points(
     sign = t.dtype.type(direction)
     if constructed is not None:
         good = constructed.ndim == 1 and constructed.size > 0 and constructed.dtype == t.dtype
-        if not good or not fits(constructed, t, direction=sign, strict=strict, xp=NUMPY):
+        if not good or not is_valid_grid(constructed, t, direction=sign, strict=strict, xp=NUMPY):
             order = "strictly monotone" if strict else "monotone"
             raise InputError(
                 f"grid_constructor returned {constructed.dtype} {constructed}; it must be a 1-D {t.dtype} grid, "
                 f"{order}, that starts at t[0]={t[0]!r} and ends at t[-1]={t[-1]!r}"
             )
-    return np.asarray(grid.points(t, direction=sign, xp=NUMPY, given=constructed))
+    return np.asarray(grid.points(t, direction=sign, xp=NUMPY, constructed_points=constructed))

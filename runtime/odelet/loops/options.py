@@ -55,7 +55,7 @@ def method_and_grid(method: Method, options: Mapping[str, Any] | None) -> tuple[
     spelled = {"grid_constructor" if name == "constructed" else name for name in known}
     _check_known(given, known, spelled | {*names}, method.name)
     try:
-        return method.having(**own), Grid(**given)
+        return method.with_options(**own), Grid(**given)
     except (ValueError, TypeError) as error:
         raise InputError(f"options: {error}") from None
 

@@ -65,7 +65,7 @@ class Steppers(Protocol):
 def solve_by_loop(problem: LoopProblem, steppers: Steppers, observer: SolveObserver | None = None) -> SolveRun:
     """Solve by the loop of the method's kind. observer: of the steps of an adaptive or fixed-step method; no solve per
     sample and none that ends at an event can be observed."""
-    if problem.layout.samples is not None:
+    if problem.layout.table_shapes is not None:
         return _solve_samples(problem, steppers)
     if problem.method.adaptive:
         return _solve_adaptive(problem, steppers, observer)
@@ -96,11 +96,11 @@ class _StepControl(TypedDict):
 
 def _step_control(problem: LoopProblem) -> _StepControl:
     method, control = problem.method, problem.control
-    assert method.order is not None and method.calls is not None and control is not None
+    assert method.order is not None and method.evaluations is not None and control is not None
     return {
         "direction": problem.direction,
         "order": method.order,
-        "calls": method.calls,
+        "calls": method.evaluations,
         "control": control,
         "limits": problem.limits,
         "points": problem.points,

@@ -13,7 +13,7 @@ from odelet.loops.run import SolveRun, rows_from
 from odelet.loops.trajectory import Time
 from odelet.methods.method import Method
 from odelet.numerics.backend import NUMPY, NumpyArray
-from odelet.numerics.events import MOST_FIXED_STEPS, bisect, combined
+from odelet.numerics.events import MOST_FIXED_STEPS, bisect, combine_events
 from odelet.numerics.interpolation import linear
 from odelet.status import Status
 
@@ -25,7 +25,7 @@ def _sign_of(
     values: EventFunction, t0: Time, y0: NumpyArray, direction: float, number: Callable[[Time], Time]
 ) -> Callable[[Time, NumpyArray], Time]:
     """The sign of the combined event functions, of a forward time and a row. number: makes the times they take."""
-    value = combined(values, number(t0), y0, xp=NUMPY)
+    value = combine_events(values, number(t0), y0, xp=NUMPY)
 
     def sign(time: Time, row: NumpyArray) -> Time:
         return np.sign(value(number(direction * time), row.reshape(1, -1)))

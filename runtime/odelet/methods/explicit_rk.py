@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from odelet.methods.method import FixedStep, Method, Terms
+from odelet.methods.method import FixedStep, Method, StepSettings
 from odelet.numerics.backend import Array
 from odelet.numerics.rk import Field, erk_step
 from odelet.numerics.tableau import Tableau
@@ -32,23 +31,17 @@ class ExplicitRK(Method):
         return not self.tableau.adaptive
 
     @property
-    def calls(self) -> int:
+    def evaluations(self) -> int:
         return self.tableau.stages - self.adaptive
 
     @property
     def stages(self) -> int:
         return self.tableau.stages
 
-    @property
-    def excluded(self) -> Mapping[str, str]:
-        if not self.adaptive:
-            return super().excluded
-        return dict.fromkeys(("unrolled", "rolled"), "chooses its steps at run time")
-
     def step(
-        self, field: Field, t: Array, t1: Array, y: Array, memory: tuple[Array, ...], terms: Terms, *, xp: Any
+        self, field: Field, t: Array, t1: Array, y: Array, memory: tuple[Array, ...], terms: StepSettings, *, xp: Any
     ) -> FixedStep:
-        first, last = terms.ends(t, t1, y, xp=xp)
+        first, last = terms.evaluation_times(t, t1, y, xp=xp)
         k0 = field(first, y)
         y1, _ = erk_step(field, self.tableau, t, last, y, t1 - t, k0, xp=xp)
-        return FixedStep(y1, k0, (), self.calls, None)
+        return FixedStep(y1, k0, (), self.evaluations, None)

@@ -77,17 +77,18 @@ def test_calls_of_the_field_are_counted(name):
     method = METHODS[name]
     if method.fixed:
         assert stats.steps == 5
-        assert method.calls is None or len(calls) == 5 * method.calls
+        assert method.evaluations is None or len(calls) == 5 * method.evaluations
         assert (stats.unconverged is None) == (name not in ITERATED)
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_forms_that_a_method_cannot_have_are_those_it_says(name):
     forms = forms_of(Case(method=name, times=(0.0, 0.5, 1.0), positions=(0.0, 1.0)))
-    excluded = set(METHODS[name].excluded)
-    assert set(forms) == set(FORMS) - excluded
+    method = METHODS[name]
+    assert set(forms) == {form for form, module in FORMS.items() if module.excludes(method) is None}
     assert "driven" in forms
-    assert excluded >= ({"unrolled"} if name in ITERATED else set())
+    assert ("unrolled" in forms) == (method.fixed and name not in ITERATED)
+    assert ("adaptive" in forms) == ("bounded" in forms) == method.adaptive
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -95,7 +96,7 @@ def test_every_method_has_a_source_and_options_with_defaults(name):
     method = METHODS[name]
     assert method.name == name
     assert len(method.source) >= 10
-    assert method.having(**{option: getattr(method, option) for option in method.option_names()}) == method
+    assert method.with_options(**{option: getattr(method, option) for option in method.option_names()}) == method
 
 
 def test_every_method_of_torchdiffeq_is_in_the_roster():
