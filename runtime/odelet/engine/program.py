@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import onnxruntime as ort
 
 from odelet.artifact.card import Card, Tensor
 from odelet.artifact.input_cards import AssumptionCard
@@ -141,24 +142,27 @@ def _plan_drive(solve: SolveCard, graphs: dict[str, Graph], available: dict[str,
     if method.adaptive and names.start is None and "first_step" not in names.options:
         raise ArtifactError(f"solve {solve.index}: it names neither a first_step nor a graph that estimates one")
     shapes = [f"shape.{index}" for index in range(len(names.y0))]
-    kinds: list[tuple[str, tuple[str, ...], str]] = []
-    kinds += [(names.field, _FIELD_INPUTS, "k")] if names.field is not None else []
-    kinds += [(names.step, _STEP_INPUTS, "y1")] if names.step is not None else []
-    kinds += [(names.start, _START_INPUTS, "h")] if names.start is not None else []
-    kinds += [(names.event.graph, _FIELD_INPUTS, "c")] if names.event is not None else []
-    for file, known, output in kinds:
+    event = names.event.graph if names.event is not None else None
+    roles: tuple[tuple[str | None, tuple[str, ...], str], ...] = (
+        (names.field, _FIELD_INPUTS, "k"),
+        (names.step, _STEP_INPUTS, "y1"),
+        (names.start, _START_INPUTS, "h"),
+        (event, _FIELD_INPUTS, "c"),
+    )
+    sessions: list[ort.InferenceSession | None] = []
+    for file, fed, output in roles:
+        if file is None:
+            sessions.append(None)
+            continue
         graph = graphs[file]
         for name in graph.inputs:
-            if name not in (*known, *names.captured, *shapes):
+            if name not in (*fed, *names.captured, *shapes):
                 raise ArtifactError(f"{graph.file}: it needs {name!r}, which the driver does not have")
         if output not in graph.outputs:
             raise ArtifactError(f"{graph.file}: it has no output {output!r}, which the driver needs")
-    field = graphs[names.field].session if names.field is not None else None
-    start = graphs[names.start].session if names.start is not None else None
-    event = graphs[names.event.graph].session if names.event is not None else None
-    step = graphs[names.step].session if names.step is not None else None
-    sessions = SolveGraphs(field, step, start, event)
-    return DriveSolve(solve, names, sessions)
+        sessions.append(graph.session)
+    field, step, start, ends = sessions
+    return DriveSolve(solve, names, SolveGraphs(field=field, step=step, start=start, event=ends))
 
 
 def _check_taken(card: Card, steps: list[RunGraph | DriveSolve]) -> None:
