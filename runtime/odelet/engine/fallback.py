@@ -78,21 +78,21 @@ class Fallback:
 
         Returns what its solves did, up to the first that failed, after which nothing is replaced.
         """
-        own = {name: _rows_of(values[name], place, rows) for name, place in self._inputs.items()}
+        sample_values = {name: _rows_of(values[name], place, rows) for name, place in self._inputs.items()}
         second: list[SolveStats] = []
         for step in self._program:
             if isinstance(step, RunGraph):
-                own |= step(own, settings)
+                sample_values |= step(sample_values, settings)
                 continue
-            stats, _ = self._drive(step, own, settings, request)
+            stats, _ = self._drive(step, sample_values, settings, request)
             second.append(stats)
             if stats.status is not Status.OK:
                 return second
         for name, place in self._outputs.items():
             if rows is None or place is None:
-                values[name] = own[name]
+                values[name] = sample_values[name]
             else:
-                values[name][(slice(None),) * place + (rows,)] = own[name]
+                values[name][(slice(None),) * place + (rows,)] = sample_values[name]
         return second
 
 

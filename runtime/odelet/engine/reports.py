@@ -50,5 +50,5 @@ def _of_whole(solve: SolveCard, reports: Mapping[str, NumpyArray]) -> SolveOutco
 
 def _evaluations(solve: SolveCard, steps: int) -> int | None:
     """The evaluations of the field that so many attempted steps take, or None where the card does not know."""
-    known = solve.evaluations
-    return None if known is None else known.start + known.step * steps
+    counts = solve.evaluations
+    return None if counts is None else counts.start + counts.step * steps

@@ -14,7 +14,7 @@ import numpy as np
 from odelet.errors import InputError
 from odelet.loops.adaptive import Limits, Points, direction_of
 from odelet.loops.array_steps import ArraySteppers, row_field
-from odelet.loops.options import measure_of, method_and_grid, points_of, settings_from, tolerances
+from odelet.loops.options import method_and_grid, norm_of, points_of, settings_from, tolerances
 from odelet.loops.solve import LoopProblem
 from odelet.methods.method import Method
 from odelet.methods.roster import METHODS
@@ -121,26 +121,27 @@ def _sample_problem(call: ArrayCall) -> tuple[LoopProblem, ArraySteppers]:
     layout = Layout.of(call.parts, per_sample=True)
     axes = (-1, *[1] * (call.parts[0].ndim - 1))
     on_rows = row_field(call.field, layout, single=call.single, time=lambda t, dtype: t.astype(dtype).reshape(axes))
-    return _controlled(call, call.options, layout, on_rows, named=())
+    return _controlled(call, call.options, layout, on_rows, taken_out=())
 
 
 def _adaptive_problem(call: ArrayCall) -> tuple[LoopProblem, ArraySteppers]:
     options = dict(call.options)
-    layout = Layout.of(call.parts, user_norm=measure_of(options.pop("norm", "rms"), single=call.single))
-    return _controlled(call, options, layout, row_field(call.field, layout, single=call.single), named=("norm",))
+    layout = Layout.of(call.parts, user_norm=norm_of(options.pop("norm", "rms"), single=call.single))
+    return _controlled(call, options, layout, row_field(call.field, layout, single=call.single), taken_out=("norm",))
 
 
 def _controlled(
-    call: ArrayCall, options: dict[str, Any], layout: Layout, on_rows: Field, *, named: tuple[str, ...]
+    call: ArrayCall, options: dict[str, Any], layout: Layout, on_rows: Field, *, taken_out: tuple[str, ...]
 ) -> tuple[LoopProblem, ArraySteppers]:
-    """The problem of a solve with error control. named: options that were taken out, for messages to name them."""
-    given = {name: points_of(name, options.get(name, ())) for name in ("step_t", "jump_t")}
-    rest = {name: value for name, value in options.items() if name not in given}
-    control: Control = settings_from(Control, rest, call.method.name, more=(*named, *given))
+    """The problem of a solve with error control. taken_out: options that the
+    caller has read, for messages to list them as known."""
+    points = {name: points_of(name, options.get(name, ())) for name in ("step_t", "jump_t")}
+    rest = {name: value for name, value in options.items() if name not in points}
+    control: Control = settings_from(Control, rest, call.method.name, more=(*taken_out, *points))
     dtype = np.promote_types(control.dtype, call.parts[0].dtype)
     bounds = tolerances(call.rtol, call.atol, len(call.parts), dtype.type)
     problem = _problem(call, call.method, layout, on_rows, bounds)
-    return replace(problem, control=replace(control, dtype=dtype.name), points=Points(**given)), ArraySteppers(on_rows)
+    return replace(problem, control=replace(control, dtype=dtype.name), points=Points(**points)), ArraySteppers(on_rows)
 
 
 def _plain_problem(call: ArrayCall) -> tuple[LoopProblem, ArraySteppers]:

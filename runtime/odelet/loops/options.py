@@ -31,11 +31,11 @@ def settings_from(kind: Any, options: Mapping[str, Any] | None, method: str, *, 
     more: options that the caller has taken out, for the message to list them as known. Raises InputError for an option
     that is not known or cannot have its value.
     """
-    given = dict(options or {})
-    known = {field.name for field in fields(kind)}
-    _check_known(given, known, {*known, *more}, method)
+    values = dict(options or {})
+    names = {field.name for field in fields(kind)}
+    _check_known(values, names, {*names, *more}, method)
     try:
-        return kind(**given)
+        return kind(**values)
     except ValueError as error:
         raise InputError(f"options: {error}") from None
 
@@ -46,27 +46,26 @@ def method_and_grid(method: Method, options: Mapping[str, Any] | None) -> tuple[
     A grid_constructor only says that the grid is constructed. Raises InputError for an option that is not known or
     cannot have its value.
     """
-    given = dict(options or {})
+    grid_options = dict(options or {})
     names = method.option_names()
-    own = {name: given.pop(name) for name in names if name in given}
-    known = {field.name for field in fields(Grid)} if method.fixed else set()
-    if method.fixed and given.pop("grid_constructor", None) is not None:
-        given["constructed"] = True
-    spelled = {"grid_constructor" if name == "constructed" else name for name in known}
-    _check_known(given, known, spelled | {*names}, method.name)
+    method_options = {name: grid_options.pop(name) for name in names if name in grid_options}
+    grid_names = {field.name for field in fields(Grid)} if method.fixed else set()
+    if method.fixed and grid_options.pop("grid_constructor", None) is not None:
+        grid_options["constructed"] = True
+    spelled = {"grid_constructor" if name == "constructed" else name for name in grid_names}
+    _check_known(grid_options, grid_names, spelled | {*names}, method.name)
     try:
-        return method.with_options(**own), Grid(**given)
+        return method.with_options(**method_options), Grid(**grid_options)
     except (ValueError, TypeError) as error:
         raise InputError(f"options: {error}") from None
 
 
-def _check_known(given: Mapping[str, Any], known: set[str], listed: set[str], method: str) -> None:
-    """Raise InputError, listing these, if an option is not known."""
-    unknown = sorted(given.keys() - known)
+def _check_known(options: Mapping[str, Any], names: set[str], spelled: set[str], method: str) -> None:
+    """Raise InputError for an option that is not among the names. spelled: the known options as a user spells them."""
+    unknown = sorted(options.keys() - names)
     if unknown:
-        raise InputError(
-            f"options {', '.join(unknown)} are not known for method {method!r}; known are {', '.join(sorted(listed))}"
-        )
+        listed = ", ".join(sorted(spelled))
+        raise InputError(f"options {', '.join(unknown)} are not known for method {method!r}; known are {listed}")
 
 
 def limits_of(max_steps: int, max_evals: int | None, deadline: float | None) -> Limits:
@@ -105,7 +104,7 @@ def points_of(name: str, times: Any) -> list[float]:
     return points
 
 
-def measure_of(norm: Any, *, single: bool) -> Norm | None:
+def norm_of(norm: Any, *, single: bool) -> Norm | None:
     """The norm of the parts of a state, from its name or a function of what the field takes.
 
     single: whether the field takes one array, or a tuple. Raises InputError for a name that is not known.

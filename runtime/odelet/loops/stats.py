@@ -190,8 +190,8 @@ class SolveStats:
 
 def total(counts: Iterable[int | None]) -> int | None:
     """The sum of counts, or None if any of them is unknown."""
-    known = list(counts)
-    return None if None in known else sum(count for count in known if count is not None)
+    numbers = list(counts)
+    return None if None in numbers else sum(number for number in numbers if number is not None)
 
 
 @dataclass(frozen=True)
