@@ -11,42 +11,16 @@ from odelet.methods.adams import Adams
 from odelet.methods.fixed_point import Iteration
 from odelet.methods.method import Method
 from odelet.methods.roster import METHODS, method_of
-from odelet.numerics.control import CONTROLLERS, Control
+from odelet.numerics.control import Control
 from odelet.numerics.grid import Grid
 from odelet.numerics.tableau import Tableau
 from odelet_export.errors import FormError
+from odelet_export.model.overrides import Overrides
 from odelet_intercept import fixed_point, installed
 from odelet_intercept.call import Call
 from odelet_intercept.call_options import POINTS, Tolerance, has_norm, read_options, read_tolerance
 from odelet_intercept.errors import CaptureError
 from odelet_intercept.mark_calls import mark_arguments_of
-
-
-@dataclass(frozen=True, kw_only=True)
-class Overrides:
-    """What the export changes in every solve it applies to; None leaves the model's own choice."""
-
-    method: str | None = None
-    steps: int | None = None
-    step_size: float | None = None
-    rtol: float | None = None
-    atol: float | None = None
-    controller: str | None = None
-    per_sample: bool = False
-
-    def __post_init__(self) -> None:
-        if self.method is not None and self.method not in METHODS:
-            raise FormError(f"method={self.method!r} is not one of {', '.join(METHODS)}")
-        if self.controller is not None and self.controller not in CONTROLLERS:
-            raise FormError(f"controller={self.controller!r} is not one of {', '.join(CONTROLLERS)}")
-        try:
-            Grid(step_size=self.step_size, steps=self.steps)
-        except ValueError as error:
-            raise FormError(str(error)) from None
-        for name in ("rtol", "atol"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value < float("inf"):
-                raise FormError(f"{name}={value!r} must be a finite number, not negative")
 
 
 @dataclass(frozen=True, kw_only=True)
