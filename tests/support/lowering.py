@@ -23,7 +23,7 @@ from odelet.numerics.tableau import Tableau
 from odelet_export.capture.capture import capture
 from odelet_export.capture.captured import Captured
 from odelet_export.graphs.scope import Scope
-from odelet_export.lowering.forms import possible
+from odelet_export.lowering.choose import possible
 from odelet_export.lowering.forms.site import Site
 from odelet_export.lowering.hole import Hole, Placed
 from odelet_export.lowering.lift import lift

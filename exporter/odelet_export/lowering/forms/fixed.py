@@ -16,7 +16,8 @@ from odelet.numerics.interpolation import hermite, linear
 from odelet_export.errors import FormError
 from odelet_export.graphs.emit import ONNX
 from odelet_export.graphs.scope import Value, deepest
-from odelet_export.lowering.forms.site import BAD_TIMES, NOT_FINITE, OK, LoweredSolve, Site, not_finite
+from odelet_export.lowering.forms.form import LoweredSolve
+from odelet_export.lowering.forms.site import BAD_TIMES, NOT_FINITE, OK, Site, not_finite
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,7 @@ def finish(
     if isinstance(path.calls, Value):
         report["evaluations"] = path.calls
     known = None if isinstance(path.calls, Value) else path.calls
-    return LoweredSolve(site.solution(rows), report, steps, evaluations=known)
+    return LoweredSolve(solution=site.solution(rows), report=report, steps=steps, evaluations=known)
 
 
 def whole(flag: Value) -> Value:

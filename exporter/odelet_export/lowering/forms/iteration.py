@@ -9,7 +9,8 @@ import onnx_ir as ir
 from odelet.methods.fixed_point import Iteration, IterationState, initial_state, iterate, status_code, take_turn
 from odelet_export.graphs.emit import ONNX
 from odelet_export.graphs.scope import Value
-from odelet_export.lowering.forms.site import LoweredSolve, Site
+from odelet_export.lowering.forms.form import LoweredSolve
+from odelet_export.lowering.forms.site import Site
 
 
 def unrolled(site: Site) -> LoweredSolve:
@@ -62,4 +63,4 @@ def _lowered(site: Site, state: IterationState, **known: Any) -> LoweredSolve:
     turns = site.scope.call("Cast", state.turns, to=ir.DataType.INT64)
     report = {"steps": turns, "accepted": turns, "status": status_code(state, xp=ONNX)}
     answer = site.layout.unpack(state.best, xp=ONNX)
-    return LoweredSolve(answer, report, per_sample=site.hole.spec.per_sample, **known)
+    return LoweredSolve(solution=answer, report=report, **known)

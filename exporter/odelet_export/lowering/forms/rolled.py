@@ -25,20 +25,14 @@ from odelet_export.lowering.forms.fixed import (
     step,
     whole,
 )
+from odelet_export.lowering.forms.form import Form, LoweredSolve
 from odelet_export.lowering.forms.search import EventSearch
-from odelet_export.lowering.forms.site import NOT_FINITE, OK, STEP_LIMIT, LoweredSolve, Site, not_finite
+from odelet_export.lowering.forms.site import NOT_FINITE, OK, STEP_LIMIT, Site, not_finite
 
 
 def excludes(method: Method) -> str | None:
-    """Why this form cannot have any solve by a method, or None."""
+    """What keeps all solves of a method from the form, as a clause whose subject is the method; or None."""
     return method.steps_outside or method.chooses_steps
-
-
-def refusal(site: Site) -> str | None:
-    """Why this form cannot have a solve, or None."""
-    solver = site.hole.spec.solver
-    why = excludes(solver)
-    return why and f"{solver.name} {why}"
 
 
 def lower(site: Site) -> LoweredSolve:
@@ -153,4 +147,13 @@ def _until_event(site: Site) -> LoweredSolve:
     if spec.solver.iterates:
         report["unconverged"] = failures
     event_time = ONNX.cast(ONNX.where(done, time, missing), site.scalar(site.time(0), None))
-    return LoweredSolve(site.solution(rows), report, event_time=event_time)
+    return LoweredSolve(solution=site.solution(rows), event_time=event_time, report=report)
+
+
+ROLLED = Form(
+    name="rolled",
+    lower=lower,
+    excludes=excludes,
+    varies="steps",
+    remedy="change the method with --method rk4 and --steps N",
+)

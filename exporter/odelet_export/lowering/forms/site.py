@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,31 +20,6 @@ from odelet_export.model.spec import SolveSpec
 
 Dims = Sequence[int | str | None] | None
 OK, STEP_LIMIT, STEP_UNDERFLOW, NOT_FINITE, BAD_TIMES = range(5)
-
-
-@dataclass(frozen=True)
-class LoweredSolve:
-    """What a form made of a hole.
-
-    solution: one value for each part of the state, (times, *shape). report: scalars that say how the solve
-    went, by the names in the card. steps: their number, where it is fixed. settings: card name of what a
-    caller may set, to the graph input that takes it. evaluations: calls of the field, where their number is fixed
-    and does not follow from the method and the steps. event_time: where the solve ends at an event.
-    per_sample: whether the report has rows of one number for each sample.
-    """
-
-    solution: Sequence[Value]
-    report: dict[str, Value]
-    steps: int | None = None
-    settings: dict[str, str] = field(default_factory=dict)
-    evaluations: int | None = None
-    per_sample: bool = False
-    event_time: Value | None = None
-
-    @property
-    def results(self) -> list[Value]:
-        """All that the solve gives, in the order of the hole's."""
-        return [*self.solution, *([] if self.event_time is None else [self.event_time])]
 
 
 @dataclass(frozen=True)
