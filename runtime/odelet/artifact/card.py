@@ -11,10 +11,9 @@ import json
 import re
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
 
 from odelet.artifact.checks import check, check_file_name, check_names
-from odelet.artifact.decode import decode, parse_json
+from odelet.artifact.decode import Json, decode, parse_json
 from odelet.artifact.input_cards import AssumptionCard, NoiseCard
 from odelet.artifact.solve_card import DRIVEN, FORMS, MIXED, SETTINGS, DriveStep, RunStep, SolveCard
 from odelet.errors import ArtifactError
@@ -100,7 +99,7 @@ class Card:
     noise: tuple[NoiseCard, ...] = ()
     files: dict[str, FileEntry] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
-    parity: dict[str, Any] | None = None
+    parity: dict[str, Json] | None = None
     fallback: FallbackCard | None = None
     work: int | None = None
 
