@@ -74,7 +74,8 @@ def _refuse(where: str, value: Json, expected: str) -> ArtifactError:
 
 
 def _decode(kind: Hint, value: Json, where: str) -> Any:  # a value of the kind
-    origin, args = get_origin(kind), get_args(kind)
+    origin: Hint = get_origin(kind)
+    args = get_args(kind)
     if kind is Any:
         return value
     if origin in (Union, types.UnionType):
@@ -92,7 +93,8 @@ def _decode(kind: Hint, value: Json, where: str) -> Any:  # a value of the kind
 
 
 def _json_type(kind: Hint) -> Hint:
-    origin = get_origin(kind)
+    """Return the Python type of the JSON values of a kind."""
+    origin: Hint = get_origin(kind)
     return list if origin is tuple else dict if origin is dict or is_dataclass(kind) else kind
 
 
