@@ -22,9 +22,10 @@ from odelet.errors import ArtifactError
 from odelet.methods.roster import METHODS
 from odelet.numerics.backend import NumpyArray
 from odelet_export.calibration.accuracy import Measure
-from odelet_export.calibration.data import Calibration, CalibrationSamples, Inputs
+from odelet_export.calibration.data import CalibrationSamples, Inputs, calls_of
 from odelet_export.calibration.grid_search import MOST_STEPS, TriedGrid, merged, smallest_grid
 from odelet_export.calibration.reference import TorchReference
+from odelet_export.calibration.settings import Calibration
 from odelet_export.calibration.trial_run import GridRun, Posed, Trial, stacked
 from odelet_export.capture.captured import Captured
 from odelet_export.errors import FormError
@@ -107,7 +108,7 @@ class Calibrator:
         self._torch = TorchReference(judge, list(self._specs.values()), captured.draws)
         self._label = _label(self._holes, dynamic)
         self._captured, self._all, self._max_steps, self._opset = captured, holes, max_steps, opset
-        self._calls = calibration.calls(judge.callee, dynamic)
+        self._calls = calls_of(calibration.inputs or {}, judge.callee, dynamic)
 
     def run(self) -> Calibrated:
         """Find steps for each solve that can have them, and measure what they are worth."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -22,66 +21,38 @@ from odelet_export.proof.trust import HELD_BACK
 Inputs = dict[str, NumpyArray]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Calibration:
-    """What the steps of the form `bounded` are found on.
+def calls_of(inputs: Mapping[str, Any], callee: Callee, dynamic: Dynamic) -> list[Inputs]:
+    """The calibration data as calls of the model.
 
-    inputs: arrays by input name, as one call of the model with many samples along its batch axis; an array with one
-    axis more than its input holds several calls. quantile: the share of samples that must stay within the tolerance.
-    fallback: whether others are solved again with error control. Raises InputError.
+    inputs: as in `Calibration.inputs`. Raises InputError naming the input, what came and what is expected.
     """
-
-    inputs: Mapping[str, Any]
-    quantile: float = 1.0
-    fallback: bool = False
-
-    def __post_init__(self) -> None:
-        number = isinstance(self.quantile, Real) and not isinstance(self.quantile, bool)
-        if not number or not 0 < self.quantile <= 1:
-            raise InputError(
-                f"quantile={self.quantile!r} must be above 0 and at most 1, such as 0.99; 1 for all samples"
+    names = callee.names
+    for problem, wrong in (
+        ("names input", [name for name in inputs if name not in names]),
+        ("lacks input", [name for name in names if name not in inputs]),
+    ):
+        if wrong:
+            raise InputError(f"calibration {problem} {wrong[0]!r}; the model's inputs are {', '.join(names)}")
+    examples = dict(zip(names, callee.example, strict=True))
+    arrays = {name: _checked(name, inputs[name], example, dynamic.get(name, {})) for name, example in examples.items()}
+    stacked = {name: len(array) for name, array in arrays.items() if array.ndim > examples[name].ndim}
+    if len(set(stacked.values())) > 1:
+        counts = ", ".join(f"{count} of {name}" for name, count in stacked.items())
+        raise InputError(f"calibration has not the same number of samples for each input: {counts}")
+    count = next(iter(stacked.values()), 1)
+    calls = [
+        {
+            # ascontiguousarray makes a scalar an array of one axis; the reshape takes that axis away again.
+            name: np.ascontiguousarray(array[i] if name in stacked else array).reshape(
+                array.shape[1:] if name in stacked else array.shape
             )
-        if not isinstance(self.inputs, Mapping):
-            raise InputError(
-                f"calibration is a {type(self.inputs).__name__}; give a dict of arrays by input name, as numpy.load "
-                "returns of an .npz"
-            )
-
-    def calls(self, callee: Callee, dynamic: Dynamic) -> list[Inputs]:
-        """The data as calls of the model. Raises InputError naming the input, what came and what is expected."""
-        names = callee.names
-        for kind, wrong in (
-            ("names input", [name for name in self.inputs if name not in names]),
-            ("lacks input", [name for name in names if name not in self.inputs]),
-        ):
-            if wrong:
-                raise InputError(f"calibration {kind} {wrong[0]!r}; the model's inputs are {', '.join(names)}")
-        arrays = {
-            name: _checked(name, self.inputs[name], example, dynamic.get(name, {}))
-            for name, example in zip(names, callee.example, strict=True)
+            for name, array in arrays.items()
         }
-        ranks = {name: example.ndim for name, example in zip(names, callee.example, strict=True)}
-        stacked = {name: len(array) for name, array in arrays.items() if array.ndim > ranks[name]}
-        if len(set(stacked.values())) > 1:
-            told = ", ".join(f"{count} of {name}" for name, count in stacked.items())
-            raise InputError(f"calibration has not the same number of samples for each input: {told}")
-        count = next(iter(stacked.values()), 1)
-        calls = [
-            {
-                name: np.ascontiguousarray(array[i] if name in stacked else array).reshape(
-                    _shape(array, name in stacked)
-                )
-                for name, array in arrays.items()
-            }
-            for i in range(count)
-        ]
-        for call in calls[:1]:
-            _check_axes(call, dynamic)
-        return calls
-
-
-def _shape(array: NumpyArray, stacked: bool) -> tuple[int, ...]:
-    return array.shape[1:] if stacked else array.shape
+        for i in range(count)
+    ]
+    for call in calls[:1]:
+        _check_axes(call, dynamic)
+    return calls
 
 
 def _checked(name: str, value: Any, example: torch.Tensor, axes: Mapping[int, str]) -> NumpyArray:

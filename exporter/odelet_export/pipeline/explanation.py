@@ -112,9 +112,9 @@ class Explanation:
         return asdict(self)
 
 
-def explained(ready: Prepared, callee: Callee) -> Explanation:
+def explained(ready: Prepared) -> Explanation:
     """Describe a lifted model. To be called before it is lowered, which changes its graph."""
-    captured, holes = ready.captured, ready.holes
+    captured, holes, callee = ready.captured, ready.holes, ready.judge.callee
     graph = captured.model.graph
     marked = {node for node in graph if node.domain == DOMAIN}
     taken = {node for hole in holes for region in hole.regions.values() for node in region.nodes}
