@@ -62,5 +62,5 @@ def export_command(
 
     with reported(as_json=as_json):
         request = Request(target, inputs or [], example, weights, out, explained=explained)
-        result = perform(request, settings_from(**settings))
+        result = perform(request, settings_from(settings.pop("calibration"), **settings))
     result.show(as_json=as_json)

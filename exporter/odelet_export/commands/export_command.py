@@ -91,13 +91,13 @@ class Request:
             raise InputError(f"--out {out}: give the artifact a folder of its own, such as {out / 'artifact'}")
 
 
-def settings_from(*, calibration: Path | None = None, **options: Unpack[ExportChanges]) -> ExportSettings:
-    """The settings of an export as the command line says them. calibration: an .npz of arrays by input name.
+def settings_from(data: Path | None, **changes: Unpack[ExportChanges]) -> ExportSettings:
+    """The settings of an export as the command line says them. data: an .npz with calibration data, by input name.
 
     Raises what `ExportSettings` raises, and InputError for a file that cannot be read.
     """
-    settings = ExportSettings.of(**options)
-    return settings if calibration is None else settings.having(calibration=read_npz(calibration))
+    settings = ExportSettings.of(**changes)
+    return settings if data is None else settings.having(calibration=read_npz(data))
 
 
 def perform(request: Request, settings: ExportSettings) -> Result:
@@ -108,6 +108,8 @@ def perform(request: Request, settings: ExportSettings) -> Result:
     seed = settings.proof.seed
     if seed < 0:
         raise InputError(f"--seed {seed} must not be negative")
+    if request.out is not None:
+        settings.check_calibration()
     target = read_target(request.target)
     example = read_example(request.inputs, request.example, seed=seed)
     stages = STAGES if settings.calibration.inputs is None else CALIBRATING

@@ -59,15 +59,18 @@ def takes_settings(
 def _parameter(name: str, keyword: Keyword, called: str) -> inspect.Parameter:
     """The option of a keyword, as a parameter of a command."""
     kind, default = keyword.kind, keyword.default
-    if get_origin(kind) is tuple:  # of any length: an option that is repeated
-        kind, default = list[get_args(kind)[0]], []  # type: ignore[misc]  # a type that is made at run time
+    metavar = _METAVARS.get(name)
+    if get_origin(kind) is tuple:  # of any length: an option that may be repeated
+        of = get_args(kind)[0]
+        default, metavar = [], metavar or f"<{of.__name__}>"
+        kind = list[of]  # type: ignore[valid-type]  # the type is only known at run time
     elif name in _FILES:
         kind = Path | None
     option = typer.Option(
         f"--{called.replace('_', '-')}",
-        metavar=_METAVARS.get(name),
+        metavar=metavar,
         help=keyword.help,
-        show_default=default not in (None, [], False),
+        show_default=default is not None and default is not False and default != [],
     )
     required = inspect.Parameter.empty
     return inspect.Parameter(

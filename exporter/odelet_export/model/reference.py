@@ -21,8 +21,8 @@ from torchdiffeq._impl.rk_common import RKAdaptiveStepsizeODESolver
 from odelet.methods.roster import METHODS
 from odelet.numerics.control import CONTROLLERS, Control
 from odelet_export.model.callee import Callee
-from odelet_export.model.overrides import Overrides
 from odelet_export.model.intercepted_run import run_intercepted
+from odelet_export.model.overrides import Overrides
 from odelet_intercept import fixed_point
 from odelet_intercept.call import Call
 from odelet_intercept.call_options import POINTS

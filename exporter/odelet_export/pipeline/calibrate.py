@@ -1,4 +1,4 @@
-"""The stage `calibrate`: the data are checked before anything is traced, and the steps are found before lowering."""
+"""The stage `calibrate`: the steps of solves are found on data, before the solves are lowered."""
 
 from __future__ import annotations
 
@@ -6,39 +6,8 @@ from dataclasses import dataclass
 
 from odelet.artifact.card import Card
 from odelet_export.calibration.calibrator import Calibrated, Calibrator, driven_copy, with_fallback
-from odelet_export.calibration.data import calls_of
-from odelet_export.calibration.settings import Calibration
-from odelet_export.errors import FormError
-from odelet_export.lowering.forms import FORMS
 from odelet_export.lowering.lower import LoweredModel
-from odelet_export.model.axes import Dynamic
-from odelet_export.model.callee import Callee
-from odelet_export.pipeline.keywords import keywords_of
 from odelet_export.pipeline.prepare import Prepared
-from odelet_export.pipeline.settings import ExportSettings
-
-
-def check_calibration(settings: ExportSettings, callee: Callee, dynamic: Dynamic) -> None:
-    """Raise FormError where the form and the calibration do not go together, and InputError for bad data."""
-    data, form = settings.calibration, settings.form
-    if form not in FORMS or not FORMS[form].needs_data:
-        for name, keyword in keywords_of(Calibration).items():
-            if getattr(data, keyword.field) != keyword.default:
-                takers = " or ".join(other for other in FORMS if FORMS[other].needs_data)
-                raise FormError(
-                    f"{name} is for the form {takers}, and form={form!r}; leave it out, or ask for {takers}"
-                )
-        return
-    if data.inputs is None:
-        raise FormError(
-            f"the form {form} finds its steps on calibration data, and there are none; give calibration=, a dict of "
-            "arrays by input name (--calibration FILE.npz)"
-        )
-    if settings.solves.per_sample:
-        raise FormError(
-            f"per_sample gives each sample its own steps, and those of {form} are one grid for all; leave it out"
-        )
-    calls_of(data.inputs, callee, dynamic)
 
 
 @dataclass(frozen=True)

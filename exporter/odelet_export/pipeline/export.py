@@ -12,11 +12,12 @@ from torch import nn
 
 from odelet.artifact.card import Card
 from odelet_export.calibration.calibrator import Calibrated
+from odelet_export.calibration.data import calls_of
 from odelet_export.lowering.lower import lower
 from odelet_export.model.axes import Dynamic, check_dynamic
 from odelet_export.model.callee import Callee
 from odelet_export.model.reference import evaluation_mode
-from odelet_export.pipeline.calibrate import Calibrating, check_calibration
+from odelet_export.pipeline.calibrate import Calibrating
 from odelet_export.pipeline.explanation import Explanation, explained
 from odelet_export.pipeline.keywords import changed
 from odelet_export.pipeline.prepare import Prepared, prepare
@@ -90,7 +91,9 @@ def export(
     settings = changed(settings or ExportSettings(), changes)
     callee = Callee(model, tuple(args), dict(kwargs or {}))
     axes = check_dynamic(dynamic, callee.names, callee.example)
-    check_calibration(settings, callee, axes)
+    settings.check_calibration()
+    if settings.calibration.inputs is not None:
+        calls_of(settings.calibration.inputs, callee, axes)  # raises for bad data before anything is traced
     target, tell = Path(out), on_stage or (lambda stage: None)
     failed = target.with_name(f"{target.name}.failed")
     with evaluation_mode(model), staging(target, failed=failed) as folder:

@@ -31,7 +31,7 @@ def keywords_of(kind: type) -> dict[str, Keyword]:
     """The flat keywords of a class of settings, in the order of its fields."""
     hints = get_type_hints(kind, include_extras=True)
     keywords: dict[str, Keyword] = {}
-    for field in fields(kind):  # type: ignore[arg-type]  # `type` does not say that the class is a dataclass
+    for field in fields(kind):
         hint = hints[field.name]
         if is_dataclass(hint):
             parts = keywords_of(hint)  # type: ignore[arg-type]  # is_dataclass narrows to instances too

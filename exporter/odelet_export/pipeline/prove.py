@@ -92,7 +92,7 @@ class Prover:
         return Comparison(load(self.folder), judge, captured.solves, captured.draws)
 
     def finish(self, card: Card, report: Report) -> Card:
-        """Write the report, the samples and the final card; returns the card. Raises ParityError if the answers differ."""
+        """Write the report, the samples and the final card; return the card. Raises ParityError if answers differ."""
         folder = self.folder
         card = with_files(replace(card, parity=report.card()), folder, write_samples(_bundle(report), folder))
         write_report(report, folder)
@@ -110,7 +110,7 @@ class Prover:
 
 
 def _blame(report: Report) -> str:
-    """Who is to blame for a difference, in a sentence. The captured graph was run at each failed sample, and was right."""
+    """Who is to blame for a difference, in a sentence. The captured graph was right at each failed sample."""
     if all(sample.note for sample in report.samples if not sample.passed):
         return ""
     return (

@@ -15,7 +15,7 @@ from odelet.loops.adaptive import DEFAULT_MAX_STEPS
 from odelet_export.calibration.settings import Calibration
 from odelet_export.errors import FormError
 from odelet_export.model.overrides import Overrides
-from odelet_export.pipeline.keywords import changed
+from odelet_export.pipeline.keywords import changed, keywords_of
 
 AUTO = "auto"
 OPSETS = range(18, 24)
@@ -86,7 +86,7 @@ class ExportSettings:
     8
     """
 
-    form: Annotated[str, f"How each solve is put into ONNX: {AUTO}, {', '.join(FORMS[:-1])} or {FORMS[-1]}."] = AUTO
+    form: Annotated[str, f"How each solve is put into ONNX: {', '.join((AUTO, *FORMS))}."] = AUTO
     solves: Overrides = Overrides()
     max_steps: Annotated[int, "Limit of attempted steps of an adaptive method."] = DEFAULT_MAX_STEPS
     opset: Annotated[int, f"ONNX opset of the graphs, {OPSETS[0]} to {OPSETS[-1]}."] = 20
@@ -115,3 +115,27 @@ class ExportSettings:
     def having(self, **changes: Unpack[ExportChanges]) -> ExportSettings:
         """These settings, with some changed by flat keywords. Raises TypeError for an unknown keyword."""
         return changed(self, changes)
+
+    def check_calibration(self) -> None:
+        """Raise FormError where the form and the calibration do not go together.
+
+        Only files need this check: `explain` needs no calibration data for any form.
+        """
+        data, form = self.calibration, self.form
+        calibrated = [name for name, facts in FORMS.items() if facts.calibrated]
+        if form not in calibrated:
+            takers = " or ".join(calibrated)
+            for name, keyword in keywords_of(Calibration).items():
+                if getattr(data, keyword.field) != keyword.default:
+                    raise FormError(
+                        f"{name} is for the form {takers}, and form={form!r}; leave it out, or ask for {takers}"
+                    )
+        elif data.inputs is None:
+            raise FormError(
+                f"the form {form} finds its steps on calibration data, and there are none; give calibration=, a dict "
+                "of arrays by input name (--calibration FILE.npz)"
+            )
+        elif self.solves.per_sample:
+            raise FormError(
+                f"per_sample gives each sample its own steps, and those of {form} are one grid for all; leave it out"
+            )

@@ -21,8 +21,8 @@ from odelet_export.capture.captured import Captured
 from odelet_export.capture.marker_format import EndInputs, read_end
 from odelet_export.capture.markers import time_shape
 from odelet_export.graphs.nodes import DOMAIN
-from odelet_export.model.overrides import Overrides
 from odelet_export.model.intercepted_run import torchdiffeq_solving
+from odelet_export.model.overrides import Overrides
 from odelet_export.model.reference import overridden, solved
 from odelet_export.model.spec import SolveSpec
 from odelet_intercept import fixed_point

@@ -25,7 +25,8 @@ from odelet.status import Status
 from odelet_export.capture.captured import Captured
 from odelet_export.errors import ParityError
 from odelet_export.pipeline.export import export
-from odelet_export.tuning.candidates import FORMS, Candidate
+from odelet_export.pipeline.settings import ExportSettings
+from odelet_export.tuning.candidates import Candidate
 from odelet_export.tuning.data import CALIBRATION, Data
 from odelet_export.tuning.metric import Metric
 from odelet_export.tuning.record import Row
@@ -41,20 +42,20 @@ _NOTE = 200
 
 @dataclass(frozen=True)
 class Recipe:
-    """What all exports have in common. args, kwargs: the example. options: of `odelet_export.export`."""
+    """What the exports of all candidates have in common. args, kwargs: the example. settings: without a candidate's."""
 
     model: Callable[..., Any]
     args: Sequence[Any]
     kwargs: Mapping[str, Any]
     data: Data
-    options: Mapping[str, Any]
+    settings: ExportSettings
 
     def make(self, candidate: Candidate, out: Path) -> None:
         """Export a candidate. Raises what `export` raises."""
-        told: dict[str, Any] = {**self.options, **candidate.options}
-        if candidate.form in FORMS and FORMS[candidate.form].calibrated:
-            told["calibration"] = self.data.example(CALIBRATION)
-        export(self.model, self.args, out, kwargs=self.kwargs, dynamic=self.data.dynamic, samples=1, **told)
+        settings = self.settings.having(**candidate.options)
+        if candidate.calibrated:
+            settings = settings.having(calibration=self.data.example(CALIBRATION))
+        export(self.model, self.args, out, kwargs=self.kwargs, dynamic=self.data.dynamic, settings=settings)
 
 
 class Shelf:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from odelet_export.capture.cache import CaptureCache
 from odelet_export.errors import FormError
 from odelet_export.model.call_arguments import call_arguments, check_runs
 from odelet_export.model.callee import Callee
+from odelet_export.pipeline.settings import ExportSettings
 from odelet_export.tuning import halving
 from odelet_export.tuning.candidates import FORMS, Candidate
 from odelet_export.tuning.data import CALIBRATION, Data
@@ -24,6 +25,7 @@ from odelet_export.tuning.measure import Bench, Recipe, Shelf, axes_of, digest
 from odelet_export.tuning.metric import Metric
 from odelet_export.tuning.record import Record, Row, check_same, read_record, write_record
 from odelet_export.tuning.result import Tuning
+from odelet_export.tuning.settings import TuneSettings
 from odelet_export.tuning.truth import SHARE, Reference, solves_of
 from odelet_intercept.errors import ExportError
 
@@ -42,29 +44,28 @@ class TuningSearch:
         data: Data,
         folder: Path,
         metric: Metric | None,
-        options: Mapping[str, Any],
+        settings: TuneSettings,
         kept: CaptureCache,
         *,
-        threads: int,
-        seed: int,
         tell: Tell,
     ) -> None:
         self._data, self._folder, self._metric, self._kept = data, folder, metric, kept
-        self._seed, self._tell, self._threads, self._options = seed, tell, threads, options
+        self._settings, self._tell = settings, tell
         self._args, self._kwargs = call_arguments(_module(model), data.example())
         self._callee = Callee(model, self._args, self._kwargs)
-        recipe = Recipe(model, self._args, self._kwargs, data, options)
-        self._shelf = Shelf(recipe, folder / ARTIFACTS, threads=threads)
+        # One sample is enough, as each artifact is measured on the data.
+        recipe = Recipe(model, self._args, self._kwargs, data, ExportSettings.of(samples=1, **settings.shared))
+        self._shelf = Shelf(recipe, folder / ARTIFACTS, threads=settings.threads)
         self._model = model
         self._bench: Bench | None = None
         self._fresh = 0
 
-    def begin(self, target: float, budget: float | None, *, anew: bool) -> None:
+    def begin(self, *, anew: bool) -> None:
         """Export the model as it is, and read what is there already, or measure the baseline and the reference."""
         record = None if anew else read_record(self._folder)
         mine = not self._folder.exists()
         try:
-            self._begin(record, target, budget)
+            self._begin(record)
         except BaseException:
             if record is None:
                 self._shelf.clear()
@@ -72,7 +73,8 @@ class TuningSearch:
                 shutil.rmtree(self._folder, ignore_errors=True)
             raise
 
-    def _begin(self, record: Record | None, target: float, budget: float | None) -> None:
+    def _begin(self, record: Record | None) -> None:
+        target, budget = self._settings.target, self._settings.budget_ms
         if record is None:
             self._shelf.clear()
         self._tell("capture", 0, 1, "")
@@ -92,7 +94,7 @@ class TuningSearch:
             milliseconds=1.0,
             inputs=self._data.specs,
             reference={},
-            seed=self._seed,
+            seed=self._settings.seed,
             target=target,
             budget=budget,
         )
@@ -121,7 +123,11 @@ class TuningSearch:
             "model": digest(self._whole),
             "data": self._data.digest(),
             "metric": metric,
-            "settings": {**self._options, "freeze": list(self._options["freeze"]), "threads": self._threads},
+            "settings": {
+                **self._settings.shared,
+                "freeze": list(self._settings.freeze),
+                "threads": self._settings.threads,
+            },
             "machine": machine(),
             "versions": versions(),
         }
@@ -131,7 +137,7 @@ class TuningSearch:
         if self._bench is None:
             axes = axes_of(self._whole, self._data)
             target = self._record.target
-            reference = Reference(self._callee, self._data, axes, seed=self._seed)
+            reference = Reference(self._callee, self._data, axes, seed=self._settings.seed)
             truth = reference.find(lambda done, count: self._tell("reference", done, count, ""))
             _check_reference(truth.uncertainty, target)
             captured, _ = self._kept.made[0]

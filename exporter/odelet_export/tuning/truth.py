@@ -22,8 +22,8 @@ from odelet.numerics.backend import NumpyArray
 from odelet_export.capture.surroundings import frozen_weights
 from odelet_export.model import random_draws as noise
 from odelet_export.model.callee import Callee
-from odelet_export.model.overrides import Overrides
 from odelet_export.model.intercepted_run import run_intercepted
+from odelet_export.model.overrides import Overrides
 from odelet_export.model.reference import run_reference, solved
 from odelet_export.tuning.candidates import Solves
 from odelet_export.tuning.data import Data, scaled_error

@@ -11,7 +11,7 @@ from torchdiffeq import odeint
 from odelet.errors import InputError
 from odelet_export import export
 from odelet_export.calibration.calibrator import Calibrator
-from odelet_export.calibration.data import Calibration
+from odelet_export.calibration.settings import Calibration
 from odelet_export.errors import FormError
 from odelet_export.lowering.lift import lift
 from odelet_export.model.overrides import Overrides

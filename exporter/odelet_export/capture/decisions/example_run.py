@@ -10,8 +10,8 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from odelet_export.model.callee import Callee
-from odelet_export.model.overrides import Overrides
 from odelet_export.model.intercepted_run import run_intercepted
+from odelet_export.model.overrides import Overrides
 from odelet_export.model.random_draws import drawing, on_the_example
 from odelet_export.model.reference import overridden, solved
 from odelet_intercept.call import Call
