@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,6 +15,7 @@ from odelet_export.model import random_draws as noise
 from odelet_export.model.callee import Callee
 from odelet_export.model.reference import Solver, run_reference
 from odelet_export.model.spec import SolveSpec
+from odelet_export.model.widening import widened_model
 from odelet_export.proof.judge import Judge
 
 # How much tighter than the tolerances the reference is, in float64, and where a model has only its own dtype.
@@ -36,7 +35,7 @@ class TorchReference:
 
     def __init__(self, judge: Judge, specs: Sequence[SolveSpec], draws: int) -> None:
         self._judge, self._specs, self._draws = judge, specs, draws
-        self._wide = _widened(judge.callee) if judge.single else judge.callee
+        self._wide = widened_model(judge.callee) if judge.single else judge.callee
         self._used: set[str] = set()
         self._known: dict[tuple[int, bool], tuple[Inputs, ReferenceRun | None]] = {}
 
@@ -104,13 +103,3 @@ class TorchReference:
 
 def _as(tensor: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
     return tensor.to(dtype) if dtype is not None and tensor.is_floating_point() else tensor
-
-
-def _widened(callee: Callee) -> Callee | None:
-    """A copy of a model in float64, where there can be one."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's, of what is copied
-            return copy.deepcopy(callee).double()
-    except Exception:  # a model that cannot be copied
-        return None

@@ -16,7 +16,7 @@ from odelet_export.commands.arguments import read_target
 from odelet_export.commands.target import loaded
 from odelet_export.commands.weights import load_weights
 from odelet_export.model.call_arguments import call_arguments, check_runs
-from odelet_export.model.trees import result_leaves
+from odelet_export.model.trees import map_tensors, result_leaves
 
 Outputs = dict[str, np.ndarray]
 
@@ -55,7 +55,7 @@ def torch_model(
 
 def _moved(arguments: Any, device: str) -> Any:
     """Copies, as a model may write into its inputs."""
-    return torch.utils._pytree.tree_map_only(torch.Tensor, lambda x: x.to(device, copy=True), arguments)
+    return map_tensors(lambda x: x.to(device, copy=True), arguments)
 
 
 def _call(model: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Outputs:

@@ -20,7 +20,7 @@ from torch import nn
 
 from odelet.errors import InputError
 from odelet_export.commands.arguments import Target
-from odelet_export.model.call_arguments import _needed
+from odelet_export.model.call_arguments import required_parameters
 from odelet_intercept.user_code import as_typed, place_of_error
 
 
@@ -89,7 +89,7 @@ def _build(module: ModuleType, place: str, name: str) -> nn.Module:
             f"{place}:{name} is a {type(found).__name__}; it must be a torch.nn.Module, "
             "or a function without arguments that returns one"
         )
-    needed = _needed(found)
+    needed = required_parameters(found)
     if needed:
         raise InputError(
             f"{place}:{name} cannot be called without arguments (it needs {', '.join(needed)}); "

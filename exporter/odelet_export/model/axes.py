@@ -1,4 +1,4 @@
-"""The axes of inputs whose size may change, and examples resized along them."""
+"""The axes of inputs whose sizes may change between calls, and inputs of other sizes made from the example."""
 
 from __future__ import annotations
 
@@ -8,14 +8,20 @@ import torch
 
 from odelet_intercept.errors import CaptureError
 
-# Sizes for axes that may change, tried in turn: at least 2, and unlike each other and everything else.
+# Sizes for axes that may change, tried in turn. All are at least 2 and no two are alike: a tracer takes a size of 1 for
+# a constant, and two equal sizes for one.
 _SIZES = (3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41)
 
+# The axes that may change: a label for each axis, by the input's name. Axes with one label have one size.
 Dynamic = Mapping[str, Mapping[int, str]]
 
 
 def check_dynamic(dynamic: Dynamic | None, names: Sequence[str], example: Sequence[torch.Tensor]) -> Dynamic:
-    """The axes that may change, by input name and axis. Raises ValueError for what does not fit the inputs."""
+    """The axes that may change, with every axis counted from the front.
+
+    names, example: the inputs and their example values, in one order. Raises CaptureError for an input or axis that
+    does not exist, for a label that is no identifier, and for a label whose axes differ in size in the example.
+    """
     checked: dict[str, dict[int, str]] = {}
     for name, axes in (dynamic or {}).items():
         if name not in names:
@@ -29,20 +35,30 @@ def check_dynamic(dynamic: Dynamic | None, names: Sequence[str], example: Sequen
             if not isinstance(label, str) or not label.isidentifier():
                 raise CaptureError(f"dynamic[{name!r}][{axis}]={label!r} must be a name, such as 'batch'")
             checked.setdefault(name, {})[axis % rank] = label
-    sizes: dict[str, tuple[int, str]] = {}
-    for name, axes in checked.items():
-        for axis, label in axes.items():
-            size = example[list(names).index(name)].shape[axis]
-            known, other = sizes.setdefault(label, (size, name))
-            if known != size:
-                raise CaptureError(
-                    f"axis {label!r} is {known} in input {other!r} and {size} in input {name!r} of the example"
-                )
+    _check_sizes(checked, dict(zip(names, example, strict=True)))
     return checked
 
 
+def _check_sizes(dynamic: Dynamic, example: Mapping[str, torch.Tensor]) -> None:
+    """Refuse a label whose axes differ in size in the example."""
+    first_use: dict[str, tuple[int, str]] = {}
+    for name, axes in dynamic.items():
+        for axis, label in axes.items():
+            size = example[name].shape[axis]
+            first_size, first_input = first_use.setdefault(label, (size, name))
+            if first_size != size:
+                raise CaptureError(
+                    f"axis {label!r} is {first_size} in input {first_input!r} and {size} in input {name!r} of the "
+                    "example"
+                )
+
+
 def traced_example(names: Sequence[str], example: Sequence[torch.Tensor], dynamic: Dynamic) -> list[torch.Tensor]:
-    """The example with sizes for its dynamic axes that no tracer confuses: 2 or more, all different."""
+    """The example resized along its dynamic axes so that a tracer confuses no two sizes.
+
+    The sizes are at least 2, differ from each other, and differ from every size that stays. A size of the example that
+    is so already is kept.
+    """
     used = {
         size
         for name, tensor in zip(names, example, strict=True)
@@ -53,26 +69,29 @@ def traced_example(names: Sequence[str], example: Sequence[torch.Tensor], dynami
     for name, tensor in zip(names, example, strict=True):
         for axis, label in dynamic.get(name, {}).items():
             if label not in sizes:
-                own = tensor.shape[axis]
-                free = [size for size in _SIZES if size not in used]
-                sizes[label] = own if own >= 2 and own not in used else free[0]
+                size = tensor.shape[axis]
+                unused = [other for other in _SIZES if other not in used]
+                sizes[label] = size if size >= 2 and size not in used else unused[0]
                 used.add(sizes[label])
-    resized = [
+    return [
         resize(tensor, {axis: sizes[label] for axis, label in dynamic.get(name, {}).items()})
         for name, tensor in zip(names, example, strict=True)
     ]
-    return resized
 
 
 def resize(tensor: torch.Tensor, sizes: Mapping[int, int]) -> torch.Tensor:
-    """A tensor of other sizes, its slices repeated or left out; what rises or falls along an axis still does."""
+    """A tensor of other sizes along some axes. sizes: by axis.
+
+    Slices are repeated or left out. Along an axis on which all values rise, or all fall, they are interpolated, so that
+    times stay in order.
+    """
     for axis, size in sizes.items():
         if tensor.shape[axis] == 0:
             tensor = tensor.new_zeros([size if i == axis else n for i, n in enumerate(tensor.shape)])
-        elif size != tensor.shape[axis] and _monotone(tensor, axis):
-            place = torch.linspace(0, tensor.shape[axis] - 1, size, dtype=torch.float64)
-            before = place.floor().long().clamp(max=tensor.shape[axis] - 2)
-            share = (place - before).to(tensor.dtype).reshape(-1, *[1] * (tensor.ndim - axis % tensor.ndim - 1))
+        elif size != tensor.shape[axis] and _is_monotone(tensor, axis):
+            position = torch.linspace(0, tensor.shape[axis] - 1, size, dtype=torch.float64)
+            before = position.floor().long().clamp(max=tensor.shape[axis] - 2)
+            share = (position - before).to(tensor.dtype).reshape(-1, *[1] * (tensor.ndim - axis % tensor.ndim - 1))
             low, high = tensor.index_select(axis, before), tensor.index_select(axis, before + 1)
             tensor = low + (high - low) * share
         else:
@@ -80,7 +99,8 @@ def resize(tensor: torch.Tensor, sizes: Mapping[int, int]) -> torch.Tensor:
     return tensor
 
 
-def _monotone(tensor: torch.Tensor, axis: int) -> bool:
+def _is_monotone(tensor: torch.Tensor, axis: int) -> bool:
+    """Whether floating-point values all rise, or all fall, along an axis."""
     if not tensor.is_floating_point() or tensor.shape[axis] < 2:
         return False
     gaps = tensor.diff(dim=axis)

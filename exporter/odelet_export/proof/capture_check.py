@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 
 import torch
-from torch.fx import Node
 
 from odelet_export.capture.captured import Captured
 from odelet_export.model.axes import Dynamic
+from odelet_export.model.trees import row_leaves
 from odelet_export.proof.judge import Judge, Sample
 from odelet_export.proof.replay import Replay
 from odelet_export.proof.sample_inputs import draw
@@ -124,10 +124,4 @@ class CaptureCheck:
 
 def _numbers(arguments: Sequence[object]) -> list[int]:
     """The plain integers among arguments and in lists of them."""
-    found: list[int] = []
-    for argument in arguments:
-        if isinstance(argument, (list, tuple)):
-            found += _numbers(argument)
-        elif isinstance(argument, int) and not isinstance(argument, (bool, Node)):
-            found.append(argument)
-    return found
+    return [x for x in row_leaves(arguments) if isinstance(x, int) and not isinstance(x, bool)]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -20,6 +18,7 @@ from odelet_export.model.callee import Callee
 from odelet_export.model.overrides import Overrides
 from odelet_export.model.reference import SolveCount, Solver, run_reference
 from odelet_export.model.spec import SolveSpec
+from odelet_export.model.widening import widened, widened_model
 from odelet_export.proof.alone import SampleAxes, run_alone
 from odelet_export.proof.report import OWN_ERRORS, ROUNDING_FACTOR, ROUNDING_RUNS, ROUNDING_ULPS
 from odelet_export.proof.sample_inputs import samples
@@ -171,14 +170,13 @@ class Judge:
         nothing = [0.0 for _ in sample.expected]
         if self.dtype != "float32" or self.alone is not None:
             return nothing
-        widened = [x.double() if x.is_floating_point() else x for x in sample.tensors]
+        callee = widened_model(self.callee)
+        if callee is None:
+            return nothing
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", FutureWarning)  # torch, about its own pytree
-                callee = copy.deepcopy(self.callee).double()
             with noise.drawing(noise.ReplayedSource([x.double() for x in sample.noise])):
-                outputs, _ = run_reference(callee, widened, self.overrides, self.instead)
-        except Exception:  # a model with float32 numbers of its own, or one that cannot be copied
+                outputs, _ = run_reference(callee, widened(sample.tensors), self.overrides, self.instead)
+        except Exception:  # a model with float32 numbers of its own raises anything
             return nothing
         return [_distance(one, other) for one, other in zip(outputs, sample.expected, strict=True)]
 

@@ -6,8 +6,6 @@ between two tolerances is told with every result.
 
 from __future__ import annotations
 
-import copy
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -25,6 +23,7 @@ from odelet_export.model.callee import Callee
 from odelet_export.model.intercepted_run import run_intercepted
 from odelet_export.model.overrides import Overrides
 from odelet_export.model.reference import run_reference, solved
+from odelet_export.model.widening import widened, widened_model
 from odelet_export.tuning.candidates import Solves
 from odelet_export.tuning.data import Data, scaled_error
 from odelet_intercept import installed
@@ -107,10 +106,10 @@ class Reference:
 
     def _widened(self) -> Callee | None:
         """The model in float64; None for one that does not run so, or cannot be copied."""
+        wide = widened_model(self._callee)
+        if wide is None:
+            return None
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", FutureWarning)  # torch, about its own pytree
-                wide = copy.deepcopy(self._callee).double()
             with _float64():
                 run_reference(wide, self._tensors(self._data.call(0), wide=True), Overrides())
         except Exception:  # a model with float32 numbers of its own raises anything
@@ -119,7 +118,7 @@ class Reference:
 
     def _tensors(self, arrays: dict[str, NumpyArray], *, wide: bool) -> list[torch.Tensor]:
         tensors = [torch.from_numpy(arrays[name]) for name in self._callee.names]
-        return [x.double() if wide and x.is_floating_point() else x for x in tensors]
+        return widened(tensors) if wide else tensors
 
     def find(self, on_call: Callable[[int, int], None]) -> Truth:
         """Solve all calls. on_call: told how many are done, of how many. Raises InputError where the model

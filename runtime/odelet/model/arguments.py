@@ -119,7 +119,7 @@ class Arguments:
         if not any(known.startswith(f"{name}.") for known in self._names):
             inside = "; what was no tensor when the model was exported keeps its value" if "." in name else ""
             raise InputError(f"there is no input {name!r}{inside}; {self._told()}")
-        parts = _parts(value)
+        parts = container_items(value)
         if parts is None:
             wanted = ", ".join(known for known in self._names if known.startswith(f"{name}."))
             raise InputError(
@@ -132,8 +132,12 @@ class Arguments:
         return f"the inputs are {', '.join(self._names)}" if self._names else "the model takes no inputs"
 
 
-def _parts(value: Any) -> list[tuple[Any, Any]] | None:
-    """The parts of a container, with their keys; None for what is none."""
+def container_items(value: Any) -> list[tuple[Any, Any]] | None:
+    """The keys and values of a mapping, tuple, list or dataclass; None for a value of another type.
+
+    The keys of a named tuple and of a dataclass are the names of their fields; those of other tuples and of lists count
+    from 0.
+    """
     if isinstance(value, Mapping):
         return list(value.items())
     if isinstance(value, (tuple, list)):
@@ -145,7 +149,7 @@ def _parts(value: Any) -> list[tuple[Any, Any]] | None:
 
 def _holds_arrays(value: Any) -> bool:
     """Whether a value is a container of arrays, and not an array itself, as a list of numbers is."""
-    parts = _parts(value)
+    parts = container_items(value)
     held = (np.ndarray, Mapping)
     return parts is not None and any(isinstance(part, held) or _holds_arrays(part) for _, part in parts)
 

@@ -14,13 +14,13 @@ from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves
 
 from odelet_export.capture.decisions.assumptions import CONDITIONS, Assumption
 from odelet_export.capture.decisions.example_run import Observed
 from odelet_export.capture.decisions.example_values import ExampleValues, is_plain, real
 from odelet_export.capture.decisions.paths import Decision, Explorer
 from odelet_export.capture.decisions.rewrites import legacy_constructor, rewritten, sized
+from odelet_export.model.trees import tensors_in
 from odelet_intercept.errors import CaptureError
 from odelet_intercept.user_code import user_frame, with_source
 
@@ -106,8 +106,8 @@ class TracingWatch(TorchFunctionMode):
         if self.observed is None or self._explorers:
             return
         with real():
-            found = [value.clone() for value in tree_leaves(self.observed.solutions[call])]
-        for leaf, value in zip(tree_leaves(traced), found, strict=True):
+            found = [value.clone() for value in tensors_in(self.observed.solutions[call])]
+        for leaf, value in zip(tensors_in(traced), found, strict=True):
             self.shadows.hold(leaf, value, f"the solution at {source}")
 
     @contextmanager

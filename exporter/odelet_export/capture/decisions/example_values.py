@@ -15,8 +15,10 @@ from typing import Any
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._python_dispatch import _disable_current_modes
-from torch.utils._pytree import tree_flatten, tree_map
+from torch.utils._pytree import tree_map
 from torch.utils.weak import WeakTensorKeyDictionary
+
+from odelet_export.model.trees import tensors_in
 
 SIZES = "the size of an axis"
 _RANDOM = ("rand", "normal", "bernoulli", "multinomial", "exponential_", "uniform_", "poisson", "cauchy_")
@@ -95,7 +97,7 @@ class ExampleValues:
         """Repeat a call that the trace has made, and hold the values of what it returned or wrote into."""
         name = getattr(func, "__name__", "")
         written = next((x for x in args if isinstance(x, torch.Tensor)), None) if _writes(name, kwargs) else None
-        traced = [leaf for leaf in tree_flatten(result)[0] if isinstance(leaf, torch.Tensor)]
+        traced = tensors_in(result)
         if not traced and written is None:
             return
         try:
@@ -113,7 +115,7 @@ class ExampleValues:
             return
         if written is not None:
             self._taint(written, sources)
-        values = [leaf for leaf in tree_flatten(found)[0] if isinstance(leaf, torch.Tensor)]
+        values = tensors_in(found)
         for leaf, value in zip(traced, values, strict=False):
             self._values[leaf] = value
             self._sources[_storage(value)] = sources

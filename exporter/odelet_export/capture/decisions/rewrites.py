@@ -14,6 +14,7 @@ import torch
 
 from odelet_export.capture.decisions.example_values import real
 from odelet_export.capture.decisions.indexing import Numbers, Result, Rewrite, is_number, picked, put_at
+from odelet_export.model.trees import row_leaves
 
 
 def rewritten(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], numbers: Numbers) -> Result:
@@ -25,7 +26,7 @@ def rewritten(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], numbers
 def _made(args: Sequence[Any], kwargs: Mapping[str, Any], _: Numbers) -> Result:
     """torch.tensor([a, t]): the numbers stacked."""
     data = args[0] if args else kwargs.get("data")
-    if not any(isinstance(leaf, torch.Tensor) for leaf in _numbers(data)) or isinstance(data, torch.Tensor):
+    if not any(isinstance(leaf, torch.Tensor) for leaf in row_leaves(data)) or isinstance(data, torch.Tensor):
         return None
     dtype = kwargs.get("dtype") or _dtype(data)
     return lambda: _stacked(data, dtype).to(device=kwargs.get("device"))
@@ -36,18 +37,12 @@ def _made_like(args: Sequence[Any], kwargs: Mapping[str, Any], numbers: Numbers)
     return _made(args[1:], {"dtype": args[0].dtype, **kwargs}, numbers)
 
 
-def _numbers(data: Any) -> list[Any]:
-    if isinstance(data, (list, tuple)):
-        return [leaf for part in data for leaf in _numbers(part)]
-    return [data]
-
-
 def _dtype(data: Any) -> torch.dtype:
     """As torch infers it: from tensors their own, from Python numbers the default of their kind."""
     kinds = {bool: torch.bool, int: torch.int64, float: torch.get_default_dtype()}
     kinds |= {torch.SymInt: torch.int64, torch.SymFloat: torch.get_default_dtype(), torch.SymBool: torch.bool}
     found = torch.bool
-    for number in _numbers(data):
+    for number in row_leaves(data):
         own = number.dtype if isinstance(number, torch.Tensor) else kinds.get(type(number), torch.get_default_dtype())
         found = torch.promote_types(found, own)
     return found
@@ -183,7 +178,7 @@ def legacy_constructor() -> Iterator[None]:
 
     def new(cls: Any, *args: Any, **kwargs: Any) -> Any:
         data = args[0] if args else None
-        traced = isinstance(data, (list, tuple)) and any(isinstance(part, torch.Tensor) for part in _numbers(data))
+        traced = isinstance(data, (list, tuple)) and any(isinstance(part, torch.Tensor) for part in row_leaves(data))
         if cls is torch.Tensor and traced:
             return torch.tensor(data, dtype=torch.get_default_dtype())
         return original(cls, *args, **kwargs)
