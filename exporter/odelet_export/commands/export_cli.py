@@ -58,7 +58,8 @@ def export_command(
     Exits with 2 for what cannot be exported, with 3 when the answers differ from torch's; the artifact is then left
     in DIR.failed.
     """
-    from odelet_export.commands.export_command import Request, perform, reported, settings_from
+    from odelet_export.commands.export_command import Request, perform, settings_from
+    from odelet_export.commands.running import reported
 
     with reported(as_json=as_json):
         request = Request(target, inputs or [], example, weights, out, explained=explained)

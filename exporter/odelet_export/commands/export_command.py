@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -16,10 +15,9 @@ import typer
 from odelet.artifact.array_files import read_npz
 from odelet.errors import InputError
 from odelet_export.commands.arguments import Example, Target, read_example, read_target
+from odelet_export.commands.running import switch_off_script, writing
 from odelet_export.commands.screen import CALIBRATING, EXPLAINING, STAGES, Checklist, next_commands, show
-from odelet_export.errors import ParityError
 from odelet_export.pipeline.settings import ExportChanges, ExportSettings
-from odelet_intercept.errors import CaptureError, ExportError
 
 if TYPE_CHECKING:
     from odelet_export.pipeline.explanation import Explanation
@@ -127,44 +125,18 @@ def _run(
     request: Request, settings: ExportSettings, target: Target, example: Example, on_stage: Callable[[str], None]
 ) -> tuple[str, Exported | None, Explanation]:
     """The model's name, the finished export if there is a folder for one, and what was captured."""
-    # A function that torch.jit.script compiled is traced with the example's sizes in it; as Python it is not.
-    os.environ.setdefault("PYTORCH_JIT", "0")
+    switch_off_script()
     from odelet_export.commands.target import loaded
-    from odelet_export.commands.weights import load_weights
-    from odelet_export.model.call_arguments import call_arguments, check_runs
+    from odelet_export.model.call_arguments import call_arguments
     from odelet_export.pipeline.explain import explain
     from odelet_export.pipeline.export import export
+    from odelet_export.pipeline.plain_torch import plain_torch_first
 
-    with loaded(target) as model:
-        if request.weights is not None:
-            load_weights(model, request.weights)
+    with loaded(target, weights=request.weights) as model:
         args, kwargs = call_arguments(model, example.arrays)
         call: dict[str, Any] = {"kwargs": kwargs, "dynamic": example.dynamic, "on_stage": on_stage}
-        try:
+        with plain_torch_first(model, args, kwargs), writing(request.out):
             if request.out is None:
                 return type(model).__name__, None, explain(model, args, settings=settings, **call)
             exported = export(model, args, request.out, settings=settings, **call)
             return exported.card.name, exported, exported.explanation
-        except ParityError:
-            raise
-        except ExportError:
-            # Where the model fails in plain torch too, that error is easier to understand.
-            check_runs(model, args, kwargs)
-            raise
-        except OSError as error:
-            raise InputError(f"--out {request.out}: it cannot be written ({error.strerror or error})") from error
-
-
-@contextmanager
-def reported(*, as_json: bool) -> Iterator[None]:
-    """Report the errors that need more than the one line that the command line prints for any error."""
-    try:
-        yield
-    except CaptureError as error:
-        typer.echo(f"odelet: {error}", err=True)
-        raise typer.Exit(error.exit_code) from None
-    except ParityError as error:
-        if as_json:
-            data = {"passed": False, "path": error.folder, "problems": error.report.problems}
-            typer.echo(json.dumps({**data, "parity": error.report.card()}, indent=2))
-        raise

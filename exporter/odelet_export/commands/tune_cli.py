@@ -49,7 +49,7 @@ def tune_command(
 
     Exits with 2 for what cannot be tuned, with 3 when no candidate is good enough.
     """
-    from odelet_export.commands.export_command import reported
+    from odelet_export.commands.running import reported
     from odelet_export.commands.tune_command import perform, tell
 
     with reported(as_json=as_json):

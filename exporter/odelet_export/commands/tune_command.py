@@ -1,8 +1,7 @@
-"""What `odelet tune` does. The law here: a slip that shows without torch is told before torch loads."""
+"""What `odelet tune` does. The law here: a mistake that shows without torch is reported before torch loads."""
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from rich.text import Text
 
 from odelet.errors import InputError
 from odelet_export.commands.arguments import read_arrays, read_target
+from odelet_export.commands.running import switch_off_script, writing
 from odelet_export.pipeline.settings import ExportChanges, ExportSettings, SharedChanges
 from odelet_export.tuning.settings import TuneSettings
 
@@ -41,7 +41,7 @@ class Meter:
             TextColumn("{task.fields[what]}", style="dim"),
             console=self._console,
             disable=not self._console.is_terminal,
-            refresh_per_second=4,  # it runs beside what is timed
+            refresh_per_second=4,  # more would disturb the timing of candidates
         )
         self._stage, self._task = "", self._bar.add_task("", visible=False, what="")
 
@@ -57,7 +57,7 @@ class Meter:
         self._bar.stop()
 
     def __call__(self, stage: str, done: int, count: int, what: str) -> None:
-        """A stage is so far: done of count, with this under way."""
+        """Show how far a stage is: `done` of `count`, with `what` under way."""
         if stage != self._stage:
             self._finish()
             self._stage = stage
@@ -93,8 +93,7 @@ def perform(
         raise InputError(f"--out {out}: it is a file; give a folder")
     place = read_target(target)
     arrays, dynamic = read_arrays(inputs, data)
-    # A function that torch.jit.script compiled is traced with the example's sizes in it; as Python it is not.
-    os.environ.setdefault("PYTORCH_JIT", "0")
+    switch_off_script()
     with ExitStack() as stack:
         # What the model's code prints must not mix with the result on stdout.
         meter = stack.enter_context(Meter())
@@ -102,21 +101,16 @@ def perform(
         meter("import torch and the model", 0, 1, "")
         from odelet_export.commands.metric import loaded_metric
         from odelet_export.commands.target import loaded
-        from odelet_export.commands.weights import load_weights
         from odelet_export.tuning.report import write_page
         from odelet_export.tuning.tune import tune
 
-        model = stack.enter_context(loaded(place))
-        if weights is not None:
-            load_weights(model, weights)
+        model = stack.enter_context(loaded(place, weights=weights))
         measure = None if metric is None else stack.enter_context(loaded_metric(metric))
-        try:
+        with writing(out):
             tuning = tune(model, arrays, out, metric=measure, dynamic=dynamic, anew=anew, tell=meter, settings=settings)
             if tuning.choice is not None:
                 tuning = tuning.commanded(command_of(tuning, target, weights))
                 write_page(tuning)
-        except OSError as error:
-            raise InputError(f"--out {out}: it cannot be written ({error.strerror or error})") from error
     return tuning
 
 
@@ -166,8 +160,8 @@ def export_choice(tuning: Tuning, target: str, weights: Path | None) -> Result:
 
 
 def tell(tuning: Tuning, target: str, weights: Path | None, *, export: bool, as_json: bool) -> None:
-    """Print the result on stdout, and export the choice if that is asked for. Raises TargetError where there is
-    none."""
+    """Print the result on stdout, and with `export` run the command of the choice. Raises TargetError where there is no
+    choice."""
     from odelet_export.tuning.pareto import PICTURE
     from odelet_export.tuning.report import PAGE, show, to_json
 
@@ -181,7 +175,9 @@ def tell(tuning: Tuning, target: str, weights: Path | None, *, export: bool, as_
         drawn = [PAGE, *([PICTURE] if (tuning.folder / PICTURE).exists() else [])]
         console.print(f"written to {tuning.folder}: tune.json, {', '.join(drawn)}", soft_wrap=True)
         if PICTURE not in drawn:
-            console.print(Text('no picture, as matplotlib is not there: pip install "odelet[plot]"'), soft_wrap=True)
+            console.print(
+                Text('no picture, as matplotlib is not installed: pip install "odelet[plot]"'), soft_wrap=True
+            )
         console.print("\nNext" if not export else "\nExport", style="bold")
         console.print(Text(f"  {tuning.record.command}"), soft_wrap=True)
     if export:

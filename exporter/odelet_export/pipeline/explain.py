@@ -13,7 +13,8 @@ from odelet_export.lowering.lower import forms_of
 from odelet_export.model.axes import Dynamic, check_dynamic
 from odelet_export.model.callee import Callee
 from odelet_export.model.reference import evaluation_mode
-from odelet_export.pipeline.explanation import Explanation, explained
+from odelet_export.pipeline.describe import describe
+from odelet_export.pipeline.explanation import Explanation
 from odelet_export.pipeline.keywords import changed
 from odelet_export.pipeline.prepare import prepare
 from odelet_export.pipeline.settings import ExportChanges, ExportSettings
@@ -47,7 +48,7 @@ def explain(
     axes = check_dynamic(dynamic, callee.names, callee.example)
     with evaluation_mode(model):
         ready = prepare(callee, axes, settings, tell=on_stage or (lambda stage: None))
-        explanation = explained(ready)
+        explanation = describe(ready)
         # The choice of a form does not depend on where the steps of a grid are.
         holes = [replace(hole, placed=Placed(np.array([0.0, 1.0]))) for hole in ready.holes]
         choices = forms_of(ready.captured, holes, settings.form, max_steps=settings.max_steps)

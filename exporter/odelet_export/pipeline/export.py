@@ -18,7 +18,8 @@ from odelet_export.model.axes import Dynamic, check_dynamic
 from odelet_export.model.callee import Callee
 from odelet_export.model.reference import evaluation_mode
 from odelet_export.pipeline.calibrate import Calibrating
-from odelet_export.pipeline.explanation import Explanation, explained
+from odelet_export.pipeline.describe import describe
+from odelet_export.pipeline.explanation import Explanation
 from odelet_export.pipeline.keywords import changed
 from odelet_export.pipeline.prepare import Prepared, prepare
 from odelet_export.pipeline.prove import Prover
@@ -98,7 +99,7 @@ def export(
     failed = target.with_name(f"{target.name}.failed")
     with evaluation_mode(model), staging(target, failed=failed) as folder:
         ready = prepare(callee, axes, settings, tell=tell)
-        explanation = explained(ready)
+        explanation = describe(ready)
         card, calibrated = _write(ready, _name_of(model), folder, tell)
         tell("parity")
         prover = Prover(ready, folder, failed, explanation.warnings)

@@ -176,7 +176,16 @@ class TestChanges:
 
 
 @pytest.mark.parametrize(
-    "name", ["pipeline.export", "pipeline.explain", "pipeline.settings", "tuning.settings", "tuning.tune"]
+    "name",
+    [
+        "pipeline.export",
+        "pipeline.explain",
+        "pipeline.explanation",
+        "pipeline.settings",
+        "tuning.result",
+        "tuning.settings",
+        "tuning.tune",
+    ],
 )
 def test_the_examples_in_docstrings_run(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
