@@ -1,6 +1,6 @@
 """The data that steps are found on: checked by name before anything is traced, and cut into samples.
 
-The law here: a sample is a row of a batch where the model has a batch axis, else a whole call.
+The law here: a sample is a batch row where the model has a batch axis, else a whole call.
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ def calls_of(inputs: Mapping[str, Any], callee: Callee, dynamic: Dynamic) -> lis
 
 
 def _checked(name: str, value: Any, example: torch.Tensor, axes: Mapping[int, str]) -> NumpyArray:
+    """The data of an input as an array. axes: those that may change. Raises InputError where it does not fit."""
     dtype = np.dtype(str(example.dtype).removeprefix("torch."))
     try:
         array = np.asarray(value)
@@ -73,7 +74,7 @@ def _checked(name: str, value: Any, example: torch.Tensor, axes: Mapping[int, st
     )
     if not fits:
         wanted = ", ".join(axes.get(axis, str(size)) for axis, size in enumerate(example.shape))
-        many = "[samples" + (", " if wanted else "") + f"{wanted}]"
+        many = "[calls" + (", " if wanted else "") + f"{wanted}]"
         raise InputError(
             f"calibration {name!r} has shape {list(array.shape)}; expected [{wanted}], or {many} for many calls"
         )
@@ -88,6 +89,7 @@ def _checked(name: str, value: Any, example: torch.Tensor, axes: Mapping[int, st
 
 
 def _check_axes(call: Inputs, dynamic: Dynamic) -> None:
+    """Raise InputError where an axis name has two sizes in a call."""
     sizes: dict[str, tuple[int, str]] = {}
     for name, axes in dynamic.items():
         for axis, label in axes.items():
@@ -101,7 +103,7 @@ def _check_axes(call: Inputs, dynamic: Dynamic) -> None:
 
 @dataclass(frozen=True)
 class CalibrationSamples:
-    """Calls, and which axis of each input counts their samples; none where each call is one sample."""
+    """Calls, and by input name the axis that counts their samples; without any, each call is one sample."""
 
     calls: Sequence[Inputs]
     axes: Mapping[str, int]
@@ -115,7 +117,7 @@ class CalibrationSamples:
         return sum(self.sizes)
 
     def take(self, chosen: Iterable[int]) -> CalibrationSamples:
-        """Some of the samples, by their numbers, in order."""
+        """The samples with some numbers, in order."""
         wanted, calls, first = np.unique(np.fromiter(chosen, int)), [], 0
         for call, size in zip(self.calls, self.sizes, strict=True):
             rows = wanted[(wanted >= first) & (wanted < first + size)] - first
@@ -130,13 +132,13 @@ class CalibrationSamples:
         return np.take(array, rows, axis=self.axes[name]) if name in self.axes else array
 
     def split(self) -> tuple[CalibrationSamples, CalibrationSamples]:
-        """Those that steps are found on, and those held back: every fifth."""
+        """The samples that steps are found on, and those held back, which are one in HELD_BACK."""
         numbers = range(len(self))
-        held = [i for i in numbers if i % HELD_BACK == HELD_BACK - 1]
-        return self.take(i for i in numbers if i % HELD_BACK != HELD_BACK - 1), self.take(held)
+        held_back = [i for i in numbers if i % HELD_BACK == HELD_BACK - 1]
+        return self.take(i for i in numbers if i % HELD_BACK != HELD_BACK - 1), self.take(held_back)
 
     def scaled(self, factor: float, names: Iterable[str]) -> CalibrationSamples:
-        """With some inputs multiplied."""
+        """The samples with some inputs multiplied by a factor."""
         names = set(names)
         return CalibrationSamples(
             [

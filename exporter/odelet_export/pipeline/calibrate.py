@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from odelet.artifact.card import Card
-from odelet_export.calibration.calibrator import Calibrated, Calibrator, driven_copy, with_fallback
+from odelet_export.calibration.calibrated import Calibrated
+from odelet_export.calibration.calibrator import Calibrator
+from odelet_export.calibration.fallback import driven_copy, with_fallback
 from odelet_export.lowering.lower import LoweredModel
 from odelet_export.pipeline.prepare import Prepared
 

@@ -11,7 +11,7 @@ from typing import Any, Unpack
 from torch import nn
 
 from odelet.artifact.card import Card
-from odelet_export.calibration.calibrator import Calibrated
+from odelet_export.calibration.calibrated import Calibrated
 from odelet_export.calibration.data import calls_of
 from odelet_export.lowering.lower import lower
 from odelet_export.model.axes import Dynamic, check_dynamic

@@ -7,40 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Literal, cast
+from typing import cast
 
-from odelet.artifact.solve_card import FORMS as FACTS
 from odelet.methods.roster import METHODS
 from odelet_export.errors import FormError
-from odelet_export.lowering import forms as forms_of_solves
+from odelet_export.lowering.forms import FORMS
+from odelet_export.lowering.forms.unrolled import UNROLLED
 from odelet_export.pipeline.settings import ExportChanges
 from odelet_export.tuning.settings import Tried
 
-
-@dataclass(frozen=True)
-class Form:
-    """A form that is tried. varies: what of it, the steps of a fixed-step method or the tolerances of an adaptive one.
-    calibrated: whether it is found on data, which the export then is given."""
-
-    varies: Literal["steps", "tolerances"]
-    calibrated: bool = False
-
-
-# Fixed steps are tried as `driven` only when that is named: the answers are those of `rolled`, which takes less time.
-FORMS: dict[str, Form] = {
-    "unrolled": Form("steps"),
-    "rolled": Form("steps"),
-    "adaptive": Form("tolerances"),
-    "driven": Form("tolerances"),
-    "bounded": Form("tolerances", calibrated=True),
-}
-# Orders 1 to 4, and 2 to 8: the best known of each. Any other is tried when it is named.
+# The best known methods of orders 1 to 4 with fixed steps, and 2 to 8 with error control. Other methods are tried only
+# when they are named.
 TRIED = ("euler", "midpoint", "heun3", "rk4", "bosh3", "tsit5", "dopri5", "dopri8")
 STEPS = (1, 2, 4, 8, 16, 32, 64)
 TOLERANCES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
-# Straight lines of more steps take long to load; `rolled` has them.
+# Unrolled graphs of more steps take long to load; the loop of `rolled` gives the same answers.
 MOST_UNROLLED = 64
-# Of a solve with many output times.
+# The limit of steps in the other forms, for solves with many output times.
 MOST_STEPS = 512
 
 
@@ -57,7 +40,7 @@ class Candidate:
     @property
     def calibrated(self) -> bool:
         """Whether an export needs calibration data for these settings."""
-        return self.form in FACTS and FACTS[self.form].calibrated
+        return self.form in FORMS and FORMS[self.form].needs_data
 
     @property
     def options(self) -> ExportChanges:
@@ -103,13 +86,16 @@ def candidates(solves: Solves, tried: Tried) -> list[Candidate]:
     that there cannot be.
     """
     check_rosters(tried)
-    forms = tried.forms or FORMS
+    # The forms that need data come last: they take longest to export.
+    forms = tried.forms or sorted(FORMS, key=lambda name: FORMS[name].needs_data)
     found = [Candidate(form=form) for form in forms if not all(_excludes(form, method) for method in solves.methods)]
     for method in tried.methods or TRIED:
         for form in forms:
             if _excludes(form, method):
                 continue
             one = Candidate(form=form, method=method)
+            # Fixed steps outside the graph are tried only when the form is named: the answers are those of `rolled`,
+            # which takes less time.
             if METHODS[method].fixed and (FORMS[form].varies == "steps" or tried.forms):
                 found += _of_steps(one, solves, tried.steps)
             elif not METHODS[method].fixed and FORMS[form].varies == "tolerances":
@@ -119,7 +105,7 @@ def candidates(solves: Solves, tried: Tried) -> list[Candidate]:
 
 def _excludes(form: str, method: str) -> bool:
     """Whether a form can have no solve by a method."""
-    return forms_of_solves.FORMS[form].excludes(METHODS[method]) is not None
+    return FORMS[form].excludes(METHODS[method]) is not None
 
 
 def _of_steps(one: Candidate, solves: Solves, steps: Sequence[int]) -> Iterator[Candidate]:
@@ -127,7 +113,7 @@ def _of_steps(one: Candidate, solves: Solves, steps: Sequence[int]) -> Iterator[
     linearly between its steps."""
     if solves.until_event:
         return  # the model itself says how long the steps to an event are
-    few = MOST_UNROLLED if one.form == "unrolled" else MOST_STEPS
+    few = MOST_UNROLLED if one.form == UNROLLED.name else MOST_STEPS
     if 1 < solves.intervals <= few and not steps:
         yield one
     multiples = [solves.intervals * count for count in STEPS if count > 1 or solves.intervals == 1]

@@ -15,12 +15,13 @@ from odelet.artifact.array_files import write_outputs
 from odelet.errors import InputError
 from odelet_export.capture.cache import CaptureCache
 from odelet_export.errors import FormError
+from odelet_export.lowering.forms import FORMS
 from odelet_export.model.call_arguments import call_arguments
 from odelet_export.model.callee import Callee
 from odelet_export.pipeline.plain_torch import plain_torch_first
 from odelet_export.pipeline.settings import ExportSettings
 from odelet_export.tuning import halving
-from odelet_export.tuning.candidates import FORMS, Candidate
+from odelet_export.tuning.candidates import Candidate
 from odelet_export.tuning.data import CALIBRATION, Data
 from odelet_export.tuning.identity import machine, source_of, versions
 from odelet_export.tuning.measure import Bench, Recipe, Shelf, axes_of, digest
@@ -108,7 +109,7 @@ class TuningSearch:
         reference = {**bench.truth.to_dict(), "metric": bench.metric_of_truth()}
         self._record = replace(self._record, milliseconds=milliseconds, reference=reference)
         write_outputs(self._folder / EXAMPLE, self._data.example())
-        if any(form.calibrated for form in FORMS.values()):
+        if any(form.needs_data for form in FORMS.values()):
             write_outputs(self._folder / CALIBRATED, self._data.example(CALIBRATION))
         write_record(self._folder, self._record)
 

@@ -23,9 +23,10 @@ from odelet import InputError
 from odelet_export import FormError, TargetError, export, mark, tune
 from odelet_export.capture import cache as kept
 from odelet_export.capture.cache import capturing_once
+from odelet_export.lowering.forms import FORMS
 from odelet_export.tuning import halving, measure
 from odelet_export.tuning import tune as tune_module
-from odelet_export.tuning.candidates import FORMS, TRIED, Candidate, Solves, candidates
+from odelet_export.tuning.candidates import TRIED, Candidate, Solves, candidates
 from odelet_export.tuning.pareto import draw
 from odelet_export.tuning.record import Row, read_record
 from odelet_export.tuning.settings import Tried
@@ -628,7 +629,7 @@ class TestRoster:
         assert {one.method for one in found} >= {None, "dopri5"}
 
     def test_another_form_is_one_line(self, monkeypatch):
-        monkeypatch.setitem(FORMS, "bounded", replace(FORMS["adaptive"], calibrated=True))
+        monkeypatch.setitem(FORMS, "bounded", replace(FORMS["adaptive"], name="bounded"))
         found = candidates(Solves(("dopri5",), 1), Tried())
         assert {one.method for one in found if one.form == "bounded"} == {
             None,
