@@ -1,6 +1,7 @@
 """The roster of solver libraries whose calls are caught.
 
-To add a library: a module with its `Library`, and a line here.
+To add a library, write a module with its `Library`, and a line here. The functions to catch may be methods of classes,
+and the library need not be installed: `odelet_intercept.call` says what each field is.
 """
 
 from __future__ import annotations
@@ -16,5 +17,5 @@ LIBRARIES: dict[str, Library] = {
 
 
 def all_entries() -> tuple[Entry, ...]:
-    """The functions to catch, of all libraries."""
+    """The functions to catch, of all libraries that are imported now."""
     return tuple(entry for library in LIBRARIES.values() for entry in library.entries())

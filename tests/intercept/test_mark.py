@@ -67,7 +67,7 @@ def test_torch_warns_of_what_does_not_converge_or_is_not_finite():
         ({"z0": torch.ones(()), "per_sample": True}, "per_sample needs a z0 whose first axis counts samples"),
         (
             {"z0": torch.ones(1, 3)},
-            r"f must return what it is given, of the shapes \[\(1, 3\)\]; it returned \[\(2, 3\)\]",
+            r"f must return tensors of the shapes of its argument, \[\(1, 3\)\]; it returned \[\(2, 3\)\]",
         ),
     ],
     ids=lambda value: "" if isinstance(value, dict) else value[:30],
