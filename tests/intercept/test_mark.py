@@ -19,7 +19,8 @@ from odelet_export import CaptureError, FormError, export, mark
 from odelet_export.capture.capture import capture
 from odelet_export.commands.screen import show
 from odelet_export.model.callee import Callee
-from odelet_export.model.spec import Overrides, check_overrides
+from odelet_export.model.overrides import Overrides
+from odelet_export.model.spec import check_overrides
 from odelet_intercept.torch_backend import TORCH
 
 PAGE = ROOT / "docs" / "mark.md"

@@ -29,7 +29,8 @@ from odelet_export.lowering.hole import Hole, Placed
 from odelet_export.lowering.lift import lift
 from odelet_export.lowering.lower import LoweredModel, lower
 from odelet_export.model.callee import Callee
-from odelet_export.model.spec import Overrides, SolveSpec
+from odelet_export.model.overrides import Overrides
+from odelet_export.model.spec import SolveSpec
 from odelet_export.targets.folder import write_card
 from odelet_export.targets.onnx_files import card_of, tensor_of, write_graphs
 from odelet_intercept.installed import key_of, lacking

@@ -8,7 +8,7 @@ from torch import nn
 from odelet_export import mark
 from odelet_export.capture.capture import capture
 from odelet_export.model.callee import Callee
-from odelet_export.model.spec import Overrides
+from odelet_export.model.overrides import Overrides
 
 BATCH = {"x": {0: "batch"}}
 

@@ -10,8 +10,8 @@ import odelet
 from odelet import InputError
 from odelet_export.capture.capture import capture
 from odelet_export.model.callee import Callee
+from odelet_export.model.overrides import Overrides
 from odelet_export.model.reference import run_reference
-from odelet_export.model.spec import Overrides
 
 
 def swing(t, y):

@@ -16,8 +16,8 @@ from odelet.status import Status
 from odelet_export.calibration.solvers import on_grid
 from odelet_export.lowering.hole import Placed
 from odelet_export.lowering.lower import MODEL
+from odelet_export.model.overrides import Overrides
 from odelet_export.model.reference import run_reference
-from odelet_export.model.spec import Overrides
 
 POSITIONS = (0.0, 0.2, 0.45, 0.7, 1.0)
 every = pytest.mark.parametrize("method", ADAPTIVE)

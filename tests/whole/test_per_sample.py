@@ -10,13 +10,13 @@ from torch import nn
 
 import odelet
 from odelet import Status
-from odelet.engine.sample_steps import SampleGraphs
+from odelet.engine.sample_steps import GraphSampleStepper
 from odelet.errors import InputError
 from odelet_export import export
 from odelet_export.capture.capture import capture
 from odelet_export.errors import FormError
 from odelet_export.model.callee import Callee
-from odelet_export.model.spec import Overrides
+from odelet_export.model.overrides import Overrides
 from odelet_export.proof.alone import SampleAxes, run_alone
 from odelet_intercept.errors import CaptureError
 
@@ -212,9 +212,9 @@ def test_the_batch_is_cut_down_to_those_that_are_left(tmp_path, monkeypatch):
     captured = capture(callee, {"x": {0: "batch"}, "t": {0: "times"}}, Overrides(per_sample=True), opset=20)
     driven = load_captured(captured, "driven", tmp_path)
     rows = []
-    attempt = SampleGraphs.attempt
+    attempt = GraphSampleStepper.attempt
     monkeypatch.setattr(
-        SampleGraphs, "attempt", lambda self, *times: rows.append(len(times[0])) or attempt(self, *times)
+        GraphSampleStepper, "attempt", lambda self, *times: rows.append(len(times[0])) or attempt(self, *times)
     )
     # Large states saturate the field, which makes them easy.
     solution = driven.solve(np.concatenate([np.tile(Y0 * 300, (6, 1)), np.zeros((5, 2))]), np.array([0, 0.3]))

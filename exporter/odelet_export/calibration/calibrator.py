@@ -16,7 +16,7 @@ import numpy as np
 import onnx_ir as ir
 
 from odelet.artifact.card import Card, FallbackCard
-from odelet.engine.fallback import check_alone
+from odelet.engine.fallback import sample_axes
 from odelet.engine.opening import open_artifact
 from odelet.errors import ArtifactError
 from odelet.methods.roster import METHODS
@@ -75,7 +75,7 @@ def with_fallback(
     again_card = FallbackCard(axis=calibrated.samples, program=tuple(again.program), solves=tuple(again.solves))
     card = replace(card, fallback=again_card)
     try:
-        check_alone(card)
+        sample_axes(card)
     except ArtifactError as error:
         raise FormError(f"fallback=True: {error}; leave fallback out") from None
     if calibrated.mixing:

@@ -20,8 +20,9 @@ from odelet.numerics.control import Control
 from odelet.numerics.state import Layout
 from odelet_export.calibration.trial_run import Bounds, run_along
 from odelet_export.lowering.hole import Placed
+from odelet_export.model.overrides import Overrides
 from odelet_export.model.reference import SolveCount, Solver, solved
-from odelet_export.model.spec import Overrides, SolveSpec
+from odelet_export.model.spec import SolveSpec
 from odelet_intercept.call import Call
 
 # The reference is this much tighter than what is judged by it.

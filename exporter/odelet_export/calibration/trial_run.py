@@ -13,7 +13,7 @@ import numpy as np
 
 from odelet.engine.driven import drive_solve
 from odelet.engine.opening import Artifact
-from odelet.engine.problem import Problem, Request, controlled, posed
+from odelet.engine.problem import Problem, Request, control_settings, problem_of
 from odelet.engine.program import RunGraph
 from odelet.errors import InputError
 from odelet.loops.adaptive import Limits
@@ -102,7 +102,7 @@ class Posed:
 
     @classmethod
     def of(cls, problem: Problem, *, per_sample: bool) -> Posed:
-        control, tolerances, _ = controlled(problem)
+        control, tolerances, _ = control_settings(problem)
         number = np.dtype(control.dtype)
         found = {name: list(value) if value.ndim else number.type(value) for name, value in tolerances.items()}
         tableau = METHODS[problem.solve.method].tableau  # type: ignore[attr-defined]
@@ -219,7 +219,7 @@ class Trial:
                 continue
             solve, placed = step.solve, self.placed.get(step.solve.index)
             request = Request(Limits()).settled(solve, {})
-            problem = posed(solve, step.graphs, values, request)
+            problem = problem_of(solve, step.graphs, values, request)
             yield solve.index, problem, None
             if placed is None:
                 solution, stats, _ = drive_solve(solve, step.graphs, values, request)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from odelet_export.model.callee import Callee
+from odelet_export.model.intercepted_run import run_intercepted
 from odelet_intercept.call import Call
 from odelet_intercept.errors import CaptureError
-from odelet_intercept.intercept import intercepted
 
 
 def check_copies(callee: Callee) -> None:
@@ -38,9 +37,8 @@ def check_copies(callee: Callee) -> None:
     if not callee.copies:
         return
     try:
-        with intercepted(handler, copies=callee.copies), warnings.catch_warnings(), torch.random.fork_rng():
-            warnings.simplefilter("ignore")
-            callee(*(tensor.clone() for tensor in callee.example))
+        with torch.random.fork_rng():
+            run_intercepted(callee, callee.example, handler)
     except CaptureError:
         raise
     except Exception:  # what is wrong with the model the capture says better

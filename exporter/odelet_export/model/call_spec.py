@@ -11,7 +11,8 @@ from odelet.methods.method import Method
 from odelet.methods.roster import METHODS
 from odelet.numerics.control import Control
 from odelet.numerics.grid import Grid
-from odelet_export.model.spec import Overrides, SolveSpec
+from odelet_export.model.overrides import Overrides
+from odelet_export.model.spec import SolveSpec
 from odelet_intercept import fixed_point, installed
 from odelet_intercept.call import Call
 from odelet_intercept.call_options import POINTS, Tolerance, has_norm, read_options, read_tolerance

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import sys
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -22,12 +21,13 @@ from torchdiffeq._impl.rk_common import RKAdaptiveStepsizeODESolver
 from odelet.methods.roster import METHODS
 from odelet.numerics.control import CONTROLLERS, Control
 from odelet_export.model.callee import Callee
-from odelet_export.model.spec import Overrides
+from odelet_export.model.intercepted_run import run_intercepted
+from odelet_export.model.overrides import Overrides
 from odelet_intercept import fixed_point
 from odelet_intercept.call import Call
 from odelet_intercept.call_options import POINTS
-from odelet_intercept.installed import StandIn, key_of, lacking, name_of
-from odelet_intercept.intercept import intercepted, original_of
+from odelet_intercept.installed import StandIn, key_of, name_of
+from odelet_intercept.intercept import original_of
 from odelet_intercept.mark_calls import mark_arguments_of
 
 _OWN = original_of(torchdiffeq.odeint)
@@ -118,11 +118,7 @@ def run_reference(
         counts.append(_known(count, method))
         return result
 
-    # The model may write into its inputs, or mark them as needing gradients.
-    copies = [tensor.clone() for tensor in tensors]
-    with lacking(), intercepted(handler, copies=callee.copies), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the author's business, and heard before
-        outputs = callee(*copies)
+    outputs = run_intercepted(callee, tensors, handler)
     return [output.detach().cpu().numpy() for output in outputs], counts
 
 

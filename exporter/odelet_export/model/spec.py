@@ -1,4 +1,4 @@
-"""What a solve is asked to do, as plain data; and what an export changes in the solves of a model.
+"""What a solve is asked to do, as plain data; and a check that the overrides of an export apply to some solve.
 
 `odelet_export.model.call_spec` reads a `SolveSpec` from a caught call.
 """
@@ -10,44 +10,13 @@ from typing import Any
 
 from odelet.methods.fixed_point import Iteration
 from odelet.methods.method import Method
-from odelet.methods.roster import METHODS, method_of
-from odelet.numerics.control import CONTROLLERS, Control
+from odelet.methods.roster import method_of
+from odelet.numerics.control import Control
 from odelet.numerics.grid import Grid
 from odelet.numerics.tableau import Tableau
 from odelet_export.errors import FormError
+from odelet_export.model.overrides import Overrides
 from odelet_intercept.call_options import Tolerance
-
-
-@dataclass(frozen=True, kw_only=True)
-class Overrides:
-    """What the export changes in every solve that it applies to; None leaves the model's own choice.
-
-    method: a name in METHODS. steps: how many equal steps a fixed-step method takes; step_size: their length, in the
-    model's unit of time; at most one of the two. rtol, atol: tolerances, at least 0. controller: a name in CONTROLLERS.
-    per_sample: each batch row has its own steps. Raises FormError for a value that cannot be.
-    """
-
-    method: str | None = None
-    steps: int | None = None
-    step_size: float | None = None
-    rtol: float | None = None
-    atol: float | None = None
-    controller: str | None = None
-    per_sample: bool = False
-
-    def __post_init__(self) -> None:
-        if self.method is not None and self.method not in METHODS:
-            raise FormError(f"method={self.method!r} is not one of {', '.join(METHODS)}")
-        if self.controller is not None and self.controller not in CONTROLLERS:
-            raise FormError(f"controller={self.controller!r} is not one of {', '.join(CONTROLLERS)}")
-        try:
-            Grid(step_size=self.step_size, steps=self.steps)
-        except ValueError as error:
-            raise FormError(str(error)) from None
-        for name in ("rtol", "atol"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value < float("inf"):
-                raise FormError(f"{name}={value!r} must be a finite number, not negative")
 
 
 @dataclass(frozen=True, kw_only=True)

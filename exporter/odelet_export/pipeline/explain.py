@@ -13,8 +13,8 @@ from odelet_export.lowering.hole import Placed
 from odelet_export.lowering.lower import forms_of
 from odelet_export.model.axes import Dynamic, check_dynamic
 from odelet_export.model.callee import Callee
+from odelet_export.model.overrides import Overrides
 from odelet_export.model.reference import evaluation_mode
-from odelet_export.model.spec import Overrides
 from odelet_export.pipeline.explanation import Explanation, explained
 from odelet_export.pipeline.export import _check_numbers
 from odelet_export.pipeline.prepare import prepare

@@ -20,7 +20,8 @@ from odelet_export.lowering.lift import lift, time_inputs
 from odelet_export.lowering.nested import fill_nested
 from odelet_export.model.axes import Dynamic
 from odelet_export.model.callee import Callee
-from odelet_export.model.spec import Overrides, check_overrides
+from odelet_export.model.overrides import Overrides
+from odelet_export.model.spec import check_overrides
 from odelet_export.proof.capture_check import CaptureCheck
 from odelet_export.proof.judge import FreshSamples, Judge
 from odelet_export.targets.onnx_files import check_unique, tensor_of

@@ -15,8 +15,9 @@ from odelet_export.capture.noise_inputs import NoiseInput
 from odelet_export.model import random_draws as noise
 from odelet_export.model.axes import Dynamic
 from odelet_export.model.callee import Callee
+from odelet_export.model.overrides import Overrides
 from odelet_export.model.reference import SolveCount, Solver, run_reference
-from odelet_export.model.spec import Overrides, SolveSpec
+from odelet_export.model.spec import SolveSpec
 from odelet_export.model.widening import widened, widened_model
 from odelet_export.proof.alone import SampleAxes, run_alone
 from odelet_export.proof.report import OWN_ERRORS, ROUNDING_FACTOR, ROUNDING_RUNS, ROUNDING_ULPS

@@ -6,7 +6,6 @@ The graph is the one that was translated to ONNX: it writes into nothing, and it
 
 from __future__ import annotations
 
-import warnings
 from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -22,13 +21,14 @@ from odelet_export.capture.captured import Captured
 from odelet_export.capture.marker_format import EndInputs, read_end
 from odelet_export.capture.markers import time_shape
 from odelet_export.graphs.nodes import DOMAIN
+from odelet_export.model.intercepted_run import torchdiffeq_solving
+from odelet_export.model.overrides import Overrides
 from odelet_export.model.reference import overridden, solved
-from odelet_export.model.spec import Overrides, SolveSpec
+from odelet_export.model.spec import SolveSpec
 from odelet_intercept import fixed_point
 from odelet_intercept.call import Call
 from odelet_intercept.call_options import POINTS, Tolerance
 from odelet_intercept.errors import CaptureError
-from odelet_intercept.installed import lacking
 from odelet_intercept.mark_calls import mark_arguments_of
 
 aten = torch.ops.aten
@@ -75,8 +75,7 @@ class Replay:
             if spec.kind is OutputKind.USER_OUTPUT
         ]
         nodes = [argument for argument in wanted if isinstance(argument, Node)]
-        with torch.no_grad(), lacking(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # told when the model itself runs
+        with torch.no_grad(), torchdiffeq_solving():
             self._evaluate(self._plan(nodes, frozenset()), values, frozenset())
         return [torch.as_tensor(values[argument] if isinstance(argument, Node) else argument) for argument in wanted]
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from odelet.methods.roster import METHODS
 from odelet_export.errors import FormError
+from odelet_export.lowering import forms as forms_of_solves
 
 
 @dataclass(frozen=True)
@@ -99,11 +100,10 @@ def candidates(
     """
     check_rosters(methods, forms, steps, tolerances)
     tried = forms or tuple(FORMS)
-    own = [METHODS[method].excluded for method in solves.methods]
-    found = [Candidate(form=form) for form in tried if not all(form in excluded for excluded in own)]
+    found = [Candidate(form=form) for form in tried if not all(_excludes(form, method) for method in solves.methods)]
     for method in methods or TRIED:
         for form in tried:
-            if form in METHODS[method].excluded:
+            if _excludes(form, method):
                 continue
             one = Candidate(form=form, method=method)
             if METHODS[method].fixed and (FORMS[form].varies == "steps" or forms):
@@ -111,6 +111,11 @@ def candidates(
             elif not METHODS[method].fixed and FORMS[form].varies == "tolerances":
                 found += [replace(one, rtol=x, atol=x) for x in tolerances or TOLERANCES]
     return found
+
+
+def _excludes(form: str, method: str) -> bool:
+    """Whether a form can have no solve by a method."""
+    return forms_of_solves.FORMS[form].excludes(METHODS[method]) is not None
 
 
 def _of_steps(one: Candidate, solves: Solves, steps: Sequence[int]) -> Iterator[Candidate]:

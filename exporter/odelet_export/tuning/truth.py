@@ -6,7 +6,6 @@ between two tolerances is told with every result.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -21,16 +20,15 @@ from odelet.numerics.backend import NumpyArray
 from odelet_export.capture.surroundings import frozen_weights
 from odelet_export.model import random_draws as noise
 from odelet_export.model.callee import Callee
+from odelet_export.model.intercepted_run import run_intercepted
+from odelet_export.model.overrides import Overrides
 from odelet_export.model.reference import run_reference, solved
-from odelet_export.model.spec import Overrides
 from odelet_export.model.widening import widened, widened_model
 from odelet_export.tuning.candidates import Solves
 from odelet_export.tuning.data import Data, scaled_error
 from odelet_intercept import installed
 from odelet_intercept.call import Call
 from odelet_intercept.errors import ExportError
-from odelet_intercept.installed import lacking
-from odelet_intercept.intercept import intercepted
 
 # Between steps it is read by a quartic, which is less exact than its steps: they are made to end at the output times.
 METHOD = "dopri8"
@@ -86,8 +84,8 @@ def solves_of(callee: Callee, tensors: Sequence[torch.Tensor]) -> Solves:
             found.append(call)
         return solved(call, original, Overrides())
 
-    with lacking(), frozen_weights(callee), callee.kept(), intercepted(handler, copies=callee.copies):
-        callee(*(tensor.clone() for tensor in tensors))
+    with frozen_weights(callee), callee.kept():
+        run_intercepted(callee, tensors, handler, silent=False)
     names = [installed.name_of(call.method or "dopri5") for call in found]
     intervals = [len(call.t) - 1 for call in found if call.event_fn is None]
     return Solves(
@@ -207,9 +205,7 @@ def _run_tight(callee: Callee, tensors: Sequence[torch.Tensor], tolerance: float
     def handler(call: Call, original: Callable[..., Any]) -> Any:
         return solved(call if call.entry == "mark" else _tight(call, tolerance), original, Overrides(method=METHOD))
 
-    with lacking(), intercepted(handler, copies=callee.copies), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the author's business
-        outputs = callee(*(tensor.clone() for tensor in tensors))
+    outputs = run_intercepted(callee, tensors, handler)
     return [output.detach().cpu().numpy() for output in outputs]
 
 

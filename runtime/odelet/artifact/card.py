@@ -16,7 +16,7 @@ from typing import Any
 from odelet.artifact.checks import check, check_file_name, check_names
 from odelet.artifact.decode import decode, parse_json
 from odelet.artifact.input_cards import AssumptionCard, NoiseCard
-from odelet.artifact.solve_card import FORMS, SETTINGS, DriveStep, RunStep, SolveCard
+from odelet.artifact.solve_card import DRIVEN, FORMS, MIXED, SETTINGS, DriveStep, RunStep, SolveCard
 from odelet.errors import ArtifactError
 
 
@@ -146,7 +146,7 @@ class Card:
 
     def __post_init__(self) -> None:
         check(self.format == FORMAT_VERSION, f"format is {self.format!r}; this odelet has {FORMAT_VERSION}")
-        check_names("form", [self.form], (*FORMS, "mixed"))
+        check_names("form", [self.form], (*FORMS, MIXED))
         for kind, tensors in (("input", self.inputs), ("output", self.outputs)):
             twice = [name for name, count in Counter(t.name for t in tensors).items() if count > 1]
             check(not twice, f"{kind} names are there twice: {', '.join(twice)}")
@@ -159,7 +159,7 @@ class Card:
             check_names(f"noise {tensor.name!r}: dtype", [tensor.dtype], ("float32", "float64"))
         for index, solve in enumerate(self.solves):
             check(solve.index == index, f"solves[{index}] has index {solve.index}")
-            good = self.form in (solve.form, "mixed")
+            good = self.form in (solve.form, MIXED)
             check(good, f"form is {self.form!r}, but solve {index} has {solve.form!r}")
         names = {tensor.name for tensor in self.inputs}
         for index, assumption in enumerate(self.assumptions):
@@ -177,9 +177,10 @@ class Card:
         )
         check(len(self.program) > 0, "the program is empty")
         if self.fallback is not None:
-            again = [solve.form for solve in self.solved_again.solves]
-            check(again == ["driven"] * len(self.solves), "the fallback does not drive each of the solves")
-            check("bounded" in (solve.form for solve in self.solves), "the fallback is for no solve")
+            again = self.solved_again
+            drives_each = again.driven and len(again.solves) == len(self.solves)
+            check(drives_each, "the fallback does not drive each of the solves")
+            check(any(solve.facts.calibrated for solve in self.solves), "the fallback is for no solve")
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Card:
@@ -208,12 +209,17 @@ class Card:
         return tuple(dict.fromkeys(step.run for step in self.program if isinstance(step, RunStep)))
 
     @property
+    def driven(self) -> bool:
+        """Whether the runtime takes the steps of every solve, outside the graphs."""
+        return all(solve.drive is not None for solve in self.solves)
+
+    @property
     def solved_again(self) -> Card:
         """The card of the model that the fallback runs."""
         assert self.fallback is not None
         again = self.fallback
         return dataclasses.replace(
-            self, form="driven", program=again.program, solves=again.solves, fallback=None, parity=None
+            self, form=DRIVEN.name, program=again.program, solves=again.solves, fallback=None, parity=None
         )
 
     def summary(self) -> str:

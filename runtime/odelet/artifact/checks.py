@@ -6,6 +6,7 @@ The law here: each raises ArtifactError, and says nothing of what is right.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 from odelet.errors import ArtifactError
 
@@ -27,7 +28,7 @@ def check_file_name(name: str) -> None:
     )
 
 
-def check_names(what: str, names: list[str], allowed: tuple[str, ...]) -> None:
+def check_names(what: str, names: list[str], allowed: Collection[str]) -> None:
     """Refuse a name that is not among those allowed."""
     for name in names:
         check(name in allowed, f"{what} {name!r} is unknown; known are {', '.join(allowed)}")

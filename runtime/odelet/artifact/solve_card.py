@@ -13,7 +13,35 @@ from typing import Any
 from odelet.artifact.checks import check, check_file_name, check_names
 from odelet.artifact.field_card import FieldCard
 
-FORMS = ("unrolled", "rolled", "bounded", "adaptive", "driven")
+
+@dataclass(frozen=True, kw_only=True)
+class FormFacts:
+    """What is true of every solve in one form, so that no other module has to know the form by its name.
+
+    name: as a card spells it. why_not_set: why a call cannot change a setting that no solve of this form takes.
+    chooses_steps: whether the step sizes are chosen in each call, so that steps may be rejected and tolerances may be
+    set. calibrated: whether the steps were chosen on data at export, so that the solve reports an error ratio.
+    outside: whether the runtime takes the steps, outside the graph, so that the solve has a drive entry.
+    """
+
+    name: str
+    why_not_set: str
+    chooses_steps: bool = False
+    calibrated: bool = False
+    outside: bool = False
+
+
+UNROLLED = FormFacts(name="unrolled", why_not_set="its steps were fixed at export")
+ROLLED = FormFacts(name="rolled", why_not_set="its steps were fixed at export")
+BOUNDED = FormFacts(name="bounded", why_not_set="its steps were chosen at export", calibrated=True)
+ADAPTIVE = FormFacts(name="adaptive", why_not_set="its graph was exported without that input", chooses_steps=True)
+DRIVEN = FormFacts(name="driven", why_not_set="its solver does not take it", chooses_steps=True, outside=True)
+
+# The forms that the card of a solve may name.
+FORMS = {facts.name: facts for facts in (UNROLLED, ROLLED, BOUNDED, ADAPTIVE, DRIVEN)}
+# What the card of a model says whose solves have different forms.
+MIXED = "mixed"
+
 SETTINGS = ("rtol", "atol", "max_steps", "max_evals", "deadline")
 REPORTS = ("steps", "accepted", "status", "time", "evaluations", "unconverged", "error_ratio")
 
@@ -132,10 +160,16 @@ class SolveCard:
             value = getattr(self, key)
             numbers = value if isinstance(value, tuple) else () if value is None else (value,)
             check(all(0 <= x < math.inf for x in numbers), f"{me} {key} is {value!r}; expected 0 or more")
-        driven = self.form == "driven"
-        check(driven == (self.drive is not None), f"{me} a drive entry goes with the form driven, and only it")
-        told = "error_ratio" in self.report
-        check(told == (self.form == "bounded"), f"{me} a report error_ratio goes with the form bounded, and only it")
+        outside, calibrated = self.facts.outside, self.facts.calibrated
+        only = f"{me} a drive entry goes with the form {DRIVEN.name}, and only it"
+        check(outside == (self.drive is not None), only)
+        only = f"{me} a report error_ratio goes with the form {BOUNDED.name}, and only it"
+        check(calibrated == ("error_ratio" in self.report), only)
         for key, name in self.settings.items():
-            expected = "null, as the driver takes it" if driven else "the name of a graph input"
-            check(driven == (name is None), f"{me} settings.{key} is {name!r}; expected {expected}")
+            expected = "null, as the driver takes it" if outside else "the name of a graph input"
+            check(outside == (name is None), f"{me} settings.{key} is {name!r}; expected {expected}")
+
+    @property
+    def facts(self) -> FormFacts:
+        """What is true of every solve in this form."""
+        return FORMS[self.form]

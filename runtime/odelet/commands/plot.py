@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from odelet.artifact.array_files import replace_file
+from odelet.artifact.solve_card import DRIVEN
 from odelet.errors import InputError, OdeletError
 from odelet.loops.recorder import Recording
 from odelet.loops.stats import SolveStats
@@ -54,7 +55,7 @@ class RecordedSolve:
     def title(self) -> str:
         """The solve in a line, and in a second one why it failed, if it did."""
         recording, stats = self.recording, self.stats
-        tried, accepted = len(recording.tried), sum(step.accepted for step in recording.tried)
+        tried, accepted = len(recording.attempts), sum(step.accepted for step in recording.attempts)
         told = f"{tried} steps, {accepted} accepted, {tried - accepted} rejected"
         told = f"{accepted} steps" if accepted == tried else told
         status = stats.samples.status[recording.sample] if stats.samples is not None else stats.status
@@ -84,7 +85,7 @@ def record(
     curves, count = _curves(recording, per_sample=stats.samples is not None)
     if stats.samples is not None:
         # A sample that is done is tried along with those that are not.
-        del recording.tried[stats.samples.steps[sample] :]
+        del recording.attempts[stats.samples.steps[sample] :]
     drive = model.card.solves[solve].drive
     asked = float(recording.times[-1]) if recording.times.size else None
     end = stats.time if drive is not None and drive.event is not None else asked
@@ -98,10 +99,10 @@ def _check(model: Model, solve: int, sample: int) -> None:
     if sample < 0:
         raise InputError(f"sample={sample} must not be negative")
     told = card.solves[solve]
-    if told.form != "driven":
+    if told.drive is None:
         raise InputError(
             f"solve {solve} ({told.source}) has the form {told.form!r}, and takes its steps inside the graph, where "
-            "nobody sees them; export the model with the form 'driven'"
+            f"nobody sees them; export the model with the form {DRIVEN.name!r}"
         )
     method = method_of(told.method)
     if not (method.adaptive or method.fixed):
@@ -125,8 +126,8 @@ def _curves(recording: Recording, *, per_sample: bool) -> tuple[list[tuple[str, 
             index = [int(one) for one in np.unravel_index(i, own)] if own else ""
             found.append((f"{name}{index}", first + i))
         place += prod(own) if per_sample else prod(shape)
-    rows = np.array([row for piece in recording.pieces for row in (piece.ends.y0[0], piece.ends.y1[0])])
-    if len(found) <= MOST_CURVES or not recording.pieces:
+    rows = np.array([row for piece in recording.steps for row in (piece.ends.y0[0], piece.ends.y1[0])])
+    if len(found) <= MOST_CURVES or not recording.steps:
         return found[:MOST_CURVES], len(found)
     with np.errstate(all="ignore"):
         spread = np.nan_to_num(rows.max(axis=0) - rows.min(axis=0))
@@ -158,7 +159,7 @@ def draw(recorded: RecordedSolve) -> Figure:
     from matplotlib.figure import Figure
 
     recording = recorded.recording
-    adaptive = any(step.ratio is not None for step in recording.tried)
+    adaptive = any(step.ratio is not None for step in recording.attempts)
     heights = [2.2, 1, 1] if adaptive else [2.2, 1]
     figure = Figure(figsize=(9, 7.5 if adaptive else 6), layout="constrained")
     axes = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
@@ -169,8 +170,8 @@ def draw(recorded: RecordedSolve) -> Figure:
     for axis in axes:
         if (
             recorded.end is not None
-            and recording.pieces
-            and recording.direction * recorded.end <= float(recording.pieces[-1].end)
+            and recording.steps
+            and recording.direction * recorded.end <= float(recording.steps[-1].end)
         ):
             axis.axvline(recorded.end, color="#999999", linewidth=0.8, linestyle=":")
         axis.spines[["top", "right"]].set_visible(False)
@@ -181,24 +182,24 @@ def draw(recorded: RecordedSolve) -> Figure:
 
 def _draw_state(axis: Axes, recorded: RecordedSolve) -> None:
     recording = recorded.recording
-    if recording.pieces:
-        each = int(np.clip(_POINTS // len(recording.pieces), 2, 24))
+    if recording.steps:
+        each = int(np.clip(_POINTS // len(recording.steps), 2, 24))
         times, rows = [], []
-        for piece in recording.pieces:
+        for piece in recording.steps:
             for time in np.linspace(float(piece.start), float(piece.end), each):
                 times.append(recording.direction * time)
                 rows.append(piece.read(time))
         curves = np.array(rows)
-        ends = [recording.direction * float(piece.end) for piece in recording.pieces]
-        reached = np.array([piece.ends.y1[0] for piece in recording.pieces])
+        ends = [recording.direction * float(piece.end) for piece in recording.steps]
+        reached = np.array([piece.ends.y1[0] for piece in recording.steps])
         for (name, place), colour in zip(recorded.curves, _CURVES, strict=False):
             axis.plot(times, curves[:, place], color=colour, linewidth=1.3, label=name)
             axis.plot(ends, reached[:, place], ".", color=colour, markersize=5, label=f"_steps of {name}")
-    for step in recording.tried:
+    for step in recording.attempts:
         if not step.accepted:
             axis.axvline(step.time, color=_REJECTED, linewidth=0.7, alpha=0.35)
     axis.set_ylabel("state")
-    if recorded.curves and recording.pieces:
+    if recorded.curves and recording.steps:
         few = len(recorded.curves) < recorded.count
         title = f"{len(recorded.curves)} of {recorded.count} elements, those that change most" if few else None
         axis.legend(loc="best", fontsize=9, title=title, title_fontsize=9, ncols=3 if few else 1)
@@ -207,7 +208,7 @@ def _draw_state(axis: Axes, recorded: RecordedSolve) -> None:
 def _marks(axis: Axes, recorded: RecordedSolve, what: str, floor: float) -> None:
     """A mark for each step, at the time it starts from."""
     for accepted, name, mark, colour in ((True, "accepted", "o", _ACCEPTED), (False, "rejected", "x", _REJECTED)):
-        steps = [step for step in recorded.recording.tried if step.accepted is accepted]
+        steps = [step for step in recorded.recording.attempts if step.accepted is accepted]
         if steps or accepted:
             values = np.nan_to_num([float(getattr(step, what)) for step in steps], nan=_EDGES[1], posinf=_EDGES[1])
             heights = np.clip(np.abs(values), floor, _EDGES[1])

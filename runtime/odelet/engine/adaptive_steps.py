@@ -10,23 +10,23 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from odelet.engine.buffers import NUMPY_TYPES, Buffers, Spare
-from odelet.loops.trajectory import Ends
+from odelet.engine.buffers import NUMPY_TYPES, BufferPool, Buffers
+from odelet.loops.trajectory import StepEnds
 from odelet.numerics.adaptive_step import first_slope, slope_after_jump
 from odelet.numerics.backend import NUMPY, NumpyArray
 
 
 @dataclass(frozen=True)
-class Graphs:
+class SolveGraphs:
     """The sessions of a driven solve. field: None for an iteration. step: None for a solver that needs the field alone.
-    start: where the length of the first step is estimated. event: where the zero of a function ends the solve. spare:
+    start: where the length of the first step is estimated. event: where the zero of a function ends the solve. pool:
     the memory that steps were taken in before."""
 
     field: ort.InferenceSession | None
     step: ort.InferenceSession | None = None
     start: ort.InferenceSession | None = None
     event: ort.InferenceSession | None = None
-    spare: Spare = member(default_factory=Spare)
+    pool: BufferPool = member(default_factory=BufferPool)
 
 
 def run_graph(session: ort.InferenceSession | None, output: str, feeds: Mapping[str, Any]) -> NumpyArray:
@@ -36,12 +36,12 @@ def run_graph(session: ort.InferenceSession | None, output: str, feeds: Mapping[
     return np.asarray(value)
 
 
-class AdaptiveGraph:
+class GraphAdaptiveStepper:
     """A Stepper over the graphs of an adaptive method: the field, the first step's length, and one step."""
 
     def __init__(
         self,
-        graphs: Graphs,
+        graphs: SolveGraphs,
         y0: NumpyArray,
         kept: Mapping[str, NumpyArray],
         direction: float,
@@ -94,9 +94,9 @@ class AdaptiveGraph:
         buffers.set("y", y)
         buffers.set("k", first_slope(self._slope, np.float64(t), y, xp=NUMPY))
 
-    def ends(self) -> Ends:
+    def ends(self) -> StepEnds:
         buffers = self._buffers
         assert buffers is not None
         k1 = buffers.state("k") if self._jumped is None else self._jumped
         before = [buffers.state(name, before=True) for name in ("y", "k")]
-        return Ends(before[0], buffers.state("y"), buffers.written("mid"), before[1], k1)
+        return StepEnds(before[0], buffers.state("y"), buffers.written("mid"), before[1], k1)

@@ -37,7 +37,7 @@ class Cell(Protocol):
         """Replace what it holds."""
 
 
-class Shared:
+class HostMemory:
     """A numpy array that ONNX Runtime works on in place, on the CPU."""
 
     def __init__(self, x: NumpyArray) -> None:
@@ -51,7 +51,7 @@ class Shared:
         self._array[...] = x
 
 
-class Apart:
+class DeviceMemory:
     """Memory of a device, which stays where it is: reading and writing copy."""
 
     def __init__(self, x: NumpyArray, *, device: str) -> None:
@@ -71,7 +71,7 @@ class Apart:
 @cache
 def memory_of(device: str) -> Callable[[NumpyArray], Cell]:
     """What makes the memory of a device."""
-    return Shared if device == "cpu" else partial(Apart, device=device)
+    return HostMemory if device == "cpu" else partial(DeviceMemory, device=device)
 
 
 class Buffers:
@@ -161,7 +161,7 @@ class Buffers:
         self._states[name][self._turn].write(x)
 
 
-class Spare:
+class BufferPool:
     """Buffers that wait for the next solve: to make and bind them costs as much as some steps of a small model."""
 
     def __init__(self) -> None:
@@ -169,7 +169,7 @@ class Spare:
         self._lock = Lock()
 
     @contextmanager
-    def lending(self) -> Iterator[Callable[..., Buffers]]:
+    def maker(self) -> Iterator[Callable[..., Buffers]]:
         """What makes Buffers, for the length of a solve; they must not be used after it."""
         lent: list[tuple[Any, Buffers]] = []
 

@@ -12,21 +12,21 @@ from typing import Any
 import numpy as np
 
 from odelet.artifact.solve_card import SolveCard
-from odelet.engine.adaptive_steps import AdaptiveGraph, Graphs, run_graph
-from odelet.engine.fixed_steps import FixedGraph
+from odelet.engine.adaptive_steps import GraphAdaptiveStepper, SolveGraphs, run_graph
+from odelet.engine.fixed_steps import GraphFixedStepper
 from odelet.engine.iteration import solve_iteration
-from odelet.engine.problem import Problem, Request, controlled, posed
-from odelet.engine.sample_steps import SampleGraphs
+from odelet.engine.problem import Problem, Request, control_settings, problem_of
+from odelet.engine.sample_steps import GraphSampleStepper
 from odelet.errors import InputError
-from odelet.loops.adaptive import AdaptiveRun, AdaptiveSolve, Stepper, integrate_adaptive, solution_arrays
+from odelet.loops.adaptive import AdaptiveRun, AdaptiveSolve, AdaptiveStepper, solution_arrays, solve_adaptive
 from odelet.loops.fixed import FixedRun, FixedStepper, march_along
-from odelet.loops.options import configured
+from odelet.loops.options import method_and_grid
 from odelet.loops.per_sample import SampleSolve
 from odelet.loops.recorder import RecordedFixedStepper, RecordedSampleStepper, RecordedStepper
 from odelet.loops.sample_arrays import row_of, table_of
 from odelet.loops.scipy import SciPyRun, solve_scipy
 from odelet.loops.stats import SampleStats, SolveStats
-from odelet.loops.watched import Watched, integrate_until_event, march_until_event
+from odelet.loops.watched import SolveObserver, solve_on_grid_until_event, solve_until_event
 from odelet.methods.fixed_point import Iteration
 from odelet.methods.roster import METHODS, method_of
 from odelet.methods.scipy import SciPy
@@ -35,26 +35,26 @@ from odelet.numerics.state import Layout
 
 
 def drive_solve(
-    solve: SolveCard, graphs: Graphs, values: Mapping[str, NumpyArray], request: Request, *, device: str = "cpu"
-) -> tuple[list[NumpyArray], SolveStats, Watched | None]:
+    solve: SolveCard, graphs: SolveGraphs, values: Mapping[str, NumpyArray], request: Request, *, device: str = "cpu"
+) -> tuple[list[NumpyArray], SolveStats, SolveObserver | None]:
     """Solve with the loop outside the graph.
 
     values: the arrays that the card's drive entry names. Returns the solution, (times, *shape) for each part of
     the state, and the time of the event that ended it, if it ends at one; what the solve did; and what was
     watched, if anything was. Raises InputError when the times are not strictly monotone.
     """
-    with graphs.spare.lending() as lend:
-        return _drive(posed(solve, graphs, values, request, device=device, lend=lend))
+    with graphs.pool.maker() as make_buffers:
+        return _drive(problem_of(solve, graphs, values, request, device=device, make_buffers=make_buffers))
 
 
-def _drive(problem: Problem) -> tuple[list[NumpyArray], SolveStats, Watched | None]:
+def _drive(problem: Problem) -> tuple[list[NumpyArray], SolveStats, SolveObserver | None]:
     solve, request = problem.solve, problem.request
     names, row, t = solve.drive, problem.row, problem.t
     assert names is not None
     method = method_of(solve.method)
     if request.recording is not None:
         request.recording.begin(solve.method, t, problem.direction, problem.parts)
-    watched: Watched | None = None
+    watched: SolveObserver | None = None
     found: list[NumpyArray] = []
     if isinstance(method, Iteration):
         if request.events or request.dense:
@@ -79,7 +79,7 @@ def _drive(problem: Problem) -> tuple[list[NumpyArray], SolveStats, Watched | No
         marched, found = _fixed(problem, watched)
         done, steps, accepted, unconverged = marched, marched.steps, marched.steps, marched.unconverged
     else:
-        own, _ = configured(method, names.options)
+        own, _ = method_and_grid(method, names.options)
         assert isinstance(own, SciPy)
         rtol, atol = (problem.tolerance(name).item() for name in ("rtol", "atol"))
         done = solve_scipy(problem.slope, own, row, t, direction=problem.direction, rtol=rtol, atol=atol)
@@ -88,7 +88,7 @@ def _drive(problem: Problem) -> tuple[list[NumpyArray], SolveStats, Watched | No
     return [*solution_arrays(done.rows, problem.parts), *found], stats, watched
 
 
-def _watched(problem: Problem, request: Request) -> Watched:
+def _watched(problem: Problem, request: Request) -> SolveObserver:
     """What watches the solve. Raises InputError for one that cannot be watched so."""
     solve, names = problem.solve, problem.solve.drive
     assert names is not None
@@ -104,8 +104,8 @@ def _watched(problem: Problem, request: Request) -> Watched:
     layout = Layout.of([problem.values[name] for name in names.y0])
     single = len(problem.parts) == 1
     if method.fixed:
-        return Watched.along(layout, problem.t, problem.row, single=single)
-    return Watched.of(request.events, layout, problem.t, problem.row, single=single)
+        return SolveObserver.along(layout, problem.t, problem.row, single=single)
+    return SolveObserver.of(request.events, layout, problem.t, problem.row, single=single)
 
 
 def stats_of(
@@ -132,27 +132,27 @@ def stats_of(
     )
 
 
-def _adaptive(problem: Problem, watched: Watched | None) -> tuple[AdaptiveRun, list[NumpyArray]]:
+def _adaptive(problem: Problem, watched: SolveObserver | None) -> tuple[AdaptiveRun, list[NumpyArray]]:
     """The run, and the time of the event that ended it, if it ends at one."""
     row, t = problem.row, problem.t
-    begin = begun(problem)
+    begin = adaptive_start(problem)
     if problem.graphs.event is not None:
-        run, time = integrate_until_event(begin, row, t, problem.event, atol=problem.tolerance("atol").item())
+        run, time = solve_until_event(begin, row, t, problem.event, atol=problem.tolerance("atol").item())
         return run, [np.asarray(time, t.dtype)]
-    return integrate_adaptive(begin, row, t) if watched is None else watched.integrate(begin, row, t), []
+    return solve_adaptive(begin, row, t) if watched is None else watched.integrate(begin, row, t), []
 
 
-def begun(problem: Problem) -> Callable[[], AdaptiveSolve]:
+def adaptive_start(problem: Problem) -> Callable[[], AdaptiveSolve]:
     """What begins an adaptive solve."""
     row, method = problem.row, METHODS[problem.solve.method]
     assert method.order is not None and method.calls is not None
-    control, tolerances, points = controlled(problem)
+    control, tolerances, points = control_settings(problem)
     kept = {**problem.kept, **tolerances}
     order, calls = method.order, method.calls
     recording = problem.request.recording
 
-    def stepper() -> Stepper:
-        graph = AdaptiveGraph(problem.graphs, row, kept, problem.direction, problem.bind)
+    def stepper() -> AdaptiveStepper:
+        graph = GraphAdaptiveStepper(problem.graphs, row, kept, problem.direction, problem.bind)
         return graph if recording is None else RecordedStepper(graph, recording)
 
     return lambda: AdaptiveSolve(
@@ -176,10 +176,10 @@ def _samples(problem: Problem) -> tuple[NumpyArray, SolveStats]:
     parts = [problem.values[name] for name in solve.drive.y0]
     if len({len(part) for part in parts}) > 1:
         raise InputError(f"solve {solve.index} ({solve.source}): the parts of its state have not the same samples")
-    control, tolerances, points = controlled(problem)
+    control, tolerances, points = control_settings(problem)
     method = METHODS[solve.method]
     assert method.order is not None and method.calls is not None
-    stepper = SampleGraphs(
+    stepper = GraphSampleStepper(
         problem.graphs,
         parts,
         {**problem.kept, **tolerances},
@@ -212,28 +212,30 @@ def _samples(problem: Problem) -> tuple[NumpyArray, SolveStats]:
     return np.concatenate([row_of(table, layout) for table in run.tables]), stats
 
 
-def walker_of(problem: Problem, method: Any, *, cubic: bool = False) -> FixedStepper:
+def fixed_stepper(problem: Problem, method: Any, *, cubic: bool = False) -> FixedStepper:
     """What takes the steps of a fixed-step method. cubic: whether the state is read by cubics."""
     assert problem.graphs.step is not None
     memory = method.start(problem.row, xp=NUMPY)
-    walker = FixedGraph(problem.graphs.step, problem.row, memory, problem.kept, method.calls, problem.bind)
+    stepper = GraphFixedStepper(problem.graphs.step, problem.row, memory, problem.kept, method.calls, problem.bind)
     recording = problem.request.recording
-    return walker if recording is None else RecordedFixedStepper(walker, recording, problem.slope if cubic else None)
+    return stepper if recording is None else RecordedFixedStepper(stepper, recording, problem.slope if cubic else None)
 
 
-def _fixed(problem: Problem, watched: Watched | None) -> tuple[FixedRun, list[NumpyArray]]:
+def _fixed(problem: Problem, watched: SolveObserver | None) -> tuple[FixedRun, list[NumpyArray]]:
     """The march, and the time of the event that ended it, if it ends at one."""
     solve, row, t = problem.solve, problem.row, problem.t
     names = solve.drive
     assert names is not None
     options = names.options if names.grid is None else {**names.options, "grid_constructor": names.grid}
-    method, grid = configured(METHODS[solve.method], options)
-    walker = walker_of(problem, method, cubic=grid.reads_cubics)
+    method, grid = method_and_grid(METHODS[solve.method], options)
+    stepper = fixed_stepper(problem, method, cubic=grid.reads_cubics)
     if problem.graphs.event is not None:
         atol = problem.tolerance("atol").item()
         assert grid.step_size is not None
-        marched, time = march_until_event(walker, method, row, t, problem.event, step_size=grid.step_size, atol=atol)
+        marched, time = solve_on_grid_until_event(
+            stepper, method, row, t, problem.event, step_size=grid.step_size, atol=atol
+        )
         return marched, [np.asarray(time, t.dtype)]
     given = None if names.grid is None else problem.values[names.grid]
     kept = watched.trajectory if watched is not None else None
-    return march_along(walker, problem.slope, method, grid, row, t, problem.direction, given, kept), []
+    return march_along(stepper, problem.slope, method, grid, row, t, problem.direction, given, kept), []

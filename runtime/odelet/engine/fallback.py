@@ -16,7 +16,7 @@ import numpy as np
 from odelet.artifact.card import Card, Tensor
 from odelet.engine.problem import Request
 from odelet.engine.program import DriveSolve, RunGraph
-from odelet.engine.reports import report_of
+from odelet.engine.reports import reported_stats
 from odelet.errors import ArtifactError
 from odelet.loops.stats import SolveStats
 from odelet.numerics.backend import NumpyArray
@@ -32,7 +32,7 @@ class Fallback:
         assert card.fallback is not None
         axis = card.fallback.axis
         self._card, self._program, self._drive = card, program, drive
-        self._inputs, self._outputs = check_alone(card)
+        self._inputs, self._outputs = sample_axes(card)
         self._whole = axis is None
         self._ratios = [solve.report["error_ratio"] for solve in card.solves if "error_ratio" in solve.report]
 
@@ -49,7 +49,7 @@ class Fallback:
             bad = bad | ~(values[name] <= 1)
         if not bad.any():
             return {}
-        stats = {solve.index: report_of(solve, values) for solve in self._card.solves}
+        stats = {solve.index: reported_stats(solve, values) for solve in self._card.solves}
         if any(one.status is Status.BAD_TIMES for one in stats.values()):
             return {}
         for name in self._outputs:
@@ -89,7 +89,7 @@ class Fallback:
         return told
 
 
-def check_alone(card: Card) -> tuple[dict[str, int | None], dict[str, int | None]]:
+def sample_axes(card: Card) -> tuple[dict[str, int | None], dict[str, int | None]]:
     """The places of the samples' axis in the inputs and outputs. Raises ArtifactError where samples cannot be taken
     alone."""
     assert card.fallback is not None

@@ -9,12 +9,12 @@ import numpy as np
 import onnxruntime as ort
 
 from odelet.engine.buffers import Buffers
-from odelet.loops.trajectory import Ends
+from odelet.loops.trajectory import StepEnds
 from odelet.numerics.backend import NumpyArray
 
 
-class FixedGraph:
-    """A Walker over the step graph of a fixed-step method. calls: of the field in a step, where they do not vary."""
+class GraphFixedStepper:
+    """A FixedStepper over a step graph. calls: evaluations of the field in a step, where that number does not vary."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class FixedGraph:
         self._buffers = bind(starts, written, kept)
         self._calls = calls
 
-    def walk(self, t: float, t1: float) -> tuple[int, bool]:
+    def step(self, t: float, t1: float) -> tuple[int, bool]:
         buffers = self._buffers
         buffers.run(t, t1)
         buffers.swap()
@@ -43,7 +43,7 @@ class FixedGraph:
         assert calls is not None
         return calls, bool(told.get("failed"))
 
-    def ends(self) -> Ends:
+    def ends(self) -> StepEnds:
         buffers = self._buffers
         k0 = buffers.written("k0") if self._slope else None
-        return Ends(buffers.state("y", before=True), buffers.state("y"), k0=k0)
+        return StepEnds(buffers.state("y", before=True), buffers.state("y"), k0=k0)

@@ -10,7 +10,7 @@ import numpy as np
 from odelet.engine.buffers import MEMORY
 from odelet.engine.problem import Problem
 from odelet.loops.adaptive import Limits
-from odelet.loops.options import configured
+from odelet.loops.options import method_and_grid
 from odelet.loops.stats import SampleStats, SolveStats, status_of
 from odelet.methods.fixed_point import Iteration, State, begin, ended
 from odelet.numerics.backend import NUMPY, NumpyArray
@@ -22,7 +22,7 @@ def solve_iteration(problem: Problem, method: Iteration) -> tuple[list[NumpyArra
     """Returns each part of the answer, in the shape of the first guess, and what was done."""
     solve, names = problem.solve, problem.solve.drive
     assert names is not None
-    method, _ = configured(method, names.options)
+    method, _ = method_and_grid(method, names.options)
     parts = [problem.values[name] for name in names.y0]
     layout = Layout.of(parts, per_sample=solve.per_sample)
     with np.errstate(all="ignore"):

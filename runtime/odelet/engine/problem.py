@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from odelet.artifact.solve_card import SolveCard
-from odelet.engine.adaptive_steps import Graphs, run_graph
+from odelet.engine.adaptive_steps import SolveGraphs, run_graph
 from odelet.engine.buffers import NUMPY_TYPES, Buffers, memory_of
 from odelet.loops.adaptive import Limits, Points, direction_of
-from odelet.loops.options import settings
+from odelet.loops.options import settings_from
 from odelet.loops.recorder import Recording
 from odelet.numerics.backend import NUMPY, NumpyArray
 from odelet.numerics.control import Control
@@ -46,7 +46,7 @@ class Problem:
     """A driven solve, with what the host graph gave for it. parts: the shapes of the state's."""
 
     solve: SolveCard
-    graphs: Graphs
+    graphs: SolveGraphs
     row: NumpyArray
     parts: Sequence[tuple[int, ...]]
     t: NumpyArray
@@ -55,7 +55,7 @@ class Problem:
     request: Request
     direction: float
     device: str
-    lend: Callable[..., Buffers] = Buffers
+    make_buffers: Callable[..., Buffers] = Buffers
 
     def bind(
         self,
@@ -68,7 +68,7 @@ class Problem:
         """The memory of the step graph; see `Buffers`."""
         step = self.graphs.step
         assert step is not None
-        return self.lend(step, starts, written, kept, memory_of(self.device), lanes=lanes)
+        return self.make_buffers(step, starts, written, kept, memory_of(self.device), lanes=lanes)
 
     def slope(self, time: Any, y: NumpyArray) -> NumpyArray:
         """dy/dt on rows (1, n)."""
@@ -88,16 +88,16 @@ class Problem:
         return own if asked is None else np.broadcast_to(asked, own.shape)
 
 
-def posed(
+def problem_of(
     solve: SolveCard,
-    graphs: Graphs,
+    graphs: SolveGraphs,
     values: Mapping[str, NumpyArray],
     request: Request,
     *,
     device: str = "cpu",
-    lend: Callable[..., Buffers] = Buffers,
+    make_buffers: Callable[..., Buffers] = Buffers,
 ) -> Problem:
-    """A solve with the arrays that its drive entry names. lend: makes the memory of its steps. Raises
+    """A solve with the arrays that its drive entry names. make_buffers: makes the memory of its steps. Raises
     InputError when its times turn back."""
     names = solve.drive
     assert names is not None
@@ -108,15 +108,15 @@ def posed(
     kept = {name: values[name] for name in names.captured}
     kept |= {f"shape.{i}": np.array(part.shape, np.int64) for i, part in enumerate(parts)}
     shapes = [part.shape for part in parts]
-    return Problem(solve, graphs, row, shapes, t, kept, values, request, direction, device, lend)
+    return Problem(solve, graphs, row, shapes, t, kept, values, request, direction, device, make_buffers)
 
 
-def controlled(problem: Problem) -> tuple[Control, dict[str, NumpyArray], Points]:
+def control_settings(problem: Problem) -> tuple[Control, dict[str, NumpyArray], Points]:
     """The settings of error control, the tolerances in the dtype of times, and where steps end."""
     solve, values = problem.solve, problem.values
     names = solve.drive
     assert names is not None
-    control: Control = settings(Control, names.options, solve.method)
+    control: Control = settings_from(Control, names.options, solve.method)
     control = replace(control, dtype=np.promote_types(control.dtype, problem.row.dtype).name)
     points = Points(
         **{name: values[key].tolist() for name, key in (("step_t", names.step_t), ("jump_t", names.jump_t)) if key}

@@ -14,7 +14,7 @@ import numpy as np
 from odelet.artifact.card import Card, Tensor
 from odelet.artifact.input_cards import AssumptionCard
 from odelet.artifact.solve_card import DriveCard, RunStep, SolveCard
-from odelet.engine.adaptive_steps import Graphs
+from odelet.engine.adaptive_steps import SolveGraphs
 from odelet.engine.buffers import MEMORY
 from odelet.engine.session import Graph, Port
 from odelet.errors import ArtifactError, AssumptionError
@@ -65,7 +65,7 @@ class DriveSolve:
 
     solve: SolveCard
     names: DriveCard
-    graphs: Graphs
+    graphs: SolveGraphs
 
 
 def plan(card: Card, graphs: dict[str, Graph]) -> tuple[RunGraph | DriveSolve, ...]:
@@ -154,7 +154,7 @@ def _plan_drive(solve: SolveCard, graphs: dict[str, Graph], made: dict[str, Port
     start = graphs[names.start].session if names.start is not None else None
     event = graphs[names.event.graph].session if names.event is not None else None
     step = graphs[names.step].session if names.step is not None else None
-    sessions = Graphs(field, step, start, event)
+    sessions = SolveGraphs(field, step, start, event)
     return DriveSolve(solve, names, sessions)
 
 

@@ -15,7 +15,7 @@ from odelet.numerics.backend import NumpyArray
 from odelet.status import Status
 
 
-def report_of(solve: SolveCard, values: Mapping[str, NumpyArray]) -> SolveStats:
+def reported_stats(solve: SolveCard, values: Mapping[str, NumpyArray]) -> SolveStats:
     """What a solve did: the values that its graph gave, by name, completed by what the card knows."""
     if solve.per_sample:
         said = {key: values[name] for key, name in solve.report.items()}

@@ -12,7 +12,7 @@ import numpy as np
 
 from odelet.engine.buffers import NUMPY_TYPES, Buffers
 from odelet.loops.sample_arrays import row_of, table_of
-from odelet.loops.trajectory import Ends
+from odelet.loops.trajectory import StepEnds
 from odelet.numerics.adaptive_step import first_slope, slope_after_jump
 from odelet.numerics.backend import NUMPY, NumpyArray
 from odelet.numerics.state import Layout
@@ -20,7 +20,7 @@ from odelet.numerics.state import Layout
 Run = Callable[[Any, str, Mapping[str, Any]], NumpyArray]
 
 
-class SampleGraphs:
+class GraphSampleStepper:
     """A SampleStepper over the graphs of a driven solve.
 
     kept: the values that the graphs read besides times and states. batched: names of those that have a row for each
@@ -69,11 +69,11 @@ class SampleGraphs:
         self._buffers.run(t, t1, h)
         return self._buffers.written("ratio")
 
-    def ends(self) -> Ends:
+    def ends(self) -> StepEnds:
         b = self._buffers
         assert b is not None
         rows = (b.state("y"), b.pending("y"), b.written("mid"), b.state("k"), b.pending("k"))
-        return Ends(*(table_of(row, self._layout) for row in rows))
+        return StepEnds(*(table_of(row, self._layout) for row in rows))
 
     def state(self) -> NumpyArray:
         assert self._buffers is not None

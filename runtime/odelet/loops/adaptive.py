@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from odelet.errors import InputError
-from odelet.loops.trajectory import Ends, Piece, Readings
+from odelet.loops.trajectory import BatchedReader, DenseStep, StepEnds
 from odelet.numerics.backend import SCALARS, NumpyArray
 from odelet.numerics.control import Control, clamp, judge, stop_at
 from odelet.status import Status
@@ -24,7 +24,7 @@ from odelet.status import Status
 DEFAULT_MAX_STEPS = 100_000
 
 
-class Stepper(Protocol):
+class AdaptiveStepper(Protocol):
     """Holds the state of an adaptive solve and attempts steps. Times and lengths are signed, as in the model."""
 
     def begin(self, t: float) -> None:
@@ -42,7 +42,7 @@ class Stepper(Protocol):
     def restart(self, t: float, y: NumpyArray) -> None:
         """Go on from another state, a row (1, n), with its slope."""
 
-    def ends(self) -> Ends:
+    def ends(self) -> StepEnds:
         """The step last accepted; valid until the next attempt."""
 
 
@@ -96,7 +96,7 @@ class AdaptiveSolve:
 
     def __init__(
         self,
-        stepper: Stepper,
+        stepper: AdaptiveStepper,
         t0: float,
         *,
         direction: float,
@@ -221,21 +221,21 @@ class AdaptiveSolve:
         late = limits.deadline is not None and perf_counter() >= limits.deadline
         return Status.DEADLINE if late else Status.OK
 
-    def piece(self) -> Piece:
+    def piece(self) -> DenseStep:
         """A copy of the step last accepted."""
         y0, y1, mid, k0, k1 = self._stepper.ends()
         assert mid is not None and k0 is not None and k1 is not None
-        return self._piece(Ends(y0.copy(), y1.copy(), mid.copy(), k0.copy(), k1.copy()))
+        return self._piece(StepEnds(y0.copy(), y1.copy(), mid.copy(), k0.copy(), k1.copy()))
 
-    def _piece(self, ends: Ends) -> Piece:
-        return Piece(self._start, self._now, self._now, self._direction * self._taken, ends)
+    def _piece(self, ends: StepEnds) -> DenseStep:
+        return DenseStep(self._start, self._now, self._now, self._direction * self._taken, ends)
 
     def last(self) -> NumpyArray | None:
         """The state (n,) at `time`, or None before the first accepted step."""
         return self._stepper.ends().y1[0].copy() if self.accepted else None
 
 
-def integrate_adaptive(solve: Callable[[], AdaptiveSolve], y0: NumpyArray, t: NumpyArray) -> AdaptiveRun:
+def solve_adaptive(solve: Callable[[], AdaptiveSolve], y0: NumpyArray, t: NumpyArray) -> AdaptiveRun:
     """Solve with error control and read the states at the times t off the accepted steps.
 
     solve: begins the solve. y0: (1, n). Stops early, with a status, when a limit is reached, when a step no
@@ -246,13 +246,13 @@ def integrate_adaptive(solve: Callable[[], AdaptiveSolve], y0: NumpyArray, t: Nu
     rows[0] = y0[0]
     if not np.isfinite(y0).all():
         return AdaptiveRun(rows, Status.NOT_FINITE, float(t[0]), 0, 0)
-    return go_on(solve(), y0, t[1:], rows)
+    return continue_to(solve(), y0, t[1:], rows)
 
 
-def go_on(under_way: AdaptiveSolve, y0: NumpyArray, t: NumpyArray, rows: NumpyArray) -> AdaptiveRun:
+def continue_to(under_way: AdaptiveSolve, y0: NumpyArray, t: NumpyArray, rows: NumpyArray) -> AdaptiveRun:
     """As `integrate_adaptive`, from where a solve is to later times t. rows: to fill, the last of them with the states
     there. y0: (1, n), the state at the start."""
-    status, readings = Status.OK, Readings(rows)
+    status, readings = Status.OK, BatchedReader(rows)
     forward = under_way.forward(t)
     done, before = 0, len(rows) - len(t)
     while done < len(t):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from odelet.errors import InputError
-from odelet.loops.trajectory import Ends
+from odelet.loops.trajectory import StepEnds
 from odelet.numerics.adaptive_step import Attempt, attempt, first_length, first_slope, slope_after_jump
 from odelet.numerics.backend import NUMPY, NumpyArray
 from odelet.numerics.rk import Field
@@ -16,7 +16,7 @@ from odelet.numerics.state import Layout, Tolerance
 from odelet.numerics.tableau import Tableau
 
 
-class AdaptiveArrays:
+class ArrayAdaptiveStepper:
     """Steps of an adaptive method on numpy arrays."""
 
     def __init__(
@@ -38,7 +38,7 @@ class AdaptiveArrays:
         self._k: NumpyArray | None = None
         self._try: Attempt | None = None
         self._t1: Any = None
-        self._ends: Ends | None = None
+        self._ends: StepEnds | None = None
 
     def begin(self, t: float) -> None:
         with np.errstate(all="ignore"):
@@ -59,7 +59,7 @@ class AdaptiveArrays:
     def accept(self, jump: float | None) -> None:
         assert self._try is not None
         y1, k1 = self._try.y1, self._try.k1
-        self._ends = Ends(self._y, y1, self._try.mid, self._k, k1)
+        self._ends = StepEnds(self._y, y1, self._try.mid, self._k, k1)
         self._y, self._k = y1, k1
         if jump is not None:
             with np.errstate(all="ignore"):
@@ -69,7 +69,7 @@ class AdaptiveArrays:
         self._y = y
         self.begin(t)
 
-    def ends(self) -> Ends:
+    def ends(self) -> StepEnds:
         assert self._ends is not None
         return self._ends
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from odelet.errors import InputError
-from odelet.loops.trajectory import Ends, Piece, Trajectory
+from odelet.loops.trajectory import DenseStep, StepEnds, Trajectory
 from odelet.methods.method import FixedStep, Method, Terms
 from odelet.numerics.backend import NUMPY, NumpyArray
 from odelet.numerics.grid import Grid, fits
@@ -20,10 +20,10 @@ from odelet.status import Status
 class FixedStepper(Protocol):
     """Holds the state of a solve and takes steps."""
 
-    def walk(self, t: float, t1: float) -> tuple[int, bool]:
+    def step(self, t: float, t1: float) -> tuple[int, bool]:
         """Step from t to t1; return how often the field was called, and whether an iteration failed."""
 
-    def ends(self) -> Ends:
+    def ends(self) -> StepEnds:
         """The step last taken; valid until the next."""
 
 
@@ -45,22 +45,22 @@ class ArrayFixedStepper:
     def __init__(self, field: Field, method: Method, y0: NumpyArray, terms: Terms) -> None:
         self._field, self._method, self._terms = field, method, terms
         self._y, self._memory = y0, method.start(y0, xp=NUMPY)
-        self._ends: Ends | None = None
+        self._ends: StepEnds | None = None
 
-    def walk(self, t: float, t1: float) -> tuple[int, bool]:
+    def step(self, t: float, t1: float) -> tuple[int, bool]:
         with np.errstate(all="ignore"):
             made: FixedStep = self._method.step(self._field, t, t1, self._y, self._memory, self._terms, xp=NUMPY)
-        self._ends = Ends(self._y, made.y1, k0=made.k0)
+        self._ends = StepEnds(self._y, made.y1, k0=made.k0)
         self._y, self._memory = made.y1, made.memory
         return int(made.calls), bool(made.failed)
 
-    def ends(self) -> Ends:
+    def ends(self) -> StepEnds:
         assert self._ends is not None
         return self._ends
 
 
-def march(
-    walker: FixedStepper,
+def solve_on_grid(
+    stepper: FixedStepper,
     field: Callable[[Any, NumpyArray], NumpyArray],
     method: Method,
     y0: NumpyArray,
@@ -83,17 +83,17 @@ def march(
     calls = failures = 0
     j = 1
     for start, end in zip(points[:-1], points[1:], strict=True):
-        called, failed = walker.walk(start, end)
+        called, failed = stepper.step(start, end)
         calls, failures = calls + called, failures + failed
         if trajectory is not None:
-            y1, k0, k1 = walker.ends().y1.copy(), None, None
+            y1, k0, k1 = stepper.ends().y1.copy(), None, None
             if cubic:
-                k0, k1 = np.array(walker.ends().k0), np.asarray(field(end, y1))
+                k0, k1 = np.array(stepper.ends().k0), np.asarray(field(end, y1))
                 calls += 1
-            ends = Ends(walker.ends().y0.copy(), y1, None, k0, k1)
-            trajectory.append(Piece(direction * start, direction * end, direction * end, end - start, ends))
+            ends = StepEnds(stepper.ends().y0.copy(), y1, None, k0, k1)
+            trajectory.append(DenseStep(direction * start, direction * end, direction * end, end - start, ends))
         while j < t.size and direction * end >= direction * t[j]:
-            ends = walker.ends()
+            ends = stepper.ends()
             x, h = ends.y1.dtype.type((t[j] - start) / (end - start)), ends.y1.dtype.type(end - start)
             with np.errstate(all="ignore"):
                 if cubic:
@@ -112,7 +112,7 @@ def march(
 
 
 def march_along(
-    walker: FixedStepper,
+    stepper: FixedStepper,
     field: Field,
     method: Method,
     grid: Grid,
@@ -137,4 +137,4 @@ def march_along(
                 f"starts at t[0]={t[0]!r} and ends at t[-1]={t[-1]!r}"
             )
     points = grid.points(t, direction=sign, xp=NUMPY, given=given)
-    return march(walker, field, method, row, t, points, grid=grid, direction=direction, trajectory=trajectory)
+    return solve_on_grid(stepper, field, method, row, t, points, grid=grid, direction=direction, trajectory=trajectory)

@@ -16,19 +16,19 @@ from odelet.loops.adaptive import (
     Limits,
     Points,
     direction_of,
-    integrate_adaptive,
     solution_arrays,
+    solve_adaptive,
 )
-from odelet.loops.array_steps import AdaptiveArrays, row_field
+from odelet.loops.array_steps import ArrayAdaptiveStepper, row_field
 from odelet.loops.fixed import ArrayFixedStepper, FixedRun, march_along
-from odelet.loops.options import configured, limits_of, measure_of, points_of, settings, tolerance
+from odelet.loops.options import limits_of, measure_of, method_and_grid, points_of, settings_from, tolerance
 from odelet.loops.per_sample import SampleSolve
-from odelet.loops.sample_arrays import SampleArrays, row_of, table_of
+from odelet.loops.sample_arrays import ArraySampleStepper, row_of, table_of
 from odelet.loops.scipy import SciPyRun, solve_scipy
 from odelet.loops.solution import Solution
 from odelet.loops.stats import SampleStats, SolveStats, Stats
 from odelet.loops.trajectory import Trajectory
-from odelet.loops.watched import Watched
+from odelet.loops.watched import SolveObserver
 from odelet.methods.method import Method, Terms
 from odelet.methods.roster import METHODS
 from odelet.methods.scipy import SciPy
@@ -85,16 +85,16 @@ def odeint(
     if chosen is None:
         raise InputError(f"method={method!r} is not one of {', '.join(METHODS)}")
     direction_of(times)
-    watched: Watched | None = None
+    watched: SolveObserver | None = None
     if events or dense:
         if not (chosen.adaptive or (chosen.fixed and not events)):
             raise InputError(f"events are for adaptive methods, which {method!r} is not; use 'dopri5'")
         plain = Layout.of(parts)
         row = plain.pack(parts, xp=NUMPY)
         if chosen.fixed:
-            watched = Watched.along(plain, times, row, single=single)
+            watched = SolveObserver.along(plain, times, row, single=single)
         else:
-            watched = Watched.of(events, plain, times, row, single=single)
+            watched = SolveObserver.of(events, plain, times, row, single=single)
     given = dict(options or {})
     if per_sample:
         return _per_sample(field, chosen, parts, names, times, given, (rtol, atol), limits, watched, single=single)
@@ -126,7 +126,7 @@ def odeint(
     if watched is None:
         return Solution(outputs, Stats((stats,)), done.status)
     solves = {0: watched.trajectory} if dense else {}
-    return Solution(outputs, Stats((stats,)), done.status, watched.watch.occurrences(), solves)
+    return Solution(outputs, Stats((stats,)), done.status, watched.finder.occurrences(), solves)
 
 
 def _per_sample(
@@ -138,7 +138,7 @@ def _per_sample(
     options: dict[str, Any],
     tolerances: tuple[Any, Any],
     limits: Limits,
-    watched: Watched | None,
+    watched: SolveObserver | None,
     *,
     single: bool,
 ) -> Solution:
@@ -153,7 +153,7 @@ def _per_sample(
     of_rows = row_field(field, layout, single=single, time=lambda t, dtype: t.astype(dtype).reshape(axes))
     direction, row = direction_of(t), layout.pack(parts, xp=NUMPY)
     points = Points(**{name: points_of(name, options.pop(name, ())) for name in ("step_t", "jump_t")})
-    control: Control = settings(Control, options, method.name, more=("step_t", "jump_t"))
+    control: Control = settings_from(Control, options, method.name, more=("step_t", "jump_t"))
     dtype = np.promote_types(control.dtype, row.dtype)
     bounds = {
         name: tolerance(name, value, len(parts), dtype.type)
@@ -162,7 +162,7 @@ def _per_sample(
     tableau = method.tableau  # type: ignore[attr-defined]
     assert method.order is not None and method.calls is not None
     run = SampleSolve(
-        SampleArrays(of_rows, tableau, row, layout=layout, direction=direction, **bounds),
+        ArraySampleStepper(of_rows, tableau, row, layout=layout, direction=direction, **bounds),
         table_of(row, layout),
         t,
         direction=direction,
@@ -189,14 +189,14 @@ def _adaptive(
     options: dict[str, Any],
     tolerances: tuple[Any, Any],
     limits: Limits,
-    watched: Watched | None,
+    watched: SolveObserver | None,
     *,
     single: bool,
 ) -> AdaptiveRun:
     direction = direction_of(t)
     measure = measure_of(options.pop("norm", "rms"), single=single)
     points = Points(**{name: points_of(name, options.pop(name, ())) for name in ("step_t", "jump_t")})
-    control: Control = settings(Control, options, method.name, more=("norm", "step_t", "jump_t"))
+    control: Control = settings_from(Control, options, method.name, more=("norm", "step_t", "jump_t"))
     dtype = np.promote_types(control.dtype, parts[0].dtype)
     layout = Layout.of(parts, measure)
     row = layout.pack(parts, xp=NUMPY)
@@ -206,7 +206,7 @@ def _adaptive(
     rtol, atol = (
         tolerance(name, value, len(parts), dtype.type) for name, value in zip(("rtol", "atol"), tolerances, strict=True)
     )
-    stepper = AdaptiveArrays(
+    stepper = ArrayAdaptiveStepper(
         row_field(field, layout, single=single),
         tableau,
         row,
@@ -226,7 +226,7 @@ def _adaptive(
         limits=limits,
         points=points,
     )
-    return integrate_adaptive(begin, row, t) if watched is None else watched.integrate(begin, row, t)
+    return solve_adaptive(begin, row, t) if watched is None else watched.integrate(begin, row, t)
 
 
 def _fixed(
@@ -244,7 +244,7 @@ def _fixed(
     slope = row_field(field, layout, single=not isinstance(y0, tuple))
     construct = options.get("grid_constructor")
     given = None if construct is None else np.asarray(construct(field, y0, t))
-    own, grid = configured(method, options)
+    own, grid = method_and_grid(method, options)
     direction = direction_of(t)
     rtol, atol = (float(value) for value in _scalar_tolerances(method, tolerances))
     terms = Terms(direction=direction, perturb=grid.perturb, rtol=rtol, atol=atol)
@@ -265,7 +265,7 @@ def _by_scipy(
 ) -> SciPyRun:
     layout = Layout.of(parts)
     slope = row_field(field, layout, single=single)
-    own, _ = configured(method, options)
+    own, _ = method_and_grid(method, options)
     assert isinstance(own, SciPy)
     rtol, atol = _scalar_tolerances(method, tolerances)
     row = layout.pack(parts, xp=NUMPY)

@@ -22,7 +22,7 @@ NORMS: dict[str, Callable[[list[NumpyArray]], NumpyArray] | None] = {
 }
 
 
-def settings(kind: Any, options: Mapping[str, Any] | None, method: str, *, more: Sequence[str] = ()) -> Any:
+def settings_from(kind: Any, options: Mapping[str, Any] | None, method: str, *, more: Sequence[str] = ()) -> Any:
     """A Control or a Grid from an options dict. Raises InputError naming what it does not know.
 
     more: options that the caller has taken out, known as well.
@@ -39,7 +39,7 @@ def settings(kind: Any, options: Mapping[str, Any] | None, method: str, *, more:
         raise InputError(f"options: {error}") from None
 
 
-def configured(method: Method, options: Mapping[str, Any] | None) -> tuple[Any, Grid]:
+def method_and_grid(method: Method, options: Mapping[str, Any] | None) -> tuple[Any, Grid]:
     """A method that is not adaptive with its own options set, and the grid that the others make.
 
     Raises InputError naming what it does not know. A grid_constructor only says that there is a grid.

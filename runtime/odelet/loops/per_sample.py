@@ -15,7 +15,7 @@ import numpy as np
 
 from odelet.errors import InputError
 from odelet.loops.adaptive import Limits, Points
-from odelet.loops.trajectory import Ends
+from odelet.loops.trajectory import StepEnds
 from odelet.numerics.backend import NUMPY, NumpyArray
 from odelet.numerics.control import Control, clamp, judge, stop_at
 from odelet.numerics.interpolation import quartic
@@ -41,7 +41,7 @@ class SampleStepper(Protocol):
         """Move those samples that are True in `accepted`; jump: their times, where the slopes are to be taken anew
         of those that are not NaN."""
 
-    def ends(self) -> Ends:
+    def ends(self) -> StepEnds:
         """The steps last attempted, as tables (samples, n); k1 before a jump."""
 
     def state(self) -> NumpyArray:
@@ -191,7 +191,7 @@ class SampleSolve:
     def _read(self, moved: NumpyArray, start: NumpyArray, end: NumpyArray, h: NumpyArray) -> None:
         """Read the output times that the accepted steps have passed."""
         held, forward = self._held, self._forward
-        ends: Ends | None = None
+        ends: StepEnds | None = None
         while True:
             j = self._next[held]
             due = moved & (j < len(forward))

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from odelet.loops.adaptive import Stepper
+from odelet.loops.adaptive import AdaptiveStepper
 from odelet.loops.fixed import FixedStepper
 from odelet.loops.per_sample import SampleStepper
-from odelet.loops.trajectory import Ends, Piece
+from odelet.loops.trajectory import DenseStep, StepEnds
 from odelet.numerics.backend import NumpyArray
 
 
@@ -39,8 +39,8 @@ class Recording:
     """
 
     sample: int = 0
-    tried: list[AttemptedStep] = field(default_factory=list)
-    pieces: list[Piece] = field(default_factory=list)
+    attempts: list[AttemptedStep] = field(default_factory=list)
+    steps: list[DenseStep] = field(default_factory=list)
     method: str = ""
     times: NumpyArray = field(default_factory=lambda: np.zeros(0))
     direction: float = 1.0
@@ -49,19 +49,19 @@ class Recording:
     def begin(self, method: str, times: NumpyArray, direction: float, shapes: Sequence[tuple[int, ...]]) -> None:
         """The solve begins; what was recorded of another is gone."""
         self.method, self.times, self.direction, self.shapes = method, times, direction, list(shapes)
-        self.tried, self.pieces = [], []
+        self.attempts, self.steps = [], []
 
-    def keep(self, t: Any, t1: Any, h: Any, ends: Ends) -> None:
+    def keep(self, t: Any, t1: Any, h: Any, ends: StepEnds) -> None:
         """Go on with an accepted step from t to t1, of length h, all signed."""
-        rows = Ends._make(None if row is None else np.array(row) for row in ends)
+        rows = StepEnds._make(None if row is None else np.array(row) for row in ends)
         start, end = self.direction * t, self.direction * t1
-        self.pieces.append(Piece(start, end, end, h, rows))
+        self.steps.append(DenseStep(start, end, end, h, rows))
 
 
 class RecordedStepper:
     """A Stepper whose steps are recorded."""
 
-    def __init__(self, stepper: Stepper, recording: Recording) -> None:
+    def __init__(self, stepper: AdaptiveStepper, recording: Recording) -> None:
         self._stepper, self._recording = stepper, recording
         self._last: tuple[Any, Any, Any] = (0.0, 0.0, 0.0)
 
@@ -74,18 +74,18 @@ class RecordedStepper:
     def attempt(self, t: float, t1: float, h: float) -> float:
         ratio = self._stepper.attempt(t, t1, h)
         self._last = (t, t1, h)
-        self._recording.tried.append(AttemptedStep(float(t), float(h), float(ratio), False))
+        self._recording.attempts.append(AttemptedStep(float(t), float(h), float(ratio), False))
         return ratio
 
     def accept(self, jump: float | None) -> None:
         self._stepper.accept(jump)
-        self._recording.tried[-1] = replace(self._recording.tried[-1], accepted=True)
+        self._recording.attempts[-1] = replace(self._recording.attempts[-1], accepted=True)
         self._recording.keep(*self._last, self._stepper.ends())
 
     def restart(self, t: float, y: NumpyArray) -> None:
         self._stepper.restart(t, y)
 
-    def ends(self) -> Ends:
+    def ends(self) -> StepEnds:
         return self._stepper.ends()
 
 
@@ -114,13 +114,13 @@ class RecordedSampleStepper:
             (place,) = places
             assert self._last is not None
             t, t1, h, ratio = (row[place] for row in self._last)
-            self._recording.tried.append(AttemptedStep(float(t), float(h), float(ratio), bool(accepted[place])))
+            self._recording.attempts.append(AttemptedStep(float(t), float(h), float(ratio), bool(accepted[place])))
             if accepted[place]:
                 ends = (None if table is None else table[place : place + 1] for table in self._stepper.ends())
-                self._recording.keep(t, t1, h, Ends._make(ends))
+                self._recording.keep(t, t1, h, StepEnds._make(ends))
         self._stepper.accept(accepted, jump)
 
-    def ends(self) -> Ends:
+    def ends(self) -> StepEnds:
         return self._stepper.ends()
 
     def state(self) -> NumpyArray:
@@ -134,20 +134,20 @@ class RecordedSampleStepper:
 
 
 class RecordedFixedStepper:
-    """A Walker whose steps are recorded. slope: of a time and a row, where the state is read by cubics."""
+    """A FixedStepper whose steps are recorded. slope: of a time and a row, where the state is read by cubics."""
 
     def __init__(
-        self, walker: FixedStepper, recording: Recording, slope: Callable[[Any, NumpyArray], NumpyArray] | None
+        self, stepper: FixedStepper, recording: Recording, slope: Callable[[Any, NumpyArray], NumpyArray] | None
     ) -> None:
-        self._walker, self._recording, self._slope = walker, recording, slope
+        self._stepper, self._recording, self._slope = stepper, recording, slope
 
-    def walk(self, t: float, t1: float) -> tuple[int, bool]:
-        told = self._walker.walk(t, t1)
-        ends = self._walker.ends()
+    def step(self, t: float, t1: float) -> tuple[int, bool]:
+        told = self._stepper.step(t, t1)
+        ends = self._stepper.ends()
         k1 = None if self._slope is None else np.asarray(self._slope(t1, ends.y1))
         self._recording.keep(t, t1, t1 - t, ends._replace(k1=k1))
-        self._recording.tried.append(AttemptedStep(float(t), float(t1 - t), None, True))
+        self._recording.attempts.append(AttemptedStep(float(t), float(t1 - t), None, True))
         return told
 
-    def ends(self) -> Ends:
-        return self._walker.ends()
+    def ends(self) -> StepEnds:
+        return self._stepper.ends()

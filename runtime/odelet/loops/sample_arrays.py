@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from odelet.loops.trajectory import Ends
+from odelet.loops.trajectory import StepEnds
 from odelet.numerics.adaptive_step import Attempt, attempt, first_length, first_slope, slope_after_jump
 from odelet.numerics.backend import NUMPY, NumpyArray
 from odelet.numerics.rk import Field
@@ -28,7 +28,7 @@ def row_of(table: NumpyArray, layout: Layout) -> NumpyArray:
     return np.concatenate([part.reshape(1, -1) for part in np.split(table, cuts, axis=1)], axis=1)
 
 
-class SampleArrays:
+class ArraySampleStepper:
     """A SampleStepper on numpy arrays, with a field on rows; its batch cannot be cut down."""
 
     def __init__(
@@ -50,10 +50,10 @@ class SampleArrays:
         self._try = attempt(self._field, self._tableau, t, t1, h, self._y, self._k, xp=NUMPY, **self._common)
         return np.asarray(self._try.ratio)
 
-    def ends(self) -> Ends:
+    def ends(self) -> StepEnds:
         assert self._try is not None
         rows = (self._y, self._try.y1, self._try.mid, self._k, self._try.k1)
-        return Ends(*(table_of(row, self._layout) for row in rows))
+        return StepEnds(*(table_of(row, self._layout) for row in rows))
 
     def state(self) -> NumpyArray:
         return table_of(self._y, self._layout)

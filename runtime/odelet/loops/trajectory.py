@@ -20,7 +20,7 @@ from odelet.numerics.interpolation import hermite, linear, quartic
 _AT_ONCE = 2**14
 
 
-class Ends(NamedTuple):
+class StepEnds(NamedTuple):
     """The accepted step: states (1, n) at both ends, and for an adaptive method the middle and the slopes."""
 
     y0: NumpyArray
@@ -31,7 +31,7 @@ class Ends(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Piece:
+class DenseStep:
     """A step, read by the quartic of an adaptive method, or by the line or cubic of a fixed-step one.
 
     start, end: where it is valid, and stop, where the step itself ends (an event may cut it short): forward times, in
@@ -42,7 +42,7 @@ class Piece:
     end: Any
     stop: Any
     h: Any
-    ends: Ends
+    ends: StepEnds
 
     def read(self, time: Any) -> NumpyArray:
         """The state (n,) at a forward time."""
@@ -55,7 +55,7 @@ class Piece:
             return (linear(x, y0, y1) if k1 is None else hermite(x, h, y0, y1, k0, k1))[0]  # type: ignore[no-any-return]
 
 
-class Readings:
+class BatchedReader:
     """Reads many times off the steps of an adaptive method, those of many steps at once.
 
     rows: takes the states, (times, n).
@@ -63,11 +63,11 @@ class Readings:
 
     def __init__(self, rows: NumpyArray) -> None:
         self._rows = rows
-        self._pieces: list[Piece] = []
+        self._pieces: list[DenseStep] = []
         self._times: list[NumpyArray] = []
         self._places: list[slice] = []
 
-    def add(self, piece: Piece, times: NumpyArray, places: slice) -> None:
+    def add(self, piece: DenseStep, times: NumpyArray, places: slice) -> None:
         """Forward times within a step, and the rows that they go to."""
         self._pieces.append(piece)
         self._times.append(times)
@@ -102,10 +102,10 @@ class Trajectory:
         self._y0, self._shapes, self._direction = y0.copy(), list(shapes), direction
         self.number: Any = np.float64
         self._t0 = t0
-        self._pieces: list[Piece] = []
+        self._pieces: list[DenseStep] = []
         self._ends: list[Any] = []
 
-    def append(self, piece: Piece) -> None:
+    def append(self, piece: DenseStep) -> None:
         """Go on with an accepted step."""
         self._pieces.append(piece)
         self._ends.append(piece.end)

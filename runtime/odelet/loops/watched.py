@@ -15,7 +15,7 @@ import numpy as np
 from odelet.errors import InputError
 from odelet.loops.adaptive import AdaptiveRun, AdaptiveSolve
 from odelet.loops.fixed import FixedRun, FixedStepper
-from odelet.loops.trajectory import Piece, Trajectory
+from odelet.loops.trajectory import DenseStep, Trajectory
 from odelet.methods.method import Method
 from odelet.numerics.backend import NUMPY, NumpyArray
 from odelet.numerics.events import MOST_FIXED_STEPS, Event, Occurrences, bisect, combined
@@ -24,7 +24,7 @@ from odelet.numerics.state import Layout
 from odelet.status import Status
 
 
-class EventWatch:
+class EventFinder:
     """The events of a solve. single: whether the state is one array, or a tuple."""
 
     def __init__(self, events: Sequence[Event], layout: Layout, direction: float, *, single: bool) -> None:
@@ -49,7 +49,7 @@ class EventWatch:
             raise InputError(f"an event function returned an array of shape {value.shape}; expected a number")
         return float(np.sign(value.item()))
 
-    def look(self, piece: Piece) -> tuple[Any, Event | None]:
+    def find_in(self, piece: DenseStep) -> tuple[Any, Event | None]:
         """Find the events in a step, in order; returns the forward time of the first that ends or resets the solve,
         with that event, or the end of the step and None."""
         brackets = [self._bracket(event, sign, piece) for event, sign in zip(self._events, self._signs, strict=True)]
@@ -66,7 +66,7 @@ class EventWatch:
         self._signs = [self._sign(event, piece.end, piece.read(piece.end)) for event in self._events]
         return piece.end, None
 
-    def _bracket(self, event: Event, before: float, piece: Piece) -> tuple[float, Any, Any]:
+    def _bracket(self, event: Event, before: float, piece: DenseStep) -> tuple[float, Any, Any]:
         """The sign before an event in a step, and forward times around it; the second is None without an event.
 
         Where the step begins at a zero, as after a reset, what follows may be much shorter than the step: a ball
@@ -82,7 +82,7 @@ class EventWatch:
             low, before = time, sign
         return before, low, None
 
-    def _locate(self, event: Event, before: float, low: Any, high: Any, piece: Piece) -> Any:
+    def _locate(self, event: Event, before: float, low: Any, high: Any, piece: DenseStep) -> Any:
         """The first floating-point time at which the sign is another."""
         while True:
             middle = low + (high - low) / 2
@@ -121,33 +121,35 @@ class EventWatch:
 
 
 @dataclass(frozen=True)
-class Watched:
+class SolveObserver:
     """What watches a solve, and what it leaves."""
 
-    watch: EventWatch
+    finder: EventFinder
     trajectory: Trajectory
 
     @classmethod
-    def along(cls, layout: Layout, t: NumpyArray, row: NumpyArray, *, single: bool) -> Watched:
+    def along(cls, layout: Layout, t: NumpyArray, row: NumpyArray, *, single: bool) -> SolveObserver:
         """For fixed steps of the row (1, n) over the times t, which are kept."""
         watched = cls.of((), layout, t, row, single=single)
         watched.trajectory.number = t.dtype.type
         return watched
 
     @classmethod
-    def of(cls, events: Sequence[Event], layout: Layout, t: NumpyArray, row: NumpyArray, *, single: bool) -> Watched:
+    def of(
+        cls, events: Sequence[Event], layout: Layout, t: NumpyArray, row: NumpyArray, *, single: bool
+    ) -> SolveObserver:
         """For a solve of the row (1, n) over the times t."""
         direction = -1.0 if t[-1] < t[0] else 1.0
-        watch = EventWatch(events, layout, direction, single=single)
+        watch = EventFinder(events, layout, direction, single=single)
         return cls(watch, Trajectory(float(t[0]), row, layout.shapes, direction))
 
     def integrate(self, solve: Callable[[], AdaptiveSolve], y0: NumpyArray, t: NumpyArray) -> AdaptiveRun:
         """Solve, watched."""
-        return integrate_watched(solve, y0, t, self.trajectory, self.watch)
+        return solve_observed(solve, y0, t, self.trajectory, self.finder)
 
 
-def integrate_watched(
-    solve: Callable[[], AdaptiveSolve], y0: NumpyArray, t: NumpyArray, trajectory: Trajectory, watch: EventWatch
+def solve_observed(
+    solve: Callable[[], AdaptiveSolve], y0: NumpyArray, t: NumpyArray, trajectory: Trajectory, watch: EventFinder
 ) -> AdaptiveRun:
     """As `odelet.drive.integrate_adaptive`, keeping the accepted steps and looking for events.
 
@@ -170,7 +172,7 @@ def integrate_watched(
         # Steps go past the last output time; what happens there is not asked for.
         piece = under_way.piece()
         piece = replace(piece, end=min(piece.end, forward[-1]))
-        end, event = watch.look(piece)
+        end, event = watch.find_in(piece)
         piece = replace(piece, end=end)
         trajectory.append(piece)
         while reached < t.size and forward[reached] <= end:
@@ -187,7 +189,7 @@ def integrate_watched(
     return AdaptiveRun(rows, status, time, under_way.steps, under_way.accepted, under_way.evaluations)
 
 
-def integrate_until_event(
+def solve_until_event(
     solve: Callable[[], AdaptiveSolve],
     y0: NumpyArray,
     t: NumpyArray,
@@ -233,8 +235,8 @@ def integrate_until_event(
     return run, np.nan
 
 
-def march_until_event(
-    walker: FixedStepper,
+def solve_on_grid_until_event(
+    stepper: FixedStepper,
     method: Method,
     y0: NumpyArray,
     t: NumpyArray,
@@ -261,10 +263,10 @@ def march_until_event(
     calls = failures = 0
     for steps in range(1, MOST_FIXED_STEPS + 1):
         end = number(now + h)
-        called, failed = walker.walk(direction * now, direction * end)
+        called, failed = stepper.step(direction * now, direction * end)
         calls, failures = calls + called, failures + failed
         unconverged = failures if method.iterates else None
-        first, last = walker.ends()[:2]
+        first, last = stepper.ends()[:2]
         if sign(end, last) != before:
             read = partial(_on_line, now, end, first, last)
             with np.errstate(all="ignore"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,12 +37,6 @@ class ExplicitRK(Method):
     @property
     def stages(self) -> int:
         return self.tableau.stages
-
-    @property
-    def excluded(self) -> Mapping[str, str]:
-        if not self.adaptive:
-            return super().excluded
-        return dict.fromkeys(("unrolled", "rolled"), "chooses its steps at run time")
 
     def step(
         self, field: Field, t: Array, t1: Array, y: Array, memory: tuple[Array, ...], terms: Terms, *, xp: Any

@@ -6,7 +6,7 @@ and a loop of a fixed number of turns so give the same answer, and no sample's d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, NamedTuple
 
@@ -34,8 +34,9 @@ class Iteration(Method):
             raise ValueError(f"tau={self.tau!r} must be above 0 and at most 1")
 
     @property
-    def excluded(self) -> Mapping[str, str]:
-        return {"bounded": "has no error estimate"}
+    def needs_loop(self) -> None:
+        """None: a turn past the end changes nothing, so that a fixed number of turns does as well as a loop."""
+        return None
 
     def memory(self, z: Array, *, xp: Any) -> list[Array]:
         """What the first turn remembers, rows (any, n)."""

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, NamedTuple
 
 from odelet.numerics.backend import Array
 from odelet.numerics.rk import Field, towards_end, towards_start
-
-_DATA_DRIVEN = "iterates as long as the data asks, which takes a loop"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,11 +78,28 @@ class Method:
         """Slopes that a step combines, or None where that varies."""
         return self.calls
 
+    # The next four properties are what forms read. Each is a reason, the end of a sentence that begins with the name of
+    # the method, or None where there is no such reason. No form is named here, so that a new form touches no method.
+
     @property
-    def excluded(self) -> Mapping[str, str]:
-        """The forms that the method cannot have, each with the reason."""
-        reasons = {"adaptive": "has no error estimate", "bounded": "has no error estimate"}
-        return reasons | ({"unrolled": _DATA_DRIVEN} if self.iterates else {})
+    def steps_outside(self) -> str | None:
+        """Why no graph can hold the steps of the method."""
+        return None
+
+    @property
+    def chooses_steps(self) -> str | None:
+        """Why the steps of a solve are not known before it runs."""
+        return "chooses its steps at run time" if self.adaptive else None
+
+    @property
+    def needs_loop(self) -> str | None:
+        """Why the number of evaluations in one step is not known before it runs."""
+        return "iterates as long as the data asks, which takes a loop" if self.iterates else None
+
+    @property
+    def no_error_estimate(self) -> str | None:
+        """Why the error of a step is not known after it ran."""
+        return None if self.adaptive else "has no error estimate"
 
     @classmethod
     def option_names(cls) -> tuple[str, ...]:

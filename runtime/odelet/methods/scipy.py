@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from odelet.methods.method import Method
 
 SOLVERS = ("RK45", "RK23", "DOP853", "Radau", "BDF", "LSODA")
-
-_ELSEWHERE = "has its steps taken by SciPy, outside any graph"
 
 
 def _option(default: Any) -> Any:
@@ -39,5 +36,5 @@ class SciPy(Method):
             raise ValueError(f"max_step={self.max_step!r} must be positive")
 
     @property
-    def excluded(self) -> Mapping[str, str]:
-        return dict.fromkeys(("unrolled", "rolled", "bounded", "adaptive"), _ELSEWHERE)
+    def steps_outside(self) -> str:
+        return "has its steps taken by SciPy, outside any graph"

@@ -11,18 +11,19 @@ from dataclasses import replace
 from typing import Any, overload
 
 from odelet.artifact.card import Card, Tensor
+from odelet.artifact.solve_card import DRIVEN
 from odelet.engine.driven import drive_solve
 from odelet.engine.fallback import Fallback
 from odelet.engine.opening import open_artifact
 from odelet.engine.problem import Request
 from odelet.engine.program import DriveSolve, RunGraph
-from odelet.engine.reports import report_of
+from odelet.engine.reports import reported_stats
 from odelet.engine.session import failing_as
 from odelet.errors import InputError
 from odelet.loops.recorder import Recording
 from odelet.loops.solution import Solution
 from odelet.loops.stats import SolveStats, Stats
-from odelet.loops.watched import Watched
+from odelet.loops.watched import SolveObserver
 from odelet.model.arguments import Arguments
 from odelet.model.settings import check_settings, limits_for
 from odelet.model.solve_stream import SolveStream
@@ -133,18 +134,18 @@ class Model:
         given = {"rtol": rtol, "atol": atol, "max_steps": max_steps, "max_evals": max_evals, "deadline": deadline}
         asked = dict(events) if isinstance(events, Mapping) else ({0: events} if events else {})
         solves = {solve.index for solve in self.card.solves}
-        if (asked or dense) and self.card.form != "driven":
+        if (asked or dense) and not self.card.driven:
             raise InputError(
                 f"events and dense need the solver outside the graph, and this artifact has the form "
-                f"{self.card.form!r}; export the model with the form 'driven'"
+                f"{self.card.form!r}; export the model with the form {DRIVEN.name!r}"
             )
         if not asked.keys() <= solves:
             raise InputError(f"events are for solves {sorted(asked)}; the model has {sorted(solves)}")
-        watched: dict[int, Watched] = {}
+        watched: dict[int, SolveObserver] = {}
         solution = self._solution(*self._run(args, named, given, seed, asked, dense, watched))
         if not (asked or dense):
             return solution
-        happened = {index: watched[index].watch.occurrences() for index in asked if index in watched}
+        happened = {index: watched[index].finder.occurrences() for index in asked if index in watched}
         return replace(
             solution,
             events=happened if isinstance(events, Mapping) else happened.get(0, ()),
@@ -199,7 +200,7 @@ class Model:
         seed: int | None,
         events: Mapping[int, Sequence[Event]] | None = None,
         dense: bool = False,
-        watched: dict[int, Watched] | None = None,
+        watched: dict[int, SolveObserver] | None = None,
         recordings: Mapping[int, Recording] | None = None,
     ) -> tuple[dict[str, NumpyArray], dict[int, SolveStats]]:
         """Run the program; returns all values by name, and the statistics of the driven solves by index, those solved
@@ -238,7 +239,8 @@ class Model:
             return _told(Solution({}, Stats(tuple(driven.values())), stopped))
         outputs = {tensor.name: values[tensor.name] for tensor in self.outputs}
         solves = tuple(
-            driven[solve.index] if solve.index in driven else report_of(solve, values) for solve in self.card.solves
+            driven[solve.index] if solve.index in driven else reported_stats(solve, values)
+            for solve in self.card.solves
         )
         status = next((solve.status for solve in solves if solve.status is not Status.OK), Status.OK)
         noise = {name: values[name] for name in self._arguments.noise}
@@ -246,7 +248,7 @@ class Model:
 
     def _drive(
         self, step: DriveSolve, values: dict[str, NumpyArray], settings: dict[str, NumpyArray], request: Request
-    ) -> tuple[SolveStats, Watched | None]:
+    ) -> tuple[SolveStats, SolveObserver | None]:
         solve = step.solve
         request = request.settled(solve, settings)
         with failing_as(solve.index):

@@ -11,18 +11,11 @@ from typing import Any
 import numpy as np
 
 from odelet.artifact.card import Card
+from odelet.artifact.solve_card import FORMS
 from odelet.errors import InputError
 from odelet.loops.adaptive import DEFAULT_MAX_STEPS, Limits
 from odelet.numerics.backend import NumpyArray
 
-_WHY_NOT = {
-    "unrolled": "its steps were fixed at export",
-    "rolled": "its steps were fixed at export",
-    "bounded": "its steps were chosen at export",
-    "adaptive": "its graph was exported without that input",
-    "driven": "its solver does not take it",
-    "mixed": "none of its solves takes it",
-}
 _DRIVER_ONLY = ("max_evals", "deadline")
 
 
@@ -37,10 +30,12 @@ def check_settings(given: Mapping[str, Any], card: Card) -> dict[str, NumpyArray
         if value is None:
             continue
         if not takers[key]:
-            forms = "the form 'driven'" if key in _DRIVER_ONLY else "the form 'adaptive' or 'driven'"
+            why = FORMS[card.form].why_not_set if card.form in FORMS else "none of its solves takes it"
+            takers_of = [facts for facts in FORMS.values() if facts.chooses_steps]
+            forms = [repr(facts.name) for facts in takers_of if facts.outside or key not in _DRIVER_ONLY]
             raise InputError(
-                f"{key}={value!r} cannot be set: this artifact has the form {card.form!r}, and "
-                f"{_WHY_NOT[card.form]}; export the model with {forms}"
+                f"{key}={value!r} cannot be set: this artifact has the form {card.form!r}, and {why}; export the "
+                f"model with the form {' or '.join(forms)}"
             )
         own = [getattr(solve, key, None) for solve in takers[key]]
         parts = {len(x) if isinstance(x, tuple) else 0 for x in own}

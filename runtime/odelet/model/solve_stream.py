@@ -13,14 +13,15 @@ from typing import Any
 import numpy as np
 
 from odelet.artifact.card import Card
-from odelet.engine.driven import begun, stats_of, walker_of
-from odelet.engine.problem import Problem, Request, posed
+from odelet.artifact.solve_card import DRIVEN
+from odelet.engine.driven import adaptive_start, fixed_stepper, stats_of
+from odelet.engine.problem import Problem, Request, problem_of
 from odelet.engine.program import DriveSolve, RunGraph
 from odelet.engine.session import failing_as
 from odelet.errors import InputError
-from odelet.loops.adaptive import AdaptiveRun, AdaptiveSolve, go_on, solution_arrays
-from odelet.loops.fixed import FixedRun, march
-from odelet.loops.options import configured
+from odelet.loops.adaptive import AdaptiveRun, AdaptiveSolve, continue_to, solution_arrays
+from odelet.loops.fixed import FixedRun, solve_on_grid
+from odelet.loops.options import method_and_grid
 from odelet.loops.solution import Solution
 from odelet.loops.stats import SolveStats, Stats
 from odelet.methods.roster import METHODS, method_of
@@ -160,17 +161,17 @@ class SolveStream:
     ) -> tuple[NumpyArray, SolveStats, Sequence[tuple[int, ...]]]:
         """The rows at a piece of times, what the solve did so far, and the shapes of the state's parts."""
         if self._solving is not None:
-            return *self._solving.go_on(piece), self._solving.problem.parts
+            return *self._solving.continue_to(piece), self._solving.problem.parts
         solve = self._drive.solve
         request = Request(limits_for(self._settings)).settled(solve, self._settings)
-        problem = posed(solve, self._drive.graphs, {**values, self._time: self._t}, request, device=self._device)
+        problem = problem_of(solve, self._drive.graphs, {**values, self._time: self._t}, request, device=self._device)
         if self._t.size == 1:
             # Which way time runs is not known yet, and nobody asked for a step.
             status = Status.OK if np.isfinite(problem.row).all() else Status.NOT_FINITE
             run = AdaptiveRun(problem.row, status, float(piece[0]), 0, 0, 0)
             return problem.row, stats_of(solve, run, 0, 0, None), problem.parts
         self._solving = (_Adaptive if METHODS[solve.method].adaptive else _Fixed)(problem)
-        rows, stats = self._solving.go_on(self._t[1:])
+        rows, stats = self._solving.continue_to(self._t[1:])
         rows = np.concatenate([problem.row, rows])
         return rows[-piece.size :], stats, problem.parts
 
@@ -182,15 +183,15 @@ class _Adaptive:
         self.problem = problem
         self._under_way: AdaptiveSolve | None = None
 
-    def go_on(self, t: NumpyArray) -> tuple[NumpyArray, SolveStats]:
+    def continue_to(self, t: NumpyArray) -> tuple[NumpyArray, SolveStats]:
         """The rows at later times, and what the solve did so far."""
         problem = self.problem
         rows = np.full((t.size, problem.row.size), np.nan, problem.row.dtype)
         if not np.isfinite(problem.row).all():
             run = AdaptiveRun(rows, Status.NOT_FINITE, float(problem.t[0]), 0, 0)
         else:
-            self._under_way = self._under_way or begun(problem)()
-            run = go_on(self._under_way, problem.row, t, rows)
+            self._under_way = self._under_way or adaptive_start(problem)()
+            run = continue_to(self._under_way, problem.row, t, rows)
         return rows, stats_of(problem.solve, run, run.steps, run.accepted, None)
 
 
@@ -201,17 +202,17 @@ class _Fixed:
         self.problem = problem
         names = problem.solve.drive
         assert names is not None
-        self._method, self._grid = configured(METHODS[problem.solve.method], names.options)
-        self._walker = walker_of(problem, self._method)
+        self._method, self._grid = method_and_grid(METHODS[problem.solve.method], names.options)
+        self._stepper = fixed_stepper(problem, self._method)
         self._reached, self._row = problem.t[:1], problem.row
         self._done: FixedRun | None = None
 
-    def go_on(self, t: NumpyArray) -> tuple[NumpyArray, SolveStats]:
+    def continue_to(self, t: NumpyArray) -> tuple[NumpyArray, SolveStats]:
         """The rows at later times, and what the solve did so far."""
         problem, before = self.problem, self._done
         points = np.concatenate([self._reached, t])
-        done = march(
-            self._walker,
+        done = solve_on_grid(
+            self._stepper,
             problem.slope,
             self._method,
             self._row,
@@ -234,10 +235,10 @@ def _parts(card: Card, program: Sequence[RunGraph | DriveSolve]) -> tuple[list[R
     """What runs before the solve, the solve, and what runs after it. Raises InputError for a model that cannot go on
     from piece to piece, with the reason."""
     why = "a stream without `carry` goes on with a solve from one piece of its times to the next, and "
-    if card.form != "driven":
+    if not card.driven:
         raise InputError(
             f"{why}this artifact has the form {card.form!r}, whose solves end inside the graph; export the model with "
-            "the form 'driven'"
+            f"the form {DRIVEN.name!r}"
         )
     drives = [step for step in program if isinstance(step, DriveSolve)]
     if len(drives) != 1:
@@ -258,7 +259,9 @@ def _parts(card: Card, program: Sequence[RunGraph | DriveSolve]) -> tuple[list[R
         raise InputError(f"{me}solves each sample on its own; export it without per_sample")
     if not (method.adaptive or method.fixed):
         raise InputError(f"{me}is SciPy's ({method.name}), which cannot go on; export it with another method")
-    if method.fixed and (drive.names.grid is not None or not configured(method, drive.names.options)[1].at_outputs):
+    if method.fixed and (
+        drive.names.grid is not None or not method_and_grid(method, drive.names.options)[1].at_outputs
+    ):
         raise InputError(
             f"{me}places its steps over the whole range of its times ({method.name} with step_size, steps or "
             "grid_constructor); export it with steps that end at the output times"

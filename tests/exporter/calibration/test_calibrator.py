@@ -14,7 +14,7 @@ from odelet_export.calibration.calibrator import Calibrator
 from odelet_export.calibration.data import Calibration
 from odelet_export.errors import FormError
 from odelet_export.lowering.lift import lift
-from odelet_export.model.spec import Overrides
+from odelet_export.model.overrides import Overrides
 from odelet_export.pipeline.prepare import _name_axes
 from odelet_export.proof.judge import Judge
 

@@ -9,8 +9,8 @@ from torch import nn
 
 from odelet_export.capture.capture import capture
 from odelet_export.model.callee import Callee
+from odelet_export.model.overrides import Overrides
 from odelet_export.model.reference import run_reference
-from odelet_export.model.spec import Overrides
 from odelet_intercept.errors import CaptureError
 
 

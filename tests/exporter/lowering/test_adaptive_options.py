@@ -12,8 +12,8 @@ import odelet
 from odelet.errors import InputError
 from odelet_export.capture.capture import capture
 from odelet_export.model.callee import Callee
+from odelet_export.model.overrides import Overrides
 from odelet_export.model.reference import run_reference
-from odelet_export.model.spec import Overrides
 from odelet_intercept.errors import CaptureError
 
 KINKS = [0.3, 0.7, 1.1]

@@ -11,8 +11,8 @@ from support.models_marked import CASES, drawn, traced
 import odelet
 from odelet import Status
 from odelet.methods import fixed_point
+from odelet_export.model.overrides import Overrides
 from odelet_export.model.reference import run_reference
-from odelet_export.model.spec import Overrides
 
 FORMS = ("unrolled", "rolled", "adaptive", "driven")
 

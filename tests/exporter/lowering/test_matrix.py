@@ -19,7 +19,7 @@ from odelet.status import Status
 from odelet_export.capture.capture import capture
 from odelet_export.capture.captured import Captured
 from odelet_export.model.callee import Callee
-from odelet_export.model.spec import Overrides
+from odelet_export.model.overrides import Overrides
 
 # Those that the torchdiffeq here can solve with, one way or another.
 COMPARED = [method for method in STEPPING if method in SOLVERS or method in TABLEAUS]

@@ -5,7 +5,7 @@ import torch
 import torchdiffeq
 
 from odelet_export.model.callee import Callee
-from odelet_export.model.spec import Overrides
+from odelet_export.model.overrides import Overrides
 from odelet_export.proof.judge import Judge
 from odelet_export.proof.report import OWN_ERRORS
 

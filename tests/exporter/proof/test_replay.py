@@ -11,8 +11,8 @@ from odelet_export import CaptureError, ExportError, ParityError, explain, expor
 from odelet_export.capture.capture import capture
 from odelet_export.model.axes import check_dynamic
 from odelet_export.model.callee import Callee
+from odelet_export.model.overrides import Overrides
 from odelet_export.model.reference import run_reference
-from odelet_export.model.spec import Overrides
 from odelet_export.proof.replay import Replay
 
 BATCH = {"x": {0: "batch"}}

@@ -73,11 +73,11 @@ def test_every_step_of_the_solve_is_on_the_picture(models):
 def test_accepted_steps_follow_one_another_and_rejected_ones_start_where_the_next_does(models):
     tape = record(models["whole"], {"y0": Y0}).recording
     time = 0.0
-    for step in tape.tried:
+    for step in tape.attempts:
         assert step.time == time
         time = time + step.length if step.accepted else time
     assert time >= 4
-    assert [piece.end for piece in tape.pieces][:-1] == [piece.start for piece in tape.pieces][1:]
+    assert [piece.end for piece in tape.steps][:-1] == [piece.start for piece in tape.steps][1:]
 
 
 @pytest.mark.parametrize("sample", [0, 2])
@@ -106,10 +106,10 @@ def test_of_a_solve_per_sample_one_sample_is_drawn(models, sample):
     assert f"sample {sample}" in figure.get_suptitle()
     # What it does in a batch is what it does alone.
     alone = record(models["per_sample"], {"y0": Y0[sample : sample + 1]}).recording
-    assert [(step.accepted, step.time) for step in recording.recording.tried] == [
-        (step.accepted, pytest.approx(step.time, rel=1e-9)) for step in alone.tried
+    assert [(step.accepted, step.time) for step in recording.recording.attempts] == [
+        (step.accepted, pytest.approx(step.time, rel=1e-9)) for step in alone.attempts
     ]
-    end = recording.recording.pieces[-1].read(4.0)
+    end = recording.recording.steps[-1].read(4.0)
     np.testing.assert_allclose(end, whole.outputs["output"][sample], rtol=1e-12)
 
 
@@ -121,7 +121,7 @@ def test_fixed_steps_have_no_ratios(models):
     assert len(times) == models["fixed"].solve(Y0).stats.steps == 400
     np.testing.assert_allclose(times, np.arange(400) / 100, atol=1e-12)
     np.testing.assert_allclose(lengths, 0.01)
-    np.testing.assert_allclose(recording.recording.pieces[-1].ends.y1.reshape(3, 2), models["fixed"](Y0), rtol=1e-12)
+    np.testing.assert_allclose(recording.recording.steps[-1].ends.y1.reshape(3, 2), models["fixed"](Y0), rtol=1e-12)
 
 
 class Falling(torch.nn.Module):
@@ -172,10 +172,10 @@ def test_cubics_of_a_fixed_method_and_time_that_runs_back(tmp_path):
 
 def test_a_solve_that_fails_is_drawn_until_then(models):
     recording = record(models["whole"], {"y0": Y0}, max_steps=5)
-    assert len(recording.recording.tried) == 5
+    assert len(recording.recording.attempts) == 5
     assert "STEP_LIMIT: the step limit was reached" in draw(recording).get_suptitle()
     nothing = record(models["whole"], {"y0": np.full_like(Y0, np.nan)})
-    assert nothing.recording.tried == []
+    assert nothing.recording.attempts == []
     assert "NOT_FINITE" in draw(nothing).get_suptitle()
 
 

@@ -7,7 +7,7 @@ import pytest
 from support.lowering import Case, inputs
 from support.rosters import STEPPING
 
-from odelet.engine.buffers import Apart, Shared, Spare, memory_of
+from odelet.engine.buffers import BufferPool, DeviceMemory, HostMemory, memory_of
 
 TIMES = np.array([0.0, 0.4, 1.1])
 
@@ -21,7 +21,7 @@ def test_memory_of_a_device_gives_what_shared_memory_gives(model, monkeypatch):
     """The path of a GPU, on the CPU: all that a step reads is copied there, and all that is read is copied back."""
     x = inputs("float64", batch=3)
     expected = model.solve(x, TIMES)
-    monkeypatch.setattr("odelet.engine.problem.memory_of", lambda device: partial(Apart, device=device))
+    monkeypatch.setattr("odelet.engine.problem.memory_of", lambda device: partial(DeviceMemory, device=device))
     found = model.solve(x, TIMES)
     assert found.stats == expected.stats
     for name, array in expected.outputs.items():
@@ -41,7 +41,7 @@ def test_a_solve_in_used_memory_is_the_first_one_again(model):
         assert again.outputs[name].tolist() == array.tolist()
 
 
-@pytest.mark.parametrize("memory", [Shared, partial(Apart, device="cpu")], ids=["shared", "apart"])
+@pytest.mark.parametrize("memory", [HostMemory, partial(DeviceMemory, device="cpu")], ids=["host", "device"])
 def test_memory_is_a_copy_that_keeps_its_type_and_shape(memory):
     x = np.arange(6.0).reshape(2, 3)
     cell = memory(x)
@@ -76,18 +76,18 @@ def test_buffers_are_lent_to_one_solve_at_a_time():
         def bind_ortvalue_output(self, name, value):
             pass
 
-    session, spare, start = Session(), Spare(), {"y": np.ones((1, 2))}
-    with spare.lending() as lend:
-        first = lend(session, start, {}, {}, memory_of("cpu"))
-        with spare.lending() as other:
+    session, pool, start = Session(), BufferPool(), {"y": np.ones((1, 2))}
+    with pool.maker() as make_buffers:
+        first = make_buffers(session, start, {}, {}, memory_of("cpu"))
+        with pool.maker() as other:
             assert other(session, start, {}, {}, memory_of("cpu")) is not first
-    with spare.lending() as lend:
-        again = lend(session, {"y": np.full((1, 2), 5.0)}, {}, {}, memory_of("cpu"))
+    with pool.maker() as make_buffers:
+        again = make_buffers(session, {"y": np.full((1, 2), 5.0)}, {}, {}, memory_of("cpu"))
         assert again is first
         assert again.state("y").tolist() == [[5.0, 5.0]]
-        assert lend(session, {"y": np.ones((1, 3))}, {}, {}, memory_of("cpu")) is not first
+        assert make_buffers(session, {"y": np.ones((1, 3))}, {}, {}, memory_of("cpu")) is not first
     large = {"y": np.ones((1, 2**18))}
-    with spare.lending() as lend:
-        kept = lend(session, large, {}, {}, memory_of("cpu"))
-    with spare.lending() as lend:
-        assert lend(session, large, {}, {}, memory_of("cpu")) is not kept  # memory that is not worth to hold
+    with pool.maker() as make_buffers:
+        kept = make_buffers(session, large, {}, {}, memory_of("cpu"))
+    with pool.maker() as make_buffers:
+        assert make_buffers(session, large, {}, {}, memory_of("cpu")) is not kept  # memory that is not worth to hold

@@ -10,8 +10,8 @@ from support.problems import ADAPTIVE, FIXED, torch_solve
 
 import odelet
 from odelet.errors import InputError
-from odelet.loops.adaptive import AdaptiveSolve, Ends, Limits, Points, direction_of, integrate_adaptive, solution_arrays
-from odelet.loops.fixed import march
+from odelet.loops.adaptive import AdaptiveSolve, Limits, Points, StepEnds, direction_of, solution_arrays, solve_adaptive
+from odelet.loops.fixed import solve_on_grid
 from odelet.methods.roster import METHODS
 from odelet.numerics.control import Control
 from odelet.numerics.grid import Grid
@@ -48,27 +48,27 @@ class Scripted:
         middle = (self.before + self.state) / 2
         rows = [np.array([[self.slope * x]]) for x in (self.before, self.state, middle)]
         k = np.array([[self.slope]])
-        return Ends(rows[0], rows[1], rows[2], k, k)
+        return StepEnds(rows[0], rows[1], rows[2], k, k)
 
 
 class Squares:
-    """A walker whose state is the square of the time."""
+    """A stepper whose state is the square of the time."""
 
     def __init__(self, fail_at=None):
-        self.fail_at, self.walked = fail_at, []
+        self.fail_at, self.steps = fail_at, []
 
-    def walk(self, t, t1):
-        self.walked.append((t, t1))
+    def step(self, t, t1):
+        self.steps.append((t, t1))
         return 4, t == self.fail_at
 
     def ends(self):
-        t, t1 = self.walked[-1]
-        return Ends(np.array([[t * t]]), np.array([[t1 * t1]]), k0=np.array([[2 * t]]))
+        t, t1 = self.steps[-1]
+        return StepEnds(np.array([[t * t]]), np.array([[t1 * t1]]), k0=np.array([[2 * t]]))
 
 
 def drive(stepper, t, *, max_steps=1000, max_evals=None, deadline=None, y0=0.0, step_t=(), jump_t=(), **settings):
     t = np.array(t, float)
-    return integrate_adaptive(
+    return solve_adaptive(
         lambda: AdaptiveSolve(
             stepper,
             t[0],
@@ -211,19 +211,19 @@ def test_times_in_float32_move_in_float32():
 
 
 def test_fixed_steps_are_read_by_straight_lines():
-    walker = Squares()
+    stepper = Squares()
     t, points = np.array([0, 1.5, 2, 3]), np.array([0.0, 1, 2, 3])
-    run = march(walker, None, METHODS["rk4"], np.zeros((1, 1)), t, points, grid=Grid(), direction=1.0)
-    assert walker.walked == [(0, 1), (1, 2), (2, 3)]
+    run = solve_on_grid(stepper, None, METHODS["rk4"], np.zeros((1, 1)), t, points, grid=Grid(), direction=1.0)
+    assert stepper.steps == [(0, 1), (1, 2), (2, 3)]
     assert run.rows[:, 0].tolist() == [0, 2.5, 4, 9]
     assert (run.status, run.time, run.steps, run.evaluations, run.unconverged) == (Status.OK, 3, 3, 12, None)
 
 
 def test_fixed_steps_are_read_by_cubics_and_failures_are_counted():
-    walker = Squares(fail_at=1)
+    stepper = Squares(fail_at=1)
     t, points, grid = np.array([0, 1.5, 2, 3]), np.array([0.0, 1, 2, 3]), Grid(step_size=1.0, interp="cubic")
-    run = march(
-        walker, lambda t, y: 2 * t * y**0, METHODS["gl4"], np.zeros((1, 1)), t, points, grid=grid, direction=1.0
+    run = solve_on_grid(
+        stepper, lambda t, y: 2 * t * y**0, METHODS["gl4"], np.zeros((1, 1)), t, points, grid=grid, direction=1.0
     )
     assert run.rows[:, 0].tolist() == [0, 2.25, 4, 9]
     assert (run.evaluations, run.unconverged) == (12 + 3, 1)

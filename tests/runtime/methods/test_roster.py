@@ -84,10 +84,11 @@ def test_calls_of_the_field_are_counted(name):
 @pytest.mark.parametrize("name", METHODS)
 def test_forms_that_a_method_cannot_have_are_those_it_says(name):
     forms = forms_of(Case(method=name, times=(0.0, 0.5, 1.0), positions=(0.0, 1.0)))
-    excluded = set(METHODS[name].excluded)
-    assert set(forms) == set(FORMS) - excluded
+    method = METHODS[name]
+    assert set(forms) == {form for form, module in FORMS.items() if module.excludes(method) is None}
     assert "driven" in forms
-    assert excluded >= ({"unrolled"} if name in ITERATED else set())
+    assert ("unrolled" in forms) == (method.fixed and name not in ITERATED)
+    assert ("adaptive" in forms) == ("bounded" in forms) == method.adaptive
 
 
 @pytest.mark.parametrize("name", METHODS)

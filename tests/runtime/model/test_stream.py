@@ -12,7 +12,7 @@ from odelet import InputError, SolveError, Status
 from odelet_export import export
 from odelet_export.capture.capture import capture
 from odelet_export.model.callee import Callee
-from odelet_export.model.spec import Overrides
+from odelet_export.model.overrides import Overrides
 
 
 class Cell(nn.Module):

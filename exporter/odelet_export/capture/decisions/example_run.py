@@ -10,12 +10,11 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from odelet_export.model.callee import Callee
+from odelet_export.model.intercepted_run import run_intercepted
+from odelet_export.model.overrides import Overrides
 from odelet_export.model.random_draws import drawing, on_the_example
 from odelet_export.model.reference import overridden, solved
-from odelet_export.model.spec import Overrides
 from odelet_intercept.call import Call
-from odelet_intercept.installed import lacking
-from odelet_intercept.intercept import intercepted
 from odelet_intercept.user_code import user_frame
 
 _WHOLE = ("item", "__int__", "__index__")
@@ -62,7 +61,6 @@ def observe(callee: Callee, tensors: Sequence[torch.Tensor], overrides: Override
             observed.solutions.append(result)
         return result
 
-    intercept = intercepted(handler, copies=callee.copies)
-    with callee.kept(), lacking(), torch.no_grad(), drawing(on_the_example()), intercept, numbers:
-        callee(*(tensor.clone() for tensor in tensors))
+    with callee.kept(), torch.no_grad(), drawing(on_the_example()), numbers:
+        run_intercepted(callee, tensors, handler)
     return observed

@@ -1,4 +1,4 @@
-"""The forms that a solve can take. To add one: a module here with `refusal` and `lower`, and a roster line."""
+"""The forms that a solve can take. To add one: a module here with `excludes`, `refusal`, `lower`, and a roster line."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from odelet.methods.method import Method
 from odelet_export.graphs.scope import Value
 from odelet_export.lowering.forms import iteration
 from odelet_export.lowering.forms.loop import AdaptiveLoop
@@ -12,10 +13,17 @@ from odelet_export.lowering.forms.loop_samples import PerSampleLoop
 from odelet_export.lowering.forms.site import LoweredSolve, Site, tolerance_inputs
 
 
+def excludes(method: Method) -> str | None:
+    """Why this form cannot have any solve by a method, or None."""
+    # An iteration ends when its change is within the tolerances, which takes no error estimate.
+    return method.steps_outside or (method.no_error_estimate if method.fixed else None)
+
+
 def refusal(site: Site) -> str | None:
     """Why this form cannot have a solve, or None."""
     solver = site.hole.spec.solver
-    return f"{solver.name} {solver.excluded['adaptive']}" if "adaptive" in solver.excluded else None
+    why = excludes(solver)
+    return why and f"{solver.name} {why}"
 
 
 def lower(site: Site) -> LoweredSolve:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from odelet.methods.method import Method
 from odelet.numerics.backend import NUMPY
 from odelet.numerics.grid_path import GridPath, along, error_ratios, points_of, read
 from odelet.numerics.interpolation import quartic
@@ -17,11 +18,16 @@ from odelet_export.lowering.forms.site import OK, LoweredSolve, Site, in_dtype, 
 from odelet_export.lowering.hole import Hole
 
 
+def excludes(method: Method) -> str | None:
+    """Why this form cannot have any solve by a method, or None."""
+    return method.steps_outside or method.no_error_estimate
+
+
 def unsuited(hole: Hole) -> str | None:
     """Why a solve can have no grid found for it, or None."""
     spec = hole.spec
-    if "bounded" in spec.solver.excluded:
-        return f"{spec.method} {spec.solver.excluded['bounded']}"
+    if why := excludes(spec.solver):
+        return f"{spec.method} {why}"
     if spec.until_event:
         return "it ends at an event, whose time is not known at export"
     if hole.norm is not None:

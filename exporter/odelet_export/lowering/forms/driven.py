@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from odelet.engine.buffers import MEMORY
 from odelet.methods.fixed_point import Iteration, State, begin, turn
-from odelet.methods.method import Terms
+from odelet.methods.method import Method, Terms
 from odelet.numerics.adaptive_step import attempt, first_length
 from odelet.numerics.state import Layout
 from odelet_export.graphs.emit import ONNX
@@ -34,6 +34,12 @@ class DrivenGraphs:
 
     graphs: dict[str, ir.Graph]
     captured: Sequence[ir.Value]
+
+
+def excludes(method: Method) -> str | None:
+    """Why this form cannot have any solve by a method, or None: it can have all."""
+    del method
+    return None
 
 
 def refusal(site: Site) -> str | None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from odelet.methods.method import Method
 from odelet.numerics.events import MOST_FIXED_STEPS
 from odelet.numerics.interpolation import linear
 from odelet_export.graphs.emit import ONNX
@@ -28,10 +29,16 @@ from odelet_export.lowering.forms.search import EventSearch
 from odelet_export.lowering.forms.site import NOT_FINITE, OK, STEP_LIMIT, LoweredSolve, Site, not_finite
 
 
+def excludes(method: Method) -> str | None:
+    """Why this form cannot have any solve by a method, or None."""
+    return method.steps_outside or method.chooses_steps
+
+
 def refusal(site: Site) -> str | None:
     """Why this form cannot have a solve, or None."""
     solver = site.hole.spec.solver
-    return f"{solver.name} {solver.excluded['rolled']}" if "rolled" in solver.excluded else None
+    why = excludes(solver)
+    return why and f"{solver.name} {why}"
 
 
 def lower(site: Site) -> LoweredSolve:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from odelet.methods.method import Method
 from odelet_export.graphs.emit import ONNX
 from odelet_export.graphs.scope import Value
 from odelet_export.lowering.forms import iteration
@@ -22,11 +23,16 @@ from odelet_export.lowering.forms.fixed import (
 from odelet_export.lowering.forms.site import LoweredSolve, Site
 
 
+def excludes(method: Method) -> str | None:
+    """Why this form cannot have any solve by a method, or None."""
+    return method.steps_outside or method.chooses_steps or method.needs_loop
+
+
 def refusal(site: Site) -> str | None:
     """Why this form cannot have a solve, or None."""
     solver = site.hole.spec.solver
-    if "unrolled" in solver.excluded:
-        return f"{solver.name} {solver.excluded['unrolled']}"
+    if why := excludes(solver):
+        return f"{solver.name} {why}"
     if site.hole.spec.timeless:
         return None
     if site.event is not None:

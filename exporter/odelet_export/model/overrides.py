@@ -1,0 +1,41 @@
+"""What an export changes in the solves of a model. No torch: the command line reads the defaults and the help here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from odelet.methods.roster import METHODS
+from odelet.numerics.control import CONTROLLERS
+from odelet.numerics.grid import Grid
+from odelet_export.errors import FormError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overrides:
+    """What an export changes in every solve that the change applies to; None leaves the model's own choice.
+
+    Raises FormError for a value that no solve can have.
+    """
+
+    method: Annotated[str | None, "Solver of all solves, by its torchdiffeq name, in place of the model's own."] = None
+    steps: Annotated[int | None, "Number of steps of a fixed-step method, from the first time to the last."] = None
+    step_size: Annotated[float | None, "Length of a step of a fixed-step method, in place of --steps."] = None
+    rtol: Annotated[float | None, "Relative tolerance of an adaptive method."] = None
+    atol: Annotated[float | None, "Absolute tolerance of an adaptive method."] = None
+    controller: Annotated[str | None, "Step-size controller of an adaptive method: integral, pi or pid."] = None
+    per_sample: Annotated[bool, "Give each sample of a batch adaptive steps of its own."] = False
+
+    def __post_init__(self) -> None:
+        if self.method is not None and self.method not in METHODS:
+            raise FormError(f"method={self.method!r} is not one of {', '.join(METHODS)}")
+        if self.controller is not None and self.controller not in CONTROLLERS:
+            raise FormError(f"controller={self.controller!r} is not one of {', '.join(CONTROLLERS)}")
+        try:
+            Grid(step_size=self.step_size, steps=self.steps)
+        except ValueError as error:
+            raise FormError(str(error)) from None
+        for name in ("rtol", "atol"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < float("inf"):
+                raise FormError(f"{name}={value!r} must be a finite number, not negative")
