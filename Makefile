@@ -1,17 +1,19 @@
-# make demo    export a trained model and run it without torch
-# make test    lint, types and every test
-# make quick   the same without the slow tests
-# make check   lint and types only
-# make docs    write the table of methods again, from the rosters
-# make bench   measure speed and weight beside other solvers, and write docs/performance.md again
-# make plots   measure work against precision again, and draw it
-# make tuned   tune two models again, for docs/tune.md
+# make demo    export a trained model in four forms and run it without torch (the default)
+# make test    check formatting, lint and types, and run every test: what CI runs
+# make quick   like `make test`, without the tests that take more than five seconds
+# make check   check formatting, lint and types only
+# make docs    write the made parts of docs/methods.md and docs/architecture.md again, from the code
+# make bench   measure speed and weight, compare with other solvers, and write docs/performance.md again
+# make plots   measure work against precision again, and draw docs/work-precision.png
+# make tuned   tune two models again, and write their tables in docs/tune.md
+# make venv    create .venv with the pinned versions; the other targets do this when it is needed
+# make clean   remove .venv and everything that tools and tests left behind
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-# Two test processes with one thread each: torch and onnxruntime otherwise fight over the cores.
+# Tests run in two processes of one thread each: with more threads, torch and onnxruntime compete for the cores.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 .PHONY: demo test quick check docs plots bench tuned venv clean
@@ -33,16 +35,17 @@ check: $(STAMP)
 
 docs: $(STAMP)
 	$(BIN)/python docs/methods.py
+	$(BIN)/python docs/architecture.py
 
 plots: $(STAMP)
 	$(BIN)/python benchmarks/work_precision.py
 
-# One process a claim, so that none sees what another loaded.
+# Each claim is measured in a process of its own, so that no claim is affected by what another one loaded.
 bench: $(VENV)/.bench
 	for claim in speed outputs scaling weight exporting threads; do $(BIN)/python benchmarks/$$claim.py || exit 1; done
 	$(BIN)/python benchmarks/report.py
 
-# Other solvers to compare with.
+# The extra `bench` installs the solvers that odelet is compared with.
 $(VENV)/.bench: $(STAMP)
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e ".[bench]"
 	@touch $@
@@ -52,7 +55,7 @@ tuned: $(STAMP)
 
 venv: $(STAMP)
 
-# Torch alone takes a few minutes to download on a first run.
+# The first installation takes a few minutes, most of them for the download of torch.
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo 'odelet needs Python 3.11 or newer; try: make PYTHON=python3.11 $(MAKECMDGOALS)' >&2; exit 1; }

@@ -1,6 +1,7 @@
 """The rooms of the packages: who imports whom, how long files and functions are, and one law a room."""
 
 import ast
+import re
 
 import pytest
 from support.paths import ROOT
@@ -9,6 +10,7 @@ from support.scripts import script
 ARCHITECTURE = script(ROOT / "docs" / "architecture.py")
 PACKAGES = tuple(ARCHITECTURE.ROOMS)
 MODULES = ARCHITECTURE.files()
+FOLDERS = {package: folder for package, (folder, _) in ARCHITECTURE.ROOMS.items()}
 LONGEST_FILE, LONGEST_FUNCTION, MOST_ROOMS = 300, 60, 12
 # Files of data alone, which may be longer.
 DATA = {"odelet.numerics.tableau"}
@@ -75,3 +77,20 @@ def test_every_room_states_its_law_in_one_sentence():
 def test_the_page_has_the_rooms_as_they_are():
     text = ARCHITECTURE.PAGE.read_text(encoding="utf-8")
     assert ARCHITECTURE.page(text) == text, "run: make docs"
+
+
+def missing_paths(text):
+    """The paths in backticks that stand neither in the repository nor in a package; `<name>` stands for any name."""
+    bases = [ROOT, *(ROOT / folder / part for name, folder in FOLDERS.items() for part in (name, "."))]
+    named = re.findall(r"`([\w.<>-]*/[\w./<>-]*|[\w<>]+\.(?:py|md|toml))`", text)
+    paths = [name.rsplit("/", 1)[0] if "<" in name else name for name in named]
+    return [path for path in paths if not any((base / path).exists() for base in bases)]
+
+
+def test_every_path_that_the_page_names_exists():
+    assert missing_paths(ARCHITECTURE.PAGE.read_text(encoding="utf-8")) == []
+
+
+def test_a_missing_path_would_be_found():
+    text = "`docs/architecture.py`, `numerics/rk.py`, `lowering/forms/<form>.py`, `numerics/nothing.py`, `no/<form>.py`"
+    assert missing_paths(text) == ["numerics/nothing.py", "no"]
