@@ -29,7 +29,7 @@ Handler = Callable[[Call, Callable[..., Any]], Any]
 class _Interception:
     handler: Handler
     entries: Sequence[Entry]
-    originals: dict[types.FunctionType, Callable[..., Any]]
+    originals: dict[Callable[..., Any], Callable[..., Any]]
     thread: int
     depth: int = 0
 
