@@ -1,5 +1,6 @@
 """`mark` in plain torch: what it gives, warns of and refuses; and what an export's options mean to it."""
 
+import doctest
 import re
 import subprocess
 import sys
@@ -149,6 +150,11 @@ def test_a_function_that_keeps_something_and_marks_inside_marks_are_refused():
     for f, message in ((stateful, "keeps something from one call"), (nested, "solve one before the other")):
         with pytest.raises(CaptureError, match=message):
             capture(Callee(lambda x, f=f: mark(f, x), (torch.ones(2, 3),), {}), {}, Overrides(), opset=20)
+
+
+def test_the_example_of_the_docstring_runs():
+    result = doctest.testmod(sys.modules[mark.__module__])
+    assert (result.failed, result.attempted > 0) == (0, True)
 
 
 def test_the_example_of_the_page_runs(tmp_path, monkeypatch, capsys):
