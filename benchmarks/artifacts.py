@@ -1,4 +1,4 @@
-"""Exports of the workloads, as they are timed: always made again, so that nothing old is measured."""
+"""Exports of the workloads for timing. They are always made again, so that no old artifact is measured."""
 
 from __future__ import annotations
 
@@ -15,23 +15,24 @@ import odelet
 from odelet_export import export
 from odelet_export.commands.floor import Floor
 
-# torch.export, about its own use of torch's pytree
+# torch.export gives this warning about its own use of torch's pytree.
 warnings.filterwarnings("ignore", r".isinstance\(treespec, LeafSpec\)", FutureWarning)
 
 
 @dataclass(frozen=True)
 class Exported:
-    """A workload in a form. folder: its artifact."""
+    """An exported workload. folder: the folder of the artifact. form: the form of its solve."""
 
     folder: Path
     form: str
 
     def load(self, *, threads: int = 1) -> odelet.Model:
+        """The artifact as a model that runs on this number of threads."""
         return odelet.load(self.folder, threads=threads)
 
 
 def exported(name: str, form: str, **changes: Any) -> Exported:
-    """Export a workload, for all its batches."""
+    """Export a workload for all its batches. changes: arguments of `export` besides those of the workload."""
     torch.set_num_threads(1)
     workload = WORKLOADS[name]
     folder = OUT / f"{name}-{form}"
@@ -42,10 +43,10 @@ def exported(name: str, form: str, **changes: Any) -> Exported:
     return Exported(folder, form)
 
 
-def floor_call(made: Exported, x: Array, *, threads: int = 1) -> tuple[Any, Any]:
-    """A call of the floor of one solve of this input, and the statistics of the solve."""
-    solution = made.load(threads=threads).solve(x)
+def floor_call(artifact: Exported, x: Array, *, threads: int = 1) -> tuple[Any, Any]:
+    """A function that runs the floor of a solve of `x`, and the statistics of the solve."""
+    solution = artifact.load(threads=threads).solve(x)
     solution.raise_if_failed()
-    floor = Floor(made.folder, {s.index: s.evaluations for s in solution.stats.solves}, threads=threads)
+    floor = Floor(artifact.folder, {s.index: s.evaluations for s in solution.stats.solves}, threads=threads)
     feeds = floor.feeds({"x": x})
     return lambda: floor.session.run(None, feeds), solution.stats

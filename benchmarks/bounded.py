@@ -1,6 +1,6 @@
-"""What the form `bounded` costs and what its estimate is worth: digits, the spiral, and a stiff-ish Van der Pol.
+"""What the form `bounded` costs and what its estimate is worth, on digits, the spiral and a somewhat stiff Van der Pol.
 
-Writes benchmarks/results/bounded.json and the tables of docs/bounded.md, between its marks. Five minutes on one core.
+Writes benchmarks/results/bounded.json and the tables between the marks of docs/bounded.md, in five minutes on one core.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ RESULTS, PAGE = ROOT / "benchmarks" / "results" / "bounded.json", ROOT / "docs" 
 START, END = "<!-- measured: benchmarks/bounded.py -->\n", "<!-- to here -->\n"
 BATCH = {0: "batch"}
 SECONDS = 6.0
+# What counts as a wrong answer: the key in the results, and the words in the table.
 OFF = {"tolerance": "the tolerance", "ten": "10 times the tolerance", "worse": "it, and 10 times that of dopri5"}
 
 
@@ -50,13 +51,13 @@ class Spiral(nn.Module):
         return torchdiffeq.odeint(lambda t, y: self.slope(torch, y), y0, times, **settings)[-1]
 
     def slope(self, xp: Any, y: Any) -> Any:
-        """dy/dt of states (batch, 2), of torch or numpy."""
+        """dy/dt of states (batch, 2); xp: torch or numpy, whose arrays y and the result are."""
         u, v = y[:, 0] ** 3, y[:, 1] ** 3
         return xp.stack([-0.1 * u + 2.0 * v, -2.0 * u - 0.1 * v], 1)
 
 
 class VanDerPol(Spiral):
-    """x'' = 5 (1 - x^2) x' - x."""
+    """Van der Pol's oscillator, x'' = 5 (1 - x^2) x' - x."""
 
     end, name = 2.0, "Van der Pol, mu = 5"
 
@@ -65,7 +66,7 @@ class VanDerPol(Spiral):
 
 
 class Net(nn.Module):
-    """An MLP 2-64-64-2 as the field, to see what the estimate costs where a field is cheap."""
+    """A model with an MLP 2-64-64-2 as its field, to measure what the estimate costs where a field is cheap."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -77,7 +78,7 @@ class Net(nn.Module):
         return torchdiffeq.odeint(lambda t, y: self.net(y**3), y0, times, rtol=1e-4, atol=1e-4, method="dopri5")[-1]
 
 
-# The ranges of the radius: calibrated, and outside of it, near and far.
+# For each problem: its model, the calibrated range of the radius, and the ranges that are tried, by name.
 CASES = {
     "spiral": (Spiral, (0.5, 1.5), {"inside": (0.5, 1.5), "near": (1.5, 3.0), "far": (3.0, 6.0)}),
     "van der pol": (VanDerPol, (0.0, 2.0), {"inside": (0.0, 2.0), "near": (2.0, 4.0), "far": (4.0, 6.0)}),
@@ -86,30 +87,30 @@ TOLERANCES = (1e-3, 1e-5)
 
 
 def ring(count: int, radius: tuple[float, float], seed: int) -> np.ndarray:
-    """States at radii within a range, in all directions, (count, 2)."""
+    """States (count, 2) in all directions, at radii drawn evenly from a range."""
     generator = np.random.default_rng(seed)
     r, angle = generator.uniform(*radius, count), generator.uniform(0, 2 * np.pi, count)
     return np.stack([r * np.cos(angle), r * np.sin(angle)], axis=1)
 
 
 def solved(model: Spiral, x: np.ndarray, tolerance: float, **how: Any) -> np.ndarray:
-    """The ends of solves in numpy, each sample by its own steps; NaN where one fails."""
-    found = odelet.odeint(
+    """The final states (samples, 2) of solves in numpy, each sample with its own steps; NaN where a solve fails."""
+    solution = odelet.odeint(
         lambda t, y: model.slope(np, y), x, [0.0, model.end], rtol=tolerance, atol=tolerance, per_sample=True, **how
     )
-    return found.outputs["y"][-1]
+    return solution.outputs["y"][-1]
 
 
 def over(x: np.ndarray, reference: np.ndarray, tolerance: float) -> np.ndarray:
-    """Distances over the tolerance, (samples,); infinite for what is not a number."""
+    """The distances from the reference over the tolerance, (samples,); infinite where a distance is not a number."""
     with np.errstate(all="ignore"):
         scaled = (x - reference) / (tolerance + tolerance * np.maximum(np.abs(x), np.abs(reference)))
-        found = np.sqrt((scaled**2).mean(axis=1))
-    return np.where(found >= 0, found, np.inf)
+        distances = np.sqrt((scaled**2).mean(axis=1))
+    return np.where(distances >= 0, distances, np.inf)
 
 
 def guard(kind: type[Spiral], calibrated: tuple[float, float], where: dict[str, Any], tolerance: float) -> dict:
-    """What the guard says of inputs inside and outside of the calibrated range, and what is true of them."""
+    """How many samples have an error ratio above 1, and how many truly have a large error, in each range of `where`."""
     model = kind(tolerance)
     with tempfile.TemporaryDirectory() as folder:
         data = ring(400, calibrated, 0)
@@ -117,53 +118,53 @@ def guard(kind: type[Spiral], calibrated: tuple[float, float], where: dict[str, 
         example = (torch.from_numpy(data[:8]),)
         export(model, example, out, form="bounded", calibration={"y0": data}, dynamic={"y0": BATCH}, samples=2)
         artifact = odelet.load(out)
-    found: dict[str, Any] = {"steps": artifact.card.solves[0].steps, "sets": {}}
+    results: dict[str, Any] = {"steps": artifact.card.solves[0].steps, "sets": {}}
     for seed, (name, radius) in enumerate(where.items(), 1):
         x = ring(1000, radius, seed)
         solution = artifact.solve(x)
         fine = np.array(solution.stats.solves[0].error_ratio) <= 1
         reference = solved(model, x, 1e-11)
-        known = np.isfinite(reference).all(axis=1)
+        has_reference = np.isfinite(reference).all(axis=1)
         errors = over(solution.outputs["output"], reference, tolerance)
-        own = over(solved(model, x, tolerance), reference, tolerance)
-        off = {"tolerance": errors > 1, "ten": errors > 10, "worse": (errors > 1) & (errors > 10 * own)}
-        found["sets"][name] = {
+        dopri5_errors = over(solved(model, x, tolerance), reference, tolerance)
+        off = {"tolerance": errors > 1, "ten": errors > 10, "worse": (errors > 1) & (errors > 10 * dopri5_errors)}
+        results["sets"][name] = {
             "radius": radius,
-            "samples": int(known.sum()),
-            "guarded": int((~fine & known).sum()),
-            "median error": float(np.median(errors[known])),
-            "median error of dopri5": float(np.median(own[known])),
+            "samples": int(has_reference.sum()),
+            "guarded": int((~fine & has_reference).sum()),
+            "median error": float(np.median(errors[has_reference])),
+            "median error of dopri5": float(np.median(dopri5_errors[has_reference])),
             "off": {
-                key: {"samples": int((is_off & known).sum()), "caught": int((is_off & known & ~fine).sum())}
-                for key, is_off in off.items()
+                key: {"samples": int(wrong.sum()), "caught": int((wrong & ~fine).sum())}
+                for key, wrong in ((key, is_off & has_reference) for key, is_off in off.items())
             },
         }
-    return found
+    return results
 
 
 def without_estimate(model: Path) -> Callable[[dict[str, np.ndarray]], Any]:
-    """The graph of an artifact with the model's own outputs alone."""
+    """A function that runs the graph of an artifact with the model's own outputs only, without the estimate."""
     graph = ir.load(model)
     for output in [value for value in graph.graph.outputs if "." in str(value.name)]:
         graph.graph.outputs.remove(output)
     passes.RemoveUnusedNodesPass()(graph)
-    # Beside the other, as they may share a file of weights.
+    # The file lies beside the original, because the two may share a file of weights.
     bare = model.with_name("bare.onnx")
     ir.save(graph, bare)
     return session(bare)
 
 
 def session(file: Path) -> Callable[[dict[str, np.ndarray]], Any]:
-    """A graph to run, on one thread."""
+    """A function that runs a graph on one thread, given its feeds by name."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    opened = ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-    return lambda feeds: opened.run(None, feeds)
+    graph = ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    return lambda feeds: graph.run(None, feeds)
 
 
 def cost_of_estimate(folder: Path, x: np.ndarray, batches: tuple[int, ...]) -> dict[str, float]:
-    """The share of the time of a call that the estimate takes, by batch size."""
+    """The share of the time of a call that the estimate takes, from 0 to 1, by batch size."""
     name = odelet.load(folder).inputs[0].name
     whole, bare = session(folder / "model.onnx"), without_estimate(folder / "model.onnx")
     shares = {}
@@ -175,7 +176,7 @@ def cost_of_estimate(folder: Path, x: np.ndarray, batches: tuple[int, ...]) -> d
 
 
 def measure_digits(folder: Path) -> dict[str, Any]:
-    """The ODE-Net for digits, adaptive and bounded."""
+    """The accuracy, evaluations and times of the ODE-Net for digits, adaptive and bounded, and its error ratios."""
     model, split = digits_pretrained(), digits()
     example = (torch.from_numpy(split.train_images[:8]),)
     export(model, example, folder / "adaptive", form="adaptive", dynamic={"x": BATCH})
@@ -183,48 +184,50 @@ def measure_digits(folder: Path) -> dict[str, Any]:
     export(model, example, folder / "bounded", form="bounded", calibration=data, fallback=True, dynamic={"x": BATCH})
     models = {form: odelet.load(folder / form) for form in ("adaptive", "bounded")}
     x, labels = split.test_images, split.test_labels
-    found: dict[str, Any] = {"steps": models["bounded"].card.solves[0].steps}
+    results: dict[str, Any] = {"steps": models["bounded"].card.solves[0].steps}
     for form, artifact in models.items():
-        each = [artifact.solve(x[i : i + 1]) for i in range(len(x))]
-        guesses = np.array([one.outputs["output"].argmax() for one in each])
-        found[form] = {
+        solutions = [artifact.solve(x[i : i + 1]) for i in range(len(x))]
+        guesses = np.array([solution.outputs["output"].argmax() for solution in solutions])
+        results[form] = {
             "accuracy": float(np.mean(guesses == labels)),
-            "evaluations": float(np.mean([one.stats.evaluations for one in each])),
+            "evaluations": float(np.mean([solution.stats.evaluations for solution in solutions])),
             "milliseconds": {},
         }
     for batch in (1, 64):
         times = interleaved({f: lambda m=m, b=batch: m(x[:b]) for f, m in models.items()}, seconds=SECONDS)
         for form, latency in times.items():
-            found[form]["milliseconds"][str(batch)] = 1e3 * latency.median
+            results[form]["milliseconds"][str(batch)] = 1e3 * latency.median
     generator = np.random.default_rng(0)
-    ways = {"held out": x, "doubled": 2 * x}
-    ways |= {f"noise of {s:g}": (x + s * generator.normal(size=x.shape)).astype(np.float32) for s in (2, 4, 8, 16, 64)}
-    found["guarded"] = {}
-    for name, images in ways.items():
+    inputs = {"held out": x, "doubled": 2 * x}
+    inputs |= {
+        f"noise of {s:g}": (x + s * generator.normal(size=x.shape)).astype(np.float32) for s in (2, 4, 8, 16, 64)
+    }
+    results["guarded"] = {}
+    for name, images in inputs.items():
         solution = models["bounded"].solve(images)
         (stats,) = solution.stats.solves
         ratios = np.array(stats.error_ratio)
-        found["guarded"][name] = {
+        results["guarded"][name] = {
             "share": float(np.mean(ratios > 1)),
             "largest": float(ratios.max()),
             "accuracy": float(np.mean(solution.outputs["output"].argmax(1) == labels)),
             "accuracy adaptive": float(np.mean(models["adaptive"](images).argmax(1) == labels)),
         }
-    found["estimate"] = cost_of_estimate(folder / "bounded", x, (1, 64))
-    return found
+    results["estimate"] = cost_of_estimate(folder / "bounded", x, (1, 64))
+    return results
 
 
 def measure_estimate(folder: Path) -> dict[str, Any]:
-    """What the estimate costs where a field is cheap."""
+    """The steps of a model whose field is cheap, and the share of its time that the estimate takes."""
     x = ring(256, (0.5, 1.5), 0).astype(np.float32)
     out = folder / "net"
     export(Net(), (torch.from_numpy(x[:8]),), out, form="bounded", calibration={"y0": x}, dynamic={"y0": BATCH})
     return {"steps": odelet.load(out).card.solves[0].steps, "estimate": cost_of_estimate(out, x, (1, 256))}
 
 
-def tables(found: dict[str, Any]) -> str:
-    """The page's part, from the results."""
-    one = found["digits"]
+def tables(results: dict[str, Any]) -> str:
+    """The measured part of the page, as Markdown, from the results."""
+    digits_results = results["digits"]
     lines = [
         "Digits ODE-Net, rtol = atol = 1e-3, 360 held-out digits, one at a time:",
         "",
@@ -232,67 +235,68 @@ def tables(found: dict[str, Any]) -> str:
         "|---|---|---|---|---|",
     ]
     for form in ("adaptive", "bounded"):
-        its = one[form]
-        told = [f"{its['accuracy']:.1%}", f"{its['evaluations']:.1f}"]
-        told += [f"{its['milliseconds'][batch]:.2f}" for batch in ("1", "64")]
-        lines.append(f"| {form} | {' | '.join(told)} |")
+        row = digits_results[form]
+        cells = [f"{row['accuracy']:.1%}", f"{row['evaluations']:.1f}"]
+        cells += [f"{row['milliseconds'][batch]:.2f}" for batch in ("1", "64")]
+        lines.append(f"| {form} | {' | '.join(cells)} |")
     lines += [
         "",
         "| images | guarded | largest `error_ratio` | right, bounded | right, adaptive |",
         "|---|---|---|---|---|",
     ]
-    for name, its in one["guarded"].items():
-        told = [
-            f"{its['share']:.1%}",
-            f"{its['largest']:.2g}",
-            f"{its['accuracy']:.1%}",
-            f"{its['accuracy adaptive']:.1%}",
+    for name, row in digits_results["guarded"].items():
+        cells = [
+            f"{row['share']:.1%}",
+            f"{row['largest']:.2g}",
+            f"{row['accuracy']:.1%}",
+            f"{row['accuracy adaptive']:.1%}",
         ]
-        lines.append(f"| {name} | {' | '.join(told)} |")
-    net = found["net"]
-    costs = [("digits, batch " + b, one["steps"], x) for b, x in one["estimate"].items()]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    net = results["net"]
+    costs = [("digits, batch " + b, digits_results["steps"], x) for b, x in digits_results["estimate"].items()]
     costs += [("MLP 2-64-64-2, batch " + b, net["steps"], x) for b, x in net["estimate"].items()]
     lines += ["", "| model | steps | time that the estimate takes | one field call of all |", "|---|---|---|---|"]
     lines += [f"| {name} | {steps} | {share:.1%} | {1 / (1 + 6 * steps):.1%} |" for name, steps, share in costs]
-    heads = " | ".join(f"error above {told}: caught" for told in OFF.values())
+    heads = " | ".join(f"error above {bound}: caught" for bound in OFF.values())
     lines += ["", f"| problem | tolerance, steps | radius | guarded of 1000 | median error | of dopri5 | {heads} |"]
     lines.append("|" + "---|" * (6 + len(OFF)))
-    for its in found["guard"]:
-        for name, some in its["sets"].items():
-            low, high = some["radius"]
-            caught = [f"{some['off'][key]['caught']} of {some['off'][key]['samples']}" for key in OFF]
-            told = [its["name"], f"{its['tolerance']:g}, {its['steps']}", f"{low:g} to {high:g}, {name}"]
-            told += [
-                str(some["guarded"]),
-                f"{some['median error']:.2g}",
-                f"{some['median error of dopri5']:.2g}",
+    for case in results["guard"]:
+        for name, row in case["sets"].items():
+            low, high = row["radius"]
+            caught = [f"{row['off'][key]['caught']} of {row['off'][key]['samples']}" for key in OFF]
+            cells = [case["name"], f"{case['tolerance']:g}, {case['steps']}", f"{low:g} to {high:g}, {name}"]
+            cells += [
+                str(row["guarded"]),
+                f"{row['median error']:.2g}",
+                f"{row['median error of dopri5']:.2g}",
                 *caught,
             ]
-            lines.append(f"| {' | '.join(told)} |")
+            lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
-def page(text: str, found: dict[str, Any]) -> str:
-    """The page with its measured part made anew."""
+def page(text: str, results: dict[str, Any]) -> str:
+    """The text of the page, with its measured part made again."""
     before, rest = text.split(START)
-    return f"{before}{START}{tables(found)}{END}{rest.split(END)[1]}"
+    return f"{before}{START}{tables(results)}{END}{rest.split(END)[1]}"
 
 
 def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
-        found: dict[str, Any] = {"digits": measure_digits(Path(name)), "net": measure_estimate(Path(name)), "guard": []}
+        folder = Path(name)
+        results: dict[str, Any] = {"digits": measure_digits(folder), "net": measure_estimate(folder), "guard": []}
     for kind, calibrated, where in CASES.values():
         for tolerance in TOLERANCES:
-            told = guard(kind, calibrated, where, tolerance)
-            found["guard"].append({"name": kind.name, "tolerance": tolerance, "calibrated": calibrated, **told})
+            counts = guard(kind, calibrated, where, tolerance)
+            results["guard"].append({"name": kind.name, "tolerance": tolerance, "calibrated": calibrated, **counts})
     packages = ("torch", "torchdiffeq", "onnxruntime", "numpy")
-    found["machine"] = {"processor": platform.machine(), **{name: version(name) for name in packages}}
+    results["machine"] = {"processor": platform.machine(), **{name: version(name) for name in packages}}
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.write_text(json.dumps(found, indent=2), encoding="utf-8")
+    RESULTS.write_text(json.dumps(results, indent=2), encoding="utf-8")
     if PAGE.exists():
-        PAGE.write_text(page(PAGE.read_text(encoding="utf-8"), found), encoding="utf-8")
-    print(tables(found))
+        PAGE.write_text(page(PAGE.read_text(encoding="utf-8"), results), encoding="utf-8")
+    print(tables(results))
 
 
 if __name__ == "__main__":

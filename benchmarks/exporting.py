@@ -1,6 +1,6 @@
-"""What an export costs and leaves: its time by stage, the size of the graphs, and how fast they load.
+"""What an export costs: its time by stage, the size of its graphs, and the time to load them.
 
-Writes results/exporting.json. An export is timed as its command, in a fresh process.
+Writes results/exporting.json. An export is timed as a run of its command in a fresh process.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
-import record  # first, for the threads
+import record  # It must come first: it sets the threads of the libraries.
 from record import OUT, ROOT
 from artifacts import exported
 from workloads import DRIVES, FIXED
@@ -30,28 +30,30 @@ DIGITS = (
 
 
 def _stages(*, quick: bool) -> Iterator[dict[str, Any]]:
+    """Yield the seconds of each stage of an export, for each form."""
     for form in DRIVES:
         runs, walls = [], []
         for _ in range(1 if quick else 3):
             command = [sys.executable, "-m", "odelet.cli", "export", *DIGITS, "--form", form]
             start = perf_counter()
-            done = subprocess.run(
+            process = subprocess.run(
                 [*command, "-o", str(OUT / f"digits-command-{form}")], check=True, capture_output=True, text=True
             )
             walls.append(perf_counter() - start)
-            runs.append(json.loads(done.stdout)["seconds"])
+            runs.append(json.loads(process.stdout)["seconds"])
         seconds = {stage: round(median(run[stage] for run in runs), 3) for stage in runs[0]}
-        made = {stage: seconds[stage] for stage in ("lift", "lower", "check")}
+        odelet_stages = [seconds[stage] for stage in ("lift", "lower", "check")]
         yield {
             "form": form,
             "runs": len(runs),
             "seconds": seconds,
             "whole_process": round(median(walls), 2),
-            "lift_lower_check": round(sum(made.values()), 3),
+            "lift_lower_check": round(sum(odelet_stages), 3),
         }
 
 
 def _sizes(*, quick: bool) -> Iterator[dict[str, Any]]:
+    """Yield the size of the graphs of each form, and how much of it is not weights, in kB."""
     from odelet_models.odenet import digits_pretrained
 
     weights = sum(p.numel() * p.element_size() for p in digits_pretrained().parameters())
@@ -68,11 +70,12 @@ def _sizes(*, quick: bool) -> Iterator[dict[str, Any]]:
 
 
 def _loading(*, quick: bool) -> Iterator[dict[str, Any]]:
+    """Yield the time to open the session of a long straight graph, and to load its artifact."""
     folder = exported("rk4-128", "unrolled").folder
     ((name, source),) = check(folder).graphs.items()
     calls = {"session": lambda: open_session(source, name=name), "load": lambda: odelet.load(folder)}
-    taken = interleaved(calls, seconds=2 if quick else 6, turns=(3, 50), warmup=1)
-    for what, latency in taken.items():
+    latencies = interleaved(calls, seconds=2 if quick else 6, turns=(3, 50), warmup=1)
+    for what, latency in latencies.items():
         yield {"what": what, **record.milliseconds(latency)}
 
 
@@ -80,6 +83,7 @@ PARTS = {"stages": _stages, "sizes": _sizes, "loading": _loading}
 
 
 def measure(part: str, *, quick: bool) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a part, a name in PARTS."""
     yield from PARTS[part](quick=quick)
 
 

@@ -1,4 +1,4 @@
-"""The models of `workloads` for JAX, and their layers for numpy. The law here: the weights are the torch model's."""
+"""The models of `workloads` for JAX, and their layers for numpy, with the weights of the torch models."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Function = Callable[..., Any]
 
 
 def in_jax(model: Solved, jax: Any) -> tuple[Function, Function, Function]:
-    """What comes before the solve, the field of (t, state), and what comes after."""
+    """What a model does before its solve, its field of (t, state), and what it does after, as functions in JAX."""
     jnp = jax.numpy
     if isinstance(model, Flow):
         return _flow(model, jax)
@@ -23,15 +23,16 @@ def in_jax(model: Solved, jax: Any) -> tuple[Function, Function, Function]:
     assert type(model.field) is Layers
     net = layers_in(jnp, model.field, jnp.asarray)
     decode = _Parameters(model.decode, jnp) if isinstance(model, Decoder) else None
-    return _kept, lambda t, y: net(y), _kept if decode is None else lambda path: path @ decode.weight.T + decode.bias
+    after = _identity if decode is None else lambda path: path @ decode.weight.T + decode.bias
+    return _identity, lambda t, y: net(y), after
 
 
-def _kept(x: Any) -> Any:
+def _identity(x: Any) -> Any:
     return x
 
 
 def layers_in(xp: Any, slope: Any, convert: Callable[[Array], Any]) -> Function:
-    """The same layers for numpy or JAX."""
+    """The layers of `slope` as a function of arrays of `xp`, numpy or JAX. convert: makes such arrays of numpy's."""
     linear = [layer for layer in slope.net if isinstance(layer, nn.Linear)]
     weights = [(convert(x.weight.detach().numpy().T), convert(x.bias.detach().numpy())) for x in linear]
 

@@ -1,6 +1,7 @@
-"""What it costs to read a solve out at many times. Writes results/outputs.json.
+"""What it costs to read the solution at many output times. Writes results/outputs.json.
 
-The spiral, whose steps do not depend on where it is read out: at its end alone, and at 1000 times.
+The workload is the spiral, whose steps do not depend on the output times. It is read at its end only, and at 1000
+times.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import record  # first, for the threads
+import record  # It must come first: it sets the threads of the libraries.
 import torch
 from record import OUT
 from workloads import DRIVES, WORKLOADS, Spiral, spiral
@@ -22,7 +23,7 @@ BATCHES = (1, 64)
 
 
 def measure(form: str, *, quick: bool) -> Iterator[dict[str, Any]]:
-    """A row for each batch."""
+    """Yield a row for each batch, for one form."""
     torch.set_num_threads(1)
     workload, models = WORKLOADS["spiral"], {}
     for count in READ_OUTS:
@@ -35,8 +36,8 @@ def measure(form: str, *, quick: bool) -> Iterator[dict[str, Any]]:
     for batch in BATCHES:
         x = workload.inputs(batch)
         calls = {str(count): lambda model=model, x=x: model(x) for count, model in models.items()}
-        taken = interleaved(calls, seconds=1 if quick else 8, turns=(5, 1000))
-        once, often = (taken[str(count)] for count in READ_OUTS)
+        latencies = interleaved(calls, seconds=1 if quick else 8, turns=(5, 1000))
+        once, often = (latencies[str(count)] for count in READ_OUTS)
         steps = [models[count].solve(x).stats.steps for count in READ_OUTS]
         yield {
             "batch": batch,

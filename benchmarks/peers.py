@@ -1,6 +1,7 @@
-"""Other ways to solve the same models. The law here: same weights, inputs, tolerances and step control as odelet's.
+"""Other solvers for the same models, with the same weights, inputs, tolerances and step control as odelet's.
 
-Each maker returns a call without arguments and what it says of its steps; what is not installed is Missing.
+Each function of PEERS makes a `Peer` of a model and an input. It raises Missing for a solver that is not installed or
+cannot run the model.
 """
 
 from __future__ import annotations
@@ -18,18 +19,22 @@ from in_jax import in_jax, layers_in
 from torchdiffeq import odeint
 from workloads import Array, Digits, Flow, Layers, Solved
 
-# torchdiffeq's step control: safety, largest and smallest factor, exponent 1/order.
+# The step control of torchdiffeq: safety, largest and smallest factor. Its exponent is 1/order.
 SAFETY, LARGEST, SMALLEST = 0.9, 10.0, 0.2
 
 
 class Missing(Exception):
-    """A peer cannot run here, or not this model; the text is for the table."""
+    """A peer cannot run here, or cannot run this model. The text says why, for the table."""
 
 
 @dataclass(frozen=True)
 class Peer:
-    """A way to run a model. call: returns an array like the model's output. steps: attempted; evaluations: of the
-    field, of its dearest sample where each has its own; None where the peer does not say."""
+    """Another way to run a model.
+
+    call: returns an array like the model's output. steps: the number of attempted steps. evaluations: the number of
+    evaluations of the field; where each sample has its own steps, of the sample with the most. Both are None where the
+    peer does not say. note: how the peer differs.
+    """
 
     call: Callable[[], Any]
     steps: int | None = None
@@ -45,27 +50,28 @@ def _installed(name: str) -> Any:
 
 
 def eager(model: Solved, x: Array, *, rk4: int | None = None) -> Peer:
-    """torchdiffeq as it is, without gradients."""
+    """torchdiffeq in eager mode, without gradients. rk4: solve with this many steps of rk4 instead."""
     if rk4 is not None:
         model = copy.copy(model)
         step = float(model.times[-1] - model.times[0]) / rk4
-        model.solve = lambda state: odeint(  # type: ignore[method-assign]
+        model.solve = lambda state: odeint(  # type: ignore[method-assign]  # of this copy of the model alone
             model.field, state, model.times, method="rk4", options={"step_size": step}
         )
     return Peer(_torch_call(model, x), evaluations=_count(model, x))
 
 
 def _torch_call(model: Solved, x: Array) -> Callable[[], Any]:
-    given = torch.from_numpy(x)
+    tensor = torch.from_numpy(x)
 
     def call() -> Any:
         with torch.no_grad():
-            return model(given).numpy()
+            return model(tensor).numpy()
 
     return call
 
 
 def _count(model: Solved, x: Array) -> int:
+    """The number of evaluations of the field in one call of the model."""
     calls: list[int] = []
     hook = model.field.register_forward_hook(lambda *_: calls.append(1))
     _torch_call(model, x)()
@@ -74,7 +80,7 @@ def _count(model: Solved, x: Array) -> int:
 
 
 def compiled(model: Solved, x: Array) -> Peer:
-    """torchdiffeq with a field that torch.compile made."""
+    """torchdiffeq with a field compiled by torch.compile."""
     evaluations = _count(model, x)
     model = copy.deepcopy(model)
     torch._dynamo.reset()
@@ -82,13 +88,13 @@ def compiled(model: Solved, x: Array) -> Peer:
     call = _torch_call(model, x)
     try:
         call()
-    except Exception as error:  # inductor needs a C++ compiler, and not all fields can be compiled
+    except Exception as error:  # Inductor needs a C++ compiler, and some fields cannot be compiled.
         raise Missing(f"torch.compile failed: {' '.join(str(error).split())[:160]}") from error
     return Peer(call, evaluations=evaluations)
 
 
 def torchode(model: Solved, x: Array) -> Peer:
-    """torchode's dopri5, whose steps are each sample's own."""
+    """torchode's dopri5, which takes separate steps for each sample."""
     library = _installed("torchode")
     rows = _rows(model)
     term = library.ODETerm(rows)
@@ -96,17 +102,17 @@ def torchode(model: Solved, x: Array) -> Peer:
         model.atol, model.rtol, term=term, safety=SAFETY, factor_min=SMALLEST, factor_max=LARGEST
     )
     solver = library.AutoDiffAdjoint(library.Dopri5(term), control)
-    given, times = torch.from_numpy(x), model.times
+    tensor, times = torch.from_numpy(x), model.times
 
     def solve() -> tuple[Any, Any]:
         with torch.no_grad():
-            y0 = model.before(given)
+            y0 = model.before(tensor)
             state = y0 if not isinstance(y0, tuple) else torch.cat(y0, dim=1)
-            problem = library.InitialValueProblem(state.flatten(1), t_eval=times.expand(len(given), -1))
-            found = solver.solve(problem)
-            path = found.ys.transpose(0, 1).reshape(len(times), *state.shape)
+            problem = library.InitialValueProblem(state.flatten(1), t_eval=times.expand(len(tensor), -1))
+            solution = solver.solve(problem)
+            path = solution.ys.transpose(0, 1).reshape(len(times), *state.shape)
             parts = path if not isinstance(y0, tuple) else path.split([part.shape[1] for part in y0], dim=2)
-            return model.after(parts).numpy(), found.stats
+            return model.after(parts).numpy(), solution.stats
 
     try:
         stats = solve()[1]
@@ -117,7 +123,7 @@ def torchode(model: Solved, x: Array) -> Peer:
 
 
 def _rows(model: Solved) -> Callable[[Any, Any], Any]:
-    """The field on rows (batch, n), at a time for each."""
+    """The field as a function of times (batch,) and rows (batch, n)."""
     if isinstance(model, Digits):
         with torch.no_grad():
             shape = model.before(torch.zeros(1, 64)).shape[1:]
@@ -128,7 +134,7 @@ def _rows(model: Solved) -> Callable[[Any, Any], Any]:
 
 
 def diffrax(model: Solved, x: Array) -> Peer:
-    """diffrax, jitted: the state is the whole batch, so that its steps are those of torchdiffeq."""
+    """diffrax, jitted. Its state is the whole batch, so that it takes the steps of torchdiffeq."""
     jax, library = _installed("jax"), _installed("diffrax")
     jnp = jax.numpy
     before, field, after = in_jax(model, jax)
@@ -158,7 +164,7 @@ def diffrax(model: Solved, x: Array) -> Peer:
 
 
 def scipy(model: Solved, x: Array) -> Peer:
-    """SciPy's RK45 in numpy, in float64, as SciPy always is."""
+    """SciPy's RK45 in numpy. SciPy always computes in float64."""
     integrate = _installed("scipy.integrate")
     if type(model.field) is not Layers:
         raise Missing("this model was not written in numpy")

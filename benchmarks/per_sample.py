@@ -1,7 +1,7 @@
-"""What it costs and what it is worth to give each sample of a batch its own steps.
+"""What it costs, and what it is worth, to give each sample of a batch its own steps.
 
-A batch of 64 in which one sample is harder than the others, solved by dopri5: as one whole, and per sample, in the
-graph and driven. Prints two tables for docs/serving.md; half a minute on one core.
+The benchmark solves a batch of 64, in which some samples are harder than the others, by dopri5: as a whole and per
+sample, in the forms adaptive and driven. It prints two tables for docs/serving.md, in half a minute on one core.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ BATCH, WIDTH, REPEATS = 64, 64, 15
 
 
 class Flow(nn.Module):
-    """A field whose pace a part of each sample's state sets: the larger, the harder."""
+    """A solve whose field turns each sample at a pace of its own: the larger the pace, the harder the sample."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class Flow(nn.Module):
 
 
 def batch(hard: int, dtype: str) -> list[np.ndarray]:
-    """States and paces, of which the first few are hard."""
+    """States (64, 2) and paces (64, 1) of a batch whose first `hard` samples are hard."""
     generator = np.random.default_rng(0)
     pace = np.ones((BATCH, 1))
     pace[:hard] = 60
@@ -50,22 +50,22 @@ def batch(hard: int, dtype: str) -> list[np.ndarray]:
 
 
 def artifacts(folder: Path, dtype: torch.dtype) -> dict[str, odelet.Model]:
-    """The model in each way."""
+    """The loaded model by form, as a whole batch and per sample."""
     example = (torch.randn(4, 2, dtype=dtype), torch.rand(4, 1, dtype=dtype))
     dynamic = {"y": {0: "batch"}, "pace": {0: "batch"}}
-    made = {}
+    models = {}
     for form in ("adaptive", "driven"):
         for per_sample in (False, True):
             name = f"{form}, {'per sample' if per_sample else 'whole batch'}"
             out = folder / name.replace(", ", "_").replace(" ", "_")
             export(Flow().to(dtype), example, out, form=form, per_sample=per_sample, dynamic=dynamic, samples=1)
-            made[name] = odelet.load(out)
-    return made
+            models[name] = odelet.load(out)
+    return models
 
 
 def timed(calls: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """Median milliseconds of each call, interleaved."""
-    return {name: 1e3 * taken.median for name, taken in interleaved(calls, turns=(REPEATS, REPEATS)).items()}
+    """The median milliseconds of each call, by name; the calls are interleaved."""
+    return {name: 1e3 * latency.median for name, latency in interleaved(calls, turns=(REPEATS, REPEATS)).items()}
 
 
 def main() -> None:
@@ -86,12 +86,13 @@ def main() -> None:
                 together = model.solve(*x)
                 alone = [model.solve(*(part[i : i + 1] for part in x)) for i in range(BATCH)]
                 (stats,) = together.stats.solves
-                own = [one.stats.solves[0].steps for one in alone]
-                mine = stats.samples.steps if stats.samples is not None else [stats.steps] * BATCH
-                steps = max(abs(a - b) for a, b in zip(mine, own, strict=True))
+                steps_alone = [solution.stats.solves[0].steps for solution in alone]
+                steps_together = stats.samples.steps if stats.samples is not None else [stats.steps] * BATCH
+                steps = max(abs(a - b) for a, b in zip(steps_together, steps_alone, strict=True))
                 (output,) = together.outputs.values()
                 values = max(
-                    np.abs(output[i] - next(iter(one.outputs.values()))[0]).max() for i, one in enumerate(alone)
+                    np.abs(output[i] - next(iter(solution.outputs.values()))[0]).max()
+                    for i, solution in enumerate(alone)
                 )
                 print(f"| {name}, {dtype} | {steps} | {values:.1e} |")
 

@@ -1,4 +1,4 @@
-"""The plots of docs/performance.md. The law here: they are drawn from results, and told apart without colour."""
+"""The plots of docs/performance.md. They are drawn from results alone, and can be read without colour."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from matplotlib.ticker import FormatStrFormatter, LogLocator
 from PIL import Image
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-# Okabe and Ito's colours, which the colour-blind can tell apart; each with a marker of its own besides.
+# Okabe and Ito's colours, which colour-blind people can tell apart. Each also has its own marker.
 STYLES = {
     "adaptive": ("#0072B2", "o"),
     "driven": ("#D55E00", "s"),
@@ -32,21 +32,22 @@ Read = Callable[[str], dict[str, Any]]
 
 
 def draw_all(read: Read) -> None:
+    """Draw all plots. read: a function that returns the results of a claim by its name."""
     _save(_floor(read("speed")["rows"]), "performance-floor.png")
     _save(_peers(read("speed")["rows"]), "performance-peers.png")
     _save(_scaling(read("scaling")["rows"]), "performance-scaling.png")
 
 
 def _floor(rows: list[dict[str, Any]]) -> Any:
-    """Time over the floor, a line of points for each workload and batch."""
+    """A figure of the time over the floor, with a row of points for each workload and batch."""
     shown = [row for row in rows if row["kind"] == "form"]
     cases = list(dict.fromkeys((row["part"], row["batch"]) for row in shown))
     figure, axis = plt.subplots(figsize=(9, 0.32 * len(cases) + 1.4), layout="constrained")
     for form in ("adaptive", "driven", "unrolled", "rolled"):
-        own = [row for row in shown if row["way"] == form]
-        places = [cases.index((row["part"], row["batch"])) for row in own]
+        of_form = [row for row in shown if row["way"] == form]
+        places = [cases.index((row["part"], row["batch"])) for row in of_form]
         colour, marker = STYLES[form]
-        axis.plot([row["over_floor"] for row in own], places, marker, color=colour, markersize=7, label=form)
+        axis.plot([row["over_floor"] for row in of_form], places, marker, color=colour, markersize=7, label=form)
     axis.axvline(1, color="black", linewidth=1)
     axis.set_yticks(range(len(cases)), [f"{part}, batch {batch}" for part, batch in cases])
     axis.invert_yaxis()
@@ -61,11 +62,11 @@ def _floor(rows: list[dict[str, Any]]) -> Any:
 
 
 def _peers(rows: list[dict[str, Any]]) -> Any:
-    """Milliseconds of the spiral against the batch."""
-    own = [row for row in rows if row["part"] == "spiral" and "missing" not in row]
+    """A figure of the milliseconds that the spiral takes, against the batch."""
+    spiral = [row for row in rows if row["part"] == "spiral" and "missing" not in row]
     figure, axis = plt.subplots(figsize=(8, 5), layout="constrained")
-    for way in dict.fromkeys(row["way"] for row in own):
-        points = [row for row in own if row["way"] == way]
+    for way in dict.fromkeys(row["way"] for row in spiral):
+        points = [row for row in spiral if row["way"] == way]
         colour, marker = STYLES[way]
         line = "-" if points[0]["kind"] == "form" else "--"
         axis.loglog(
@@ -76,11 +77,11 @@ def _peers(rows: list[dict[str, Any]]) -> Any:
             marker=marker,
             label=way,
         )
-    best = [min((r for r in own if r["batch"] == b and r["kind"] == "form"), key=_median) for b in _batches(own)]
-    axis.loglog(_batches(own), [row["floor_ms"]["p50"] for row in best], color="black", linewidth=1, label="floor")
+    best = [min((r for r in spiral if r["batch"] == b and r["kind"] == "form"), key=_median) for b in _batches(spiral)]
+    axis.loglog(_batches(spiral), [row["floor_ms"]["p50"] for row in best], color="black", linewidth=1, label="floor")
     axis.set_xlabel("batch")
     axis.set_ylabel("milliseconds of one solve")
-    axis.set_xticks(_batches(own), [str(batch) for batch in _batches(own)])
+    axis.set_xticks(_batches(spiral), [str(batch) for batch in _batches(spiral)])
     axis.minorticks_off()
     axis.grid(color="#dddddd", linewidth=0.7)
     _finish(figure, axis)
@@ -96,21 +97,21 @@ def _batches(rows: list[dict[str, Any]]) -> list[int]:
 
 
 def _scaling(rows: list[dict[str, Any]]) -> Any:
-    """Milliseconds against steps, batch and state, with a line of slope 1."""
+    """A figure of milliseconds against steps, batch and state, with a line of slope 1."""
     figure, axes = plt.subplots(1, 3, figsize=(12, 4.2), layout="constrained")
     names = {"steps": "attempted steps", "batch": "batch, spiral MLP", "state": "elements of the state"}
     for axis, (part, name) in zip(axes, names.items(), strict=True):
         for form in ("adaptive", "driven"):
-            own = [row for row in rows if row["part"] == part and row["form"] == form]
-            points, slope = [row for row in own if "size" in row], next(row for row in own if "slope" in row)
+            measured = [row for row in rows if row["part"] == part and row["form"] == form]
+            points, slope = [row for row in measured if "size" in row], next(row for row in measured if "slope" in row)
             colour, marker = STYLES[form]
             sizes, times = [row["size"] for row in points], [row["ms"]["p50"] for row in points]
             label = f"{form}, slope {slope['slope']:.2f}"
             axis.loglog(sizes, times, color=colour, marker=marker, label=label)
         axis.axvspan(slope["from"], sizes[-1] * 1.6, color="#eeeeee", zorder=0, label="fitted")
         line = [times[-1] * size / sizes[-1] for size in sizes]
-        kept = [(x, y) for x, y in zip(sizes, line, strict=True) if y > 0.7 * times[0]]
-        axis.loglog(*zip(*kept, strict=True), color="black", linewidth=1, linestyle=":", label="linear")
+        visible = [(x, y) for x, y in zip(sizes, line, strict=True) if y > 0.7 * times[0]]
+        axis.loglog(*zip(*visible, strict=True), color="black", linewidth=1, linestyle=":", label="linear")
         axis.set_xlabel(name)
         axis.grid(color="#dddddd", linewidth=0.7)
         axis.set_axisbelow(True)
@@ -130,5 +131,5 @@ def _save(figure: Any, name: str) -> None:
     picture = BytesIO()
     figure.savefig(picture, dpi=100)
     plt.close(figure)
-    # A palette makes the file a third of the size.
+    # A palette of 64 colours makes the file a third of the size.
     Image.open(picture).convert("RGB").quantize(64).save(DOCS / name, optimize=True)

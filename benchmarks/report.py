@@ -1,6 +1,6 @@
 """Writes the tables of docs/performance.md and draws its plots, from benchmarks/results alone.
 
-The law here: nothing is measured, and a target stands beside each figure, reached or missed.
+Nothing is measured here. Each figure stands beside its target, and the table says whether it was reached or missed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ PAGE = DOCS / "performance.md"
 RESULTS = Path(__file__).resolve().parent / "results"
 Row = dict[str, Any]
 
-# Times over the floor are at most, speed-ups at least, times over diffrax at most; by batch.
+# Targets by batch. Times over the floor and over diffrax are upper bounds, speed-ups over torchdiffeq lower bounds.
 TARGETS = {
     "adaptive": {1: 2.5, 256: 1.15, 4096: 1.05},
     "driven": {1: 3.0, 256: 1.2, 4096: 1.05},
@@ -26,7 +26,7 @@ TARGETS = {
     "diffrax": {1: 3.0, 256: 1.0, 4096: 1.0},
 }
 LARGER, LARGER_TARGET = ("mlp", "digits", "latent", "flow"), 1.1
-# Of the rk4 solves, the one that the table of targets speaks of.
+# The rk4 solve that stands in the table of targets.
 RK4 = "rk4-32"
 TITLES = {
     "spiral": "spiral MLP 2-64-64-2",
@@ -41,22 +41,23 @@ TITLES = {
 
 
 def read(claim: str) -> dict[str, Any]:
-    """The results of a claim."""
+    """The results of a claim, as its benchmark wrote them."""
     return json.loads((RESULTS / f"{claim}.json").read_text(encoding="utf-8"))
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A table in Markdown."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
 
 
 def find(rows: Iterable[Row], **wanted: Any) -> Row | None:
-    """The one row with these values."""
+    """The first row with these values, or None."""
     return next((row for row in rows if all(row.get(key) == value for key, value in wanted.items())), None)
 
 
 def verdict(value: float | None, target: float, *, at_least: bool = False, digits: int = 2) -> str:
-    """A figure with its target, and whether it was missed."""
+    """A figure with its target, and whether the target was reached or missed."""
     if value is None:
         return "not measured"
     bound, reached = ("at least", value >= target) if at_least else ("at most", value <= target)
@@ -64,6 +65,7 @@ def verdict(value: float | None, target: float, *, at_least: bool = False, digit
 
 
 def targets() -> str:
+    """The table of targets: the spiral, over the floor and beside torchdiffeq and diffrax."""
     rows = read("speed")["rows"]
     lines = []
     for form, part in (("adaptive", "spiral"), ("driven", "spiral"), ("unrolled", RK4)):
@@ -76,7 +78,7 @@ def targets() -> str:
         row = find(rows, part=f"{part}-of-one", batch=1, way=form)
         fixed = verdict(row and row["over_floor"], TARGETS[form][1])
         lines.append(["the same, the batch fixed to 1 at export", fixed, "", ""])
-    for peer, said in (("torchdiffeq", "speed-up over torchdiffeq eager"), ("diffrax", "time over jitted diffrax")):
+    for peer, claim in (("torchdiffeq", "speed-up over torchdiffeq eager"), ("diffrax", "time over jitted diffrax")):
         cells = []
         for batch, target in TARGETS[peer].items():
             row = find(rows, part="spiral", batch=batch, way=peer)
@@ -85,11 +87,12 @@ def targets() -> str:
                 cells.append(verdict(ratio, target, at_least=True, digits=1))
             else:
                 cells.append(verdict(None if ratio is None else 1 / ratio, target))
-        lines.append([f"{said}, best form", *cells])
+        lines.append([f"{claim}, best form", *cells])
     return table(["spiral MLP", "batch 1", "batch 256", "batch 4096"], lines)
 
 
 def larger() -> str:
+    """The table of larger models, over the floor."""
     rows = read("speed")["rows"]
     lines = []
     for row in rows:
@@ -101,6 +104,7 @@ def larger() -> str:
 
 
 def speed() -> str:
+    """The table of all ways to run each model."""
     lines = []
     for row in read("speed")["rows"]:
         first = [TITLES[row["part"]], row["batch"], f"`{row['way']}`" if row["kind"] == "form" else row["way"]]
@@ -116,11 +120,12 @@ def speed() -> str:
 
 
 def claims() -> str:
+    """The table of claims about outputs, imports, memory, exports and sizes."""
     lines = []
     for row in read("outputs")["rows"]:
-        said = f"reading out {row['read_outs']} times over once, `{row['part']}`, batch {row['batch']}"
-        lines.append([said, verdict(row["ratio"], 1.5)])
-    weight, made = read("weight")["rows"], read("exporting")["rows"]
+        claim = f"reading out {row['read_outs']} times over once, `{row['part']}`, batch {row['batch']}"
+        lines.append([claim, verdict(row["ratio"], 1.5)])
+    weight, exporting = read("weight")["rows"], read("exporting")["rows"]
     row = find(weight, module="odelet")
     lines.append(["`import odelet` over `import onnxruntime`", verdict(row and row["ratio"], 1.1)])
     row = find(weight, module="odelet, to load")
@@ -129,22 +134,23 @@ def claims() -> str:
         if row["part"] == "memory":
             peak = row["megabytes"]["peak"]
             lines.append([f"resident MB, digits loaded and solved once, `{row['form']}`", verdict(peak, 75, digits=1)])
-    for row in made:
+    for row in exporting:
         if row["part"] == "stages":
             lines.append(
                 [f"seconds of `odelet export`, digits, `{row['form']}`", verdict(row["whole_process"], 12, digits=1)]
             )
             lines.append(["seconds of its lift, lower and check", verdict(row["lift_lower_check"], 1)])
-    for row in made:
+    for row in exporting:
         if row["part"] == "sizes":
             more = verdict(row["more_kB"], 60, digits=1)
             lines.append([f"kB of graphs beyond {row['weights_kB']:.0f} kB of weights, digits, `{row['form']}`", more])
-    row = find(made, part="loading", what="session")
+    row = find(exporting, part="loading", what="session")
     lines.append(["seconds to open a session of 128 unrolled rk4 steps", verdict(row and row["ms"]["p50"] / 1e3, 0.5)])
     return table(["claim", "measured (target)"], lines)
 
 
 def stages() -> str:
+    """The table of the seconds that each stage of an export takes."""
     rows = [row for row in read("exporting")["rows"] if row["part"] == "stages"]
     head = ["form", *rows[0]["seconds"], "whole process"]
     return table(
@@ -153,6 +159,7 @@ def stages() -> str:
 
 
 def scaling() -> str:
+    """The table of slopes of time against steps, batch and state."""
     lines = [
         [row["part"], f"`{row['form']}`", f"from {row['from']}", f"{row['slope']:.2f}"]
         for row in read("scaling")["rows"]
@@ -162,14 +169,15 @@ def scaling() -> str:
 
 
 def threads() -> str:
+    """The table of times on several threads, on the machine of the page."""
     rows = read("threads")["rows"]
     counts = sorted({row["threads"] for row in rows})
     lines = []
     for row in rows:
         if row["threads"] == 1:
             same = {key: row[key] for key in ("part", "form", "batch")}
-            found = [find(rows, threads=count, **same) for count in counts[1:]]
-            cells = [f"{more['over_one']:.2f}" if more else "" for more in found]
+            others = [find(rows, threads=count, **same) for count in counts[1:]]
+            cells = [f"{other['over_one']:.2f}" if other else "" for other in others]
             lines.append([TITLES[row["part"]], row["batch"], f"`{row['form']}`", f"{row['ms']['p50']:.3g}", *cells])
     return table(["workload", "batch", "form", "ms, 1 thread", *(f"{n} threads over 1" for n in counts[1:])], lines)
 
@@ -179,42 +187,45 @@ def _by_batch(rows: Sequence[Row]) -> list[Row]:
 
 
 def cores() -> str:
-    """Threads on a machine with many cores."""
+    """The table of times on several threads, on a machine with many cores."""
     rows, lines = _by_batch(read("cuda")["rows"]), []
     ways = list(dict.fromkeys(row["way"] for row in rows))
     for name, batch in dict.fromkeys((row["workload"], row["batch"]) for row in rows):
-        found = {
+        by_way = {
             way: find(rows, workload=name, batch=batch, way=way) for way in ways if way.startswith("adaptive, cpu")
         }
-        lines.append([TITLES[name], batch, *(f"{row['ms']['p50']:.3g}" for row in found.values() if row)])
-    counts = [way.split(", ")[2] if way.count(", ") == 2 else "1 thread" for way in found]
+        lines.append([TITLES[name], batch, *(f"{row['ms']['p50']:.3g}" for row in by_way.values() if row)])
+    counts = [way.split(", ")[2] if way.count(", ") == 2 else "1 thread" for way in by_way]
     return table(["workload", "batch", *(f"ms, {count}" for count in counts)], lines)
 
 
 def cuda() -> str:
-    """A GPU beside one core, and beside torchdiffeq on it."""
+    """The table of times on a GPU, beside one core and torchdiffeq on the GPU."""
     data = read("cuda")
     rows, lines = _by_batch(data["rows"]), []
     ways = ("adaptive, cpu", "driven, cuda", "adaptive, cuda", "unrolled, cuda", "torchdiffeq, cuda")
     for name, batch in dict.fromkeys((row["workload"], row["batch"]) for row in rows):
-        found = [find(rows, workload=name, batch=batch, way=way) for way in ways]
-        lines.append([TITLES[name], batch, *(f"{row['ms']['p50']:.3g}" if row else "" for row in found)])
+        cells = [find(rows, workload=name, batch=batch, way=way) for way in ways]
+        lines.append([TITLES[name], batch, *(f"{row['ms']['p50']:.3g}" if row else "" for row in cells)])
     gpu = ["`driven`", "`adaptive`", "`unrolled`, rk4, 128 steps", "torchdiffeq, dopri5"]
     head = ["one core: `adaptive`", *(f"GPU: {way}" for way in gpu)]
     return f"{data['card']}; milliseconds.\n\n" + table(["workload", "batch", *head], lines)
 
 
 def machine() -> str:
-    data = read("speed")
-    told = data["machine"]
-    packages = ", ".join(f"{name} {v}" for name, v in told["versions"].items() if v is not None)
-    absent = [name for name, v in told["versions"].items() if v is None]
+    """A line about the machine and the versions, and a warning about quick runs."""
+    computer = read("speed")["machine"]
+    packages = ", ".join(f"{name} {v}" for name, v in computer["versions"].items() if v is not None)
+    absent = [name for name, v in computer["versions"].items() if v is None]
     quick = [claim for claim in CLAIMS if read(claim)["quick"]]
-    lines = [f"{told['processor']}, {told['cores']} cores, {told['system']}, Python {told['python']}; {packages}."]
+    lines = [
+        f"{computer['processor']}, {computer['cores']} cores, {computer['system']}, "
+        f"Python {computer['python']}; {packages}."
+    ]
     lines += [f"Not installed: {', '.join(absent)}."] if absent else []
-    lines += [
-        f"Of these, {', '.join(quick)} are from a quick run with few repeats: look at them, do not quote them."
-    ] * bool(quick)
+    lines += [f"The results of {', '.join(quick)} are from a quick run with few repeats; do not quote them."] * bool(
+        quick
+    )
     return " ".join(lines)
 
 
@@ -234,7 +245,7 @@ PARTS: dict[str, Callable[[], str]] = {
 
 
 def filled(text: str) -> str:
-    """The page with each part between its marks written anew."""
+    """The text of the page, with each part between its marks written again. Raises ValueError for a missing mark."""
     for name, part in PARTS.items():
         pattern = re.compile(rf"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
         if not pattern.search(text):

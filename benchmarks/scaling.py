@@ -1,7 +1,7 @@
 """How the time of a solve grows with its steps, its batch and its state. Writes results/scaling.json.
 
-One artifact for each form and part. The slope in a log-log plot, fitted where the work outweighs a call, is 1 where the
-cost is linear.
+There is one artifact for each form and part. In a log-log plot, a linear cost has the slope 1. The slope is fitted to
+sizes at which the work outweighs the cost of a call.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import record  # first, for the threads
+import record  # It must come first: it sets the threads of the libraries.
 import numpy as np
 import torch
 from record import OUT
@@ -22,7 +22,7 @@ import odelet
 from odelet.commands.latency import interleaved
 from odelet_export import export
 
-# FITTED: from where on the slope is fitted.
+# The slope is fitted from the sizes in FITTED on.
 ENDS = tuple(4.0**k for k in range(6))
 BATCHES = tuple(4**k for k in range(8))
 STATES = tuple(4**k for k in range(2, 11))
@@ -30,7 +30,7 @@ FITTED = {"steps": 30, "batch": 256, "state": 4**6}
 
 
 class Until(nn.Module):
-    """A swing up to a time that is an input; it takes as many steps in any second as in another."""
+    """A swing up to a time that is an input. It takes the same number of steps in every second."""
 
     def forward(self, x: Tensor, end: Tensor) -> Tensor:
         times = torch.stack([torch.zeros_like(end), end])
@@ -42,7 +42,7 @@ def swing(t: Tensor, y: Tensor) -> Tensor:
 
 
 class Sized(nn.Module):
-    """A state of any size whose elements swing on their own, all alike, or the steps would depend on the size."""
+    """A state of any size whose elements all swing alike, so that the steps do not depend on the size."""
 
     def forward(self, x: Tensor) -> Tensor:
         times = torch.tensor([0.0, 10.0])
@@ -63,31 +63,31 @@ def _inputs(part: str) -> dict[float, tuple[Array, ...]]:
     if part == "steps":
         return {end: (np.full(16, 0.5, np.float32), np.float32(end)) for end in ENDS}
     if part == "batch":
-        # The same point each time, so that the steps do not depend on the batch.
+        # Every row is the same point, so that the steps do not depend on the batch.
         return {batch: (np.repeat(WORKLOADS["spiral"].inputs(1), batch, axis=0),) for batch in BATCHES}
     return {size: (np.full(size, 0.5, np.float32),) for size in STATES}
 
 
 def measure(part: str, *, quick: bool) -> Iterator[dict[str, Any]]:
-    """A row for each form and size; the slopes are in the last row of each."""
+    """Yield a row for each form and size, and after them a row with the slope of the form."""
     torch.set_num_threads(1)
     models = {form: _model(part, form) for form in DRIVES}
     inputs = _inputs(part)
     calls = {
         (form, size): lambda model=model, x=x: model(*x) for form, model in models.items() for size, x in inputs.items()
     }
-    taken = interleaved(calls, seconds=2 if quick else 12, turns=(5, 500))  # type: ignore[type-var]
+    latencies = interleaved(calls, seconds=2 if quick else 12, turns=(5, 500))  # type: ignore[type-var]  # keys are pairs
     for form, model in models.items():
         sizes, medians = [], []
         for size, x in inputs.items():
             steps = model.solve(*x).stats.steps
-            # How long a solve is says its steps; the end time is only what leads to them.
+            # The length of a solve is its number of steps; the end time only leads to that number.
             shown = steps if part == "steps" else size
             sizes.append(float(shown))
-            medians.append(taken[form, size].median)
-            yield {"form": form, "size": shown, "steps": steps, **record.milliseconds(taken[form, size])}
-        kept = np.array(sizes) >= FITTED[part]
-        slope = np.polyfit(np.log(np.array(sizes)[kept]), np.log(np.array(medians)[kept]), 1)[0]
+            medians.append(latencies[form, size].median)
+            yield {"form": form, "size": shown, "steps": steps, **record.milliseconds(latencies[form, size])}
+        fitted = np.array(sizes) >= FITTED[part]
+        slope = np.polyfit(np.log(np.array(sizes)[fitted]), np.log(np.array(medians)[fitted]), 1)[0]
         yield {"form": form, "slope": round(float(slope), 3), "from": FITTED[part]}
 
 

@@ -1,7 +1,7 @@
-"""How fast solves are: over the floor, and beside other solvers. Writes results/speed.json.
+"""How fast solves are, compared with their floor and with other solvers. Writes results/speed.json.
 
 The floor of a form is the same model with each solve replaced by a straight chain of as many evaluations of its field,
-in one graph. Forms and floors are timed in turns, then forms and peers.
+in one graph. Forms and floors are timed in turns, and then the best form and the peers.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import record  # first, for the threads
+import record  # It must come first: it sets the threads of the libraries.
 import torch
 from artifacts import exported, floor_call
 from peers import PEERS, Missing, Peer
@@ -19,22 +19,22 @@ from odelet.commands.latency import interleaved
 
 
 def measure(name: str, *, quick: bool) -> Iterator[dict[str, Any]]:
-    """A row for each batch and way: the forms, then the peers."""
+    """Yield a row for each batch and way to run the workload: the forms, then the peers."""
     torch.set_num_threads(1)
     workload = WORKLOADS[name]
     forms = {form: exported(name, form) for form in workload.forms}
-    models = {form: made.load() for form, made in forms.items()}
+    models = {form: artifact.load() for form, artifact in forms.items()}
     reference = workload.build()
     for batch in workload.batches:
         x = workload.inputs(batch)
-        floors = {form: floor_call(made, x) for form, made in forms.items()}
+        floors = {form: floor_call(artifact, x) for form, artifact in forms.items()}
         calls = {form: lambda model=model, x=x: model(x) for form, model in models.items()}
-        own = interleaved(
+        latencies = interleaved(
             calls | {f"floor {form}": call for form, (call, _) in floors.items()},
             seconds=1 if quick else 6,
             turns=(5, 2000),
         )
-        best = min(forms, key=lambda form: own[form].median)
+        best = min(forms, key=lambda form: latencies[form].median)
         for form in forms:
             stats = floors[form][1]
             yield {
@@ -42,9 +42,9 @@ def measure(name: str, *, quick: bool) -> Iterator[dict[str, Any]]:
                 "way": form,
                 "kind": "form",
                 "best": form == best,
-                **record.milliseconds(own[form]),
-                "floor_ms": record.milliseconds(own[f"floor {form}"])["ms"],
-                "over_floor": round(own[form].over(own[f"floor {form}"]), 3),
+                **record.milliseconds(latencies[form]),
+                "floor_ms": record.milliseconds(latencies[f"floor {form}"])["ms"],
+                "over_floor": round(latencies[form].over(latencies[f"floor {form}"]), 3),
                 "evaluations": stats.evaluations,
                 "steps": stats.steps,
             }
@@ -52,7 +52,7 @@ def measure(name: str, *, quick: bool) -> Iterator[dict[str, Any]]:
 
 
 def _beside(names: Any, model: Any, x: Any, best: Any, *, quick: bool) -> Iterator[dict[str, Any]]:
-    """A row for each peer, timed in turns with the best form."""
+    """Yield a row for each peer, timed in turns with the best form."""
     ready: dict[str, Peer] = {}
     missing: dict[str, str] = {}
     for name in names:
@@ -61,7 +61,7 @@ def _beside(names: Any, model: Any, x: Any, best: Any, *, quick: bool) -> Iterat
         except Missing as error:
             missing[name] = str(error)
     calls = best | {name: peer.call for name, peer in ready.items()}
-    taken = interleaved(calls, seconds=1 if quick else 8, turns=(3 if quick else 5, 500))
+    latencies = interleaved(calls, seconds=1 if quick else 8, turns=(3 if quick else 5, 500))
     ((form, _),) = best.items()
     for name in names:
         row: dict[str, Any] = {"batch": len(x), "way": name, "kind": "peer"}
@@ -69,9 +69,9 @@ def _beside(names: Any, model: Any, x: Any, best: Any, *, quick: bool) -> Iterat
             yield {**row, "missing": missing[name]}
             continue
         peer = ready[name]
-        told = {"evaluations": peer.evaluations, "steps": peer.steps, "note": peer.note}
-        over = {"over_best": round(taken[name].over(taken[form]), 3), "best_form": form}
-        yield {**row, **record.milliseconds(taken[name]), **over, **told}
+        counts = {"evaluations": peer.evaluations, "steps": peer.steps, "note": peer.note}
+        over = {"over_best": round(latencies[name].over(latencies[form]), 3), "best_form": form}
+        yield {**row, **record.milliseconds(latencies[name]), **over, **counts}
 
 
 if __name__ == "__main__":

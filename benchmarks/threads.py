@@ -1,4 +1,4 @@
-"""Whether more threads inside an operator pay, by workload and batch. Writes results/threads.json."""
+"""How the time of a call depends on the threads inside an operator. Writes results/threads.json."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-import record  # first, for the threads
+import record  # It must come first: it sets the threads of the libraries.
 from artifacts import exported
 from workloads import DRIVES, WORKLOADS
 
@@ -17,18 +17,18 @@ NAMES = tuple(name for name in WORKLOADS if not name.startswith("rk4") and WORKL
 
 
 def measure(name: str, *, quick: bool) -> Iterator[dict[str, Any]]:
-    """A row for each form, batch and number of threads."""
+    """Yield a row for each form, batch and number of threads."""
     for form in DRIVES:
-        made = exported(name, form)
-        models = {count: made.load(threads=count) for count in COUNTS}
+        artifact = exported(name, form)
+        models = {count: artifact.load(threads=count) for count in COUNTS}
         for batch in WORKLOADS[name].batches:
             x = WORKLOADS[name].inputs(batch)
             calls = {str(count): lambda model=model, x=x: model(x) for count, model in models.items()}
-            taken = interleaved(calls, seconds=0.5 if quick else 3, turns=(5, 1000))
+            latencies = interleaved(calls, seconds=0.5 if quick else 3, turns=(5, 1000))
             for count in COUNTS:
-                over = round(taken[str(count)].over(taken["1"]), 3)
+                over = round(latencies[str(count)].over(latencies["1"]), 3)
                 yield {"form": form, "batch": batch, "threads": count, "over_one": over} | record.milliseconds(
-                    taken[str(count)]
+                    latencies[str(count)]
                 )
 
 

@@ -1,7 +1,7 @@
-"""`odelet tune` on the digits ODE-Net and on the spiral, and a solve drawn by `odelet plot`, for docs/tune.md.
+"""Runs `odelet tune` on the digits ODE-Net and the spiral, and draws a solve with `odelet plot`, for docs/tune.md.
 
-Writes docs/tune-*.png and docs/plot-van-der-pol.png, and what was measured between the marks of docs/tune.md:
-`make tuned`, ten minutes on one core. An interrupted run goes on; --anew forgets what out/tune holds.
+Writes docs/tune-*.png and docs/plot-van-der-pol.png, and the results between the marks of docs/tune.md. `make tuned`
+runs it in ten minutes on one core. An interrupted run goes on where it stopped; --anew discards what out/tune holds.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MODELS = {
 
 
 class Spiral(torch.nn.Module):
-    """Curves that wind inwards: dy/dt = A y^3, from each row of y0; that of examples/quickstart.py."""
+    """Curves that wind inwards: dy/dt = A y^3, from each row of y0; the model of examples/quickstart.py."""
 
     def forward(self, y0):
         a = torch.tensor([[-0.1, 2.0], [-2.0, -0.1]])
@@ -43,7 +43,7 @@ class Spiral(torch.nn.Module):
 
 
 class VanDerPol(torch.nn.Module):
-    """Van der Pol's oscillator with mu = 5, somewhat stiff; two periods from each row of y0, nearly."""
+    """Van der Pol's oscillator with mu = 5, which is somewhat stiff, over nearly two periods from each row of y0."""
 
     def forward(self, y0):
         def field(t, y):
@@ -55,44 +55,45 @@ class VanDerPol(torch.nn.Module):
 
 
 def accuracy(outputs, data):
-    """The share of digits that are read right."""
+    """The share of digits that are classified correctly, from 0 to 1."""
     return np.mean(outputs["output"].argmax(1) == data["labels"])
 
 
 def tuned(*, anew: bool) -> dict[str, Tuning]:
-    """Both models, tuned for an error of 1e-3."""
+    """The tunings of both models for an error of 1e-3, by the name of the model."""
     OUT.mkdir(parents=True, exist_ok=True)
     split = digits()
     np.savez(OUT / "digits.npz", x=split.test_images, labels=split.test_labels)
     y0 = np.random.default_rng(0).uniform(0.5, 2, (64, 2)).astype(np.float32)
     np.savez(OUT / "spiral.npz", y0=y0)
-    found = {}
+    tunings = {}
     for name, (model, weights) in MODELS.items():
         metric = "benchmarks/tune.py:accuracy" if name == "digits" else None
         file = Path(weights[1]) if weights else None
-        found[name] = perform(model, OUT / f"{name}.npz", [], file, metric, OUT / name, target=1e-3, anew=anew)
-    return found
+        tunings[name] = perform(model, OUT / f"{name}.npz", [], file, metric, OUT / name, target=1e-3, anew=anew)
+    return tunings
 
 
 def section(name: str, tuning: Tuning) -> str:
-    """What docs/tune.md says of a tuning: the choice, and what is on the front or is the model as it is."""
-    row, heads = tuning.raise_if_none(), heads_of(tuning)
-    shown = [one for one in tuning.complete if one in tuning.front or one.candidate.method is None or one == row]
+    """The section of docs/tune.md about a tuning: the choice, the Pareto front, and the model as it is."""
+    choice, heads = tuning.raise_if_none(), heads_of(tuning)
+    rows = [row for row in tuning.complete if row in tuning.front or row.candidate.method is None or row == choice]
+    count = len(tuning.record.latest())
     lines = [
-        f"{len(tuning.record.latest())} candidates on {row.samples} samples; the Pareto front, and the model as it is:",
+        f"{count} candidates on {choice.samples} samples; the Pareto front, and the model as it is:",
         "",
         "| " + " | ".join(heads) + " |",
         "|" + "|".join("---" if head in HEADS[:3] else "--:" for head in heads) + "|",
     ]
-    for one in shown:
-        mark = "**" if one == row else ""
-        lines.append("| " + " | ".join(f"{mark}{cell}{mark}" if cell else "" for cell in cells(one, heads)) + " |")
-    reference = tuning.record.reference
+    for row in rows:
+        mark = "**" if row == choice else ""
+        lines.append("| " + " | ".join(f"{mark}{cell}{mark}" if cell else "" for cell in cells(row, heads)) + " |")
+    uncertainty = tuning.record.reference["uncertainty"]
     lines += [
         "",
         f"![Error against milliseconds](tune-{name}.png)",
         "",
-        f"Two tight tolerances of the reference differ by {reference['uncertainty']:.1e}. The choice is made by",
+        f"The reference's answers at two tight tolerances differ by {uncertainty:.1e}. The command of the choice is",
         "",
         "```sh",
         tuning.record.command,
@@ -103,21 +104,21 @@ def section(name: str, tuning: Tuning) -> str:
 
 
 def put(text: str, name: str, made: str) -> str:
-    """A page with what lies between two marks made anew."""
+    """The text of a page, with `made` between the two marks of `name`."""
     start, end = MARK.format(name), MARK.format(f"end of {name}")
     before, rest = text.split(start)
     return before + start + made + end + rest.split(end)[1]
 
 
 def save(figure, path: Path, *, colours: int = 64) -> None:
-    """A figure in few colours, which makes the file a third of the size."""
+    """Save a figure in few colours, which makes the file a third of the size."""
     picture = BytesIO()
     figure.savefig(picture, format="png", dpi=90)
     Image.open(picture).convert("RGB").quantize(colours).save(path, optimize=True)
 
 
 def plot(*, anew: bool) -> None:
-    """A solve with rejected steps."""
+    """Draw a solve that has rejected steps."""
     y0, out = np.array([[2.0, 0.0]]), OUT / "van_der_pol"
     if anew or not out.exists():
         export(VanDerPol(), (torch.tensor(y0),), out, form="driven", dynamic={"y0": {0: "batch"}}, samples=1)
@@ -126,7 +127,7 @@ def plot(*, anew: bool) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--anew", action="store_true", help="forget what was measured before")
+    parser.add_argument("--anew", action="store_true", help="discard earlier measurements and begin again")
     anew = parser.parse_args().anew
     os.chdir(ROOT)
     torch.set_num_threads(1)

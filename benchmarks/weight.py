@@ -1,6 +1,6 @@
-"""What the runtime weighs on a device: the time to import it, and resident memory. Writes results/weight.json.
+"""What the runtime weighs on a device: the time to import it, and its resident memory. Writes results/weight.json.
 
-Every measurement is a fresh Python process, in turns.
+Every measurement runs in a fresh Python process; measurements that are compared take turns.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-import record  # first, for the threads
+import record  # It must come first: it sets the threads of the libraries.
 from artifacts import exported
 
 from odelet.commands.latency import Latency
@@ -22,7 +22,7 @@ start = time.perf_counter()
 import {module}{more}
 print(time.perf_counter() - start)
 """
-# Not getrusage: its peak is handed on from the process that started this one.
+# getrusage will not do: a process inherits the peak of the process that started it.
 MEMORY = """
 import json
 from pathlib import Path
@@ -39,26 +39,29 @@ print(json.dumps({{"onnxruntime_alone": before, "after_a_solve": status("VmRSS")
 
 
 def _child(code: str) -> Any:
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    return json.loads(done.stdout)
+    """What a fresh Python process prints when it runs `code`, read as JSON."""
+    process = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    return json.loads(process.stdout)
 
 
 def _import(*, quick: bool) -> Iterator[dict[str, Any]]:
-    # odelet reads its parts when they are asked for: the last is what a program pays that loads a model.
+    """Yield the time to import each module, and its ratio to the import of onnxruntime."""
+    # odelet imports its parts on first use. The last entry is the cost for a program that loads a model.
     names = {"onnxruntime": "", "odelet": "", "odelet, to load": "; odelet.load"}
     taken: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(5 if quick else 25):
         for name, more in names.items():
             seconds = _child(IMPORT.format(module=name.split(",")[0], more=more))
-            if turn > 0:  # the first fills the file cache
+            if turn > 0:  # The first turn fills the file cache.
                 taken[name].append(seconds)
-    found = {name: Latency(tuple(times)) for name, times in taken.items()}
+    latencies = {name: Latency(tuple(times)) for name, times in taken.items()}
     for name in names:
-        ratio = round(found[name].over(found["onnxruntime"]), 3)
-        yield {"module": name, **record.milliseconds(found[name]), "ratio": ratio}
+        ratio = round(latencies[name].over(latencies["onnxruntime"]), 3)
+        yield {"module": name, **record.milliseconds(latencies[name]), "ratio": ratio}
 
 
 def _memory(*, quick: bool) -> Iterator[dict[str, Any]]:
+    """Yield the resident megabytes of a process that loads the digits model and solves once, for each form."""
     for form in ("adaptive", "driven"):
         code = MEMORY.format(folder=str(exported("digits", form).folder))
         runs = [_child(code) for _ in range(3 if quick else 9)]
@@ -70,6 +73,7 @@ PARTS = {"import": _import, "memory": _memory}
 
 
 def measure(part: str, *, quick: bool) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a part, a name in PARTS."""
     yield from PARTS[part](quick=quick)
 
 

@@ -1,6 +1,7 @@
-"""How much work buys how much precision: every adaptive method on six reference problems.
+"""How much work each adaptive method needs for how much precision, on six reference problems.
 
-Writes docs/work-precision.csv and draws it as docs/work-precision.png: `make plots`, three minutes on one core.
+Writes docs/work-precision.csv and draws it as docs/work-precision.png. `make plots` runs it in three minutes on one
+core.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ sys.path.insert(0, str(ROOT / "tests"))
 from support.problems import JUMPING, PROBLEMS, Problem  # noqa: E402
 from support.rosters import ADAPTIVE, TWINS  # noqa: E402
 
-# A twin differs in its weights alone, and is there for its answers to be the same as some release's.
+# A twin differs from its method only in its weights. It is there to give the answers of a release of torchdiffeq.
 METHODS = [method for method in ADAPTIVE if method not in TWINS]
 DOCS = ROOT / "docs"
 TOLERANCES = [10.0**-k for k in range(3, 11)]
-# A curve ends where its method needs more steps than this.
+# A curve ends where its method would need more steps than this.
 MAX_STEPS = 30_000
 PANELS = {
     "B1": "Lotka-Volterra (B1)",
@@ -35,14 +36,17 @@ PANELS = {
     "E2": "van der Pol (E2)",
     "F2": "a field that jumps, unannounced (F2)",
 }
-# Okabe and Ito's colours, which the colour-blind can tell apart; each with a marker of its own besides.
+# Okabe and Ito's colours, which colour-blind people can tell apart. Each also has its own marker.
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
 MARKERS = ["o", "s", "^", "D", "v", "P", "X"]
 COLUMNS = ("problem", "method", "tolerance", "evaluations", "steps", "error")
 
 
 def measure(problem: Problem, method: str, tolerance: float) -> tuple[int, int, float] | None:
-    """Field evaluations, steps, and the error at t = 20 over the largest published element; None if it failed."""
+    """The number of evaluations and steps, and the error at t = 20 relative to the largest published element.
+
+    The result is None where the solve failed.
+    """
     y0 = np.array(problem.y0, float)
     settings = {"method": method, "rtol": tolerance, "atol": tolerance, "max_steps": MAX_STEPS}
     solution = odelet.odeint(problem.on(np), y0, [0, 20], **settings)
@@ -55,8 +59,8 @@ def measure(problem: Problem, method: str, tolerance: float) -> tuple[int, int, 
 
 
 def rows() -> list[dict[str, str]]:
-    """Everything measured, a row for each solve that reached its end."""
-    found = []
+    """The measurements: a row for each solve that reached its end."""
+    measurements = []
     for name in PANELS:
         for method in METHODS:
             for tolerance in TOLERANCES:
@@ -64,25 +68,26 @@ def rows() -> list[dict[str, str]]:
                 if measured is not None:
                     evaluations, steps, error = measured
                     values = (name, method, f"{tolerance:.0e}", str(evaluations), str(steps), f"{error:.3e}")
-                    found.append(dict(zip(COLUMNS, values, strict=True)))
-    return found
+                    measurements.append(dict(zip(COLUMNS, values, strict=True)))
+    return measurements
 
 
 def read(path: Path) -> list[dict[str, str]]:
-    """The rows of a file that was written before."""
+    """The rows of a file that `write` made."""
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 
-def write(path: Path, found: list[dict[str, str]]) -> None:
+def write(path: Path, measurements: list[dict[str, str]]) -> None:
+    """Write rows as CSV."""
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(found)
+        writer.writerows(measurements)
 
 
-def draw(path: Path, found: list[dict[str, str]]) -> None:
-    """A panel for each problem: error against field evaluations, a curve for each method."""
+def draw(path: Path, measurements: list[dict[str, str]]) -> None:
+    """Draw a panel for each problem: error against evaluations of the field, with a curve for each method."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -93,10 +98,10 @@ def draw(path: Path, found: list[dict[str, str]]) -> None:
     figure, axes = plt.subplots(2, 3, figsize=(12, 7.4), sharey=True, layout="constrained")
     for axis, (name, title) in zip(axes.flat, PANELS.items(), strict=True):
         for i, method in enumerate(METHODS):
-            own = [row for row in found if (row["problem"], row["method"]) == (name, method)]
+            curve = [row for row in measurements if (row["problem"], row["method"]) == (name, method)]
             axis.loglog(
-                [int(row["evaluations"]) for row in own],
-                [float(row["error"]) for row in own],
+                [int(row["evaluations"]) for row in curve],
+                [float(row["error"]) for row in curve],
                 color=COLOURS[i % len(COLOURS)],
                 marker=MARKERS[i % len(MARKERS)],
                 markersize=5.5,
@@ -119,13 +124,15 @@ def draw(path: Path, found: list[dict[str, str]]) -> None:
     picture = BytesIO()
     figure.savefig(picture, dpi=100)
     plt.close(figure)
-    # A palette makes the file a third of the size.
+    # A palette of 64 colours makes the file a third of the size.
     Image.open(picture).convert("RGB").quantize(64).save(path, optimize=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--redraw", action="store_true", help="draw the numbers that are there, without measuring")
+    parser.add_argument(
+        "--redraw", action="store_true", help="draw the numbers of the last run, without measuring again"
+    )
     numbers = DOCS / "work-precision.csv"
     if not parser.parse_args().redraw:
         write(numbers, rows())

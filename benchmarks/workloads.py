@@ -1,6 +1,7 @@
-"""The models that are timed. The law here: every way to run one has the same weights, inputs and settings.
+"""The models that are timed. Every way to run a model has the same weights, inputs and settings.
 
-A model is what comes before its solve, a field, and what comes after; peers put their own solver in between.
+A model has three parts: what it does before its solve, its field, and what it does after the solve. Peers put their own
+solver between the first and the last.
 """
 
 from __future__ import annotations
@@ -19,16 +20,13 @@ from torchdiffeq import odeint
 from odelet_models.odenet import PIXEL_MAX, SIDE, digits_pretrained
 
 Array = np.ndarray
-# What `odelet export --steps` does to the models, which are written with dopri5.
+# The models are written with dopri5. For the forms in FIXED they are exported with fixed steps of rk4.
 FIXED = ("unrolled", "rolled")
 DRIVES = ("adaptive", "driven")
 
 
 class Solved(nn.Module):
-    """A model whose middle is a solve by dopri5.
-
-    times: output times. rows: the field as (batch, n) at one time for each sample, for solvers that step per sample.
-    """
+    """A model whose middle is a solve by dopri5. field: the function f(t, y). times: the output times (times,)."""
 
     rtol = atol = 1e-5
 
@@ -38,12 +36,15 @@ class Solved(nn.Module):
         self.register_buffer("times", times, persistent=False)
 
     def before(self, x: Tensor) -> Any:
+        """The initial state, of an input."""
         return x
 
     def after(self, path: Any) -> Tensor:
+        """The output, of the states at all output times."""
         return path
 
     def solve(self, state: Any) -> Any:
+        """The states at all output times, of the initial state."""
         return odeint(self.field, state, self.times, rtol=self.rtol, atol=self.atol, method="dopri5")
 
     def forward(self, x: Tensor) -> Tensor:
@@ -51,7 +52,10 @@ class Solved(nn.Module):
 
 
 class Layers(nn.Module):
-    """Linear layers with tanh between them, of the state raised to a power."""
+    """A field of linear layers with tanh between them, on the state raised to a power.
+
+    widths: of the layers. power: of the state. gain: the scale of the first weights.
+    """
 
     def __init__(self, *widths: int, power: int = 1, gain: float = 1.0, seed: int = 0) -> None:
         super().__init__()
@@ -68,13 +72,13 @@ class Layers(nn.Module):
 
 
 class Spiral(Solved):
-    """The curves of torchdiffeq's examples/ode_demo.py, by a network that has learned them."""
+    """The curves of torchdiffeq's examples/ode_demo.py, from a network that was fitted to them."""
 
 
 @cache
 @torch.enable_grad()
 def spiral() -> Solved:
-    """A field fitted to dy/dt = A y^3 in some seconds; one that has learned nothing takes three steps."""
+    """The spiral, with a field fitted to dy/dt = A y^3 in some seconds. An untrained field would take three steps."""
     slope = Layers(2, 64, 64, 2, power=3)
     true = torch.tensor([[-0.1, 2.0], [-2.0, -0.1]])
     generator = torch.Generator().manual_seed(0)
@@ -94,7 +98,7 @@ FITTING_STEPS = 2000
 
 
 class Decoder(Solved):
-    """The second half of a latent ODE: many times are read out, and decoded."""
+    """The second half of a latent ODE: the states at many output times, decoded."""
 
     def __init__(self) -> None:
         super().__init__(Layers(20, 100, 100, 20, gain=1.6), torch.linspace(0.0, 5.0, 100))
@@ -105,7 +109,7 @@ class Decoder(Solved):
 
 
 class Divergence(nn.Module):
-    """Velocity, and the rate at which the log-density falls along it: the exact trace, by gradients."""
+    """A field of velocities, and of the rate at which the log-density falls along them: the trace, by gradients."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -123,7 +127,7 @@ class Divergence(nn.Module):
 
 
 class Flow(Solved):
-    """A continuous normalizing flow in the plane: the log-density of samples."""
+    """A continuous normalizing flow in the plane. Its output is the log-density of samples."""
 
     def __init__(self) -> None:
         super().__init__(Divergence(), torch.tensor([1.0, 0.0]))
@@ -137,7 +141,7 @@ class Flow(Solved):
 
 
 class Digits(Solved):
-    """The digits model of this repository, in its parts."""
+    """The digits model of this repository, divided into its parts."""
 
     def __init__(self) -> None:
         model = digits_pretrained()
@@ -153,7 +157,7 @@ class Digits(Solved):
 
 
 def points(width: int, batch: int, *, seed: int = 1, norm: tuple[float, float] | None = None) -> Array:
-    """Points in every direction, of a norm in a range, or normal ones."""
+    """Points (batch, width) in every direction, with norms drawn evenly from a range; normal ones without a range."""
     generator = np.random.default_rng(seed)
     rows = generator.normal(size=(batch, width))
     if norm is not None:
@@ -162,7 +166,7 @@ def points(width: int, batch: int, *, seed: int = 1, norm: tuple[float, float] |
 
 
 def images(batch: int) -> Array:
-    """Handwritten digits."""
+    """Held-out handwritten digits (batch, 64), repeated where the batch is larger than their number."""
     from odelet_train.data import digits
 
     return np.resize(digits().test_images, (batch, SIDE * SIDE)).astype(np.float32)
@@ -170,9 +174,12 @@ def images(batch: int) -> Array:
 
 @dataclass(frozen=True)
 class Workload:
-    """A model to time. title: for tables. batches: to time it at. forms: what it is exported to, each with what
-    `export` is told besides. peers: the names in peers.PEERS that can run it. open: whether the artifact takes any
-    batch, or the first of them only."""
+    """A model to time.
+
+    title: its name in tables. build: makes the torch model. inputs: makes an input of a batch size. batches: the batch
+    sizes to time. forms: the forms that it is exported to, each with further arguments of `export`. peers: the names in
+    peers.PEERS of the solvers to compare with. open: whether the artifact takes any batch, or only the first one.
+    """
 
     title: str
     build: Callable[[], Solved]
@@ -184,18 +191,18 @@ class Workload:
 
 
 def short_spiral() -> Solved:
-    """The spiral over a time in which steps of a fixed length stay stable."""
+    """The spiral over a shorter time, in which steps of a fixed length stay stable."""
     return Spiral(spiral().field, torch.tensor([0.0, 1.0])).eval()
 
 
 def _fixed(steps: int) -> Workload:
-    told = {"method": "rk4", "steps": steps}
+    changes = {"method": "rk4", "steps": steps}
     return Workload(
         f"spiral, rk4, {steps} steps",
         short_spiral,
         partial(points, 2, norm=(1.5, 2.0)),
         (1, 256, 4096),
-        dict.fromkeys(FIXED, told),
+        dict.fromkeys(FIXED, changes),
         (f"torchdiffeq, rk4, {steps} steps",),
     )
 
@@ -213,7 +220,7 @@ WORKLOADS = {
     "flow": Workload("normalizing flow, exact trace", lambda: Flow().eval(), partial(points, 2), (1024,)),
     **{f"rk4-{steps}": _fixed(steps) for steps in (8, 32, 128)},
 }
-# Where the sizes are known, values need not change their shape between the field and the solver.
+# With a fixed batch, the graph need not reshape values between the field and the solver.
 WORKLOADS |= {
     f"{name}-of-one": replace(WORKLOADS[name], batches=(1,), peers=(), open=False) for name in ("spiral", "rk4-32")
 }

@@ -1,6 +1,6 @@
-"""The made parts of docs/architecture.md: the rooms with their laws, in order. `make docs` writes them.
+"""Makes the tables of rooms in docs/architecture.md: each room with its law, in order. `make docs` writes them.
 
-The order of the rooms is data here, and nowhere else; tests/whole/test_rooms.py holds every import against it.
+The order of the rooms stands here as data, and nowhere else. tests/whole/test_rooms.py checks every import against it.
 
     python docs/architecture.py           # write the page again
     python docs/architecture.py --counts  # print how the packages import each other
@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "architecture.md"
 START, END = "<!-- rooms of {}: make docs -->\n", "<!-- to here -->\n"
 
-# The folder of each package, and its rooms: a room imports only rooms of the rows above its own.
+# The folder of each package, and the rows of its rooms. A room imports only rooms of the rows above its own.
 ROOMS: dict[str, tuple[str, tuple[tuple[str, ...], ...]]] = {
     "odelet": (
         "runtime",
@@ -36,10 +36,9 @@ ROOMS: dict[str, tuple[str, tuple[tuple[str, ...], ...]]] = {
         "exporter",
         (
             ("errors", "call"),
-            ("torch_backend", "torchdiffeq_calls"),
+            ("torch_backend",),
             ("fixed_point",),
             ("mark",),
-            ("mark_calls",),
             ("libraries",),
             ("user_code",),
             ("intercept", "installed", "call_options"),
@@ -64,7 +63,7 @@ ROOMS: dict[str, tuple[str, tuple[tuple[str, ...], ...]]] = {
 
 
 def law(package: str, room: str) -> str:
-    """The first line of the docstring of a room, which is a file or a folder."""
+    """The law of a room: the first line of the docstring of its file, or of the `__init__` of its folder."""
     folder = ROOT / ROOMS[package][0] / package
     file = folder / room / "__init__.py"
     file = file if file.exists() else folder / f"{room}.py"
@@ -74,21 +73,21 @@ def law(package: str, room: str) -> str:
 
 
 def files() -> dict[str, Path]:
-    """The files of the packages, by the name of the module."""
-    found = {}
+    """The paths of the packages' files, by the name of the module."""
+    paths = {}
     for package, (folder, _) in ROOMS.items():
         for path in sorted((ROOT / folder / package).rglob("*.py")):
             name = ".".join(path.relative_to(ROOT / folder).with_suffix("").parts)
-            found[name.removesuffix(".__init__")] = path
-    return found
+            paths[name.removesuffix(".__init__")] = path
+    return paths
 
 
 def imports() -> dict[str, set[str]]:
-    """Which modules each module of the packages imports: anywhere in it, for types too."""
+    """The modules of the packages that each module imports, by name; imports inside functions and for types count."""
     modules = files()
-    found: dict[str, set[str]] = {}
+    imported: dict[str, set[str]] = {}
     for name, path in modules.items():
-        found[name] = set()
+        imported[name] = set()
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
                 targets = [alias.name for alias in node.names]
@@ -97,18 +96,19 @@ def imports() -> dict[str, set[str]]:
                 targets = [full if full in modules else node.module for full in inner]
             else:
                 continue
-            found[name] |= {target for target in targets if target in modules} - {name}
-    return found
+            imported[name] |= {target for target in targets if target in modules} - {name}
+    return imported
 
 
 def circles(graph: dict[str, set[str]]) -> list[list[str]]:
-    """The groups of modules that import each other, directly or by way of others."""
+    """The groups of modules that import each other, directly or through other modules."""
     reached = {name: set(_reachable(graph, name)) for name in graph}
     groups = {tuple(sorted({name, *(n for n in reached[name] if name in reached[n])})) for name in graph}
     return sorted([list(group) for group in groups if len(group) > 1 or group[0] in reached[group[0]]])
 
 
 def _reachable(graph: dict[str, set[str]], name: str) -> Iterator[str]:
+    """The modules that `name` imports, directly or through other modules, each once."""
     seen: set[str] = set()
     waiting = [*graph[name]]
     while waiting:
@@ -120,19 +120,19 @@ def _reachable(graph: dict[str, set[str]], name: str) -> Iterator[str]:
 
 
 def longest_chain(graph: dict[str, set[str]]) -> list[str]:
-    """The longest way from module to module along imports; there must be no circle."""
-    known: dict[str, list[str]] = {}
+    """The longest chain of modules in which each imports the next; the graph must have no circle."""
+    chains: dict[str, list[str]] = {}
 
     def chain(name: str) -> list[str]:
-        if name not in known:
-            known[name] = [name, *max((chain(module) for module in sorted(graph[name])), key=len, default=[])]
-        return known[name]
+        if name not in chains:
+            chains[name] = [name, *max((chain(module) for module in sorted(graph[name])), key=len, default=[])]
+        return chains[name]
 
     return max((chain(name) for name in graph), key=len)
 
 
 def rooms(package: str) -> str:
-    """The list of a package's rooms, each with its law."""
+    """The table of a package's rooms, each with its law, as Markdown."""
     lines = ["| room | law |", "|---|---|"]
     for row in ROOMS[package][1]:
         lines += [f"| `{room}` | {law(package, room)} |" for room in row]
@@ -140,7 +140,7 @@ def rooms(package: str) -> str:
 
 
 def page(text: str) -> str:
-    """The page with its made parts made again."""
+    """The text of the page, with each table of rooms made again."""
     for package in ROOMS:
         start = START.format(package)
         before, rest = text.split(start)
@@ -150,7 +150,7 @@ def page(text: str) -> str:
 
 
 def counts() -> str:
-    """The figures of the import graph, as text."""
+    """The number of modules, imports and circles, and the longest chain of imports, as text."""
     graph = imports()
     tied = circles(graph)
     lines = [f"modules {len(graph)}, imports {sum(map(len, graph.values()))}, circles {len(tied)}"]

@@ -1,4 +1,4 @@
-"""The table of docs/methods.md, from the rosters: `make docs` writes it, and a test compares."""
+"""Makes the table of docs/methods.md from the rosters. `make docs` writes it, and a test compares it with the page."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ HEADINGS = ("method", "order", "stages", "forms", "options", "source")
 
 
 def options_of(name: str) -> str:
-    """Which settings a method takes, by the name of a list below the table, and those of its own."""
+    """The settings that a method takes: the name of a list below the table, then its own options."""
     method = METHODS[name]
     shared = ["control"] if name in ADAPTIVE else ["grid"] if name in MARCHING else []
     return ", ".join([*shared, *(f"`{option}`" for option in method.option_names())])
 
 
 def row(name: str) -> tuple[str, ...]:
+    """The cells of a method, in the order of HEADINGS."""
     method = METHODS[name]
     numbers = ("varies" if number is None else str(number) for number in (order_of(name), method.stages))
     return (
@@ -40,19 +41,19 @@ def row(name: str) -> tuple[str, ...]:
 
 
 def settings_of(kind: type[Any]) -> str:
-    """The settings of a dataclass with their defaults."""
+    """The fields of a dataclass of settings, with their defaults."""
     return ", ".join(f"`{field.name}={field.default!r}`" for field in fields(kind))
 
 
 def table() -> str:
-    """The generated part of the page."""
+    """The generated part of the page, as Markdown."""
     lines = [HEADINGS, tuple("---" for _ in HEADINGS), *map(row, METHODS)]
     rows = "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
     return f"{rows}\n- control: {settings_of(Control)}\n- grid: {settings_of(Grid)}\n"
 
 
 def page(text: str) -> str:
-    """The page with its generated part made anew."""
+    """The text of the page, with the part between the marks made again."""
     before, rest = text.split(START)
     _, after = rest.split(END)
     return f"{before}{START}{table()}{END}{after}"

@@ -1,8 +1,8 @@
-"""The main job: export a trained model in every form, and run it where there is no torch.
+"""The demo: export a trained model in four forms, and run it without torch.
 
-A small ODE-Net (Chen et al., 2018) classifies 8 x 8 handwritten digits. This script exports it, has
-demo_device.py run the 360 held-out digits through each artifact in a process that cannot import torch,
-compares the answers with torch's, and draws some of them. Run it with `make demo`; it takes a minute.
+A small ODE-Net (Chen et al., 2018) classifies 8 x 8 handwritten digits. This script exports it and starts
+demo_device.py, which runs the 360 held-out digits through each artifact in a process that cannot import torch. Then it
+compares the answers with torch's, and draws some of the digits. Run it with `make demo`; it takes a minute.
 """
 
 from __future__ import annotations
@@ -31,24 +31,25 @@ from odelet_train.data import digits
 HERE = Path(__file__).resolve().parent
 OUT = HERE.parent / "out" / "demo"
 STEPS = 4
-# The model solves with dopri5. Forms without a loop or with a counted one need a method with fixed steps.
+# The model solves with dopri5. The forms unrolled and rolled need a method with fixed steps.
 RK4 = {"method": "rk4", "steps": STEPS}
 FORMS = {"unrolled": RK4, "rolled": RK4, "adaptive": {}, "driven": {}}
 METHODS = {form: changes.get("method", "dopri5") for form, changes in FORMS.items()}
 
 console = Console(highlight=False)
-console.width = max(console.width, 76)  # a table that wraps is easier to read than one with columns cut off
+# In a narrower terminal, lines that wrap are easier to read than columns that are cut off.
+console.width = max(console.width, 76)
 
 
 def torch_rk4(model, x):
-    """What the model would compute if it were written with rk4."""
+    """The logits that the model would compute if it were written with rk4."""
     state = model.stem((x / 16).reshape(-1, 1, 8, 8))
     path = odeint(model.field, state, model.times, method="rk4", options={"step_size": 1 / STEPS})
     return model.head(path[-1])
 
 
 def run_torch(model, images):
-    """The baseline, by method: logits and field evaluations at all digits, milliseconds at one and at all."""
+    """The results of torch by method: logits and field evaluations for all digits, milliseconds for one and for all."""
     calls = {"dopri5": model, "rk4": partial(torch_rk4, model)}
     results = {}
     with torch.no_grad():
@@ -63,32 +64,32 @@ def run_torch(model, images):
 
 
 def export_all(model, images):
-    """Export to one folder a form. Each export checks that the artifact gives torch's answers, or fails."""
+    """Export each form to a folder of its own. An export fails if the artifact does not give torch's answers."""
     for form, changes in FORMS.items():
         start = perf_counter()
-        done = export(model, (images[:8],), OUT / form, form=form, dynamic={"x": {0: "batch"}}, **changes)
-        took = perf_counter() - start
-        console.print(f"exported {form:<9} {METHODS[form]:<7} {took:4.1f} s, within {done.parity.max_abs:.1e} of torch")
+        exported = export(model, (images[:8],), OUT / form, form=form, dynamic={"x": {0: "batch"}}, **changes)
+        seconds, error = perf_counter() - start, exported.parity.max_abs
+        console.print(f"exported {form:<9} {METHODS[form]:<7} {seconds:4.1f} s, within {error:.1e} of torch")
 
 
 def run_device(split):
-    """Run the artifacts in a process without torch; returns its logits, evaluations and times by form."""
+    """Run the artifacts in a process without torch, and return logits, evaluations and times by form."""
     np.savez(OUT / "digits.npz", images=split.test_images)
     subprocess.run([sys.executable, HERE / "demo_device.py", OUT, *FORMS], check=True)
-    told = json.loads((OUT / "device.json").read_text())
+    results = json.loads((OUT / "device.json").read_text())
     with np.load(OUT / "device.npz") as logits:
         return {
             form: {
                 "logits": logits[form],
-                "evaluations": told["evaluations"][form],
-                "milliseconds": told["milliseconds"][form],
+                "evaluations": results["evaluations"][form],
+                "milliseconds": results["milliseconds"][form],
             }
             for form in FORMS
         }
 
 
 def table(device, baseline, labels):
-    """Everything measured, a row for each way to run the model."""
+    """A table of all results, with a row for each way to run the model."""
     shown = Table(
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
@@ -122,16 +123,18 @@ def table(device, baseline, labels):
 
 
 def right(result, labels):
+    """The share of digits that are classified correctly, as text."""
     return f"{np.mean(result['logits'].argmax(1) == labels):.1%}"
 
 
 def costs(result):
+    """The cells of a row about its cost: field evaluations, milliseconds for one digit and for all."""
     times = result["milliseconds"]
     return [str(result["evaluations"]), f"{times['one']:.2f}", f"{times['all']:.0f}"]
 
 
 def draw(images, logits, labels, path):
-    """Draw some digits with what the model takes them for; those that it gets wrong come last."""
+    """Draw some digits with the class that the model gives them; wrong ones come last."""
     matplotlib.use("Agg")
     from matplotlib import pyplot
 

@@ -1,7 +1,7 @@
 """The device's half of the demo: run the artifacts with numpy and onnxruntime, where torch cannot be imported.
 
-Started by demo.py, as: python demo_device.py FOLDER FORM... Reads the artifact of each form and digits.npz in
-that folder, writes device.json and device.npz there.
+demo.py starts it as `python demo_device.py FOLDER FORM...`. It reads the artifact of each form and digits.npz in that
+folder, and writes device.json and device.npz there.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ ROUNDS = 15
 
 
 class Absence:
-    """An import hook for which some packages are not there, installed or not."""
+    """An import hook that hides some packages, whether they are installed or not."""
 
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in ABSENT:
@@ -25,7 +25,7 @@ class Absence:
 
 
 def prove_absent():
-    """Try to import what the device does not have; go on only if every try fails."""
+    """Try to import the packages that the device does not have, and stop the program if one can be imported."""
     sys.meta_path.insert(0, Absence())
     for name in ABSENT:
         try:
@@ -37,7 +37,7 @@ def prove_absent():
 
 
 def measure(models, images):
-    """Milliseconds of a call, by model, at one image and at all: medians, the models taking turns."""
+    """Median milliseconds of a call, by model, for one image and for all. The models take turns."""
     batches = {"one": images[:1], "all": images}
     seconds = {(name, size): [] for name in models for size in batches}
     for number in range(ROUNDS + 2):
@@ -45,14 +45,14 @@ def measure(models, images):
             for size, batch in batches.items():
                 start = perf_counter()
                 model(batch)
-                if number >= 2:  # the first calls warm up
+                if number >= 2:  # The first two calls only warm up.
                     seconds[name, size].append(perf_counter() - start)
     return {name: {size: 1e3 * median(seconds[name, size]) for size in batches} for name in models}
 
 
 def main(folder, forms):
     prove_absent()
-    # Only now, so that nothing of this came in before.
+    # These imports stand here because nothing may be imported before the packages are hidden.
     import numpy as np
 
     import odelet

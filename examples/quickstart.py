@@ -1,4 +1,4 @@
-"""From a torch model to numpy, in Python. The part between the marks is the README's."""
+"""From a torch model to numpy, in Python. The README shows the part between the marks."""
 
 # [quickstart]
 import numpy as np

@@ -1,5 +1,5 @@
 #!/bin/sh
-# From a torch model to answers, on the command line. Run it in the repository's folder, with odelet installed.
+# From a torch model to answers, on the command line. Run it in the folder of the repository, with odelet installed.
 set -eu
 # [quickstart]
 odelet export odelet_models.odenet:digits -w models/pretrained/odenet-digits.safetensors \

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from odelet.errors import InputError
-from odelet.methods.fixed_point import ITERATIONS, Iteration, State, iterate
+from odelet.methods.fixed_point import ITERATIONS, Iteration, IterationState, iterate
 from odelet.numerics.state import Layout
 from odelet_intercept.torch_backend import TORCH
 
@@ -68,7 +68,7 @@ def check_mark_arguments(
             "and per_sample out"
         )
     try:
-        chosen = chosen.having(
+        chosen = chosen.with_options(
             **{name: int(x) if isinstance(x, numbers.Integral) else float(x) for name, x in (options or {}).items()}
         )
     except ValueError as error:
@@ -117,15 +117,15 @@ def as_field(f: Callable[[Any], Any], z0: Any) -> Callable[[Any, Any], Any]:
     return field
 
 
-def solve(f: Callable[[Any], Any], z0: Any, arguments: MarkArguments) -> tuple[Any, State]:
+def solve(f: Callable[[Any], Any], z0: Any, arguments: MarkArguments) -> tuple[Any, IterationState]:
     """The fixed point, in the structure and shapes of z0, and the last state of the iteration."""
     single = not isinstance(z0, tuple)
     parts = parts_of(z0, per_sample=arguments.per_sample)
     layout = Layout(
         [tuple(part.shape) for part in parts],
-        [part.numel() for part in parts] if len(parts) > 1 else None,
-        None if arguments.norm is None else _measure(arguments.norm, single=single),
-        samples=[(len(part), math.prod(part.shape[1:])) for part in parts] if arguments.per_sample else None,
+        sizes=[part.numel() for part in parts] if len(parts) > 1 else None,
+        user_norm=None if arguments.norm is None else _measure(arguments.norm, single=single),
+        table_shapes=[(len(part), math.prod(part.shape[1:])) for part in parts] if arguments.per_sample else None,
     )
     field = as_field(f, z0)
 
@@ -161,7 +161,7 @@ def solve_or_warn(f: Callable[[Any], Any], z0: Any, **unchecked: Any) -> Any:
     failed = ~state.converged
     if bool(failed.any()):
         of = f" for {int(failed.sum())} of {failed.numel()} samples" if arguments.per_sample else ""
-        why = "became infinite or NaN" if bool((state.broken & failed).any()) else "did not converge"
+        why = "became infinite or NaN" if bool((state.not_finite & failed).any()) else "did not converge"
         warnings.warn(
             f"mark: the iteration {why}{of} in {int(state.turns.max())} calls of f; raise max_iters, loosen rtol and "
             "atol, or try the method anderson or a smaller tau",

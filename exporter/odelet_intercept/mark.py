@@ -50,7 +50,7 @@ def mark(
     >>> from odelet_export import mark
     >>> x = torch.tensor([0.0, 1.0])
     >>> mark(lambda z: 0.5 * torch.cos(z) + x, torch.zeros(2), rtol=0.0, atol=1e-6)
-    tensor([0.4502, 1.1545])
+    tensor([0.4502, 1.1872])
     """
     from odelet_intercept.fixed_point import solve_or_warn
 

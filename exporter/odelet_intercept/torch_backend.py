@@ -14,7 +14,7 @@ class Torch:
     """Functions of torch tensors; each does what the function of that name in `odelet.numerics.backend.Numpy` does."""
 
     loop = staticmethod(Numpy.loop)
-    prefixed = staticmethod(Numpy.prefixed)
+    stacked_shape = staticmethod(Numpy.stacked_shape)
     where = staticmethod(torch.where)
     matmul = staticmethod(torch.matmul)
 

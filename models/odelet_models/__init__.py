@@ -1,7 +1,7 @@
-"""Models worth exporting, written as their users write them: torch and torchdiffeq, nothing else.
+"""Models worth exporting, written as a user would write them: they import torch and torchdiffeq, and nothing else.
 
-One file a family. A family file offers its module class, which builds without arguments, and
-`example_inputs(batch)`, a tuple of tensors for its `forward`.
+Each family is one file. It has a module class that builds without arguments, and `example_inputs(batch)`, which returns
+a tuple of tensors for its `forward`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-# name -> module:class; a string, so that listing the families imports none of them
+# The address `module:class` of each family, by name. Addresses are strings, so that listing imports no family.
 FAMILIES: dict[str, str] = {
     "odenet": "odelet_models.odenet:ODENet",
 }
@@ -18,13 +18,23 @@ __all__ = ["FAMILIES", "example_inputs", "load_family"]
 
 
 def load_family(name: str) -> type[Any]:
-    """Import the module class of a family; `name` is a key of FAMILIES."""
+    """Import and return the module class of a family. Raises ValueError where `name` is not a key of FAMILIES.
+
+    >>> load_family("odenet").__name__
+    'ODENet'
+    """
     module, attribute = _address(name)
     return getattr(import_module(module), attribute)
 
 
 def example_inputs(name: str, batch: int, *, seed: int = 0) -> tuple[Any, ...]:
-    """Make a family's random inputs: a tuple of tensors whose first dimension is `batch`."""
+    """Random inputs of a family: a tuple of tensors whose first axis has `batch` rows.
+
+    Equal seeds give equal inputs. Raises ValueError where `name` is not a key of FAMILIES.
+
+    >>> [tuple(x.shape) for x in example_inputs("odenet", 3)]
+    [(3, 64)]
+    """
     module, _ = _address(name)
     return import_module(module).example_inputs(batch, seed=seed)
 

@@ -19,7 +19,7 @@ PRETRAINED = Path(__file__).resolve().parents[1] / "pretrained" / "odenet-digits
 
 
 class ConcatConv2d(nn.Module):
-    """A 3 x 3 convolution that sees the time as one more, constant, input channel."""
+    """A 3 x 3 convolution with the time as one more input channel, which is constant."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class ConcatConv2d(nn.Module):
 
 
 class ConvField(nn.Module):
-    """The right-hand side dx/dt = f(t, x): two time-aware convolutions, normalised, smooth."""
+    """The field f of dx/dt = f(t, x): two convolutions that see the time, with normalisation and smooth activations."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -51,9 +51,10 @@ class ConvField(nn.Module):
 
 
 class ODENet(nn.Module):
-    """Convolutional stem, an ODE solved over t in [0, 1] (no unit), and a linear head.
+    """An image classifier: a convolutional stem, an ODE solved over t in [0, 1] (no unit), and a linear head.
 
-    channels: width of the state, a multiple of 4; rtol, atol: tolerances of the dopri5 solve.
+    channels: the width of the state, a multiple of 4. rtol, atol: the tolerances of the dopri5 solve. Raises ValueError
+    for channels that do not divide into the groups of the normalisation.
     """
 
     def __init__(self, *, channels: int = 16, rtol: float = 1e-3, atol: float = 1e-3) -> None:
@@ -82,10 +83,10 @@ class ODENet(nn.Module):
         self.register_buffer("times", torch.tensor([0.0, 1.0]), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Classify images.
+        """The logits of images, (batch, 10).
 
-        x: (batch, 64) float32, rows of an 8 x 8 image in reading order, ink from 0 to 16.
-        Returns logits, (batch, 10).
+        x: (batch, 64) float32; each row is an 8 x 8 image in reading order, with ink from 0 to 16. Raises ValueError
+        for another shape.
         """
         if x.ndim != 2 or x.shape[1] != SIDE * SIDE:
             raise ValueError(
@@ -99,7 +100,7 @@ class ODENet(nn.Module):
 
 
 def digits() -> ODENet:
-    """Build the untrained ODENet for 8 x 8 digits; its weights follow torch's random state."""
+    """Build the untrained ODENet for 8 x 8 digits. Its weights depend on torch's random state."""
     return ODENet()
 
 
@@ -109,7 +110,7 @@ def digits_pretrained() -> ODENet:
     Raises FileNotFoundError when the weights are absent: they lie in models/pretrained/ of a clone
     and are not part of an installed wheel.
     """
-    from safetensors.torch import load_file  # the only function that needs it
+    from safetensors.torch import load_file  # No other function needs safetensors.
 
     if not PRETRAINED.is_file():
         raise FileNotFoundError(
@@ -122,6 +123,6 @@ def digits_pretrained() -> ODENet:
 
 
 def example_inputs(batch: int, *, seed: int = 0) -> tuple[Tensor]:
-    """Make random inputs of the right shape and range: one tensor, (batch, 64) float32, 0 to 16."""
+    """Random inputs of the right shape and range: a tuple of one tensor, (batch, 64) float32, from 0 to 16."""
     generator = torch.Generator().manual_seed(seed)
     return (torch.rand(batch, SIDE * SIDE, generator=generator) * PIXEL_MAX,)

@@ -1,10 +1,11 @@
 """Catching calls of the libraries on the roster, and of a library that only these tests know."""
 
+import inspect
 import subprocess
 import sys
 import threading
 import types
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -26,9 +27,10 @@ def decay(t, y):
     return -y
 
 
-# A call of each library as a model makes it, and what the caught call says of it. To add a library, add a line.
+# Calls as a model makes them, and the entry and the method of the caught call.
 CALLS = {
     "torchdiffeq": (lambda: torchdiffeq.odeint(decay, START, TIMES, method="rk4"), ("odeint", "rk4")),
+    "adjoint": (lambda: torchdiffeq.odeint_adjoint(decay, START, TIMES, adjoint_params=()), ("odeint_adjoint", None)),
     "mark": (lambda: mark(lambda z: 0.5 * z, START, method="anderson"), ("mark", "anderson")),
 }
 
@@ -93,10 +95,6 @@ def code():
     assert [(f.__code__, f.__defaults__, f.__kwdefaults__) for f in functions] == before
 
 
-def test_each_library_of_the_roster_has_a_call_here():
-    assert CALLS.keys() == LIBRARIES.keys()
-
-
 @pytest.mark.parametrize("name", LIBRARIES)
 def test_a_library_names_itself_as_the_roster_does(name):
     entries = LIBRARIES[name].entries()
@@ -106,7 +104,27 @@ def test_a_library_names_itself_as_the_roster_does(name):
 
 
 @pytest.mark.usefixtures("code")
-@pytest.mark.parametrize("name", LIBRARIES)
+@pytest.mark.parametrize("entry", all_entries(), ids=lambda entry: f"{entry.library}.{entry.name}")
+def test_every_function_of_the_roster_is_caught(entry, monkeypatch):
+    read = []
+
+    def read_anything(entry, bound, where):
+        read.append((entry, bound.args))
+        return Call(decay, START, TIMES)
+
+    monkeypatch.setitem(LIBRARIES, entry.library, replace(LIBRARIES[entry.library], read=read_anything))
+    parameters = inspect.signature(entry.function).parameters.values()
+    required = [p for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    positional = [object() for p in required if p.kind is not p.KEYWORD_ONLY]
+    named = {p.name: object() for p in required if p.kind is p.KEYWORD_ONLY}
+    with intercepted(lambda call, solver: (call.entry, solver.__name__)):
+        answer = entry.function(*positional, **named)
+    assert read == [(entry, tuple(positional))]
+    assert answer == (entry.name, (entry.solver or entry.function).__name__)
+
+
+@pytest.mark.usefixtures("code")
+@pytest.mark.parametrize("name", CALLS)
 def test_a_call_is_caught_with_its_place(name):
     run, expected = CALLS[name]
     calls, solvers = [], []
@@ -220,7 +238,7 @@ def test_calls_of_other_threads_reach_the_original():
 def test_the_package_imports_no_onnx():
     code = (
         "import importlib, pkgutil, sys, odelet_intercept as package\n"
-        "for module in pkgutil.iter_modules(package.__path__, 'odelet_intercept.'):\n"
+        "for module in pkgutil.walk_packages(package.__path__, 'odelet_intercept.'):\n"
         "    importlib.import_module(module.name)\n"
         "assert 'torch' in sys.modules\n"
         "heavy = {'onnx', 'onnx_ir', 'onnxscript', 'onnxruntime', 'odelet_export', 'odelet_models', 'odelet_train'}\n"

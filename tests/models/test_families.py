@@ -1,5 +1,6 @@
-"""The models: every family runs, and the trained weights in the repository are what they claim."""
+"""The models: every family runs, and the trained weights in the repository are what their card says."""
 
+import doctest
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import odelet_models
 from odelet_models import FAMILIES, example_inputs, load_family, odenet
 from odelet_train import accuracy, load_checkpoint
 from odelet_train.data import digits
@@ -69,7 +71,7 @@ def test_pretrained_weights_classify_the_held_out_digits():
 
     assert not model.training
     assert measured >= 0.97
-    # the last digit can tip over on another processor
+    # On another processor, one digit may fall to the other side of a decision.
     assert measured == pytest.approx(card.test_accuracy, abs=1.01 / len(split.test_labels))
     assert card.split["sha256"] == split.digest()
     assert card.parameters == sum(value.numel() for value in model.state_dict().values())
@@ -80,3 +82,9 @@ def test_absent_pretrained_weights_say_what_to_do(monkeypatch, tmp_path):
     monkeypatch.setattr(odenet, "PRETRAINED", Path(tmp_path, "odenet-digits.safetensors"))
     with pytest.raises(FileNotFoundError, match=r"odenet-digits\.safetensors are not in .*odelet train"):
         odenet.digits_pretrained()
+
+
+def test_the_examples_in_docstrings_run():
+    results = doctest.testmod(odelet_models)
+    assert results.attempted > 0
+    assert results.failed == 0

@@ -1,4 +1,4 @@
-"""The table of trials, for a terminal and as Markdown."""
+"""The table of trial exports, as text for a terminal and as Markdown."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ GOOD = ("works", "frozen")
 
 
 def line(row: Any) -> str:
-    """One trial, for a terminal."""
+    """The line of one trial, for a terminal."""
     error = f"{row.error:.1e}" if row.error is not None else ""
     told = " ".join(part for part in (row.reason, f"DO: {row.rewrite}" if row.rewrite else "") if part)
     columns = f"{row.source:24} {row.model:28} {row.form:9} {row.result:9} {row.tracer:13} {error:8}"
@@ -20,19 +20,22 @@ def line(row: Any) -> str:
 
 
 def page(rows: Sequence[Any], tried: Iterable[tuple[str, str]]) -> str:
-    """All trials as a page of documentation. tried: the sources and what of them was tried."""
+    """The page docs/compatibility.md, from the rows of all trials.
+
+    tried: the name of each source, and which of its code was tried.
+    """
     counts = Counter(row.result for row in rows)
     lines = [
-        "# Models of others",
+        "# Models that others wrote",
         "",
-        "What public models do when they are exported as they are, with the code of their examples around them.",
-        "`tests/thirdparty/try_models.py` makes this page; it says how to run it. None of that code is in this",
-        "repository. Weights are random, sizes small. Each export runs in a process of its own and is compared with",
-        "torch and torchdiffeq at the example and at fresh inputs, with other batch sizes and times where these may",
-        "change; `error` is the largest error of any output, relative to that output's largest element. Where it is",
-        "far above float32 rounding, torch's own answer moves as far when its inputs move in their last places: the",
-        "solver takes a step or not. `assumptions` counts decisions of the model's own, such as an `assert`, that are",
-        "checked in each call.",
+        "This page says what public models do when they are exported unchanged, with the code of their examples",
+        "around them. `tests/thirdparty/try_models.py` makes it, and says how to run it. None of that code is in",
+        "this repository. Weights are random, and sizes are small. Each export runs in a process of its own and is",
+        "compared with torch and torchdiffeq at the example and at fresh inputs, with other batch sizes and times",
+        "where these may change. `error` is the largest error of any output, relative to the largest element of",
+        "that output. Where it is far above float32 rounding, torch's own answer changes as much when its inputs",
+        "change in their last places, because the solver then takes one step more or less. `assumptions` counts",
+        "decisions of the model's own, such as an `assert`, that are checked in each call.",
         "",
         "Made with " + ", ".join(f"{name} {version(name)}" for name in PACKAGES) + ".",
         "",
@@ -74,7 +77,7 @@ def page(rows: Sequence[Any], tried: Iterable[tuple[str, str]]) -> str:
 
 
 def _shortened(solves: str) -> str:
-    """Equal ones counted: a flow or a recurrent encoder solves many times."""
+    """The solves with equal ones counted, as a flow or a recurrent encoder has many."""
     counts = Counter(part for part in solves.split(", ") if part)
     return ", ".join(f"{count} x {name}" if count > 1 else name for name, count in counts.items())
 

@@ -1,5 +1,7 @@
-"""Training: the split is fixed, a run is a function of its seed, and an interrupted one goes on."""
+"""Training: the split is fixed, the seed decides the weights, and an interrupted run resumes to the same weights."""
 
+import doctest
+import importlib
 import json
 import pickle
 import random
@@ -110,7 +112,7 @@ def test_interrupted_run_resumes_to_the_same_weights(few, tmp_path, monkeypatch)
     with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="power cut"):
         patch.setattr(ImageClassifier, "training_step", fail_in_second_epoch)
         fit(small_model, few, tmp_path / "b.ckpt", settings=TINY, progress=False)
-    torch.manual_seed(99)  # a new process starts from another random state
+    torch.manual_seed(99)  # A new process starts from another random state.
     resumed = fit(small_model, few, tmp_path / "b.ckpt", settings=TINY, resume=True, progress=False)
 
     assert torch.equal(weights(resumed), weights(unbroken))
@@ -241,3 +243,10 @@ def test_every_public_name_is_there():
     assert all(getattr(odelet_train, name) for name in odelet_train.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         odelet_train.nothing  # noqa: B018 the access is the test
+
+
+@pytest.mark.parametrize("module", ["checkpoint", "data", "fit"])
+def test_the_examples_in_docstrings_run(module):
+    results = doctest.testmod(importlib.import_module(f"odelet_train.{module}"))
+    assert results.attempted > 0
+    assert results.failed == 0

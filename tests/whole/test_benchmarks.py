@@ -1,4 +1,4 @@
-"""The benchmarks' own parts: peers solve the same fields, and the page says what the results say."""
+"""The parts of the benchmarks: peers solve the same fields, and the page shows the stored results."""
 
 import sys
 
@@ -46,7 +46,7 @@ def test_layers_in_numpy_are_those_of_torch():
 
 @pytest.mark.parametrize("name", ["mlp", "digits", "latent", "flow"])
 def test_models_in_jax_are_those_of_torch(name):
-    """Their parts one by one: before the solve, the field, after it."""
+    """The three parts of a model are compared one by one: before the solve, the field, after the solve."""
     jax = pytest.importorskip("jax")
     from in_jax import in_jax
     from workloads import WORKLOADS
@@ -59,9 +59,9 @@ def test_models_in_jax_are_those_of_torch(name):
         slope = model.field(torch.tensor(0.3), state)
         path = tuple(torch.stack([part, 2 * part]) for part in state) if name == "flow" else torch.stack([state, slope])
         output = model.after(path)
-    given = jax.tree.map(lambda part: part.detach().numpy(), state)
+    jax_state = jax.tree.map(lambda part: part.detach().numpy(), state)
     _close(jax, before(x), state)
-    _close(jax, field(0.3, given), slope)
+    _close(jax, field(0.3, jax_state), slope)
     _close(jax, after(jax.tree.map(lambda part: part.detach().numpy(), path)), output)
 
 
@@ -76,7 +76,7 @@ def test_the_spiral_has_learned_its_field():
     y = torch.rand(100, 2, generator=torch.Generator().manual_seed(5)) * 4 - 2
     true = y**3 @ torch.tensor([[-0.1, 2.0], [-2.0, -0.1]])
     with torch.no_grad():
-        assert (spiral().field(None, y) - true).square().mean().sqrt() < 0.2  # the field reaches 16
+        assert (spiral().field(None, y) - true).square().mean().sqrt() < 0.2  # The field reaches values of 16.
 
 
 def test_peers_give_the_answers_of_torchdiffeq():

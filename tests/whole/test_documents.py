@@ -1,4 +1,4 @@
-"""What docs/ says of methods and of their work is what the code says."""
+"""The made parts of docs/ are what the code makes, and the numbers of the plots are measured."""
 
 import pytest
 from support.paths import ROOT
@@ -31,7 +31,7 @@ PLOT = script(ROOT / "benchmarks" / "work_precision.py")
 
 @pytest.mark.parametrize("method", PLOT.METHODS)
 def test_the_numbers_of_the_work_precision_plot_are_measured(method):
-    """Two points of each method, measured again."""
+    """Two points of each curve are measured again."""
     numbers = {
         (row["problem"], row["method"], row["tolerance"]): row for row in PLOT.read(PLOT.DOCS / "work-precision.csv")
     }

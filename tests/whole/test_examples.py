@@ -1,4 +1,4 @@
-"""The examples run, and the README shows them as they are."""
+"""The examples run, and the README shows their code unchanged."""
 
 import os
 import re
@@ -18,7 +18,7 @@ EXAMPLES = ROOT / "examples"
 
 @pytest.fixture
 def checkout(tmp_path):
-    """A folder like the repository's, for what the examples write."""
+    """A folder with the layout of the repository, into which the examples write."""
     for name in ("examples", "models"):
         (tmp_path / name).symlink_to(ROOT / name)
     return tmp_path
@@ -27,9 +27,9 @@ def checkout(tmp_path):
 @pytest.mark.slow
 def test_the_quickstart_in_python(checkout):
     command = [sys.executable, "examples/quickstart.py"]
-    done = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=True)
-    fast, own = map(int, re.fullmatch(r"(\d+) steps instead of (\d+)\n", done.stdout).groups())
-    assert fast < own
+    process = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=True)
+    fast, default = map(int, re.fullmatch(r"(\d+) steps instead of (\d+)\n", process.stdout).groups())
+    assert fast < default
     assert odelet.verify(checkout / "out" / "spiral").passed
 
 
@@ -42,15 +42,15 @@ def test_the_quickstart_on_the_command_line(checkout):
     odelet_command.chmod(0o755)
     path = f"{odelet_command.parent}{os.pathsep}{os.environ['PATH']}"
     command = ["sh", "examples/quickstart.sh"]
-    done = subprocess.run(
+    process = subprocess.run(
         command, cwd=checkout, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=True
     )
     logits = np.loadtxt(checkout / "out" / "logits.csv", delimiter=",")
-    assert "Exported ODENet to out/digits" in done.stdout
-    assert "\npassed" in done.stdout
-    assert "status OK" in done.stdout
-    assert "ODENet: form adaptive" in done.stdout
-    assert "latency     p50" in done.stdout
+    assert "Exported ODENet to out/digits" in process.stdout
+    assert "\npassed" in process.stdout
+    assert "status OK" in process.stdout
+    assert "ODENet: form adaptive" in process.stdout
+    assert "latency     p50" in process.stdout
     assert logits.argmax(1).tolist() == digits().test_labels[:5].tolist()
 
 
@@ -64,13 +64,13 @@ def test_the_demo_compares_a_device_without_torch_with_torch(tmp_path, monkeypat
     monkeypatch.syspath_prepend(EXAMPLES)
     import demo
 
-    # All four take a minute; the artifacts themselves have their own tests.
+    # One form is enough here: all four take a minute, and the artifacts have tests of their own.
     monkeypatch.setattr(demo, "FORMS", {"adaptive": {}})
     monkeypatch.setattr(demo, "OUT", tmp_path)
     demo.main()
-    told = capfd.readouterr().out
-    (row,) = [line.split() for line in told.splitlines() if line.split()[:2] == ["adaptive", "dopri5"]]
-    assert "torch, torchdiffeq, onnx, onnxscript cannot be imported" in told
+    output = capfd.readouterr().out
+    (row,) = [line.split() for line in output.splitlines() if line.split()[:2] == ["adaptive", "dopri5"]]
+    assert "torch, torchdiffeq, onnx, onnxscript cannot be imported" in output
     assert row[2:4] == ["99.2%", "100.0%"]
     assert float(row[4]) < 1e-4
     assert row[5] == "20"
@@ -81,7 +81,7 @@ def test_the_device_of_the_demo_stops_when_torch_can_be_imported(monkeypatch):
     monkeypatch.syspath_prepend(EXAMPLES)
     import demo_device
 
-    monkeypatch.setattr(demo_device, "Absence", lambda: demo_device)  # a finder that finds and refuses nothing
+    monkeypatch.setattr(demo_device, "Absence", lambda: demo_device)  # A finder that hides nothing.
     monkeypatch.setattr(demo_device, "find_spec", lambda *args: None, raising=False)
     monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
     with pytest.raises(SystemExit, match="torch can be imported, so this would prove nothing"):

@@ -1,6 +1,6 @@
-"""Training for the models of `odelet_models`, reproducible from a seed and resumable.
+"""Training of the models in `odelet_models`: reproducible from a seed, and resumable.
 
-Importing this package loads neither torch nor lightning; its names do, when first used.
+Importing this package loads neither torch nor lightning. The first use of one of its names does.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
-    "Card": "odelet_train.checkpoint",
     "Settings": "odelet_train.fit",
     "Split": "odelet_train.data",
+    "WeightsCard": "odelet_train.checkpoint",
     "accuracy": "odelet_train.fit",
     "fit": "odelet_train.fit",
     "load_checkpoint": "odelet_train.checkpoint",
@@ -20,9 +20,9 @@ _HOMES = {
 }
 
 __all__ = [
-    "Card",
     "Settings",
     "Split",
+    "WeightsCard",
     "accuracy",
     "fit",
     "load_checkpoint",

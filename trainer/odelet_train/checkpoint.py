@@ -1,4 +1,4 @@
-"""Trained weights on disk: a safetensors file, and a JSON card that says where they come from."""
+"""Trained weights on disk: a safetensors file, and a JSON card that says where the weights come from."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from torch import Tensor, nn
 
 from odelet_train.data import Split
 
-# what the numbers of a trained weight depend on
+# The packages whose versions the numbers of trained weights depend on.
 VERSIONED = ("torch", "torchdiffeq", "lightning", "scikit-learn", "numpy")
 
 
 @dataclass(frozen=True)
 class WeightsCard:
-    """What is known of trained weights.
+    """The card of trained weights: where they come from, and how good they are.
 
-    name: stem of both files; factory: module:function that builds the untrained model;
-    sha256: of the weights file; parameters: how many numbers it holds; test_accuracy: share of the
-    test part classified rightly, from 0 to 1; split: sizes and digest of the data;
-    settings: how it was trained; versions: of the packages at work.
+    name: the stem of both files. factory: the `module:function` that builds the untrained model. weights: the name of
+    the weights file, which lies beside the card. sha256: the digest of the weights file, in hex. parameters: how many
+    numbers the file holds. test_accuracy: the share of the test part that is classified correctly, from 0 to 1. split:
+    the sizes and the digest of the data. settings: the fields of `Settings` at training. versions: the versions of the
+    packages that took part, by name.
     """
 
     name: str
@@ -50,9 +51,23 @@ def save_checkpoint(
     settings: dict[str, Any],
     split: Split,
 ) -> WeightsCard:
-    """Write `out`/`name`.safetensors and `out`/`name`.json; return the card.
+    """Write `out`/`name`.safetensors and `out`/`name`.json, and return the card.
 
-    The arguments are fields of `Card`. Files of the same name are replaced.
+    The other arguments are fields of `WeightsCard`. Files of the same name are replaced.
+
+    >>> import numpy as np, tempfile
+    >>> from torch import nn
+    >>> from odelet_train.data import Split
+    >>> images, labels = np.zeros((2, 64), np.float32), np.zeros(2, np.int64)
+    >>> out = tempfile.mkdtemp()
+    >>> card = save_checkpoint(
+    ...     nn.Linear(64, 10), out, name="linear", factory="mine:linear", test_accuracy=0.9, settings={},
+    ...     split=Split(images, labels, images, labels),
+    ... )
+    >>> card.parameters
+    650
+    >>> sorted(load_checkpoint(f"{out}/linear.json")[0])
+    ['bias', 'weight']
     """
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
@@ -79,10 +94,10 @@ def save_checkpoint(
 
 
 def load_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], WeightsCard]:
-    """Read weights and their card; `path` is the .json file.
+    """The weights and their card. path: the .json file that `save_checkpoint` wrote.
 
-    Returns the tensors by name, as `load_state_dict` takes them. Raises FileNotFoundError when
-    either file is absent, and ValueError when the card is unreadable or does not fit the weights.
+    The weights are tensors by name, as `load_state_dict` takes them. Raises FileNotFoundError when either file is
+    absent, and ValueError when the card is unreadable or does not fit the weights. `save_checkpoint` has an example.
     """
     path = Path(path)
     if not path.is_file():
@@ -93,12 +108,12 @@ def load_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], WeightsCard]:
         raise ValueError(
             f"path={str(path)!r} is not a card of trained weights ({error}); pass the .json file that training wrote"
         ) from error
-    weights = path.parent / Path(card.weights).name  # a card names a neighbour, never another folder
+    weights = path.parent / Path(card.weights).name  # A card names a file beside it, never one in another folder.
     if not weights.is_file():
         raise FileNotFoundError(f"{path} names {weights.name}, which is not beside it; keep the two together")
-    if (found := _digest(weights)) != card.sha256:
+    if (digest := _digest(weights)) != card.sha256:
         raise ValueError(
-            f"{weights} has sha256 {found}, but its card says {card.sha256}; "
+            f"{weights} has sha256 {digest}, but its card says {card.sha256}; "
             "one of the two was changed: train again, or restore both"
         )
     return load(weights.read_bytes()), card
@@ -109,10 +124,10 @@ def _digest(path: Path) -> str:
 
 
 def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
+    versions = {"python": platform.python_version()}
     for package in VERSIONED:
         try:
-            found[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return versions

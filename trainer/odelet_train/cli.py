@@ -1,4 +1,4 @@
-"""The `odelet train` commands. Torch is imported when one runs, not to list them."""
+"""The `odelet train` commands. Torch is imported when a command runs, not when the commands are listed."""
 
 from __future__ import annotations
 
@@ -19,11 +19,15 @@ def _train() -> None:
 @app.command("odenet-digits")
 def odenet_digits(
     epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 40,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same weights.")] = 0,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")] = Path("models-out"),
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last finished epoch.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of all random choices; the same seed gives the same weights.")] = 0,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write the weights and their card to.")] = Path(
+        "models-out"
+    ),
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last finished epoch of an interrupted run in this folder.")
+    ] = False,
 ) -> None:
-    """Train the ODENet on 8 x 8 digits and write its weights and card."""
+    """Train the ODENet on 8 x 8 digits, and write its weights and their card."""
     try:
         from odelet_train.fit import Settings, train_odenet_digits
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""The data the models are trained on: small, and part of an installed package, never downloaded."""
+"""The data that the models are trained on: small, and part of an installed package, so that nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ SPLIT_SEED = 0
 
 @dataclass(frozen=True)
 class Split:
-    """Images and labels, divided once into a part to train on and a part for the final figure.
+    """Images and labels, divided once into a part to train on and a part to measure the final accuracy on.
 
-    train_images: (train, features) float32; train_labels: (train,) int64, a class number each;
-    test_images, test_labels: the same for the test part.
+    train_images: (train, features) float32. train_labels: (train,) int64, the class number of each image.
+    test_images, test_labels: the same for the test part. Raises ValueError where images and labels do not fit.
     """
 
     train_images: NDArray[np.float32]
@@ -37,7 +37,7 @@ class Split:
                 )
 
     def digest(self) -> str:
-        """Return the sha256 of all four arrays, in hex: equal digests are equal splits."""
+        """The sha256 of all four arrays, in hex: splits are equal if their digests are."""
         state = sha256()
         for array in (self.train_images, self.train_labels, self.test_images, self.test_labels):
             state.update(f"{array.dtype.str}{array.shape}".encode())
@@ -46,10 +46,13 @@ class Split:
 
 
 def digits() -> Split:
-    """Load scikit-learn's handwritten digits: 1437 to train on, 360 to test, classes balanced.
+    """Load scikit-learn's handwritten digits: 1437 images to train on and 360 to test, with balanced classes.
 
-    Images are (samples, 64) float32, an 8 x 8 image in reading order with ink from 0 to 16; labels
-    are 0 to 9. The split is always the same.
+    Images are (samples, 64) float32; each row is an 8 x 8 image in reading order, with ink from 0 to 16. Labels are
+    0 to 9. The split is always the same.
+
+    >>> digits().train_images.shape, digits().test_images.shape
+    ((1437, 64), (360, 64))
 
     Source: Alpaydin and Kaynak, Optical Recognition of Handwritten Digits, UCI repository (1998).
     """

@@ -1,7 +1,7 @@
-"""Fit a classifier of small images; one seed gives one set of weights, interrupted or not.
+"""Fit a classifier of small images. A seed decides the weights, whether the run is interrupted or not.
 
-Every random choice is a function of the seed and of where training stands (epoch or step), never of
-a generator's history. A run resumed from its last epoch therefore ends with the very same weights.
+Every random choice is a function of the seed and of the position in training (epoch or step), never of the history of a
+generator. A run that is resumed from its last epoch therefore ends with exactly the same weights.
 """
 
 from __future__ import annotations
@@ -34,8 +34,12 @@ SETTINGS_KEY = "odelet_settings"
 class Settings:
     """How to train. Two runs with equal settings, data and versions give equal weights.
 
-    epochs: passes over the training images; learning_rate: the peak of the one-cycle schedule;
-    label_smoothing: share of the target spread over all classes, in [0, 1).
+    epochs: the number of passes over the training images. seed: of all random choices, from 0 to 2**32 - 1. batch_size:
+    images per step. learning_rate: the peak of the one-cycle schedule. label_smoothing: the share of the target that is
+    spread over all classes, in [0, 1). Raises ValueError for a value out of its range.
+
+    >>> Settings(epochs=2).batch_size
+    64
     """
 
     epochs: int = 40
@@ -66,24 +70,24 @@ def fit(
     resume: bool = False,
     progress: bool = True,
 ) -> nn.Module:
-    """Train a classifier on the training part of `split`; the test part is not looked at.
+    """Train a classifier on the training part of `split`, and return it in eval mode. The test part is not used.
 
-    build: makes the untrained model, (batch, 64) float32 -> (batch, classes) logits; it runs under
-    the seed. checkpoint: file that holds the state of training, rewritten after every epoch. With
-    resume, training goes on from it. Trains on the CPU and returns the model in eval mode. The
-    caller's random state and determinism switches are as before on return.
+    build: a function that makes the untrained model, (batch, 64) float32 -> (batch, classes) logits; it is called under
+    the seed. checkpoint: the file that holds the state of training; it is written again after every epoch, and must end
+    in .ckpt. resume: go on from the checkpoint of an interrupted run. progress: show a progress bar. Training runs on
+    the CPU. The caller's random state and determinism switches are restored on return.
 
     Raises FileNotFoundError when there is nothing to resume, and ValueError when the checkpoint is
     damaged, was made with other settings, or is not named .ckpt.
     """
     settings = settings or Settings()
     checkpoint = Path(checkpoint)
-    if checkpoint.suffix != ".ckpt":  # Lightning would add the suffix, and resume not find the file
+    if checkpoint.suffix != ".ckpt":  # Lightning would add the suffix, and a later resume would not find the file.
         raise ValueError(f"checkpoint={str(checkpoint)!r} does not end in .ckpt; pass such a file name")
     if resume:
         _check_resumable(checkpoint, settings)
     else:
-        checkpoint.unlink(missing_ok=True)  # or a later resume could pick up an older run
+        checkpoint.unlink(missing_ok=True)  # Otherwise a later resume could pick up an older run.
     callbacks: list[Callback] = [
         ModelCheckpoint(
             dirpath=checkpoint.parent,
@@ -117,9 +121,12 @@ def fit(
 
 
 def accuracy(model: nn.Module, images: ArrayLike, labels: ArrayLike) -> float:
-    """Return the share of images that the model puts into the right class, from 0 to 1.
+    """The share of images that the model puts into the right class, from 0 to 1.
 
-    images: (samples, features) float32; labels: (samples,) class numbers.
+    images: (samples, features) float32. labels: (samples,) class numbers.
+
+    >>> accuracy(torch.nn.Identity(), torch.eye(4), [0, 1, 2, 0])
+    0.75
     """
     with torch.inference_mode():
         predicted = model(torch.as_tensor(images)).argmax(dim=1)
@@ -135,8 +142,8 @@ def train_odenet_digits(
 ) -> WeightsCard:
     """Train the ODENet on the 8 x 8 digits, test it once, and write its weights and card to `out`.
 
-    Writes odenet-digits.safetensors and odenet-digits.json, and while training odenet-digits.ckpt,
-    from which `resume` continues. Errors are those of `fit`.
+    The files are odenet-digits.safetensors and odenet-digits.json, and during training odenet-digits.ckpt, from which
+    `resume` goes on. Raises the errors of `fit`.
     """
     settings = settings or Settings()
     split = digits_split()
@@ -162,7 +169,7 @@ class ImageClassifier(lightning.LightningModule):
         self.settings = settings
 
     def training_step(self, batch: tuple[Tensor, Tensor], _batch_index: int) -> Tensor:
-        """batch: images (batch, 64) float32 and labels (batch,). Returns the loss, a scalar."""
+        """The loss of a batch, a scalar. batch: images (batch, 64) float32 and labels (batch,)."""
         images, labels = batch
         images = shift(images, _generator(self.settings.seed, 1, self.global_step))
         loss = nn.functional.cross_entropy(self.model(images), labels, label_smoothing=self.settings.label_smoothing)
@@ -180,14 +187,14 @@ class ImageClassifier(lightning.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Record the settings, so that a resumed run can be refused other ones."""
+        """Record the settings, so that a run with other settings cannot be resumed from this checkpoint."""
         checkpoint[SETTINGS_KEY] = asdict(self.settings)
 
 
 def shift(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Move each image by -1, 0 or 1 pixel along both axes; empty paper comes in at the edges.
+    """The images, each moved by -1, 0 or 1 pixel along both axes; pixels that enter at the edges are empty.
 
-    images: (batch, side * side). Returns the same shape.
+    images: (batch, side * side). The result has the same shape.
     """
     batch, features = images.shape
     side = round(features**0.5)
@@ -199,7 +206,7 @@ def shift(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 class EpochShuffle(Sampler[int]):
-    """Every index once, in an order that depends on the seed and the epoch only."""
+    """Samples every index once per epoch, in an order that depends only on the seed and the epoch."""
 
     def __init__(self, size: int, seed: int) -> None:
         self.size = size
@@ -207,7 +214,7 @@ class EpochShuffle(Sampler[int]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the order; Lightning calls this before each epoch, after a resume as well."""
+        """Choose the order of an epoch. Lightning calls this before each epoch, also after a resume."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -228,7 +235,7 @@ def _batches(split: Split, settings: Settings) -> DataLoader[tuple[Tensor, ...]]
 
 
 def _generator(seed: int, stream: int, position: int) -> torch.Generator:
-    # 24 bits of position keep the numbers of distinct (seed, stream, position) apart
+    # With 24 bits for the position, different (seed, stream, position) give different numbers.
     return torch.Generator().manual_seed((seed << 25) + (stream << 24) + position)
 
 
@@ -236,26 +243,26 @@ def _check_resumable(checkpoint: Path, settings: Settings) -> None:
     if not checkpoint.is_file():
         raise FileNotFoundError(f"resume=True, but there is no checkpoint {checkpoint}; train without resume first")
     try:
-        found = torch.load(checkpoint, weights_only=True)[SETTINGS_KEY]
+        earlier = torch.load(checkpoint, weights_only=True)[SETTINGS_KEY]
     except (UnpicklingError, RuntimeError, EOFError, KeyError, TypeError) as error:
         raise ValueError(
             f"{checkpoint} is not a checkpoint of this trainer, or is damaged; delete it, and train without resume"
         ) from error
-    if found != asdict(settings):
+    if earlier != asdict(settings):
         raise ValueError(
-            f"resume=True with {asdict(settings)}, but {checkpoint} was made with {found}; "
+            f"resume=True with {asdict(settings)}, but {checkpoint} was made with {earlier}; "
             "pass the same settings, or train without resume"
         )
 
 
 @contextmanager
 def _reproducible(seed: int) -> Iterator[None]:
-    """Seed torch and let the caller's random state and determinism switches survive."""
+    """Seed torch and make it deterministic; restore the caller's random state and switches at the end."""
     enabled = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        # not by Lightning's switch, which also sets an environment variable and leaves both set
+        # Lightning's own switch also sets an environment variable, and leaves both set.
         torch.use_deterministic_algorithms(True)
         try:
             yield
@@ -265,14 +272,14 @@ def _reproducible(seed: int) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence what Lightning says about hardware, tips and data loading workers."""
+    """Silence Lightning's messages about hardware, tips and workers that load data."""
     log = logging.getLogger("lightning.pytorch")
     level = log.level
     log.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-            # Lightning's own use of torch's pytree
+            # This warning is about Lightning's own use of torch's pytree.
             warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
             warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
             yield

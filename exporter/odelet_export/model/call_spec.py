@@ -17,7 +17,7 @@ from odelet_intercept import fixed_point, installed
 from odelet_intercept.call import Call
 from odelet_intercept.call_options import POINTS, Tolerance, has_norm, read_options, read_tolerance
 from odelet_intercept.errors import CaptureError
-from odelet_intercept.mark_calls import mark_arguments_of
+from odelet_intercept.libraries.mark_calls import mark_arguments_of
 
 
 def spec_of(call: Call, index: int, overrides: Overrides) -> SolveSpec:
@@ -31,7 +31,7 @@ def spec_of(call: Call, index: int, overrides: Overrides) -> SolveSpec:
     solver = _method(call, overrides)
     options, warnings = read_options(call, call.where, solver, overridden=overridden)
     try:
-        solver = solver.having(**{name: options.pop(name) for name in solver.option_names() if name in options})
+        solver = solver.with_options(**{name: options.pop(name) for name in solver.option_names() if name in options})
         control, grid = _step_settings(solver, options, overrides)
     except ValueError as error:
         raise CaptureError(call.where + f"options: {error}") from None

@@ -18,7 +18,7 @@ from odelet_export.model.random_draws import one_run
 from odelet_export.model.trees import Tree, result_leaves
 from odelet_intercept.call import Entry
 from odelet_intercept.errors import CaptureError
-from odelet_intercept.torchdiffeq_calls import find_copies
+from odelet_intercept.libraries.torchdiffeq_calls import find_copies
 
 
 class Watching(Protocol):

@@ -28,7 +28,7 @@ from odelet_intercept.call import Call
 from odelet_intercept.call_options import POINTS
 from odelet_intercept.installed import StandIn, key_of, name_of
 from odelet_intercept.intercept import original_of
-from odelet_intercept.mark_calls import mark_arguments_of
+from odelet_intercept.libraries.mark_calls import mark_arguments_of
 
 _OWN = original_of(torchdiffeq.odeint)
 
@@ -115,7 +115,7 @@ def run_reference(
         method = changed.method or "dopri5"
         # In a search for an event by a fixed-step method, torchdiffeq does not call back at its steps.
         searched = changed.event_fn is not None and not adaptive
-        per_step = METHODS[overrides.method or name_of(call.method or "dopri5")].calls
+        per_step = METHODS[overrides.method or name_of(call.method or "dopri5")].evaluations
         steps = counted.evaluations // per_step if searched and per_step else counted.steps
         accepted = counted.accepted if isinstance(counted, _CountedAdaptive) else steps
         count = SolveCount(steps, accepted, counted.evaluations)

@@ -183,8 +183,8 @@ def test_the_command_line_builds_and_reads_them(tmp_path, capsys):
 
 def test_a_tree_is_rebuilt_with_other_leaves():
     tree = Tree(["batch", "parts"], [{"x": 1, "h": [2]}, (3, None)])
-    assert [name for name, _ in tree.leaves] == ["batch.x", "batch.h.0", "parts.0"]
-    assert tree.rebuilt([4, 5, 6]) == [{"x": 4, "h": [5]}, (6, None)]
+    assert [name for name, _ in tree.leaves] == ["batch.x", "batch.h.0", "parts.0", "parts.1"]
+    assert tree.rebuilt([4, 5, 6, None]) == [{"x": 4, "h": [5]}, (6, None)]
 
 
 def test_the_leaves_of_results_of_all_kinds():
