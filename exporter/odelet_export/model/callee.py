@@ -90,7 +90,7 @@ class Callee(nn.Module):
         yield from self.named_buffers()
 
     @contextmanager
-    def kept(self) -> Iterator[None]:
+    def restoring(self) -> Iterator[None]:
         """Put back, on leaving, what runs change on the model's modules: attributes, and the values of buffers."""
         modules = [(module, dict(vars(module))) for module in self.modules()]
         tables: list[tuple[dict[str, Any], dict[str, Any]]] = [

@@ -186,14 +186,14 @@ def overridden(call: Call, overrides: Overrides) -> Call:
     """A call with the overrides applied, for torchdiffeq to run. Overrides do not apply to a call of `mark`."""
     if call.entry == "mark":
         return call
-    own = call.method or "dopri5"
-    method = METHODS[overrides.method or name_of(own)]
+    model_method = call.method or "dopri5"
+    method = METHODS[overrides.method or name_of(model_method)]
     options = dict(call.options or {})
     rtol, atol = call.rtol, call.atol
     if overrides.method is not None:
-        fixed = ("step_size", "grid_constructor", "interp", "perturb") if method.fixed else ()
-        kept = (*Control.__dataclass_fields__, *POINTS) if method.adaptive else fixed
-        options = {name: value for name, value in options.items() if name in kept}
+        grid_options = ("step_size", "grid_constructor", "interp", "perturb") if method.fixed else ()
+        common_options = (*Control.__dataclass_fields__, *POINTS) if method.adaptive else grid_options
+        options = {name: value for name, value in options.items() if name in common_options}
     if method.adaptive or method.uses_tolerances:
         rtol = overrides.rtol if overrides.rtol is not None else rtol
         atol = overrides.atol if overrides.atol is not None else atol
@@ -208,7 +208,7 @@ def overridden(call: Call, overrides: Overrides) -> Call:
     if method.fixed and not placed and options.get("step_size") is None and options.get("grid_constructor") is None:
         # All output times are ends of steps, where a cubic gives the state itself; odelet calls no field for it.
         options.pop("interp", None)
-    key = own if overrides.method is None else key_of(method.name)
+    key = model_method if overrides.method is None else key_of(method.name)
     return replace(call, method=key, options=options or None, rtol=rtol, atol=atol)
 
 
