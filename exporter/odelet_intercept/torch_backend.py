@@ -1,4 +1,4 @@
-"""The backend of torch tensors for the solver text, as far as fixed points need one."""
+"""The backend of torch tensors for the numerics of the runtime, with the functions that fixed points need."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from odelet.numerics.backend import Numpy
 
 
 class Torch:
-    """The backend of tensors, as far as fixed points need one; each function is the one of `odelet.backend.Numpy`."""
+    """Functions of torch tensors; each does what the function of that name in `odelet.numerics.backend.Numpy` does."""
 
     loop = staticmethod(Numpy.loop)
     stacked_shape = staticmethod(Numpy.stacked_shape)

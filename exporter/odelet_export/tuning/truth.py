@@ -88,7 +88,7 @@ def solves_of(callee: Callee, tensors: Sequence[torch.Tensor]) -> Solves:
             calls.append(call)
         return solved(call, original, Overrides())
 
-    with frozen_weights(callee), callee.kept():
+    with frozen_weights(callee), callee.restoring():
         run_intercepted(callee, tensors, handler, silent=False)
     names = [installed.name_of(call.method or "dopri5") for call in calls]
     intervals = [len(call.t) - 1 for call in calls if call.event_fn is None]
