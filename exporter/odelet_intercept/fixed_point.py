@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from odelet.errors import InputError
-from odelet.methods.fixed_point import ITERATIONS, Iteration, State, iterate
+from odelet.methods.fixed_point import ITERATIONS, Iteration, IterationState, iterate
 from odelet.numerics.state import Layout
 from odelet_intercept.torch_backend import TORCH
 
@@ -65,7 +65,7 @@ def check_mark_arguments(
             "and per_sample out"
         )
     try:
-        chosen = chosen.having(
+        chosen = chosen.with_options(
             **{name: int(x) if isinstance(x, numbers.Integral) else float(x) for name, x in (options or {}).items()}
         )
     except ValueError as error:
@@ -106,15 +106,15 @@ def as_field(f: Callable[[Any], Any], z0: Any) -> Callable[[Any, Any], Any]:
     return field
 
 
-def solve(f: Callable[[Any], Any], z0: Any, asked: MarkArguments) -> tuple[Any, State]:
+def solve(f: Callable[[Any], Any], z0: Any, asked: MarkArguments) -> tuple[Any, IterationState]:
     """The answer, as z0 is, and the last state of the iteration."""
     single = not isinstance(z0, tuple)
     parts = parts_of(z0, per_sample=asked.per_sample)
     layout = Layout(
         [tuple(part.shape) for part in parts],
-        [part.numel() for part in parts] if len(parts) > 1 else None,
-        None if asked.norm is None else _measure(asked.norm, single=single),
-        samples=[(len(part), math.prod(part.shape[1:])) for part in parts] if asked.per_sample else None,
+        sizes=[part.numel() for part in parts] if len(parts) > 1 else None,
+        user_norm=None if asked.norm is None else _measure(asked.norm, single=single),
+        table_shapes=[(len(part), math.prod(part.shape[1:])) for part in parts] if asked.per_sample else None,
     )
     field = as_field(f, z0)
 
@@ -148,7 +148,7 @@ def warned(f: Callable[[Any], Any], z0: Any, **arguments: Any) -> Any:
     failed = ~state.converged
     if bool(failed.any()):
         of = f" for {int(failed.sum())} of {failed.numel()} samples" if asked.per_sample else ""
-        why = "became infinite or NaN" if bool((state.broken & failed).any()) else "did not converge"
+        why = "became infinite or NaN" if bool((state.not_finite & failed).any()) else "did not converge"
         warnings.warn(
             f"mark: the iteration {why}{of} in {int(state.turns.max())} calls of f; raise max_iters, loosen rtol and "
             "atol, or try the method anderson or a smaller tau",

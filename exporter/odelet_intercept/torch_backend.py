@@ -14,7 +14,7 @@ class Torch:
     """The backend of tensors, as far as fixed points need one; each function is the one of `odelet.backend.Numpy`."""
 
     loop = staticmethod(Numpy.loop)
-    prefixed = staticmethod(Numpy.prefixed)
+    stacked_shape = staticmethod(Numpy.stacked_shape)
     where = staticmethod(torch.where)
     matmul = staticmethod(torch.matmul)
 

@@ -24,7 +24,7 @@ __all__ = [
     "verify",
 ]
 
-# Read when they are first asked for: who runs an artifact on a device needs neither `odeint` nor `verify`.
+# A name is imported when it is first asked for: a device that runs an artifact needs neither `odeint` nor `verify`.
 _HOMES = {
     **dict.fromkeys(("ArtifactError", "InputError", "OdeletError", "SolveError"), "errors"),
     "Event": "numerics.events",
@@ -38,7 +38,7 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> Any:  # whatever the name stands for
     if name not in _HOMES:
         raise AttributeError(f"module 'odelet' has no attribute {name!r}")
     value = getattr(import_module(f"odelet.{_HOMES[name]}"), name)

@@ -1,7 +1,7 @@
 """The command line of the runtime. The law here: commands parse and print; the library does the work.
 
-Other packages add commands under the entry-point group `odelet.commands`: a function is a command, a Typer
-app a group of them.
+Other packages add commands under the entry-point group `odelet.commands`: a function becomes a command, and a Typer app
+becomes a group of commands.
 """
 
 from __future__ import annotations
@@ -11,18 +11,20 @@ import sys
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
 from odelet import __version__
 from odelet.artifact.array_files import check_output, read_inputs, write_outputs
 from odelet.artifact.folder import check
+from odelet.commands.bench import DEFAULT_SECONDS
 from odelet.commands.bench import bench as bench_artifact
 from odelet.commands.verify import verify as verify_artifact
 from odelet.errors import OdeletError
 from odelet.loops.solution import Solution
 from odelet.model.model import load
+from odelet.model.settings import CallSettings
 from odelet.status import Status
 
 GROUP = "odelet.commands"
@@ -32,16 +34,33 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # it would swallow brackets: odelet[export], float32[batch,64]
-    help="Run exported neural differential equations with numpy and onnxruntime.",
+    help="Run, check and time exported neural differential equations with numpy and onnxruntime.",
 )
 
-# click is a package of its own below some versions of typer, and a part of typer in others.
+# Some versions of typer stand on the package click, and others bring click's classes along as their own.
 _UsageError: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
-Folder = Annotated[Path, typer.Argument(metavar="DIR", help="An artifact's folder, or a lone .onnx file.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Device = Annotated[str, typer.Option(help="cpu or cuda.")]
-Threads = Annotated[int | None, typer.Option(help="Threads inside one operator; by the model's size.")]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder that `odelet export` wrote, or a lone .onnx file.")]
+Inputs = Annotated[
+    Path,
+    typer.Option("--input", help="File of inputs: .npz with one array per input name; .npy or .csv for one input."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON in place of text.")]
+Device = Annotated[str, typer.Option(help="Where the model runs: cpu or cuda.")]
+Threads = Annotated[
+    int | None,
+    typer.Option(help="Threads that work inside one operator. If it is left out, the model's size decides: 1 to 4."),
+]
+Rtol = Annotated[
+    float | None, typer.Option(help="Relative tolerance, in place of the artifact's (forms adaptive and driven).")
+]
+Atol = Annotated[
+    float | None, typer.Option(help="Absolute tolerance, in place of the artifact's (forms adaptive and driven).")
+]
+MaxSteps = Annotated[int | None, typer.Option(help="Most steps that a solve may attempt (forms adaptive and driven).")]
+Seed = Annotated[
+    int | None, typer.Option(help="Seed of the random inputs that the file lacks. If it is left out, each run differs.")
+]
 
 
 def _print_version(wanted: bool) -> None:
@@ -62,12 +81,14 @@ def _options(
 @app.command()
 def run(
     path: Folder,
-    source: Annotated[Path, typer.Option("--input", help=".npz by input name; .npy or .csv for one input.")],
-    target: Annotated[Path, typer.Option("--output", help=".npz, .npy or .csv; replaced if it is there.")],
-    rtol: Annotated[float | None, typer.Option(help="Relative tolerance, for the forms that take it.")] = None,
-    atol: Annotated[float | None, typer.Option(help="Absolute tolerance, for the forms that take it.")] = None,
-    max_steps: Annotated[int | None, typer.Option(help="Limit of attempted steps.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of the noise that the model takes and the file lacks.")] = None,
+    source: Inputs,
+    target: Annotated[
+        Path, typer.Option("--output", help="File to write the outputs to: .npz, .npy or .csv; an old one is replaced.")
+    ],
+    rtol: Rtol = None,
+    atol: Atol = None,
+    max_steps: MaxSteps = None,
+    seed: Seed = None,
     device: Device = "cpu",
     threads: Threads = None,
     as_json: Json = False,
@@ -75,8 +96,8 @@ def run(
     """Run a model on a file of inputs and write its outputs."""
     model = load(path, device=device, threads=threads)
     check_output(target, model.card)
-    inputs: dict[str, Any] = read_inputs(source, model.card)
-    solution = model.solve(rtol=rtol, atol=atol, max_steps=max_steps, seed=seed, **inputs)
+    settings = CallSettings(rtol=rtol, atol=atol, max_steps=max_steps, seed=seed)
+    solution = model.solve_with(settings, (), read_inputs(source, model.card))
     if solution.status is Status.OK:
         write_outputs(target, solution.outputs)
     typer.echo(_run_text(solution, as_json=as_json))
@@ -85,7 +106,11 @@ def run(
 
 @app.command()
 def verify(path: Folder, device: Device = "cpu", threads: Threads = None, as_json: Json = False) -> None:
-    """Run the samples of an artifact and compare with what torch gave; exit 3 when they differ."""
+    """Compare an artifact's outputs for its sample inputs with torch's.
+
+    The sample inputs and torch's outputs were put into the artifact by its export; torch is not needed. The exit code
+    is 3 if an output differs by more than the artifact allows.
+    """
     report = verify_artifact(path, device=device, threads=threads)
     typer.echo(json.dumps(report.to_dict(), indent=2) if as_json else report.summary())
     if not report.passed:
@@ -96,22 +121,25 @@ def verify(path: Folder, device: Device = "cpu", threads: Threads = None, as_jso
 def bench(
     path: Folder,
     against: Annotated[
-        str | None, typer.Option(metavar="FILE.py:NAME", help="The torch model, to time beside it; its code is run.")
+        str | None,
+        typer.Option(metavar="FILE.py:NAME", help="Torch model to time beside the artifact; its code is run."),
     ] = None,
-    weights: Annotated[Path | None, typer.Option("--weights", "-w", help="Of the torch model.")] = None,
+    weights: Annotated[Path | None, typer.Option("--weights", "-w", help="File of weights for --against.")] = None,
     source: Annotated[
-        Path | None, typer.Option("--input", help="As for run; else the first sample of the artifact.")
+        Path | None,
+        typer.Option("--input", help="File of inputs, as for `odelet run`. If left out: the artifact's first sample."),
     ] = None,
-    batch: Annotated[int | None, typer.Option(help="Size of the batch: the rows that are there, repeated.")] = None,
-    seconds: Annotated[float, typer.Option(help="To measure for, all together.")] = 3.0,
+    batch: Annotated[int | None, typer.Option(help="Size of the batch; the rows of the inputs are repeated.")] = None,
+    seconds: Annotated[float, typer.Option(help="How long to measure, in all.")] = DEFAULT_SECONDS,
     device: Device = "cpu",
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
-    """Time calls of an artifact: percentiles, evaluations of the field, and how far they are from the floor.
+    """Time calls of an artifact, beside its floor and the torch model.
 
     The floor is the same model with each solve replaced by a straight chain of as many evaluations of its field, in
-    one graph. It needs the package onnx-ir; the torch model, --against, needs odelet[export].
+    one graph. It is timed if the package onnx-ir is installed. The torch model is timed if --against names it, which
+    needs odelet[export].
     """
     report = bench_artifact(
         path,
@@ -129,34 +157,37 @@ def bench(
 @app.command()
 def plot(
     path: Folder,
-    source: Annotated[Path, typer.Option("--input", help=".npz by input name; .npy or .csv for one input.")],
-    target: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Picture: .png, .svg or .pdf.")],
-    solve: Annotated[int, typer.Option(help="Which solve, by its index in the card.")] = 0,
-    sample: Annotated[int, typer.Option(help="Which sample of the batch.")] = 0,
-    rtol: Annotated[float | None, typer.Option(help="Relative tolerance, in place of the artifact's.")] = None,
-    atol: Annotated[float | None, typer.Option(help="Absolute tolerance, in place of the artifact's.")] = None,
-    max_steps: Annotated[int | None, typer.Option(help="Limit of attempted steps.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of the noise that the model takes and the file lacks.")] = None,
+    source: Inputs,
+    target: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="Picture to write: .png, .svg or .pdf.")
+    ],
+    solve: Annotated[int, typer.Option(help="Index of the solve to draw, as `odelet info` shows it.")] = 0,
+    sample: Annotated[int, typer.Option(help="Index of the batch row to draw.")] = 0,
+    rtol: Rtol = None,
+    atol: Atol = None,
+    max_steps: MaxSteps = None,
+    seed: Seed = None,
     threads: Threads = None,
 ) -> None:
-    """Draw a solve: the state, the steps it tried, and the error of each; of an artifact in the form driven.
+    """Draw the state and the steps of a solve, in the form driven.
 
-    The steps of the other forms are inside the graph, where nobody sees them.
+    The picture shows the state over time, and the length and the error of each attempted step. In the other forms the
+    steps are taken inside the graph, where they cannot be seen. Drawing needs odelet[plot].
     """
     from odelet.commands.plot import check_picture, draw, record, write_picture
 
     check_picture(target)
     model = load(path, threads=threads)
+    settings = CallSettings(rtol=rtol, atol=atol, max_steps=max_steps, seed=seed)
     inputs = read_inputs(source, model.card)
-    settings: dict[str, Any] = {"rtol": rtol, "atol": atol, "max_steps": max_steps}
-    recording = record(model, inputs, solve=solve, sample=sample, seed=seed, **settings)
+    recording = record(model, inputs, settings=settings, solve=solve, sample=sample)
     write_picture(target, draw(recording))
     typer.echo(f"{recording.title}\nwrote {target}")
 
 
 @app.command()
 def info(path: Folder, as_json: Json = False) -> None:
-    """Show what an artifact says about itself, after checking its files."""
+    """Check the files of an artifact and show what its card says."""
     card = check(path).card
     typer.echo(card.to_json() if as_json else card.summary())
 
@@ -166,9 +197,9 @@ def _run_text(solution: Solution, *, as_json: bool) -> str:
     stats = solution.stats.to_dict()
     if as_json:
         return json.dumps({"status": solution.status.name, "outputs": shapes, "stats": stats}, indent=2)
-    known = [f"{key} {value}" for key, value in stats.items() if key != "solves" and value is not None]
+    counts = [f"{key} {value}" for key, value in stats.items() if key != "solves" and value is not None]
     lines = [f"{name} {shape}" for name, shape in shapes.items()]
-    return "\n".join([*lines, ", ".join(known), f"status {solution.status.name}"])
+    return "\n".join([*lines, ", ".join(counts), f"status {solution.status.name}"])
 
 
 def add_commands(target: typer.Typer, commands: list[EntryPoint]) -> None:
@@ -187,41 +218,41 @@ def add_commands(target: typer.Typer, commands: list[EntryPoint]) -> None:
 
 
 def _missing(message: str) -> Callable[[], None]:
-    """A command that says why it is not there; the other commands, and --help, still work."""
+    """Return a command that fails with a message; the other commands, and --help, still work."""
 
-    def missing() -> None:
+    def fail() -> None:
         raise OdeletError(message)
 
-    missing.__doc__ = message
-    return missing
+    fail.__doc__ = message
+    return fail
 
 
 def _advice(command: EntryPoint, error: ImportError) -> str:
     package = command.value.split(":")[0].split(".")[0]
-    wanted = f'"odelet[{EXTRAS[package]}]"' if package in EXTRAS else package
-    return f"{command.name}: {error}; install what this command needs with: pip install {wanted}"
+    requirement = f'"odelet[{EXTRAS[package]}]"' if package in EXTRAS else package
+    return f"{command.name}: {error}; install what this command needs with: pip install {requirement}"
 
 
 def main(args: list[str] | None = None) -> NoReturn:
-    """Run the command line and exit.
+    """Run the command line and exit with a code.
 
-    With 0 for ok, 1 unexpected, 2 bad input or artifact, 3 a comparison that failed, 4 a solve that failed.
+    0: all went well. 1: an unexpected error. 2: a bad argument or artifact. 3: a comparison failed. 4: a solve failed.
     """
     args = sys.argv[1:] if args is None else args
     raise SystemExit(_main(args or ["--help"]))
 
 
 def _main(args: list[str]) -> int:
-    own = {"run", "verify", "bench", "info", "plot", "--version"}
+    runtime_commands = {"run", "verify", "bench", "info", "plot", "--version"}
     # An extension may take long to import; the commands that run on a device must not wait for one.
-    commands = [] if args[0] in own else list(entry_points(group=GROUP))
+    commands = [] if args[0] in runtime_commands else list(entry_points(group=GROUP))
     add_commands(app, commands)
     try:
         code = app(args, prog_name="odelet", standalone_mode=False)
     except OdeletError as error:
         return _fail(str(error), error.exit_code)
     except _UsageError as error:
-        format_message: Callable[[], str] = error.format_message  # type: ignore[attr-defined]
+        format_message: Callable[[], str] = error.format_message  # type: ignore[attr-defined]  # a ClickException, as its class was found by name
         return _fail(f"{format_message()} (try: odelet --help)", 2)
     except ImportError as error:
         for command in commands:

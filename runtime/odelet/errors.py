@@ -2,11 +2,11 @@
 
     OdeletError
     |-- InputError      a bad argument: an array, a setting, a path on the command line (a ValueError)
-    |   `-- AssumptionError   inputs for which a decision that the exported model has taken would be another
+    |   `-- AssumptionError   inputs for which the model's Python code would decide otherwise than for its example
     |-- ArtifactError   an artifact that is missing, damaged, newer, or not what its card says
-    `-- SolveError      a solve that did not reach its end time, for those who asked for an exception
+    `-- SolveError      a solve that did not reach its end time, raised for a caller who wants an exception
 
-Packages that build on odelet hang their own errors under OdeletError, so that one `except` catches all.
+The errors of packages that build on odelet are subclasses of OdeletError, so that one `except` catches all of them.
 """
 
 from __future__ import annotations
@@ -15,20 +15,34 @@ from odelet.status import Status
 
 
 class OdeletError(Exception):
-    """Anything that odelet raises on purpose.
+    """An error that odelet raises on purpose.
 
-    exit_code: what the command line exits with when this reaches it.
+    exit_code: the exit code of a command that ends with this error.
+
+    >>> import odelet
+    >>> try:
+    ...     odelet.load("nowhere")
+    ... except odelet.OdeletError as error:
+    ...     print(error)
+    nowhere: there is no such folder or file; give the folder that `odelet export` wrote
     """
 
     exit_code = 2
 
 
 class InputError(OdeletError, ValueError):
-    """A bad argument; the message names it, what came, and what was expected."""
+    """A bad argument; the message names the argument, what came, and what was expected.
+
+    >>> import odelet
+    >>> odelet.load("out", threads=-1)
+    Traceback (most recent call last):
+    ...
+    odelet.errors.InputError: threads=-1 must be a whole number from 1 to 1024
+    """
 
 
 class AssumptionError(InputError):
-    """Inputs that the model must be exported for: its Python code would decide otherwise for them than for its example.
+    """Inputs for which the model's Python code would decide otherwise than for its example; export the model for them.
 
     assumption: what the card says of the decision, an `AssumptionCard`.
     """
@@ -44,14 +58,29 @@ class AssumptionError(InputError):
 
 
 class ArtifactError(OdeletError):
-    """An artifact that cannot be used as it is; the message says what is wrong and what to do."""
+    """An artifact that cannot be used as it is; the message says what is wrong and what to do.
+
+    >>> import odelet
+    >>> odelet.load("out/odelet.json")
+    Traceback (most recent call last):
+    ...
+    odelet.errors.ArtifactError: out/odelet.json: expected an artifact's folder or an .onnx file
+    """
 
 
 class SolveError(OdeletError):
     """A solve that failed.
 
-    status: the odelet.Status it ended with. time: the time reached, in the model's unit, or None where
-    the artifact does not report it. solve: its index in the card.
+    status: the odelet.Status with which the solve ended. time: the time that it reached, in the model's unit, or None
+    if the artifact does not report it. solve: the solve's index in the card.
+
+    >>> import numpy as np, odelet
+    >>> batch = {"x": np.ones((5, 3), np.float32), "scale": 2.0}
+    >>> try:
+    ...     odelet.load("out")(batch, max_steps=1)
+    ... except odelet.SolveError as error:
+    ...     print(error.status.name, error.solve)
+    STEP_LIMIT 0
     """
 
     exit_code = 4

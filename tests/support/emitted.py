@@ -43,7 +43,7 @@ ROW = np.array([[1.0, -2.0, 3.0, 0.5]])
 def _stacked(xp, x):
     """A block that grows by a row in each turn."""
     rows, _ = xp.loop(
-        lambda rows, y: (xp.rms(y) < 9, [xp.concat([rows, y], axis=0), y * 2]), 9, True, [xp.growing(x), x]
+        lambda rows, y: (xp.rms(y) < 9, [xp.concat([rows, y], axis=0), y * 2]), 9, True, [xp.resizable(x), x]
     )
     return rows
 
@@ -96,14 +96,14 @@ FUNCTIONS = {
         lambda xp, x, s: xp.where(xp.any(x > 2.5), x, 0.0),
         lambda xp, x, s: xp.where(xp.any(s > 2.5), x, 0.0),
     ],
-    "prefixed": [lambda xp, x, s: xp.reshape(x, xp.prefixed(2, (1, -1)))],
+    "stacked_shape": [lambda xp, x, s: xp.reshape(x, xp.stacked_shape(2, (1, -1)))],
     "branch": [
         lambda xp, x, s: xp.branch(s > 0.5, lambda y: y * 2, lambda y: y, x),
         lambda xp, x, s: list(xp.branch(s > 0.9, lambda y: (y * 2, s), lambda y: (y, s * 3), x)),
         lambda xp, x, s: xp.branch(True, lambda y: y * 2, lambda y: y, x),
     ],
-    "growing": [lambda xp, x, s: _stacked(xp, x)],
-    "rows": [lambda xp, x, s: x * xp.cast(xp.rows(_stacked(xp, x)), x)],
+    "resizable": [lambda xp, x, s: _stacked(xp, x)],
+    "row_count": [lambda xp, x, s: x * xp.cast(xp.row_count(_stacked(xp, x)), x)],
     "constant": [lambda xp, x, s: x * xp.constant([1.0, 2.0, 3.0, 4.0], x)],
     "largest": [lambda xp, x, s: xp.largest(abs(x)), lambda xp, x, s: xp.largest(x[:0])],
     "loop": [
@@ -117,7 +117,7 @@ FUNCTIONS = {
         lambda xp, x, s: xp.where(xp.equal(x, -2.0), x, 1.0),
         lambda xp, x, s: xp.where(xp.equal(xp.where(x > 0, x, np.nan), xp.where(x > 0, x, np.nan)), x, 9.0),
     ],
-    "least": [lambda xp, x, s: xp.least(x), lambda xp, x, s: xp.least(x[0] * 3)],
+    "smallest": [lambda xp, x, s: xp.smallest(x), lambda xp, x, s: xp.smallest(x[0] * 3)],
     "ceil": [lambda xp, x, s: xp.arange(xp.ceil(s * 2.3), x), lambda xp, x, s: xp.arange(xp.ceil(s * 4), x)],
     "arange": [lambda xp, x, s: xp.arange(4, x) * x],
 }

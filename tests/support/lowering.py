@@ -23,7 +23,7 @@ from odelet.numerics.tableau import Tableau
 from odelet_export.capture.capture import capture
 from odelet_export.capture.captured import Captured
 from odelet_export.graphs.scope import Scope
-from odelet_export.lowering.forms import possible
+from odelet_export.lowering.choose import possible
 from odelet_export.lowering.forms.site import Site
 from odelet_export.lowering.hole import Hole, Placed
 from odelet_export.lowering.lift import lift
@@ -148,7 +148,7 @@ class Case:
         method = METHODS[self.method]
         method = method if self.tableau is None else replace(method, tableau=self.tableau)
         options = dict(self.options)
-        method = method.having(**{name: options.pop(name) for name in method.option_names() if name in options})
+        method = method.with_options(**{name: options.pop(name) for name in method.option_names() if name in options})
         tolerances = {"rtol": None, "atol": None}
         if method.adaptive or method.uses_tolerances:
             tolerances = {"rtol": self.rtol, "atol": self.atol}

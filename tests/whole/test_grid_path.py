@@ -9,7 +9,7 @@ from support.rosters import ADAPTIVE, METHODS
 
 from odelet.numerics.adaptive_step import attempt
 from odelet.numerics.backend import NUMPY
-from odelet.numerics.grid_path import GridPath, along, error_ratios, points_of, read
+from odelet.numerics.grid_path import GridPath, error_ratios, interpolate, scaled_grid, take_steps
 from odelet.numerics.interpolation import quartic
 from odelet.numerics.state import Layout
 from odelet.status import Status
@@ -29,10 +29,10 @@ def pendulum(t, row):
 
 
 def path_of(method, y0, t, positions=POSITIONS):
-    points = points_of(np.asarray(t), np.array(positions), xp=NUMPY)
+    points = scaled_grid(np.asarray(t), np.array(positions), xp=NUMPY)
     tableau, direction = METHODS[method].tableau, np.sign(t[-1] - t[0])
     row = y0.reshape(1, -1)
-    return along(pendulum, tableau, points, row, steps=len(positions) - 1, direction=direction, xp=NUMPY), points
+    return take_steps(pendulum, tableau, points, row, steps=len(positions) - 1, direction=direction, xp=NUMPY), points
 
 
 @every
@@ -65,7 +65,7 @@ def test_states_between_are_read_off_the_quartic_of_their_step():
     y0 = np.array([[1.0, 0.2]])
     path, points = path_of("dopri5", y0, (0.0, 2.0))
     t = np.array([0.0, 0.1, 0.4, 1.0, 1.9, 2.0])
-    rows = read(path, points, t, xp=NUMPY)
+    rows = interpolate(path, points, t, xp=NUMPY)
     assert np.array_equal(rows[0], path.states[0][0])
     assert np.array_equal(rows[-1], path.states[-1][0])
     for j, i in ((1, 0), (2, 0), (3, 2), (4, 3)):
@@ -84,7 +84,7 @@ def test_what_is_not_finite_is_never_within_the_tolerance(bad):
 
     points = np.linspace(0, 1, 5)
     with np.errstate(all="ignore"):
-        path = along(field, METHODS["dopri5"].tableau, points, y0.reshape(1, -1), steps=4, direction=1.0, xp=NUMPY)
+        path = take_steps(field, METHODS["dopri5"].tableau, points, y0.reshape(1, -1), steps=4, direction=1.0, xp=NUMPY)
         found = error_ratios(path, rtol=1e-3, atol=1e-3, layout=Layout.of([y0], per_sample=True), xp=NUMPY)
     assert np.isinf(found[-1, 1])
     assert np.isfinite(found[:, [0, 2]]).all()

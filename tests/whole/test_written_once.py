@@ -119,12 +119,12 @@ ONCE = {
     "rk.py": ["erk_step", "towards_start", "towards_end"],
     "adams.py": ["bashforth", "moulton"],
     "implicit_rk.py": ["broyden"],
-    "fixed_point.py": ["begin", "turn", "iterate", "eliminated"],
-    "grid.py": ["fits"],
+    "fixed_point.py": ["initial_state", "take_turn", "iterate", "solve_by_elimination"],
+    "grid.py": ["is_valid_grid"],
     "control.py": ["initial_step", "error_ratio", "next_length", "stop_at", "clamp", "judge"],
     "interpolation.py": ["quartic", "quartic_weights", "linear", "hermite"],
-    "adaptive_step.py": ["attempt", "first_slope", "first_length", "slope_after_jump", "middle"],
-    "events.py": ["bisect", "combined"],
+    "adaptive_step.py": ["attempt", "first_slope", "first_length", "slope_after_jump", "middle_state"],
+    "events.py": ["bisect", "combine_events"],
 }
 
 

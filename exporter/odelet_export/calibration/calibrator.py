@@ -101,7 +101,7 @@ class Calibrator:
         max_steps: int,
         opset: int,
     ) -> None:
-        self._holes = [hole for hole in holes if bounded.unsuited(hole) is None]
+        self._holes = [hole for hole in holes if bounded.no_grid(hole) is None]
         self._judge, self._calibration, self._times = judge, calibration, set(times)
         self._specs = {hole.spec.index: hole.spec for hole in self._holes}
         self._torch = TorchReference(judge, list(self._specs.values()), captured.draws)
@@ -112,7 +112,7 @@ class Calibrator:
     def run(self) -> Calibrated:
         """Find steps for each solve that can have them, and measure what they are worth."""
         if not self._holes:
-            told = [f"{hole.spec.source}: {bounded.unsuited(hole)}" for hole in self._all]
+            told = [f"{hole.spec.source}: {bounded.no_grid(hole)}" for hole in self._all]
             raise FormError(f"no solve of this model can be bounded: {'; '.join(told)}")
         graph = self._captured.model.graph
         inputs = [tensor_of(value) for value in graph.inputs]
@@ -293,6 +293,6 @@ def _close(a: NumpyArray, b: NumpyArray) -> bool:
 
 
 def _evaluations(method: str, placed: Placed) -> int:
-    calls = METHODS[method].calls
+    calls = METHODS[method].evaluations
     assert calls is not None
     return 1 + calls * (len(placed.positions) - 1)

@@ -87,10 +87,10 @@ def on_grid(spec: SolveSpec, placed: Placed) -> Solver:
             layout,
             direction=direction_of(t),
         )
-        pieces = layout.parts(run.rows, xp=NUMPY)
+        pieces = layout.slices(run.rows, xp=NUMPY)
         shaped = [torch.from_numpy(p.reshape(len(t), *x.shape).copy()) for p, x in zip(pieces, parts, strict=True)]
         steps = len(run.ratios) if len(t) > 1 else 0
-        calls = METHODS[spec.method].calls
+        calls = METHODS[spec.method].evaluations
         assert calls is not None
         count = SolveCount(steps, steps, 1 + calls * steps if steps else 0)
         return (shaped[0] if single else tuple(shaped)), count

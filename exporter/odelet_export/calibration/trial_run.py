@@ -1,6 +1,6 @@
 """A model run in numpy with some of its solves along given grids: by the graphs of its driven form.
 
-The law here: what a bounded graph computes is computed here by the same text, `odelet.along`.
+The law here: what a bounded graph computes is computed here by the same text, `odelet.numerics.grid_path`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from odelet.loops.adaptive import Limits
 from odelet.loops.ivp import odeint
 from odelet.methods.roster import METHODS
 from odelet.numerics.backend import NUMPY, NumpyArray
-from odelet.numerics.grid_path import along, error_ratios, points_of, read
+from odelet.numerics.grid_path import error_ratios, interpolate, scaled_grid, take_steps
 from odelet.numerics.rk import Field
 from odelet.numerics.state import Layout
 from odelet.numerics.tableau import Tableau
@@ -66,15 +66,15 @@ def run_along(
     steps = len(positions) - 1
     if len(t) == 1:
         return GridRun(row, np.zeros((1, _samples(layout))))
-    points = points_of(times, positions.astype(bounds.number), xp=NUMPY)
+    points = scaled_grid(times, positions.astype(bounds.number), xp=NUMPY)
     with np.errstate(all="ignore"):
-        path = along(field, bounds.tableau, points, row, steps=steps, direction=direction, xp=NUMPY)
+        path = take_steps(field, bounds.tableau, points, row, steps=steps, direction=direction, xp=NUMPY)
         ratios = error_ratios(path, **bounds.tolerances, layout=layout, xp=NUMPY)
-        return GridRun(read(path, points, times, xp=NUMPY), ratios)
+        return GridRun(interpolate(path, points, times, xp=NUMPY), ratios)
 
 
 def _samples(layout: Layout) -> int:
-    return 1 if layout.samples is None else int(layout.samples[0][0])
+    return 1 if layout.table_shapes is None else int(layout.table_shapes[0][0])
 
 
 def distances(rows: NumpyArray, others: NumpyArray, bounds: Bounds, layout: Layout) -> NumpyArray:
@@ -86,7 +86,7 @@ def distances(rows: NumpyArray, others: NumpyArray, bounds: Bounds, layout: Layo
             name: [np.float64(x) for x in value] if isinstance(value, list) else np.float64(value)
             for name, value in bounds.tolerances.items()
         }
-        allowed = layout.allowed(size, **wide, xp=NUMPY)
+        allowed = layout.allowed_error(size, **wide, xp=NUMPY)
         scaled = (rows.astype(np.float64) - others) / allowed
         found = np.max([NUMPY.rms(table, axis=2) for table in layout.tables(scaled, len(rows), xp=NUMPY)], axis=0)
     return np.asarray(np.where(found >= 0, found, np.inf).max(axis=0))
@@ -232,7 +232,7 @@ class Trial:
                 continue
             own = Posed.of(problem, per_sample=placed.samples is not None)
             done = own.along(placed.positions)
-            pieces = own.layout.parts(done.rows, xp=NUMPY)
+            pieces = own.layout.slices(done.rows, xp=NUMPY)
             shaped = [p.reshape(len(done.rows), *s) for p, s in zip(pieces, problem.parts, strict=True)]
             values |= zip(step.names.results, shaped, strict=True)
             yield solve.index, None, (own, done)

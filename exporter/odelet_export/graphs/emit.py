@@ -132,7 +132,7 @@ class Onnx:
         return condition.scope.call("ReduceSum", counted, keepdims=0) > 0
 
     @staticmethod
-    def prefixed(count: int, shape: Any) -> Any:
+    def stacked_shape(count: int, shape: Any) -> Any:
         if not isinstance(shape, Value):
             return (count, *shape)
         return Onnx.concat([shape.scope.constant(np.array([count], np.int64)), shape], axis=0)
@@ -154,7 +154,7 @@ class Onnx:
         return binary("Equal", a, b)
 
     @staticmethod
-    def least(x: Value) -> Value:
+    def smallest(x: Value) -> Value:
         return x.scope.call("ReduceMin", x, None, keepdims=0)
 
     @staticmethod
@@ -179,14 +179,14 @@ class Onnx:
         return final
 
     @staticmethod
-    def growing(x: Value) -> Value:
+    def resizable(x: Value) -> Value:
         # A value of its own, as its shape must not say how many rows there are.
         grown: Value = x.scope.passed(x)
         grown.ir.shape = None if x.dims is None else ir.Shape([None, *x.dims[1:]])
         return grown
 
     @staticmethod
-    def rows(x: Value) -> Value:
+    def row_count(x: Value) -> Value:
         return Onnx.reshape(x.scope.call("Shape", x, start=0, end=1), ())
 
     @staticmethod

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
+from onnx_ir import convenience
 
 from odelet_export.graphs.nodes import DOMAIN, read_by
+from odelet_export.lowering.forms.driven import RESERVED
 from odelet_export.lowering.hole import Hole
 from odelet_export.lowering.lift import ancestors
 
@@ -83,3 +85,26 @@ def _segment(
 
 def _is_stored(value: ir.Value) -> bool:
     return value.const_value is not None and not value.is_graph_input() and value.producer() is None
+
+
+def rename_crossing_values(graph: ir.Graph, holes: Sequence[Hole]) -> None:
+    """Rename the host's values that the graphs of solves read, where a graph of a solve uses the name for its own.
+
+    A graph input keeps its name, so it is copied. `Region.captured` follows, in place.
+    """
+    regions = [region for hole in holes for region in hole.regions.values()]
+    values = [value for region in regions for value in region.captured]
+    for value in values:
+        if _clashes(value) and not value.is_graph_input():
+            value.name = f"host.{value.name}"
+    for value in dict.fromkeys(value for value in values if value.is_graph_input() and _clashes(value)):
+        copy = ir.Value(name=f"host.{value.name}", type=value.type, shape=value.shape)
+        convenience.replace_all_uses_with(value, copy)
+        graph.append(ir.Node("", "Identity", [value], outputs=[copy]))
+        for region in regions:
+            region.captured[:] = [copy if v is value else v for v in region.captured]
+    graph.sort()
+
+
+def _clashes(value: ir.Value) -> bool:
+    return value.name in RESERVED or str(value.name).startswith("shape.")

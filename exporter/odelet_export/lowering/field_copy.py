@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import onnx_ir as ir
 
@@ -12,21 +11,14 @@ from odelet.artifact.solve_card import DriveCard
 from odelet_export.lowering.hole import Hole
 
 
-@dataclass(frozen=True)
-class Built:
-    """A solve that was built. hole: as it was read. solution: its parts in the host; none where it is driven."""
-
-    hole: Hole
-    solution: Sequence[ir.Value] = ()
-
-
-def field_card(built: Built, drive: DriveCard | None, graphs: Mapping[str, ir.Model]) -> FieldCard | None:
+def field_card(
+    hole: Hole, solution: Sequence[ir.Value], drive: DriveCard | None, graphs: Mapping[str, ir.Model]
+) -> FieldCard | None:
     """The first copy of which nothing was optimised away; None without one.
 
     None, too, where no chain of evaluations does the work of the solve: one that ends at an event has another result,
     and one with steps for each sample has none of its own.
     """
-    hole = built.hole
     if hole.spec.until_event or hole.spec.own_times:
         return None
     for file in graphs if drive is None else (file for file in (drive.field, drive.step) if file is not None):
@@ -38,7 +30,7 @@ def field_card(built: Built, drive: DriveCard | None, graphs: Mapping[str, ir.Mo
             host = {
                 "times": None if hole.spec.timeless else hole.count if hole.count is not None else names.get(hole.t),
                 "y0": tuple(names[value] for value in hole.y0),
-                "solution": tuple(names.get(value) for value in built.solution),
+                "solution": tuple(names.get(value) for value in solution),
             }
         for copy in hole.field.copies:
             if all(value is None or value in names for value in [*copy.inputs, *copy.results]):

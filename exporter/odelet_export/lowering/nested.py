@@ -16,8 +16,10 @@ from odelet_export.graphs.emit import ONNX
 from odelet_export.graphs.nodes import DOMAIN
 from odelet_export.graphs.scope import Scope, Value
 from odelet_export.graphs.unused import remove_unused
-from odelet_export.lowering.forms import FORMS, check_times, own_form, possible
-from odelet_export.lowering.forms.site import OK, LoweredSolve, Site
+from odelet_export.lowering.choose import check_times, own_form
+from odelet_export.lowering.forms import FORMS
+from odelet_export.lowering.forms.form import Form, LoweredSolve
+from odelet_export.lowering.forms.site import OK, Site
 from odelet_export.lowering.hole import Hole
 from odelet_export.lowering.lift import Notes, dependents, hole_of, owners_in
 from odelet_export.lowering.lower import fill
@@ -36,7 +38,7 @@ def fill_nested(captured: Captured, form: str, *, max_steps: int) -> Notes:
         hole = hole_of(graph, spec, within)
         site = Site.of(hole, Scope.of(graph), max_steps, {})
         chosen = _form(site, form)
-        lowered = FORMS[chosen].lower(site)
+        lowered = chosen.lower(site)
         _replace(graph, site, lowered)
         remove_unused(captured.model)
         graph.sort()
@@ -49,17 +51,19 @@ def fill_nested(captured: Captured, form: str, *, max_steps: int) -> Notes:
     return notes
 
 
-def _form(site: Site, asked: str) -> str:
-    """The form asked for where the solve can have it in a graph, else its own."""
+def _form(site: Site, name: str) -> Form:
+    """The form of that name where the solve can have it in a graph, else the solve's own."""
     check_times(site)
-    if asked not in ("auto", "driven") and FORMS[asked].refusal(site) is None:
+    asked = FORMS.get(name)
+    if asked is not None and not asked.runs_outside and asked.refuse(site) is None:
         return asked
     own = own_form(site)
-    if own == "driven":
-        can = [name for name in possible(site) if name != "driven"]
+    if own.runs_outside:
+        in_graph = [form for form in FORMS.values() if not form.runs_outside and form.refuse(site) is None]
+        names = " or ".join(form.name for form in in_graph) or f"{own.name} only"
         raise FormError(
             f"the solve at {site.hole.spec.source} lies inside the field of another, so it must be in the graph, and "
-            f"{site.hole.spec.method} can be {' or '.join(can) or 'driven only'}; change the method"
+            f"{site.hole.spec.method} can be {names}; change the method"
         )
     return own
 
@@ -69,7 +73,7 @@ def _replace(graph: ir.Graph, site: Site, lowered: LoweredSolve) -> None:
     ok = ONNX.equal(lowered.report["status"], OK)
     guarded = _guarded(graph, site.hole)
     event_time = None if lowered.event_time is None else _unless(ok, lowered.event_time)
-    fill(site.hole, LoweredSolve([_unless(ok, value) for value in lowered.solution], {}, event_time=event_time))
+    fill(site.hole, LoweredSolve(solution=[_unless(ok, value) for value in lowered.solution], event_time=event_time))
     for node, place in guarded:
         value = node.inputs[place]
         assert value is not None
@@ -100,10 +104,10 @@ def _guarded(graph: ir.Graph, hole: Hole) -> list[tuple[ir.Node, int]]:
     return [(end, place) for place, value in enumerate(end.inputs) if value in made]
 
 
-def _line(site: Site, form: str, lowered: LoweredSolve) -> str:
+def _line(site: Site, form: Form, lowered: LoweredSolve) -> str:
     """What the card says of a solve."""
     spec = site.hole.spec
-    told = [spec.method, form, spec.source]
+    told = [spec.method, form.name, spec.source]
     for name, value in (("rtol", spec.rtol), ("atol", spec.atol)):
         row = value if isinstance(value, tuple) else () if value is None else (value,)
         told += [f"{name} {'/'.join(f'{x:g}' for x in row)}"] if row else []

@@ -109,7 +109,7 @@ def run_reference(
         method = changed.method or "dopri5"
         # torchdiffeq calls back at no step of a fixed-step search for an event.
         searched = changed.event_fn is not None and not adaptive
-        per_step = METHODS[overrides.method or name_of(call.method or "dopri5")].calls
+        per_step = METHODS[overrides.method or name_of(call.method or "dopri5")].evaluations
         steps = counted.evaluations // per_step if searched and per_step else counted.steps
         accepted = counted.accepted if isinstance(counted, _CountedAdaptive) else steps
         count = SolveCount(steps, accepted, counted.evaluations)

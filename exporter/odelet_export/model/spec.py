@@ -123,7 +123,7 @@ def spec_of(call: Call, index: int, overrides: Overrides) -> SolveSpec:
     control = grid = rtol = atol = None
     try:
         own = {name: options.pop(name) for name in solver.option_names() if name in options}
-        solver = solver.having(**own)
+        solver = solver.with_options(**own)
         if solver.adaptive or solver.uses_tolerances:
             rtol = overrides.rtol if overrides.rtol is not None else read_tolerance("rtol", call.rtol, parts, where)
             atol = overrides.atol if overrides.atol is not None else read_tolerance("atol", call.atol, parts, where)

@@ -63,4 +63,4 @@ def explain(
         holes = [replace(hole, placed=Placed(np.array([0.0, 1.0]))) for hole in ready.holes]
         choices = forms_of(ready.captured, holes, form, max_steps=max_steps)
         next(iter(ready.drawn))  # an error where the model fails on the example
-    return explanation.in_forms([choice.form for choice in choices])
+    return explanation.in_forms([choice.form.name for choice in choices])

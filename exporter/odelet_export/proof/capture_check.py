@@ -59,7 +59,7 @@ class CaptureCheck:
         if verdict.passed or not verdict.steady:
             return None
         worst = next(check for check in verdict.checks if not check.passed)
-        return f"output {worst.output!r} {worst.told}"
+        return f"output {worst.output!r} {worst.failure}"
 
     def _told(self, sample: Sample, problem: str) -> str:
         shapes = ", ".join(f"{name} {shape}" for name, shape in sample.shapes(self._judge.callee.names).items())

@@ -98,7 +98,7 @@ class Report:
             at = f"sample {number}"
             for check in sample.outputs:
                 if not check.passed:
-                    found.append(f"{at}, output {check.output!r}: {check.told}")
+                    found.append(f"{at}, output {check.output!r}: {check.failure}")
             if sample.note:
                 found.append(f"{at}: {sample.note}")
         found += [] if self.trust is None else self.trust.problems

@@ -1,4 +1,4 @@
-"""Arrays from and to files, for the command line: .npz, .npy, .csv.
+"""Reads and writes arrays as .npz, .npy and .csv files, for the command line.
 
 The law here: nothing is unpickled, and an output file is there whole or not at all.
 """
@@ -13,7 +13,7 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO
 
 import numpy as np
 
@@ -26,9 +26,10 @@ _BROKEN = (ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFi
 
 
 def read_inputs(path: Path, card: Card) -> dict[str, NumpyArray]:
-    """Read a model's inputs by name: any model from .npz, a model of one input from .npy or .csv.
+    """Return the arrays of a file by the names of a model's inputs.
 
-    A .csv is a table of numbers without header, for an input of two axes. Raises InputError naming the file.
+    An .npz serves any model; an .npy or .csv serves a model with one input that is not random. A .csv is a table of
+    numbers without header, for an input of two axes. Raises InputError naming the file.
     """
     kind = _kind(path)
     if kind == ".npz":
@@ -42,7 +43,7 @@ def read_inputs(path: Path, card: Card) -> dict[str, NumpyArray]:
 
 
 def check_output(path: Path, card: Card) -> None:
-    """Raise InputError unless the model's outputs can be written to such a file; before any time is spent."""
+    """Raise InputError unless the model's outputs can be written to such a file; to be called before the model runs."""
     kind = _kind(path)
     if not path.absolute().parent.is_dir():
         raise InputError(f"{path}: there is no folder {path.parent} to write to")
@@ -58,11 +59,14 @@ def check_output(path: Path, card: Card) -> None:
 
 
 def write_outputs(path: Path, outputs: dict[str, NumpyArray]) -> None:
-    """Write outputs as the file's name says, in place of what is there. Raises InputError naming the file."""
-    kind = _kind(path)
-    only = next(iter(outputs.values()))
+    """Write outputs in the format that the file's ending names, in place of the file that is there.
 
-    def write(file: BinaryIO) -> None:
+    Raises InputError naming the file.
+    """
+    kind = _kind(path)
+    first = next(iter(outputs.values()))
+
+    def write(file: IO[bytes]) -> None:
         if kind == ".npz":
             # Not np.savez: its own argument names could be names of outputs.
             with zipfile.ZipFile(file, "w") as archive:
@@ -70,17 +74,17 @@ def write_outputs(path: Path, outputs: dict[str, NumpyArray]) -> None:
                     with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                         np.lib.format.write_array(member, array, allow_pickle=False)
         elif kind == ".npy":
-            np.lib.format.write_array(file, only, allow_pickle=False)
+            np.lib.format.write_array(file, first, allow_pickle=False)
         else:
-            # As many digits as bring back the same number.
+            # Reading so many digits gives the same number again.
             digits = {"float16": "%.5g", "float32": "%.9g", "float64": "%.17g"}
-            np.savetxt(file, only, delimiter=",", fmt=digits.get(str(only.dtype), "%d"))
+            np.savetxt(file, first, delimiter=",", fmt=digits.get(str(first.dtype), "%d"))
 
     replace_file(path, write)
 
 
 def read_npz(path: Path, *, data: bytes | None = None) -> dict[str, NumpyArray]:
-    """Read all arrays of an .npz; data: its bytes, where they were read already. Raises InputError."""
+    """Return all arrays of an .npz by name. data: the file's bytes, if they were read already. Raises InputError."""
     arrays = _load(path, data)
     if isinstance(arrays, np.ndarray):
         raise InputError(f"{path}: it is one array, not an .npz of named arrays")
@@ -97,7 +101,7 @@ def _read_npy(path: Path) -> NumpyArray:
 def _read_csv(path: Path, tensor: Tensor) -> NumpyArray:
     if len(tensor.shape) != 2:
         raise InputError(f"{path}: input {tensor.name!r} is {tensor}; a .csv holds two axes, use .npy or .npz")
-    # numpy reads "1" and "0" as numbers, not as bool.
+    # numpy reads "1" and "0" as numbers, and not as bool.
     dtype = "int8" if tensor.dtype == "bool" else tensor.dtype
     try:
         with path.open(encoding="utf-8-sig") as file:
@@ -113,7 +117,7 @@ def _read_csv(path: Path, tensor: Tensor) -> NumpyArray:
 
 def _load(path: Path, data: bytes | None = None) -> NumpyArray | dict[str, NumpyArray]:
     try:
-        # Opened here: given a path, np.load leaves the file open when it fails.
+        # The file is opened here because np.load, given a path, leaves it open when it fails.
         with path.open("rb") if data is None else io.BytesIO(data) as file:
             loaded = np.load(file, allow_pickle=False)
             return loaded if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
@@ -133,14 +137,17 @@ def _kind(path: Path) -> str:
     return path.suffix
 
 
-def replace_file(path: Path, write: Callable[[Any], object]) -> None:
-    """Write beside the file, then rename over it. Raises InputError where that cannot be."""
+def replace_file(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Write a temporary file beside the path, then rename it to the path, so that no reader sees half a file.
+
+    write: writes the contents to an open binary file. Raises InputError naming the path when it cannot be written.
+    """
     temporary = None
     try:
         with tempfile.NamedTemporaryFile(dir=path.absolute().parent, prefix=path.name, delete=False) as file:
             temporary = Path(file.name)
-            write(file)
-        # A temporary file is private to its owner; the result gets the usual rights.
+            write(file.file)
+        # A temporary file is private to its owner, and the result gets the rights that a new file has.
         mask = os.umask(0)
         os.umask(mask)
         temporary.chmod(0o666 & ~mask)

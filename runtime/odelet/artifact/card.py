@@ -1,7 +1,7 @@
 """The card of an artifact: what docs/artifact.md says, as frozen data.
 
-The law here: the dataclasses are the format. Their fields are the keys, in the order that is written;
-reading refuses a key that is not a field, and a value that is not of the field's type.
+The law here: the dataclasses are the format. Their fields are the keys of odelet.json, in the order in which they are
+written; reading refuses a key that is not a field, and a value that is not of the field's type.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import dataclasses
 import json
 import re
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from odelet.artifact.checks import check, check_file_name, check_names
@@ -19,59 +19,9 @@ from odelet.artifact.input_cards import AssumptionCard, NoiseCard
 from odelet.artifact.solve_card import DRIVEN, FORMS, MIXED, SETTINGS, DriveStep, RunStep, SolveCard
 from odelet.errors import ArtifactError
 
-
-def summary_of(card: Card) -> str:
-    """Return what a person wants to know of an artifact, as a screen of text."""
-    lines = [f"{card.name}: form {card.form}, written by odelet {card.odelet}, format {card.format}"]
-    for kind, tensors in (("inputs", card.inputs), ("outputs", card.outputs)):
-        lines += [kind, *(f"  {tensor.name}: {tensor}" for tensor in tensors)]
-    lines += ["solves", *(f"  {_solve_line(solve)}" for solve in card.solves)] if card.solves else []
-    if card.fallback is not None:
-        each = f"each sample ({card.fallback.axis}) by itself" if card.fallback.axis else "the whole call"
-        lines.append(f"fallback: where error_ratio is above 1, {each} is solved again, driven")
-    if card.noise:
-        lines += ["noise, drawn where it is not given"]
-        lines += [f"  {noise.name}: {noise.distribution}, {noise.source}" for noise in card.noise]
-    if card.assumptions:
-        lines += ["assumptions, checked in each call", *(f"  {assumption}" for assumption in card.assumptions)]
-    if card.files:
-        lines += ["files", *(f"  {name}: {entry.bytes:,} bytes" for name, entry in card.files.items())]
-    if card.parity is not None:
-        lines += ["parity", *(f"  {key}: {value}" for key, value in card.parity.items())]
-    if card.versions:
-        lines.append("versions " + ", ".join(f"{key} {value}" for key, value in card.versions.items()))
-    return "\n".join(lines)
-
-
-def _solve_line(solve: SolveCard) -> str:
-    told = [solve.form, *(["each sample on its own"] if solve.per_sample else [])]
-    told += [solve.source] if solve.source else []
-    for key in ("rtol", "atol", "max_steps", "steps"):
-        value = getattr(solve, key)
-        numbers = value if isinstance(value, tuple) else () if value is None else (value,)
-        told += [f"{key} {'/'.join(f'{x:g}' if isinstance(x, float) else str(x) for x in numbers)}"] if numbers else []
-    if solve.settings:
-        told.append(f"can be set: {', '.join(solve.settings)}")
-    return f"{solve.index}: {solve.method}, " + "\n     inside it: ".join([", ".join(told), *solve.nested])
-
-
-def encode(card: Card, *, drop: tuple[str, ...]) -> str:
-    """Return a card as JSON, without some of its keys."""
-    data = {key: value for key, value in asdict(card).items() if key not in drop}
-    if data["fallback"] is None:
-        del data["fallback"]
-    for solve in [*data["solves"], *data.get("fallback", {}).get("solves", ())]:
-        for key in [key for key in ("drive", "piece") if solve[key] is None]:
-            del solve[key]
-    try:
-        return json.dumps(data, indent=2, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise ArtifactError(f"card: it holds something that JSON cannot ({error})") from None
-
-
 FORMAT_VERSION = 1
 
-# What no input may be named: calls of a model have arguments of these names.
+# No input may have one of these names: calls of a model have arguments of these names.
 RESERVED = (*SETTINGS, "seed")
 DTYPES = (
     *("float16", "float32", "float64", "bool"),
@@ -81,7 +31,7 @@ DTYPES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Tensor:
-    """An input or output of the model. shape: sizes, or names of dynamic axes; () is a scalar."""
+    """An input or output of the model. shape: for each axis its size, or its name if it is dynamic; () is a scalar."""
 
     name: str
     dtype: str
@@ -100,10 +50,10 @@ class Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class FallbackCard:
-    """How samples are solved again whose error_ratio is above 1: the same model with all its solves driven.
+    """How samples whose error ratio is above 1 are solved again: by the same model with all its solves driven.
 
     axis: name of the dynamic axis that counts samples, each of which is then solved alone; None where a call is solved
-    again as a whole. program, solves: as those of a card, all of the form driven.
+    again as a whole. program, solves: as in a card, with all solves in the form driven.
     """
 
     axis: str | None = None
@@ -113,7 +63,7 @@ class FallbackCard:
 
 @dataclass(frozen=True, kw_only=True)
 class FileEntry:
-    """A listed file. sha256: 64 lower-case hex digits. bytes: its size."""
+    """What the card says of a file. sha256: of its bytes, as 64 lower-case hex digits. bytes: its size."""
 
     sha256: str
     bytes: int
@@ -126,7 +76,17 @@ class FileEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """What an artifact says about itself. odelet: the version that wrote it. work: see `session.threads_for`."""
+    """What an artifact says about itself.
+
+    format: version of the format. odelet: version of odelet that wrote it. form: of all solves, or "mixed". program:
+    what a call runs, in order. assumptions: decisions of the model's Python code, checked in each call. noise: the
+    random inputs, which are the last of `inputs`. files: every file of the artifact but the card, by name. versions: of
+    the packages that took part in the export. parity: largest errors against torch, as the export measured them.
+    fallback: what solves samples of a bounded solve again, or None. work: size of the largest operator, from which
+    `engine.session.threads_for` chooses the number of threads.
+
+    Raises ArtifactError when the entries contradict each other.
+    """
 
     format: int = FORMAT_VERSION
     odelet: str
@@ -147,33 +107,44 @@ class Card:
     def __post_init__(self) -> None:
         check(self.format == FORMAT_VERSION, f"format is {self.format!r}; this odelet has {FORMAT_VERSION}")
         check_names("form", [self.form], (*FORMS, MIXED))
+        self._check_tensors()
+        self._check_assumptions()
+        for name in self.files:
+            check_file_name(name)
+        self._check_solves()
+
+    def _check_tensors(self) -> None:
         for kind, tensors in (("input", self.inputs), ("output", self.outputs)):
-            twice = [name for name, count in Counter(t.name for t in tensors).items() if count > 1]
-            check(not twice, f"{kind} names are there twice: {', '.join(twice)}")
+            repeated = [name for name, count in Counter(t.name for t in tensors).items() if count > 1]
+            check(not repeated, f"{kind} names are there twice: {', '.join(repeated)}")
         check(len(self.outputs) > 0, "the model has no outputs")
         for tensor in self.inputs:
             check(tensor.name not in RESERVED, f"an input is named {tensor.name!r}, which is a setting's name")
-        last = self.inputs[len(self.inputs) - len(self.noise) :]
-        check([x.name for x in self.noise] == [x.name for x in last], "the noise is not the last of the inputs")
-        for tensor in last:
+        random_inputs = self.inputs[len(self.inputs) - len(self.noise) :]
+        noise_is_last = [noise.name for noise in self.noise] == [tensor.name for tensor in random_inputs]
+        check(noise_is_last, "the noise is not the last of the inputs")
+        for tensor in random_inputs:
             check_names(f"noise {tensor.name!r}: dtype", [tensor.dtype], ("float32", "float64"))
-        for index, solve in enumerate(self.solves):
-            check(solve.index == index, f"solves[{index}] has index {solve.index}")
-            good = self.form in (solve.form, MIXED)
-            check(good, f"form is {self.form!r}, but solve {index} has {solve.form!r}")
+
+    def _check_assumptions(self) -> None:
         names = {tensor.name for tensor in self.inputs}
         for index, assumption in enumerate(self.assumptions):
             for name in assumption.inputs:
                 check(name in names, f"assumptions[{index}] depends on {name!r}, which is no input")
             taken = assumption.output in {tensor.name for tensor in self.outputs}
             check(not taken, f"assumptions[{index}] has the output {assumption.output!r}, which is one of the model's")
-        for name in self.files:
-            check_file_name(name)
-        driven = Counter(step.drive for step in self.program if isinstance(step, DriveStep))
-        wanted = Counter(solve.index for solve in self.solves if solve.drive is not None)
+
+    def _check_solves(self) -> None:
+        for index, solve in enumerate(self.solves):
+            check(solve.index == index, f"solves[{index}] has index {solve.index}")
+            same_form = self.form in (solve.form, MIXED)
+            check(same_form, f"form is {self.form!r}, but solve {index} has {solve.form!r}")
+        driven_solves = Counter(step.drive for step in self.program if isinstance(step, DriveStep))
+        with_drive_entry = Counter(solve.index for solve in self.solves if solve.drive is not None)
         check(
-            driven == wanted,
-            f"the program drives the solves {sorted(driven.elements())}; expected {sorted(wanted)} once each",
+            driven_solves == with_drive_entry,
+            f"the program drives the solves {sorted(driven_solves.elements())}; expected {sorted(with_drive_entry)} "
+            "once each",
         )
         check(len(self.program) > 0, "the program is empty")
         if self.fallback is not None:
@@ -196,16 +167,29 @@ class Card:
         return decode(cls, data, what="card")
 
     def to_json(self) -> str:
-        """Return the whole card as JSON text."""
-        return encode(self, drop=())
+        """Return the whole card as JSON text. Raises ArtifactError for a value that JSON cannot hold."""
+        return self._encoded(without=())
 
     def short_json(self) -> str:
-        """Return the card without files and parity, as it goes into each file's metadata."""
-        return encode(self, drop=("files", "parity"))
+        """Return the card without files and parity, as it goes into the metadata of each graph."""
+        return self._encoded(without=("files", "parity"))
+
+    def _encoded(self, *, without: tuple[str, ...]) -> str:
+        data = {key: value for key, value in dataclasses.asdict(self).items() if key not in without}
+        # Entries that most cards lack are left out, and not written as null.
+        if data["fallback"] is None:
+            del data["fallback"]
+        for solve in [*data["solves"], *data.get("fallback", {}).get("solves", ())]:
+            for key in [key for key in ("drive", "piece") if solve[key] is None]:
+                del solve[key]
+        try:
+            return json.dumps(data, indent=2, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ArtifactError(f"card: it holds something that JSON cannot ({error})") from None
 
     @property
     def run_files(self) -> tuple[str, ...]:
-        """The graphs that the program runs, in order, each once."""
+        """The files of the graphs that the program runs, in order, each once."""
         return tuple(dict.fromkeys(step.run for step in self.program if isinstance(step, RunStep)))
 
     @property
@@ -223,5 +207,24 @@ class Card:
         )
 
     def summary(self) -> str:
-        """Return what a person wants to know, as a screen of text."""
-        return summary_of(self)
+        """Return what a person wants to know of the artifact, as a screen of text."""
+        lines = [f"{self.name}: form {self.form}, written by odelet {self.odelet}, format {self.format}"]
+        for kind, tensors in (("inputs", self.inputs), ("outputs", self.outputs)):
+            lines += [kind, *(f"  {tensor.name}: {tensor}" for tensor in tensors)]
+        lines += ["solves", *(f"  {solve}" for solve in self.solves)] if self.solves else []
+        if self.fallback is not None:
+            axis = self.fallback.axis
+            what = f"each sample ({axis}) by itself" if axis else "the whole call"
+            lines.append(f"fallback: where error_ratio is above 1, {what} is solved again, driven")
+        if self.noise:
+            lines += ["noise, drawn where it is not given"]
+            lines += [f"  {noise.name}: {noise.distribution}, {noise.source}" for noise in self.noise]
+        if self.assumptions:
+            lines += ["assumptions, checked in each call", *(f"  {assumption}" for assumption in self.assumptions)]
+        if self.files:
+            lines += ["files", *(f"  {name}: {entry.bytes:,} bytes" for name, entry in self.files.items())]
+        if self.parity is not None:
+            lines += ["parity", *(f"  {key}: {value}" for key, value in self.parity.items())]
+        if self.versions:
+            lines.append("versions " + ", ".join(f"{key} {value}" for key, value in self.versions.items()))
+        return "\n".join(lines)

@@ -1,6 +1,6 @@
-"""Checks of what stands in a card, with the error that says so.
+"""Checks of the entries of a card.
 
-The law here: each raises ArtifactError, and says nothing of what is right.
+The law here: a check that fails raises ArtifactError; a check that passes does nothing.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ def check(condition: bool, message: str) -> None:
 
 
 def check_file_name(name: str) -> None:
-    """Refuse a name that is not one of a file in the artifact's own folder."""
-    # A name that means the same on every system, and can only mean a file of this very folder.
+    """Raise ArtifactError unless the name can only be that of a file in the artifact's own folder."""
+    # Such a name means the same on every system, and leads into no other folder.
     check(
         _FILE_NAME.fullmatch(name) is not None and not name.endswith("."),
         f"file name {name!r} is not portable; use letters, digits, '_', '-' and '.', and no folders",
@@ -29,6 +29,6 @@ def check_file_name(name: str) -> None:
 
 
 def check_names(what: str, names: list[str], allowed: Collection[str]) -> None:
-    """Refuse a name that is not among those allowed."""
+    """Raise ArtifactError naming `what` for the first name that is not allowed."""
     for name in names:
         check(name in allowed, f"{what} {name!r} is unknown; known are {', '.join(allowed)}")

@@ -1,7 +1,7 @@
-"""JSON text to frozen dataclasses, strictly: the type hints of the fields say what is allowed.
+"""Turns JSON text into frozen dataclasses, strictly: the type hints of the fields say what is allowed.
 
 The law here: a key that is not a field, a missing key, or a value of another type is an ArtifactError
-that gives the path to it. Nothing is converted but whole numbers to float.
+that gives the path to the key. Only whole numbers are converted, to float.
 """
 
 from __future__ import annotations
@@ -29,10 +29,13 @@ _WORDS: dict[Any, str] = {
 
 
 def parse_json(text: str | bytes, *, what: str) -> Any:
-    """Return the JSON value of a text. Raises ArtifactError naming what, also for NaN and repeated keys."""
+    """Return the JSON value of a text. what: name of the text in messages.
+
+    Raises ArtifactError for a text that is not JSON, and for NaN, infinity and repeated keys.
+    """
     try:
         data = json.loads(text, object_pairs_hook=_without_repeats, parse_constant=_refuse_constant)
-        # Half a surrogate pair parses, and could then be neither printed nor compared with a file's name.
+        # Half a surrogate pair can be parsed, and could then be neither printed nor compared with a file's name.
         json.dumps(data, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{what}: it is not valid JSON ({error})") from None
@@ -40,7 +43,10 @@ def parse_json(text: str | bytes, *, what: str) -> Any:
 
 
 def decode(kind: type[T], value: Any, *, what: str) -> T:
-    """Return a dataclass of the kind from a JSON value. Raises ArtifactError naming what and the key."""
+    """Return a dataclass of a kind from a JSON value. what: name of the value in messages.
+
+    Raises ArtifactError naming the key that does not fit.
+    """
     result = _decode(kind, value, what)
     assert isinstance(result, kind)
     return result
@@ -58,9 +64,9 @@ def _refuse_constant(text: str) -> None:
 
 
 def _refuse(where: str, value: Any, expected: str) -> ArtifactError:
-    came = repr(value)
-    came = came if len(came) <= 60 else f"{came[:57]}..."
-    return ArtifactError(f"{where} is {came}; expected {expected}")
+    text = repr(value)
+    text = text if len(text) <= 60 else f"{text[:57]}..."
+    return ArtifactError(f"{where} is {text}; expected {expected}")
 
 
 def _decode(kind: Any, value: Any, where: str) -> Any:
@@ -87,7 +93,7 @@ def _json_type(kind: Any) -> Any:
 
 
 def _decode_union(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
-    """Choose by the JSON type, and among dataclasses by the first key."""
+    """Decode a value as the kind that its JSON type names; among dataclasses, as the kind whose first field it has."""
     for kind in kinds:
         if is_dataclass(kind):
             if isinstance(value, dict) and fields(kind)[0].name in value:
@@ -100,11 +106,11 @@ def _decode_union(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
 
 def _decode_dataclass(kind: Any, value: dict[str, Any], where: str) -> Any:
     hints = _hints(kind)
-    known = {f.name: f for f in fields(kind)}
+    by_name = {f.name: f for f in fields(kind)}
     for key in value:
-        if key not in known:
-            raise ArtifactError(f"{where} has an unknown key {key!r}; known are {', '.join(known)}")
-    for name, f in known.items():
+        if key not in by_name:
+            raise ArtifactError(f"{where} has an unknown key {key!r}; known are {', '.join(by_name)}")
+    for name, f in by_name.items():
         if name not in value and f.default is MISSING and f.default_factory is MISSING:
             raise ArtifactError(f"{where} has no {name!r}")
     return kind(**{key: _decode(hints[key], item, f"{where}.{key}") for key, item in value.items()})

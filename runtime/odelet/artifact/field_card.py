@@ -1,4 +1,7 @@
-"""Where a solve's vector field lies in the graphs. The law here: for measuring alone; nothing that solves reads it."""
+"""Where a solve's field lies in the graphs.
+
+The law here: these entries serve measurements alone; no solve reads them.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,13 @@ from odelet.artifact.checks import check, check_file_name
 
 @dataclass(frozen=True, kw_only=True)
 class FieldCard:
-    """One copy of a solve's field in a graph: names of the time and the parts of the state that it takes, null where it
-    does not read them, and of the slopes that it makes.
+    """One copy of a solve's field in a graph.
 
-    graph: the file. t, y, k: of the copy. times: how many output times the solve has, or the name of their value, null
-    for an iteration. y0, solution: its initial state and results, in the same graph, null where nothing reads it.
-    These three are left out in `driven`, whose drive entry has them.
+    graph: the graph's file. t, y: names of the values that hold the time and the parts of the state, null where the
+    copy does not read them. k: names of the slopes that the copy makes, one for each part. times: how many output times
+    the solve has, or the name of the value that holds them, null for an iteration. y0, solution: names of the solve's
+    initial state and results in the same graph, one for each part, null where nothing reads a result. The last three
+    are left out for a driven solve, whose drive entry has them.
     """
 
     graph: str

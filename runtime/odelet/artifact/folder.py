@@ -1,4 +1,4 @@
-"""Opens an artifact: reads, checks everything that docs/artifact.md promises, and only then opens sessions.
+"""Reads the files of an artifact and checks everything that docs/artifact.md promises of them.
 
 The law here: no byte reaches ONNX Runtime before its hash, its operator domains and its external data are
 known to be what the card says.
@@ -30,8 +30,8 @@ _CARD_LIMIT = 16 * 2**20
 class Checked:
     """An artifact whose files are what the card says.
 
-    graphs: what to open each graph from: its bytes, or its path where weights lie in a file beside it.
-    folder: None for a lone file.
+    graphs: for each graph, by file name, the source of its session: its bytes, or its path if its weights lie in
+    another file. folder: where the artifact lies, None for a lone file.
     """
 
     card: Card
@@ -61,9 +61,9 @@ def _check_folder(folder: Path) -> Checked:
         )
     card = Card.from_json(read_checked(folder, CARD_FILE, None))
     graph_files: dict[str, None] = {}
-    for one in (card, *((card.solved_again,) if card.fallback is not None else ())):
-        graph_files |= dict.fromkeys(one.run_files)
-        for solve in one.solves:
+    for program_card in (card, *((card.solved_again,) if card.fallback is not None else ())):
+        graph_files |= dict.fromkeys(program_card.run_files)
+        for solve in program_card.solves:
             if solve.drive is not None:
                 graph_files |= dict.fromkeys(solve.drive.graphs)
     for name in graph_files:
@@ -111,26 +111,26 @@ def _check_facts(name: str, facts: ModelFacts, *, listed: set[str]) -> None:
 def read_checked(
     folder: Path, name: str, entry: FileEntry | None, *, keep: bool = True, limit: int | None = _CARD_LIMIT
 ) -> bytes:
-    """Return the bytes of a file of the folder, its size and sha256 being those of the entry.
+    """Return the bytes of a file of the folder, after comparing its size and sha256 with its entry in the card.
 
-    keep: without it, check only and return b"". limit: of size, where there is no entry. Raises
-    ArtifactError.
+    keep: without it, the file is only checked, and the result is b"". limit: the largest size in bytes of a file that
+    has no entry. Raises ArtifactError.
     """
     path = folder / name
     try:
-        # Not Path.resolve, which meets a circle of links with an error of its own.
+        # Path.resolve would meet a circle of links with an error of another kind.
         if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
             raise ArtifactError(f"{path}: it is a link that leaves the folder; put the file itself there")
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):
+        file_stat = path.stat()
+        if not stat.S_ISREG(file_stat.st_mode):
             raise ArtifactError(f"{path}: it is not a plain file")
-        if entry is not None and found.st_size != entry.bytes:
+        if entry is not None and file_stat.st_size != entry.bytes:
             raise ArtifactError(
-                f"{path}: it has {found.st_size} bytes where the card says {entry.bytes}; it was cut short "
+                f"{path}: it has {file_stat.st_size} bytes where the card says {entry.bytes}; it was cut short "
                 "or replaced: copy the artifact again"
             )
-        if entry is None and limit is not None and found.st_size > limit:
-            raise ArtifactError(f"{path}: it has {found.st_size} bytes, too many for a card")
+        if entry is None and limit is not None and file_stat.st_size > limit:
+            raise ArtifactError(f"{path}: it has {file_stat.st_size} bytes, too many for a card")
         digest = hashlib.sha256()
         chunks = []
         with path.open("rb") as file:

@@ -1,6 +1,6 @@
-"""What a card says of the values that a model takes, besides their shapes: what is assumed of them, what is drawn.
+"""What a card says of a model's inputs besides their shapes: what is assumed of them, and which are drawn at random.
 
-The law here: as in `card`, the fields are the format.
+The law here: the dataclasses are the format, as in `card`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ DISTRIBUTIONS = ("normal", "uniform")
 class AssumptionCard:
     """A decision of the model's Python code that was taken once, on the example, and must be the same in each call.
 
-    output: name of the bool scalar graph output that is True where it is. source, text: the place and the line of the
-    code. value: what it was. inputs: names of the model's inputs that it depends on.
+    output: name of the bool scalar graph output that is True where the decision is the same. source, text: the place
+    and the line of the code. value: how the code decided. inputs: names of the model's inputs that the decision depends
+    on.
     """
 
     output: str
@@ -28,24 +29,26 @@ class AssumptionCard:
 
     @property
     def refusal(self) -> str:
-        """Why inputs for which the decision would be another are refused, and what to do."""
-        whose = f" of {', '.join(self.inputs)}" if self.inputs else ""
+        """The message for inputs for which the decision would be another: why they are refused, and what to do."""
+        of_inputs = f" of {', '.join(self.inputs)}" if self.inputs else ""
         return (
             f"the model was exported with an example for which {self.text!r} ({self.source}) is {self.value}, and "
-            f"follows that way always; for the values{whose} that came now it is not. Export the model again with an "
-            "example like these inputs, or write the decision with torch.where"
+            f"always goes that way; for the values{of_inputs} that came now it is not {self.value}. Export the model "
+            "again with an example like these inputs, or write the decision with torch.where"
         )
 
     def __str__(self) -> str:
-        return f"{self.source}: {self.text!r} is {self.value}" + (
-            f", from {', '.join(self.inputs)}" * bool(self.inputs)
-        )
+        from_inputs = f", from {', '.join(self.inputs)}" if self.inputs else ""
+        return f"{self.source}: {self.text!r} is {self.value}{from_inputs}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class NoiseCard:
-    """Random numbers that the model draws, as one of its inputs. name: of the input, which has the shape.
-    distribution: standard normal, or uniform from 0 up to 1. source: where the model draws them."""
+    """Random numbers that the model draws, as one of the exported model's inputs.
+
+    name: of the input, whose shape is that of the numbers. distribution: "normal" (mean 0, variance 1), or "uniform"
+    (from 0 up to 1). source: the line of the model's code that draws them.
+    """
 
     name: str
     distribution: str

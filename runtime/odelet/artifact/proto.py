@@ -1,7 +1,7 @@
-"""Reads from an ONNX file's bytes what must be known before ONNX Runtime sees them.
+"""Reads from the bytes of an ONNX file what must be known before ONNX Runtime sees them.
 
-The law here: no onnx package, no copy of any weight, and whatever the bytes are, the answer is facts or
-an ArtifactError. Field numbers are those of onnx/onnx.proto, the wire format that of
+The law here: this module needs no onnx package and copies no weight; whatever the bytes are, the answer is facts or an
+ArtifactError. Field numbers are those of onnx/onnx.proto; the wire format is that of
 https://protobuf.dev/programming-guides/encoding/.
 """
 
@@ -21,10 +21,10 @@ _MAX_TAG = 2**32 - 1
 
 @dataclass
 class ModelFacts:
-    """What a model file asks for.
+    """What a model file needs of the program that runs it.
 
-    domains: each operator domain that a node uses, with one operator of it. opsets: version by domain.
-    external: locations of tensors kept in other files. metadata: the model's own key-value pairs.
+    domains: each operator domain that a node uses, with one operator of that domain. opsets: version by domain.
+    external: locations of tensors that are kept in other files. metadata: the model's own key-value pairs.
     """
 
     domains: dict[str, str] = field(default_factory=dict)
@@ -38,9 +38,9 @@ class _Malformed(Exception):
 
 
 def scan(data: bytes, *, name: str) -> ModelFacts:
-    """Return the facts of a model file given as bytes; name is the file's, for messages.
+    """Return the facts of a model file that is given as bytes. name: the file's name in messages.
 
-    Raises ArtifactError when the bytes are not an ONNX model, or nest subgraphs too deep.
+    Raises ArtifactError when the bytes are not an ONNX model, or when subgraphs nest too deep.
     """
     facts = ModelFacts()
     try:
@@ -101,7 +101,7 @@ def _text(data: bytes, start: int, stop: int) -> str:
 
 
 def _pair(data: bytes, at: int, end: int) -> tuple[str, str]:
-    """Read a StringStringEntryProto."""
+    """Return the key and the value of a StringStringEntryProto."""
     key = value = ""
     for number, start, stop in _fields(data, at, end):
         if stop >= 0 and number == 1:

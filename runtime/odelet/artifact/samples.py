@@ -1,11 +1,14 @@
-"""The bundled samples of an artifact, and the comparison of outputs with them."""
+"""The sample inputs that lie in an artifact, and the comparison of a model's outputs with torch's.
+
+The law here: what torch gave, and the largest error that passes, come from the artifact; nothing is solved here.
+"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -18,9 +21,13 @@ from odelet.numerics.backend import NumpyArray
 
 @dataclass(frozen=True)
 class OutputCheck:
-    """One output of one sample. max_abs: the largest error; max_rel: over the output's largest element; NaN
-    where the two cannot be compared. allowed: the largest error that passes. worst: where the error is
-    largest. note: why it failed, where numbers do not say."""
+    """The comparison of one output for one sample input with torch's.
+
+    sample: the sample's index. output: the output's name. max_abs: the largest absolute error; max_rel: that error over
+    the largest element of torch's output; both are NaN where the arrays cannot be compared. allowed: the largest
+    absolute error that passes. worst: index of the element with the largest error. note: why the comparison failed, if
+    the numbers do not say.
+    """
 
     sample: int
     output: str
@@ -32,8 +39,8 @@ class OutputCheck:
     note: str = ""
 
     @property
-    def told(self) -> str:
-        """Why it failed."""
+    def failure(self) -> str:
+        """Why the comparison failed, as the end of a sentence about the output."""
         return self.note or (
             f"differs by {self.max_abs:.3g} ({self.max_rel:.3g} relative) at {list(self.worst)}, "
             f"allowed {self.allowed:.3g}"
@@ -47,9 +54,10 @@ class OutputCheck:
 
 
 def compare(sample: int, name: str, got: NumpyArray, expected: NumpyArray, *, allowed: float) -> OutputCheck:
-    """Compare an output with torch's, of any one shape; NaN agrees with NaN, infinity with the same one.
+    """Return the comparison of an output with torch's.
 
-    allowed: the largest absolute error that passes.
+    got, expected: arrays of any shape; one that differs, in shape or dtype, fails. NaN agrees with NaN, and infinity
+    with infinity of the same sign. allowed: the largest absolute error that passes.
     """
     if got.dtype != expected.dtype or got.shape != expected.shape:
         note = f"is {got.dtype} {list(got.shape)}, torch gave {expected.dtype} {list(expected.shape)}"
@@ -60,7 +68,7 @@ def compare(sample: int, name: str, got: NumpyArray, expected: NumpyArray, *, al
     a, b = got.astype(np.float64), expected.astype(np.float64)
     with np.errstate(all="ignore"):
         error = np.where(same, 0.0, np.abs(a - b))
-        # A NaN against a number, and infinity against a number, are as far apart as can be.
+        # NaN and infinity are infinitely far from any number.
         error = np.where(np.isfinite(error), error, np.inf)
         largest = float(error.max())
         # Rounding scales with the largest elements that went into a result, not with the result itself.
@@ -70,16 +78,17 @@ def compare(sample: int, name: str, got: NumpyArray, expected: NumpyArray, *, al
 
 
 def largest_element(x: NumpyArray) -> float:
-    """The largest magnitude among the finite elements; 0 without any."""
+    """Return the largest magnitude among the finite elements, or 0 if there is none."""
     magnitude = np.abs(x.astype(np.float64))
     return float(np.max(magnitude, where=np.isfinite(magnitude), initial=0.0))
 
 
-Sample = tuple[dict[str, NumpyArray], dict[str, NumpyArray], dict[str, float]]
+# Inputs, torch's outputs, and the largest absolute error that passes for each output, each by name.
+Sample: TypeAlias = tuple[dict[str, NumpyArray], dict[str, NumpyArray], dict[str, float]]
 
 
 def samples_of(card: Card, folder: Path) -> list[Sample]:
-    """The samples in order, each as its inputs, its outputs and their allowed errors, by name."""
+    """Return the samples of an artifact in order. Raises ArtifactError when the file is missing or damaged."""
     if SAMPLES_FILE not in card.files:
         raise ArtifactError(f"{folder}: the card lists no {SAMPLES_FILE}; export the model again with samples")
     data = read_checked(folder, SAMPLES_FILE, card.files[SAMPLES_FILE])
@@ -89,27 +98,27 @@ def samples_of(card: Card, folder: Path) -> list[Sample]:
         raise ArtifactError(str(error)) from None
     expected = {("in", tensor.name) for tensor in card.inputs}
     expected |= {(side, tensor.name) for side in ("out", "allowed") for tensor in card.outputs}
-    found: dict[int, dict[tuple[str, str], NumpyArray]] = {}
+    samples: dict[int, dict[tuple[str, str], NumpyArray]] = {}
     for key, array in arrays.items():
         number, side, name = (*key.split("/", 2), "", "")[:3]
         if not number.isdecimal() or (side, name) not in expected:
             raise ArtifactError(
                 f"{SAMPLES_FILE}: the array {key!r} is not 'K/in/INPUT', 'K/out/OUTPUT' or 'K/allowed/OUTPUT'"
             )
-        found.setdefault(int(number), {})[side, name] = array
-    if not found or sorted(found) != list(range(len(found))):
-        raise ArtifactError(f"{SAMPLES_FILE}: it holds the samples {sorted(found)}; expected 0, 1, ...")
-    for index, sample in found.items():
+        samples.setdefault(int(number), {})[side, name] = array
+    if not samples or sorted(samples) != list(range(len(samples))):
+        raise ArtifactError(f"{SAMPLES_FILE}: it holds the samples {sorted(samples)}; expected 0, 1, ...")
+    for index, sample in samples.items():
         missing = ["/".join(key) for key in sorted(expected - sample.keys())]
         if missing:
             raise ArtifactError(f"{SAMPLES_FILE}: sample {index} lacks {', '.join(missing)}")
     return [
         (
-            {tensor.name: found[number]["in", tensor.name] for tensor in card.inputs},
-            {tensor.name: found[number]["out", tensor.name] for tensor in card.outputs},
-            {tensor.name: _allowed(found[number]["allowed", tensor.name], number) for tensor in card.outputs},
+            {tensor.name: samples[number]["in", tensor.name] for tensor in card.inputs},
+            {tensor.name: samples[number]["out", tensor.name] for tensor in card.outputs},
+            {tensor.name: _allowed(samples[number]["allowed", tensor.name], number) for tensor in card.outputs},
         )
-        for number in range(len(found))
+        for number in range(len(samples))
     ]
 
 

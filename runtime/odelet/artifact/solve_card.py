@@ -1,6 +1,6 @@
 """What a card says of one solve: its method and settings, and how its form is run.
 
-The law here: as in `card`, the dataclasses are the format.
+The law here: the dataclasses are the format, as in `card`; and a form is known by its name in this module alone.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ REPORTS = ("steps", "accepted", "status", "time", "evaluations", "unconverged", 
 
 @dataclass(frozen=True, kw_only=True)
 class RunStep:
-    """A step of the program: run a graph. run: its file."""
+    """A step of the program that runs a graph. run: the graph's file."""
 
     run: str
 
@@ -58,15 +58,18 @@ class RunStep:
 
 @dataclass(frozen=True, kw_only=True)
 class DriveStep:
-    """A step of the program: drive a solve. drive: the solve's index."""
+    """A step of the program that drives a solve. drive: the solve's index."""
 
     drive: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class EventCard:
-    """The event that ends a driven solve: file of its graph, and name of the time that it adds, which is
-    searched for within the solve's atol."""
+    """The event that ends a driven solve.
+
+    graph: file of the graph that computes the event function. time: name of the value that receives the time of the
+    event, which is searched for within the solve's atol.
+    """
 
     graph: str
     time: str
@@ -77,13 +80,16 @@ class EventCard:
 
 @dataclass(frozen=True, kw_only=True)
 class DriveCard:
-    """How the runtime drives a solve: files of its graphs, names of the values it takes and adds.
+    """How the runtime drives a solve: the files of its graphs, and the names of the values that it takes and adds.
 
-    field, t: None for an iteration, whose step is a turn. step: None for a solver that needs the field alone. start:
-    estimates the length of the first step, where the options do not name it. step_t, jump_t: times at which steps
-    end. grid: that of a fixed-step solve, where the model constructs it. batched: captured values with one row for
-    each sample, where samples are solved each on its own and the batch can be cut down to those that are left.
-    options: of the solver, as torchdiffeq spells them. event: what ends it, if not its last time.
+    field: file of the field's graph; step: file of the graph of one step, None for a solver that needs the field alone;
+    start: file of the graph that estimates the length of the first step, None where the options name that length.
+    t: output times; field and t are None for an iteration, whose step is one turn. y0, solution: initial state and
+    result, one name for each part. captured: values of the host graph that the field reads. step_t, jump_t: times at
+    which steps end, and times at which the field jumps. grid: the times between fixed steps, where the model constructs
+    them. batched: captured values with one row for each sample, where each sample is solved on its own and the batch
+    can be cut down to the samples that are left. options: of the solver, as torchdiffeq spells them. event: what ends
+    the solve before its last time, or None.
     """
 
     field: str | None = None
@@ -103,7 +109,7 @@ class DriveCard:
 
     @property
     def results(self) -> tuple[str, ...]:
-        """The names that it adds: the parts of the solution, and the time of the event."""
+        """The names of the values that the solve adds: the parts of its solution, and the time of its event."""
         return (*self.solution, *((self.event.time,) if self.event is not None else ()))
 
     def __post_init__(self) -> None:
@@ -116,14 +122,14 @@ class DriveCard:
 
     @property
     def graphs(self) -> tuple[str, ...]:
-        """The files of its graphs."""
+        """The files of the solve's graphs."""
         event = self.event.graph if self.event is not None else None
         return tuple(file for file in (self.field, self.step, self.start, event) if file is not None)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluations:
-    """A solve of N attempted steps calls the field `start + step * N` times."""
+    """How often a solve evaluates its field: `start + step * N` times in N attempted steps."""
 
     start: int
     step: int
@@ -131,9 +137,16 @@ class Evaluations:
 
 @dataclass(frozen=True, kw_only=True)
 class SolveCard:
-    """One solve. per_sample: each sample of a batch has its own steps. rtol, atol, max_steps: as exported, None
-    where the method has none; a tolerance may be one number for each part of the state. nested: a line about each
-    solve inside its field. piece: a copy of the field."""
+    """What the card says of one solve.
+
+    index: its place in the card. form: how it was put into ONNX. source: the line of the model's code that calls the
+    solver. rtol, atol, max_steps: as exported, None where the method has none; a tolerance may be one number for each
+    part of the state. steps: how many steps it takes, where that was fixed at export. settings: which settings of a
+    call it takes, and the graph input that takes each, null where the driver takes it. report: which counts and the
+    like the graph reports, and the graph output that holds each. drive: how the runtime drives it, or None. per_sample:
+    whether each sample of a batch has its own steps. nested: a line about each solve inside its field. piece: where a
+    copy of the field lies.
+    """
 
     index: int
     form: str
@@ -157,9 +170,8 @@ class SolveCard:
         check_names(f"{me} setting", list(self.settings), SETTINGS)
         check_names(f"{me} report", list(self.report), REPORTS)
         for key in ("rtol", "atol", "max_steps", "steps"):
-            value = getattr(self, key)
-            numbers = value if isinstance(value, tuple) else () if value is None else (value,)
-            check(all(0 <= x < math.inf for x in numbers), f"{me} {key} is {value!r}; expected 0 or more")
+            numbers = self._numbers(key)
+            check(all(0 <= x < math.inf for x in numbers), f"{me} {key} is {getattr(self, key)!r}; expected 0 or more")
         outside, calibrated = self.facts.outside, self.facts.calibrated
         only = f"{me} a drive entry goes with the form {DRIVEN.name}, and only it"
         check(outside == (self.drive is not None), only)
@@ -173,3 +185,20 @@ class SolveCard:
     def facts(self) -> FormFacts:
         """What is true of every solve in this form."""
         return FORMS[self.form]
+
+    def __str__(self) -> str:
+        """Return the solve in a line, and each solve inside its field in a line of its own."""
+        words = [self.form, *(["each sample on its own"] if self.per_sample else [])]
+        words += [self.source] if self.source else []
+        for key in ("rtol", "atol", "max_steps", "steps"):
+            numbers = self._numbers(key)
+            text = "/".join(f"{x:g}" if isinstance(x, float) else str(x) for x in numbers)
+            words += [f"{key} {text}"] if numbers else []
+        if self.settings:
+            words.append(f"can be set: {', '.join(self.settings)}")
+        return f"{self.index}: {self.method}, " + "\n     inside it: ".join([", ".join(words), *self.nested])
+
+    def _numbers(self, key: str) -> tuple[float, ...]:
+        """Return the numbers that stand under a key: none for null, and one for each part for a row."""
+        value = getattr(self, key)
+        return value if isinstance(value, tuple) else () if value is None else (value,)

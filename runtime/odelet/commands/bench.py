@@ -1,7 +1,7 @@
-"""How long a call of an artifact takes, and beside what: `odelet bench`.
+"""How long a call of an artifact takes, beside its floor and the torch model: `odelet bench`.
 
-The law here: whatever is compared runs in turns, in one process, on the same inputs. The floor and the torch model come
-from another package, by entry points of the group `odelet.bench`: the runtime has neither onnx nor torch.
+The law here: calls that are compared run in turns, in one process, on the same inputs. The floor and the torch model
+come from another package, by entry points of the group `odelet.bench`, because the runtime has neither onnx nor torch.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -24,14 +24,17 @@ from odelet.errors import InputError, OdeletError
 from odelet.loops.stats import Stats
 from odelet.model.arguments import Arguments
 from odelet.model.model import Model, load
+from odelet.model.settings import AS_EXPORTED
 from odelet.numerics.backend import NumpyArray
 
-TimedCall = Callable[[], Any]
+TimedCall: TypeAlias = Callable[[], object]
+TorchCall: TypeAlias = Callable[[], dict[str, NumpyArray]]
 
 GROUP = "odelet.bench"
-# A longer chain takes long to build and load, and its time grows evenly.
+DEFAULT_SECONDS = 3.0
+# A longer chain would take long to build and load, and its time grows in proportion to its length.
 LONGEST_CHAIN = 2000
-_TURNS = (5, 100_000)
+_LEAST_TURNS, _MOST_TURNS = 5, 100_000
 
 
 def bench(
@@ -41,38 +44,38 @@ def bench(
     batch: int | None = None,
     against: str | None = None,
     weights: Path | None = None,
-    seconds: float = 3.0,
+    seconds: float = DEFAULT_SECONDS,
     device: str = "cpu",
     threads: int | None = None,
 ) -> BenchReport:
-    """Time calls of an artifact, in turns with its floor and, if it is named, with the torch model.
+    """Time calls of an artifact, in turns with its floor and with the torch model if it is named.
 
-    path: its folder, or a lone .onnx file. source: of the inputs, as for `odelet run`; else the first sample of the
-    artifact. batch: size of the batch, made of the rows that are there, over and over. against: the torch model,
-    FILE.py:NAME; weights: its file. seconds: for all together.
+    path: the artifact's folder, or a lone .onnx file. source: file of the inputs, as for `odelet run`; None takes the
+    first sample of the artifact. batch: size of the batch, to which the rows of the inputs are repeated. against: the
+    torch model, as FILE.py:NAME; weights: file of its weights. seconds: how long to measure, in all.
 
-    Raises InputError for what does not fit, SolveError where a solve fails on these inputs.
+    Raises InputError for arguments that do not fit, and SolveError when a solve fails on these inputs.
     """
     if not 0 < seconds < float("inf"):
         raise InputError(f"seconds={seconds!r} must be a positive number of seconds")
     if weights is not None and against is None:
-        raise InputError(f"weights {weights} are of the torch model; name it, too, with --against FILE.py:NAME")
+        raise InputError(f"weights {weights} are of the torch model; name that model, too, with --against FILE.py:NAME")
     model = load(path, device=device, threads=threads)
     threads = model.threads
-    values: dict[str, Any] = _inputs(model, source, batch)
-    solution = model.solve(**values)
+    values = _inputs(model, source, batch)
+    solution = model.solve_with(AS_EXPORTED, (), values)
     solution.raise_if_failed()
     floor, scale, note = _floor(path, solution.stats, values, device=device, threads=threads)
-    calls: dict[str, TimedCall] = {"odelet": lambda: model(**values)}
+    calls: dict[str, TimedCall] = {"odelet": lambda: model(*values.values())}
     calls |= {} if floor is None else {"floor": floor}
     checks: list[OutputCheck] = []
     with ExitStack() as stack:
         if against is not None:
-            run = stack.enter_context(_torch(against, weights, values, device=device, threads=threads))
+            torch_call = stack.enter_context(_torch_call(against, weights, values, device=device, threads=threads))
             if not model.card.noise:
-                checks = _compared(solution.outputs, run())
-            calls["torch"] = run
-        taken = interleaved(calls, seconds=seconds, turns=_TURNS)
+                checks = _compared(solution.outputs, torch_call())
+            calls["torch"] = torch_call
+        latencies = interleaved(calls, seconds=seconds, turns=(_LEAST_TURNS, _MOST_TURNS))
     return BenchReport(
         card=model.card,
         device=device,
@@ -82,29 +85,30 @@ def bench(
         scale=scale,
         floor_note=note,
         checks=tuple(checks),
-        odelet=taken["odelet"],
-        floor=taken.get("floor"),
-        torch=taken.get("torch"),
+        odelet=latencies["odelet"],
+        floor=latencies.get("floor"),
+        torch=latencies.get("torch"),
     )
 
 
 def _inputs(model: Model, source: Path | None, batch: int | None) -> dict[str, NumpyArray]:
-    """An array for each input; what the model draws is drawn once, the same each time."""
+    """Return an array for each input, in the card's order; random inputs are drawn once, from a fixed seed."""
     card = model.card
-    noise = {one.name for one in card.noise}
+    noise = {noise.name for noise in card.noise}
     if source is not None:
-        given = read_inputs(source, card)
+        arrays = read_inputs(source, card)
     elif model.folder is None:
         raise InputError("a lone .onnx file carries no samples; give its inputs with --input")
     else:
-        given = samples_of(card, model.folder)[0][0]
+        arrays = samples_of(card, model.folder)[0][0]
     if batch is not None:
-        given = {name: value for name, value in _resized(card, given, batch).items() if name not in noise}
-    return Arguments(card).bind((), dict(given), seed=0 if noise else None)
+        arrays = {name: array for name, array in _resized(card, arrays, batch).items() if name not in noise}
+    bound = Arguments(card).bind((), dict(arrays), seed=0 if noise else None)
+    return {tensor.name: bound[tensor.name] for tensor in card.inputs}
 
 
-def _resized(card: Card, given: Mapping[str, NumpyArray], batch: int) -> dict[str, NumpyArray]:
-    """The arrays with another size of the batch: their rows over and over."""
+def _resized(card: Card, arrays: Mapping[str, NumpyArray], batch: int) -> dict[str, NumpyArray]:
+    """Return the arrays with a batch of another size, to which their rows are repeated or cut."""
     if batch < 1:
         raise InputError(f"batch={batch!r} must be at least 1")
     inputs = card.inputs[: len(card.inputs) - len(card.noise)]
@@ -115,31 +119,31 @@ def _resized(card: Card, given: Mapping[str, NumpyArray], batch: int) -> dict[st
         )
         raise InputError(f"batch={batch}: the model has no batch to resize ({which}); give the inputs with --input")
     name = "batch" if "batch" in axes else next(iter(axes))
-    made = dict(given)
+    resized = dict(arrays)
     for tensor in inputs:
         for axis, size in enumerate(tensor.shape):
-            value = made.get(tensor.name)
-            if size == name and value is not None and axis < value.ndim:
-                if value.shape[axis] == 0:
+            array = resized.get(tensor.name)
+            if size == name and array is not None and axis < array.ndim:
+                if array.shape[axis] == 0:
                     raise InputError(f"batch={batch}: input {tensor.name!r} has no rows to repeat")
-                made[tensor.name] = np.take(value, np.arange(batch) % value.shape[axis], axis)
-    return made
+                resized[tensor.name] = np.take(array, np.arange(batch) % array.shape[axis], axis)
+    return resized
 
 
 def _floor(
     path: str | os.PathLike[str], stats: Stats, values: Mapping[str, NumpyArray], *, device: str, threads: int
 ) -> tuple[TimedCall | None, float, str]:
-    """A call of the floor, how many times shorter its chains are, and why there is none."""
+    """Return a call of the floor, or None; how many times shorter its chains are; and why there is no floor."""
     counts = {solve.index: solve.evaluations for solve in stats.solves}
-    known = {index: count for index, count in counts.items() if count is not None}
-    if len(known) < len(counts):
-        unknown = ", ".join(str(index) for index in counts if index not in known)
-        return None, 1.0, f"solve {unknown} does not say how often it called its field"
-    total = sum(known.values())
+    known_counts = {index: count for index, count in counts.items() if count is not None}
+    if len(known_counts) < len(counts):
+        unknown = ", ".join(str(index) for index in counts if index not in known_counts)
+        return None, 1.0, f"solve {unknown} does not say how often it evaluated its field"
+    total = sum(known_counts.values())
     if total == 0:
-        return None, 1.0, "no solve called a field"
+        return None, 1.0, "no solve evaluated a field"
     scale = max(1.0, total / LONGEST_CHAIN)
-    chains = {index: max(1, round(count / scale)) for index, count in known.items()}
+    chains = {index: max(1, round(count / scale)) for index, count in known_counts.items()}
     try:
         build = _extension("floor", "it needs onnx-ir; install it with: pip install onnx-ir")
         return build(path, chains, values, device=device, threads=threads), total / sum(chains.values()), ""
@@ -149,19 +153,22 @@ def _floor(
         return None, 1.0, str(error)
 
 
-def _torch(
+def _torch_call(
     target: str, weights: Path | None, values: Mapping[str, NumpyArray], *, device: str, threads: int
-) -> AbstractContextManager[Callable[[], dict[str, NumpyArray]]]:
-    """The torch model as a call without arguments that returns its outputs by name."""
+) -> AbstractContextManager[TorchCall]:
+    """Return the torch model as a call without arguments that returns the outputs by name."""
     advice = f"against {target}: it needs torch; install it with: pip install 'odelet[export]'"
-    made: AbstractContextManager[Callable[[], dict[str, NumpyArray]]] = _extension("against", advice)(
+    torch_call: AbstractContextManager[TorchCall] = _extension("against", advice)(
         target, weights, values, device=device, threads=threads
     )
-    return made
+    return torch_call
 
 
 def _extension(name: str, advice: str) -> Callable[..., Any]:
-    """What another package adds. Raises OdeletError with the advice where it is not there."""
+    """Return the function that another package adds under a name; only that package knows its type.
+
+    Raises OdeletError with the advice when the package is not installed.
+    """
     for entry in entry_points(group=GROUP):
         if entry.name == name:
             try:
@@ -172,11 +179,11 @@ def _extension(name: str, advice: str) -> Callable[..., Any]:
     raise OdeletError(advice)
 
 
-def _compared(ours: Mapping[str, NumpyArray], theirs: Mapping[str, NumpyArray]) -> list[OutputCheck]:
-    missing = [name for name in ours if name not in theirs]
+def _compared(outputs: Mapping[str, NumpyArray], torch_outputs: Mapping[str, NumpyArray]) -> list[OutputCheck]:
+    missing = [name for name in outputs if name not in torch_outputs]
     if missing:
         raise InputError(
-            f"against: the torch model gives {', '.join(theirs) or 'nothing'}, and the artifact {', '.join(ours)}; "
-            "is it the model that was exported?"
+            f"against: the torch model gives {', '.join(torch_outputs) or 'nothing'}, and the artifact "
+            f"{', '.join(outputs)}; is it the model that was exported?"
         )
-    return [compare(0, name, got, theirs[name], allowed=float("inf")) for name, got in ours.items()]
+    return [compare(0, name, got, torch_outputs[name], allowed=float("inf")) for name, got in outputs.items()]

@@ -1,4 +1,7 @@
-"""What `odelet bench` says. The law here: it is read from the report alone."""
+"""The report of `odelet bench`, as data, JSON and text.
+
+The law here: nothing is measured; all is read from the report.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,12 @@ from odelet.loops.stats import Stats
 
 @dataclass(frozen=True)
 class BenchReport:
-    """What was measured. odelet, floor, torch: times of a call; floor, torch: None where they were not run.
+    """What `odelet bench` measured.
 
-    inputs: shapes by name. stats: of one solve of these inputs. scale: how many times the floor's chain is shorter than
-    the solve. floor_note: why there is no floor. checks: torch's outputs compared with odelet's; none where the model
-    draws random numbers. seconds: that were asked for.
+    odelet, floor, torch: times of a call of the artifact, of its floor and of the torch model; None for a floor or a
+    torch model that was not run. inputs: shapes by name. stats: of one call with these inputs. scale: how many times
+    the floor's chain is shorter than the solve. floor_note: why there is no floor. checks: comparisons of odelet's
+    outputs with torch's; there is none if the model draws random numbers.
     """
 
     card: Card
@@ -34,38 +38,38 @@ class BenchReport:
 
     @property
     def evaluations(self) -> int | None:
-        """Of all fields; None where a solve cannot tell."""
-        told = [solve.evaluations for solve in self.stats.solves]
-        known = [count for count in told if count is not None]
-        return sum(known) if known and len(known) == len(told) else None
+        """How often a call evaluates fields; None if a solve does not report it, or there is no solve."""
+        counts = [solve.evaluations for solve in self.stats.solves]
+        reported = [count for count in counts if count is not None]
+        return sum(reported) if reported and len(reported) == len(counts) else None
 
     @property
     def over_floor(self) -> float | None:
-        """How many times as long as its floor a call takes."""
+        """How many times as long as its floor a call takes; None without a floor."""
         return None if self.floor is None else self.odelet.over(self.floor) / self.scale
 
     @property
     def speed_up(self) -> float | None:
-        """How many times as long as a call the torch model takes."""
+        """How many times as long as a call the torch model takes; None without a torch model."""
         return None if self.torch is None else self.torch.over(self.odelet)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON types; times in milliseconds."""
+        """Return the report as JSON types; times are in milliseconds."""
         return report_dict(self)
 
     def summary(self) -> str:
-        """As a screen of text."""
+        """Return the report as a screen of text."""
         return report_text(self)
 
 
 _PERCENTILES = (50, 90, 99)
-# An export differs from its model by less, in relation to the largest element.
+# The outputs of an export differ from its model's by less than this, relative to the largest element.
 _SAME = 0.01
 _UNITS = ((1.0, "s"), (1e3, "ms"), (1e6, "us"))
 
 
 def report_dict(report: BenchReport) -> dict[str, Any]:
-    """A report as JSON types; times in milliseconds."""
+    """Return a report as JSON types; times are in milliseconds."""
     median, evaluations = 1e3 * report.odelet.median, report.evaluations
     data: dict[str, Any] = {
         "name": report.card.name,
@@ -96,7 +100,7 @@ def report_dict(report: BenchReport) -> dict[str, Any]:
 
 
 def report_text(report: BenchReport) -> str:
-    """A report as a screen of text."""
+    """Return a report as a screen of text."""
     threads = f"{report.threads} thread" + "s" * (report.threads > 1)
     inputs = ", ".join(f"{name} {list(shape)}" for name, shape in report.inputs.items()) or "none"
     lines = [
@@ -106,15 +110,15 @@ def report_text(report: BenchReport) -> str:
         f"latency     {_line(report.odelet)}",
     ]
     for solve in report.stats.solves:
-        told = [f"{key} {value}" for key in ("steps", "evaluations") if (value := getattr(solve, key)) is not None]
-        lines.append(f"solve {solve.index}     {solve.method}: {', '.join(told) or 'it does not say its steps'}")
+        counts = [f"{key} {value}" for key in ("steps", "evaluations") if (value := getattr(solve, key)) is not None]
+        lines.append(f"solve {solve.index}     {solve.method}: {', '.join(counts) or 'it does not report its steps'}")
     if report.evaluations:
         each = _time(report.odelet.median / report.evaluations)
         lines.append(f"evaluation  {each} of the whole call for each of {report.evaluations}")
     if report.floor is None:
         lines.append(f"floor       none: {report.floor_note}")
     else:
-        shortened = f", told from a chain {report.scale:.3g} times shorter" if report.scale > 1 else ""
+        shortened = f", estimated from a chain {report.scale:.3g} times shorter" if report.scale > 1 else ""
         floor = _time(report.floor.median * report.scale)
         lines.append(f"floor       {floor}{shortened}; a call takes {report.over_floor:.2f} times that")
     if report.torch is not None:
@@ -126,10 +130,10 @@ def report_text(report: BenchReport) -> str:
 def _differences(report: BenchReport) -> str:
     if not report.checks:
         return "not compared: the model draws random numbers, and torch draws others"
-    told = [f"{check.output} {check.note or f'{check.max_abs:.3g}'}" for check in report.checks]
-    other = any(check.note or check.max_rel > _SAME for check in report.checks)
-    advice = "; another model than was exported? its weights are named by --weights" if other else ""
-    return f"largest, of each output: {', '.join(told)}{advice}"
+    largest = [f"{check.output} {check.note or f'{check.max_abs:.3g}'}" for check in report.checks]
+    differs = any(check.note or check.max_rel > _SAME for check in report.checks)
+    advice = "; is it the model that was exported? --weights names its weights" if differs else ""
+    return f"largest, of each output: {', '.join(largest)}{advice}"
 
 
 def _percentiles(latency: Latency) -> dict[str, float]:
@@ -141,6 +145,6 @@ def _line(latency: Latency) -> str:
 
 
 def _time(seconds: float) -> str:
-    """In the unit that leaves one to three digits before the point."""
+    """Return a time with the unit that leaves one to three digits before the point."""
     scale, unit = next((s, u) for s, u in _UNITS if seconds * s >= 1 or u == _UNITS[-1][1])
     return f"{seconds * scale:.3g} {unit}"

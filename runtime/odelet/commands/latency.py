@@ -1,4 +1,7 @@
-"""How long calls take: interleaved, so that what disturbs one disturbs all."""
+"""How long calls take.
+
+The law here: calls are timed in turns, so that a disturbance of the machine meets all of them.
+"""
 
 from __future__ import annotations
 
@@ -11,20 +14,21 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Latency:
-    """Wall times of one call, in seconds, in the order they were measured."""
+    """Wall times of one call, in seconds, in the order in which they were measured."""
 
     seconds: tuple[float, ...]
 
     def percentile(self, percent: float) -> float:
-        """The time that `percent` percent of the calls stay under, in seconds."""
+        """Return the time in seconds that `percent` percent of the calls do not exceed."""
         return float(np.percentile(self.seconds, percent))
 
     @property
     def median(self) -> float:
+        """The median time, in seconds."""
         return self.percentile(50)
 
     def over(self, other: Latency) -> float:
-        """The median of the ratios to another call's times, turn by turn: what disturbs both cancels."""
+        """Return the median of the ratios to another call's times, taken turn by turn, so that disturbances cancel."""
         return float(np.median(np.divide(self.seconds, other.seconds)))
 
 
@@ -36,12 +40,13 @@ def interleaved(
     warmup: int = 2,
     clock: Callable[[], float] = perf_counter,
 ) -> dict[str, Latency]:
-    """Time each call once a turn, for about `seconds` in all.
+    """Time each call once a turn, for about `seconds` in all, and return the latencies by name.
 
-    turns: at least and at most so many. warmup: turns that do not count. clock: what a call is timed by, in seconds;
-    `time.thread_time` leaves out what other processes take, for calls that stay on their thread.
+    turns: the least and the largest number of turns. warmup: how many turns come first and do not count. clock: returns
+    the time in seconds; `time.thread_time` leaves out the time that other processes take, for calls that stay on their
+    thread.
     """
-    taken: dict[str, list[float]] = {name: [] for name in calls}
+    times: dict[str, list[float]] = {name: [] for name in calls}
     least, most = turns
     done, end = -warmup, perf_counter() + seconds
     while done < least or (done < most and perf_counter() < end):
@@ -49,6 +54,6 @@ def interleaved(
             start = clock()
             call()
             if done >= 0:
-                taken[name].append(clock() - start)
+                times[name].append(clock() - start)
         done += 1
-    return {name: Latency(tuple(times)) for name, times in taken.items()}
+    return {name: Latency(tuple(seconds_taken)) for name, seconds_taken in times.items()}

@@ -1,6 +1,6 @@
-"""Runs the samples of an artifact where it is, and compares with what torch gave at export.
+"""Runs the sample inputs of an artifact and compares the outputs with torch's, without torch.
 
-The law here: numpy and onnxruntime only, and the allowed error is the sample's, not the caller's.
+The law here: this module needs numpy and onnxruntime alone, and the artifact, not the caller, says which error passes.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from odelet.artifact.folder import SAMPLES_FILE
 from odelet.artifact.samples import OutputCheck, compare, samples_of
 from odelet.errors import ArtifactError, InputError
 from odelet.model.model import Model, load
+from odelet.model.settings import AS_EXPORTED
 from odelet.status import Status
 
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """What `verify` found, a check for each output of each sample."""
+    """The result of `verify`. checks: one for each output of each sample."""
 
     checks: tuple[OutputCheck, ...]
 
@@ -33,7 +34,7 @@ class VerifyReport:
         return {"passed": self.passed, "checks": checks}
 
     def summary(self) -> str:
-        """Return the report as text, a line for each output of each sample."""
+        """Return the report as text: a line for each output of each sample, and the verdict."""
         lines = [_line(check) for check in self.checks]
         failed = sum(not check.passed for check in self.checks)
         verdict = "passed" if self.passed else f"FAILED: {failed} of {len(self.checks)} outputs differ"
@@ -41,10 +42,16 @@ class VerifyReport:
 
 
 def verify(target: str | os.PathLike[str] | Model, *, device: str = "cpu", threads: int | None = None) -> VerifyReport:
-    """Run the samples that came with an artifact and compare with torch's outputs.
+    """Run the sample inputs that came with an artifact and compare the outputs with torch's.
 
-    target: an artifact's folder, or a Model loaded from one (device and threads are then the model's).
-    Raises ArtifactError when there is nothing to compare with; a difference is a report that has not passed.
+    target: an artifact's folder, or a Model that was loaded from one; device and threads are then the model's. device,
+    threads: as for `odelet.load`. An output that differs by more than the artifact allows is a report that has not
+    passed. Raises ArtifactError when the artifact holds no samples that fit it.
+
+    >>> import odelet
+    >>> report = odelet.verify("out")
+    >>> report.passed
+    True
     """
     model = target if isinstance(target, Model) else load(target, device=device, threads=threads)
     if model.folder is None:
@@ -52,7 +59,7 @@ def verify(target: str | os.PathLike[str] | Model, *, device: str = "cpu", threa
     checks: list[OutputCheck] = []
     for index, (inputs, outputs, allowed) in enumerate(samples_of(model.card, model.folder)):
         try:
-            solution = model.solve(*inputs.values())
+            solution = model.solve_with(AS_EXPORTED, (), inputs)
         except InputError as error:
             raise ArtifactError(f"{SAMPLES_FILE}: sample {index} does not fit the card: {error}") from None
         if solution.status is not Status.OK:
@@ -70,5 +77,5 @@ def _line(check: OutputCheck) -> str:
     head = f"sample {check.sample}, {check.output}: {'ok' if check.passed else 'FAILED'}"
     if check.note:
         return f"{head}, {check.note}"
-    told = f"max abs {check.max_abs:.3g} (allowed {check.allowed:.3g}), max rel {check.max_rel:.3g}"
-    return f"{head}, {told}, worst at {list(check.worst)}"
+    errors = f"max abs {check.max_abs:.3g} (allowed {check.allowed:.3g}), max rel {check.max_rel:.3g}"
+    return f"{head}, {errors}, worst at {list(check.worst)}"

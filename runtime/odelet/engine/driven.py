@@ -145,10 +145,10 @@ def _adaptive(problem: Problem, watched: SolveObserver | None) -> tuple[Adaptive
 def adaptive_start(problem: Problem) -> Callable[[], AdaptiveSolve]:
     """What begins an adaptive solve."""
     row, method = problem.row, METHODS[problem.solve.method]
-    assert method.order is not None and method.calls is not None
+    assert method.order is not None and method.evaluations is not None
     control, tolerances, points = control_settings(problem)
     kept = {**problem.kept, **tolerances}
-    order, calls = method.order, method.calls
+    order, calls = method.order, method.evaluations
     recording = problem.request.recording
 
     def stepper() -> AdaptiveStepper:
@@ -178,7 +178,7 @@ def _samples(problem: Problem) -> tuple[NumpyArray, SolveStats]:
         raise InputError(f"solve {solve.index} ({solve.source}): the parts of its state have not the same samples")
     control, tolerances, points = control_settings(problem)
     method = METHODS[solve.method]
-    assert method.order is not None and method.calls is not None
+    assert method.order is not None and method.evaluations is not None
     stepper = GraphSampleStepper(
         problem.graphs,
         parts,
@@ -196,7 +196,7 @@ def _samples(problem: Problem) -> tuple[NumpyArray, SolveStats]:
         problem.t,
         direction=problem.direction,
         order=method.order,
-        calls=method.calls,
+        calls=method.evaluations,
         control=control,
         limits=problem.request.limits,
         points=points,
@@ -215,8 +215,10 @@ def _samples(problem: Problem) -> tuple[NumpyArray, SolveStats]:
 def fixed_stepper(problem: Problem, method: Any, *, cubic: bool = False) -> FixedStepper:
     """What takes the steps of a fixed-step method. cubic: whether the state is read by cubics."""
     assert problem.graphs.step is not None
-    memory = method.start(problem.row, xp=NUMPY)
-    stepper = GraphFixedStepper(problem.graphs.step, problem.row, memory, problem.kept, method.calls, problem.bind)
+    memory = method.initial_memory(problem.row, xp=NUMPY)
+    stepper = GraphFixedStepper(
+        problem.graphs.step, problem.row, memory, problem.kept, method.evaluations, problem.bind
+    )
     recording = problem.request.recording
     return stepper if recording is None else RecordedFixedStepper(stepper, recording, problem.slope if cubic else None)
 

@@ -12,7 +12,7 @@ from odelet.engine.problem import Problem
 from odelet.loops.adaptive import Limits
 from odelet.loops.options import method_and_grid
 from odelet.loops.stats import SampleStats, SolveStats, status_of
-from odelet.methods.fixed_point import Iteration, State, begin, ended
+from odelet.methods.fixed_point import Iteration, IterationState, initial_state, status_code
 from odelet.numerics.backend import NUMPY, NumpyArray
 from odelet.numerics.state import Layout
 from odelet.status import Status
@@ -26,11 +26,11 @@ def solve_iteration(problem: Problem, method: Iteration) -> tuple[list[NumpyArra
     parts = [problem.values[name] for name in names.y0]
     layout = Layout.of(parts, per_sample=solve.per_sample)
     with np.errstate(all="ignore"):
-        first = begin(method, problem.row, layout=layout, xp=NUMPY)
+        first = initial_state(method, problem.row, layout=layout, xp=NUMPY)
     state, early, calls = _turns(problem, first)
-    told: Any = np.asarray(ended(state, xp=NUMPY))
+    told: Any = np.asarray(status_code(state, xp=NUMPY))
     if early is not None:
-        told = np.where(np.asarray(state.going), early.value, told)
+        told = np.where(np.asarray(state.running), early.value, told)
     turns = np.asarray(state.turns).astype(np.int64)
     answer = layout.unpack(state.best, xp=NUMPY)
     if solve.per_sample:
@@ -52,7 +52,7 @@ def solve_iteration(problem: Problem, method: Iteration) -> tuple[list[NumpyArra
     )
 
 
-def _turns(problem: Problem, first: State) -> tuple[State, Status | None, int]:
+def _turns(problem: Problem, first: IterationState) -> tuple[IterationState, Status | None, int]:
     """The last state, what ended the loop early, if anything did, and how many turns it took."""
     step, row = problem.graphs.step, problem.row
     assert step is not None
@@ -60,19 +60,19 @@ def _turns(problem: Problem, first: State) -> tuple[State, Status | None, int]:
     tolerances = {name: problem.tolerance(name).astype(row.dtype) for name in ("rtol", "atol")}
     buffers = problem.bind(starts, {}, {**problem.kept, **tolerances})
     excess, calls, early = _name_of("excess"), 0, None
-    while np.any(first._replace(excess=buffers.state(excess)).going):
+    while np.any(first._replace(excess=buffers.state(excess)).running):
         early = _spent(problem.request.limits, calls)
         if early is not None or calls >= problem.request.limits.max_steps:
             break
         buffers.run()
         buffers.swap()
         calls += 1
-    return State.of([buffers.state(name).copy() for name in starts]), early, calls
+    return IterationState.of([buffers.state(name).copy() for name in starts]), early, calls
 
 
 def _name_of(field: str) -> str:
     """What the step graph calls a field of the state."""
-    return ("y", *MEMORY)[State._fields.index(field)]
+    return ("y", *MEMORY)[IterationState._fields.index(field)]
 
 
 def _spent(limits: Limits, calls: int) -> Status | None:

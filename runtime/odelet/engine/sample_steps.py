@@ -85,13 +85,13 @@ class GraphSampleStepper:
         if not accepted.all():
             rows = {name: (b.pending(name), b.state(name)) for name in ("y", "k")}
             for name, (new, old) in rows.items():
-                b.set_pending(name, self._layout.choose(accepted, new, old, xp=NUMPY))
+                b.set_pending(name, self._layout.select(accepted, new, old, xp=NUMPY))
         b.swap()
         if jump is not None:
             jumped = ~np.isnan(jump)
             times = np.where(jumped, jump, 0.0)
             k = slope_after_jump(self._slope, times, b.state("y"), direction=self._direction, xp=NUMPY)
-            b.set("k", self._layout.choose(jumped, k, b.state("k"), xp=NUMPY))
+            b.set("k", self._layout.select(jumped, k, b.state("k"), xp=NUMPY))
 
     def keep(self, kept: NumpyArray) -> bool:
         b = self._buffers

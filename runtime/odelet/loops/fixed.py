@@ -9,9 +9,9 @@ import numpy as np
 
 from odelet.errors import InputError
 from odelet.loops.trajectory import DenseStep, StepEnds, Trajectory
-from odelet.methods.method import FixedStep, Method, Terms
+from odelet.methods.method import FixedStep, Method, StepSettings
 from odelet.numerics.backend import NUMPY, NumpyArray
-from odelet.numerics.grid import Grid, fits
+from odelet.numerics.grid import Grid, is_valid_grid
 from odelet.numerics.interpolation import hermite, linear
 from odelet.numerics.rk import Field
 from odelet.status import Status
@@ -42,9 +42,9 @@ class FixedRun(NamedTuple):
 class ArrayFixedStepper:
     """Steps of a fixed-step method on numpy arrays."""
 
-    def __init__(self, field: Field, method: Method, y0: NumpyArray, terms: Terms) -> None:
+    def __init__(self, field: Field, method: Method, y0: NumpyArray, terms: StepSettings) -> None:
         self._field, self._method, self._terms = field, method, terms
-        self._y, self._memory = y0, method.start(y0, xp=NUMPY)
+        self._y, self._memory = y0, method.initial_memory(y0, xp=NUMPY)
         self._ends: StepEnds | None = None
 
     def step(self, t: float, t1: float) -> tuple[int, bool]:
@@ -52,7 +52,7 @@ class ArrayFixedStepper:
             made: FixedStep = self._method.step(self._field, t, t1, self._y, self._memory, self._terms, xp=NUMPY)
         self._ends = StepEnds(self._y, made.y1, k0=made.k0)
         self._y, self._memory = made.y1, made.memory
-        return int(made.calls), bool(made.failed)
+        return int(made.evaluations), bool(made.unconverged)
 
     def ends(self) -> StepEnds:
         assert self._ends is not None
@@ -130,11 +130,11 @@ def march_along(
     if given is not None:
         strict = method.remembers
         good = given.ndim == 1 and given.size > 0 and given.dtype == t.dtype
-        if not good or not fits(given, t, direction=sign, strict=strict, xp=NUMPY):
+        if not good or not is_valid_grid(given, t, direction=sign, strict=strict, xp=NUMPY):
             order = "strictly monotone" if strict else "monotone"
             raise InputError(
                 f"grid_constructor returned {given.dtype} {given}; it must be a 1-D {t.dtype} grid, {order}, that "
                 f"starts at t[0]={t[0]!r} and ends at t[-1]={t[-1]!r}"
             )
-    points = grid.points(t, direction=sign, xp=NUMPY, given=given)
+    points = grid.points(t, direction=sign, xp=NUMPY, constructed_points=given)
     return solve_on_grid(stepper, field, method, row, t, points, grid=grid, direction=direction, trajectory=trajectory)

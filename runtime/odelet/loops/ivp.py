@@ -29,7 +29,7 @@ from odelet.loops.solution import Solution
 from odelet.loops.stats import SampleStats, SolveStats, Stats
 from odelet.loops.trajectory import Trajectory
 from odelet.loops.watched import SolveObserver
-from odelet.methods.method import Method, Terms
+from odelet.methods.method import Method, StepSettings
 from odelet.methods.roster import METHODS
 from odelet.methods.scipy import SciPy
 from odelet.numerics.backend import NUMPY, NumpyArray
@@ -160,14 +160,14 @@ def _per_sample(
         for name, value in zip(("rtol", "atol"), tolerances, strict=True)
     }
     tableau = method.tableau  # type: ignore[attr-defined]
-    assert method.order is not None and method.calls is not None
+    assert method.order is not None and method.evaluations is not None
     run = SampleSolve(
         ArraySampleStepper(of_rows, tableau, row, layout=layout, direction=direction, **bounds),
         table_of(row, layout),
         t,
         direction=direction,
         order=method.order,
-        calls=method.calls,
+        calls=method.evaluations,
         control=replace(control, dtype=dtype.name),
         limits=limits,
         points=points,
@@ -198,11 +198,11 @@ def _adaptive(
     points = Points(**{name: points_of(name, options.pop(name, ())) for name in ("step_t", "jump_t")})
     control: Control = settings_from(Control, options, method.name, more=("norm", "step_t", "jump_t"))
     dtype = np.promote_types(control.dtype, parts[0].dtype)
-    layout = Layout.of(parts, measure)
+    layout = Layout.of(parts, user_norm=measure)
     row = layout.pack(parts, xp=NUMPY)
     tableau = method.tableau  # type: ignore[attr-defined]
-    assert method.order is not None and method.calls is not None
-    order, calls = method.order, method.calls
+    assert method.order is not None and method.evaluations is not None
+    order, calls = method.order, method.evaluations
     rtol, atol = (
         tolerance(name, value, len(parts), dtype.type) for name, value in zip(("rtol", "atol"), tolerances, strict=True)
     )
@@ -247,7 +247,7 @@ def _fixed(
     own, grid = method_and_grid(method, options)
     direction = direction_of(t)
     rtol, atol = (float(value) for value in _scalar_tolerances(method, tolerances))
-    terms = Terms(direction=direction, perturb=grid.perturb, rtol=rtol, atol=atol)
+    terms = StepSettings(direction=direction, perturb=grid.perturb, rtol=rtol, atol=atol)
     return march_along(
         ArrayFixedStepper(slope, own, row, terms), slope, own, grid, row, t, direction, given, trajectory
     )

@@ -55,7 +55,7 @@ def method_and_grid(method: Method, options: Mapping[str, Any] | None) -> tuple[
         listed = ", ".join(sorted((known - {"constructed"}) | set(names) | ({"grid_constructor"} if known else set())))
         raise InputError(f"options {', '.join(unknown)} are not known for method {method.name!r}; known are {listed}")
     try:
-        return method.having(**own), Grid(**given)
+        return method.with_options(**own), Grid(**given)
     except (ValueError, TypeError) as error:
         raise InputError(f"options: {error}") from None
 

@@ -16,15 +16,15 @@ from odelet.numerics.tableau import Tableau
 
 def table_of(row: NumpyArray, layout: Layout) -> NumpyArray:
     """A row (1, n) as a table (samples, width), all parts of a sample side by side."""
-    assert layout.samples is not None
-    parts = layout.parts(row, xp=NUMPY)
-    return np.concatenate([np.reshape(p, shape) for p, shape in zip(parts, layout.samples, strict=True)], axis=1)
+    assert layout.table_shapes is not None
+    parts = layout.slices(row, xp=NUMPY)
+    return np.concatenate([np.reshape(p, shape) for p, shape in zip(parts, layout.table_shapes, strict=True)], axis=1)
 
 
 def row_of(table: NumpyArray, layout: Layout) -> NumpyArray:
     """A table back to a row (1, n)."""
-    assert layout.samples is not None
-    cuts = np.cumsum([shape[1] for shape in layout.samples])[:-1]
+    assert layout.table_shapes is not None
+    cuts = np.cumsum([shape[1] for shape in layout.table_shapes])[:-1]
     return np.concatenate([part.reshape(1, -1) for part in np.split(table, cuts, axis=1)], axis=1)
 
 
@@ -60,7 +60,7 @@ class ArraySampleStepper:
 
     def accept(self, accepted: NumpyArray, jump: NumpyArray | None) -> None:
         assert self._try is not None
-        choose = self._layout.choose
+        choose = self._layout.select
         self._y = choose(accepted, self._try.y1, self._y, xp=NUMPY)
         self._k = choose(accepted, self._try.k1, self._k, xp=NUMPY)
         if jump is not None:

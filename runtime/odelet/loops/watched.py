@@ -18,7 +18,7 @@ from odelet.loops.fixed import FixedRun, FixedStepper
 from odelet.loops.trajectory import DenseStep, Trajectory
 from odelet.methods.method import Method
 from odelet.numerics.backend import NUMPY, NumpyArray
-from odelet.numerics.events import MOST_FIXED_STEPS, Event, Occurrences, bisect, combined
+from odelet.numerics.events import MOST_FIXED_STEPS, Event, Occurrences, bisect, combine_events
 from odelet.numerics.interpolation import linear
 from odelet.numerics.state import Layout
 from odelet.status import Status
@@ -208,7 +208,7 @@ def solve_until_event(
         return AdaptiveRun(rows, Status.NOT_FINITE, float(t[0]), 0, 0), np.nan
     under_way = solve()
     number = under_way.number
-    value = combined(values, number(t[0]), y0, xp=NUMPY)
+    value = combine_events(values, number(t[0]), y0, xp=NUMPY)
 
     def sign(time: Any, row: NumpyArray) -> Any:
         return np.sign(value(number(direction * time), row.reshape(1, -1)))
@@ -252,7 +252,7 @@ def solve_on_grid_until_event(
     number = y0.dtype.type
     direction = number(-1 if t[1] < t[0] else 1)
     now, h = number(direction * t[0]), number(step_size)
-    value = combined(values, number(t[0]), y0, xp=NUMPY)
+    value = combine_events(values, number(t[0]), y0, xp=NUMPY)
 
     def sign(time: Any, row: NumpyArray) -> Any:
         return np.sign(value(number(direction * time), row.reshape(1, -1)))

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from odelet.methods.method import FixedStep, Method, Terms
+from odelet.methods.method import FixedStep, Method, StepSettings
 from odelet.numerics.backend import Array
 from odelet.numerics.rk import Field, erk_step
 from odelet.numerics.tableau import RK4
@@ -89,14 +89,14 @@ class Adams(Method):
                 raise ValueError(f"{name}={value!r} must be a whole number from {low} to {high}")
 
     @property
-    def room(self) -> int:
+    def memory_size(self) -> int:
         """How many slopes are remembered."""
         return int(self.max_order) - 1
 
     @property
     def remembers(self) -> bool:
         """Whether there is room for the slopes that the first step of its own needs."""
-        return self.room >= _FEWEST
+        return self.memory_size >= _FEWEST
 
     @property
     def iterates(self) -> bool:  # type: ignore[override]
@@ -107,30 +107,30 @@ class Adams(Method):
         return self.implicit
 
     @property
-    def calls(self) -> int | None:
+    def evaluations(self) -> int | None:
         return None if self.remembers else RK4.stages
 
     @property
     def stages(self) -> int | None:
         return None
 
-    def start(self, y: Array, *, xp: Any) -> tuple[Array, ...]:
+    def initial_memory(self, y: Array, *, xp: Any) -> tuple[Array, ...]:
         """The slopes that are remembered, newest first (room, n), and how many they are."""
-        return (xp.concat([y * 0] * self.room, axis=0), 0) if self.remembers else ()
+        return (xp.concat([y * 0] * self.memory_size, axis=0), 0) if self.remembers else ()
 
     def step(
-        self, field: Field, t: Array, t1: Array, y: Array, memory: tuple[Array, ...], terms: Terms, *, xp: Any
+        self, field: Field, t: Array, t1: Array, y: Array, memory: tuple[Array, ...], terms: StepSettings, *, xp: Any
     ) -> FixedStep:
-        first, last = terms.ends(t, t1, y, xp=xp)
+        first, last = terms.evaluation_times(t, t1, y, xp=xp)
         k0 = field(first, y)
 
         def start_up(t: Array, t1: Array, last: Array, y: Array, k0: Array) -> Array:
             return erk_step(field, RK4, t, last, y, t1 - t, k0, xp=xp)[0]
 
         if not memory:
-            return FixedStep(start_up(t, t1, last, y, k0), k0, (), self.calls, None)
-        past = xp.concat([k0, memory[0][: self.room - 1]], axis=0)
-        count = xp.minimum(memory[1] + 1, self.room)
+            return FixedStep(start_up(t, t1, last, y, k0), k0, (), self.evaluations, None)
+        past = xp.concat([k0, memory[0][: self.memory_size - 1]], axis=0)
+        count = xp.minimum(memory[1] + 1, self.memory_size)
         early, none = count < _FEWEST, count * 0
         if not self.implicit:
             y1 = xp.branch(
@@ -152,13 +152,13 @@ class Adams(Method):
         return FixedStep(y1, k0, (past, count), calls, failed)
 
     def _predicted(self, h: Array, past: Array, count: Array, *, xp: Any) -> Array:
-        return xp.matmul(h * xp.constant(_tables(self.room)[0], past)[count], past)
+        return xp.matmul(h * xp.constant(_tables(self.memory_size)[0], past)[count], past)
 
     def _corrected(
-        self, field: Field, h: Array, last: Array, y: Array, past: Array, count: Array, terms: Terms, *, xp: Any
+        self, field: Field, h: Array, last: Array, y: Array, past: Array, count: Array, terms: StepSettings, *, xp: Any
     ) -> tuple[Array, Array, Array]:
         """The change of the state, how many turns it took, and whether it was still moving."""
-        _, corrector, newest = (xp.constant(table, y) for table in _tables(self.room))
+        _, corrector, newest = (xp.constant(table, y) for table in _tables(self.memory_size))
         older = xp.matmul(h * corrector[count], past)
         weight = h * newest[count]
         rtol, atol = (xp.cast(tolerance, y) for tolerance in (terms.rtol, terms.atol))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from odelet.methods.method import FixedStep, Method, Terms
+from odelet.methods.method import FixedStep, Method, StepSettings
 from odelet.numerics.backend import Array
 from odelet.numerics.rk import Field, erk_step
 from odelet.numerics.tableau import Tableau
@@ -31,7 +31,7 @@ class ExplicitRK(Method):
         return not self.tableau.adaptive
 
     @property
-    def calls(self) -> int:
+    def evaluations(self) -> int:
         return self.tableau.stages - self.adaptive
 
     @property
@@ -39,9 +39,9 @@ class ExplicitRK(Method):
         return self.tableau.stages
 
     def step(
-        self, field: Field, t: Array, t1: Array, y: Array, memory: tuple[Array, ...], terms: Terms, *, xp: Any
+        self, field: Field, t: Array, t1: Array, y: Array, memory: tuple[Array, ...], terms: StepSettings, *, xp: Any
     ) -> FixedStep:
-        first, last = terms.ends(t, t1, y, xp=xp)
+        first, last = terms.evaluation_times(t, t1, y, xp=xp)
         k0 = field(first, y)
         y1, _ = erk_step(field, self.tableau, t, last, y, t1 - t, k0, xp=xp)
-        return FixedStep(y1, k0, (), self.calls, None)
+        return FixedStep(y1, k0, (), self.evaluations, None)

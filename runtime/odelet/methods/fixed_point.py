@@ -38,9 +38,9 @@ class Iteration(Method):
         """None: a turn past the end changes nothing, so that a fixed number of turns does as well as a loop."""
         return None
 
-    def memory(self, z: Array, *, xp: Any) -> list[Array]:
+    def initial_memory(self, y: Array, *, xp: Any) -> tuple[Array, ...]:
         """What the first turn remembers, rows (any, n)."""
-        return []
+        return ()
 
     def propose(
         self, z: Array, fz: Array, memory: Sequence[Array], *, layout: Layout, xp: Any
@@ -78,9 +78,9 @@ class Anderson(Iteration):
         if not 0 <= self.lam < INFINITY:
             raise ValueError(f"lam={self.lam!r} must be finite and not negative")
 
-    def memory(self, z: Array, *, xp: Any) -> list[Array]:
-        nothing = xp.concat([z * 0] * int(self.m), axis=0)
-        return [nothing, nothing]
+    def initial_memory(self, y: Array, *, xp: Any) -> tuple[Array, ...]:
+        nothing = xp.concat([y * 0] * int(self.m), axis=0)
+        return nothing, nothing
 
     def propose(
         self, z: Array, fz: Array, memory: Sequence[Array], *, layout: Layout, xp: Any
@@ -95,7 +95,7 @@ class Anderson(Iteration):
         proposals, changes = (layout.tables(rows, m, xp=xp) for rows in kept)
         weights = self._weights(changes, xp=xp)
         tables = [xp.sum(table * xp.reshape(weights, (m, -1, 1)), axis=0) for table in proposals]
-        return layout.joined(tables, xp=xp), kept
+        return layout.from_tables(tables, xp=xp), kept
 
     def _weights(self, changes: Sequence[Array], *, xp: Any) -> Array:
         """(m, samples), of changes (m, samples, width) for each part of the state. Those not made yet are zero and
@@ -109,14 +109,14 @@ class Anderson(Iteration):
         held = xp.where(made, sizes * self.lam, sizes * 0 + 1)
         ones = xp.where(made, sizes * 0 + 1, sizes * 0)
         system = xp.concat([gram + eye * xp.reshape(held, (m, 1, -1)), xp.reshape(ones, (m, 1, -1))], axis=1)
-        weights = eliminated(system, m, xp=xp)
+        weights = solve_by_elimination(system, m, xp=xp)
         total = xp.sum(weights, axis=0)
         # Without lam, changes that depend on each other leave no weights, and the last call goes on alone.
         newest = xp.constant([[float(i == 0)] for i in range(m)], gram)
         return xp.where((abs(total) > 0) & (abs(total) < INFINITY), weights / total, newest)
 
 
-def eliminated(system: Array, m: int, *, xp: Any) -> Array:
+def solve_by_elimination(system: Array, m: int, *, xp: Any) -> Array:
     """The solutions (m, count) of `count` systems of m equations, (m, m + 1, count), the last column the right side.
 
     Gauss and Jordan's elimination without pivots, which positive definite matrices do not need: Higham, Accuracy and
@@ -148,7 +148,7 @@ ITERATIONS: dict[str, Iteration] = {
 }
 
 
-class State(NamedTuple):
+class IterationState(NamedTuple):
     """What a turn hands to the next. z, best: rows (1, n), where f is called next and what it gave where it changed
     its argument least. excess: by how much the last change was larger than allowed, least: the smallest of these;
     turns: how many were taken, in the state's dtype; scalars, or (samples,). memory: the method's."""
@@ -156,7 +156,7 @@ class State(NamedTuple):
     z: Array
     best: Array
     excess: Array
-    least: Array
+    least_excess: Array
     turns: Array
     memory: Sequence[Array]
 
@@ -165,22 +165,22 @@ class State(NamedTuple):
         return [*self[:5], *self.memory]
 
     @classmethod
-    def of(cls, arrays: Sequence[Array]) -> State:
+    def of(cls, arrays: Sequence[Array]) -> IterationState:
         """What `flat` made a row of."""
-        z, best, excess, least, turns, *memory = arrays
-        return cls(z, best, excess, least, turns, memory)
+        z, best, excess, least_excess, turns, *memory = arrays
+        return cls(z, best, excess, least_excess, turns, memory)
 
     @property
-    def going(self) -> Array:
+    def running(self) -> Array:
         """Whether the end is not reached: neither close enough, nor infinite or NaN."""
         return (self.excess > 0) & (self.excess < INFINITY)
 
     @property
     def converged(self) -> Array:
-        return self.least <= 0
+        return self.least_excess <= 0
 
     @property
-    def broken(self) -> Array:
+    def not_finite(self) -> Array:
         """Whether something became infinite or NaN."""
         return ~(self.excess < INFINITY)
 
@@ -188,30 +188,32 @@ class State(NamedTuple):
 Map = Callable[[Array], Array]
 
 
-def begin(method: Iteration, z: Array, *, layout: Layout, xp: Any) -> State:
+def initial_state(method: Iteration, z: Array, *, layout: Layout, xp: Any) -> IterationState:
     """The state before the first turn, at a first guess z (1, n)."""
     # Zero, or NaN for a guess that is not finite, which ends the iteration.
-    zero = replace(layout, measure=None).norm(z * 0, xp=xp)
+    zero = replace(layout, user_norm=None).norm(z * 0, xp=xp)
     none = xp.where(zero < INFINITY, zero, xp.cast(0.0, zero))
-    return State(z, z, zero + 1, zero + INFINITY, none, method.memory(z, xp=xp))
+    return IterationState(z, z, zero + 1, zero + INFINITY, none, method.initial_memory(z, xp=xp))
 
 
-def turn(method: Iteration, f: Map, state: State, *, rtol: Array, atol: Array, layout: Layout, xp: Any) -> State:
+def take_turn(
+    method: Iteration, f: Map, state: IterationState, *, rtol: Array, atol: Array, layout: Layout, xp: Any
+) -> IterationState:
     """Call f once, on a row (1, n), and take what it gives where the end is not reached.
 
     Converged is where the norm of f(z) - z is at most atol + rtol * norm of f(z); the answer is then f(z).
     """
-    z, going = state.z, state.going
+    z, going = state.z, state.running
     fz = f(z)
     allowed = xp.cast(atol, state.excess) + xp.cast(rtol, state.excess) * layout.norm(fz, xp=xp)
     excess = layout.norm(fz - z, xp=xp) - allowed
     proposed, memory = method.propose(z, fz, state.memory, layout=layout, xp=xp)
-    better = going & (excess < state.least)
-    return State(
-        layout.choose(going, proposed, z, xp=xp),
-        layout.choose(better, fz, state.best, xp=xp),
+    better = going & (excess < state.least_excess)
+    return IterationState(
+        layout.select(going, proposed, z, xp=xp),
+        layout.select(better, fz, state.best, xp=xp),
         xp.where(going, excess, state.excess),
-        xp.where(better, excess, state.least),
+        xp.where(better, excess, state.least_excess),
         xp.where(going, state.turns + 1, state.turns),
         memory,
     )
@@ -228,21 +230,21 @@ def iterate(
     layout: Layout,
     xp: Any,
     stops: bool = True,
-) -> State:
+) -> IterationState:
     """Take turns from a first guess z (1, n) until all samples are at their end, and at most `limit`.
 
     stops: whether the loop ends there, or goes on to the limit, where its turns change nothing any more.
     """
 
     def body(*arrays: Array) -> tuple[Array, list[Array]]:
-        after = turn(method, f, State.of(arrays), rtol=rtol, atol=atol, layout=layout, xp=xp)
-        return (xp.any(after.going) if stops else True), after.flat()
+        after = take_turn(method, f, IterationState.of(arrays), rtol=rtol, atol=atol, layout=layout, xp=xp)
+        return (xp.any(after.running) if stops else True), after.flat()
 
-    first = begin(method, z, layout=layout, xp=xp)
-    return State.of(xp.loop(body, limit, xp.any(first.going) if stops else True, first.flat()))
+    first = initial_state(method, z, layout=layout, xp=xp)
+    return IterationState.of(xp.loop(body, limit, xp.any(first.running) if stops else True, first.flat()))
 
 
-def ended(state: State, *, xp: Any) -> Array:
+def status_code(state: IterationState, *, xp: Any) -> Array:
     """How an iteration ended, as the code of a status."""
-    failed = xp.where(state.broken, Status.NOT_FINITE.value, Status.NOT_CONVERGED.value)
+    failed = xp.where(state.not_finite, Status.NOT_FINITE.value, Status.NOT_CONVERGED.value)
     return xp.where(state.converged, Status.OK.value, failed)

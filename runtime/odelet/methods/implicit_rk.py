@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from odelet.methods.implicit_tableau import ImplicitTableau
-from odelet.methods.method import FixedStep, Method, Terms
+from odelet.methods.method import FixedStep, Method, StepSettings
 from odelet.numerics.backend import Array
 from odelet.numerics.rk import Field, towards_start
 
@@ -54,9 +54,9 @@ def broyden(residual: Callable[[Array], Array], x: Array, *, tolerance: float, l
         return go_on, [x1, r1, s1, xp.concat([steps, s1], axis=0), xp.concat([duals, dual], axis=0)]
 
     r = residual(x)
-    nothing = xp.growing(r * 0)
+    nothing = xp.resizable(r * 0)
     x, r, _, steps, _ = xp.loop(turn, limit, large(r, x), [x, r, -r, nothing, nothing])
-    return Root(x, xp.rows(steps) - 1, large(r, x))
+    return Root(x, xp.row_count(steps) - 1, large(r, x))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,11 +86,11 @@ class ImplicitRK(Method):
         return self.tableau.stages
 
     def step(
-        self, field: Field, t: Array, t1: Array, y: Array, memory: tuple[Array, ...], terms: Terms, *, xp: Any
+        self, field: Field, t: Array, t1: Array, y: Array, memory: tuple[Array, ...], terms: StepSettings, *, xp: Any
     ) -> FixedStep:
         # Times are rounded to the state's dtype before the stages use them, and stages at node 1 are always
         # asked just before the end: both as in torchdiffeq.
-        first, _ = terms.ends(t, t1, y, xp=xp)
+        first, _ = terms.evaluation_times(t, t1, y, xp=xp)
         start, h = xp.cast(t, y), xp.cast(t1 - t, y)
         end = towards_start(xp.cast(t1, y), xp.cast(terms.direction, y), xp=xp, like=y)
         k0 = field(first, y)

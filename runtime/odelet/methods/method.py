@@ -10,7 +10,7 @@ from odelet.numerics.rk import Field, towards_end, towards_start
 
 
 @dataclass(frozen=True, kw_only=True)
-class Terms:
+class StepSettings:
     """What a step is told besides its ends.
 
     direction: 1 or -1, as time runs. perturb: whether the field is asked just inside the step at its two ends.
@@ -22,7 +22,7 @@ class Terms:
     rtol: float = 1e-7
     atol: float = 1e-9
 
-    def ends(self, t: Array, t1: Array, y: Array, *, xp: Any) -> tuple[Array, Array]:
+    def evaluation_times(self, t: Array, t1: Array, y: Array, *, xp: Any) -> tuple[Array, Array]:
         """The times at which the field is asked at the start and at the end of a step."""
         if not self.perturb:
             return t, t1
@@ -41,8 +41,8 @@ class FixedStep(NamedTuple):
     y1: Array
     k0: Array
     memory: tuple[Array, ...]
-    calls: Array
-    failed: Array | None
+    evaluations: Array
+    unconverged: Array | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ class Method:
     uses_tolerances: ClassVar[bool] = False
 
     @property
-    def calls(self) -> int | None:
+    def evaluations(self) -> int | None:
         """How often a step calls the field (its first slope known, where the method is adaptive), or None
         where that varies."""
         return None
@@ -76,7 +76,7 @@ class Method:
     @property
     def stages(self) -> int | None:
         """Slopes that a step combines, or None where that varies."""
-        return self.calls
+        return self.evaluations
 
     # The next four properties are what forms read. Each is a reason, the end of a sentence that begins with the name of
     # the method, or None where there is no such reason. No form is named here, so that a new form touches no method.
@@ -106,16 +106,16 @@ class Method:
         """The options that this kind of method has besides those of its steps."""
         return tuple(field.name for field in fields(cls) if field.metadata.get("option"))
 
-    def having(self, **options: Any) -> Any:
+    def with_options(self, **options: Any) -> Any:
         """The method with some of its options set. Raises ValueError for a value it cannot have."""
         return replace(self, **options)
 
-    def start(self, y: Array, *, xp: Any) -> tuple[Array, ...]:
+    def initial_memory(self, y: Array, *, xp: Any) -> tuple[Array, ...]:
         """What the first step remembers."""
         return ()
 
     def step(
-        self, field: Field, t: Array, t1: Array, y: Array, memory: tuple[Array, ...], terms: Terms, *, xp: Any
+        self, field: Field, t: Array, t1: Array, y: Array, memory: tuple[Array, ...], terms: StepSettings, *, xp: Any
     ) -> FixedStep:
         """Take one step from t to t1, scalars of one dtype. y: (1, state)."""
         raise NotImplementedError(f"{self.name} takes no steps of its own")

@@ -1,14 +1,14 @@
-"""From what a caller gave to the arrays that a graph takes.
+"""Turns the arguments of a call into the arrays that the graphs take.
 
 The law here: an ndarray is taken as it is or refused, never cast; only lists and numbers are converted, and
-only where every value fits. A few microseconds a call.
+only where every value fits. This happens in every call, and takes a few microseconds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -17,11 +17,17 @@ from odelet.errors import InputError
 from odelet.model.noise import Noise
 from odelet.numerics.backend import NumpyArray
 
+# What a caller may give for an input: an array, a number, or a container of them; it is checked when it is taken apart.
+Argument: TypeAlias = Any
+
+# Values of a kind of dtype go into a kind with the same rank or a higher one.
 _KINDS = {"b": 0, "u": 1, "i": 1, "f": 2}
 
 
 @dataclass(frozen=True)
-class _Spec:
+class _InputSpec:
+    """A declared input, as the check of an array needs it. sizes: size by fixed axis. axes: name by dynamic axis."""
+
     tensor: Tensor
     dtype: np.dtype[Any]
     rank: int
@@ -29,7 +35,7 @@ class _Spec:
     axes: tuple[tuple[int, str], ...]
 
     @classmethod
-    def of(cls, tensor: Tensor) -> _Spec:
+    def of(cls, tensor: Tensor) -> _InputSpec:
         return cls(
             tensor,
             np.dtype(tensor.dtype),
@@ -40,100 +46,112 @@ class _Spec:
 
 
 class Arguments:
-    """The declared inputs of a model, ready to check a call's arguments against."""
+    """The declared inputs of a model, against which the arguments of each call are checked."""
 
     def __init__(self, card: Card) -> None:
         self._noise = Noise(card)
-        self._specs = {tensor.name: _Spec.of(tensor) for tensor in card.inputs}
+        self._specs = {tensor.name: _InputSpec.of(tensor) for tensor in card.inputs}
         self._names = tuple(self._specs)
 
     @property
     def noise(self) -> tuple[str, ...]:
-        """Names of the inputs that are drawn where they are not given."""
+        """The names of the random inputs, which are drawn when a call does not give them."""
         return self._noise.names
 
-    def bind(self, args: tuple[Any, ...], named: dict[str, Any], *, seed: int | None = None) -> dict[str, NumpyArray]:
-        """Return an array for each input: of its dtype and shape, C-contiguous; noise that is not given is drawn.
+    def bind(
+        self, args: tuple[Argument, ...], named: Mapping[str, Argument], *, seed: int | None = None
+    ) -> dict[str, NumpyArray]:
+        """Return an array for each input, of the input's dtype and shape, C-contiguous; missing noise is drawn.
 
-        Raises InputError naming the input, what came and what is expected.
+        seed: of the noise that is drawn; None draws other numbers in each call. Raises InputError naming the input,
+        what came and what is expected.
         """
-        given = self._match(args, named)
+        arguments = self._match(args, named)
         axes: dict[str, tuple[int, str]] = {}
         self._noise.check_seed(seed)
         if not self._noise.names:
-            return {name: _array(spec, given[name], axes) for name, spec in self._specs.items()}
+            return {name: _array(spec, arguments[name], axes) for name, spec in self._specs.items()}
         noise = self._noise.names
-        values = {name: _array(spec, given[name], axes) for name, spec in self._specs.items() if name not in noise}
+        values = {name: _array(spec, arguments[name], axes) for name, spec in self._specs.items() if name not in noise}
         sizes = {axis: size for axis, (size, _) in axes.items()}
         for name in noise:
-            if name not in given:
+            if name not in arguments:
                 values[name] = self._noise.draw(name, sizes, seed)
                 continue
-            values[name] = _array(self._specs[name], given[name], axes)
+            values[name] = _array(self._specs[name], arguments[name], axes)
             shape = self._noise.shape(name, sizes)
             if shape is not None and values[name].shape != shape:
                 raise InputError(f"the noise {name!r} has shape {values[name].shape}; expected {shape}")
         return values
 
-    def _match(self, args: tuple[Any, ...], named: Mapping[str, Any]) -> dict[str, Any]:
+    def _match(self, args: tuple[Argument, ...], named: Mapping[str, Argument]) -> dict[str, Argument]:
+        """Return the arguments by the names of their inputs; noise may be missing."""
         names = self._names
-        given: dict[str, Any] = {}
+        arguments: dict[str, Argument] = {}
         for value in args:
-            if len(given) == len(names):
-                raise InputError(f"{len(args)} positional arguments came; {self._told()}")
-            given |= self._positional(names[len(given)], value)
+            if len(arguments) == len(names):
+                raise InputError(f"{len(args)} positional arguments came; {self._input_names()}")
+            arguments |= self._positional(names[len(arguments)], value)
         for name, value in self.spread(named).items():
-            if name in given:
+            if name in arguments:
                 raise InputError(f"input {name!r} came twice, by position and by name")
-            given[name] = value
-        if len(given) == len(names):
-            return given
-        missing = [repr(name) for name in names if name not in given and name not in self._noise.names]
+            arguments[name] = value
+        if len(arguments) == len(names):
+            return arguments
+        missing = [repr(name) for name in names if name not in arguments and name not in self._noise.names]
         if missing:
-            raise InputError(f"missing input {', '.join(missing)}; {self._told()}")
-        return given
+            raise InputError(f"missing input {', '.join(missing)}; {self._input_names()}")
+        return arguments
 
-    def spread(self, named: Mapping[str, Any]) -> dict[str, Any]:
-        """Arguments by name, those that are dicts, tuples and the like as one for each input: `batch={"x": x}` is
-        `batch.x`. Raises InputError for names that are none, and for parts that are no inputs."""
+    def spread(self, named: Mapping[str, Argument]) -> dict[str, Argument]:
+        """Return arguments by the names of their inputs: a dict, tuple or the like is taken apart, so that
+        `batch={"x": x}` becomes `batch.x`.
+
+        Raises InputError for a name that is no input's, and for an item of a container that is no input.
+        """
         if self._specs.keys() >= named.keys():
             return dict(named)
         spread: dict[str, Any] = {}
         for name, value in named.items():
-            for leaf, part in self._leaves(name, value):
-                if leaf in spread:
-                    raise InputError(f"input {leaf!r} came twice, in {leaf.split('.')[0]!r} and by its own name")
-                spread[leaf] = part
+            for input_name, item in self._leaves(name, value):
+                if input_name in spread:
+                    container = input_name.split(".")[0]
+                    raise InputError(f"input {input_name!r} came twice, in {container!r} and by its own name")
+                spread[input_name] = item
         return spread
 
-    def _positional(self, name: str, value: Any) -> dict[str, Any]:
-        """One array, or a whole argument of the model that its inputs from this one on are taken from."""
+    def _positional(self, name: str, value: Argument) -> dict[str, Argument]:
+        """Return a positional argument by input. It is one array for the input of that name, or a container that holds
+        that input and those after it."""
         if "." in name and (isinstance(value, Mapping) or _holds_arrays(value)):
             return dict(self._leaves(name.split(".")[0], value))
         return {name: value}
 
-    def _leaves(self, name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    def _leaves(self, name: str, value: Argument) -> Iterator[tuple[str, Argument]]:
+        """Yield the name and the value of each input that an argument holds."""
         if name in self._specs:
             yield name, value
             return
-        if not any(known.startswith(f"{name}.") for known in self._names):
-            inside = "; what was no tensor when the model was exported keeps its value" if "." in name else ""
-            raise InputError(f"there is no input {name!r}{inside}; {self._told()}")
-        parts = container_items(value)
-        if parts is None:
-            wanted = ", ".join(known for known in self._names if known.startswith(f"{name}."))
+        inside = [input_name for input_name in self._names if input_name.startswith(f"{name}.")]
+        if not inside:
+            fixed = "; what was no tensor when the model was exported keeps its value" if "." in name else ""
+            raise InputError(f"there is no input {name!r}{fixed}; {self._input_names()}")
+        items = container_items(value)
+        if items is None:
             raise InputError(
-                f"{name!r} is a {type(value).__name__}; expected a dict, tuple, list or dataclass with {wanted}"
+                f"{name!r} is a {type(value).__name__}; expected a dict, tuple, list or dataclass with "
+                f"{', '.join(inside)}"
             )
-        for key, part in parts:
-            yield from self._leaves(f"{name}.{key}", part)
+        for key, item in items:
+            yield from self._leaves(f"{name}.{key}", item)
 
-    def _told(self) -> str:
+    def _input_names(self) -> str:
+        """The end of a message, which names the model's inputs."""
         return f"the inputs are {', '.join(self._names)}" if self._names else "the model takes no inputs"
 
 
-def container_items(value: Any) -> list[tuple[Any, Any]] | None:
-    """The keys and values of a mapping, tuple, list or dataclass; None for a value of another type.
+def container_items(value: Argument) -> list[tuple[Any, Argument]] | None:
+    """Return the keys and values of a mapping, tuple, list or dataclass; None for a value of another type.
 
     The keys of a named tuple and of a dataclass are the names of their fields; those of other tuples and of lists count
     from 0.
@@ -147,15 +165,16 @@ def container_items(value: Any) -> list[tuple[Any, Any]] | None:
     return None
 
 
-def _holds_arrays(value: Any) -> bool:
-    """Whether a value is a container of arrays, and not an array itself, as a list of numbers is."""
-    parts = container_items(value)
-    held = (np.ndarray, Mapping)
-    return parts is not None and any(isinstance(part, held) or _holds_arrays(part) for _, part in parts)
+def _holds_arrays(value: Argument) -> bool:
+    """Return whether a value is a container of arrays; a list of numbers is not, as it is an array itself."""
+    items = container_items(value)
+    array_like = (np.ndarray, Mapping)
+    return items is not None and any(isinstance(item, array_like) or _holds_arrays(item) for _, item in items)
 
 
-def _array(spec: _Spec, value: Any, axes: dict[str, tuple[int, str]]) -> NumpyArray:
-    """Check one input. axes: the size of each dynamic axis so far, and the input that set it."""
+def _array(spec: _InputSpec, value: Argument, axes: dict[str, tuple[int, str]]) -> NumpyArray:
+    """Return the array of one input, checked. axes: the size of each dynamic axis so far, and the input that set it;
+    this input's are added."""
     array = value if type(value) is np.ndarray else _convert(spec, value)
     if array.dtype != spec.dtype:
         raise InputError(
@@ -176,17 +195,17 @@ def _array(spec: _Spec, value: Any, axes: dict[str, tuple[int, str]]) -> NumpyAr
                 f"expected {size}, as in input {first!r}"
             )
     flags = array.flags
-    # Not np.ascontiguousarray, which makes a scalar 1-D.
+    # np.ascontiguousarray would make a scalar 1-D.
     return array if flags.c_contiguous and flags.aligned else array.copy(order="C")
 
 
-def _bad_shape(spec: _Spec, array: NumpyArray) -> InputError:
+def _bad_shape(spec: _InputSpec, array: NumpyArray) -> InputError:
     expected = ", ".join(map(str, spec.tensor.shape))
     return InputError(f"input {spec.tensor.name!r} has shape {array.shape}; expected [{expected}]")
 
 
-def _convert(spec: _Spec, value: Any) -> NumpyArray:
-    """Make an array of numbers, lists, tuples, or a subclass of ndarray."""
+def _convert(spec: _InputSpec, value: Argument) -> NumpyArray:
+    """Return an array made of a number, a list, a tuple, or a subclass of ndarray."""
     name = spec.tensor.name
     if isinstance(value, np.ma.MaskedArray):
         raise InputError(f"input {name!r} is a masked array, and a mask cannot be kept; fill it with .filled()")
@@ -202,7 +221,7 @@ def _convert(spec: _Spec, value: Any) -> NumpyArray:
         raise InputError(f"input {name!r} cannot be made an array: {error}") from None
     target = spec.dtype
     if array.size == 0 and array.dtype == np.float64:
-        return array.astype(target)  # [] is float64 to numpy, whatever it is to hold
+        return array.astype(target)  # numpy makes [] an array of float64, whatever type the input has
     kinds = _KINDS.get(array.dtype.kind, 9), _KINDS[target.kind]
     if kinds[0] > kinds[1]:
         raise InputError(f"input {name!r} holds values of type {array.dtype}; expected numbers that fit {target}")

@@ -1,7 +1,7 @@
-"""Random numbers that a model takes as inputs: drawn here when the caller does not give them.
+"""Draws the random numbers that a model takes as inputs, when the caller does not give them.
 
 The law here: an artifact holds no random operators, so that a call with the same inputs, noise included, gives the
-same answer everywhere; what varies is drawn by numpy before the graph runs.
+same answer everywhere; random numbers are drawn by numpy before the graph runs.
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ _OPERATORS: dict[type[ast.operator], Callable[[int, int], int]] = {
     ast.Mult: operator.mul,
     ast.FloorDiv: operator.floordiv,
 }
-_LONGEST = 200
+# A longer formula of a size is not parsed: it does not come from an export.
+_LONGEST_FORMULA = 200
 
 
 class Noise:
-    """The noise of a model, ready to be drawn."""
+    """The random inputs of a model, ready to be drawn. names: of these inputs, in the card's order."""
 
     def __init__(self, card: Card) -> None:
         tensors = {tensor.name: tensor for tensor in card.inputs}
@@ -38,8 +39,8 @@ class Noise:
         }
         self.names = tuple(self._noise)
 
-    def check_seed(self, seed: Any) -> None:
-        """Raise InputError for a seed that is none, or that nothing would take."""
+    def check_seed(self, seed: object) -> None:
+        """Raise InputError for a value that is no seed, and for a seed of a model that draws nothing."""
         if seed is None:
             return
         if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= int(seed) < 2**64:
@@ -48,15 +49,15 @@ class Noise:
             raise InputError(f"seed={seed!r} cannot be set: the model draws no random numbers")
 
     def shape(self, name: str, axes: Mapping[str, int]) -> tuple[int, ...] | None:
-        """The shape of a noise for sizes of the model's named axes; None where it does not follow from them."""
+        """Return the shape of a random input for sizes of the model's named axes, or None if they do not fix it."""
         sizes = [size if isinstance(size, int) else size_of(size, axes) for size in self._noise[name][1].shape]
         return None if None in sizes else tuple(size for size in sizes if size is not None)
 
     def draw(self, name: str, axes: Mapping[str, int], seed: int | None) -> NumpyArray:
-        """Numbers for a noise that was not given. seed: None for numbers that nobody can foresee.
+        """Return random numbers for an input. seed: None for other numbers in each call.
 
-        Each noise has a stream of its own, so that giving one does not change the others. Raises InputError where the
-        shape does not follow from the axes.
+        Each input has a random stream of its own, so that giving one input does not change the numbers of the others.
+        Raises InputError when the axes do not fix the shape.
         """
         index, tensor, noise = self._noise[name]
         shape = self.shape(name, axes)
@@ -73,11 +74,13 @@ class Noise:
 
 
 def size_of(text: str, axes: Mapping[str, int]) -> int | None:
-    """The size that a text like "batch", "2*batch" or "batch*obs + 1" says; None for a text that is another, or that
-    names an axis which is not there."""
+    """Return the size that a formula like "batch", "2*batch" or "batch*obs + 1" gives for the sizes of the axes.
+
+    The result is None for a text that is no such formula, and for one that names an axis without a size.
+    """
     if text in axes:
         return axes[text]
-    if len(text) > _LONGEST:
+    if len(text) > _LONGEST_FORMULA:
         return None
     try:
         return _size(ast.parse(text, mode="eval").body, axes)

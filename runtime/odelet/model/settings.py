@@ -1,76 +1,112 @@
-"""What a caller may set in one call: checked here, by name, before anything runs."""
+"""What a caller may set in one call: its names and defaults stand here, and are checked here before anything runs."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, fields
 from numbers import Integral, Real
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from odelet.artifact.card import Card
-from odelet.artifact.solve_card import FORMS
+from odelet.artifact.solve_card import FORMS, SETTINGS
 from odelet.errors import InputError
-from odelet.loops.adaptive import DEFAULT_MAX_STEPS, Limits
+from odelet.loops.adaptive import Limits
 from odelet.numerics.backend import NumpyArray
+
+# One number, or a row of one number for each part of a tuple state.
+Tolerance: TypeAlias = float | Sequence[float] | NumpyArray
 
 _DRIVER_ONLY = ("max_evals", "deadline")
 
 
-def check_settings(given: Mapping[str, Any], card: Card) -> dict[str, NumpyArray]:
-    """The settings that were given, as arrays; rtol and atol may be a row of one number for each part.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CallSettings:
+    """The settings of one call; None leaves a setting as the artifact has it.
 
-    Raises InputError for one that no solve of the model takes, or that cannot be.
+    rtol, atol: tolerances, in place of those that the model was exported with. max_steps: limit of attempted steps in
+    each solve. max_evals: limit of evaluations of the field in each solve; None is no limit. deadline: seconds for the
+    whole call; None is no limit. seed: of the random numbers that the model takes and that the call does not give, from
+    0 to 2**64 - 1; None draws other numbers in each call.
     """
-    takers = {key: [solve for solve in card.solves if key in solve.settings] for key in given}
-    settings: dict[str, NumpyArray] = {}
-    for key, value in given.items():
-        if value is None:
-            continue
-        if not takers[key]:
-            why = FORMS[card.form].why_not_set if card.form in FORMS else "none of its solves takes it"
-            takers_of = [facts for facts in FORMS.values() if facts.chooses_steps]
-            forms = [repr(facts.name) for facts in takers_of if facts.outside or key not in _DRIVER_ONLY]
-            raise InputError(
-                f"{key}={value!r} cannot be set: this artifact has the form {card.form!r}, and {why}; export the "
-                f"model with the form {' or '.join(forms)}"
-            )
-        own = [getattr(solve, key, None) for solve in takers[key]]
-        parts = {len(x) if isinstance(x, tuple) else 0 for x in own}
-        # One number does for any solve; a row only where all of them take rows of that length.
-        rows = parts != {0} and not isinstance(value, Real)
-        settings[key] = _row(key, value, parts) if rows else _scalar(key, value)
-    return settings
+
+    rtol: Tolerance | None = None
+    atol: Tolerance | None = None
+    max_steps: int | None = None
+    max_evals: int | None = None
+    deadline: float | None = None
+    seed: int | None = None
+
+    @classmethod
+    def split(cls, named: Mapping[str, Any]) -> tuple[CallSettings, dict[str, Any]]:
+        """Return the settings among the keywords of a call, and the other keywords."""
+        names = {field.name for field in fields(cls)}
+        settings = {name: value for name, value in named.items() if name in names}
+        return cls(**settings), {name: value for name, value in named.items() if name not in names}
+
+    def checked(self, card: Card) -> dict[str, NumpyArray]:
+        """Return an array for each setting that is not None, but for the seed, which goes to the model's inputs.
+
+        A tolerance is () or (parts,), of float64 like the deadline; the limits are () of int64. Raises InputError for a
+        setting that no solve of the model takes, and for a value that a setting cannot have.
+        """
+        arrays: dict[str, NumpyArray] = {}
+        for name in SETTINGS:
+            value = getattr(self, name)
+            if value is None:
+                continue
+            takers = [solve for solve in card.solves if name in solve.settings]
+            if not takers:
+                raise _refusal(name, value, card)
+            exported = [getattr(solve, name, None) for solve in takers]
+            lengths = {len(x) if isinstance(x, tuple) else 0 for x in exported}
+            # One number does for any solve; a row only where all of them take rows of that length.
+            takes_row = lengths != {0} and not isinstance(value, Real)
+            arrays[name] = _row(name, value, lengths) if takes_row else _scalar(name, value)
+        return arrays
 
 
-def _scalar(key: str, value: Any) -> NumpyArray:
-    whole = key.startswith("max_")
+# The settings of a call that sets nothing.
+AS_EXPORTED = CallSettings()
+
+
+def limits_for(settings: Mapping[str, NumpyArray]) -> Limits:
+    """Return the limits of a solve from checked settings; the deadline counts from now."""
+    limits = {name: settings[name].item() for name in ("max_steps", *_DRIVER_ONLY) if name in settings}
+    if "deadline" in limits:
+        limits["deadline"] += perf_counter()
+    return Limits(**limits)
+
+
+def _refusal(name: str, value: object, card: Card) -> InputError:
+    """Return the error for a setting that no solve takes: why not, and in which forms a solve would take it."""
+    why = FORMS[card.form].why_not_set if card.form in FORMS else "none of its solves takes it"
+    forms = [facts for facts in FORMS.values() if facts.chooses_steps and (facts.outside or name not in _DRIVER_ONLY)]
+    names = " or ".join(repr(facts.name) for facts in forms)
+    return InputError(
+        f"{name}={value!r} cannot be set: this artifact has the form {card.form!r}, and {why}; export the model with "
+        f"the form {names}"
+    )
+
+
+def _scalar(name: str, value: object) -> NumpyArray:
+    whole = name.startswith("max_")
     if isinstance(value, bool) or not isinstance(value, Integral if whole else Real):
-        raise InputError(f"{key}={value!r} must be a {'whole ' if whole else ''}number")
+        raise InputError(f"{name}={value!r} must be a {'whole ' if whole else ''}number")
     if not 0 < float(value) < (2**63 if whole else math.inf):
-        raise InputError(f"{key}={value!r} must be positive and finite")
+        raise InputError(f"{name}={value!r} must be positive and finite")
     return np.array(value, np.int64 if whole else np.float64)
 
 
-def _row(key: str, value: Any, parts: set[int]) -> NumpyArray:
+def _row(name: str, value: Tolerance, lengths: Collection[int]) -> NumpyArray:
     try:
         row = np.asarray(value, np.float64)
     except (TypeError, ValueError):
         row = np.empty((0, 0))
-    if row.ndim != 1 or {len(row)} != parts or not (np.isfinite(row) & (row > 0)).all():
-        wanted = f", or {max(parts)} of them, one for each part" if len(parts) == 1 else ""
-        raise InputError(f"{key}={value!r} must be one positive number{wanted}")
+    if row.ndim != 1 or {len(row)} != lengths or not (np.isfinite(row) & (row > 0)).all():
+        row_text = f", or {max(lengths)} of them, one for each part" if len(lengths) == 1 else ""
+        raise InputError(f"{name}={value!r} must be one positive number{row_text}")
     return row
-
-
-def limits_for(settings: Mapping[str, NumpyArray]) -> Limits:
-    """The limits that were set; the deadline counts from now."""
-    numbers = {key: settings[key].item() for key in ("max_steps", *_DRIVER_ONLY) if key in settings}
-    seconds = numbers.get("deadline")
-    return Limits(
-        max_steps=numbers.get("max_steps", DEFAULT_MAX_STEPS),
-        max_evals=numbers.get("max_evals"),
-        deadline=None if seconds is None else perf_counter() + seconds,
-    )

@@ -1,6 +1,6 @@
 """A model that is called again and again, each call going on from what the last one left.
 
-The law here: what a stream keeps are values of the model, by name; it knows nothing of solvers.
+The law here: a stream keeps values of the model, by name; it knows nothing of solvers.
 """
 
 from __future__ import annotations
@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from odelet.artifact.card import RESERVED, Tensor
+from odelet.artifact.card import Tensor
 from odelet.errors import InputError
 from odelet.loops.solution import Solution
+from odelet.model.runner import Events, Observed
+from odelet.model.settings import CallSettings
+from odelet.numerics.backend import NumpyArray
 from odelet.status import Status
-
-_SETTINGS = (*RESERVED, "events", "dense")
 
 
 class Streamable(Protocol):
@@ -27,17 +28,28 @@ class Streamable(Protocol):
 
     def spread(self, named: Mapping[str, Any]) -> dict[str, Any]: ...
 
-    def solve(self, /, **named: Any) -> Solution: ...
+    def solve_with(
+        self, settings: CallSettings, args: tuple[Any, ...], named: dict[str, Any], *, observed: Observed
+    ) -> Solution: ...
 
 
 class Stream:
-    """A model fed one piece at a time; make one with `model.stream(...)`.
+    """A model fed one observation at a time, in any form; `model.stream(carry=..., ...)` makes one.
 
-    carry: for inputs, by name, the name of the output or input whose value they take from the call before.
-    steps: how many calls were made.
+    steps: how many calls went well.
+
+    >>> import numpy as np, odelet
+    >>> model = odelet.load("series")
+    >>> stream = model.stream(carry={"x": "output"}, x=np.ones((1, 4), np.float32))
+    >>> first, second = stream(), stream()
+    >>> stream.steps, np.array_equal(second, model(first))
+    (2, True)
     """
 
     def __init__(self, model: Streamable, carry: Mapping[str, str], start: Mapping[str, Any]) -> None:
+        """carry: for each input that goes on, the name of the output or input whose value it takes from the call
+        before. start: values for the first call, and of the inputs that stay the same. Raises InputError for names that
+        the model does not have, and for a carried input without a first value."""
         inputs = [tensor.name for tensor in model.inputs]
         outputs = [tensor.name for tensor in model.outputs]
         for target, source in carry.items():
@@ -58,39 +70,40 @@ class Stream:
         self._failed: Status | None = None
         self.steps = 0
 
-    def __call__(self, **named: Any) -> Any:
-        """Return the model's output, or a tuple of them, as `model(...)` does, and keep what is carried.
+    def __call__(self, **named: Any) -> NumpyArray | tuple[NumpyArray, ...]:
+        """Return the model's output, or a tuple of outputs, as `model(...)` does, and keep what is carried.
 
-        named: the inputs that are not carried or given once, and settings as in `model.solve(...)`. Raises InputError
-        for others, SolveError when a solve fails; the stream then stays where it was, and says so at the next call
-        until `resume()`.
+        named: the inputs that are neither carried nor given to `stream()`, and settings as in `model.solve(...)`.
+        Raises InputError for other names, and SolveError when a solve fails. After a failure the stream stays where it
+        was, and each call raises InputError until `resume()`.
         """
         solution = self.solve(**named).raise_if_failed()
         outputs = tuple(solution.outputs[tensor.name] for tensor in self._model.outputs)
         return outputs[0] if len(outputs) == 1 else outputs
 
-    def solve(self, **named: Any) -> Solution:
-        """As a call, but return a Solution, as `model.solve(...)` does."""
+    def solve(self, *, events: Events = (), dense: bool = False, **named: Any) -> Solution:
+        """Return a Solution, as `model.solve(...)` does, and keep what is carried unless the solve failed."""
         if self._failed is not None:
             raise InputError(
                 f"the last call of this stream failed ({self._failed.name}: {self._failed.sentence}), so what it would "
                 "go on from is not there; call resume() to go on from the state before it"
             )
-        settings = {name: named.pop(name) for name in _SETTINGS if name in named}
-        named = self._model.spread(named)
+        settings, inputs = CallSettings.split(named)
+        named = self._model.spread(inputs)
         carried = [name for name in named if name in self._carry]
         if carried:
             raise InputError(f"input {carried[0]!r} is carried from the call before; leave it out")
-        given = {**self._values, **named}
-        solution = self._model.solve(**given, **settings)
+        inputs = {**self._values, **named}
+        observed = Observed(events=events, dense=dense)
+        solution = self._model.solve_with(settings, (), inputs, observed=observed)
         if solution.status not in (Status.OK, Status.EVENT):
             self._failed = solution.status
             return solution
-        known = {**given, **solution.outputs}
-        self._values |= {target: known[source] for target, source in self._carry.items()}
+        values = {**inputs, **solution.outputs}
+        self._values |= {target: values[source] for target, source in self._carry.items()}
         self.steps += 1
         return solution
 
     def resume(self) -> None:
-        """Go on after a failed call from the state before it."""
+        """After a failed call, let the next call go on from the state before the failed one."""
         self._failed = None

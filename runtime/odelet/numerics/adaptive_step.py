@@ -52,25 +52,25 @@ def attempt(
     assert tableau.b_err is not None
     t_state, h_state = xp.cast(t, y), xp.cast(h, y)
     end = towards_start(xp.cast(t1, y), xp.cast(direction, y), xp=xp, like=y)
-    h_row = layout.spread(h_state, y, xp=xp)
+    h_row = layout.broadcast(h_state, y, xp=xp)
     y1, ks = erk_step(field, tableau, t_state, end, y, h_state, k0, xp=xp, h_row=h_row)
     err = xp.combine(None, h_row, tableau.b_err, ks)
     ratio = error_ratio(err, y, y1, rtol=rtol, atol=atol, layout=layout, xp=xp)
-    mid = middle(tableau, h_row, y, [ks[i] for i in stages_read(tableau)], xp=xp)
+    mid = middle_state(tableau, h_row, y, [ks[i] for i in dense_output_stages(tableau)], xp=xp)
     return Attempt(y1, ks[-1], mid, ks, xp.cast(ratio, h))
 
 
-def stages_read(tableau: Tableau) -> list[int]:
+def dense_output_stages(tableau: Tableau) -> list[int]:
     """The stages whose slopes reading within a step takes: the first, those that the middle is made of, the last."""
     assert tableau.mid is not None
     last = len(tableau.mid) - 1
     return [i for i, weight in enumerate(tableau.mid) if weight != 0 or i in (0, last)]
 
 
-def middle(tableau: Tableau, h: Array, y: Array, ks: Sequence[Array], *, xp: Any) -> Array:
-    """The state in the middle of a step of length h from y, (1, state). ks: the slopes of `stages_read`."""
+def middle_state(tableau: Tableau, h: Array, y: Array, ks: Sequence[Array], *, xp: Any) -> Array:
+    """The state in the middle of a step of length h from y, (1, state). ks: the slopes of `dense_output_stages`."""
     assert tableau.mid is not None
-    return xp.combine(y, h, [tableau.mid[i] for i in stages_read(tableau)], ks)
+    return xp.combine(y, h, [tableau.mid[i] for i in dense_output_stages(tableau)], ks)
 
 
 def first_slope(field: Field, t0: Array, y0: Array, *, xp: Any) -> Array:

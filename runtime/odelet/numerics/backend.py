@@ -108,7 +108,7 @@ class Numpy:
         return np.any(condition)
 
     @staticmethod
-    def prefixed(count: int, shape: Any) -> Any:
+    def stacked_shape(count: int, shape: Any) -> Any:
         """The shape (count, *shape), in what reshape takes, of one that is."""
         return (count, *shape)
 
@@ -122,7 +122,7 @@ class Numpy:
     equal = staticmethod(np.equal)
 
     @staticmethod
-    def least(x: Array) -> Array:
+    def smallest(x: Array) -> Array:
         """The smallest element."""
         return np.min(x)
 
@@ -152,12 +152,12 @@ class Numpy:
         return state
 
     @staticmethod
-    def growing(x: Array) -> Array:
+    def resizable(x: Array) -> Array:
         """x, to be carried by a loop that adds rows to it."""
         return x
 
     @staticmethod
-    def rows(x: Array) -> Array:
+    def row_count(x: Array) -> Array:
         """How many rows x has."""
         return x.shape[0]
 

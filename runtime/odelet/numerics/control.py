@@ -93,7 +93,7 @@ class StepDecision(NamedTuple):
     past: Sequence[Array]
 
 
-class Bounded(NamedTuple):
+class CutStep(NamedTuple):
     """A step cut off at a point: where it ends, its length, and whether it was cut."""
 
     end: Array
@@ -101,13 +101,13 @@ class Bounded(NamedTuple):
     hit: Array
 
 
-def stop_at(point: Array, now: Array, end: Array, h: Array, *, xp: Any) -> Bounded:
+def stop_at(point: Array, now: Array, end: Array, h: Array, *, xp: Any) -> CutStep:
     """Cut a step from `now` of length h off at a point strictly inside it.
 
     Source: torchdiffeq's step_t and jump_t (`rk_common.py::_adaptive_step`).
     """
     hit = (now < point) & (point < now + h)
-    return Bounded(xp.where(hit, point, end), xp.where(hit, point - now, h), hit)
+    return CutStep(xp.where(hit, point, end), xp.where(hit, point - now, h), hit)
 
 
 def initial_step(
@@ -128,12 +128,12 @@ def initial_step(
     y0, k0: (1, state), the initial state and its slope. Returns a positive scalar, in the dtype that error
     ratios have. Source: Hairer, Norsett & Wanner, Solving ODEs I, sec. II.4, with torchdiffeq's exponent 1/order.
     """
-    scale = layout.allowed(abs(y0), rtol=rtol, atol=atol, xp=xp)
+    scale = layout.allowed_error(abs(y0), rtol=rtol, atol=atol, xp=xp)
     d0, d1 = (layout.norm(xp.cast(x, scale) / scale, xp=xp) for x in (y0, k0))
     small = (d0 < 1e-5) | (d1 < 1e-5)
     h0 = xp.where(small, xp.cast(xp.cast(1e-6, y0), d0), 0.01 * d0 / d1)
     signed = xp.cast(direction, h0) * h0
-    trial = y0 + layout.spread(xp.cast(signed, y0), y0, xp=xp) * k0
+    trial = y0 + layout.broadcast(xp.cast(signed, y0), y0, xp=xp) * k0
     k1 = field(t0 + xp.cast(signed, t0), trial)
     d2 = layout.norm(xp.cast(k1 - k0, scale) / scale, xp=xp) / h0
     flat = (d1 <= 1e-15) & (d2 <= 1e-15)
@@ -150,7 +150,7 @@ def error_ratio(
 
     err, y0, y1: (1, state). Source: Hairer, Norsett & Wanner, Solving ODEs I, sec. II.4, equation (4.11).
     """
-    allowed = layout.allowed(xp.maximum(abs(y0), abs(y1)), rtol=rtol, atol=atol, xp=xp)
+    allowed = layout.allowed_error(xp.maximum(abs(y0), abs(y1)), rtol=rtol, atol=atol, xp=xp)
     return layout.norm(xp.cast(err, allowed) / allowed, xp=xp)
 
 

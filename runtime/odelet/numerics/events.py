@@ -19,14 +19,14 @@ MOST_FIXED_STEPS = 20_000
 EventValues = Callable[[Array, Array], Array]
 
 
-def combined(values: EventValues, t0: Array, y0: Array, *, xp: Any) -> EventValues:
+def combine_events(values: EventValues, t0: Array, y0: Array, *, xp: Any) -> EventValues:
     """Several event functions as one that is positive until the first of them changes its sign.
 
     values: of a time and a row (1, n), an array (events,). t0, y0: the start, where the signs are taken.
     Source: torchdiffeq `event_handling.py::combine_event_functions`.
     """
     signs = xp.sign(values(t0, y0))
-    return lambda t, y: xp.least(values(t, y) * signs)
+    return lambda t, y: xp.smallest(values(t, y) * signs)
 
 
 def bisect(

@@ -52,13 +52,15 @@ class Grid:
         """Whether output times lie inside steps, on cubics; at the ends of steps a cubic adds nothing."""
         return self.interp == "cubic" and not self.at_outputs
 
-    def points(self, t: Array, *, direction: Array, xp: Any, given: Array | None = None) -> Array:
-        """The grid (steps + 1,) for output times t (times,), in their dtype. given: one that is constructed.
+    def points(self, t: Array, *, direction: Array, xp: Any, constructed_points: Array | None = None) -> Array:
+        """The grid (steps + 1,) for output times t (times,), in their dtype.
+
+        constructed_points: the grid itself, where it is constructed.
 
         Source: torchdiffeq `solvers.py::FixedGridODESolver`, whose rounding this repeats.
         """
         if self.constructed:
-            return given
+            return constructed_points
         if self.at_outputs:
             return t
         start, end = t[:1], t[-1:]
@@ -71,7 +73,7 @@ class Grid:
         return xp.concat([inner, end], axis=0)
 
 
-def fits(points: Array, t: Array, *, direction: Array, strict: bool, xp: Any) -> Array:
+def is_valid_grid(points: Array, t: Array, *, direction: Array, strict: bool, xp: Any) -> Array:
     """Whether a constructed grid starts and ends with the output times t and never turns back.
 
     direction: 1 or -1 in their dtype. strict: whether it may not rest either, for methods that remember slopes.

@@ -26,7 +26,7 @@ class GridPath(NamedTuple):
     errors: Array
 
 
-def points_of(t: Array, positions: Array, *, xp: Any) -> Array:
+def scaled_grid(t: Array, positions: Array, *, xp: Any) -> Array:
     """The grid (steps + 1,) in the model's times, from the first of t (times,) to the last, whichever way.
 
     positions: (steps + 1,), rising from 0 to 1, in the dtype of t.
@@ -35,7 +35,7 @@ def points_of(t: Array, positions: Array, *, xp: Any) -> Array:
     return xp.concat([t[:1] + positions[:-1] * span, t[-1:]], axis=0)
 
 
-def along(
+def take_steps(
     field: Field, tableau: Tableau, points: Array, y0: Array, *, steps: int, direction: Array, xp: Any
 ) -> GridPath:
     """Take one step of an embedded pair for each interval of a grid; what it does in each is `attempt.attempt`.
@@ -71,7 +71,7 @@ def error_ratios(path: GridPath, *, rtol: Tolerance, atol: Tolerance, layout: La
     Few operations for all steps at once, as each of them costs more than its arithmetic. Not for a norm of the user's.
     """
     before, after = (abs(xp.concat(some, axis=0)) for some in (path.states[:-1], path.states[1:]))
-    allowed = layout.allowed(xp.maximum(before, after), rtol=rtol, atol=atol, xp=xp)
+    allowed = layout.allowed_error(xp.maximum(before, after), rtol=rtol, atol=atol, xp=xp)
     errors = xp.cast(path.errors, allowed)
     # Anything is small against an infinite state; zero times infinity is not a number.
     scaled = (errors + allowed * 0.0) / allowed
@@ -81,7 +81,7 @@ def error_ratios(path: GridPath, *, rtol: Tolerance, atol: Tolerance, layout: La
     return xp.where(found >= 0, found, np.inf)
 
 
-def read(path: GridPath, points: Any, t: Any, *, xp: Any) -> Array:
+def interpolate(path: GridPath, points: Any, t: Any, *, xp: Any) -> Array:
     """The states (times, n) at known times t, the first and the last of which are those of the grid: each is read off
     the quartic of its step, as adaptive methods do, whose weights are known where the times are."""
     if len(t) <= 2:

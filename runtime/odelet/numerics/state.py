@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from math import prod
 from typing import Any
 
@@ -17,7 +17,7 @@ class Layout:
     """How the parts of a state lie in a row, and how large an error in it is.
 
     shapes: of each part, in whatever the backend's reshape takes. sizes: the number of elements of each
-    part, or None when there is one part, which is the whole row. measure: the norm, a scalar of the parts in
+    part, or None when there is one part, which is the whole row. user_norm: the norm, a scalar of the parts in
     the model's shapes, or None for the root mean square. scalar: whether the state is one number of shape ().
     samples: for a batch whose samples are solved each on its own, the shapes (samples, width) that make each part
     a table, in whatever reshape takes; None for a state that is one whole. Times, lengths and norms are then rows
@@ -25,46 +25,47 @@ class Layout:
     """
 
     shapes: Sequence[Any]
+    _: KW_ONLY
     sizes: Any | None = None
-    measure: Callable[[list[Array]], Array] | None = None
+    user_norm: Callable[[list[Array]], Array] | None = None
     scalar: bool = False
-    samples: Sequence[Any] | None = None
+    table_shapes: Sequence[Any] | None = None
 
     @classmethod
     def of(
         cls,
         parts: Sequence[Array],
-        measure: Callable[[list[Array]], Array] | None = None,
         *,
+        user_norm: Callable[[list[Array]], Array] | None = None,
         per_sample: bool = False,
     ) -> Layout:
         """The layout of numpy arrays; per_sample: their first axis counts samples that are solved each on its own."""
         sizes = [part.size for part in parts] if len(parts) > 1 else None
         shapes = [part.shape for part in parts]
         tables = [(shape[0], prod(shape[1:])) for shape in shapes] if per_sample else None
-        return cls(shapes, sizes, measure, scalar=shapes == [()], samples=tables)
+        return cls(shapes, sizes=sizes, user_norm=user_norm, scalar=shapes == [()], table_shapes=tables)
 
     def pack(self, parts: Sequence[Array], *, xp: Any) -> Array:
         """Parts in the model's shapes to a row (1, n)."""
         rows = [xp.reshape(part, (1, -1)) for part in parts]
         return rows[0] if self.sizes is None else xp.concat(rows, axis=1)
 
-    def parts(self, row: Array, *, xp: Any) -> Sequence[Array]:
+    def slices(self, row: Array, *, xp: Any) -> Sequence[Array]:
         """A row (or rows) cut at the ends of the parts, not reshaped."""
         return [row] if self.sizes is None else xp.split(row, self.sizes)
 
     def unpack(self, row: Array, *, xp: Any) -> list[Array]:
         """A row (1, n) to parts in the model's shapes."""
-        pieces = self.parts(row, xp=xp)
+        pieces = self.slices(row, xp=xp)
         return [xp.reshape(piece, shape) for piece, shape in zip(pieces, self.shapes, strict=True)]
 
     def tables(self, rows: Array, count: int, *, xp: Any) -> list[Array]:
         """Rows (count, n) as (count, samples, width) for each part; a state that is one whole is one sample."""
-        shapes = self.samples if self.samples is not None else [(1, -1)] * len(self.shapes)
-        pieces = self.parts(rows, xp=xp)
-        return [xp.reshape(p, xp.prefixed(count, shape)) for p, shape in zip(pieces, shapes, strict=True)]
+        shapes = self.table_shapes if self.table_shapes is not None else [(1, -1)] * len(self.shapes)
+        pieces = self.slices(rows, xp=xp)
+        return [xp.reshape(p, xp.stacked_shape(count, shape)) for p, shape in zip(pieces, shapes, strict=True)]
 
-    def joined(self, tables: Sequence[Array], *, xp: Any) -> Array:
+    def from_tables(self, tables: Sequence[Array], *, xp: Any) -> Array:
         """A table (samples, width) for each part, as a row (1, n)."""
         rows = [xp.reshape(table, (1, -1)) for table in tables]
         return rows[0] if len(rows) == 1 else xp.concat(rows, axis=1)
@@ -73,43 +74,43 @@ class Layout:
         """How large a row is, a scalar.
 
         Root mean square over all elements; with several parts, the largest of theirs, as in torchdiffeq; or
-        the absolute value of what `measure` says.
+        the absolute value of what `user_norm` says.
         """
-        if self.measure is not None:
-            return abs(self.measure(self.unpack(row, xp=xp)))
-        pieces = self.parts(row, xp=xp)
-        if self.samples is None:
+        if self.user_norm is not None:
+            return abs(self.user_norm(self.unpack(row, xp=xp)))
+        pieces = self.slices(row, xp=xp)
+        if self.table_shapes is None:
             norms = [xp.rms(piece) for piece in pieces]
         else:
             norms = [
-                xp.rms(xp.reshape(piece, shape), axis=1) for piece, shape in zip(pieces, self.samples, strict=True)
+                xp.rms(xp.reshape(piece, shape), axis=1) for piece, shape in zip(pieces, self.table_shapes, strict=True)
             ]
         largest = norms[0]
         for norm in norms[1:]:
             largest = xp.maximum(largest, norm)
         return largest
 
-    def spread(self, x: Array, row: Array, *, xp: Any) -> Array:
+    def broadcast(self, x: Array, row: Array, *, xp: Any) -> Array:
         """A number for each sample over all elements of its state, (1, n); for a state that is one whole, x itself."""
-        if self.samples is None:
+        if self.table_shapes is None:
             return x
         column = xp.reshape(x, (-1, 1))
-        tables = [xp.reshape(p, shape) for p, shape in zip(self.parts(row, xp=xp), self.samples, strict=True)]
+        tables = [xp.reshape(p, shape) for p, shape in zip(self.slices(row, xp=xp), self.table_shapes, strict=True)]
         pieces = [xp.reshape(xp.expand(column, table), (1, -1)) for table in tables]
         return pieces[0] if len(pieces) == 1 else xp.concat(pieces, axis=1)
 
-    def choose(self, accept: Array, new: Array, old: Array, *, xp: Any) -> Array:
+    def select(self, accept: Array, new: Array, old: Array, *, xp: Any) -> Array:
         """The new row where a step was accepted, else the old."""
-        return xp.where(self.spread(accept, new, xp=xp), new, old)
+        return xp.where(self.broadcast(accept, new, xp=xp), new, old)
 
-    def allowed(self, size: Array, *, rtol: Tolerance, atol: Tolerance, xp: Any) -> Array:
+    def allowed_error(self, size: Array, *, rtol: Tolerance, atol: Tolerance, xp: Any) -> Array:
         """The error that the tolerances allow in elements of these sizes, atol + rtol * size: (1, n).
 
         In the dtype of the sizes, but in that of the tolerances where each part has its own or the state is a
         number of shape (): torch promotes so.
         """
         if isinstance(rtol, (list, tuple)) or isinstance(atol, (list, tuple)):
-            pieces = self.parts(size, xp=xp)
+            pieces = self.slices(size, xp=xp)
             rtols, atols = (x if isinstance(x, (list, tuple)) else [x] * len(pieces) for x in (rtol, atol))
             bounds = [a + r * xp.cast(piece, a) for piece, r, a in zip(pieces, rtols, atols, strict=True)]
             return bounds[0] if len(bounds) == 1 else xp.concat(bounds, axis=1)

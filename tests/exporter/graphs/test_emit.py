@@ -138,7 +138,7 @@ def test_a_count_that_is_no_number_is_none():
 def test_rows_of_parts_with_sizes_known_at_run_time():
     def build(x, y):
         sizes = [x.scope.call("ReduceProd", x.scope.call("Shape", part), keepdims=1) for part in (x, y)]
-        layout = Layout([x.scope.call("Shape", part) for part in (x, y)], (ONNX.concat(sizes, axis=0), 2))
+        layout = Layout([x.scope.call("Shape", part) for part in (x, y)], sizes=(ONNX.concat(sizes, axis=0), 2))
         row = layout.pack([x, y], xp=ONNX)
         return [row, *layout.unpack(row * 2, xp=ONNX), layout.norm(row, xp=ONNX)]
 

@@ -49,7 +49,7 @@ def test_a_start_and_an_attempt_in_a_graph_are_those_in_numpy(name, dtype, direc
     y, t, h = ROW.astype(dtype), np.float64(0.3), np.float64(direction * 0.1)
 
     def solve(xp, t, h, y, rtol, atol):
-        layout = Layout([(1, 3), (1, 1)], [3, 1])
+        layout = Layout([(1, 3), (1, 1)], sizes=[3, 1])
         common = {"rtol": rtol, "atol": atol, "layout": layout, "direction": direction, "xp": xp}
 
         def field(t, y):
@@ -77,7 +77,7 @@ def per_sample(widths):
     """A layout of three samples, each part with a width; in a graph the number of samples is not known."""
     sizes = [3 * width for width in widths]
     tables = [(-1, width) for width in widths]
-    return Layout([(-1, width) for width in widths], sizes if len(sizes) > 1 else None, samples=tables)
+    return Layout([(-1, width) for width in widths], sizes=sizes if len(sizes) > 1 else None, table_shapes=tables)
 
 
 @pytest.mark.parametrize("widths", [[2], [2, 1]], ids=str)
@@ -93,7 +93,7 @@ def test_an_attempt_of_each_sample_is_the_same_in_a_graph_and_alone(dtype, width
         common = {"rtol": np.float64(1e-3), "atol": np.float64(1e-2), "layout": layout, "direction": 1.0, "xp": xp}
 
         def field(t, y):
-            t = layout.spread(t, y, xp=xp)
+            t = layout.broadcast(t, y, xp=xp)
             return wave(xp, t, y)
 
         y = layout.pack(parts, xp=xp)
@@ -101,7 +101,7 @@ def test_an_attempt_of_each_sample_is_the_same_in_a_graph_and_alone(dtype, width
         length = first_length(field, t, y, k0, order=5, **common)
         tried = attempt(field, tableau, t, t + h, h, y, k0, **common)
         made = [tried.y1, tried.k1, tried.mid, tried.ratio]
-        return [length, *made, layout.choose(tried.ratio <= 1, tried.y1, y, xp=xp)]
+        return [length, *made, layout.select(tried.ratio <= 1, tried.y1, y, xp=xp)]
 
     expected = solve(NUMPY, layout, t, h, *parts)
     results, _ = run(lambda *values: solve(ONNX, layout, *values), t, h, *parts)

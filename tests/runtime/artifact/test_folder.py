@@ -202,9 +202,20 @@ def test_a_link_inside_the_folder_is_followed(folder):
 
 
 def test_files_that_the_card_does_not_list_are_not_read(folder):
-    (folder / "parity.md").write_text("fine")
-    (folder / "notes.txt").write_text("mine")
+    (folder / "parity.md").mkdir()
+    (folder / "notes.txt").symlink_to(folder / "nowhere")
+    for name in ("parity.md", "notes.txt"):
+        with pytest.raises(OSError):
+            (folder / name).read_bytes()
+    (folder / "other.onnx").write_bytes(b"not a graph")
     odelet.load(folder)
+    card = json.loads((folder / artifact.CARD_FILE).read_text())
+    for name in ("parity.md", "notes.txt", "other.onnx"):
+        card["files"][name] = {"sha256": "0" * 64, "bytes": 11}
+        (folder / artifact.CARD_FILE).write_text(json.dumps(card))
+        with pytest.raises(ArtifactError, match=name):
+            odelet.load(folder)
+        del card["files"][name]
 
 
 def test_a_graph_that_onnxruntime_refuses(tmp_path):

@@ -114,7 +114,7 @@ def test_a_long_chain_is_shortened_and_its_time_scaled(made, monkeypatch):
     one = replace(report, odelet=Latency((6.0, 6.0)), floor=Latency((1.0, 1.0)))
     assert one.over_floor == pytest.approx(6 / report.scale)
     assert one.to_dict()["floor"]["latency_ms"]["p50"] == pytest.approx(1e3 * report.scale)
-    assert f"told from a chain {report.scale:.3g} times shorter" in one.summary()
+    assert f"estimated from a chain {report.scale:.3g} times shorter" in one.summary()
 
 
 def test_the_torch_model_gets_the_same_inputs(made, capsys):
@@ -146,7 +146,7 @@ def test_times_are_told_in_the_unit_that_fits(made):
 def test_another_model_is_told_by_its_outputs(made):
     torch.manual_seed(1)
     report = bench(made / "adaptive", against=f"{made}/net.py:Net", **QUICK)
-    assert "another model than was exported? its weights are named by --weights" in report.summary()
+    assert "is it the model that was exported? --weights names its weights" in report.summary()
     with pytest.raises(InputError, match="the torch model gives elsewhere, and the artifact output"):
         bench(made / "adaptive", against=f"{made}/net.py:Other", **QUICK)
 
@@ -157,7 +157,7 @@ def test_another_model_is_told_by_its_outputs(made):
         ({"seconds": 0.0}, "seconds=0.0 must be a positive number"),
         ({"seconds": float("nan")}, "seconds=nan must be"),
         ({"batch": 0}, "batch=0 must be at least 1"),
-        ({"weights": Path("w.pt")}, "weights w.pt are of the torch model; name it, too"),
+        ({"weights": Path("w.pt")}, "weights w.pt are of the torch model; name that model, too"),
         ({"source": Path("no.npz")}, "no.npz: it cannot be read"),
         ({"threads": 0}, "threads=0 must be"),
         ({"against": "no.py:Net"}, "no.py"),

@@ -11,6 +11,7 @@ from torchdiffeq import odeint, odeint_event
 import odelet
 from odelet import InputError
 from odelet.commands.plot import MOST_CURVES, draw, record
+from odelet.model.settings import CallSettings
 from odelet_export import export
 from odelet_export.capture.cache import capturing_once
 
@@ -155,7 +156,7 @@ def test_a_solve_that_ends_at_an_event_is_marked_there(tmp_path):
     figure = draw(recording)
     assert recording.end in [line.get_xdata()[0] for line in figure.axes[0].lines]
     assert figure.axes[0].get_legend().get_title().get_text() == "6 of 10 elements, those that change most"
-    assert {name for name, _ in recording.curves} >= {"y[9]", "y[8]"}
+    assert {curve.name for curve in recording.curves} >= {"y[9]", "y[8]"}
 
 
 def test_cubics_of_a_fixed_method_and_time_that_runs_back(tmp_path):
@@ -171,7 +172,7 @@ def test_cubics_of_a_fixed_method_and_time_that_runs_back(tmp_path):
 
 
 def test_a_solve_that_fails_is_drawn_until_then(models):
-    recording = record(models["whole"], {"y0": Y0}, max_steps=5)
+    recording = record(models["whole"], {"y0": Y0}, settings=CallSettings(max_steps=5))
     assert len(recording.recording.attempts) == 5
     assert "STEP_LIMIT: the step limit was reached" in draw(recording).get_suptitle()
     nothing = record(models["whole"], {"y0": np.full_like(Y0, np.nan)})
@@ -188,7 +189,7 @@ def test_a_solve_that_fails_is_drawn_until_then(models):
         ("whole", {"sample": 3}, "sample=3 is not in the batch, which has 3 samples"),
         ("per_sample", {"sample": 3}, "sample=3 is not in the batch"),
         ("whole", {"sample": -1}, "sample=-1 must not be negative"),
-        ("fixed", {"rtol": 0.1}, "rtol=0.1 cannot be set"),
+        ("fixed", {"settings": CallSettings(rtol=0.1)}, "rtol=0.1 cannot be set"),
     ],
 )
 def test_what_cannot_be_drawn_is_told(models, name, asked, message):

@@ -27,7 +27,7 @@ from odelet.errors import ArtifactError, AssumptionError, InputError
 
 X = np.arange(1, 7, dtype=np.float32).reshape(2, 3)
 TOLD = (
-    r"'if \(x > 0\).all\(\):' \(encoder.py:12\) is True, .* for the values of x that came now it is not. "
+    r"'if \(x > 0\).all\(\):' \(encoder.py:12\) is True, .* for the values of x that came now it is not True. "
     "Export the model again"
 )
 

@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from odelet.methods.fixed_point import ITERATIONS, eliminated, ended, iterate
+from odelet.methods.fixed_point import ITERATIONS, iterate, solve_by_elimination, status_code
 from odelet.numerics.backend import NUMPY
 from odelet.numerics.state import Layout
 from odelet.status import Status
@@ -24,7 +24,7 @@ def linear(n, samples=1, factor=0.95, seed=0):
 
 def solved(method, f, z0, *, per_sample=False, measure=None, atol=1e-10, rtol=0.0, limit=1000, stops=True):
     """The answer, in the shape of z0, and the last state."""
-    layout = Layout.of([z0], measure, per_sample=per_sample)
+    layout = Layout.of([z0], user_norm=measure, per_sample=per_sample)
 
     def rows(row):
         return layout.pack([f(layout.unpack(row, xp=NUMPY)[0])], xp=NUMPY)
@@ -38,7 +38,7 @@ def solved(method, f, z0, *, per_sample=False, measure=None, atol=1e-10, rtol=0.
 
 
 def status(state):
-    return Status(int(ended(state, xp=NUMPY)))
+    return Status(int(status_code(state, xp=NUMPY)))
 
 
 @pytest.mark.parametrize("method", ITERATIONS.values(), ids=ITERATIONS)
@@ -64,7 +64,7 @@ def test_plain_iteration_stops_at_the_first_small_change():
 def test_one_call_remembered_is_plain_iteration():
     f, _ = linear(6)
     for tau in (1.0, 0.8):
-        plain, one = (solved(m.having(tau=tau), f, np.ones((1, 6))) for m in (PLAIN, ANDERSON.having(m=1)))
+        plain, one = (solved(m.with_options(tau=tau), f, np.ones((1, 6))) for m in (PLAIN, ANDERSON.with_options(m=1)))
         assert plain[1].turns == one[1].turns > 90
         assert np.allclose(plain[0], one[0], rtol=0, atol=1e-14)
 
@@ -73,7 +73,7 @@ def test_one_call_remembered_is_plain_iteration():
 def test_as_many_calls_as_unknowns_solve_a_linear_system(n):
     """With n + 1 changes remembered, one combination of them is zero: Walker & Ni 2011, theorem 2.2."""
     f, exact = linear(n)
-    z, state = solved(ANDERSON.having(m=n + 2, lam=0.0), f, np.zeros((1, n)))
+    z, state = solved(ANDERSON.with_options(m=n + 2, lam=0.0), f, np.zeros((1, n)))
     assert state.turns <= n + 2
     assert abs(z - exact).max() < 1e-9
     assert solved(PLAIN, f, np.zeros((1, n)))[1].turns > 200
@@ -97,7 +97,7 @@ def test_weights_make_the_combined_change_least():
     """Beside the least squares problem with the weights' sum as a side condition, by its normal equations."""
     samples, width, m = 3, 7, 4
     changes = [RNG.normal(size=(m, samples, width)), RNG.normal(size=(m, samples, 2))]
-    weights = ANDERSON.having(m=m, lam=0.0)._weights(changes, xp=NUMPY)
+    weights = ANDERSON.with_options(m=m, lam=0.0)._weights(changes, xp=NUMPY)
     for i in range(samples):
         g = np.concatenate([part[:, i] for part in changes], axis=1)
         bordered = np.block([[g @ g.T, np.ones((m, 1))], [np.ones((1, m)), np.zeros((1, 1))]])
@@ -109,13 +109,15 @@ def test_elimination_solves_many_systems_at_once():
     half = RNG.normal(size=(5, 6, 6))
     a, b = half @ half.transpose(0, 2, 1) + 0.1 * np.eye(6), RNG.normal(size=(5, 6))
     system = np.concatenate([a, b[:, :, None]], axis=2).transpose(1, 2, 0)
-    assert pytest.approx(np.linalg.solve(a, b[..., None])[..., 0], rel=1e-9) == eliminated(system, 6, xp=NUMPY).T
+    assert (
+        pytest.approx(np.linalg.solve(a, b[..., None])[..., 0], rel=1e-9) == solve_by_elimination(system, 6, xp=NUMPY).T
+    )
 
 
 def test_going_half_the_way_converges_where_all_of_it_does_not():
     f = partial(lambda z, b: -1.5 * z + b, b=np.ones((1, 3)))
     assert status(solved(PLAIN, f, np.zeros((1, 3)), limit=50)[1]) is Status.NOT_CONVERGED
-    z, state = solved(PLAIN.having(tau=0.5), f, np.zeros((1, 3)))
+    z, state = solved(PLAIN.with_options(tau=0.5), f, np.zeros((1, 3)))
     assert status(state) is Status.OK
     assert z == pytest.approx(np.full((1, 3), 0.4), rel=1e-9)
 
@@ -166,10 +168,10 @@ def test_what_is_not_finite_ends_the_iteration(start):
 
 def test_an_exact_guess_takes_one_call_and_without_lam_nothing_is_divided_by_zero():
     f = partial(lambda z, b: 0.5 * z + b, b=np.ones((1, 1)))
-    z, state = solved(ANDERSON.having(lam=0.0), f, np.full((1, 1), 2.0))
+    z, state = solved(ANDERSON.with_options(lam=0.0), f, np.full((1, 1), 2.0))
     assert (z.item(), state.turns, status(state)) == (2.0, 1, Status.OK)
     for m in (2, 6):
-        z, state = solved(ANDERSON.having(m=m, lam=0.0), f, np.zeros((1, 1)))
+        z, state = solved(ANDERSON.with_options(m=m, lam=0.0), f, np.zeros((1, 1)))
         assert (z.item(), status(state)) == (pytest.approx(2.0, abs=1e-9), Status.OK)
 
 
@@ -184,4 +186,4 @@ def test_an_exact_guess_takes_one_call_and_without_lam_nothing_is_divided_by_zer
 )
 def test_options_that_cannot_be_are_refused_by_name(options, message):
     with pytest.raises(ValueError, match=message):
-        ANDERSON.having(**options)
+        ANDERSON.with_options(**options)

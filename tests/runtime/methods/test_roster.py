@@ -77,7 +77,7 @@ def test_calls_of_the_field_are_counted(name):
     method = METHODS[name]
     if method.fixed:
         assert stats.steps == 5
-        assert method.calls is None or len(calls) == 5 * method.calls
+        assert method.evaluations is None or len(calls) == 5 * method.evaluations
         assert (stats.unconverged is None) == (name not in ITERATED)
 
 
@@ -96,7 +96,7 @@ def test_every_method_has_a_source_and_options_with_defaults(name):
     method = METHODS[name]
     assert method.name == name
     assert len(method.source) >= 10
-    assert method.having(**{option: getattr(method, option) for option in method.option_names()}) == method
+    assert method.with_options(**{option: getattr(method, option) for option in method.option_names()}) == method
 
 
 def test_every_method_of_torchdiffeq_is_in_the_roster():

@@ -90,7 +90,7 @@ class TestDriven:
             y0 = values["solve_0.y0.0"]
             return [np.stack([y0, y0 + 1])], stats, None
 
-        monkeypatch.setattr("odelet.model.model.drive_solve", drive_solve)
+        monkeypatch.setattr("odelet.model.runner.drive_solve", drive_solve)
         return calls
 
     @pytest.fixture

@@ -270,7 +270,7 @@ def test_a_norm_of_parts_is_their_largest():
     row = np.array([[3.0, 4.0, 0.0, 0.0, 1.0, -1.0, 1.0]])
     assert layout.norm(row, xp=NUMPY) == 2.5
     assert Layout.of([np.zeros(7)]).norm(row, xp=NUMPY) == pytest.approx(math.sqrt(28 / 7))
-    assert Layout.of([np.zeros(7)], lambda parts: -abs(parts[0]).max()).norm(row, xp=NUMPY) == 4
+    assert Layout.of([np.zeros(7)], user_norm=lambda parts: -abs(parts[0]).max()).norm(row, xp=NUMPY) == 4
     assert layout.norm(row * 0 + [[0, 0, 0, 0, 5, 5, 5]], xp=NUMPY) == 5
 
 
@@ -284,9 +284,9 @@ def test_a_norm_of_nothing_is_zero(dtype):
 def test_tolerances_of_parts_bound_their_own_elements():
     layout = Layout.of([np.zeros((1, 2), np.float32), np.zeros(1, np.float32)])
     size = np.array([[1.0, 2.0, 4.0]], np.float32)
-    bound = layout.allowed(size, rtol=[np.float64(0.5), np.float64(0.25)], atol=np.float64(1), xp=NUMPY)
+    bound = layout.allowed_error(size, rtol=[np.float64(0.5), np.float64(0.25)], atol=np.float64(1), xp=NUMPY)
     assert bound.tolist() == [[1.5, 2.0, 2.0]]
     assert bound.dtype == np.float64
-    assert layout.allowed(size, rtol=np.float64(0.5), atol=np.float64(1), xp=NUMPY).dtype == np.float32
+    assert layout.allowed_error(size, rtol=np.float64(0.5), atol=np.float64(1), xp=NUMPY).dtype == np.float32
     number = Layout.of([np.zeros((), np.float32)])
-    assert number.allowed(size[:, :1], rtol=np.float64(0.5), atol=np.float64(1), xp=NUMPY).dtype == np.float64
+    assert number.allowed_error(size[:, :1], rtol=np.float64(0.5), atol=np.float64(1), xp=NUMPY).dtype == np.float64

@@ -8,22 +8,16 @@ import onnx_ir as ir
 from odelet.methods.method import Method
 from odelet_export.graphs.scope import Value
 from odelet_export.lowering.forms import iteration
+from odelet_export.lowering.forms.form import Form, LoweredSolve
 from odelet_export.lowering.forms.loop import AdaptiveLoop
 from odelet_export.lowering.forms.loop_samples import PerSampleLoop
-from odelet_export.lowering.forms.site import LoweredSolve, Site, tolerance_inputs
+from odelet_export.lowering.forms.site import Site, tolerance_inputs
 
 
 def excludes(method: Method) -> str | None:
-    """Why this form cannot have any solve by a method, or None."""
+    """What keeps all solves of a method from the form, as a clause whose subject is the method; or None."""
     # An iteration ends when its change is within the tolerances, which takes no error estimate.
     return method.steps_outside or (method.no_error_estimate if method.fixed else None)
-
-
-def refusal(site: Site) -> str | None:
-    """Why this form cannot have a solve, or None."""
-    solver = site.hole.spec.solver
-    why = excludes(solver)
-    return why and f"{solver.name} {why}"
 
 
 def lower(site: Site) -> LoweredSolve:
@@ -42,7 +36,16 @@ def lower(site: Site) -> LoweredSolve:
         zero = site.each(scope.constant(0, np.int64))
         time = site.each(scope.call("Cast", site.scalar(site.time(0), None), to=ir.DataType.DOUBLE))
         report = {"steps": zero, "accepted": zero, "status": zero, "time": time}
-        return LoweredSolve(site.solution(site.y0), report, None, settings, per_sample=per_sample)
+        return LoweredSolve(solution=site.solution(site.y0), report=report, settings=settings)
     solve = (PerSampleLoop if per_sample else AdaptiveLoop)(site, tolerances)
     rows, report, event_time = solve.run(steps)
-    return LoweredSolve(site.solution(rows), report, None, settings, event_time=event_time, per_sample=per_sample)
+    return LoweredSolve(solution=site.solution(rows), event_time=event_time, report=report, settings=settings)
+
+
+ADAPTIVE = Form(
+    name="adaptive",
+    lower=lower,
+    excludes=excludes,
+    varies="tolerances",
+    remedy="change the method with --method dopri5",
+)

@@ -10,24 +10,25 @@ import onnx_ir as ir
 
 from odelet.methods.method import Method
 from odelet.numerics.backend import NUMPY
-from odelet.numerics.grid_path import GridPath, along, error_ratios, points_of, read
+from odelet.numerics.grid_path import GridPath, error_ratios, interpolate, scaled_grid, take_steps
 from odelet.numerics.interpolation import quartic
 from odelet_export.graphs.emit import ONNX
 from odelet_export.graphs.scope import Value
-from odelet_export.lowering.forms.site import OK, LoweredSolve, Site, in_dtype, layout_of, tolerance_inputs
+from odelet_export.lowering.forms.form import Form, LoweredSolve
+from odelet_export.lowering.forms.site import OK, Site, in_dtype, layout_of, tolerance_inputs
 from odelet_export.lowering.hole import Hole
 
 
 def excludes(method: Method) -> str | None:
-    """Why this form cannot have any solve by a method, or None."""
+    """What keeps all solves of a method from the form, as a clause whose subject is the method; or None."""
     return method.steps_outside or method.no_error_estimate
 
 
-def unsuited(hole: Hole) -> str | None:
-    """Why a solve can have no grid found for it, or None."""
+def no_grid(hole: Hole) -> str | None:
+    """Why calibration can find no grid for a solve, or None."""
     spec = hole.spec
-    if why := excludes(spec.solver):
-        return f"{spec.method} {why}"
+    if excluded := BOUNDED.refuse_method(spec.solver):
+        return excluded
     if spec.until_event:
         return "it ends at an event, whose time is not known at export"
     if hole.norm is not None:
@@ -38,9 +39,9 @@ def unsuited(hole: Hole) -> str | None:
     return None
 
 
-def refusal(site: Site) -> str | None:
-    """Why this form cannot have a solve, or None."""
-    why = unsuited(site.hole)
+def unsuited(site: Site) -> str | None:
+    """What keeps a solve from the form although its method does not, or None."""
+    why = no_grid(site.hole)
     if why is None and site.hole.placed is None:
         return "its steps are found on calibration data, and there are none; give calibration"
     return why
@@ -69,21 +70,27 @@ def lower(site: Site) -> LoweredSolve:
         path, ratios = GridPath([site.y0], [], [], None), _nothing(site, per_sample=per_sample)
         rows = site.y0
     else:
-        points = points_of(t, placed.positions.astype(number), xp=NUMPY if constant else ONNX)
-        path = along(site.field, tableau, points, site.y0, steps=steps, direction=site.direction, xp=ONNX)
+        points = scaled_grid(t, placed.positions.astype(number), xp=NUMPY if constant else ONNX)
+        path = take_steps(site.field, tableau, points, site.y0, steps=steps, direction=site.direction, xp=ONNX)
         found = error_ratios(path, **tolerances, layout=layout, xp=ONNX)
         ratios = scope.call("ReduceMax", found, scope.constant(np.array([0], np.int64)), keepdims=0)
         if isinstance(t, Value) and site.count != 2:
             rows = _read(site, path, points, t)
         else:
-            rows = read(path, points, np.zeros(2) if isinstance(t, Value) else t, xp=ONNX)
+            rows = interpolate(path, points, np.zeros(2) if isinstance(t, Value) else t, xp=ONNX)
     ratios = scope.call("Cast", ratios, to=ir.DataType.DOUBLE)
     report = {"error_ratio": ratios}
     if not constant:
         report["status"] = site.checked(scope.constant(OK, np.int64))
-    calls = hole.spec.solver.calls
+    calls = hole.spec.solver.evaluations
     assert calls is not None
-    return LoweredSolve(site.solution(rows), report, steps, names, evaluations=1 + calls * steps if steps else 0)
+    return LoweredSolve(
+        solution=site.solution(rows),
+        report=report,
+        steps=steps,
+        settings=names,
+        evaluations=1 + calls * steps if steps else 0,
+    )
 
 
 def _nothing(site: Site, *, per_sample: bool) -> Value:
@@ -96,7 +103,7 @@ def _nothing(site: Site, *, per_sample: bool) -> Value:
 
 
 def _read(site: Site, path: GridPath, points: Any, t: Value) -> Value:
-    """The states (times, n) at times that are given at run time; see `odelet.along.read`."""
+    """The states (times, n) at times that are given at run time; see `odelet.numerics.grid_path.interpolate`."""
     scope, direction = site.scope, in_dtype(t.dtype, site.direction)
     forward, ends = t * direction, points * direction
     inner, like = forward[1:], site.y0
@@ -115,3 +122,13 @@ def _read(site: Site, path: GridPath, points: Any, t: Value) -> Value:
 
 def _picked(rows: Sequence[Value], index: Value) -> Value:
     return ONNX.concat(rows, axis=0)[index]
+
+
+BOUNDED = Form(
+    name="bounded",
+    lower=lower,
+    excludes=excludes,
+    unsuited=unsuited,
+    varies="tolerances",
+    straight=True,
+)

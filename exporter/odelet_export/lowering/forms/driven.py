@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
+from odelet.artifact.solve_card import SETTINGS, DriveCard, EventCard
 from odelet.engine.buffers import MEMORY
-from odelet.methods.fixed_point import Iteration, State, begin, turn
-from odelet.methods.method import Method, Terms
+from odelet.methods.fixed_point import Iteration, IterationState, initial_state, take_turn
+from odelet.methods.method import StepSettings
 from odelet.numerics.adaptive_step import attempt, first_length
 from odelet.numerics.state import Layout
 from odelet_export.graphs.emit import ONNX
 from odelet_export.graphs.scope import Scope, Value
+from odelet_export.lowering.forms.form import Form, LoweredSolve
 from odelet_export.lowering.forms.site import Site, layout_of, tolerance_inputs
 from odelet_export.lowering.hole import Hole
 from odelet_export.lowering.region import Region
@@ -25,38 +27,70 @@ from odelet_export.lowering.region import Region
 RESERVED = ("t", "t1", "h", "y", "k", "rtol", "atol", "direction", *MEMORY)
 
 
-@dataclass(frozen=True)
-class DrivenGraphs:
-    """By kind: field, (t, y) to the slope; step, one attempted step, unless the field is all that is asked for, or one
-    turn of an iteration, which has no other; start,
-    the length of the first step, where it is to be estimated; event, (t, y) to the values whose first zero ends the
-    solve, where one does. captured: values that they take from the host."""
-
-    graphs: dict[str, ir.Graph]
-    captured: Sequence[ir.Value]
-
-
-def excludes(method: Method) -> str | None:
-    """Why this form cannot have any solve by a method, or None: it can have all."""
-    del method
-    return None
-
-
-def refusal(site: Site) -> str | None:
-    """Why this form cannot have a solve, or None: it can have any."""
-    del site
-    return None
-
-
-def build(hole: Hole, opset: int) -> DrivenGraphs:
-    """The graphs of a solve."""
+def lower(site: Site) -> LoweredSolve:
+    """Build the graphs of a solve, and say how the runtime drives them. The site's host graph stays as it is."""
+    hole, spec = site.hole, site.hole.spec
     read = dict.fromkeys(value for region in hole.regions.values() for value in region.captured)
     captured = [value for value in read if value.const_value is None or value.is_graph_input()]
+    graphs = _graphs(hole, site.scope.root.graph.opset_imports[""])
+    files = {kind: f"solve_{spec.index}_{kind}.onnx" for kind in graphs}
+    event_file = files.get("event")
+    drive = DriveCard(
+        field=files.get("field"),
+        step=files.get("step"),
+        start=files.get("start"),
+        t=None if spec.timeless else str(hole.t.name),
+        y0=tuple(str(part.name) for part in hole.y0),
+        solution=tuple(str(value.name) for value in hole.solution),
+        captured=tuple(str(value.name) for value in captured),
+        options=spec.options,
+        batched=_batched(hole, captured) if spec.own_times else None,
+        event=None
+        if event_file is None or hole.event_time is None
+        else EventCard(graph=event_file, time=str(hole.event_time.name)),
+        **{name: str(value.name) for name, value in hole.extras.items()},
+    )
+    solver = spec.solver
+    keys = SETTINGS if solver.adaptive or spec.timeless else () if solver.fixed else ("rtol", "atol")
+    return LoweredSolve(
+        settings=dict.fromkeys(keys),
+        drive=drive,
+        graphs={files[kind]: graph for kind, graph in graphs.items()},
+        captured=captured,
+    )
+
+
+def _batched(hole: Hole, captured: Sequence[ir.Value]) -> tuple[str, ...] | None:
+    """The names of the captured values that have a row for each sample; None where their sizes do not tell."""
+    samples = hole.y0[0].shape[0] if hole.y0[0].shape is not None else None
+    if isinstance(samples, int) or samples is None or samples.value is None:
+        return None
+    with_rows = []
+    for value in captured:
+        dims = list(value.shape) if value.shape is not None else None
+        names = [] if dims is None else [dim.value for dim in dims if isinstance(dim, ir.SymbolicDim)]
+        others = [name for name in names if name is None or (name != samples.value and samples.value in name)]
+        if dims is None or others or samples.value in names[1:]:
+            return None
+        if dims and isinstance(dims[0], ir.SymbolicDim) and dims[0].value == samples.value:
+            with_rows.append(str(value.name))
+        elif samples.value in names:
+            return None
+    return tuple(with_rows)
+
+
+def _graphs(hole: Hole, opset: int) -> dict[str, ir.Graph]:
+    """The graphs of a solve, by kind.
+
+    field: (t, y) to the slope. step: one attempted step, unless the driver needs the field alone; of an iteration, one
+    turn, and an iteration has no other graph. start: the length of the first step, where it is to be estimated.
+    event: (t, y) to the values whose first zero ends the solve, where one does.
+    """
     solver = [hole.field, *([hole.norm] if hole.norm is not None else [])]
     if hole.spec.timeless:
         step = _Graph(hole, "step", opset, *solver)
         step.finish(_turn(step))
-        return DrivenGraphs({"step": step.graph}, captured)
+        return {"step": step.graph}
     field = _Graph(hole, "field", opset, hole.field)
     t = field.input("t", field.dtype, field.lanes)
     field.finish({"k": field.field(t, field.y)})
@@ -76,7 +110,7 @@ def build(hole: Hole, opset: int) -> DrivenGraphs:
         t = event.input("t", dtype if dtype is not None else event.dtype, [])
         event.finish({"c": hole.event.event(event.scope, event.layout, event.outside)(t, event.y)})
         graphs["event"] = event.graph
-    return DrivenGraphs(graphs, captured)
+    return graphs
 
 
 class _Graph:
@@ -95,7 +129,7 @@ class _Graph:
         self._shapes: dict[int, Value] = {}
         self.layout: Layout = layout_of(dims, self._shape, self.scope, per_sample=hole.spec.per_sample)
         if hole.norm in regions and hole.norm is not None:
-            self.layout = replace(self.layout, measure=hole.norm.measure(self.scope, self.outside))
+            self.layout = replace(self.layout, user_norm=hole.norm.measure(self.scope, self.outside))
         # Of each sample its own, or one for all.
         self.lanes: list[int | str] = ["samples"] if hole.spec.per_sample else []
         self.field = hole.field.field(self.scope, self.layout, self.outside)
@@ -183,18 +217,18 @@ def _fixed_step(graph: _Graph) -> dict[str, Value]:
     if hole.times is not None:
         direction = -1.0 if hole.times[0] > hole.times[-1] else 1.0
     memory = []
-    for i, start in enumerate(spec.solver.start(graph.y, xp=ONNX)):
+    for i, start in enumerate(spec.solver.initial_memory(graph.y, xp=ONNX)):
         name = f"memory.{i}"
         if isinstance(start, Value):
             memory.append(graph.input(name, start.ir.dtype, ["slopes", graph.y_shape[1]]))
         else:
             memory.append(graph.input(name, whole, []))
-    terms = Terms(direction=direction, perturb=spec.grid.perturb, **spec.corrector)
+    terms = StepSettings(direction=direction, perturb=spec.grid.perturb, **spec.corrector)
     made = spec.solver.step(graph.field, t, t1, graph.y, tuple(memory), terms, xp=ONNX)
     outputs = {"y1": made.y1, **{f"memory1.{i}": x for i, x in enumerate(made.memory)}}
     outputs |= {"k0": made.k0} if spec.grid.reads_cubics else {}
-    outputs |= {"calls": made.calls} if isinstance(made.calls, Value) else {}
-    outputs |= {"failed": graph.scope.call("Cast", made.failed, to=whole)} if made.failed is not None else {}
+    outputs |= {"calls": made.evaluations} if isinstance(made.evaluations, Value) else {}
+    outputs |= {"failed": graph.scope.call("Cast", made.unconverged, to=whole)} if made.unconverged is not None else {}
     return outputs
 
 
@@ -202,15 +236,15 @@ def _turn(graph: _Graph) -> dict[str, Value]:
     """The state of an iteration to that after a turn."""
     spec, method = graph.hole.spec, graph.hole.spec.solver
     assert isinstance(method, Iteration)
-    like = begin(method, graph.y, layout=graph.layout, xp=ONNX)
-    lanes = ("excess", "least", "turns")
-    shapes = [graph.lanes if name in lanes else graph.y_shape for name in State._fields[:-1]]
+    like = initial_state(method, graph.y, layout=graph.layout, xp=ONNX)
+    lanes = ("excess", "least_excess", "turns")
+    shapes = [graph.lanes if name in lanes else graph.y_shape for name in IterationState._fields[:-1]]
     shapes += [[_rows(x), graph.y_shape[1]] for x in like.memory]
     names = ("y", *MEMORY[: len(shapes) - 1])
     given = [graph.input(name, graph.dtype, shape) for name, shape in zip(names[1:], shapes[1:], strict=True)]
     tolerances = tolerance_inputs(spec, graph.scope, {"rtol": "rtol", "atol": "atol"}, graph.y.dtype, defaults=False)
-    state = State.of([graph.y, *given])
-    after = turn(method, lambda row: graph.field(0.0, row), state, layout=graph.layout, xp=ONNX, **tolerances)
+    state = IterationState.of([graph.y, *given])
+    after = take_turn(method, lambda row: graph.field(0.0, row), state, layout=graph.layout, xp=ONNX, **tolerances)
     results = ("y1", *(name.replace("memory", "memory1") for name in names[1:]))
     return dict(zip(results, after.flat(), strict=True))
 
@@ -220,3 +254,6 @@ def _rows(x: Value) -> int:
     rows = (x.dims or [None])[0]
     assert isinstance(rows, int)
     return rows
+
+
+DRIVEN = Form(name="driven", lower=lower, varies="tolerances")

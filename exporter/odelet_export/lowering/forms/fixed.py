@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from odelet.methods.method import FixedStep, Terms
+from odelet.methods.method import FixedStep, StepSettings
 from odelet.numerics.backend import NUMPY
-from odelet.numerics.grid import Grid, fits
+from odelet.numerics.grid import Grid, is_valid_grid
 from odelet.numerics.interpolation import hermite, linear
 from odelet_export.errors import FormError
 from odelet_export.graphs.emit import ONNX
 from odelet_export.graphs.scope import Value, deepest
-from odelet_export.lowering.forms.site import BAD_TIMES, NOT_FINITE, OK, LoweredSolve, Site, not_finite
+from odelet_export.lowering.forms.form import LoweredSolve
+from odelet_export.lowering.forms.site import BAD_TIMES, NOT_FINITE, OK, Site, not_finite
 
 
 @dataclass(frozen=True)
@@ -45,16 +46,16 @@ def grid_points(site: Site) -> np.ndarray | Value:
     if hole.grid is not None and given is None:
         given = Value(hole.grid, site.scope)
     if isinstance(site.t, Value):
-        return grid.points(site.t, direction=ONNX.cast(site.direction, site.t), xp=ONNX, given=given)
+        return grid.points(site.t, direction=ONNX.cast(site.direction, site.t), xp=ONNX, constructed_points=given)
     direction = site.t.dtype.type(site.direction)
-    if isinstance(given, np.ndarray) and not fits(
+    if isinstance(given, np.ndarray) and not is_valid_grid(
         given, site.t, direction=direction, strict=site.hole.spec.solver.remembers, xp=NUMPY
     ):
         raise FormError(
             f"the solve at {hole.spec.source} has a grid that does not run from its first output time to its "
             f"last: {given}; its times are {site.t}"
         )
-    return grid.points(site.t, direction=direction, xp=NUMPY, given=given)
+    return grid.points(site.t, direction=direction, xp=NUMPY, constructed_points=given)
 
 
 def known_steps(site: Site) -> int | None:
@@ -76,7 +77,7 @@ def known_steps(site: Site) -> int | None:
 def step(site: Site, t: Any, t1: Any, y: Value, memory: tuple[Any, ...]) -> FixedStep:
     """One step of the method from t to t1."""
     spec = site.hole.spec
-    terms = Terms(direction=site.direction, perturb=grid_of(site).perturb, **spec.corrector)
+    terms = StepSettings(direction=site.direction, perturb=grid_of(site).perturb, **spec.corrector)
     return spec.solver.step(site.field, t, t1, y, memory, terms, xp=ONNX)
 
 
@@ -160,7 +161,7 @@ def finish(
     if grid_of(site).constructed and isinstance(grid, Value):
         times = site.t if isinstance(site.t, Value) else scope.constant(site.t)
         direction = ONNX.cast(site.direction, times)
-        good = fits(grid, times, direction=direction, strict=site.hole.spec.solver.remembers, xp=ONNX)
+        good = is_valid_grid(grid, times, direction=direction, strict=site.hole.spec.solver.remembers, xp=ONNX)
         status = ONNX.where(good, status, BAD_TIMES)
     report = {"status": status, "time": time}
     if taken is not None:
@@ -170,7 +171,7 @@ def finish(
     if isinstance(path.calls, Value):
         report["evaluations"] = path.calls
     known = None if isinstance(path.calls, Value) else path.calls
-    return LoweredSolve(site.solution(rows), report, steps, evaluations=known)
+    return LoweredSolve(solution=site.solution(rows), report=report, steps=steps, evaluations=known)
 
 
 def whole(flag: Value) -> Value:

@@ -6,18 +6,19 @@ from typing import Any
 
 import onnx_ir as ir
 
-from odelet.methods.fixed_point import Iteration, State, begin, ended, iterate, turn
+from odelet.methods.fixed_point import Iteration, IterationState, initial_state, iterate, status_code, take_turn
 from odelet_export.graphs.emit import ONNX
 from odelet_export.graphs.scope import Value
-from odelet_export.lowering.forms.site import LoweredSolve, Site
+from odelet_export.lowering.forms.form import LoweredSolve
+from odelet_export.lowering.forms.site import Site
 
 
 def unrolled(site: Site) -> LoweredSolve:
     """All turns in a straight line."""
     method, most, terms = _asked(site)
-    state = begin(method, site.y0, layout=site.layout, xp=ONNX)
+    state = initial_state(method, site.y0, layout=site.layout, xp=ONNX)
     for _ in range(most):
-        state = turn(method, lambda row: site.field(0.0, row), state, **terms, **_tolerances(site))
+        state = take_turn(method, lambda row: site.field(0.0, row), state, **terms, **_tolerances(site))
     return _lowered(site, state, evaluations=most)
 
 
@@ -58,8 +59,8 @@ def _tolerances(site: Site) -> dict[str, Any]:
     return {"rtol": site.hole.spec.rtol, "atol": site.hole.spec.atol}
 
 
-def _lowered(site: Site, state: State, **known: Any) -> LoweredSolve:
+def _lowered(site: Site, state: IterationState, **known: Any) -> LoweredSolve:
     turns = site.scope.call("Cast", state.turns, to=ir.DataType.INT64)
-    report = {"steps": turns, "accepted": turns, "status": ended(state, xp=ONNX)}
+    report = {"steps": turns, "accepted": turns, "status": status_code(state, xp=ONNX)}
     answer = site.layout.unpack(state.best, xp=ONNX)
-    return LoweredSolve(answer, report, per_sample=site.hole.spec.per_sample, **known)
+    return LoweredSolve(solution=answer, report=report, **known)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from odelet.numerics.adaptive_step import attempt, first_length, first_slope, slope_after_jump, stages_read
+from odelet.numerics.adaptive_step import attempt, dense_output_stages, first_length, first_slope, slope_after_jump
 from odelet.numerics.control import StepDecision, clamp, judge, stop_at
 from odelet_export.graphs.emit import ONNX
 from odelet_export.graphs.scope import Scope, Value
@@ -50,7 +50,7 @@ class AdaptiveLoop(Reading):
         self.one_read = site.count == 2
         self.search = EventSearch(site, self.start) if site.event is not None else None
         self.counts_intervals = "max_num_steps" in site.hole.spec.options and self.search is None
-        self.read_stages = stages_read(self.tableau)
+        self.read_stages = dense_output_stages(self.tableau)
         self.points = {name: self._sorted(name) for name in ("step_t", "jump_t") if name in site.hole.extras}
 
     # What is different where each sample of a batch has its own steps: see `loop_samples`.
@@ -81,7 +81,7 @@ class AdaptiveLoop(Reading):
         ends = collected["now"]
         starts = ONNX.concat([ONNX.reshape(self.begun, (1,)), ends], axis=0)[:-1]
         accepted = self.scope.call("Cast", ends > starts, to=ir.DataType.INT64)
-        return {"steps": ONNX.rows(ends), "accepted": self.scope.call("ReduceSum", accepted, keepdims=0)}
+        return {"steps": ONNX.row_count(ends), "accepted": self.scope.call("ReduceSum", accepted, keepdims=0)}
 
     def _passed(self, now: Value) -> Value:
         """How many output times are not after now."""

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx_ir as ir
 
-from odelet.numerics.adaptive_step import Attempt, middle
+from odelet.numerics.adaptive_step import Attempt, middle_state
 from odelet.numerics.interpolation import quartic_weights
 from odelet.numerics.tableau import Tableau
 from odelet_export.graphs.emit import ONNX
@@ -36,7 +36,7 @@ class Step(NamedTuple):
 class Reading:
     """The reading of a solve. number: the dtype of times; direction: in it; forward: the output times as they run
     forward, the first of them begun, the last end; first_k: the slope at the start; read_stages: see
-    `stages_read`; one_read: whether there is but one time after the first."""
+    `dense_output_stages`; one_read: whether there is but one time after the first."""
 
     site: Site
     scope: Scope
@@ -69,7 +69,7 @@ class Reading:
         start = ONNX.concat([start, start, collected["now"]], axis=0)[-2]
         h = ONNX.concat([h, collected["h"]], axis=0)[-1]
         ks = [end["ks"][j : j + 1] for j in range(len(self.read_stages))]
-        mid = middle(self.tableau, h, y0, ks, xp=ONNX)
+        mid = middle_state(self.tableau, h, y0, ks, xp=ONNX)
         return Step(start, h, y0, end["y"], mid, ks[0], ks[-1])
 
     def _rows(self, end: Carried, collected: Carried) -> Value:
@@ -105,7 +105,7 @@ class Reading:
         missed = ONNX.reshape(after, (1, 1, -1)) < targets
         axes = scope.constant(np.array([1, 2], np.int64))
         index = scope.call("ReduceSum", scope.call("Cast", missed, to=ir.DataType.INT64), axes, keepdims=0)
-        index = ONNX.minimum(index, ONNX.rows(after) - 1)
+        index = ONNX.minimum(index, ONNX.row_count(after) - 1)
         # A step starts when the one before it left off.
         starts = ONNX.concat([ONNX.reshape(self.begun, (1,)), after], axis=0)
         begun, taken, ended = (ONNX.reshape(x[index], (-1, 1, 1)) for x in (starts, collected["h"], after))

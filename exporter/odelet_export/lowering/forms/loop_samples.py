@@ -46,8 +46,8 @@ class PerSampleLoop(AdaptiveLoop):
         return StepDecision(verdict.accept & active, ONNX.where(active, verdict.h, state["h"]), kept)
 
     def _moved(self, accept: Value, new: Sequence[Value], old: Sequence[Value]) -> Sequence[Value]:
-        choose = self.site.layout.choose
-        rows = [choose(accept, x, y, xp=ONNX) for x, y in zip(new[1:], old[1:], strict=True)]
+        select = self.site.layout.select
+        rows = [select(accept, x, y, xp=ONNX) for x, y in zip(new[1:], old[1:], strict=True)]
         return [ONNX.where(accept, new[0], old[0]), *rows]
 
     def _counted(self, state: Carried, accept: Value, i: Value) -> tuple[Carried, Value]:
@@ -62,7 +62,7 @@ class PerSampleLoop(AdaptiveLoop):
 
     def _after_jump(self, passes: Value, t1: Value, after: Carried) -> Value:
         k = super()._after_jump(self._some(passes), t1, after)
-        return self.site.layout.choose(passes, k, after["k"], xp=ONNX)
+        return self.site.layout.select(passes, k, after["k"], xp=ONNX)
 
     def _no_step(self, h: Value) -> Carried:
         y0, k = self.site.y0, self.first_k
@@ -72,8 +72,8 @@ class PerSampleLoop(AdaptiveLoop):
         rows = {"y0": state["y"], "mid": tried.mid, "k0": state["k"], "k1": tried.k1}
         if not self.one_read:
             return {}, {"h": h, "y1": tried.y1, **rows}
-        choose = self.site.layout.choose
-        kept = {name: choose(accept, row, state[name], xp=ONNX) for name, row in rows.items()}
+        select = self.site.layout.select
+        kept = {name: select(accept, row, state[name], xp=ONNX) for name, row in rows.items()}
         times = {"start": state["now"], "taken": h}
         return kept | {name: ONNX.where(accept, x, state[name]) for name, x in times.items()}, {}
 
@@ -89,8 +89,8 @@ class PerSampleLoop(AdaptiveLoop):
         first, second = (rows.scope.constant(np.array([axis], np.int64)) for axis in (0, 1))
         sums = rows.scope.call("ReduceSum", rows * 0.0, first, keepdims=1)
         layout = self.site.layout
-        assert layout.samples is not None
-        tables = [ONNX.reshape(p, s) for p, s in zip(layout.parts(sums, xp=ONNX), layout.samples, strict=True)]
+        assert layout.table_shapes is not None
+        tables = [ONNX.reshape(p, s) for p, s in zip(layout.slices(sums, xp=ONNX), layout.table_shapes, strict=True)]
         total = rows.scope.call("ReduceSum", tables[0], second, keepdims=0)
         for table in tables[1:]:
             total = total + rows.scope.call("ReduceSum", table, second, keepdims=0)
@@ -99,10 +99,10 @@ class PerSampleLoop(AdaptiveLoop):
     def _over_elements(self, x: Value) -> Value:
         """Numbers (times, samples) over the elements of the state, (times, n)."""
         layout, scope = self.site.layout, self.scope
-        assert layout.samples is not None
+        assert layout.table_shapes is not None
         column = scope.call("Unsqueeze", x, scope.constant(np.array([2], np.int64)))
         pieces = []
-        for part, shape in zip(layout.parts(self.site.y0, xp=ONNX), layout.samples, strict=True):
+        for part, shape in zip(layout.slices(self.site.y0, xp=ONNX), layout.table_shapes, strict=True):
             table = scope.call("Shape", ONNX.reshape(part, shape))
             wide = scope.call("Expand", column, ONNX.concat([scope.constant(np.array([1], np.int64)), table], axis=0))
             pieces.append(scope.call("Reshape", wide, scope.constant(np.array([0, -1], np.int64))))
@@ -143,7 +143,7 @@ class PerSampleLoop(AdaptiveLoop):
         targets = ONNX.reshape(self.forward[1:], (-1, 1, 1))
         steps = scope.call("Unsqueeze", after, scope.constant(np.array([0], np.int64)))
         missed = scope.call("Cast", steps < targets, to=ir.DataType.INT64)
-        index = ONNX.minimum(scope.call("ReduceSum", missed, rank, keepdims=0), ONNX.rows(after) - 1)
+        index = ONNX.minimum(scope.call("ReduceSum", missed, rank, keepdims=0), ONNX.row_count(after) - 1)
         # A step starts when the one before it left off.
         before, wide = ONNX.maximum(index - 1, 0), self._over_elements(index)
 

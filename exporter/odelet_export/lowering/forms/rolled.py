@@ -25,20 +25,14 @@ from odelet_export.lowering.forms.fixed import (
     step,
     whole,
 )
+from odelet_export.lowering.forms.form import Form, LoweredSolve
 from odelet_export.lowering.forms.search import EventSearch
-from odelet_export.lowering.forms.site import NOT_FINITE, OK, STEP_LIMIT, LoweredSolve, Site, not_finite
+from odelet_export.lowering.forms.site import NOT_FINITE, OK, STEP_LIMIT, Site, not_finite
 
 
 def excludes(method: Method) -> str | None:
-    """Why this form cannot have any solve by a method, or None."""
+    """What keeps all solves of a method from the form, as a clause whose subject is the method; or None."""
     return method.steps_outside or method.chooses_steps
-
-
-def refusal(site: Site) -> str | None:
-    """Why this form cannot have a solve, or None."""
-    solver = site.hole.spec.solver
-    why = excludes(solver)
-    return why and f"{solver.name} {why}"
 
 
 def lower(site: Site) -> LoweredSolve:
@@ -60,22 +54,22 @@ def lower(site: Site) -> LoweredSolve:
     end_only, cubic = only_the_end(site), grid_of(site).reads_cubics
     memory = _as_values(site)
     zero = scope.constant(0, np.int64)
-    counts = [zero] * ((solver.calls is None) + solver.iterates)
+    counts = [zero] * ((solver.evaluations is None) + solver.iterates)
 
     def body(_inner: Scope, i: Value, y: Value, *more: Value) -> tuple[Any, list[Value], list[Value]]:
         remembered, counted = more[: len(memory)], list(more[len(memory) :])
         made = step(site, points[i], points[i + 1], y, tuple(remembered))
-        told = [made.calls] if solver.calls is None else []
-        told += [] if made.failed is None else [whole(made.failed)]
+        told = [made.evaluations] if solver.evaluations is None else []
+        told += [] if made.unconverged is None else [whole(made.unconverged)]
         counted = [before + now for before, now in zip(counted, told, strict=True)]
         collect = [] if end_only else [made.y1, made.k0] if cubic else [made.y1]
         return None, [made.y1, *made.memory, *counted], collect
 
     final, collected = scope.loop(body, steps, None, [site.y0, *memory, *counts])
     counted = final[1 + len(memory) :]
-    calls: Any = counted[0] if solver.calls is None else None
+    calls: Any = counted[0] if solver.evaluations is None else None
     if cubic:
-        calls = (steps * solver.calls if calls is None else calls) + _later_times(site)
+        calls = (steps * solver.evaluations if calls is None else calls) + _later_times(site)
     path = FixedSteps(final[0], None, calls, counted[-1] if solver.iterates else None)
     if end_only:
         rows = ONNX.concat([site.y0, final[0]], axis=0) if site.count == 2 else site.y0
@@ -90,14 +84,14 @@ def lower(site: Site) -> LoweredSolve:
 
 def _as_values(site: Site) -> list[Value]:
     """What the first step remembers, as a loop carries it."""
-    start = site.hole.spec.solver.start(site.y0, xp=ONNX)
+    start = site.hole.spec.solver.initial_memory(site.y0, xp=ONNX)
     return [x if isinstance(x, Value) else site.scope.constant(x, np.int64) for x in start]
 
 
 def _later_times(site: Site) -> Value:
     """How many output times follow the first."""
     if isinstance(site.t, Value):
-        return ONNX.rows(site.t) - 1
+        return ONNX.row_count(site.t) - 1
     return site.scope.constant(len(site.t) - 1, np.int64)
 
 
@@ -105,7 +99,7 @@ def _each(site: Site) -> Callable[[Callable[[Value], Value], Value, Value], Valu
     def each(one: Callable[[Value], Value], later: Value, y0: Value) -> Value:
         scope = site.scope
         always = scope.constant(True)  # a Loop that carries nothing must have a condition
-        _, (rows,) = scope.loop(lambda _inner, j: (None, [], [one(j)]), ONNX.rows(later), always, [])
+        _, (rows,) = scope.loop(lambda _inner, j: (None, [], [one(j)]), ONNX.row_count(later), always, [])
         return ONNX.concat([y0, scope.call("Squeeze", rows, scope.constant(np.array([1], np.int64)))], axis=0)
 
     return each
@@ -127,7 +121,7 @@ def _until_event(site: Site) -> LoweredSolve:
         failures, remembered = more[3], more[4:]
         t1 = t + h
         made = step(site, t, t1, y, tuple(remembered))
-        failures = failures if made.failed is None else failures + whole(made.failed)
+        failures = failures if made.unconverged is None else failures + whole(made.unconverged)
         return search.goes_on(t1 * search.direction, made.y1), [t1, made.y1, t, y, i, failures, *made.memory], []
 
     none = scope.constant(-1, np.int64)
@@ -153,4 +147,13 @@ def _until_event(site: Site) -> LoweredSolve:
     if spec.solver.iterates:
         report["unconverged"] = failures
     event_time = ONNX.cast(ONNX.where(done, time, missing), site.scalar(site.time(0), None))
-    return LoweredSolve(site.solution(rows), report, event_time=event_time)
+    return LoweredSolve(solution=site.solution(rows), event_time=event_time, report=report)
+
+
+ROLLED = Form(
+    name="rolled",
+    lower=lower,
+    excludes=excludes,
+    varies="steps",
+    remedy="change the method with --method rk4 and --steps N",
+)

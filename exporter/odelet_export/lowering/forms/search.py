@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from odelet.numerics.events import bisect, combined
+from odelet.numerics.events import bisect, combine_events
 from odelet_export.graphs.emit import ONNX
 from odelet_export.graphs.scope import Value
 from odelet_export.lowering.forms.site import Site
@@ -23,7 +23,7 @@ class EventSearch:
         assert site.event is not None
         self._site, self._start = site, start
         self.direction = ONNX.cast(site.direction, start)
-        self._value = combined(site.event, start * self.direction, site.y0, xp=ONNX)
+        self._value = combine_events(site.event, start * self.direction, site.y0, xp=ONNX)
         self.before = self._sign(start, site.y0)
 
     def _sign(self, now: Any, y: Any) -> Value:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,31 +20,6 @@ from odelet_export.model.spec import SolveSpec
 
 Dims = Sequence[int | str | None] | None
 OK, STEP_LIMIT, STEP_UNDERFLOW, NOT_FINITE, BAD_TIMES = range(5)
-
-
-@dataclass(frozen=True)
-class LoweredSolve:
-    """What a form made of a hole.
-
-    solution: one value for each part of the state, (times, *shape). report: scalars that say how the solve
-    went, by the names in the card. steps: their number, where it is fixed. settings: card name of what a
-    caller may set, to the graph input that takes it. evaluations: calls of the field, where their number is fixed
-    and does not follow from the method and the steps. event_time: where the solve ends at an event.
-    per_sample: whether the report has rows of one number for each sample.
-    """
-
-    solution: Sequence[Value]
-    report: dict[str, Value]
-    steps: int | None = None
-    settings: dict[str, str] = field(default_factory=dict)
-    evaluations: int | None = None
-    per_sample: bool = False
-    event_time: Value | None = None
-
-    @property
-    def results(self) -> list[Value]:
-        """All that the solve gives, in the order of the hole's."""
-        return [*self.solution, *([] if self.event_time is None else [self.event_time])]
 
 
 @dataclass(frozen=True)
@@ -76,7 +51,7 @@ class Site:
         dims = [part.dims for part in parts]
         layout = layout_of(dims, lambda i: scope.call("Shape", parts[i]), scope, per_sample=per_sample)
         if hole.norm is not None:
-            layout = replace(layout, measure=hole.norm.measure(scope, {}))
+            layout = replace(layout, user_norm=hole.norm.measure(scope, {}))
         t: np.ndarray | Value = hole.times if hole.times is not None else Value(hole.t, scope)
         if isinstance(t, Value):
             direction: Any = ONNX.where(t[0] > t[-1], -1.0, 1.0)
@@ -114,7 +89,7 @@ class Site:
 
     def solution(self, rows: Value) -> list[Value]:
         """Rows (times, n) to one value for each part, (times, *shape)."""
-        pieces = self.layout.parts(rows, xp=ONNX)
+        pieces = self.layout.slices(rows, xp=ONNX)
         shapes = [self._solution_shape(Value(part, self.scope)) for part in self.hole.y0]
         return [ONNX.reshape(piece, shape) for piece, shape in zip(pieces, shapes, strict=True)]
 
@@ -193,13 +168,13 @@ def layout_of(dims: Sequence[Dims], shape: Callable[[int], Value], scope: Scope,
         for i, part in enumerate(dims)
     ]
     if len(dims) == 1:
-        return Layout(shapes, scalar=dims[0] == [], samples=samples)
+        return Layout(shapes, scalar=dims[0] == [], table_shapes=samples)
     if all(part is not None and all(isinstance(dim, int) for dim in part) for part in dims):
         sizes = [math.prod(part) for part in dims]  # type: ignore[arg-type]
-        return Layout(shapes, sizes, samples=samples)
+        return Layout(shapes, sizes=sizes, table_shapes=samples)
     whole = [s if isinstance(s, Value) else shape(i) for i, s in enumerate(shapes)]
     lengths = [scope.call("ReduceProd", s, scope.constant(np.array([0], np.int64)), keepdims=1) for s in whole]
-    return Layout(shapes, (ONNX.concat(lengths, axis=0), len(dims)), samples=samples)
+    return Layout(shapes, sizes=(ONNX.concat(lengths, axis=0), len(dims)), table_shapes=samples)
 
 
 def _table(part: Dims, i: int, shape: Callable[[int], Value]) -> Any:

@@ -20,19 +20,17 @@ from odelet_export.lowering.forms.fixed import (
     read,
     step,
 )
-from odelet_export.lowering.forms.site import LoweredSolve, Site
+from odelet_export.lowering.forms.form import Form, LoweredSolve
+from odelet_export.lowering.forms.site import Site
 
 
 def excludes(method: Method) -> str | None:
-    """Why this form cannot have any solve by a method, or None."""
+    """What keeps all solves of a method from the form, as a clause whose subject is the method; or None."""
     return method.steps_outside or method.chooses_steps or method.needs_loop
 
 
-def refusal(site: Site) -> str | None:
-    """Why this form cannot have a solve, or None."""
-    solver = site.hole.spec.solver
-    if why := excludes(solver):
-        return f"{solver.name} {why}"
+def unsuited(site: Site) -> str | None:
+    """What keeps a solve from the form although its method does not, or None."""
     if site.hole.spec.timeless:
         return None
     if site.event is not None:
@@ -53,15 +51,15 @@ def lower(site: Site) -> LoweredSolve:
     grid = grid_points(site)
     times = [grid[i] for i in range(steps + 1)]
     states, slopes = [site.y0], []
-    memory = site.hole.spec.solver.start(site.y0, xp=ONNX)
+    memory = site.hole.spec.solver.initial_memory(site.y0, xp=ONNX)
     calls = 0
     for t, t1 in zip(times[:-1], times[1:], strict=True):
         made = step(site, t, t1, states[-1], memory)
         states.append(made.y1)
         slopes.append(made.k0)
-        memory, calls = made.memory, calls + made.calls
+        memory, calls = made.memory, calls + made.evaluations
     cubic = grid_of(site).reads_cubics
-    usual = site.hole.spec.solver.calls is not None and not cubic
+    usual = site.hole.spec.solver.evaluations is not None and not cubic
     path = FixedSteps(
         ONNX.concat(states, axis=0) if len(states) > 1 else states[0],
         ONNX.concat(slopes, axis=0) if cubic and slopes else None,
@@ -84,3 +82,14 @@ def _each(site: Site) -> Callable[[Callable[[Value], Value], Value, Value], Valu
         return ONNX.concat([y0, *rows], axis=0)
 
     return each
+
+
+UNROLLED = Form(
+    name="unrolled",
+    lower=lower,
+    excludes=excludes,
+    unsuited=unsuited,
+    varies="steps",
+    straight=True,
+    remedy="change the method with --method rk4 and --steps N",
+)

@@ -1,0 +1,95 @@
+"""Which form each solve of a model takes: the form that the user asks for where a solve can have it, else its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from odelet_export.errors import FormError
+from odelet_export.lowering.forms import FORMS
+from odelet_export.lowering.forms.adaptive import ADAPTIVE
+from odelet_export.lowering.forms.driven import DRIVEN
+from odelet_export.lowering.forms.fixed import known_steps
+from odelet_export.lowering.forms.form import Form
+from odelet_export.lowering.forms.rolled import ROLLED
+from odelet_export.lowering.forms.site import Site, monotone_times
+from odelet_export.lowering.forms.unrolled import UNROLLED
+
+AUTO = "auto"
+# `auto` unrolls a fixed-step solve up to this many steps.
+FEW_STEPS = 32
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The form chosen for a solve."""
+
+    site: Site
+    form: Form
+
+
+def choose(sites: Sequence[Site], name: str) -> list[Choice]:
+    """Choose a form for each solve: the form of that name where the solve can have it, else the solve's own form.
+
+    name: of a form, or AUTO for the own form of each solve. Raises FormError when no solve of the model can have the
+    form, when a solve beside it can only be driven, or when output times make no sense.
+    """
+    if name != AUTO and name not in FORMS:
+        raise FormError(f"form={name!r} is not one of {AUTO}, {', '.join(FORMS)}")
+    for site in sites:
+        check_times(site)
+    if name == AUTO:
+        return _driven_together(sites, [own_form(site) for site in sites])
+    form = FORMS[name]
+    refusals = [form.refuse(site) for site in sites]
+    if all(refusals):
+        lines = [
+            f"{site.hole.spec.source}: {why}; it can be {' or '.join(possible(site))}"
+            for site, why in zip(sites, refusals, strict=True)
+        ]
+        hint = f"; or {form.remedy}" if form.remedy else ""
+        raise FormError(f"no solve of this model can be {name}: " + "; ".join(lines) + hint)
+    chosen = [_beside(form, site) if why else form for site, why in zip(sites, refusals, strict=True)]
+    for site, why, form_of_site in zip(sites, refusals, chosen, strict=True):
+        if form_of_site.runs_outside and not form.runs_outside:
+            raise FormError(
+                f"this model cannot be {name}: {site.hole.spec.source}: {why}; export it as {form_of_site.name}"
+            )
+    return [Choice(site, form_of_site) for site, form_of_site in zip(sites, chosen, strict=True)]
+
+
+def _driven_together(sites: Sequence[Site], own: Sequence[Form]) -> list[Choice]:
+    """The forms of the solves; a solve that runs outside the graph takes the whole model there."""
+    outside = next((form for form in own if form.runs_outside), None)
+    return [Choice(site, outside or form) for site, form in zip(sites, own, strict=True)]
+
+
+def _beside(form: Form, site: Site) -> Form:
+    """The form of a solve beside solves of another form, which the solve cannot have."""
+    # A graph that is a straight line for the sake of the other solves stays one if it can.
+    return UNROLLED if form.straight and UNROLLED.refuse(site) is None else own_form(site)
+
+
+def check_times(site: Site) -> None:
+    """Raise FormError for constant output times that make no sense."""
+    times = site.hole.times
+    if times is not None and not monotone_times(times):
+        raise FormError(f"the solve at {site.hole.spec.source} has times that are not strictly monotone: {times}")
+
+
+def own_form(site: Site) -> Form:
+    """The form of a solve where the user asks for none."""
+    solver = site.hole.spec.solver
+    if site.hole.spec.timeless:
+        return ADAPTIVE
+    if not solver.fixed:
+        return ADAPTIVE if solver.adaptive else DRIVEN
+    steps = known_steps(site)
+    few = steps is not None and steps <= FEW_STEPS and UNROLLED.refuse(site) is None
+    # An unrolled solve copies its field for each stage; a field that holds a solve is too large for that.
+    return UNROLLED if few and not site.hole.nested else ROLLED
+
+
+def possible(site: Site) -> list[str]:
+    """The names of the forms that a solve can have."""
+    return [name for name, form in FORMS.items() if form.refuse(site) is None]

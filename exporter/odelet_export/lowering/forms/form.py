@@ -1,0 +1,89 @@
+"""What a form is: a name, facts about it, and the function that builds a solve. A form's name is compared nowhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import onnx_ir as ir
+
+from odelet.artifact.solve_card import FORMS as CARD_FORMS
+from odelet.artifact.solve_card import DriveCard
+from odelet.methods.method import Method
+from odelet_export.graphs.scope import Value
+from odelet_export.lowering.forms.site import Site
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoweredSolve:
+    """A solve as a form built it.
+
+    solution: in the host graph, one value (times, *shape) for each part of the state, of an iteration (*shape); none
+    where the runtime drives the solve. event_time: the time of the event that ends the solve, a scalar in the dtype
+    of t. report: numbers that say how the solve went, by their names in the card, each a scalar, or (samples,) where
+    each sample has its own steps. steps: the number of steps, where the export fixes it. settings: for each setting
+    that a caller may change, the graph input that takes it, or None where the driver takes it. evaluations: calls of
+    the field, where their number is fixed and does not follow from the method and the steps. drive, graphs, captured:
+    where the runtime drives the solve, its card entry, its graphs by file name, and the values of the host that they
+    read.
+    """
+
+    solution: Sequence[Value] = ()
+    event_time: Value | None = None
+    report: Mapping[str, Value] = field(default_factory=dict)
+    steps: int | None = None
+    settings: Mapping[str, str | None] = field(default_factory=dict)
+    evaluations: int | None = None
+    drive: DriveCard | None = None
+    graphs: Mapping[str, ir.Graph] = field(default_factory=dict)
+    captured: Sequence[ir.Value] = ()
+
+    @property
+    def results(self) -> list[Value]:
+        """The values that take the place of `Hole.results`, in the same order."""
+        return [*self.solution, *([] if self.event_time is None else [self.event_time])]
+
+
+def _nothing(_of: object) -> None:
+    """No reason to refuse."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """A way to put a solve into ONNX.
+
+    name: as users and cards spell it. lower: builds the solve of a site that the form does not refuse.
+    excludes: what keeps all solves of a method from the form, as a clause whose subject is the method, or None.
+    unsuited: what keeps one solve from the form although its method does not, as a sentence, or None. varies: what an
+    export in this form leaves to choose, the number of steps of a fixed-step method or the tolerances of an adaptive
+    one. straight: the graph has no control flow, so it grows with the number of steps. remedy: what a user can change
+    to make a solve fit the form, or "".
+    """
+
+    name: str
+    lower: Callable[[Site], LoweredSolve]
+    excludes: Callable[[Method], str | None] = _nothing
+    unsuited: Callable[[Site], str | None] = _nothing
+    varies: Literal["steps", "tolerances"]
+    straight: bool = False
+    remedy: str = ""
+
+    @property
+    def needs_data(self) -> bool:
+        """Whether the steps are found on calibration data, which the export must be given."""
+        return CARD_FORMS[self.name].calibrated
+
+    @property
+    def runs_outside(self) -> bool:
+        """Whether the runtime takes the steps; the solve then cuts the host graph, and takes all other solves along."""
+        return CARD_FORMS[self.name].outside
+
+    def refuse_method(self, method: Method) -> str | None:
+        """Why no solve of a method can have the form, as a sentence; None where some can."""
+        clause = self.excludes(method)
+        return None if clause is None else f"{method.name} {clause}"
+
+    def refuse(self, site: Site) -> str | None:
+        """Why the solve of a site cannot have the form; None where it can."""
+        return self.refuse_method(site.hole.spec.solver) or self.unsuited(site)

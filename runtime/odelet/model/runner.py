@@ -1,0 +1,188 @@
+"""Runs the calls of a model: arguments and settings go in; all values, by name, and what each solve did come out.
+
+The law here: a call runs the program of the card over a dictionary of arrays, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
+
+from odelet.artifact.card import Card
+from odelet.artifact.solve_card import DRIVEN
+from odelet.engine.driven import drive_solve
+from odelet.engine.fallback import Fallback
+from odelet.engine.opening import Artifact
+from odelet.engine.problem import Request
+from odelet.engine.program import DriveSolve, RunGraph
+from odelet.engine.reports import reported_stats
+from odelet.engine.session import failing_as
+from odelet.errors import InputError
+from odelet.loops.recorder import Recording
+from odelet.loops.solution import Solution
+from odelet.loops.stats import SolveStats, Stats
+from odelet.loops.watched import SolveObserver
+from odelet.model.arguments import Arguments
+from odelet.model.settings import CallSettings, limits_for
+from odelet.numerics.backend import NumpyArray
+from odelet.numerics.events import Event
+from odelet.status import Status
+
+# Events of solve 0, or of each solve by its index in the card.
+Events: TypeAlias = Sequence[Event] | Mapping[int, Sequence[Event]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observed:
+    """What a call keeps of its driven solves besides their results.
+
+    events: to look for. dense: whether all solves keep their trajectory. recordings: where to record the attempted
+    steps of a solve, by its index in the card.
+    """
+
+    events: Events = ()
+    dense: bool = False
+    recordings: Mapping[int, Recording] = field(default_factory=dict)
+
+    @property
+    def events_by_solve(self) -> Mapping[int, Sequence[Event]]:
+        """The events to look for in each solve, by its index."""
+        if isinstance(self.events, Mapping):
+            return self.events
+        return {0: self.events} if self.events else {}
+
+    def check(self, card: Card) -> None:
+        """Raise InputError for a model whose solves cannot be observed so."""
+        if not (self.events or self.dense):
+            return
+        if not card.driven:
+            raise InputError(
+                f"events and dense need the solver outside the graph, and this artifact has the form {card.form!r}; "
+                f"export the model with the form {DRIVEN.name!r}"
+            )
+        indices = {solve.index for solve in card.solves}
+        if not self.events_by_solve.keys() <= indices:
+            raise InputError(f"events are for solves {sorted(self.events_by_solve)}; the model has {sorted(indices)}")
+
+
+NOTHING = Observed()
+
+
+@dataclass(frozen=True)
+class CallResult:
+    """What a call computed.
+
+    values: every array of the program, by name. driven: what each driven solve did, and each solve that the fallback
+    solved again, by index; after a failed solve nothing more ran. watched: the events and trajectories of the solves
+    for which the call asked for them, by index.
+    """
+
+    values: dict[str, NumpyArray]
+    driven: dict[int, SolveStats]
+    watched: dict[int, SolveObserver]
+
+
+class Runner:
+    """The program of an open artifact, ready to be called; safe to use from several threads at once."""
+
+    def __init__(self, artifact: Artifact, *, device: str) -> None:
+        self._card, self._program, self._device = artifact.card, artifact.program, device
+        self.arguments = Arguments(artifact.card)
+        self._fallback = Fallback(artifact.card, artifact.fallback, self._drive) if artifact.fallback else None
+        reports = [solve.report for solve in self._card.solves]
+        self._error_ratios = tuple(report["error_ratio"] for report in reports if "error_ratio" in report)
+        self._alarms = tuple(report[key] for report in reports for key in ("status", "unconverged") if key in report)
+
+    def run(
+        self, args: tuple[Any, ...], named: dict[str, Any], settings: CallSettings, *, observed: Observed = NOTHING
+    ) -> CallResult:
+        """Run the program. args, named: the arguments of the call, checked and converted here.
+
+        Raises InputError for arguments and settings that do not fit, and AssumptionError; a failed solve is a result.
+        """
+        values = self.arguments.bind(args, named, seed=settings.seed)
+        arrays = settings.checked(self._card)
+        limits = limits_for(arrays)
+        events = observed.events_by_solve
+        result = CallResult(values, {}, {})
+        for step in self._program:
+            if isinstance(step, RunGraph):
+                values |= step(values, arrays)
+                continue
+            index = step.solve.index
+            request = Request(
+                limits,
+                events=events.get(index, ()),
+                dense=observed.dense,
+                recording=observed.recordings.get(index),
+            )
+            stats, watched = self._drive(step, values, arrays, request)
+            if watched is not None:
+                result.watched[index] = watched
+            result.driven[index] = stats
+            if not (stats.status.usable or stats.samples):
+                break
+        if self._fallback is not None:
+            result.driven.update(self._fallback.mend(values, arrays, Request(limits)))
+        return result
+
+    def needs_a_look(self, result: CallResult) -> bool:
+        """Whether a solve may have failed or an iteration may not have converged.
+
+        Most calls succeed, and their statistics, which are half of the cost of a small model, need not be made.
+        """
+        if result.driven:
+            return True
+        for name in self._alarms:
+            if result.values[name].any():
+                return True
+        return any(not (result.values[name] <= 1).all() for name in self._error_ratios)
+
+    def solution(self, result: CallResult, *, observed: Observed = NOTHING) -> Solution:
+        """Return the outputs, statistics and observations of a call.
+
+        A RuntimeWarning tells of an iteration that did not converge.
+        """
+        solution = self._solution(result)
+        for stats in solution.stats.solves:
+            stats.warn_unconverged()
+        if not (observed.events or observed.dense):
+            return solution
+        occurrences = {
+            index: result.watched[index].finder.occurrences()
+            for index in observed.events_by_solve
+            if index in result.watched
+        }
+        trajectories = {index: watched.trajectory for index, watched in result.watched.items()}
+        return replace(
+            solution,
+            events=occurrences if isinstance(observed.events, Mapping) else occurrences.get(0, ()),
+            trajectories=trajectories if observed.dense else {},
+        )
+
+    def _solution(self, result: CallResult) -> Solution:
+        driven, values = result.driven, result.values
+        failures = (stats.status for stats in driven.values() if not (stats.status.usable or stats.samples))
+        failure = next(failures, None)
+        if failure is not None:
+            return Solution({}, Stats(tuple(driven.values())), failure)
+        outputs = {tensor.name: values[tensor.name] for tensor in self._card.outputs}
+        solves = tuple(
+            driven[solve.index] if solve.index in driven else reported_stats(solve, values)
+            for solve in self._card.solves
+        )
+        status = next((solve.status for solve in solves if solve.status is not Status.OK), Status.OK)
+        noise = {name: values[name] for name in self.arguments.noise}
+        return Solution(outputs, Stats(solves), status, noise=noise)
+
+    def _drive(
+        self, step: DriveSolve, values: dict[str, NumpyArray], settings: dict[str, NumpyArray], request: Request
+    ) -> tuple[SolveStats, SolveObserver | None]:
+        solve = step.solve
+        request = request.settled(solve, settings)
+        with failing_as(solve.index):
+            solution, stats, watched = drive_solve(solve, step.graphs, values, request, device=self._device)
+        if stats.status.usable or stats.samples:
+            values |= zip(step.names.results, solution, strict=True)
+        return stats, watched

@@ -1,0 +1,61 @@
+"""The settings of a call: written once, and the same wherever they can be given."""
+
+from dataclasses import fields, replace
+from inspect import Parameter, signature
+
+import numpy as np
+import pytest
+from support.artifacts import affine_card, driven_card
+
+from odelet import InputError, Model
+from odelet.artifact.card import RESERVED
+from odelet.artifact.solve_card import FORMS, SETTINGS
+from odelet.cli import plot, run
+from odelet.loops.adaptive import DEFAULT_MAX_STEPS
+from odelet.model.runner import Observed
+from odelet.model.settings import AS_EXPORTED, CallSettings, limits_for
+
+DEFAULTS = {field.name: field.default for field in fields(CallSettings)}
+
+
+def test_a_card_reserves_the_names_of_the_settings():
+    assert tuple(DEFAULTS) == RESERVED == (*SETTINGS, "seed")
+
+
+@pytest.mark.parametrize("function", [Model.__call__, Model.solve, run, plot])
+def test_keywords_have_the_defaults_of_the_class(function):
+    parameters = signature(function).parameters
+    defaults = {**DEFAULTS, **{field.name: field.default for field in fields(Observed) if field.name != "recordings"}}
+    shared = {name: parameters[name].default for name in defaults if name in parameters}
+    assert shared == {name: defaults[name] for name in shared}
+    assert {"rtol", "atol", "max_steps", "seed"} <= shared.keys()
+    if function is Model.solve:
+        assert shared.keys() == defaults.keys()
+        assert all(parameters[name].kind is Parameter.KEYWORD_ONLY for name in shared)
+
+
+def test_settings_are_split_from_inputs():
+    settings, inputs = CallSettings.split({"rtol": 0.1, "x": 1, "seed": 3, "batch.x": 2})
+    assert settings == CallSettings(rtol=0.1, seed=3)
+    assert inputs == {"x": 1, "batch.x": 2}
+
+
+def test_settings_become_arrays_and_limits():
+    assert AS_EXPORTED.checked(driven_card()) == {}
+    assert limits_for({}).max_steps == DEFAULT_MAX_STEPS
+    arrays = CallSettings(rtol=0.5, max_steps=np.int32(9), max_evals=7).checked(driven_card())
+    assert {name: (array.dtype.name, array.item()) for name, array in arrays.items()} == {
+        "rtol": ("float64", 0.5),
+        "max_steps": ("int64", 9),
+        "max_evals": ("int64", 7),
+    }
+    limits = limits_for(arrays)
+    assert (limits.max_steps, limits.max_evals, limits.deadline) == (9, 7, None)
+
+
+@pytest.mark.parametrize(("name", "forms"), [("atol", "'adaptive' or 'driven'"), ("deadline", "'driven'")])
+def test_a_refusal_names_the_forms_that_take_the_setting(name, forms):
+    card = affine_card()
+    card = replace(card, solves=(replace(card.solves[0], settings={}),))
+    with pytest.raises(InputError, match=rf"{FORMS['adaptive'].why_not_set}; export the model with the form {forms}$"):
+        CallSettings(**{name: 1.0}).checked(card)

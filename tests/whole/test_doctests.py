@@ -1,0 +1,64 @@
+"""The examples in docstrings run, in a folder with the artifacts `out` and `series`."""
+
+import doctest
+import importlib
+import shutil
+
+import numpy as np
+import pytest
+from support.paths import ROOT
+
+import odelet
+
+FOLDERS = {"odelet": "runtime", "odelet_export": "exporter", "odelet_intercept": "exporter"}
+ARTIFACTS = {"out": "adaptive", "series": "fixed-point"}
+PUBLIC = [name for name in odelet.__all__ if name not in ("Event", "Stats", "Status", "__version__")]
+
+
+def modules(package):
+    """The names of the modules of a package that have an example."""
+    folder = ROOT / FOLDERS[package]
+    for path in sorted((folder / package).rglob("*.py")):
+        if ">>> " in path.read_text(encoding="utf-8"):
+            yield ".".join(path.relative_to(folder).with_suffix("").parts).removesuffix(".__init__")
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    for name, source in ARTIFACTS.items():
+        shutil.copytree(ROOT / "tests" / "whole" / "artifacts-0.1" / source, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+
+
+def run(test, told):
+    """Run the examples of one docstring and return how many there were; told: receives what went wrong."""
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+    return runner.run(test, out=told.append).attempted
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("module", [module for package in FOLDERS for module in modules(package)])
+def test_the_examples_of_a_module_run(module):
+    told, count = [], 0
+    namespace = {"np": np, "odelet": odelet}
+    for test in doctest.DocTestFinder().find(importlib.import_module(module), extraglobs=namespace):
+        count += run(test, told)
+    assert not told, "".join(told)
+    assert count, f"{module} has >>> where no docstring is"
+
+
+@pytest.mark.parametrize("package", FOLDERS)
+def test_a_package_has_examples(package):
+    assert list(modules(package))
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_a_public_name_has_an_example(name):
+    assert ">>> " in (getattr(odelet, name).__doc__ or "")
+
+
+def test_an_example_that_is_wrong_is_told():
+    told = []
+    test = doctest.DocTestParser().get_doctest(">>> 1 + 1\n3\n", {}, "wrong", None, 0)
+    assert run(test, told) == 1
+    assert "Expected:\n    3\nGot:\n    2" in "".join(told)
