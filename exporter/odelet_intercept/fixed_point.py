@@ -1,4 +1,4 @@
-"""Fixed points in plain torch: the solver text of `odelet.fixed_point` on tensors, and its arguments checked."""
+"""Fixed points in plain torch: the iterations of `odelet.methods.fixed_point` on tensors, with checked arguments."""
 
 from __future__ import annotations
 
