@@ -10,7 +10,13 @@ from support.paths import ROOT
 
 import odelet
 
-FOLDERS = {"odelet": "runtime", "odelet_export": "exporter", "odelet_intercept": "exporter"}
+FOLDERS = {
+    "odelet": "runtime",
+    "odelet_export": "exporter",
+    "odelet_intercept": "exporter",
+    "odelet_models": "models",
+    "odelet_train": "trainer",
+}
 ARTIFACTS = {"out": "adaptive", "series": "fixed-point"}
 PUBLIC = [name for name in odelet.__all__ if name not in ("Event", "Stats", "Status", "__version__")]
 
