@@ -118,7 +118,7 @@ def _traced(
     while True:
         marker = Marker(overrides, watch)
         try:
-            with callee.kept(), callee.watched(watch), intercepted(marker, copies=callee.copies):
+            with callee.restoring(), callee.watched(watch), intercepted(marker, copies=callee.copies):
                 return marker, trace(callee, tuple(example), _dynamic_shapes(callee.names, dynamic, smallest_sizes))
         except NeedsExample:
             watch.example_run = run_on_example(callee, example, overrides)

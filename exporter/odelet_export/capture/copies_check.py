@@ -46,7 +46,7 @@ def _checked_solution(call: Call, original: Callable[..., Any]) -> Any:
     count = 1 if single else len(call.y0)
     if len(shapes) != count or any(shape != expected for shape, expected in shapes):
         raise CaptureError(
-            f'File "{call.file}", line {call.line}: {call.copy} looks like a copy of torchdiffeq, but its '
+            call.where + f"{call.copy} looks like a copy of torchdiffeq, but its "
             f"{call.entry} returned {_described(result)} for a state of "
             f"{_described(call.y0)} at {len(call.t)} times, which torchdiffeq does not; call torchdiffeq instead"
         )

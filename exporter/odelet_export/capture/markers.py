@@ -32,9 +32,10 @@ from odelet_export.capture.call_values import (
 )
 from odelet_export.capture.decisions.answers import TracingWatch
 from odelet_export.graphs.nodes import DOMAIN
+from odelet_export.model.call_spec import spec_of
 from odelet_export.model.overrides import Overrides
 from odelet_export.model.random_draws import field_call
-from odelet_export.model.spec import SolveSpec, spec_of
+from odelet_export.model.spec import SolveSpec
 from odelet_intercept.call import Call
 from odelet_intercept.errors import CaptureError
 
@@ -63,7 +64,7 @@ class Marker:
 
         Raises CaptureError for a call that odelet cannot export, with the user's file and line.
         """
-        where = f'File "{call.file}", line {call.line}: '
+        where = call.where
         if not self._around:
             self.solve_count += 1
         elif self._overrides.per_sample:

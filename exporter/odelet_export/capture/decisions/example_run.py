@@ -76,6 +76,6 @@ def run_on_example(callee: Callee, tensors: Sequence[torch.Tensor], overrides: O
             example_run.solutions.append(solution)
         return solution
 
-    with callee.kept(), torch.no_grad(), drawing(on_the_example()), mode:
+    with callee.restoring(), torch.no_grad(), drawing(on_the_example()), mode:
         run_intercepted(callee, tensors, handler)
     return example_run
