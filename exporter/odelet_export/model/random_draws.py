@@ -24,6 +24,7 @@ from torch.onnx import ops as onnx_ops
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import _disable_current_modes
 
+from odelet_export.model.distribution_checks import distribution_checks_restored
 from odelet_export.model.random_functions import DRAWS, REFUSED, Base
 from odelet_intercept.errors import CaptureError
 from odelet_intercept.user_code import short, user_frame, with_source
@@ -205,20 +206,6 @@ def drawing(source: Source) -> Iterator[None]:
             yield
     finally:
         _source.reset(token)
-
-
-@contextmanager
-def distribution_checks_restored() -> Iterator[None]:
-    """Restore, on leaving, whether torch.distributions checks its parameters.
-
-    torch turns the checks off for good when a process compiles for the first time (TorchPatcher.patch in
-    torch/_dynamo/eval_frame.py), as a recurrent layer does that is traced as a loop.
-    """
-    checked = Distribution._validate_args
-    try:
-        yield
-    finally:
-        Distribution.set_default_validate_args(checked)
 
 
 @contextmanager
