@@ -19,10 +19,10 @@ from odelet.engine.program import DriveSolve, RunGraph
 from odelet.engine.reports import reported_stats
 from odelet.engine.session import failing_as
 from odelet.errors import InputError
+from odelet.loops.observer import SolveObserver
 from odelet.loops.recorder import Recording
 from odelet.loops.solution import Solution
 from odelet.loops.stats import SolveStats, Stats
-from odelet.loops.watched import SolveObserver
 from odelet.model.arguments import Argument, Arguments
 from odelet.model.settings import CallSettings, limits_for
 from odelet.numerics.backend import NumpyArray
@@ -129,7 +129,7 @@ class Runner:
             if not (stats.status.usable or stats.samples):
                 break
         if self._fallback is not None:
-            result.driven.update(self._fallback.mend(values, arrays, Request(limits)))
+            result.driven.update(self._fallback.solve_again(values, arrays, Request(limits)))
         return result
 
     def may_have_failed(self, result: CallResult) -> bool:
