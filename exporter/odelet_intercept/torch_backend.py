@@ -15,8 +15,11 @@ class Torch:
 
     loop = staticmethod(Numpy.loop)
     stacked_shape = staticmethod(Numpy.stacked_shape)
-    where = staticmethod(torch.where)
     matmul = staticmethod(torch.matmul)
+
+    @staticmethod
+    def where(condition: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return torch.where(condition, x, y)
 
     @staticmethod
     def maximum(a: torch.Tensor, *others: Any) -> torch.Tensor:
