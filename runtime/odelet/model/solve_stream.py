@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from typing import Any
 
 import numpy as np
 
@@ -28,7 +27,7 @@ from odelet.loops.solution import Solution
 from odelet.loops.solve import begin_adaptive
 from odelet.loops.stats import SolveStats, Stats
 from odelet.methods.roster import METHODS, method_of
-from odelet.model.arguments import Arguments
+from odelet.model.arguments import Argument, Arguments
 from odelet.model.settings import CallSettings, limits_for
 from odelet.numerics.backend import NumpyArray
 from odelet.status import Status
@@ -41,7 +40,9 @@ class SolveStream:
     calls were made.
     """
 
-    def __init__(self, artifact: Artifact, start: Mapping[str, Any], settings: CallSettings, *, device: str) -> None:
+    def __init__(
+        self, artifact: Artifact, start: Mapping[str, Argument], settings: CallSettings, *, device: str
+    ) -> None:
         """start: the inputs that stay the same, by name. Raises InputError for a model that cannot go on, and for
         inputs and settings that do not fit."""
         self._card, self._device, self._seed = artifact.card, device, settings.seed
@@ -92,7 +93,7 @@ class SolveStream:
             names.jump_t,
         )
 
-    def __call__(self, **named: Any) -> NumpyArray | tuple[NumpyArray, ...]:
+    def __call__(self, **named: Argument) -> NumpyArray | tuple[NumpyArray, ...]:
         """Return the model's output at the next times, or a tuple of outputs, as `model(...)` does.
 
         named: the times, by the name of the model's input, and inputs that are read only after the solve. Raises
@@ -103,7 +104,7 @@ class SolveStream:
         outputs = tuple(solution.outputs[tensor.name] for tensor in self._card.outputs)
         return outputs[0] if len(outputs) == 1 else outputs
 
-    def solve(self, **named: Any) -> Solution:
+    def solve(self, **named: Argument) -> Solution:
         """Return a Solution, as `model.solve(...)` does; its statistics are those of the whole solve so far."""
         if self._ended is not None:
             raise InputError(

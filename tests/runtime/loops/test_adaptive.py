@@ -6,7 +6,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from support.problems import ADAPTIVE, FIXED, torch_solve
+from support.problems import torch_solve
+from support.rosters import ADAPTIVE, FIXED
 
 import odelet
 from odelet.errors import InputError
