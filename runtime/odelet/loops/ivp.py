@@ -76,7 +76,8 @@ def _solve(call: ArrayCall, events: Sequence[Event], *, dense: bool, per_sample:
     observer = _observer(call, events) if events or dense else None
     if per_sample:
         check_per_sample(call, observed=observer is not None)
-    run = solve_by_loop(*array_problem(call, per_sample=per_sample), observer)
+    problem, steppers = array_problem(call, per_sample=per_sample)
+    run = solve_by_loop(problem, steppers, observer=observer)
     outputs = dict(zip(call.names, solution_arrays(run.rows, call.shapes), strict=True))
     stats = Stats((SolveStats.of(_FunctionSolve(call.method.name), run),))
     if observer is None:
