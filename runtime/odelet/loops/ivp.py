@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from odelet.artifact.solve_card import DRIVEN
 from odelet.errors import InputError
 from odelet.loops.adaptive import DEFAULT_MAX_STEPS
 from odelet.loops.array_problem import ArrayCall, array_problem, check_per_sample
@@ -92,7 +93,7 @@ class _FunctionSolve:
 
     method: str
     index: int = 0
-    form: str = "driven"
+    form: str = DRIVEN.name
     source: str = ""
     nested: tuple[str, ...] = ()
 
