@@ -1,13 +1,30 @@
-"""Graphs of a few nodes, built from a function of values and run; and what to build them of."""
+"""Graphs of a few nodes, built from a function of values and run; and calls of each function of the backends."""
 
 import numpy as np
 import onnx_ir as ir
 import onnxruntime as ort
 
+from odelet.numerics.backend import NUMPY, SCALARS, Backend, ScalarBackend, StateBackend
+from odelet_export.graphs.emit import ONNX
 from odelet_export.graphs.scope import Scope, Value
 from odelet_export.graphs.tidy import tidy
+from odelet_intercept.torch_backend import TORCH
 
 DTYPES = ["float32", "float64"]
+# Each backend, with the protocol that its callers ask for.
+BACKENDS = {
+    "NUMPY": (NUMPY, Backend),
+    "SCALARS": (SCALARS, ScalarBackend),
+    "ONNX": (ONNX, Backend),
+    "TORCH": (TORCH, StateBackend),
+}
+
+
+def functions_of(protocol):
+    """The names of the functions of a protocol, its own and inherited ones."""
+    return {
+        name for kind in protocol.__mro__ for name, value in vars(kind).items() if name[0] != "_" and callable(value)
+    }
 
 
 def run(build, *arrays, opset=20):
@@ -39,7 +56,6 @@ def emitted(build, *arrays):
 ROW = np.array([[1.0, -2.0, 3.0, 0.5]])
 
 
-# Each takes the backend, a row, and a float64 scalar.
 def _stacked(xp, x):
     """A block that grows by a row in each turn."""
     rows, _ = xp.loop(
@@ -48,6 +64,7 @@ def _stacked(xp, x):
     return rows
 
 
+# Calls of each function; each takes the backend, a row, and a float64 scalar.
 FUNCTIONS = {
     "minimum": [lambda xp, x, s: xp.minimum(x, 0.7), lambda xp, x, s: xp.minimum(x, x * 2)],
     "maximum": [

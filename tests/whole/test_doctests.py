@@ -12,7 +12,7 @@ import odelet
 
 FOLDERS = {"odelet": "runtime", "odelet_export": "exporter", "odelet_intercept": "exporter"}
 ARTIFACTS = {"out": "adaptive", "series": "fixed-point"}
-PUBLIC = [name for name in odelet.__all__ if name not in ("Event", "Stats", "Status", "__version__")]
+PUBLIC = [name for name in odelet.__all__ if name not in ("Stats", "__version__")]
 
 
 def modules(package):
