@@ -22,6 +22,7 @@ from odelet_export import Tuning, export
 from odelet_export.commands.tune_command import perform
 from odelet_export.tuning.pareto import draw as draw_pareto
 from odelet_export.tuning.report import HEADS, cells, heads_of
+from odelet_export.tuning.settings import TuneSettings
 from odelet_train.data import digits
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -70,7 +71,8 @@ def tuned(*, anew: bool) -> dict[str, Tuning]:
     for name, (model, weights) in MODELS.items():
         metric = "benchmarks/tune.py:accuracy" if name == "digits" else None
         file = Path(weights[1]) if weights else None
-        tunings[name] = perform(model, OUT / f"{name}.npz", [], file, metric, OUT / name, target=1e-3, anew=anew)
+        settings = TuneSettings(target=1e-3)
+        tunings[name] = perform(model, OUT / f"{name}.npz", [], file, metric, OUT / name, settings, anew=anew)
     return tunings
 
 
@@ -103,11 +105,11 @@ def section(name: str, tuning: Tuning) -> str:
     return "\n".join(lines)
 
 
-def put(text: str, name: str, made: str) -> str:
-    """The text of a page, with `made` between the two marks of `name`."""
+def put(text: str, name: str, content: str) -> str:
+    """The text of a page, with `content` between the two marks of `name`."""
     start, end = MARK.format(name), MARK.format(f"end of {name}")
     before, rest = text.split(start)
-    return before + start + made + end + rest.split(end)[1]
+    return before + start + content + end + rest.split(end)[1]
 
 
 def save(figure, path: Path, *, colours: int = 64) -> None:
