@@ -128,7 +128,7 @@ class Scope:
         otherwise: Callable[..., Any],
         operands: Sequence[Value],
     ) -> Any:
-        """Emit an If, each branch computed from the operands; see `odelet.backend.Numpy.branch`."""
+        """Emit an If, each branch computed from the operands; see `odelet.numerics.backend.Backend.branch`."""
         graphs = []
         single = True
         for name, function in (("then", then), ("else", otherwise)):
