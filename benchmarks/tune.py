@@ -22,6 +22,7 @@ from odelet_export import Tuning, export
 from odelet_export.commands.tune_command import perform
 from odelet_export.tuning.pareto import draw as draw_pareto
 from odelet_export.tuning.report import HEADS, cells, heads_of
+from odelet_export.tuning.settings import TuneSettings
 from odelet_train.data import digits
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -70,7 +71,8 @@ def tuned(*, anew: bool) -> dict[str, Tuning]:
     for name, (model, weights) in MODELS.items():
         metric = "benchmarks/tune.py:accuracy" if name == "digits" else None
         file = Path(weights[1]) if weights else None
-        tunings[name] = perform(model, OUT / f"{name}.npz", [], file, metric, OUT / name, target=1e-3, anew=anew)
+        settings = TuneSettings(target=1e-3)
+        tunings[name] = perform(model, OUT / f"{name}.npz", [], file, metric, OUT / name, settings, anew=anew)
     return tunings
 
 

@@ -1,4 +1,4 @@
-"""odelet's exporter: a PyTorch model that calls torchdiffeq, unchanged, or `mark`, to ONNX.
+"""odelet's exporter: it turns an unchanged PyTorch model that calls torchdiffeq or `mark` into ONNX.
 
 Importing this package imports no torch; using `export` does.
 """
@@ -12,6 +12,7 @@ __all__ = [
     "CaptureError",
     "Explanation",
     "ExportError",
+    "ExportSettings",
     "Exported",
     "FormError",
     "ParityError",
@@ -26,6 +27,7 @@ __all__ = [
 _HOMES = {
     "CaptureError": "odelet_intercept.errors",
     "ExportError": "odelet_intercept.errors",
+    "ExportSettings": "odelet_export.pipeline.settings",
     "FormError": "odelet_export.errors",
     "ParityError": "odelet_export.errors",
     "Explanation": "odelet_export.pipeline.explanation",
@@ -40,7 +42,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    # The command line lists its commands without paying for torch.
+    # The command line must list its commands without the seconds that importing torch takes.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

@@ -1,13 +1,12 @@
 """Finding the steps of the form `bounded` on data, and measuring what they are worth.
 
-The law here: steps are found on calibration samples alone; all else is measured.
+The law here: steps are found on calibration samples alone; on all other samples they are only measured.
 """
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from math import ceil
 from pathlib import Path
@@ -15,79 +14,37 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
-from odelet.artifact.card import Card, FallbackCard
-from odelet.engine.fallback import sample_axes
 from odelet.engine.opening import open_artifact
-from odelet.errors import ArtifactError
 from odelet.methods.roster import METHODS
 from odelet.numerics.backend import NumpyArray
 from odelet_export.calibration.accuracy import Measure
-from odelet_export.calibration.data import Calibration, CalibrationSamples, Inputs
+from odelet_export.calibration.calibrated import Calibrated
+from odelet_export.calibration.data import CalibrationSamples, Inputs, calls_of
+from odelet_export.calibration.fallback import driven_copy
 from odelet_export.calibration.grid_search import MOST_STEPS, TriedGrid, merged, smallest_grid
 from odelet_export.calibration.reference import TorchReference
+from odelet_export.calibration.settings import Calibration
 from odelet_export.calibration.trial_run import GridRun, Posed, Trial, stacked
 from odelet_export.capture.captured import Captured
 from odelet_export.errors import FormError
 from odelet_export.lowering.forms import bounded
+from odelet_export.lowering.forms.bounded import BOUNDED
 from odelet_export.lowering.hole import Hole, Placed
-from odelet_export.lowering.lift import lift
-from odelet_export.lowering.lower import LoweredModel, lower
 from odelet_export.model.axes import Dynamic
 from odelet_export.proof.judge import Judge
 from odelet_export.proof.trust import BoundedErrors, SolveTrust, Trust
 from odelet_export.targets.folder import write_card
 from odelet_export.targets.onnx_files import card_of, tensor_of, write_graphs
 
-# Steps are moved about on the samples that are hardest on them, and then tried on all.
+# A grid is searched on the hardest samples, _HARDEST more for each step in each turn, and then tried on all samples;
+# up to _FEW samples are all taken at once.
 _HARDEST = 8
 _FEW = 64
 
 
-@dataclass(frozen=True)
-class Calibrated:
-    """placed: the steps of solves, by index. samples: name of the axis that counts samples, or None. trust: what was
-    measured. good: calibration samples that are well within the tolerance, a few at a time. mixing: whether the samples
-    of a batch change each other's outputs."""
-
-    placed: Mapping[int, Placed]
-    samples: str | None
-    trust: Trust
-    good: Sequence[Inputs]
-    mixing: bool
-
-    def holes(self, holes: Sequence[Hole]) -> list[Hole]:
-        """The holes with their steps."""
-        return [replace(hole, placed=self.placed.get(hole.spec.index)) for hole in holes]
-
-
-def driven_copy(captured: Captured, holes: Sequence[Hole], *, max_steps: int) -> LoweredModel:
-    """The same model in the form `driven`; the graph of `captured`, not lowered yet, stays as it is."""
-    again = replace(captured, model=captured.model.clone())
-    notes = {hole.spec.mark: hole.nested for hole in holes}
-    return lower(again, lift(again, notes), "driven", max_steps=max_steps, keep_debug_info=False)
-
-
-def with_fallback(
-    card: Card, lowered: LoweredModel, again: LoweredModel, calibrated: Calibrated
-) -> tuple[Card, LoweredModel]:
-    """A bounded model with a driven one that solves samples again. Raises FormError where samples cannot be taken
-    alone."""
-    again_card = FallbackCard(axis=calibrated.samples, program=tuple(again.program), solves=tuple(again.solves))
-    card = replace(card, fallback=again_card)
-    try:
-        sample_axes(card)
-    except ArtifactError as error:
-        raise FormError(f"fallback=True: {error}; leave fallback out") from None
-    if calibrated.mixing:
-        raise FormError(
-            "fallback=True solves samples again one by one, and in this model the samples of a batch change each "
-            "other's outputs; leave fallback out"
-        )
-    return card, replace(lowered, graphs={**lowered.graphs, **again.graphs})
-
-
 class Calibrator:
-    """One calibration. judge: the torch model. times: inputs that are output times, or stay as they are."""
+    """One calibration. judge: the torch model. times: names of inputs that must not be scaled: output times, and inputs
+    that are held at the example."""
 
     def __init__(
         self,
@@ -107,13 +64,13 @@ class Calibrator:
         self._torch = TorchReference(judge, list(self._specs.values()), captured.draws)
         self._label = _label(self._holes, dynamic)
         self._captured, self._all, self._max_steps, self._opset = captured, holes, max_steps, opset
-        self._calls = calibration.calls(judge.callee, dynamic)
+        self._calls = calls_of(calibration.inputs or {}, judge.callee, dynamic)
 
     def run(self) -> Calibrated:
-        """Find steps for each solve that can have them, and measure what they are worth."""
+        """Find the steps of each solve that can have a grid, and measure their errors. Raises FormError if there is none."""
         if not self._holes:
-            told = [f"{hole.spec.source}: {bounded.no_grid(hole)}" for hole in self._all]
-            raise FormError(f"no solve of this model can be bounded: {'; '.join(told)}")
+            reasons = [f"{hole.spec.source}: {bounded.no_grid(hole)}" for hole in self._all]
+            raise FormError(f"no solve of this model can be {BOUNDED.name}: {'; '.join(reasons)}")
         graph = self._captured.model.graph
         inputs = [tensor_of(value) for value in graph.inputs]
         guards = {one.output for one in self._captured.assumptions}
@@ -139,12 +96,12 @@ class Calibrator:
             return self._calibrated(trial, samples)
 
     def _calibrated(self, trial: Trial, samples: CalibrationSamples) -> Calibrated:
-        own, held = samples.split()
+        used, held_back = samples.split()
         for index in self._order(trial):
-            found = self._search(trial, own, index)
-            trial = trial.having(index, Placed(found.positions, self._samples_of(index)))
-        shifted = (held if len(held) else own).scaled(2.0, self._scalable())
-        sets = {"calibration": own, "held back": held, "shifted": shifted}
+            grid = self._search(trial, used, index)
+            trial = trial.having(index, Placed(grid.positions, self._samples_of(index)))
+        shifted = (held_back if len(held_back) else used).scaled(2.0, self._scalable())
+        sets = {"calibration": used, "held back": held_back, "shifted": shifted}
         measured = {name: self._measure.on(trial, some) for name, some in sets.items() if len(some)}
         solves = [
             SolveTrust(
@@ -153,26 +110,28 @@ class Calibrator:
                 spec.source,
                 _evaluations(spec.method, placed),
                 placed.positions,
-                {name: found[0][index] for name, found in measured.items()},
+                {name: errors[0][index] for name, errors in measured.items()},
             )
             for index, spec in self._specs.items()
             for placed in (trial.placed[index],)
         ]
-        outputs = {name: found[1] for name, found in measured.items()}
+        outputs = {name: errors[1] for name, errors in measured.items()}
         trust = Trust(self._calibration.quantile, self._torch.reference, solves, outputs)
-        good = self._good(own, measured["calibration"][0])
+        good = self._good(used, measured["calibration"][0])
         return Calibrated(trial.placed, self._label, trust, good, self._mixing(trial, samples))
 
     def _order(self, trial: Trial) -> list[int]:
-        """The solves that get steps, in the order of the program."""
+        """The indices of the solves that get steps, in the order of the program."""
         driven = [step.drive for step in trial.artifact.card.program if hasattr(step, "drive")]
         return [index for index in driven if index in self._specs]
 
     def _samples_of(self, index: int) -> str | None:
+        """The axis that counts samples, where it is the first axis of every part of the solve's state; else None."""
         hole = next(hole for hole in self._holes if hole.spec.index == index)
         return self._label if _first_axes(hole) == {self._label} else None
 
     def _scalable(self) -> list[str]:
+        """The names of the inputs that may be scaled, to measure on data unlike those of the calibration."""
         callee = self._judge.callee
         return [
             name
@@ -181,10 +140,10 @@ class Calibrator:
         ]
 
     def _search(self, trial: Trial, samples: CalibrationSamples, index: int) -> TriedGrid:
-        """The steps of one solve: placed on the hardest samples, until they do for all.
+        """The steps of one solve: a grid for the hardest samples; more samples are taken until the grid suits all.
 
-        Few steps can be long enough for the estimate to be small by chance. So their true error must not be larger than
-        that of torchdiffeq's own answer; more steps than twice those that the estimates ask for are not tried.
+        Over a long step the error estimate can be small by chance. So the true error must not be larger than that of
+        torchdiffeq's own answer either; a grid with twice the steps that the estimates ask for is taken all the same.
         """
         per_sample, quantile = self._samples_of(index) is not None, self._calibration.quantile
         posed = trial.pose(samples, index, per_sample=per_sample)
@@ -193,33 +152,33 @@ class Calibrator:
         start = merged([one.adaptive(quantile) for one in posed])
         first, least = start.spread(max(ceil(start.total), 1)), 1
         hard: set[int] = set(range(len(samples))) if len(samples) <= _FEW or quantile < 1 else set()
-        found: TriedGrid | None = None
+        grid: TriedGrid | None = None
         enough = 0
         while True:
-            if found is not None or hard:
+            if grid is not None or hard:
                 few = posed
                 if len(hard) < len(samples):
                     few = trial.pose(samples.take(hard), index, per_sample=per_sample)
                 evaluate = partial(_ratios, few)
                 first = smallest_grid(evaluate, start, order=order, quantile=quantile, least=least).positions
             runs = [one.along(first) for one in posed]
-            known, found = len(hard), TriedGrid(first, stacked([run.ratios for run in runs]))
-            if found.worst(quantile) > 1.0:
-                hard |= found.hardest(_HARDEST)
+            known, grid = len(hard), TriedGrid(first, stacked([run.ratios for run in runs]))
+            if grid.worst(quantile) > 1.0:
+                hard |= grid.hardest(_HARDEST)
                 if len(hard) > known:
                     continue
-            enough = enough or (min(2 * found.steps + 2, MOST_STEPS) if known else 0)
-            if known and (found.steps >= enough or self._honest(index, samples, posed, runs)):
-                return found
-            hard |= found.hardest(_HARDEST)
-            least = max(found.steps + 1, ceil(1.05 * found.steps)) if known else 1
+            enough = enough or (min(2 * grid.steps + 2, MOST_STEPS) if known else 0)
+            if known and (grid.steps >= enough or self._honest(index, samples, posed, runs)):
+                return grid
+            hard |= grid.hardest(_HARDEST)
+            least = max(grid.steps + 1, ceil(1.05 * grid.steps)) if known else 1
 
     def _honest(self, index: int, samples: CalibrationSamples, posed: Sequence[Posed], runs: Sequence[GridRun]) -> bool:
-        """Whether solutions are as near to the reference as torchdiffeq's, or within the tolerance."""
-        far = self._measure.far(index, samples, posed, runs)
-        if not far:
+        """Whether the solutions are within the tolerance of the reference, or as near to it as torchdiffeq's own."""
+        measured = self._measure.distances_of(index, samples, posed, runs)
+        if not measured:
             return True
-        ours, theirs = (np.sort(np.concatenate(column)) for column in zip(*far, strict=True))
+        ours, theirs = (np.sort(np.concatenate(column)) for column in zip(*measured, strict=True))
         last = max(ceil(self._calibration.quantile * len(ours) - 1e-9), 1) - 1
         return bool(ours[last] <= max(1.0, theirs[last]))
 
@@ -237,7 +196,7 @@ class Calibrator:
             return all(_close(a[::2], b) for a, b in zip(*slopes, strict=True))
 
     def _mixing(self, trial: Trial, samples: CalibrationSamples) -> bool:
-        """Whether outputs change when other samples are left out of the batch."""
+        """Whether the outputs of a sample change when other samples are left out of the batch."""
         first = CalibrationSamples(samples.calls[:1], samples.axes).take(range(min(samples.sizes[0], 8)))
         if len(first) < 2 or not self._axes:
             return False
@@ -249,7 +208,7 @@ class Calibrator:
             )
 
     def _good(self, samples: CalibrationSamples, measured: Mapping[int, BoundedErrors]) -> list[Inputs]:
-        """A few samples that no rounding puts above the tolerance."""
+        """A few calls of samples whose error ratios are so small that no rounding puts them above 1."""
         sizes = {len(one.ratios) for one in measured.values()}
         if sizes != {len(samples)}:
             return list(samples.calls[:3])
@@ -267,32 +226,33 @@ def _ratios(posed: Sequence[Posed], positions: NumpyArray) -> NumpyArray:
 
 
 def _first_axes(hole: Hole) -> set[str | None]:
-    """The names of the first axes of the parts of a state."""
-    found: set[str | None] = set()
+    """The names of the first axes of the parts of a state; None for an axis of fixed size."""
+    names: set[str | None] = set()
     for part in hole.y0:
         dim = part.shape[0] if part.shape is not None and len(part.shape) else None
-        found.add(dim.value if isinstance(dim, ir.SymbolicDim) else None)
-    return found
+        names.add(dim.value if isinstance(dim, ir.SymbolicDim) else None)
+    return names
 
 
 def _label(holes: Sequence[Hole], dynamic: Dynamic) -> str | None:
-    """The axis that counts samples: a dynamic one, and the first of every part of some state."""
-    known = {name for axes in dynamic.values() for name in axes.values()}
+    """The name of the axis that counts samples, or None: a dynamic axis, and the first of every part of some state."""
+    dynamic_axes = {name for axes in dynamic.values() for name in axes.values()}
     for hole in holes:
         axes = _first_axes(hole)
-        if len(axes) == 1 and axes <= known:
+        if len(axes) == 1 and axes <= dynamic_axes:
             return next(iter(axes))
     return None
 
 
 def _close(a: NumpyArray, b: NumpyArray) -> bool:
-    """Whether arrays differ by no more than rounding might make of them."""
+    """Whether arrays differ by no more than rounding may cause."""
     return a.shape == b.shape and np.allclose(
         a, b, rtol=1e-3, atol=1e-3 * np.max(np.abs(a), initial=0.0), equal_nan=True
     )
 
 
 def _evaluations(method: str, placed: Placed) -> int:
+    """The number of evaluations of the field along a grid."""
     calls = METHODS[method].evaluations
     assert calls is not None
     return 1 + calls * (len(placed.positions) - 1)

@@ -1,13 +1,12 @@
 """The data that steps are found on: checked by name before anything is traced, and cut into samples.
 
-The law here: a sample is a row of a batch where the model has a batch axis, else a whole call.
+The law here: a sample is a batch row where the model has a batch axis, else a whole call.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -22,69 +21,42 @@ from odelet_export.proof.trust import HELD_BACK
 Inputs = dict[str, NumpyArray]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Calibration:
-    """What the steps of the form `bounded` are found on.
+def calls_of(inputs: Mapping[str, Any], callee: Callee, dynamic: Dynamic) -> list[Inputs]:
+    """The calibration data as calls of the model.
 
-    inputs: arrays by input name, as one call of the model with many samples along its batch axis; an array with one
-    axis more than its input holds several calls. quantile: the share of samples that must stay within the tolerance.
-    fallback: whether others are solved again with error control. Raises InputError.
+    inputs: as in `Calibration.inputs`. Raises InputError naming the input, what came and what is expected.
     """
-
-    inputs: Mapping[str, Any]
-    quantile: float = 1.0
-    fallback: bool = False
-
-    def __post_init__(self) -> None:
-        number = isinstance(self.quantile, Real) and not isinstance(self.quantile, bool)
-        if not number or not 0 < self.quantile <= 1:
-            raise InputError(
-                f"quantile={self.quantile!r} must be above 0 and at most 1, such as 0.99; 1 for all samples"
+    names = callee.names
+    for problem, wrong in (
+        ("names input", [name for name in inputs if name not in names]),
+        ("lacks input", [name for name in names if name not in inputs]),
+    ):
+        if wrong:
+            raise InputError(f"calibration {problem} {wrong[0]!r}; the model's inputs are {', '.join(names)}")
+    examples = dict(zip(names, callee.example, strict=True))
+    arrays = {name: _checked(name, inputs[name], example, dynamic.get(name, {})) for name, example in examples.items()}
+    stacked = {name: len(array) for name, array in arrays.items() if array.ndim > examples[name].ndim}
+    if len(set(stacked.values())) > 1:
+        counts = ", ".join(f"{count} of {name}" for name, count in stacked.items())
+        raise InputError(f"calibration has not the same number of samples for each input: {counts}")
+    count = next(iter(stacked.values()), 1)
+    calls = [
+        {
+            # ascontiguousarray makes a scalar an array of one axis; the reshape takes that axis away again.
+            name: np.ascontiguousarray(array[i] if name in stacked else array).reshape(
+                array.shape[1:] if name in stacked else array.shape
             )
-        if not isinstance(self.inputs, Mapping):
-            raise InputError(
-                f"calibration is a {type(self.inputs).__name__}; give a dict of arrays by input name, as numpy.load "
-                "returns of an .npz"
-            )
-
-    def calls(self, callee: Callee, dynamic: Dynamic) -> list[Inputs]:
-        """The data as calls of the model. Raises InputError naming the input, what came and what is expected."""
-        names = callee.names
-        for kind, wrong in (
-            ("names input", [name for name in self.inputs if name not in names]),
-            ("lacks input", [name for name in names if name not in self.inputs]),
-        ):
-            if wrong:
-                raise InputError(f"calibration {kind} {wrong[0]!r}; the model's inputs are {', '.join(names)}")
-        arrays = {
-            name: _checked(name, self.inputs[name], example, dynamic.get(name, {}))
-            for name, example in zip(names, callee.example, strict=True)
+            for name, array in arrays.items()
         }
-        ranks = {name: example.ndim for name, example in zip(names, callee.example, strict=True)}
-        stacked = {name: len(array) for name, array in arrays.items() if array.ndim > ranks[name]}
-        if len(set(stacked.values())) > 1:
-            told = ", ".join(f"{count} of {name}" for name, count in stacked.items())
-            raise InputError(f"calibration has not the same number of samples for each input: {told}")
-        count = next(iter(stacked.values()), 1)
-        calls = [
-            {
-                name: np.ascontiguousarray(array[i] if name in stacked else array).reshape(
-                    _shape(array, name in stacked)
-                )
-                for name, array in arrays.items()
-            }
-            for i in range(count)
-        ]
-        for call in calls[:1]:
-            _check_axes(call, dynamic)
-        return calls
-
-
-def _shape(array: NumpyArray, stacked: bool) -> tuple[int, ...]:
-    return array.shape[1:] if stacked else array.shape
+        for i in range(count)
+    ]
+    for call in calls[:1]:
+        _check_axes(call, dynamic)
+    return calls
 
 
 def _checked(name: str, value: Any, example: torch.Tensor, axes: Mapping[int, str]) -> NumpyArray:
+    """The data of an input as an array. axes: those that may change. Raises InputError where it does not fit."""
     dtype = np.dtype(str(example.dtype).removeprefix("torch."))
     try:
         array = np.asarray(value)
@@ -102,7 +74,7 @@ def _checked(name: str, value: Any, example: torch.Tensor, axes: Mapping[int, st
     )
     if not fits:
         wanted = ", ".join(axes.get(axis, str(size)) for axis, size in enumerate(example.shape))
-        many = "[samples" + (", " if wanted else "") + f"{wanted}]"
+        many = "[calls" + (", " if wanted else "") + f"{wanted}]"
         raise InputError(
             f"calibration {name!r} has shape {list(array.shape)}; expected [{wanted}], or {many} for many calls"
         )
@@ -117,6 +89,7 @@ def _checked(name: str, value: Any, example: torch.Tensor, axes: Mapping[int, st
 
 
 def _check_axes(call: Inputs, dynamic: Dynamic) -> None:
+    """Raise InputError where an axis name has two sizes in a call."""
     sizes: dict[str, tuple[int, str]] = {}
     for name, axes in dynamic.items():
         for axis, label in axes.items():
@@ -130,7 +103,7 @@ def _check_axes(call: Inputs, dynamic: Dynamic) -> None:
 
 @dataclass(frozen=True)
 class CalibrationSamples:
-    """Calls, and which axis of each input counts their samples; none where each call is one sample."""
+    """Calls, and by input name the axis that counts their samples; without any, each call is one sample."""
 
     calls: Sequence[Inputs]
     axes: Mapping[str, int]
@@ -144,7 +117,7 @@ class CalibrationSamples:
         return sum(self.sizes)
 
     def take(self, chosen: Iterable[int]) -> CalibrationSamples:
-        """Some of the samples, by their numbers, in order."""
+        """The samples with some numbers, in order."""
         wanted, calls, first = np.unique(np.fromiter(chosen, int)), [], 0
         for call, size in zip(self.calls, self.sizes, strict=True):
             rows = wanted[(wanted >= first) & (wanted < first + size)] - first
@@ -159,13 +132,13 @@ class CalibrationSamples:
         return np.take(array, rows, axis=self.axes[name]) if name in self.axes else array
 
     def split(self) -> tuple[CalibrationSamples, CalibrationSamples]:
-        """Those that steps are found on, and those held back: every fifth."""
+        """The samples that steps are found on, and those held back, which are one in HELD_BACK."""
         numbers = range(len(self))
-        held = [i for i in numbers if i % HELD_BACK == HELD_BACK - 1]
-        return self.take(i for i in numbers if i % HELD_BACK != HELD_BACK - 1), self.take(held)
+        held_back = [i for i in numbers if i % HELD_BACK == HELD_BACK - 1]
+        return self.take(i for i in numbers if i % HELD_BACK != HELD_BACK - 1), self.take(held_back)
 
     def scaled(self, factor: float, names: Iterable[str]) -> CalibrationSamples:
-        """With some inputs multiplied."""
+        """The samples with some inputs multiplied by a factor."""
         names = set(names)
         return CalibrationSamples(
             [

@@ -1,4 +1,4 @@
-"""The torch model on calibration data: solved as it asks, and tightly, as the reference that errors are measured by."""
+"""The torch model on calibration data: solved as it asks, and at tight tolerances as the reference of all errors."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from odelet_export.model.spec import SolveSpec
 from odelet_export.model.widening import widened_model
 from odelet_export.proof.judge import Judge
 
-# How much tighter than the tolerances the reference is, in float64, and where a model has only its own dtype.
+# The tolerances of the reference over those asked for: in float64, and in the model's own dtype, tried in this order.
 _WIDE, _OWN = 1e-4, (1e-3, 1e-2)
 
 
 @dataclass(frozen=True)
 class ReferenceRun:
-    """outputs: of the model. rows: (times, n) of its solves, by the numbers of the calls."""
+    """One run of the model. outputs: of the model. rows: the states (times, n) of its solves, by number of the call."""
 
     outputs: Sequence[NumpyArray]
     rows: dict[int, NumpyArray]
 
 
 class TorchReference:
-    """The torch model. specs: the solves that are looked at. draws: how many random numbers it draws."""
+    """Runs the torch model on calls. specs: the solves whose states are kept. draws: how many base draws a call has."""
 
     def __init__(self, judge: Judge, specs: Sequence[SolveSpec], draws: int) -> None:
         self._judge, self._specs, self._draws = judge, specs, draws
         self._wide = widened_model(judge.callee) if judge.single else judge.callee
         self._used: set[str] = set()
-        self._known: dict[tuple[int, bool], tuple[Inputs, ReferenceRun | None]] = {}
+        self._runs: dict[tuple[int, bool], tuple[Inputs, ReferenceRun | None]] = {}
 
     @property
     def reference(self) -> str:
@@ -45,7 +45,7 @@ class TorchReference:
         return " and ".join(sorted(self._used))
 
     def noise(self, call: Inputs, number: int) -> Inputs:
-        """The random numbers that the model draws in a call, by the names of the inputs that stand for them."""
+        """The base draws of a call, by the names of the inputs that take them. number: of the call, for its seed."""
         if not self._judge.noise:
             return {}
         source = noise.SeededSource(self._judge.seed + number)
@@ -54,11 +54,12 @@ class TorchReference:
         return {x.name: source.arrays[x.draw.index].numpy() for x in self._judge.noise}
 
     def solve(self, call: Inputs, *, tight: bool) -> ReferenceRun | None:
-        """The model's answers, which are kept; None where it fails."""
+        """Run the model on a call, once; None where it fails. tight: as the reference, else as the model asks."""
         key = (id(call), tight)
-        if key not in self._known:
-            self._known[key] = (call, self._solve(call, tight=tight))
-        return self._known[key][1]
+        if key not in self._runs:
+            # The call is kept too, so that no other call gets its id.
+            self._runs[key] = (call, self._solve(call, tight=tight))
+        return self._runs[key][1]
 
     def _solve(self, call: Inputs, *, tight: bool) -> ReferenceRun | None:
         asked = self._judge.overrides
@@ -66,23 +67,23 @@ class TorchReference:
             return self._run(self._judge.callee, call, None, {spec.call: as_asked(asked) for spec in self._specs})
         if self._wide is not None:
             solvers = {spec.call: tightly(spec, asked, factor=_WIDE) for spec in self._specs}
-            found = self._run(self._wide, call, torch.float64, solvers)
-            if found is not None:
+            run = self._run(self._wide, call, torch.float64, solvers)
+            if run is not None:
                 self._used.add(f"the torch model in float64, by dopri5 with tolerances {_WIDE:g} times those asked")
-                return found
+                return run
         for factor in _OWN if self._judge.single else ():
             solvers = {spec.call: tightly(spec, asked, factor=factor) for spec in self._specs}
-            found = self._run(self._judge.callee, call, None, solvers)
-            if found is not None:
+            run = self._run(self._judge.callee, call, None, solvers)
+            if run is not None:
                 dtype = self._judge.dtype
                 self._used.add(f"the torch model in {dtype}, by dopri5 with tolerances {factor:g} times those asked")
-                return found
+                return run
         return None
 
     def _run(
         self, callee: Callee, call: Inputs, dtype: torch.dtype | None, solvers: dict[int, Solver]
     ) -> ReferenceRun | None:
-        kept = KeptSolutions()
+        solutions = KeptSolutions()
         used = {x.draw.index: _as(torch.from_numpy(np.array(call[x.name])), dtype) for x in self._judge.noise}
         drawn = [used.get(index) for index in range(self._draws)]
         try:
@@ -91,11 +92,11 @@ class TorchReference:
                     callee,
                     self._tensors(call, dtype),
                     self._judge.overrides,
-                    {number: kept.by(solver, number) for number, solver in solvers.items()},
+                    {number: solutions.by(solver, number) for number, solver in solvers.items()},
                 )
-        except Exception:  # numbers of another dtype in the model, a step that underflows, whatever it raises itself
+        except Exception:  # the model may mix dtypes, a step may underflow, and the model may raise anything itself
             return None
-        return ReferenceRun(outputs, kept.rows)
+        return ReferenceRun(outputs, solutions.rows)
 
     def _tensors(self, call: Inputs, dtype: torch.dtype | None) -> list[torch.Tensor]:
         return [_as(torch.from_numpy(np.array(call[name])), dtype) for name in self._judge.callee.names]

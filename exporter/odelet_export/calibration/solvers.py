@@ -1,6 +1,6 @@
-"""Ways to solve a call of torchdiffeq's other than as it asks: along a grid, or tightly; and to keep what was found.
+"""Other ways to solve a call of torchdiffeq: along a grid, or at tight tolerances; and keeping the solution.
 
-The law here: everything around the solve, its field included, stays the torch model's own.
+The law here: everything around the solve, the field included, stays the torch model's own.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from odelet_export.model.reference import SolveCount, Solver, solved
 from odelet_export.model.spec import SolveSpec
 from odelet_intercept.call import Call
 
-# The reference is this much tighter than what is judged by it.
+# The tolerances of the reference over those of the solve that is compared with it, and the least that rounding allows.
 TIGHTER = 1e-4
 TIGHTEST = 1e-13
 
 
 @dataclass
 class KeptSolutions:
-    """Rows (times, n) that solves gave, by the number of the call."""
+    """The states (times, n) that solves returned, by the number of the call."""
 
     rows: dict[int, np.ndarray] = field(default_factory=dict)
 
     def by(self, solver: Solver, number: int) -> Solver:
-        """A solver whose solution is kept."""
+        """A solver that does the same and keeps its solution."""
 
         def solve(call: Call, original: Callable[..., Any]) -> tuple[Any, SolveCount]:
             answer, count = solver(call, original)
@@ -51,32 +51,31 @@ class KeptSolutions:
 
 
 def bounds_of(spec: SolveSpec, dtype: np.dtype[Any]) -> Bounds:
-    """What a solve of a state of this dtype is held to."""
+    """The tolerances of a solve whose state has this dtype, as scalars of the dtype of the error ratios."""
     assert spec.control is not None
     number = np.promote_types(spec.control.dtype, dtype)
-    found = {
+    tolerances = {
         name: [number.type(x) for x in value] if isinstance(value, tuple) else number.type(value)
         for name, value in (("rtol", spec.rtol), ("atol", spec.atol))
     }
-    return Bounds(spec.tableau, number, **found)
+    return Bounds(spec.tableau, number, **tolerances)
 
 
 def on_grid(spec: SolveSpec, placed: Placed) -> Solver:
-    """Solves along a grid."""
+    """A solver that takes the steps of a grid."""
 
     def solve(call: Call, original: Callable[..., Any]) -> tuple[Any, SolveCount]:
         del original
         single = not isinstance(call.y0, tuple)
-        given = [call.y0] if single else list(call.y0)
-        parts = [part.detach().numpy() for part in given]
+        parts = [part.detach().numpy() for part in ([call.y0] if single else call.y0)]
         layout = Layout.of(parts, per_sample=placed.samples is not None)
         t = call.t.detach().numpy()
 
         def slope(now: Any, state: Any) -> Any:
             tensors = [torch.from_numpy(np.array(part)) for part in ([state] if single else state)]
             with torch.no_grad():
-                found = call.func(torch.tensor(now, dtype=tensors[0].dtype), tensors[0] if single else tuple(tensors))
-            return found.numpy() if single else tuple(part.numpy() for part in found)
+                slopes = call.func(torch.tensor(now, dtype=tensors[0].dtype), tensors[0] if single else tuple(tensors))
+            return slopes.numpy() if single else tuple(part.numpy() for part in slopes)
 
         run = run_along(
             row_field(slope, layout, single=single),
@@ -87,8 +86,8 @@ def on_grid(spec: SolveSpec, placed: Placed) -> Solver:
             layout,
             direction=direction_of(t),
         )
-        pieces = layout.slices(run.rows, xp=NUMPY)
-        shaped = [torch.from_numpy(p.reshape(len(t), *x.shape).copy()) for p, x in zip(pieces, parts, strict=True)]
+        slices = layout.slices(run.rows, xp=NUMPY)
+        shaped = [torch.from_numpy(p.reshape(len(t), *x.shape).copy()) for p, x in zip(slices, parts, strict=True)]
         steps = len(run.ratios) if len(t) > 1 else 0
         calls = METHODS[spec.method].evaluations
         assert calls is not None
@@ -99,23 +98,23 @@ def on_grid(spec: SolveSpec, placed: Placed) -> Solver:
 
 
 def as_asked(overrides: Overrides) -> Solver:
-    """Solves as torchdiffeq does."""
+    """A solver that is torchdiffeq's own, with the overrides of the export."""
     return lambda call, original: (solved(call, original, overrides), SolveCount(None, None, None))
 
 
 def tightly(spec: SolveSpec, overrides: Overrides, *, factor: float = TIGHTER) -> Solver:
-    """Solves with dopri5 and tolerances that are tighter by a factor."""
+    """A solver that is torchdiffeq's dopri5, at the tolerances of the solve times `factor`."""
     tolerances = [
         max(factor * min(value if isinstance(value, tuple) else (value or 0.0,)), TIGHTEST)
         for value in (spec.rtol, spec.atol)
     ]
 
     def solve(call: Call, original: Callable[..., Any]) -> tuple[Any, SolveCount]:
-        kept = {name: x for name, x in (call.options or {}).items() if name in Control.__dataclass_fields__}
+        options = {name: x for name, x in (call.options or {}).items() if name in Control.__dataclass_fields__}
         for name in ("first_step", "min_step", "max_num_steps", "dtype"):
-            kept.pop(name, None)
-        asked = replace(call, method="dopri5", rtol=tolerances[0], atol=tolerances[1], options=kept or None)
-        return solved(asked, original, overrides), SolveCount(None, None, None)
+            options.pop(name, None)
+        tight = replace(call, method="dopri5", rtol=tolerances[0], atol=tolerances[1], options=options or None)
+        return solved(tight, original, overrides), SolveCount(None, None, None)
 
     return solve
 

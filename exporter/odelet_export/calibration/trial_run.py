@@ -1,6 +1,6 @@
-"""A model run in numpy with some of its solves along given grids: by the graphs of its driven form.
+"""Running a model in numpy with some of its solves along given grids, by the graphs of its driven form.
 
-The law here: what a bounded graph computes is computed here by the same text, `odelet.numerics.grid_path`.
+The law here: the steps are computed by the same text as in a bounded graph, `odelet.numerics.grid_path`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,11 @@ from odelet_export.lowering.hole import Placed
 
 @dataclass(frozen=True)
 class Bounds:
-    """What a solve is held to. rtol, atol: scalars in the dtype of times, or a list of one for each part."""
+    """The tolerances of a solve, and the method they are for.
+
+    number: the dtype of the times and the error ratios. rtol, atol: scalars of that dtype, or a list with one for each
+    part of the state.
+    """
 
     tableau: Tableau
     number: np.dtype[Any]
@@ -40,12 +44,13 @@ class Bounds:
 
     @property
     def tolerances(self) -> dict[str, Any]:
+        """rtol and atol by name."""
         return {"rtol": self.rtol, "atol": self.atol}
 
 
 @dataclass(frozen=True)
 class GridRun:
-    """rows: the states (times, n). ratios: (steps, samples)."""
+    """A solve along a grid. rows: the states (times, n) at output times. ratios: the error ratios (steps, samples)."""
 
     rows: NumpyArray
     ratios: NumpyArray
@@ -61,7 +66,11 @@ def run_along(
     *,
     direction: float,
 ) -> GridRun:
-    """Solve on numpy arrays along a grid. row: (1, n). layout: with samples where they are told apart."""
+    """Solve on numpy arrays along a grid.
+
+    t: the output times (times,). positions: (steps + 1,), from 0 to 1. row: the state (1, n) at the start. layout: with
+    samples, where error ratios of samples are computed separately.
+    """
     times = t.astype(bounds.number)
     steps = len(positions) - 1
     if len(t) == 1:
@@ -78,8 +87,8 @@ def _samples(layout: Layout) -> int:
 
 
 def distances(rows: NumpyArray, others: NumpyArray, bounds: Bounds, layout: Layout) -> NumpyArray:
-    """How far two solutions (times, n) are apart, over the tolerance, as error ratios are: (samples,), the largest of
-    all times; infinite where either is not a number."""
+    """The distances (samples,) of two solutions (times, n) over the tolerances, as error ratios: the largest over all
+    times; infinite where either solution is not a number."""
     with np.errstate(all="ignore"):
         size = np.maximum(abs(rows), abs(others)).astype(np.float64)
         wide = {
@@ -88,13 +97,13 @@ def distances(rows: NumpyArray, others: NumpyArray, bounds: Bounds, layout: Layo
         }
         allowed = layout.allowed_error(size, **wide, xp=NUMPY)
         scaled = (rows.astype(np.float64) - others) / allowed
-        found = np.max([NUMPY.rms(table, axis=2) for table in layout.tables(scaled, len(rows), xp=NUMPY)], axis=0)
-    return np.asarray(np.where(found >= 0, found, np.inf).max(axis=0))
+        largest = np.max([NUMPY.rms(table, axis=2) for table in layout.tables(scaled, len(rows), xp=NUMPY)], axis=0)
+    return np.asarray(np.where(largest >= 0, largest, np.inf).max(axis=0))
 
 
 @dataclass(frozen=True)
 class Posed:
-    """A solve in one call, ready to be run along grids."""
+    """A solve in one call of the model, ready to be run along grids."""
 
     problem: Problem
     bounds: Bounds
@@ -102,46 +111,48 @@ class Posed:
 
     @classmethod
     def of(cls, problem: Problem, *, per_sample: bool) -> Posed:
+        """The solve of a problem. per_sample: whether error ratios of samples are computed separately."""
         control, tolerances, _ = control_settings(problem)
         number = np.dtype(control.dtype)
         found = {name: list(value) if value.ndim else number.type(value) for name, value in tolerances.items()}
-        tableau = METHODS[problem.solve.method].tableau  # type: ignore[attr-defined]
+        tableau = METHODS[problem.solve.method].tableau  # type: ignore[attr-defined]  # all methods with an error estimate have one
         assert problem.solve.drive is not None
         parts = [problem.values[name] for name in problem.solve.drive.y0]
         return cls(problem, Bounds(tableau, number, **found), Layout.of(parts, per_sample=per_sample))
 
     def along(self, positions: NumpyArray) -> GridRun:
-        """The solve on a grid."""
+        """Run the solve along a grid of positions (steps + 1,)."""
         one = self.problem
         return run_along(one.slope, self.bounds, one.t, positions, one.row, self.layout, direction=one.direction)
 
     def slopes(self) -> list[NumpyArray]:
-        """dy/dt at the start, (samples, width) for each part."""
+        """The slopes at the start, (samples, width) for each part of the state."""
         one = self.problem
         row = one.slope(one.t[0], one.row)
         return [table[0] for table in self.layout.tables(row, 1, xp=NUMPY)]
 
     def adaptive(self, quantile: float) -> NumpyArray:
-        """Positions of the steps of an adaptive solve that keeps all samples, or a share, within the tolerance."""
+        """The positions (steps + 1,) of the steps of an adaptive solve that keeps a share `quantile` of the samples
+        within the tolerances. Raises InputError where that solve fails."""
         one = self.problem
         if len(one.t) == 1:
             return np.array([0.0, 1.0])
 
         def largest(state: Any) -> float:
-            row = Layout.of(one_part(state)).pack(one_part(state), xp=NUMPY)
-            found = np.asarray(self.layout.norm(row, xp=NUMPY)).reshape(-1)
+            row = Layout.of(parts_of(state)).pack(parts_of(state), xp=NUMPY)
+            norms = np.asarray(self.layout.norm(row, xp=NUMPY)).reshape(-1)
             return (
-                float(np.quantile(np.where(found >= 0, found, np.inf), quantile, method="higher")) if found.size else 0
+                float(np.quantile(np.where(norms >= 0, norms, np.inf), quantile, method="higher")) if norms.size else 0
             )
 
         def field(t: Any, state: Any) -> Any:
-            row = self.layout.pack(one_part(state), xp=NUMPY)
+            row = self.layout.pack(parts_of(state), xp=NUMPY)
             slopes = self.layout.unpack(one.slope(t, row), xp=NUMPY)
             return slopes[0] if single else tuple(slopes)
 
         parts = self.layout.unpack(one.row, xp=NUMPY)
         single = len(parts) == 1
-        options = {name: value for name, value in one.solve.drive.options.items() if name != "max_num_steps"}  # type: ignore[union-attr]
+        options = {name: value for name, value in one.solve.drive.options.items() if name != "max_num_steps"}  # type: ignore[union-attr]  # the solve is driven
         solution = odeint(
             field,
             parts[0] if single else tuple(parts),
@@ -163,7 +174,8 @@ class Posed:
         return np.concatenate([[0.0], inner[inner < 1 - 1e-9], [1.0]])
 
 
-def one_part(state: Any) -> list[NumpyArray]:
+def parts_of(state: Any) -> list[NumpyArray]:
+    """The parts of a state that is an array or a tuple of arrays."""
     return list(state) if isinstance(state, tuple) else [state]
 
 
@@ -173,7 +185,7 @@ def _plain(tolerance: Any) -> Any:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One call of the model. outputs: by name. solves: by index, those along grids, with how they were posed."""
+    """The results of one call of the model. outputs: by name. solves: those along grids, by index."""
 
     outputs: Mapping[str, NumpyArray]
     solves: Mapping[int, tuple[Posed, GridRun]]
@@ -181,16 +193,17 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Trial:
-    """A driven artifact, with the grids of some of its solves."""
+    """A driven artifact, with grids for some of its solves, by index."""
 
     artifact: Artifact
     placed: Mapping[int, Placed]
 
     def having(self, index: int, placed: Placed) -> Trial:
+        """The same artifact, with a grid for one more solve."""
         return replace(self, placed={**self.placed, index: placed})
 
     def pose(self, samples: CalibrationSamples, index: int, *, per_sample: bool) -> list[Posed]:
-        """A solve in each of some calls, those before it run."""
+        """A solve in each call of some samples, after the solves before it were run. index: of the solve."""
         return [self._until(call, index, per_sample=per_sample) for call in samples.calls]
 
     def _until(self, call: Inputs, index: int, *, per_sample: bool) -> Posed:
@@ -201,7 +214,7 @@ class Trial:
         raise AssertionError(f"the program drives no solve {index}")
 
     def run(self, samples: CalibrationSamples) -> list[Outcome]:
-        """All calls, from inputs to outputs."""
+        """Run all calls of some samples, from inputs to outputs."""
         return [self._run(call) for call in samples.calls]
 
     def _run(self, call: Inputs) -> Outcome:
@@ -212,7 +225,10 @@ class Trial:
         return Outcome({tensor.name: values[tensor.name] for tensor in self.artifact.card.outputs}, solves)
 
     def _walk(self, values: Inputs) -> Iterator[tuple[int, Problem | None, tuple[Posed, GridRun] | None]]:
-        """Run the program; tells of each solve before and after it is run."""
+        """Run the program, which adds its results to `values`.
+
+        Yields (index, problem, None) before each solve, and (index, None, (solve, run)) after a solve along a grid.
+        """
         for step in self.artifact.program:
             if isinstance(step, RunGraph):
                 values |= step(values, {})
@@ -230,14 +246,14 @@ class Trial:
                     )
                 values |= zip(step.names.results, solution, strict=True)
                 continue
-            own = Posed.of(problem, per_sample=placed.samples is not None)
-            done = own.along(placed.positions)
-            pieces = own.layout.slices(done.rows, xp=NUMPY)
-            shaped = [p.reshape(len(done.rows), *s) for p, s in zip(pieces, problem.parts, strict=True)]
+            on_grid = Posed.of(problem, per_sample=placed.samples is not None)
+            run = on_grid.along(placed.positions)
+            slices = on_grid.layout.slices(run.rows, xp=NUMPY)
+            shaped = [part.reshape(len(run.rows), *shape) for part, shape in zip(slices, problem.parts, strict=True)]
             values |= zip(step.names.results, shaped, strict=True)
-            yield solve.index, None, (own, done)
+            yield solve.index, None, (on_grid, run)
 
 
 def stacked(ratios: Sequence[NumpyArray]) -> NumpyArray:
-    """The ratios of several calls side by side."""
+    """The error ratios (steps, samples) of several calls side by side."""
     return np.concatenate(ratios, axis=1)

@@ -15,9 +15,10 @@ from typing import Any
 from odelet_export.capture import capture as own
 from odelet_export.capture.captured import Captured
 from odelet_export.model.axes import Dynamic
+from odelet_export.model.call_spec import spec_of
 from odelet_export.model.callee import Callee
 from odelet_export.model.overrides import Overrides
-from odelet_export.model.spec import SolveSpec, spec_of
+from odelet_export.model.spec import SolveSpec
 from odelet_intercept.errors import CaptureError
 
 

@@ -106,7 +106,7 @@ def _traced(
     while True:
         marker = Marker(overrides, watch)
         try:
-            with callee.kept(), callee.watched(watch), intercepted(marker, copies=callee.copies):
+            with callee.restoring(), callee.watched(watch), intercepted(marker, copies=callee.copies):
                 return marker, trace(callee, tuple(example), _shapes(callee.names, dynamic, smallest))
         except NeedsExample:
             watch.observed = observe(callee, example, overrides)

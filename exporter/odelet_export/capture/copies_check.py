@@ -28,7 +28,7 @@ def check_copies(callee: Callee) -> None:
         count = 1 if single else len(call.y0)
         if len(parts) != count or any(got != expected for got, expected in parts):
             raise CaptureError(
-                f'File "{call.file}", line {call.line}: {call.copy} looks like a copy of torchdiffeq, but its '
+                call.where + f"{call.copy} looks like a copy of torchdiffeq, but its "
                 f"{call.entry} returned {_described(result)} for a state of "
                 f"{_described(call.y0)} at {len(call.t)} times, which torchdiffeq does not; call torchdiffeq instead"
             )

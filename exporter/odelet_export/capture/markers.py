@@ -17,9 +17,10 @@ from torch.onnx import ops as onnx_ops
 
 from odelet_export.capture.decisions.answers import TracingWatch
 from odelet_export.graphs.nodes import DOMAIN
+from odelet_export.model.call_spec import spec_of
 from odelet_export.model.overrides import Overrides
 from odelet_export.model.random_draws import field_call
-from odelet_export.model.spec import SolveSpec, spec_of
+from odelet_export.model.spec import SolveSpec
 from odelet_intercept.call import Call
 from odelet_intercept.errors import CaptureError
 
@@ -40,7 +41,7 @@ class Marker:
         self._around: list[int] = []
 
     def __call__(self, call: Call, original: Callable[..., Any]) -> Any:
-        where = f'File "{call.file}", line {call.line}: '
+        where = call.where
         if not self._around:
             self.solves += 1
         elif self._overrides.per_sample:

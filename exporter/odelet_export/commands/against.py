@@ -1,4 +1,5 @@
-"""The torch model beside its artifact, for `odelet bench --against`. The law here: the same inputs, no gradients."""
+"""The torch model beside its artifact, for `odelet bench --against`. The law here: it gets the same inputs, and records
+no gradients."""
 
 from __future__ import annotations
 
@@ -14,7 +15,6 @@ import torch
 from odelet.errors import InputError
 from odelet_export.commands.arguments import read_target
 from odelet_export.commands.target import loaded
-from odelet_export.commands.weights import load_weights
 from odelet_export.model.call_arguments import call_arguments, check_runs
 from odelet_export.model.trees import map_tensors, result_leaves
 
@@ -30,19 +30,18 @@ def torch_model(
     device: str,
     threads: int,
 ) -> Iterator[Callable[[], Outputs]]:
-    """Load a model as `odelet export` does; yields a call on these inputs that returns its outputs by name.
+    """Load a model as `odelet export` does; yields a function that calls the model on these inputs.
 
-    What the model draws, it draws itself: noise in the values is left out. Raises InputError for a target, weights or a
-    device that cannot be used, and for a model that fails on these inputs.
+    values: arrays by input name; base draws among them are left out, as the torch model draws its own. The function
+    returns the outputs by name. Raises InputError for a target, weights or a device that cannot be used, and for a
+    model that fails on these inputs.
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("device='cuda': this torch finds no GPU; use the device 'cpu', or leave --against out")
     place = read_target(target)
     before = torch.get_num_threads()
-    # What the model's code prints is not the result.
-    with redirect_stdout(sys.stderr), loaded(place) as model:
-        if weights is not None:
-            load_weights(model, weights)
+    # What the model's code prints must not mix with the result on stdout.
+    with redirect_stdout(sys.stderr), loaded(place, weights=weights) as model:
         args, kwargs = call_arguments(model, values)
         check_runs(model, args, kwargs)
         model.eval().to(device)
@@ -54,7 +53,7 @@ def torch_model(
 
 
 def _moved(arguments: Any, device: str) -> Any:
-    """Copies, as a model may write into its inputs."""
+    """Copies of the tensors among the arguments, on a device; a model may write into its inputs."""
     return map_tensors(lambda x: x.to(device, copy=True), arguments)
 
 

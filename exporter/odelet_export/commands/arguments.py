@@ -1,6 +1,6 @@
 """The arguments of an export, from the command line: which model, and the example call to trace it with.
 
-The law here: the same text and seed give the same arrays. No torch, so that a slip is reported at once.
+The law here: the same text and seed give the same arrays. No torch is imported, so that a mistake is reported at once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from odelet.artifact.card import DTYPES
 from odelet.errors import InputError
 from odelet.numerics.backend import NumpyArray
 
-# Sizes of named axes that say none: small, and unlike each other.
+# The sizes of named axes whose text has no size: small, and all different.
 _SIZES = (3, 5, 7, 11, 13, 17, 19, 23)
 _INPUT = re.compile(r"(?P<name>[A-Za-z_]\w*(?:\.\w+)*)=(?P<dtype>[a-z]\w*)?\[(?P<axes>[^\]]*)\](?::(?P<values>.+))?")
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
@@ -27,7 +27,7 @@ _LINSPACE = re.compile(rf"linspace\(({_NUMBER}),({_NUMBER})\)")
 
 @dataclass(frozen=True)
 class Target:
-    """Where a model is. place: a file or module, as it was given. name: in it. file: if it is one."""
+    """Where a model is. place: a file or module, as the user wrote it. name: in that place. file: None for a module."""
 
     place: str
     name: str
@@ -35,7 +35,7 @@ class Target:
 
 
 def read_target(text: str) -> Target:
-    """Read FILE.py:NAME or package.module:NAME. Raises InputError for what is neither, or not there."""
+    """Read FILE.py:NAME or package.module:NAME. Raises InputError for other text, and for a file that is not there."""
     place, _, name = text.rpartition(":")
     if not place.strip() or not name.isidentifier():
         raise InputError(f"{text!r} is not the name of a model; write FILE.py:NAME or package.module:NAME")
@@ -50,7 +50,7 @@ def read_target(text: str) -> Target:
 
 @dataclass(frozen=True)
 class Example:
-    """An example call. arrays: by input name. dynamic: the axes that may change, by input name and axis."""
+    """An example call. arrays: by input name. dynamic: names of the axes that may change, by input name and axis."""
 
     arrays: dict[str, NumpyArray]
     dynamic: dict[str, dict[int, str]]
@@ -58,7 +58,7 @@ class Example:
 
 @dataclass(frozen=True)
 class _Axis:
-    """One axis of an input. name: of a dynamic one. size: None where nothing was said."""
+    """One axis of an input. name: None for an axis whose size is fixed. size: None where the text has none."""
 
     name: str | None
     size: int | None
@@ -66,7 +66,7 @@ class _Axis:
 
 @dataclass(frozen=True)
 class _Input:
-    """One `--input`, read. text: as it was given. values: what follows the colon."""
+    """One `--input`. text: as the user wrote it. values: the text after the colon; it and dtype may be None."""
 
     text: str
     name: str
@@ -78,25 +78,29 @@ class _Input:
 def read_example(inputs: Sequence[str], file: Path | None, *, seed: int) -> Example:
     """Make the example call.
 
-    inputs: texts like "x=float32[batch,64]". file: an .npz of arrays by input name; the inputs then only
-    say more of its arrays: names of axes, another dtype. Raises InputError for what cannot be read.
+    inputs: texts like "x=float32[batch,64]". file: an .npz of arrays by input name; the inputs then only name axes of
+    these arrays or convert them to another dtype. Raises InputError for text or a file that cannot be read.
     """
     if not inputs and file is None:
         raise InputError(
-            'what goes into the model? say it with --input "x=float32[batch,64]", or give --example FILE.npz'
+            'the model needs inputs: describe each with --input, such as --input "x=float32[batch,64]", or give '
+            "--example FILE.npz"
         )
     read = _read_all(inputs)
     if file is None:
-        drawn = _draw_all(read, seed)
+        example = _draw_all(read, seed)
     else:
         arrays = _example_arrays(file)
-        drawn = {**arrays, **{one.name: _adapted(one, arrays, file) for one in read}}
-    return Example(drawn, _dynamic(read))
+        example = {**arrays, **{one.name: _adapted(one, arrays, file) for one in read}}
+    return Example(example, _dynamic(read))
 
 
 def read_arrays(inputs: Sequence[str], file: Path) -> tuple[dict[str, NumpyArray], dict[str, dict[int, str]] | None]:
-    """The arrays of a file, those that `inputs` name in their dtypes, and the axes that may change; None where no input
-    is named. Raises InputError for what cannot be read."""
+    """The arrays of a file, and the axes that may change, None without inputs.
+
+    inputs: texts like "x=float32[batch,_]"; a dtype converts the array of that name. Raises InputError for text or a
+    file that cannot be read.
+    """
     arrays, read = read_npz(file), _read_all(inputs)
     adapted = {**arrays, **{one.name: _adapted(one, arrays, file) for one in read}}
     return adapted, _dynamic(read) if read else None
@@ -143,16 +147,16 @@ def _axis(text: str, axis: str) -> _Axis:
 
 
 def _draw_all(inputs: Sequence[_Input], seed: int) -> dict[str, NumpyArray]:
-    """Draw every input, with one size for each name of an axis."""
+    """Draw an array for each input. An axis name has one size in all inputs."""
     sizes: dict[str, int] = {}
     for one in inputs:
         for axis in one.axes:
             if axis.name is None and axis.size is None:
                 raise InputError(f"--input {one.text!r}: '_' keeps a size of --example; give a size or a name")
             if axis.name is not None and axis.size is not None:
-                known = sizes.setdefault(axis.name, axis.size)
-                if known != axis.size:
-                    raise InputError(f"--input {one.text!r}: {axis.name!r} is {axis.size} here and {known} elsewhere")
+                size = sizes.setdefault(axis.name, axis.size)
+                if size != axis.size:
+                    raise InputError(f"--input {one.text!r}: {axis.name!r} is {axis.size} here and {size} elsewhere")
     free = (size for size in (*_SIZES, *range(24, 1000)) if size not in sizes.values())
     for axis in (axis for one in inputs for axis in one.axes):
         if axis.name is not None and axis.name not in sizes:
@@ -166,9 +170,9 @@ def _draw_all(inputs: Sequence[_Input], seed: int) -> dict[str, NumpyArray]:
 
 
 def _draw(one: _Input, generator: np.random.Generator) -> NumpyArray:
-    """Draw an input of known shape, as its text says."""
+    """Draw the array of an input, all of whose axes have sizes."""
     if one.dtype is None:
-        raise InputError(f'--input {one.text!r} names no dtype; write "{one.name}=float32[...]", say')
+        raise InputError(f'--input {one.text!r} names no dtype; write one, such as "{one.name}=float32[...]"')
     dtype = np.dtype(one.dtype)
     shape = tuple(axis.size for axis in one.axes if axis.size is not None)
     if one.values is None:
@@ -176,7 +180,7 @@ def _draw(one: _Input, generator: np.random.Generator) -> NumpyArray:
             return generator.standard_normal(shape).astype(dtype)
         if dtype.kind == "b":
             return generator.random(shape) < 0.5
-        raise InputError(f'--input {one.text!r}: whole numbers need a range; write "{one.text}:0..9", say')
+        raise InputError(f'--input {one.text!r}: whole numbers need a range, such as "{one.text}:0..9"')
     if match := _LINSPACE.fullmatch(one.values):
         first, last = float(match[1]), float(match[2])
         if dtype.kind != "f" or len(shape) != 1 or first == last:
@@ -188,8 +192,7 @@ def _draw(one: _Input, generator: np.random.Generator) -> NumpyArray:
         value = float(one.values)
         return np.full(shape, _whole(one, value) if dtype.kind in "iu" else value, dtype)
     raise InputError(
-        f"--input {one.text!r}: {one.values!r} is not LOW..HIGH, linspace(FIRST,LAST) or a number "
-        "that all elements have"
+        f"--input {one.text!r}: {one.values!r} is not LOW..HIGH, linspace(FIRST,LAST), or one number for all elements"
     )
 
 
@@ -206,6 +209,7 @@ def _draw_range(one: _Input, low: str, high: str, shape: tuple[int, ...], genera
 
 
 def _whole(one: _Input, value: float) -> int:
+    """A number of the text as an int. Raises InputError where the input's dtype does not have it."""
     limits = np.iinfo(np.dtype(one.dtype))
     if not value.is_integer() or not limits.min <= value <= limits.max:
         raise InputError(f"--input {one.text!r}: {value:g} is not an {one.dtype}")
@@ -223,7 +227,7 @@ def _example_arrays(file: Path) -> dict[str, NumpyArray]:
 
 
 def _adapted(one: _Input, arrays: dict[str, NumpyArray], file: Path) -> NumpyArray:
-    """An array of the example file, after what an `--input` says of it."""
+    """An array of the example file in the dtype that an `--input` asks for. Raises InputError where they do not fit."""
     if one.name not in arrays:
         raise InputError(f"--input {one.text!r}: {file} holds no {one.name!r}, only {', '.join(arrays)}")
     array = arrays[one.name]

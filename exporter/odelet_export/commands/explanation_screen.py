@@ -1,4 +1,4 @@
-"""What was captured of a model, as text: the lines of `odelet export --explain`."""
+"""An explanation as text: the lines of `odelet export --explain`."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Any
 from odelet_export.commands.screen import numbers, print_rows
 from odelet_export.pipeline.explanation import Explanation, FieldExplained, Read, SolveExplained
 
-# Names of operators that are told of a function; the others are counted together.
+# A line about a function names so many operators; the others are counted together.
 _TOP = 5
-# So many tensors are named one by one.
+# A line names so many tensors.
 _MANY = 12
 
 
 def show_explanation(explanation: Explanation, *, name: str) -> None:
-    """Print it on stdout, wrapped on a terminal, whole lines elsewhere."""
+    """Print an explanation on stdout, wrapped on a terminal, in whole lines elsewhere. name: of the model."""
     print_rows("Captured ", f"{name} {explanation.traced}", rows(explanation))
 
 
 def rows(explanation: Explanation) -> list[tuple[str, str]]:
-    """Labels and lines."""
-    found = [
+    """The labels and lines of an explanation."""
+    lines = [
         (
             "graph",
             f"{_counted(explanation.nodes, 'node')}, {explanation.host} of them in the host, around the "
@@ -29,13 +29,13 @@ def rows(explanation: Explanation) -> list[tuple[str, str]]:
         )
     ]
     if explanation.unused:
-        found.append(("", f"{_counted(explanation.unused, 'solve')} that no output depends on left out"))
+        lines.append(("", f"{_counted(explanation.unused, 'solve')} that no output depends on left out"))
     for solve in explanation.solves:
-        found += _solve(solve)
-    found += [("noise", str(read)) for read in explanation.noise]
+        lines += _solve(solve)
+    lines += [("noise", str(read)) for read in explanation.noise]
     for card in explanation.assumptions:
-        found.append(("assumed", _assumption(card)))
-    return found + [("warning", warning) for warning in explanation.warnings]
+        lines.append(("assumed", _assumption(card)))
+    return lines + [("warning", warning) for warning in explanation.warnings]
 
 
 def _solve(solve: SolveExplained) -> Iterable[tuple[str, str]]:
@@ -43,8 +43,8 @@ def _solve(solve: SolveExplained) -> Iterable[tuple[str, str]]:
         f"{key} {numbers(value)}" for key, value in (("rtol", solve.rtol), ("atol", solve.atol)) if value is not None
     ]
     options = [f"{key}={value}" for key, value in solve.options.items()]
-    own = ["each sample on its own"] if solve.per_sample else []
-    yield f"solve {solve.index}", ", ".join([solve.method, *tolerances, *options, *own, f"to be {solve.form}"])
+    rows = ["each sample on its own"] if solve.per_sample else []
+    yield f"solve {solve.index}", ", ".join([solve.method, *tolerances, *options, *rows, f"to be {solve.form}"])
     yield "", f'{solve.entry} in File "{solve.file}", line {solve.line}'
     if solve.text:
         yield "", f"  {solve.text}"
@@ -57,8 +57,8 @@ def _solve(solve: SolveExplained) -> Iterable[tuple[str, str]]:
 def _function(function: FieldExplained) -> Iterable[tuple[str, str]]:
     top = list(function.operators.items())[:_TOP]
     others = function.nodes - sum(count for _, count in top)
-    told = ", ".join([*(f"{count} {name}" for name, count in top), *([f"{others} other"] if others else [])])
-    line = _counted(function.nodes, "node") + (f" ({told})" if told else "")
+    operators = ", ".join([*(f"{count} {name}" for name, count in top), *([f"{others} other"] if others else [])])
+    line = _counted(function.nodes, "node") + (f" ({operators})" if operators else "")
     line += f"; {function.hoisted} more computed once" if function.hoisted else ""
     if function.name != "norm":
         line += "; uses t" if function.uses_time else "; does not use t"
@@ -78,7 +78,7 @@ def _listed(reads: tuple[Read, ...]) -> str:
 
 
 def _assumption(card: Any) -> str:
-    """A record with source, text and value: what was decided where, on the example."""
+    """A line about an assumption: the decision of the model's code, its value on the example, and its place."""
     return f"{card.text} = {card.value} ({card.source})"
 
 

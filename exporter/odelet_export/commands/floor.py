@@ -1,6 +1,6 @@
 """The floor of a model: each solve is replaced by a straight chain of evaluations of its field, in one graph.
 
-The law here: it is made of the artifact alone, and without torch, so that it is timed where the artifact runs.
+The law here: the floor is made from the artifact alone, without torch, so that it can be timed where the artifact runs.
 """
 
 from __future__ import annotations
@@ -24,19 +24,20 @@ from odelet_export.graphs.nodes import copy_nodes, name_inner_values, read_by
 from odelet_export.graphs.unused import remove_unused
 from odelet_intercept.errors import ExportError
 
-Found = dict[str, ir.Value]
+# The values of a graph by name.
+Values = dict[str, ir.Value]
 
 
 class FloorError(ExportError):
-    """The floor of an artifact cannot be built; the message says of which solve, and why."""
+    """The floor of an artifact cannot be built; the message names the solve and the reason."""
 
 
 class Floor:
-    """A model whose solves are chains y, f(t, y), f(t, f(t, y)), ... of so many evaluations, ready to run. The slopes
-    of a part of the state that the field does not read are added to it.
+    """A model whose solves are chains y, f(t, y), f(t, f(t, y)), ..., ready to run.
 
-    path: the artifact. evaluations: of the field, by index of the solve. What a solve gives, the end of the chain, is
-    the same at each of its output times. Raises FloorError for a solve without `piece` in its card.
+    path: the artifact. evaluations: how many each chain has, by index of the solve. The end of the chain is the state
+    at all output times of the solve. A part of the state that the field does not read is instead the sum of its slopes.
+    inputs: names of the model's inputs. Raises FloorError for a solve whose card names no copy of its field.
     """
 
     def __init__(
@@ -56,14 +57,14 @@ class Floor:
             for value in self.model.graph.inputs[len(self.inputs) :]
             if value.dtype is not None
         }
-        # Some weights lie in a file beside the artifact.
+        # Large weights are in a file beside the graph.
         self.model_bytes = ir.to_proto(ir.external_data.load_to_model(self.model)).SerializeToString()
         self.session = open_session(
             self.model_bytes, device=device, threads=threads, name="the floor", work=checked.card.work
         )
 
     def feeds(self, values: Mapping[str, np.ndarray], *, t: float = 0.5) -> dict[str, np.ndarray]:
-        """What `session.run` takes: the model's inputs by name, and t as the time of all evaluations."""
+        """The arrays by name that `session.run` takes. values: the model's inputs. t: the time of all evaluations."""
         inputs = {name: values[name] for name in self.inputs}
         return inputs | {name: np.array(t, dtype) for name, dtype in self._times.items()}
 
@@ -81,7 +82,7 @@ def _build(card: Card, graphs: Mapping[str, ir.Model], evaluations: Mapping[int,
             )
     first = next(iter(graphs.values()))
     merged = _Merged(first.graph.opset_imports)
-    values: Found = {}
+    values: Values = {}
     for tensor in card.inputs:
         values[tensor.name] = ir.Value(name=tensor.name, type=_type_of(tensor), shape=ir.Shape(tensor.shape))
         merged.graph.inputs.append(values[tensor.name])
@@ -92,7 +93,7 @@ def _build(card: Card, graphs: Mapping[str, ir.Model], evaluations: Mapping[int,
         elif isinstance(step, DriveStep):
             _drive(merged, graphs, values, card.solves[step.drive], evaluations)
     for tensor in card.outputs:
-        # A value can be an input, or two outputs.
+        # The same value can be an input of the model, or two of its outputs.
         output = merged.call("Identity", values[tensor.name])
         output.type, output.shape = _type_of(tensor), ir.Shape(tensor.shape)
         merged.graph.outputs.append(output)
@@ -111,149 +112,158 @@ def _type_of(tensor: Tensor) -> ir.TensorType:
 def _run(
     merged: _Merged,
     graph: ir.Graph,
-    values: Found,
+    values: Values,
     solves: Sequence[SolveCard],
     evaluations: Mapping[int, int],
 ) -> None:
-    """Take a graph of the program in, and put chains where its solves are."""
+    """Move a graph of the program into the merged graph, and put chains in the places of its solves."""
     outputs = list(graph.outputs)
     names = [str(value.name) for value in outputs]
-    found = merged.absorb(graph, values)
+    inner = merged.absorb(graph, values)
     replaced: dict[ir.Value, ir.Value] = {}
     for solve in solves:
         piece = solve.piece
         assert piece is not None
-        y0 = [found[name] for name in piece.y0]
-        end = _chain(merged, solve, found, [replaced.get(y, y) for y in y0], evaluations[solve.index])
-        times = found[piece.times] if isinstance(piece.times, str) else piece.times
+        y0 = [inner[name] for name in piece.y0]
+        end = _chain(merged, solve, inner, [replaced.get(y, y) for y in y0], evaluations[solve.index])
+        times = inner[piece.times] if isinstance(piece.times, str) else piece.times
         for name, y in zip(piece.solution, end, strict=True):
             if name is None:
                 continue
-            solution = found[name]
+            solution = inner[name]
             replaced[solution] = merged.at_all_times(y, times)
             convenience.replace_all_uses_with(solution, replaced[solution])
     values |= {name: replaced.get(value, value) for name, value in zip(names, outputs, strict=True)}
 
 
 def _drive(
-    merged: _Merged, graphs: Mapping[str, ir.Model], values: Found, solve: SolveCard, evaluations: Mapping[int, int]
+    merged: _Merged, graphs: Mapping[str, ir.Model], values: Values, solve: SolveCard, evaluations: Mapping[int, int]
 ) -> None:
-    """Put a chain where the driver would solve."""
+    """Put a chain in the place of a driven solve."""
     piece, drive = solve.piece, solve.drive
     assert piece is not None and drive is not None
     y0 = [values[name] for name in drive.y0]
     shapes = {f"shape.{i}": merged.call("Shape", y) for i, y in enumerate(y0)}
     captured = {name: values[name] for name in drive.captured}
-    found = merged.absorb(graphs[piece.graph].graph, captured | shapes)
-    end = _chain(merged, solve, found, y0, evaluations[solve.index])
+    inner = merged.absorb(graphs[piece.graph].graph, captured | shapes)
+    end = _chain(merged, solve, inner, y0, evaluations[solve.index])
     times = None if drive.t is None else values[drive.t]
     for name, y in zip(drive.solution, end, strict=True):
         values[name] = merged.at_all_times(y, times)
 
 
-def _chain(merged: _Merged, solve: SolveCard, found: Found, y0: list[ir.Value], count: int) -> list[ir.Value]:
-    """So many evaluations, each of the slopes of the one before; parts that the field does not read are summed."""
+def _chain(merged: _Merged, solve: SolveCard, values: Values, y0: list[ir.Value], count: int) -> list[ir.Value]:
+    """The state at the end of `count` evaluations, each at the slopes of the evaluation before.
+
+    values: of the graph with the copy of the field. y0: the state at the start, a value for each part.
+    """
     piece = solve.piece
     assert piece is not None
     replaced: dict[ir.Value, ir.Value] = {}
     if piece.t is not None:
-        t = found[piece.t]
+        t = values[piece.t]
         if t.dtype is None or (t.shape is not None and len(t.shape) > 0):
             raise FloorError(f"solve {solve.index} has no floor: its field takes a time for each sample")
-        # An input, or ONNX Runtime would compute at once what the field makes of the time.
+        # The time is an input; else ONNX Runtime would fold what the field computes from it when the graph is loaded.
         replaced[t] = ir.Value(name=f"floor.t_{solve.index}", type=t.type, shape=ir.Shape([]))
         merged.graph.inputs.append(replaced[t])
-    takes = [None if name is None else found[name] for name in piece.y]
-    gives = [found[name] for name in piece.k]
+    takes = [None if name is None else values[name] for name in piece.y]
+    gives = [values[name] for name in piece.k]
     nodes = _between([*replaced, *(value for value in takes if value is not None)], gives)
-    made = {output for node in nodes for output in node.outputs} | {*replaced, *takes}
+    inside = {output for node in nodes for output in node.outputs} | {*replaced, *takes}
     read = [value for node in nodes for value in read_by(node)]
-    replaced |= merged.hoisted(dict.fromkeys(value for value in [*read, *gives] if value not in made), solve.index)
+    replaced |= merged.hoisted(dict.fromkeys(value for value in [*read, *gives] if value not in inside), solve.index)
     y = y0
     for _ in range(count):
         replaced |= {take: now for take, now in zip(takes, y, strict=True) if take is not None}
         copied, _ = copy_nodes(nodes, gives, replaced, merged.graph)
         slopes = [copied.get(k, replaced.get(k, k)) for k in gives]
-        # Slopes of parts that the field does not read, such as a log-density, would otherwise be left out.
+        # The slopes of a part that the field does not read, such as a log-density, are added: else no node would read
+        # them, and they would be removed.
         y = [merged.call("Add", now, k) if take is None else k for take, now, k in zip(takes, y, slopes, strict=True)]
     return y
 
 
 def _between(starts: Iterable[ir.Value], ends: Sequence[ir.Value]) -> list[ir.Node]:
-    """The nodes on the ways from some values of a graph to others, in order."""
+    """The nodes of a graph that lie between some values and others that depend on them, in order."""
     homes = {node.graph for end in ends if (node := end.producer()) is not None}
-    inside, ways = set(starts), []
+    inside, dependent = set(starts), []
     for home in homes:
         for node in home if home is not None else ():
             if not inside.isdisjoint(read_by(node)):
                 inside.update(node.outputs)
-                ways.append(node)
-    needed, kept = set(ends) - set(starts), []
-    for node in reversed(ways):
+                dependent.append(node)
+    needed, between = set(ends) - set(starts), []
+    for node in reversed(dependent):
         if not needed.isdisjoint(node.outputs):
             needed |= set(read_by(node)) - set(starts)
-            kept.append(node)
-    return kept[::-1]
+            between.append(node)
+    return between[::-1]
 
 
 class _Merged:
-    """The graph that all others go into."""
+    """The graph that all graphs of the artifact are moved into."""
 
     def __init__(self, opsets: Mapping[str, int]) -> None:
         self.graph = ir.Graph([], [], nodes=[], opset_imports=dict(opsets), name="floor")
 
-    def absorb(self, graph: ir.Graph, values: Mapping[str, ir.Value]) -> Found:
-        """Move a graph in, reading its inputs from values by name. Returns all its values by name."""
-        found = {str(output.name): output for node in graph.all_nodes() for output in node.outputs}
-        found |= {str(v.name): v for inner in graph.subgraphs() for v in [*inner.inputs, *inner.initializers.values()]}
+    def absorb(self, graph: ir.Graph, values: Mapping[str, ir.Value]) -> Values:
+        """Move a graph in, and connect its inputs to values of the same names. Returns all its values by name."""
+        inner = {str(output.name): output for node in graph.all_nodes() for output in node.outputs}
+        for subgraph in graph.subgraphs():
+            inner |= {str(v.name): v for v in [*subgraph.inputs, *subgraph.initializers.values()]}
         inputs = list(graph.inputs)
         graph.inputs.clear()
         graph.outputs.clear()
         for name, value in list(graph.initializers.items()):
             del graph.initializers[name]
             if name not in values:
-                found[name] = self._stored(value)
+                inner[name] = self._stored(value)
         for value in inputs:
             name = str(value.name)
-            found[name] = values.get(name, value)
+            inner[name] = values.get(name, value)
             if name in values:
                 convenience.replace_all_uses_with(value, values[name])
         nodes = list(graph)
         graph.remove(nodes)
         self.graph.extend(nodes)
-        return found
+        return inner
 
     def _stored(self, value: ir.Value) -> ir.Value:
+        """Make a value an initializer of this graph, under a name that is free."""
         while value.name in self.graph.initializers:
             value.name = f"{value.name}.stored"
         self.graph.register_initializer(value)
         return value
 
     def hoisted(self, read: Iterable[ir.Value], index: int) -> dict[ir.Value, ir.Value]:
-        """Values that a piece reads, as values of this graph: what does not change in a loop is computed outside it."""
-        known: dict[ir.Value, ir.Value] = {}
+        """What the copy of a field reads, as values of this graph; a value inside a loop is computed outside the loop.
+
+        Raises FloorError for a value that changes from step to step.
+        """
+        moved: dict[ir.Value, ir.Value] = {}
 
         def hoist(value: ir.Value) -> None:
             node = value.producer()
-            if value in known or value.graph is self.graph:
-                known.setdefault(value, value)
+            if value in moved or value.graph is self.graph:
+                moved.setdefault(value, value)
             elif value.const_value is not None and node is None:
                 copy = ir.Value(name=value.name, type=value.type, shape=value.shape, const_value=value.const_value)
-                known[value] = self._stored(copy)
+                moved[value] = self._stored(copy)
             elif node is None:
                 raise FloorError(f"solve {index} has no floor: its field reads {value.name!r}, which its steps change")
             else:
                 for needed in read_by(node):
                     hoist(needed)
-                known.update(copy_nodes([node], node.outputs, known, self.graph)[0])
+                moved.update(copy_nodes([node], node.outputs, moved, self.graph)[0])
 
         wanted = list(read)
         for value in wanted:
             hoist(value)
-        return {value: known[value] for value in wanted}
+        return {value: moved[value] for value in wanted}
 
     def at_all_times(self, y: ir.Value, times: ir.Value | int | None) -> ir.Value:
-        """What a solve gives: the same (*shape) at each time, (times, *shape); without times (*shape)."""
+        """A state (*shape) repeated at each output time of a solve, (times, *shape); the state itself without times."""
         if times is None:
             return y
         rows = self.constant([times]) if isinstance(times, int) else self.call("Shape", times)
@@ -278,7 +288,7 @@ def floor_call(
     device: str,
     threads: int,
 ) -> Callable[[], list[np.ndarray]]:
-    """A call of the floor on these inputs, for `odelet bench`."""
+    """Build the floor, and return a function that runs it on these inputs, for `odelet bench`."""
     floor = Floor(path, evaluations, device=device, threads=threads)
     feeds = floor.feeds(values)
     return lambda: floor.session.run(None, feeds)

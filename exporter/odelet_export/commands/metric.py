@@ -1,4 +1,4 @@
-"""A user's metric, loaded from the place that the command line names."""
+"""The user's metric, loaded from the place that the command line names."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from odelet_export.tuning.metric import Metric
 
 @contextmanager
 def loaded_metric(text: str) -> Iterator[Metric]:
-    """A metric, as module:function or FILE.py:function; what it imports later is found beside it.
+    """Load a metric; yields the metric.
 
-    Raises InputError for what is not there.
+    text: module:function or FILE.py:function. The folder of the file stays on sys.path meanwhile. Raises InputError for
+    a module or function that is not there.
     """
     try:
         target = read_target(text)

@@ -1,4 +1,4 @@
-"""What the export command shows: a checklist of stages on stderr while it works, then the result as text."""
+"""The text of `odelet export`: a checklist of stages on stderr while it works, then the result on stdout."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
     from odelet_export.proof.report import Report, SolveCheck
 
 
-# What each stage does, for those who wait for it.
+# Each stage, with what it does in words for a user who waits.
 STAGES = {
     "load": "import torch and the model",
     "capture": "trace the model once",
-    "lift": "take the fields out of it",
-    "replay": "run it under torchdiffeq, beside the model",
-    "lower": "put a solver around each",
+    "lift": "take the fields out of the graph",
+    "replay": "run the graph under torchdiffeq, beside the model",
+    "lower": "put a solver around each field",
     "check": "write, check and load the files",
     "parity": "compare with torch",
 }
-# Those that write nothing.
+# These stages write nothing.
 EXPLAINING = {stage: does for stage, does in STAGES.items() if stage in ("load", "capture", "lift", "replay")}
 CALIBRATING = {**EXPLAINING, "calibrate": "find the steps on the calibration data", **STAGES}
 _LABEL = 10
@@ -42,11 +42,10 @@ _STYLES = {"parity": "green", "warning": "yellow", "assumed": "yellow"}
 
 
 class Checklist:
-    """A list of stages that fills as they pass; plain lines where there is no terminal.
+    """A list of stages that are checked off as they end; plain lines where there is no terminal.
 
-    Call it with a stage's name when that stage begins; leaving the context ends the last one. stages: those that
-    there will be, with what they do.
-    seconds: how long each finished stage took.
+    Call the checklist with the name of a stage when that stage begins; leaving the context ends the last stage.
+    stages: all that there will be, with what they do. seconds: how long each finished stage took, by name.
     """
 
     def __init__(self, console: Console | None = None, *, stages: Mapping[str, str] = STAGES) -> None:
@@ -67,7 +66,7 @@ class Checklist:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # A stage that failed is left as it is; the error says why.
+        # A stage that failed is not checked off; the error says why.
         self._failed = kind is not None
         if not self._failed:
             self._finish()
@@ -75,7 +74,7 @@ class Checklist:
             self._live.stop()
 
     def __call__(self, stage: str) -> None:
-        """Begin a stage, and end the one before."""
+        """Begin a stage, and end the stage before."""
         self._finish()
         self._stage, self._since = stage, time.perf_counter()
 
@@ -99,13 +98,13 @@ class Checklist:
             spin = self._spinner.render(time.perf_counter())
             mark = Text("x", "bold red") if self._failed else Text(str(spin), "cyan")
             style, seconds = "bold", f"{time.perf_counter() - self._since:.1f} s"
-        told = Text.assemble(" ", mark, " ", (f"{stage:<8}", style), (f"{seconds:>7}", style), ("  " + does, "dim"))
-        told.truncate(options.max_width, overflow="ellipsis")
-        return told
+        line = Text.assemble(" ", mark, " ", (f"{stage:<8}", style), (f"{seconds:>7}", style), ("  " + does, "dim"))
+        line.truncate(options.max_width, overflow="ellipsis")
+        return line
 
 
 def show(exported: Exported, out: Path) -> None:
-    """Print the result on stdout: one screen, wrapped on a terminal, whole lines elsewhere."""
+    """Print the result on stdout: one screen, wrapped on a terminal, in whole lines elsewhere."""
     print_rows("Exported ", f"{exported.card.name} to {out}", _rows(exported))
     console = Console(highlight=False)
     console.print("\nNext", style="bold")
@@ -114,7 +113,7 @@ def show(exported: Exported, out: Path) -> None:
 
 
 def print_rows(head: str, of: str, rows: Sequence[tuple[str, str]]) -> None:
-    """Print a title and labelled lines on stdout, wrapped on a terminal, whole elsewhere."""
+    """Print a title and labelled lines on stdout, wrapped on a terminal, in whole lines elsewhere."""
     console = Console(highlight=False)
     width = console.width if console.is_terminal else sys.maxsize
     console.print(Text.assemble((head, "bold green"), (of, "bold")), soft_wrap=True)
@@ -122,9 +121,9 @@ def print_rows(head: str, of: str, rows: Sequence[tuple[str, str]]) -> None:
         style = _STYLES.get(label, "")
         room = max(width - _LABEL - 2, 20)
         head, *rest = textwrap.wrap(line, room, break_long_words=False, break_on_hyphens=False) or [""]
-        told = Text.assemble("  ", (f"{label:<{_LABEL}}", "cyan"), (head, style))
-        told.append("".join(f"\n{'':{_LABEL + 2}}{more}" for more in rest), style)
-        console.print(told, soft_wrap=True)
+        text = Text.assemble("  ", (f"{label:<{_LABEL}}", "cyan"), (head, style))
+        text.append("".join(f"\n{'':{_LABEL + 2}}{more}" for more in rest), style)
+        console.print(text, soft_wrap=True)
 
 
 def _rows(exported: Exported) -> list[tuple[str, str]]:
@@ -136,7 +135,7 @@ def _rows(exported: Exported) -> list[tuple[str, str]]:
     if exported.tracer != "torch.export":
         rows.append(("traced", exported.explanation.traced))
     rows.append(("parity", _parity(exported.parity)))
-    # The steps of bounded solves are not torchdiffeq's.
+    # The steps of calibrated solves are not torchdiffeq's, so they are not compared.
     trust = exported.parity.trust
     rows += [("", line) for line in _steps(exported.parity)] if trust is None else [("trust", x) for x in trust.lines]
     sizes = [f"{path.name} {_size(path.stat().st_size)}" for path in sorted(exported.path.iterdir())]
@@ -145,6 +144,7 @@ def _rows(exported: Exported) -> list[tuple[str, str]]:
 
 
 def numbers(tolerance: float | tuple[float, ...]) -> str:
+    """A tolerance as text; the tolerances of the parts of a state are separated by slashes."""
     return "/".join(f"{x:g}" for x in (tolerance if isinstance(tolerance, tuple) else (tolerance,)))
 
 
@@ -163,27 +163,28 @@ def _parity(report: Report) -> str:
 
 
 def _steps(report: Report) -> list[str]:
-    """For each solve, what torchdiffeq did over the samples, and whether the artifact did the same."""
+    """A line for each solve: its steps and evaluations in torchdiffeq, and whether the artifact took the same."""
     solves: dict[int, list[SolveCheck]] = {}
     for sample in report.samples:
         for check in sample.solves:
             solves.setdefault(check.index, []).append(check)
     lines = []
     for index, checks in solves.items():
-        did = f"{_span([check.torch.steps for check in checks])} steps"
+        counts = f"{_span([check.torch.steps for check in checks])} steps"
         evaluations = [check.torch.evaluations for check in checks]
-        did += "" if evaluations == [None] * len(checks) else f", {_span(evaluations)} field evaluations"
+        counts += "" if evaluations == [None] * len(checks) else f", {_span(evaluations)} field evaluations"
         equal = sum(check.equal for check in checks)
         same = "the same as" if equal == len(checks) else f"in {equal} of {len(checks)} samples the same as"
-        lines.append(f"solve {index}: {did}, {same} {'torch' if checks[0].method in ITERATIONS else 'torchdiffeq'}")
+        lines.append(f"solve {index}: {counts}, {same} {'torch' if checks[0].method in ITERATIONS else 'torchdiffeq'}")
     return lines
 
 
 def _span(counts: list[int | None]) -> str:
-    known = [count for count in counts if count is not None]
-    if not known:
+    """The smallest and the largest of some counts, as text."""
+    certain = [count for count in counts if count is not None]
+    if not certain:
         return "an unknown number of"
-    low, high = min(known), max(known)
+    low, high = min(certain), max(certain)
     return str(low) if low == high else f"{low} to {high}"
 
 
@@ -194,7 +195,7 @@ def _size(count: int) -> str:
 
 
 def next_commands(exported: Exported, out: Path) -> list[str]:
-    """What one types next."""
+    """The commands that a user would run next."""
     folder = shlex.quote(str(out))
     single = len(exported.card.inputs) - len(exported.card.noise) == 1
     name = f"{exported.card.inputs[0].name}.npy" if single else "inputs.npz"

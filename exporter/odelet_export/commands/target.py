@@ -1,7 +1,7 @@
-"""The model that the command line names: imported as `python FILE.py` would do, and built.
+"""The model that the command line names: imported as `python FILE.py` would import it, and built.
 
-The law here: what goes wrong in the user's code is told as such, by its file and line; it is never blamed
-on odelet or its extras.
+The law here: an error in the user's code is reported by the user's file and line; it is never blamed on odelet or its
+extras.
 """
 
 from __future__ import annotations
@@ -20,23 +20,32 @@ from torch import nn
 
 from odelet.errors import InputError
 from odelet_export.commands.arguments import Target
+from odelet_export.commands.weights import load_weights
 from odelet_export.model.call_arguments import required_parameters
 from odelet_intercept.user_code import as_typed, place_of_error
 
 
 @contextmanager
-def loaded(target: Target) -> Iterator[nn.Module]:
-    """Import and build a model; its folder stays on sys.path for what it imports later.
+def loaded(target: Target, *, weights: Path | None = None) -> Iterator[nn.Module]:
+    """Import and build a model, with the weights of a file; yields the model.
 
-    Raises InputError for a module that is not there, or that offers no model under that name.
+    Raises InputError for a module that is not there, for one without a model of that name, and for weights that do not
+    fit.
     """
     with importing(target) as module:
-        yield _build(module, target.place, target.name)
+        model = _build(module, target.place, target.name)
+        if weights is not None:
+            load_weights(model, weights)
+        yield model
 
 
 @contextmanager
 def importing(target: Target) -> Iterator[ModuleType]:
-    """Import a module or file; its folder stays on sys.path for what it imports later. Raises InputError."""
+    """Import a module or a file; yields the module.
+
+    The folder of the file stays on sys.path meanwhile, for imports that run later. Raises InputError for a module that
+    is not there, and for any error that its code raises.
+    """
     place, file = target.place, target.file
     before = list(sys.path)
     sys.path.insert(0, str(file.resolve().parent) if file is not None else os.getcwd())
@@ -49,7 +58,7 @@ def importing(target: Target) -> Iterator[ModuleType]:
 
 
 def _run_file(file: Path) -> ModuleType:
-    # By its own name, as a file beside it would import it, unless that name is taken.
+    # The module gets the name by which a file beside it would import it, unless that name is taken.
     name = file.stem if file.stem not in sys.modules else f"odelet_target_{file.stem}"
     spec = spec_from_file_location(name, file)
     assert spec is not None and spec.loader is not None, "it ends in .py"
@@ -67,7 +76,7 @@ def _import(name: str) -> ModuleType:
     try:
         return import_module(name)
     except ModuleNotFoundError as error:
-        # Only the module itself: one that it imports is the user's to install.
+        # This is for the module itself; a module that it imports is the user's to install.
         if error.name is not None and f"{name}.".startswith(f"{error.name}."):
             raise InputError(
                 f"there is no module {error.name!r} in this folder or among the installed packages; "
@@ -77,46 +86,47 @@ def _import(name: str) -> ModuleType:
 
 
 def _build(module: ModuleType, place: str, name: str) -> nn.Module:
-    """The model that `name` is or makes."""
+    """The model that the module has under `name`, or that `name` returns when called."""
     if not hasattr(module, name):
-        known = [key for key, value in vars(module).items() if _offers(value, module) and not key.startswith("_")]
-        raise InputError(f"{place} has no {name!r}" + ("; it has " + ", ".join(known) if known else ""))
-    found = getattr(module, name)
-    if isinstance(found, nn.Module):
-        return found
-    if not callable(found):
+        offers = [key for key, value in vars(module).items() if _offers(value, module) and not key.startswith("_")]
+        raise InputError(f"{place} has no {name!r}" + ("; it has " + ", ".join(offers) if offers else ""))
+    builder = getattr(module, name)
+    if isinstance(builder, nn.Module):
+        return builder
+    if not callable(builder):
         raise InputError(
-            f"{place}:{name} is a {type(found).__name__}; it must be a torch.nn.Module, "
+            f"{place}:{name} is a {type(builder).__name__}; it must be a torch.nn.Module, "
             "or a function without arguments that returns one"
         )
-    needed = required_parameters(found)
+    needed = required_parameters(builder)
     if needed:
         raise InputError(
             f"{place}:{name} cannot be called without arguments (it needs {', '.join(needed)}); "
             f"name a function that can, such as: def build(): return {name}(...)"
         )
     with _blamed(place):
-        model = found()
+        model = builder()
     if not isinstance(model, nn.Module):
         raise InputError(f"{place}:{name} returned a {type(model).__name__}; it must return a torch.nn.Module")
     return model
 
 
 def _offers(value: Any, module: ModuleType) -> bool:
-    own = callable(value) and getattr(value, "__module__", None) == module.__name__
-    return own or isinstance(value, nn.Module)
+    """Whether a value of the module may be the model that the user means."""
+    defined_here = callable(value) and getattr(value, "__module__", None) == module.__name__
+    return defined_here or isinstance(value, nn.Module)
 
 
 @contextmanager
 def _blamed(place: str) -> Iterator[None]:
-    """Turn what the user's code raises into one line with its place."""
+    """Turn an error of the user's code into an InputError of one line with its place."""
     try:
         yield
     except InputError:
         raise
     except (Exception, SystemExit) as error:
-        found = place_of_error(error, causes=False)
-        where = place if found is None else as_typed(found)
+        user_line = place_of_error(error, causes=False)
+        where = place if user_line is None else as_typed(user_line)
         if isinstance(error, ModuleNotFoundError):
             advice = f"install what provides {error.name!r}, which this model needs"
             raise InputError(f"{where}: {error}; {advice}") from error

@@ -1,23 +1,24 @@
-"""What `odelet tune` does. The law here: a slip that shows without torch is told before torch loads."""
+"""What `odelet tune` does. The law here: a mistake that shows without torch is reported before torch loads."""
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from odelet.errors import InputError
-from odelet.loops.adaptive import DEFAULT_MAX_STEPS
 from odelet_export.commands.arguments import read_arrays, read_target
+from odelet_export.commands.running import switch_off_script, writing
+from odelet_export.pipeline.settings import ExportChanges, ExportSettings, SharedChanges
+from odelet_export.tuning.settings import TuneSettings
 
 if TYPE_CHECKING:
     from odelet_export.commands.export_command import Result
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
 
 ARTIFACT = "artifact"
-# What `odelet export` does unasked.
-USUAL = {"max_steps": DEFAULT_MAX_STEPS, "opset": 20, "seed": 0}
 
 
 class Meter:
@@ -42,7 +41,7 @@ class Meter:
             TextColumn("{task.fields[what]}", style="dim"),
             console=self._console,
             disable=not self._console.is_terminal,
-            refresh_per_second=4,  # it runs beside what is timed
+            refresh_per_second=4,  # more would disturb the timing of candidates
         )
         self._stage, self._task = "", self._bar.add_task("", visible=False, what="")
 
@@ -58,7 +57,7 @@ class Meter:
         self._bar.stop()
 
     def __call__(self, stage: str, done: int, count: int, what: str) -> None:
-        """A stage is so far: done of count, with this under way."""
+        """Show how far a stage is: `done` of `count`, with `what` under way."""
         if stage != self._stage:
             self._finish()
             self._stage = stage
@@ -73,95 +72,96 @@ class Meter:
 
 
 def perform(
-    named: str,
+    target: str,
     data: Path,
     inputs: Sequence[str],
     weights: Path | None,
     metric: str | None,
     out: Path,
-    **options: Any,
+    settings: TuneSettings,
+    *,
+    anew: bool = False,
 ) -> Tuning:
-    """Tune a model. named: where it is. options: of `odelet_export.tune`, the target among them.
+    """Tune a model, with a progress bar on stderr.
 
-    Raises what that raises, and InputError for what cannot be read.
+    target: where the model is. data: an .npz. inputs: texts like "x=[batch,_]". weights: a file. metric: where a
+    function is. out, settings, anew: as in `tune`.
+
+    Raises what `tune` raises, and InputError for a file that cannot be read.
     """
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out}: it is a file; give a folder")
-    place = read_target(named)
+    place = read_target(target)
     arrays, dynamic = read_arrays(inputs, data)
-    # What torch.jit.script compiled has the example's sizes in it when it is traced; as Python it has not.
-    os.environ.setdefault("PYTORCH_JIT", "0")
+    switch_off_script()
     with ExitStack() as stack:
-        # What the model's code prints is not the result.
+        # What the model's code prints must not mix with the result on stdout.
         meter = stack.enter_context(Meter())
         stack.enter_context(redirect_stdout(sys.stderr))
         meter("import torch and the model", 0, 1, "")
         from odelet_export.commands.metric import loaded_metric
         from odelet_export.commands.target import loaded
-        from odelet_export.commands.weights import load_weights
         from odelet_export.tuning.report import write_page
         from odelet_export.tuning.tune import tune
 
-        model = stack.enter_context(loaded(place))
-        if weights is not None:
-            load_weights(model, weights)
+        model = stack.enter_context(loaded(place, weights=weights))
         measure = None if metric is None else stack.enter_context(loaded_metric(metric))
-        try:
-            tuning = tune(model, arrays, out, metric=measure, dynamic=dynamic, tell=meter, **options)
+        with writing(out):
+            tuning = tune(model, arrays, out, metric=measure, dynamic=dynamic, anew=anew, tell=meter, settings=settings)
             if tuning.choice is not None:
-                tuning = tuning.commanded(command_of(tuning, named, weights))
+                tuning = tuning.commanded(command_of(tuning, target, weights))
                 write_page(tuning)
-        except OSError as error:
-            raise InputError(f"--out {out}: it cannot be written ({error.strerror or error})") from error
     return tuning
 
 
 def command_of(tuning: Tuning, target: str, weights: Path | None) -> str:
-    """The `odelet export` that makes the choice."""
+    """The `odelet export` command that makes the choice, as text for a shell."""
     return shlex.join(["odelet", "export", target, *_words(tuning, weights)])
 
 
 def _words(tuning: Tuning, weights: Path | None) -> list[str]:
-    from odelet_export.tuning.candidates import FORMS
     from odelet_export.tuning.search import CALIBRATED, EXAMPLE
 
-    candidate, settings = tuning.raise_if_none().candidate, tuning.record.identity["settings"]
+    candidate, settings = tuning.raise_if_none().candidate, _shared(tuning)
     words = ["--example", str(tuning.folder / EXAMPLE)]
     words += [word for text in tuning.record.inputs for word in ("--input", text)]
     words += ["--weights", str(weights)] if weights is not None else []
     words += candidate.flags
-    if FORMS[candidate.form].calibrated:
+    if candidate.calibrated:
         words += ["--calibration", str(tuning.folder / CALIBRATED)]
     words += [word for name in settings["freeze"] for word in ("--freeze", name)]
-    for name, usual in USUAL.items():
-        words += [f"--{name.replace('_', '-')}", str(settings[name])] if settings[name] != usual else []
+    usual = ExportSettings()
+    for option, value, default in (
+        ("--max-steps", settings["max_steps"], usual.max_steps),
+        ("--opset", settings["opset"], usual.opset),
+        ("--seed", settings["seed"], usual.proof.seed),
+    ):
+        words += [option, str(value)] if value != default else []
     return [*words, "--out", str(tuning.folder / ARTIFACT)]
 
 
+def _shared(tuning: Tuning) -> SharedChanges:
+    """The settings of all exports of a tuning."""
+    settings = tuning.record.identity["settings"]
+    return SharedChanges(**{name: settings[name] for name in SharedChanges.__annotations__})  # type: ignore[typeddict-item]  # of JSON
+
+
 def export_choice(tuning: Tuning, target: str, weights: Path | None) -> Result:
-    """Do what the command says. Raises what `odelet export` raises."""
+    """Run the command that makes the choice. Raises what `odelet export` raises."""
+    from odelet_export.commands.export_command import Request, settings_from
     from odelet_export.commands.export_command import perform as perform_export
-    from odelet_export.tuning.candidates import FORMS
     from odelet_export.tuning.search import CALIBRATED, EXAMPLE
 
-    settings = tuning.record.identity["settings"]
     candidate = tuning.raise_if_none().candidate
-    options: dict[str, Any] = {name: settings[name] for name in ("freeze", *USUAL)} | candidate.options
-    if FORMS[candidate.form].calibrated:
-        options["calibration"] = tuning.folder / CALIBRATED
-    return perform_export(
-        target,
-        tuning.record.inputs,
-        tuning.folder / EXAMPLE,
-        weights,
-        tuning.folder / ARTIFACT,
-        **options,
-    )
+    changes: ExportChanges = {**_shared(tuning), **candidate.options}
+    calibration = tuning.folder / CALIBRATED if candidate.calibrated else None
+    request = Request(target, tuning.record.inputs, tuning.folder / EXAMPLE, weights, tuning.folder / ARTIFACT)
+    return perform_export(request, settings_from(calibration, **changes))
 
 
 def tell(tuning: Tuning, target: str, weights: Path | None, *, export: bool, as_json: bool) -> None:
-    """Print the result on stdout, and export the choice if that is asked for. Raises TargetError where there is
-    none."""
+    """Print the result on stdout, and with `export` run the command of the choice. Raises TargetError where there is no
+    choice."""
     from odelet_export.tuning.pareto import PICTURE
     from odelet_export.tuning.report import PAGE, show, to_json
 
@@ -175,7 +175,9 @@ def tell(tuning: Tuning, target: str, weights: Path | None, *, export: bool, as_
         drawn = [PAGE, *([PICTURE] if (tuning.folder / PICTURE).exists() else [])]
         console.print(f"written to {tuning.folder}: tune.json, {', '.join(drawn)}", soft_wrap=True)
         if PICTURE not in drawn:
-            console.print(Text('no picture, as matplotlib is not there: pip install "odelet[plot]"'), soft_wrap=True)
+            console.print(
+                Text('no picture, as matplotlib is not installed: pip install "odelet[plot]"'), soft_wrap=True
+            )
         console.print("\nNext" if not export else "\nExport", style="bold")
         console.print(Text(f"  {tuning.record.command}"), soft_wrap=True)
     if export:

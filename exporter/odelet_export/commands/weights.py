@@ -1,4 +1,4 @@
-"""Trained weights from a file into a model: exactly those it has, and never by running code from the file."""
+"""Trained weights from a file into a model. The law here: names must match exactly, and no code from the file runs."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ _SHOWN = 3
 def load_weights(model: nn.Module, file: Path) -> None:
     """Load a .safetensors, .pt or .pth file into a model, on the CPU.
 
-    A .pt or .pth file holds a state_dict, or a dict with one under "state_dict". Raises InputError for a
-    file that cannot be read, and for weights that are missing, left over, or of another shape; the model
-    may then hold some of them.
+    A .pt or .pth file holds a state_dict, or a dict with a state_dict under "state_dict". Raises InputError for a file
+    that cannot be read, and for weights that are missing, left over, or of another shape; the model may then hold some
+    of the weights.
     """
     if not file.is_file():
         raise InputError(f"--weights {file}: there is no such file")
-    given = _read(file)
-    own = model.state_dict()
-    _check_shapes(file, given, own)
+    in_file = _read(file)
+    in_model = model.state_dict()
+    _check_shapes(file, in_file, in_model)
     try:
-        result = model.load_state_dict(given, strict=False)
+        result = model.load_state_dict(in_file, strict=False)
     except RuntimeError as error:
         raise InputError(f"--weights {file} does not fit {type(model).__name__}: {error}") from None
     # A file may hold tied weights once, under one of their names.
-    filled = {tensor.data_ptr() for name, tensor in own.items() if name in given}
-    missing = [name for name in result.missing_keys if name not in own or own[name].data_ptr() not in filled]
+    filled = {tensor.data_ptr() for name, tensor in in_model.items() if name in in_file}
+    missing = [name for name in result.missing_keys if name not in in_model or in_model[name].data_ptr() not in filled]
     problems = []
     if missing:
         problems.append(f"it lacks {_some(missing)}")
@@ -46,6 +46,7 @@ def load_weights(model: nn.Module, file: Path) -> None:
 
 
 def _read(file: Path) -> dict[str, torch.Tensor]:
+    """The weights of a file, by name. Raises InputError for a file that holds anything else."""
     if file.suffix == ".safetensors":
         try:
             return load_file(file)
@@ -54,7 +55,7 @@ def _read(file: Path) -> dict[str, torch.Tensor]:
     if file.suffix not in (".pt", ".pth"):
         raise InputError(f"--weights {file}: its ending must be .safetensors, .pt or .pth")
     try:
-        found = torch.load(file, map_location="cpu", weights_only=True)
+        content = torch.load(file, map_location="cpu", weights_only=True)
     except (UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
         if "Unsupported global" in str(error):
             raise InputError(
@@ -64,21 +65,21 @@ def _read(file: Path) -> dict[str, torch.Tensor]:
         if isinstance(error, UnpicklingError):
             raise InputError(f"--weights {file}: it is not a file that torch.save wrote") from None
         raise InputError(f"--weights {file}: it cannot be read ({str(error).splitlines()[0]})") from None
-    if isinstance(found, Mapping) and isinstance(found.get("state_dict"), Mapping):
-        found = found["state_dict"]
-    if not isinstance(found, Mapping) or not all(isinstance(value, torch.Tensor) for value in found.values()):
-        wrong = type(found).__name__
-        if isinstance(found, Mapping):
-            wrong = "dict of " + next(type(v).__name__ for v in found.values() if not isinstance(v, torch.Tensor))
+    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+        content = content["state_dict"]
+    if not isinstance(content, Mapping) or not all(isinstance(value, torch.Tensor) for value in content.values()):
+        wrong = type(content).__name__
+        if isinstance(content, Mapping):
+            wrong = "dict of " + next(type(v).__name__ for v in content.values() if not isinstance(v, torch.Tensor))
         raise InputError(f"--weights {file}: it holds a {wrong}; save model.state_dict()")
-    return dict(found)
+    return dict(content)
 
 
-def _check_shapes(file: Path, given: Mapping[str, torch.Tensor], own: Mapping[str, Any]) -> None:
+def _check_shapes(file: Path, in_file: Mapping[str, torch.Tensor], in_model: Mapping[str, Any]) -> None:
     wrong = [
-        f"{name} is {list(tensor.shape)} there and {list(own[name].shape)} in the model"
-        for name, tensor in given.items()
-        if isinstance(own.get(name), torch.Tensor) and own[name].shape != tensor.shape
+        f"{name} is {list(tensor.shape)} there and {list(in_model[name].shape)} in the model"
+        for name, tensor in in_file.items()
+        if isinstance(in_model.get(name), torch.Tensor) and in_model[name].shape != tensor.shape
     ]
     if wrong:
         more = f"; and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
@@ -86,5 +87,6 @@ def _check_shapes(file: Path, given: Mapping[str, torch.Tensor], own: Mapping[st
 
 
 def _some(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are."""
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(map(repr, names[:_SHOWN])) + more

@@ -23,7 +23,7 @@ class Overrides:
     step_size: Annotated[float | None, "Length of a step of a fixed-step method, in place of --steps."] = None
     rtol: Annotated[float | None, "Relative tolerance of an adaptive method."] = None
     atol: Annotated[float | None, "Absolute tolerance of an adaptive method."] = None
-    controller: Annotated[str | None, "Step-size controller of an adaptive method: integral, pi or pid."] = None
+    controller: Annotated[str | None, f"Step-size controller of an adaptive method: {', '.join(CONTROLLERS)}."] = None
     per_sample: Annotated[bool, "Give each sample of a batch adaptive steps of its own."] = False
 
     def __post_init__(self) -> None:

@@ -1,33 +1,15 @@
-"""What was captured of a model, as data: each solve, what its field reads, what is computed once."""
+"""What was captured of a model, as data: each solve, what its field reads, and what is computed once."""
 
 from __future__ import annotations
 
-import linecache
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-import numpy as np
-import onnx_ir as ir
-import torch
-
-from odelet_export.capture.captured import Captured
-from odelet_export.capture.noise_inputs import NoiseInput
-from odelet_export.graphs.nodes import DOMAIN, read_by
-from odelet_export.lowering.hole import Hole
-from odelet_export.lowering.lift import ancestors
-from odelet_export.lowering.region import Region
-from odelet_export.model.callee import Callee
-from odelet_export.pipeline.prepare import Prepared
-from odelet_intercept.user_code import place_in_trace, short
-
-_NO_VALUES = ("Shape", "Size")
-
 
 @dataclass(frozen=True)
 class Read:
-    """A tensor that a field reads from outside. source: where it is computed, for one that the host computes."""
+    """A tensor that a field reads from outside. source: where the host graph computes the tensor, or ""."""
 
     name: str
     dtype: str
@@ -41,11 +23,14 @@ class Read:
 
 @dataclass(frozen=True)
 class FieldExplained:
-    """A function of a solve. nodes: of ONNX; operators: the most frequent, with their counts. hoisted: nodes that its
-    code computes and that depend neither on t nor y, so that they run once. uses_time: whether it reads t at all.
+    """What was captured of a function of a solve: its field, its norm or its event.
 
-    weights: parameters, buffers and constants. inputs: the model's. contexts: what the host computes from those, or
-    from other solves. numbers: how many scalar constants. nested: the solves inside it.
+    nodes: how many ONNX nodes there are; operators: how many of each, the most frequent first. hoisted: how many nodes
+    of its code depend on neither t nor y, so that they run once. uses_time: whether the function reads t.
+
+    weights: the parameters, buffers and constants that the function reads. inputs: the model's inputs that it reads.
+    contexts: what the host graph computes for it from those, or from other solves. numbers: how many scalar constants
+    it reads. nested: a line about each solve inside the function.
     """
 
     name: str
@@ -62,7 +47,11 @@ class FieldExplained:
 
 @dataclass(frozen=True)
 class SolveExplained:
-    """A solve. entry: the function called. form: as chosen. times: what they are. file, line, text: the call."""
+    """What was captured of a solve.
+
+    entry: the name of the function that the model calls. form: the chosen form, by name. times: the output times in
+    words. file, line, text: where the call is, and its source line. state: a tensor for each part.
+    """
 
     index: int
     entry: str
@@ -82,9 +71,20 @@ class SolveExplained:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What was captured. tracer: "torch.export" or "make_fx". nodes: of the whole graph, and host of what is left when
-    the functions of solves are taken out. unused: solves that nothing depends on. assumptions: what holds of the
-    example and was taken to hold always. noise: random draws that the graph takes as inputs."""
+    """What was captured of a model.
+
+    tracer: "torch.export" or "make_fx". nodes: how many the whole graph has; host: how many lie outside the functions
+    of solves. unused: how many solves no output depends on. assumptions: decisions of the model's Python code, taken on
+    the example and checked in each call. noise: base draws that the graph takes as inputs.
+
+    >>> print(Read("weight", "float32", ("batch", 2)))
+    weight float32 [batch, 2]
+    >>> explanation = Explanation(tracer="make_fx", nodes=9, host=3, unused=0, solves=())
+    >>> explanation.traced
+    'below autograd (make_fx), as torch.export could not trace it'
+    >>> explanation.to_dict()["host"]
+    3
+    """
 
     tracer: str
     nodes: int
@@ -96,7 +96,7 @@ class Explanation:
     warnings: tuple[str, ...] = field(default=())
 
     def in_forms(self, forms: Sequence[str]) -> Explanation:
-        """The same, with the forms chosen for the solves."""
+        """The explanation with the form of each solve."""
         solves = tuple(replace(solve, form=form) for solve, form in zip(self.solves, forms, strict=True))
         return replace(self, solves=solves)
 
@@ -108,180 +108,5 @@ class Explanation:
         return "below autograd (make_fx), as torch.export could not trace it"
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as JSON."""
+        """The explanation as JSON."""
         return asdict(self)
-
-
-def explained(ready: Prepared, callee: Callee) -> Explanation:
-    """Describe a lifted model. To be called before it is lowered, which changes its graph."""
-    captured, holes = ready.captured, ready.holes
-    graph = captured.model.graph
-    marked = {node for node in graph if node.domain == DOMAIN}
-    taken = {node for hole in holes for region in hole.regions.values() for node in region.nodes}
-    names = _names(captured, callee)
-    told = [warning for spec in (*captured.specs, *captured.nested) for warning in spec.warnings]
-    held = [f"holds only while {one}" for one in captured.assumptions]
-    return Explanation(
-        tracer=captured.tracer,
-        nodes=len(list(graph)) - len(marked),
-        host=len([node for node in graph if node not in taken and node not in marked]),
-        unused=captured.solves - len(captured.specs),
-        solves=tuple(_solve(captured, hole, names, taken) for hole in holes),
-        assumptions=captured.assumptions,
-        noise=tuple(_noise(ready, one) for one in captured.noise),
-        warnings=tuple(dict.fromkeys([*told, *callee.warnings, *captured.warnings, *held])),
-    )
-
-
-def _noise(ready: Prepared, one: NoiseInput) -> Read:
-    (tensor,) = (tensor for tensor in ready.inputs if tensor.name == one.name)
-    return Read(one.name, tensor.dtype, tensor.shape, f"{one.draw.distribution}, {one.draw.source}")
-
-
-def _solve(captured: Captured, hole: Hole, names: dict[str, str], taken: set[ir.Node]) -> SolveExplained:
-    spec, call = hole.spec, captured.calls[hole.spec.mark]
-    return SolveExplained(
-        index=spec.index,
-        entry=call.entry,
-        method=spec.method,
-        form="",
-        rtol=spec.rtol,
-        atol=spec.atol,
-        options=spec.options | {name: "computed by the model" for name in spec.extras},
-        file=call.file,
-        line=call.line,
-        text=linecache.getline(call.file, call.line).strip(),
-        times=_times(hole),
-        state=tuple(_read("", part) for part in hole.y0),
-        functions=tuple(_function(captured, hole, name, region, names, taken) for name, region in hole.regions.items()),
-        per_sample=spec.per_sample,
-    )
-
-
-def _times(hole: Hole) -> str:
-    until = ", until an event" if hole.spec.until_event else ""
-    if hole.times is not None:
-        return f"{len(hole.times)} constant, {hole.times[0]:g} to {hole.times[-1]:g}{until}"
-    how = f"from input {hole.t.name}" if hole.t.is_graph_input() else "computed by the model"
-    return f"{hole.count if hole.count is not None else 'any number'} {how}{until}"
-
-
-def _function(
-    captured: Captured, hole: Hole, name: str, region: Region, names: dict[str, str], taken: set[ir.Node]
-) -> FieldExplained:
-    counts = Counter(node.op_type for node in region.nodes)
-    reads: dict[str, dict[str, Read]] = {"weights": {}, "inputs": {}, "contexts": {}}
-    numbers = 0
-    host = {node for node in captured.model.graph if node not in taken}
-    for value in region.captured:
-        if _stored(value) and str(value.name) not in names and _size(value) == 1:
-            numbers += 1
-            continue
-        sources = _sources(value, host)
-        if not _stored(value) and sources and all(_stored(source) for source in sources):
-            # Weights that are turned or combined first, once.
-            for source in sources:
-                if str(source.name) in names:
-                    reads["weights"][names[str(source.name)]] = _read(names[str(source.name)], source)
-        elif sources:
-            kind = "weights" if _stored(value) else "inputs" if value.is_graph_input() else "contexts"
-            label = names.get(str(value.name), str(value.name)) if kind != "contexts" else ""
-            reads[kind][label or str(value.name)] = _read(label, value)
-    return FieldExplained(
-        name=name,
-        nodes=len(region.nodes),
-        operators=dict(counts.most_common()),
-        hoisted=_hoisted(captured.model.graph, hole, region, host),
-        uses_time=any(value is region.inputs[0] for node in region.nodes for value in read_by(node))
-        or any(result is region.inputs[0] for result in region.results),
-        numbers=numbers,
-        nested=hole.nested if name == "field" else (),
-        **{kind: tuple(found.values()) for kind, found in reads.items()},
-    )
-
-
-def _hoisted(graph: ir.Graph, hole: Hole, region: Region, host: set[ir.Node]) -> int:
-    """Nodes that the function's own code put into the graph, and that are computed once.
-
-    The code ran between its marker and the end of the solve.
-    """
-    markers = {value.producer() for value in region.inputs}
-    (end,) = {value.producer() for value in hole.results}
-    found: set[ir.Node] = set()
-    begun = False
-    for node in graph:
-        if node is end:
-            break
-        begun |= node in markers
-        if begun and node in host and node.domain != DOMAIN:
-            found.add(node)
-    return len(ancestors(region.captured, found))
-
-
-def _sources(value: ir.Value, host: set[ir.Node]) -> list[ir.Value]:
-    """The stored values, inputs and solutions that a value of the host is computed from, sizes aside."""
-    found: dict[ir.Value, None] = {}
-    waiting, seen = [value], {value}
-    while waiting:
-        current = waiting.pop()
-        node = current.producer()
-        if node is None or node not in host or node.domain == DOMAIN:
-            found[current] = None
-        elif node.op_type not in _NO_VALUES:
-            more = [read for read in read_by(node) if read not in seen]
-            seen.update(more)
-            waiting += more
-    return list(found)
-
-
-def _names(captured: Captured, callee: Callee) -> dict[str, str]:
-    """The user's names of stored tensors, by their names in the graph: known by the tensor itself, or by its numbers
-    where it was turned or cast when constants were folded."""
-    named = {
-        name.removeprefix("model."): tensor
-        for tensors in (callee.named_parameters(), callee.named_buffers())
-        for name, tensor in tensors
-    }
-    known = {id(tensor): name for name, tensor in named.items()}
-    stored = {**captured.program.constants, **captured.program.state_dict}
-    names = {name: known[id(tensor)] for name, tensor in stored.items() if id(tensor) in known}
-    for label, value in captured.model.graph.initializers.items():
-        if label not in names and (_size(value) or 0) > 1:
-            same = next((name for name, tensor in named.items() if _same(value, tensor)), None)
-            if same is not None:
-                names[label] = same
-    return names
-
-
-def _same(value: ir.Value, tensor: torch.Tensor) -> bool:
-    """Whether a stored value has the numbers of a tensor, or of its transpose."""
-    assert value.const_value is not None
-    shape = tuple(value.const_value.shape)
-    if shape not in (tuple(tensor.shape), tuple(tensor.shape[::-1])) or not tensor.is_floating_point():
-        return False
-    ours, theirs = value.const_value.numpy(), tensor.detach().double().numpy()
-    turned = theirs.T if theirs.ndim == 2 else theirs
-    return any(one.shape == shape and np.array_equal(ours, one) for one in (theirs, turned))
-
-
-def _stored(value: ir.Value) -> bool:
-    return value.const_value is not None and not value.is_graph_input()
-
-
-def _size(value: ir.Value) -> int | None:
-    return value.const_value.size if value.const_value is not None else None
-
-
-def _read(name: str, value: ir.Value) -> Read:
-    shape = value.shape if value.shape is not None else ()
-    dims = tuple(dim if isinstance(dim, int) else str(dim.value) for dim in shape)
-    node = value.producer()
-    trace = node.metadata_props.get("pkg.torch.onnx.stack_trace") if node is not None else None
-    source = "" if node is None or name else ", ".join([_maker(node), *filter(None, [short(place_in_trace(trace))])])
-    return Read(name, value.dtype.numpy().name if value.dtype is not None else "?", dims, source)
-
-
-def _maker(node: ir.Node) -> str:
-    if node.domain == DOMAIN and node.op_type == "End":
-        return f"from solve {node.attributes['solve'].as_int()}"
-    return node.op_type

@@ -1,9 +1,9 @@
-"""The first half of an export: capture, lift, replay. What comes out is checked, and not yet in any form."""
+"""The first half of an export: capture, lift, replay. Its result is checked, and not yet in any form."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -20,8 +20,8 @@ from odelet_export.lowering.lift import lift, time_inputs
 from odelet_export.lowering.nested import fill_nested
 from odelet_export.model.axes import Dynamic
 from odelet_export.model.callee import Callee
-from odelet_export.model.overrides import Overrides
 from odelet_export.model.spec import check_overrides
+from odelet_export.pipeline.settings import ExportSettings
 from odelet_export.proof.capture_check import CaptureCheck
 from odelet_export.proof.judge import FreshSamples, Judge
 from odelet_export.targets.onnx_files import check_unique, tensor_of
@@ -30,51 +30,43 @@ from odelet_intercept.errors import CaptureError, ExportError
 
 @dataclass(frozen=True)
 class Prepared:
-    """A captured model with holes for its solves, and what its answers are compared with.
+    """A captured model with holes for its solves, checked beside the torch model, and not yet in any form.
 
-    judge, drawn: the torch model at samples that it takes. check: of the capture, at any of them.
+    settings, dynamic: of the export. inputs, outputs: of the host graph, without the outputs that check assumptions.
+    times: the names of the inputs that output times are computed from. judge: the torch model, which answers are
+    compared with. drawn: its answers on the example and on fresh inputs. check: the comparison of the capture with the
+    model, on any such inputs.
     """
 
+    settings: ExportSettings
+    dynamic: Dynamic
     captured: Captured
     holes: list[Hole]
     inputs: Sequence[Tensor]
     outputs: Sequence[Tensor]
+    times: Collection[str]
     judge: Judge
     drawn: FreshSamples
     check: CaptureCheck
 
 
-def prepare(
-    callee: Callee,
-    dynamic: Dynamic,
-    overrides: Overrides,
-    *,
-    opset: int,
-    samples: int,
-    seed: int,
-    tolerance: tuple[float, float] | None,
-    form: str,
-    max_steps: int,
-    freeze: Sequence[str],
-    strict: bool,
-    tell: Callable[[str], None],
-) -> Prepared:
-    """Capture a model, fill the solves inside others, take the fields out, and run what was captured beside the model.
+def prepare(callee: Callee, dynamic: Dynamic, settings: ExportSettings, *, tell: Callable[[str], None]) -> Prepared:
+    """Capture a model, fill the solves inside others, lift the fields, and run the capture beside the model.
 
-    Raises CaptureError for a model that cannot be traced or that was traced wrongly, and for one that decides by its
-    inputs where that is refused (strict); FormError for an override that no solve can take; InputError for a name in
-    freeze that is no input's.
+    tell: called with the name of each stage when it begins. Raises CaptureError for a model that cannot be traced or
+    that was traced wrongly, and with `strict` for one that decides by its inputs; FormError for an override that no
+    solve can take; InputError for a name in `freeze` that no input has.
     """
-    unknown = [name for name in freeze if name not in callee.names]
+    unknown = [name for name in settings.freeze if name not in callee.names]
     if unknown:
         raise InputError(f"freeze names input {unknown[0]!r}, but the model's inputs are {', '.join(callee.names)}")
     tell("capture")
     check_copies(callee)
-    captured = capture(callee, dynamic, overrides, opset=opset, frozen=freeze)
-    if strict:
+    captured = capture(callee, dynamic, settings.solves, opset=settings.opset, frozen=settings.freeze)
+    if settings.strict:
         _refuse_assumptions(captured)
-    check_overrides([*captured.specs, *captured.nested], overrides)
-    _name_axes(captured, callee, dynamic)
+    check_overrides([*captured.specs, *captured.nested], settings.solves)
+    name_axes(captured, callee, dynamic)
     check_unique([*callee.names, *callee.output_names, *(noise.name for noise in captured.noise)])
     graph = captured.model.graph
     inputs = [tensor_of(value) for value in graph.inputs]
@@ -83,28 +75,37 @@ def prepare(
     tell("lift")
     times = time_inputs(captured)
     floats = [*(tensor.dtype for tensor in outputs), *_states(graph)]
-    holes = lift(captured, fill_nested(captured, form, max_steps=max_steps))
+    holes = lift(captured, fill_nested(captured, settings.form, max_steps=settings.max_steps))
     tell("replay")
-    judge = Judge(
-        callee,
-        captured.specs,
-        overrides,
-        floats,
-        tolerance,
-        noise=captured.noise,
-        nested=captured.nested,
-        seed=seed,
-    )
-    drawn = FreshSamples(judge, dynamic=dynamic, times=times, frozen=freeze, count=samples)
+    judge = _judge(captured, callee, settings, floats)
+    drawn = fresh_samples(judge, dynamic, times, settings)
     check = CaptureCheck(captured, judge, dynamic, times)
     try:
         check.check(islice(drawn, 2))
     except CaptureError:
         raise
     except ExportError:
-        # The model fails on its own example. What comes next may say why; if not, `drawn` says it again.
+        # The model fails on its own example. A later stage may say why; if none does, `drawn` raises again.
         pass
-    return Prepared(captured, holes, inputs, outputs, judge, drawn, check)
+    return Prepared(settings, dynamic, captured, holes, inputs, outputs, times, judge, drawn, check)
+
+
+def fresh_samples(judge: Judge, dynamic: Dynamic, times: Collection[str], settings: ExportSettings) -> FreshSamples:
+    """The example and the fresh inputs of the comparison, with the answers of `judge`."""
+    return FreshSamples(judge, dynamic=dynamic, times=times, frozen=settings.freeze, count=settings.proof.samples)
+
+
+def _judge(captured: Captured, callee: Callee, settings: ExportSettings, floats: Sequence[str]) -> Judge:
+    return Judge(
+        callee,
+        captured.specs,
+        settings.solves,
+        floats,
+        settings.proof.tolerance,
+        noise=captured.noise,
+        nested=captured.nested,
+        seed=settings.proof.seed,
+    )
 
 
 def _states(graph: ir.Graph) -> Iterator[str]:
@@ -123,7 +124,7 @@ def _refuse_assumptions(captured: Captured) -> None:
         )
 
 
-def _name_axes(captured: Captured, callee: Callee, dynamic: Dynamic) -> None:
+def name_axes(captured: Captured, callee: Callee, dynamic: Dynamic) -> None:
     """Replace torch's symbols for sizes (s77) by the names that the user gave."""
     graph = captured.model.graph
     names: dict[str, str] = {}

@@ -1,8 +1,8 @@
-"""The last part of an export: the artifact that was written, beside the torch model, and what is kept of that."""
+"""The last part of an export: the artifact is compared with the torch model, and the report is written."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,26 +11,28 @@ import torch
 
 from odelet.artifact.card import Card
 from odelet.model.model import load
-from odelet_export.calibration.calibrator import Calibrated
+from odelet_export.calibration.calibrated import Calibrated
 from odelet_export.calibration.solvers import on_grid
 from odelet_export.errors import ParityError
 from odelet_export.model.reference import Solver
-from odelet_export.pipeline.prepare import Prepared
-from odelet_export.proof.judge import FreshSamples, Judge
+from odelet_export.pipeline.prepare import Prepared, fresh_samples
+from odelet_export.proof.alone import _samples
+from odelet_export.proof.judge import Judge
 from odelet_export.proof.parity import Comparison
 from odelet_export.proof.report import Report, write_report
 from odelet_export.targets.folder import with_files, write_card, write_samples
 
-# More would make the artifact heavy and `verify` slow; the report has them all.
+# More samples would make the artifact heavy and `verify` slow; the report has all of them.
 _BUNDLED_SAMPLES = 3
 _BUNDLED_BYTES = 4 * 2**20
 
 
 @dataclass(frozen=True)
 class Prover:
-    """Compares what lies in a folder with the torch model, and writes what it found beside it.
+    """Compares the artifact in a folder with the torch model, and writes the report beside the artifact.
 
-    failed: where the folder will go if the answers differ. warnings: what to know.
+    ready: the captured model. folder: where the artifact is. failed: where the folder will go if the answers differ.
+    warnings: sentences that the message of a failure repeats.
     """
 
     ready: Prepared
@@ -38,21 +40,33 @@ class Prover:
     failed: Path
     warnings: Sequence[str]
 
-    def compared(self, card: Card, judge: Judge) -> Report:
-        """The artifact beside torch. Raises CaptureError where it is the capture that is wrong."""
+    def report(self, card: Card, calibrated: Calibrated | None) -> Report:
+        """The comparison with torch; with calibrated steps, with the torch model on the same grids.
+
+        Raises CaptureError where the capture is wrong, FormError where samples cannot be told apart for `per_sample`.
+        """
+        ready = self.ready
+        if calibrated is not None:
+            return self._along_grids(card, calibrated)
+        alone = None
+        if ready.settings.solves.per_sample:
+            alone = _samples(ready.holes, ready.dynamic, ready.judge.callee, card, ready.captured)
+        return self._compared(card, replace(ready.judge, alone=alone))
+
+    def _compared(self, card: Card, judge: Judge) -> Report:
+        """The artifact beside torch."""
         write_card(card, self.folder)
-        comparison = self._comparison(judge)
-        report, compared = comparison.check(self.ready.drawn)
+        report, compared = self._comparison(judge).check(self.ready.drawn)
         if not report.passed:
             pairs = zip(compared, report.samples, strict=True)
             self.ready.check.check(sample for sample, check in pairs if not check.passed)
         return report
 
-    def along_grids(self, card: Card, calibrated: Calibrated, drawn: Callable[[Judge], FreshSamples]) -> Report:
-        """A bounded artifact beside the torch model on the same grids: the same answers, to rounding, whatever the
-        inputs and whatever they are worth. What they are worth is said by `calibrated.trust`, and stands in the report.
+    def _along_grids(self, card: Card, calibrated: Calibrated) -> Report:
+        """A bounded artifact beside the torch model on the same grids: the same answers to rounding, for any inputs,
+        however large the error of the grid is. `calibrated.trust` says how large it is, and stands in the report.
 
-        card: that of the straight line alone, and of what solves samples again, where there is such.
+        card: with the fallback, if there is one; the graph without fallback and the fallback are compared separately.
         """
         write_card(replace(card, fallback=None), self.folder)
         ready = self.ready
@@ -66,10 +80,11 @@ class Prover:
         for number, call in enumerate(calibrated.good):
             tensors = [torch.from_numpy(call[name].copy()) for name in judge.callee.names]
             good.append(judge.sample(number, tensors))
-        report, _ = self._comparison(judge).check(drawn(judge), good)
+        drawn = fresh_samples(judge, ready.dynamic, ready.times, ready.settings)
+        report, _ = self._comparison(judge).check(drawn, good)
         report = replace(report, trust=calibrated.trust)
         if card.fallback is not None:
-            report = replace(report, fallback=self.compared(card.solved_again, ready.judge))
+            report = replace(report, fallback=self._compared(card.solved_again, ready.judge))
         return report
 
     def _comparison(self, judge: Judge) -> Comparison:
@@ -77,7 +92,7 @@ class Prover:
         return Comparison(load(self.folder), judge, captured.solves, captured.draws)
 
     def finish(self, card: Card, report: Report) -> Card:
-        """Write the report, the samples and the final card; ParityError if the answers differ."""
+        """Write the report, the samples and the final card; return the card. Raises ParityError if answers differ."""
         folder = self.folder
         card = with_files(replace(card, parity=report.card()), folder, write_samples(_bundle(report), folder))
         write_report(report, folder)
@@ -95,7 +110,7 @@ class Prover:
 
 
 def _blame(report: Report) -> str:
-    """Whose fault a difference is. The captured graph has been run at each sample that failed, and was right."""
+    """Who is to blame for a difference, in a sentence. The captured graph was right at each failed sample."""
     if all(sample.note for sample in report.samples if not sample.passed):
         return ""
     return (
@@ -105,10 +120,10 @@ def _blame(report: Report) -> str:
 
 
 def _bundle(report: Report) -> list[dict[str, Any]]:
-    """The samples that go into the artifact: the smallest few of those that agree."""
+    """The arrays of the samples that go into the artifact: the smallest few among those that agree."""
     agreeing = [sample.arrays for sample in report.samples if sample.arrays]
     agreeing.sort(key=lambda arrays: sum(array.nbytes for array in arrays.values()))
-    kept = agreeing[:_BUNDLED_SAMPLES]
-    while len(kept) > 1 and sum(array.nbytes for arrays in kept for array in arrays.values()) > _BUNDLED_BYTES:
-        kept.pop()
-    return kept
+    bundled = agreeing[:_BUNDLED_SAMPLES]
+    while len(bundled) > 1 and sum(array.nbytes for arrays in bundled for array in arrays.values()) > _BUNDLED_BYTES:
+        bundled.pop()
+    return bundled

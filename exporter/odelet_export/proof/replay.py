@@ -29,7 +29,7 @@ from odelet_intercept import fixed_point
 from odelet_intercept.call import Call
 from odelet_intercept.call_options import POINTS, Tolerance
 from odelet_intercept.errors import CaptureError
-from odelet_intercept.mark_calls import mark_arguments_of
+from odelet_intercept.libraries.mark_calls import mark_arguments_of
 
 aten = torch.ops.aten
 _SYMBOLIC = (torch.ops.onnx_symbolic._symbolic.default, torch.ops.onnx_symbolic._symbolic_multi_out.default)

@@ -1,6 +1,6 @@
-"""The data that a model is tuned on: calls of the model, and what a metric takes besides.
+"""The data that a model is tuned on: calls of the model, and the other arrays that a metric takes.
 
-The law here: the first calls are a random part of all, and more of them hold the same ones and others.
+The law here: the first calls are a random part of all calls, and any larger number of calls holds these and others.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from odelet.errors import InputError
 from odelet.numerics.backend import NumpyArray
 from odelet_export.model.axes import Dynamic
 
-# Samples that the model is exported with, and at most so many that a calibrated form is found on.
+# The model is exported with EXAMPLE samples; a calibrated form gets at most CALIBRATION samples.
 EXAMPLE, CALIBRATION = 8, 256
 
 
@@ -27,9 +27,9 @@ EXAMPLE, CALIBRATION = 8, 256
 class Data:
     """Arrays for the model's inputs and for a metric, cut into calls.
 
-    inputs, others: by name. dynamic: the axes that may change, by input and axis. label: the one that counts samples;
-    None where none does, and all is one call. batch: samples in a call. order: of the samples, those left out not
-    among them.
+    inputs, others: arrays by name, for the model and for the metric alone. dynamic: the axes that may change, by input
+    and axis. label: the name of the axis that counts samples; None where no axis does, and the data are one call.
+    batch: the number of samples in a call. order: (samples,), the numbers of the samples that are used, in their order.
     """
 
     inputs: dict[str, NumpyArray]
@@ -50,21 +50,21 @@ class Data:
         return self.calls * self.batch if self.label is not None else 1
 
     def call(self, number: int, count: int = 1) -> dict[str, NumpyArray]:
-        """The inputs of a call, by name; or of some that follow one another, as one."""
+        """The inputs of a call, by name; with `count`, of so many consecutive calls as one batch."""
         return self._inputs(self.order[number * self.batch : (number + count) * self.batch])
 
     def example(self, most: int = EXAMPLE) -> dict[str, NumpyArray]:
-        """The inputs of the first samples in one call."""
+        """The inputs of the first samples, at most `most`, as one call."""
         return self._inputs(self.order[:most])
 
     def arrays(self, calls: int) -> dict[str, NumpyArray]:
-        """All arrays, for a metric: those with one entry for each sample cut to the samples of the first calls."""
+        """All arrays, for a metric. An array with an entry for each sample is cut to the samples of the first calls."""
         if self.label is None:
             return {**self.inputs, **self.others}
         places = self.order[: calls * self.batch]
         total = self._total()
-        cut = {name: x[places] if x.ndim and len(x) == total else x for name, x in self.others.items()}
-        return {**self._inputs(places), **cut}
+        others = {name: x[places] if x.ndim and len(x) == total else x for name, x in self.others.items()}
+        return {**self._inputs(places), **others}
 
     def _inputs(self, places: NumpyArray) -> dict[str, NumpyArray]:
         return {name: self._taken(name, array, places) for name, array in self.inputs.items()}
@@ -74,6 +74,7 @@ class Data:
         return array if axis is None or self.label is None else np.ascontiguousarray(array.take(places, axis))
 
     def _total(self) -> int:
+        """The number of samples in the arrays, those that are not used included."""
         return next(
             self.inputs[name].shape[axis]
             for name, axes in self.dynamic.items()
@@ -90,7 +91,7 @@ class Data:
         )
 
     def digest(self) -> str:
-        """A hash of all that is measured on."""
+        """A hash of all arrays and of how they are cut into calls."""
         state = hashlib.sha256(repr((sorted(map(repr, self.dynamic.items())), self.label, self.batch)).encode())
         state.update(np.ascontiguousarray(self.order).tobytes())
         for name, array in (*self.inputs.items(), *self.others.items()):
@@ -100,7 +101,7 @@ class Data:
 
 
 def parameters_of(model: Callable[..., Any]) -> tuple[list[str], bool]:
-    """Names of the parameters of a model, and whether it takes any others."""
+    """The names of a model's parameters, and whether the model takes arguments of any other name too."""
     function = model.forward if isinstance(model, nn.Module) else model
     parameters = inspect.signature(function).parameters.values()
     free = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -119,19 +120,20 @@ def read_data(
 ) -> Data:
     """Cut arrays into calls of the model.
 
-    arrays: by name; those named like an argument of the model, or like a tensor in one (`batch.x`), are its inputs.
-    dynamic: axes that may change; None for the first axis of all inputs of which it is as long as that of the first.
-    samples: at most so many, chosen with the seed. Raises InputError for arrays that are no data of this model.
+    arrays: by name; an array named like an argument of the model, or like a tensor in an argument (`batch.x`), is an
+    input. dynamic: the axes that may change; None for the first axis of each input that is as long as the first input.
+    samples: the largest number that is used, chosen with the seed. Raises InputError for arrays that the model cannot
+    take.
     """
-    names, anything = parameters_of(model)
-    given = {name: np.asarray(array) for name, array in arrays.items()}
-    told = set(dynamic or {})
-    inputs = {name: x for name, x in given.items() if name.split(".")[0] in names or (anything and name in told)}
-    others = {name: x for name, x in given.items() if name not in inputs}
+    names, takes_any = parameters_of(model)
+    all_arrays = {name: np.asarray(array) for name, array in arrays.items()}
+    named = set(dynamic or {})
+    inputs = {name: x for name, x in all_arrays.items() if name.split(".")[0] in names or (takes_any and name in named)}
+    others = {name: x for name, x in all_arrays.items() if name not in inputs}
     if not inputs:
         raise InputError(
-            f"data: none of its arrays ({', '.join(given) or 'there are none'}) is an input of the model, which takes "
-            f"{', '.join(names)}"
+            f"data: none of its arrays ({', '.join(all_arrays) or 'there are none'}) is an input of the model, which "
+            f"takes {', '.join(names)}"
         )
     _check(inputs)
     if dynamic is None:
@@ -139,12 +141,12 @@ def read_data(
         dynamic = {name: {0: "batch"} for name, x in inputs.items() if x.ndim and x.shape[0] == first}
     unknown = next((name for name in dynamic if name not in inputs), None)
     if unknown is not None:
-        raise InputError(f"data: it holds no {unknown!r}, only {', '.join(given)}")
+        raise InputError(f"data: it holds no {unknown!r}, only {', '.join(all_arrays)}")
     label = _label(inputs, dynamic)
-    found = Data(inputs, others, dynamic, label, batch, np.zeros(0, np.int64))
+    whole = Data(inputs, others, dynamic, label, batch, np.zeros(0, np.int64))
     if label is None:
-        return replace(found, batch=1)
-    return replace(found, order=_order(found, samples, seed))
+        return replace(whole, batch=1)
+    return replace(whole, order=_order(whole, samples, seed))
 
 
 def _label(inputs: Mapping[str, NumpyArray], dynamic: Dynamic) -> str | None:
@@ -155,7 +157,7 @@ def _label(inputs: Mapping[str, NumpyArray], dynamic: Dynamic) -> str | None:
 
 
 def _order(data: Data, samples: int | None, seed: int) -> NumpyArray:
-    """The samples in the order in which they are taken."""
+    """The numbers of the samples that are used, in random order. Raises InputError for sizes that do not fit."""
     if data.batch < 1:
         raise InputError(f"--batch {data.batch} must be at least 1")
     if samples is not None and samples < data.batch:
@@ -177,6 +179,7 @@ def _order(data: Data, samples: int | None, seed: int) -> NumpyArray:
 
 
 def _check(inputs: Mapping[str, NumpyArray]) -> None:
+    """Raise InputError for an input that is empty, not finite, or of a dtype that no artifact takes."""
     for name, array in inputs.items():
         if array.dtype.name not in DTYPES:
             raise InputError(f"data: {name!r} is {array.dtype}, which is not one of {', '.join(DTYPES)}")
@@ -190,19 +193,20 @@ def _check(inputs: Mapping[str, NumpyArray]) -> None:
 def scaled_error(
     outputs: Sequence[NumpyArray], expected: Sequence[NumpyArray], scales: Sequence[float], axes: Sequence[int | None]
 ) -> NumpyArray:
-    """The error of each sample of a call: the largest of any output, relative to the scale of that output.
+    """The errors (samples,) of a call: for each sample the largest of any output, relative to the output's scale.
 
-    axes: of the outputs, where they have one, that counts samples; without, an output is that of all samples. What is
-    no float errs by 1 where it differs. NaN and infinite outputs err infinitely.
+    outputs, expected: an array for each output. axes: for each output the axis that counts samples; None for an output
+    of all samples together. An element that is no float has the error 1 where it differs, one that is NaN or infinite
+    an infinite error.
     """
     errors: NumpyArray = np.zeros(1)
     for got, want, scale, axis in zip(outputs, expected, scales, axes, strict=True):
         if want.dtype.kind == "f":
             with np.errstate(all="ignore"):
-                far = np.abs(np.asarray(got, np.float64) - want) / scale
-            far = np.where(np.isnan(far), np.inf, far)
+                error = np.abs(np.asarray(got, np.float64) - want) / scale
+            error = np.where(np.isnan(error), np.inf, error)
         else:
-            far = (got != want).astype(np.float64)
-        rest = tuple(i for i in range(far.ndim) if i != axis)
-        errors = np.maximum(errors, far.max(axis=rest) if far.size else 0.0)
+            error = (got != want).astype(np.float64)
+        rest = tuple(i for i in range(error.ndim) if i != axis)
+        errors = np.maximum(errors, error.max(axis=rest) if error.size else 0.0)
     return errors

@@ -1,6 +1,6 @@
-"""What measured rows hang on besides the model and the data: the machine, the versions, the metric.
+"""What measured rows depend on besides the model and the data: the machine, the versions, the metric.
 
-The law here: rows of which any of this differs are not compared.
+The law here: rows for which any of these differ are not compared.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from odelet import __version__
 
 
 def source_of(function: Callable[..., Any]) -> str:
+    """A hash of the source code of a function; of its repr where there is no source."""
     try:
         text = inspect.getsource(function)
     except (OSError, TypeError):
@@ -26,6 +27,7 @@ def source_of(function: Callable[..., Any]) -> str:
 
 
 def machine() -> dict[str, Any]:
+    """The system, the processor and the number of cores of this machine."""
     name = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
@@ -35,6 +37,7 @@ def machine() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
+    """The versions of Python, of odelet, and of the packages that results depend on, by name."""
     packages = ("torch", "torchdiffeq", "onnxruntime", "numpy")
-    known = {name: version(name).split("+")[0] for name in packages}
-    return {"odelet": __version__, "python": platform.python_version(), **known}
+    installed = {name: version(name).split("+")[0] for name in packages}
+    return {"odelet": __version__, "python": platform.python_version(), **installed}

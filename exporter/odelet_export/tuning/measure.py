@@ -1,6 +1,6 @@
-"""Measuring a candidate: it is exported as the command line would, run by the real runtime, and timed.
+"""Measuring a candidate: it is exported as the command line would export it, run by the runtime, and timed.
 
-The law here: a number that is told was measured, on the artifact that the command makes.
+The law here: every number that is reported was measured, on the artifact that the command makes.
 """
 
 from __future__ import annotations
@@ -25,40 +25,41 @@ from odelet.status import Status
 from odelet_export.capture.captured import Captured
 from odelet_export.errors import ParityError
 from odelet_export.pipeline.export import export
-from odelet_export.tuning.candidates import FORMS, Candidate
+from odelet_export.pipeline.settings import ExportSettings
+from odelet_export.tuning.candidates import Candidate
 from odelet_export.tuning.data import CALIBRATION, Data
 from odelet_export.tuning.metric import Metric
 from odelet_export.tuning.record import Row
 from odelet_export.tuning.truth import Truth
 
-# Seconds that a candidate and the baseline are timed for, and on the inputs of how many calls, in turn: while many are
-# tried, and where it counts.
+# For how many seconds a candidate and the baseline are timed in turns, and on the inputs of how many calls: in the
+# first rounds, where there are many candidates, and in the last, whose times decide.
 QUICK, LONG = (0.25, 6), (1.0, 16)
-# Turns at least on each of these inputs.
+# Each of these inputs gets at least so many turns.
 _TURNS = 3
 _NOTE = 200
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What all exports have in common. args, kwargs: the example. options: of `odelet_export.export`."""
+    """What the exports of all candidates have in common. args, kwargs: the example. settings: without a candidate's."""
 
     model: Callable[..., Any]
     args: Sequence[Any]
     kwargs: Mapping[str, Any]
     data: Data
-    options: Mapping[str, Any]
+    settings: ExportSettings
 
     def make(self, candidate: Candidate, out: Path) -> None:
         """Export a candidate. Raises what `export` raises."""
-        told: dict[str, Any] = {**self.options, **candidate.options}
-        if candidate.form in FORMS and FORMS[candidate.form].calibrated:
-            told["calibration"] = self.data.example(CALIBRATION)
-        export(self.model, self.args, out, kwargs=self.kwargs, dynamic=self.data.dynamic, samples=1, **told)
+        settings = self.settings.having(**candidate.options)
+        if candidate.calibrated:
+            settings = settings.having(calibration=self.data.example(CALIBRATION))
+        export(self.model, self.args, out, kwargs=self.kwargs, dynamic=self.data.dynamic, settings=settings)
 
 
 class Shelf:
-    """The artifacts of a run, each made when it is first asked for."""
+    """The artifacts of a run; each is made when it is first needed."""
 
     def __init__(self, recipe: Recipe, folder: Path, *, threads: int) -> None:
         self._recipe, self._folder, self.threads = recipe, folder, threads
@@ -67,7 +68,7 @@ class Shelf:
         return self._folder / hashlib.sha256(str(sorted(candidate.options.items())).encode()).hexdigest()[:16]
 
     def model(self, candidate: Candidate) -> Model:
-        """A candidate, loaded. Raises what `export` and `load` raise."""
+        """The artifact of a candidate, loaded. Raises what `export` and `load` raise."""
         out = self._place(candidate)
         if not out.exists():
             try:
@@ -77,18 +78,21 @@ class Shelf:
         return load(out, threads=self.threads)
 
     def made_anew(self, candidate: Candidate) -> Model:
-        """As `model`, but what an earlier run made is not taken: it may be of another model."""
+        """The artifact of a candidate, made again even if an earlier run made it: that may be of another model."""
         shutil.rmtree(self._place(candidate), ignore_errors=True)
         return self.model(candidate)
 
     def clear(self) -> None:
-        """Remove them all."""
+        """Remove all artifacts."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
 class Bench:
-    """Where candidates are measured. baseline: what times are taken beside, and its milliseconds. captured: the model,
-    for the places of its random draws."""
+    """Measures candidates on the data, beside a baseline.
+
+    captured: the captured model, for the places of its random draws. truth: the reference. milliseconds: the time of a
+    call of the baseline.
+    """
 
     def __init__(
         self,
@@ -105,7 +109,7 @@ class Bench:
         self.milliseconds = 0.0
 
     def time_baseline(self) -> float:
-        """Milliseconds of a call of the baseline; raises InputError where it fails on the data."""
+        """Measure the milliseconds of a call of the baseline. Raises InputError where it fails on the data."""
         for number in range(min(self._data.calls, LONG[1])):
             solution = self._baseline.solve(*self._inputs(self._baseline, number))
             if solution.status is not Status.OK:
@@ -118,11 +122,14 @@ class Bench:
         return self.milliseconds
 
     def metric_of_truth(self) -> float | None:
-        """What the metric says of the reference."""
+        """The metric of the reference's outputs; None without a metric."""
         return self._metric_of([list(call) for call in self.truth.calls], self._data.calls, self._baseline)
 
     def measure(self, candidate: Candidate, calls: int, *, last: bool) -> Row:
-        """Measure on the first calls. What cannot be exported, or fails on any of them, is a row with a note."""
+        """The row of a candidate on the first calls. last: whether its times decide.
+
+        Where the candidate cannot be exported, or fails on any call, the row has a note in place of numbers.
+        """
         samples = calls * (self._data.batch if self._data.label is not None else 1)
         try:
             model = self._shelf.model(candidate)
@@ -138,7 +145,9 @@ class Bench:
         for number in range(calls):
             try:
                 with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", RuntimeWarning)  # of steps that did not converge: the error says it
+                    warnings.simplefilter(
+                        "ignore", RuntimeWarning
+                    )  # about steps that did not converge: the error shows it
                     solution = model.solve(*self._inputs(model, number)).raise_if_failed()
             except OdeletError as error:
                 note = _note(f"failed on call {number}", error)
@@ -146,21 +155,21 @@ class Bench:
             outputs.append([solution.outputs[tensor.name] for tensor in model.outputs])
             errors.append(self.truth.errors(number, outputs[-1]))
             evaluations.append(solution.stats.evaluations)
-        told = np.concatenate(errors)
-        if not np.isfinite(told).all():
+        sample_errors = np.concatenate(errors)
+        if not np.isfinite(sample_errors).all():
             note = "failed: its answers are not finite"
             return Row(candidate=candidate, calls=calls, samples=samples, bytes=size, note=note)
         base, best = self._best([self._baseline, model], calls, LONG if last else QUICK)
         ratio = float(best.mean() / base.mean())
-        known = [count for count in evaluations if count is not None]
+        counts = [count for count in evaluations if count is not None]
         return Row(
             candidate=candidate,
             calls=calls,
             samples=samples,
-            error=float(told.max()),
-            mean_error=float(told.mean()),
+            error=float(sample_errors.max()),
+            mean_error=float(sample_errors.mean()),
             metric=self._metric_of(outputs, calls, model),
-            evaluations=float(np.mean(known)) if len(known) == calls else None,
+            evaluations=float(np.mean(counts)) if len(counts) == calls else None,
             ratio=ratio,
             milliseconds=ratio * self.milliseconds,
             slowest=float(best.max() / base.mean()) * self.milliseconds,
@@ -174,10 +183,10 @@ class Bench:
         return [arrays[tensor.name] for tensor in model.inputs]
 
     def _best(self, models: Sequence[Model], calls: int, how: tuple[float, int]) -> list[NumpyArray]:
-        """For each model the seconds of a call on each of some inputs, the shortest of all turns.
+        """For each model, the seconds (inputs,) of a call on each of some inputs: the shortest of all turns.
 
-        With one thread, what other processes take is left out: on a busy machine two artifacts that are the same then
-        differ by at most 5%, and by 20% where it is not. The shortest time is that of a call that nothing disturbed.
+        With one thread the clock leaves out the time that other processes take: on a busy machine the times of two
+        equal artifacts then differ by at most 5%, else by 20%. The shortest time is of a call that nothing disturbed.
         """
         seconds, most = how
         count = min(calls, most)
@@ -188,7 +197,7 @@ class Bench:
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)
-            found = interleaved(
+            latencies = interleaved(
                 {str(i): call(model) for i, model in enumerate(models)},
                 seconds=seconds,
                 turns=(_TURNS * count, 1000 * count),
@@ -196,7 +205,7 @@ class Bench:
                 clock=thread_time if self._shelf.threads == 1 else perf_counter,
             )
         return [
-            np.array([min(latency.seconds[number::count]) for number in range(count)]) for latency in found.values()
+            np.array([min(latency.seconds[number::count]) for number in range(count)]) for latency in latencies.values()
         ]
 
     def _metric_of(self, outputs: Sequence[Sequence[NumpyArray]], calls: int, model: Model) -> float | None:
@@ -210,7 +219,7 @@ class Bench:
 
 
 def axes_of(model: Model, data: Data) -> list[int | None]:
-    """The axis of each output that counts samples; None where there is none."""
+    """For each output, the axis that counts samples, or None."""
     shapes = [tensor.shape for tensor in model.outputs]
     return [shape.index(data.label) if data.label in shape else None for shape in shapes]
 
@@ -222,5 +231,6 @@ def digest(model: Model) -> str:
 
 
 def _note(what: str, error: object) -> str:
+    """A note of one line, cut to a readable length."""
     text = " ".join(str(error).split())
     return f"{what}: {text if len(text) <= _NOTE else text[: _NOTE - 3] + '...'}"

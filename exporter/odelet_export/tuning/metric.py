@@ -1,6 +1,6 @@
-"""The user's own measure of a model: a function that is called with what came out and what was to come out.
+"""The user's own metric of a model: a function of the model's outputs and of the data.
 
-The law here: what goes wrong in it is told with its name.
+The law here: an error of the function is reported with its name.
 """
 
 from __future__ import annotations
@@ -19,14 +19,18 @@ MetricFunction = Callable[[dict[str, NumpyArray], dict[str, NumpyArray]], Any]
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric by name. function: of the outputs, by name, and the data's arrays, by name, both of the same samples in
-    the same order; returns a number."""
+    """A metric with a name for messages.
+
+    function: takes the outputs and the arrays of the data, both dicts by name, for the same samples in the same order;
+    returns a number.
+    """
 
     name: str
     function: MetricFunction
 
     def __call__(self, outputs: Mapping[str, NumpyArray], arrays: Mapping[str, NumpyArray]) -> float:
-        """What it says. Raises InputError with its name for whatever it raises, and for what is no number."""
+        """The number that the function returns. Raises InputError, with the metric's name, where it raises anything or
+        returns no number."""
         try:
             with redirect_stdout(sys.stderr):
                 value = self.function(dict(outputs), dict(arrays))

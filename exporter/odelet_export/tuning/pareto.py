@@ -1,6 +1,6 @@
 """The picture of a tuning: error against latency, and which candidate was chosen.
 
-The law here: a mark is a measured row. Rows that were measured on part of the data only are pale.
+The law here: each mark is a measured row. The marks of rows on part of the data are pale.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 PICTURE = "pareto.png"
-# Okabe and Ito's colours, which the colour-blind can tell apart, and two more.
+# These are Okabe and Ito's colours, which colour-blind readers can tell apart, and two more.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F3C8D", "#8C564B")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _OWN = "#000000"
 
 
 def draw(tuning: Tuning) -> Figure:
-    """Error against milliseconds, both by their logarithms: a colour for each method, a marker for each form."""
+    """A picture of error against milliseconds, on log axes: a colour for each method, a marker for each form."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullFormatter
 
@@ -38,10 +38,10 @@ def draw(tuning: Tuning) -> Figure:
     forms = list(dict.fromkeys(row.candidate.form for row in sorted(rows, key=lambda row: row.candidate.form)))
     markers = {form: _MARKERS[i % len(_MARKERS)] for i, form in enumerate(forms)}
     for complete in (False, True):
-        for (method, form), own in _groups(rows, tuning.calls, complete=complete).items():
+        for (method, form), group in _groups(rows, tuning.calls, complete=complete).items():
             axis.plot(
-                [row.time for row in own],
-                [row.worst for row in own],
+                [row.time for row in group],
+                [row.worst for row in group],
                 markers[form],
                 color=colours[method],
                 alpha=1.0 if complete else 0.25,
@@ -74,14 +74,16 @@ def _name(row: Row) -> str:
 
 
 def _groups(rows: Sequence[Row], calls: int, *, complete: bool) -> dict[tuple[str | None, str], list[Row]]:
-    found: dict[tuple[str | None, str], list[Row]] = {}
+    """The rows on all calls, or those on fewer, by method and form."""
+    groups: dict[tuple[str | None, str], list[Row]] = {}
     for row in rows:
         if (row.calls == calls) is complete:
-            found.setdefault((row.candidate.method, row.candidate.form), []).append(row)
-    return found
+            groups.setdefault((row.candidate.method, row.candidate.form), []).append(row)
+    return groups
 
 
 def _name_choice(axis: Axes, tuning: Tuning) -> None:
+    """Put a ring around the choice or the nearest row, and its name above the picture."""
     chosen, near = tuning.choice, tuning.nearest
     row = chosen or near
     if row is None or row.worst <= 0:
@@ -89,9 +91,9 @@ def _name_choice(axis: Axes, tuning: Tuning) -> None:
     axis.plot(
         [row.time], [row.worst], "o", ms=15, mfc="none", mec="#D55E00", mew=2, label="_chosen" if chosen else "_nearest"
     )
-    # Not beside the ring, where other marks are.
-    told = f"{'chosen' if chosen else 'nothing is good enough; nearest'}: {row.candidate}"
-    axis.set_title(f"{told}: error {row.worst:.2g}, {row.time:.3g} ms", loc="left", fontsize=11, color="#D55E00")
+    # Beside the ring the name would cover other marks.
+    title = f"{'chosen' if chosen else 'nothing is good enough; nearest'}: {row.candidate}"
+    axis.set_title(f"{title}: error {row.worst:.2g}, {row.time:.3g} ms", loc="left", fontsize=11, color="#D55E00")
 
 
 def _add_legends(figure: Figure, colours: dict[str | None, str], markers: dict[str, str]) -> None:
@@ -110,7 +112,7 @@ def _add_legends(figure: Figure, colours: dict[str | None, str], markers: dict[s
 
 
 def write_picture(tuning: Tuning) -> None:
-    """Draw into the tuning's folder, if matplotlib is there; else an older picture goes, too."""
+    """Draw pareto.png in the tuning's folder. An older picture is removed, also where matplotlib is missing."""
     path = tuning.folder / PICTURE
     path.unlink(missing_ok=True)
     try:

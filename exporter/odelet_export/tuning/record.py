@@ -1,7 +1,7 @@
-"""tune.json: every measured row as it was measured, and what it was measured with.
+"""tune.json: every row as it was measured, and everything that it was measured with.
 
-The law here: the file is whole at any time, a row is in it as soon as it is measured, and rows of another model, other
-data or another machine are never mixed.
+The law here: the file is whole at any time, holds each row as soon as it is measured, and never mixes rows of different
+models, data or machines.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ FORMAT = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A candidate, measured on the first `calls` calls. What is null was not measured, as `note` says why.
+    """The measurements of a candidate on the first `calls` calls. None was not measured, for the reason in `note`.
 
-    error: the largest of any sample, relative to the largest element of its output; mean_error: the mean over samples
-    of each one's largest. metric: the user's. evaluations: of the field, all solves together, the mean of a call.
-    ratio: of its time to that of the baseline, both measured in turns, for each input the shortest of all turns, and
-    the mean over inputs; milliseconds: that ratio times those of the baseline; slowest: those of the input that takes
-    longest. bytes: of its graphs.
+    error: the largest error of any sample, relative to the largest element of its output; mean_error: the mean of the
+    samples' largest errors. metric: the result of the user's metric. evaluations: of the fields of all solves, the mean
+    of a call. ratio: the time of a call over that of the baseline; both are measured in turns, and a time is the mean
+    over inputs of the shortest time of each input. milliseconds: the ratio times the milliseconds of the baseline;
+    slowest: the same for the slowest input. bytes: the size of the graphs and weights.
     """
 
     candidate: Candidate
@@ -49,23 +49,24 @@ class Row:
 
     @property
     def worst(self) -> float:
-        """The error; infinite where there is none."""
+        """The largest error; infinite where none was measured."""
         return math.inf if self.error is None else self.error
 
     @property
     def time(self) -> float:
-        """The milliseconds of a call; infinite where it was not timed."""
+        """The milliseconds of a call; infinite where none were measured."""
         return math.inf if self.milliseconds is None else self.milliseconds
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What tune.json holds.
+    """The contents of tune.json.
 
-    identity: what all rows were measured with; where any of it differs, they say nothing. baseline: the candidate that
-    times are taken beside, and its milliseconds. inputs: names and axes, as `odelet export` takes them. reference: what
-    errors are measured against. target, budget: of the run that wrote the file, and chosen, what it chose of `rows`,
-    null while it is not finished or where nothing is good enough. command: that makes the choice.
+    identity: what all rows were measured with; where any of it differs, the rows are of no use. baseline, milliseconds:
+    the candidate that others are timed beside, and its time of a call. inputs: names and axes, as `odelet export
+    --input` takes them. reference: how the answers were found that errors are measured against. target, budget, chosen:
+    of the run that wrote the file; chosen is None while the run is not finished, and where nothing is good enough.
+    command: the `odelet export` that makes the choice.
     """
 
     format: int = FORMAT
@@ -88,21 +89,21 @@ class Record:
         return math.inf if self.budget is None else self.budget
 
     def latest(self) -> dict[Candidate, Row]:
-        """For each candidate, the row on most calls."""
-        found: dict[Candidate, Row] = {}
+        """For each candidate, its row on the largest number of calls."""
+        latest: dict[Candidate, Row] = {}
         for row in self.rows:
-            before = found.get(row.candidate)
-            if before is None or row.calls > before.calls:
-                found[row.candidate] = row
-        return found
+            earlier = latest.get(row.candidate)
+            if earlier is None or row.calls > earlier.calls:
+                latest[row.candidate] = row
+        return latest
 
     def to_json(self) -> str:
-        """All of it."""
+        """The text of tune.json."""
         return json.dumps(dataclasses.asdict(self), indent=1, allow_nan=False)
 
 
 def read_record(folder: Path) -> Record | None:
-    """The record of a folder, or None. Raises InputError for a file that is none."""
+    """The record of a folder, or None where there is no file. Raises InputError for a file that is no record."""
     path = folder / FILE
     if not path.exists():
         return None
@@ -119,20 +120,20 @@ def read_record(folder: Path) -> Record | None:
 
 
 def write_record(folder: Path, record: Record) -> None:
-    """Write it, in place of what is there, at once."""
+    """Write tune.json at once, in place of an earlier one."""
     text = record.to_json().encode()
     replace_file(folder / FILE, lambda file: file.write(text))
 
 
 def check_same(record: Record, identity: Mapping[str, Any], folder: Path) -> None:
-    """Raise InputError, naming what is different, where the rows of a record were measured with something else."""
+    """Raise InputError, naming the differences, where the rows of a record were measured with something else."""
     changed = [name for name in {**record.identity, **identity} if record.identity.get(name) != identity.get(name)]
     if changed:
-        told = ", ".join(
+        differences = ", ".join(
             f"{name} ({_short(record.identity.get(name))} then, {_short(identity.get(name))} now)" for name in changed
         )
         raise InputError(
-            f"{folder / FILE} was measured with another {told}, so its rows cannot be gone on with; "
+            f"{folder / FILE} was measured with another {differences}, so its rows cannot be used; "
             "give another --out, or begin anew with --anew"
         )
 

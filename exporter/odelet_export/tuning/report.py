@@ -1,4 +1,4 @@
-"""A tuning in words: the table, as Markdown and on the screen, and what was chosen."""
+"""A tuning as text: the table of rows, as Markdown and on the screen, and the choice."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from odelet_export.tuning.record import Row
 from odelet_export.tuning.result import Tuning
 
 PAGE = "tune.md"
-# Rows of the table on the screen; tune.md has them all.
+# The screen shows at most so many rows; tune.md has all of them.
 MOST_SHOWN = 24
 HEADS = ("method", "setting", "form", "error", "mean error", "metric", "evaluations", "ms", "slowest", "kB")
-# Those of texts stand at the left; the screen has no room for some.
+# Columns of text are aligned to the left. The screen has no room for the columns in NARROW.
 TEXTS, NARROW = HEADS[:3], ("mean error", "slowest")
 
 
 def heads_of(tuning: Tuning) -> tuple[str, ...]:
-    """The columns of the table."""
-    none = tuning.record.reference.get("metric") is None
-    return tuple(head for head in HEADS if head != "metric" or not none)
+    """The heads of the table's columns; there is a column of the metric only where there is a metric."""
+    has_metric = tuning.record.reference.get("metric") is not None
+    return tuple(head for head in HEADS if head != "metric" or has_metric)
 
 
 def cells(row: Row, heads: tuple[str, ...]) -> list[str]:
-    """A row as texts; empty where nothing was measured."""
+    """The cells of a row, one for each head; empty where nothing was measured."""
 
     def number(value: float | None, digits: int) -> str:
         return "" if value is None else f"{value:.{digits}g}"
@@ -50,10 +50,10 @@ def cells(row: Row, heads: tuple[str, ...]) -> list[str]:
 
 
 def markdown(tuning: Tuning, *, picture: str | None = None) -> str:
-    """All of it as a page."""
+    """The page tune.md. picture: the name of a file to show, or None."""
     record, heads = tuning.record, heads_of(tuning)
     chosen = tuning.choice
-    lines = [f"# Tuned for an error of at most {record.target:g}", "", *_told(tuning), ""]
+    lines = [f"# Tuned for an error of at most {record.target:g}", "", *_verdict(tuning), ""]
     if record.command:
         lines += ["```sh", record.command, "```", ""]
     if picture is not None:
@@ -64,7 +64,7 @@ def markdown(tuning: Tuning, *, picture: str | None = None) -> str:
         lines.append("| " + " | ".join(f"{mark}{cell}{mark}" if cell else "" for cell in cells(row, heads)) + " |")
     part = [row for row in tuning.rows if row.calls < tuning.calls and row.worst < inf]
     if part:
-        lines += ["", "Not measured on all calls, as others were better on those given here:", ""]
+        lines += ["", "Not measured on all calls, as other candidates were better on the calls given here:", ""]
         lines += ["| calls | " + " | ".join(heads) + " |", "|" + "---|" * (len(heads) + 1)]
         lines += [f"| {row.calls} | " + " | ".join(cells(row, heads)) + " |" for row in part]
     failed = [row for row in tuning.rows if row.worst == inf]
@@ -74,14 +74,14 @@ def markdown(tuning: Tuning, *, picture: str | None = None) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _told(tuning: Tuning) -> list[str]:
-    """What was chosen, or what is nearest."""
+def _verdict(tuning: Tuning) -> list[str]:
+    """A line about the choice, or about the row that comes nearest."""
     record, row = tuning.record, tuning.choice
     within = "" if record.budget is None else f" and at most {record.budget:g} ms"
     if row is None:
         near = tuning.nearest
-        told = "" if near is None else f" The nearest: {near.candidate}, error {near.worst:.2g}, {near.time:.3g} ms."
-        return [f"Nothing that was tried has an error of at most {record.target:g}{within}.{told}"]
+        nearest = "" if near is None else f" The nearest: {near.candidate}, error {near.worst:.2g}, {near.time:.3g} ms."
+        return [f"Nothing that was tried has an error of at most {record.target:g}{within}.{nearest}"]
     metric = "" if row.metric is None else f", metric {row.metric:.4g}"
     return [
         f"Chosen: {row.candidate}: error {row.worst:.2g}{metric}, {row.time:.3g} ms a call, "
@@ -90,6 +90,7 @@ def _told(tuning: Tuning) -> list[str]:
 
 
 def _how(tuning: Tuning) -> list[str]:
+    """Lines about how the numbers of the table were measured."""
     record, reference = tuning.record, tuning.record.reference
     identity = record.identity
     machine, versions = identity["machine"], identity["versions"]
@@ -110,7 +111,7 @@ def _how(tuning: Tuning) -> list[str]:
 
 
 def write_page(tuning: Tuning) -> None:
-    """Write tune.md, which shows the picture if there is one."""
+    """Write tune.md into the tuning's folder, with the picture if there is one."""
     path = tuning.folder / PAGE
     picture = PICTURE if (tuning.folder / PICTURE).exists() else None
     text = markdown(tuning, picture=picture).encode()
@@ -118,13 +119,14 @@ def write_page(tuning: Tuning) -> None:
 
 
 def show(tuning: Tuning, console: Console) -> None:
-    """Print the table of what was measured on all data, and the choice."""
+    """Print the table of the rows on all data, and the choice."""
     heads = tuple(head for head in heads_of(tuning) if head not in NARROW)
     chosen = tuning.choice or tuning.nearest
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for head in heads:
-        short = "calls of f" if head == "evaluations" else head
-        table.add_column(short, justify="left" if head in TEXTS else "right", no_wrap=True)
+        table.add_column(
+            "calls of f" if head == "evaluations" else head, justify="left" if head in TEXTS else "right", no_wrap=True
+        )
     shown = [row for row in tuning.complete if row in tuning.front or row == chosen or row.candidate.method is None]
     shown = shown if len(tuning.complete) > MOST_SHOWN else tuning.complete
     for row in shown:
@@ -134,14 +136,14 @@ def show(tuning: Tuning, console: Console) -> None:
     console.print(table)
     if len(shown) < len(tuning.complete):
         console.print(
-            f"the Pareto front, of {len(tuning.complete)} measured on all data; {PAGE} has the others", style="dim"
+            f"the Pareto front of {len(tuning.complete)} rows on all data; {PAGE} has the other rows", style="dim"
         )
     if tuning.choice is not None:
-        console.print(_told(tuning)[0], soft_wrap=True, style="bold")
+        console.print(_verdict(tuning)[0], soft_wrap=True, style="bold")
 
 
 def to_json(tuning: Tuning) -> str:
-    """The record and what it comes to, for scripts."""
+    """The record, the choice and its command as one JSON object, for scripts."""
     row = tuning.choice
     data = json.loads(tuning.record.to_json())
     return json.dumps({"choice": None if row is None else data["chosen"], "command": tuning.record.command, **data})

@@ -1,4 +1,4 @@
-"""What a tuning found, and what it chose."""
+"""The result of a tuning: its rows and its choice."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from odelet_export.tuning.record import Record, Row, write_record
 
 
 class TargetError(OdeletError):
-    """Nothing that was tried is good enough. nearest: the row that comes nearest, or None where all failed."""
+    """No candidate is good enough. nearest: the row that comes nearest, or None where all candidates failed."""
 
     exit_code = 3
 
@@ -23,8 +23,23 @@ class TargetError(OdeletError):
 
 @dataclass(frozen=True)
 class Tuning:
-    """What a tuning found. folder: where it is. record: as in tune.json. calls: of all data, which the choice was
-    measured on. fresh: how many rows this run measured; the others were there."""
+    """The result of a tuning.
+
+    folder: where its files are. record: as in tune.json. calls: the number of calls in all data, which the choice was
+    measured on. fresh: how many rows this run measured; earlier runs measured the others.
+
+    >>> from odelet_export.tuning.candidates import Candidate
+    >>> rows = [
+    ...     Row(candidate=Candidate(form="rolled", method="rk4", steps=n), calls=8, samples=8, error=e, milliseconds=ms)
+    ...     for n, e, ms in ((2, 1e-2, 0.1), (4, 1e-4, 0.2), (8, 1e-5, 0.3))
+    ... ]
+    >>> record = Record(
+    ...     identity={}, baseline=rows[0].candidate, milliseconds=1.0, inputs=(), reference={}, seed=0, target=1e-3,
+    ...     rows=tuple(rows),
+    ... )
+    >>> str(Tuning(Path("tune"), record, calls=8, fresh=3).choice.candidate)
+    'rk4, 4 steps, rolled'
+    """
 
     folder: Path
     record: Record
@@ -33,7 +48,7 @@ class Tuning:
 
     @property
     def rows(self) -> list[Row]:
-        """The last row of each candidate: those on all calls first, fastest first, then the others."""
+        """The last row of each candidate: the rows on all calls first, the fastest of them first, then the others."""
         return sorted(
             self.record.latest().values(),
             key=lambda row: (-row.calls if row.worst < inf else 0, row.time, row.worst),
@@ -46,12 +61,12 @@ class Tuning:
 
     @property
     def choice(self) -> Row | None:
-        """The cheapest that is good enough."""
+        """The fastest complete row that meets the target and the budget; None where no row does."""
         return halving.choice(self.complete, self.record.target, self.record.most)
 
     @property
     def nearest(self) -> Row | None:
-        """The choice, or what comes nearest to one."""
+        """The choice, or the complete row that comes nearest; None where all candidates failed."""
         return self.choice or halving.nearest(self.complete, self.record.target)
 
     @property
@@ -60,22 +75,22 @@ class Tuning:
         return halving.front(self.complete)
 
     def commanded(self, command: str) -> Tuning:
-        """The same, with the command that makes the choice, in tune.json too."""
+        """The tuning with the command that makes the choice; tune.json is written again with the command."""
         record = replace(self.record, command=command)
         write_record(self.folder, record)
         return replace(self, record=record)
 
     def raise_if_none(self) -> Row:
-        """Return the choice, or raise TargetError saying what comes nearest."""
+        """Return the choice; raise TargetError, which names the nearest row, where there is none."""
         if self.choice is not None:
             return self.choice
         within = "" if self.record.budget is None else f" in at most {self.record.budget:g} ms"
         near = self.nearest
-        told = "everything failed; tune.md says why"
+        nearest = "every candidate failed; tune.md says why"
         if near is not None:
-            told = f"the nearest is {near.candidate}: error {near.worst:.2g}, {near.time:.3g} ms"
+            nearest = f"the nearest is {near.candidate}: error {near.worst:.2g}, {near.time:.3g} ms"
         raise TargetError(
-            f"nothing that was tried has an error of at most {self.record.target:g}{within}; {told}. "
+            f"nothing that was tried has an error of at most {self.record.target:g}{within}; {nearest}. "
             "Loosen the target or the budget, or try other methods, steps or tolerances",
             near,
         )

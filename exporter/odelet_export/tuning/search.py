@@ -1,9 +1,10 @@
-"""A tuning under way: what is there is gone on with, round after round is measured, and one candidate is chosen."""
+"""The run of a tuning: earlier rows are used again, candidates are measured round by round, and one is chosen."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,27 +15,34 @@ from odelet.artifact.array_files import write_outputs
 from odelet.errors import InputError
 from odelet_export.capture.cache import CaptureCache
 from odelet_export.errors import FormError
-from odelet_export.model.call_arguments import call_arguments, check_runs
+from odelet_export.lowering.forms import FORMS
+from odelet_export.model.call_arguments import call_arguments
 from odelet_export.model.callee import Callee
+from odelet_export.pipeline.plain_torch import plain_torch_first
+from odelet_export.pipeline.settings import ExportSettings
 from odelet_export.tuning import halving
-from odelet_export.tuning.candidates import FORMS, Candidate
+from odelet_export.tuning.candidates import Candidate
 from odelet_export.tuning.data import CALIBRATION, Data
 from odelet_export.tuning.identity import machine, source_of, versions
 from odelet_export.tuning.measure import Bench, Recipe, Shelf, axes_of, digest
 from odelet_export.tuning.metric import Metric
 from odelet_export.tuning.record import Record, Row, check_same, read_record, write_record
 from odelet_export.tuning.result import Tuning
+from odelet_export.tuning.settings import TuneSettings
 from odelet_export.tuning.truth import SHARE, Reference, solves_of
-from odelet_intercept.errors import ExportError
 
 BASELINE = Candidate(form="auto")
 EXAMPLE, CALIBRATED, ARTIFACTS = "example.npz", "calibration.npz", ".artifacts"
-# What is told while it works: a stage, how much of it is done, how much there is, and what is under way.
+# Called while a tuning runs, with a stage, how much of it is done, how much there is, and what is under way.
 Tell = Callable[[str, int, int, str], None]
 
 
 class TuningSearch:
-    """A tuning under way."""
+    """One run of a tuning.
+
+    kept: the captures of the model, so that it is traced once. solves: what is known of the model's solves, after
+    `begin`.
+    """
 
     def __init__(
         self,
@@ -42,37 +50,37 @@ class TuningSearch:
         data: Data,
         folder: Path,
         metric: Metric | None,
-        options: Mapping[str, Any],
+        settings: TuneSettings,
         kept: CaptureCache,
         *,
-        threads: int,
-        seed: int,
         tell: Tell,
     ) -> None:
         self._data, self._folder, self._metric, self._kept = data, folder, metric, kept
-        self._seed, self._tell, self._threads, self._options = seed, tell, threads, options
+        self._settings, self._tell = settings, tell
         self._args, self._kwargs = call_arguments(_module(model), data.example())
         self._callee = Callee(model, self._args, self._kwargs)
-        recipe = Recipe(model, self._args, self._kwargs, data, options)
-        self._shelf = Shelf(recipe, folder / ARTIFACTS, threads=threads)
+        # One sample is enough, as each artifact is measured on the data.
+        recipe = Recipe(model, self._args, self._kwargs, data, ExportSettings.of(samples=1, **settings.shared))
+        self._shelf = Shelf(recipe, folder / ARTIFACTS, threads=settings.threads)
         self._model = model
         self._bench: Bench | None = None
         self._fresh = 0
 
-    def begin(self, target: float, budget: float | None, *, anew: bool) -> None:
-        """Export the model as it is, and read what is there already, or measure the baseline and the reference."""
+    def begin(self, *, anew: bool) -> None:
+        """Export the model as it is, and read the record in the folder, or measure the baseline and the reference."""
         record = None if anew else read_record(self._folder)
-        mine = not self._folder.exists()
+        folder_is_new = not self._folder.exists()
         try:
-            self._begin(record, target, budget)
+            self._begin(record)
         except BaseException:
             if record is None:
                 self._shelf.clear()
-            if mine:
+            if folder_is_new:
                 shutil.rmtree(self._folder, ignore_errors=True)
             raise
 
-    def _begin(self, record: Record | None, target: float, budget: float | None) -> None:
+    def _begin(self, record: Record | None) -> None:
+        target, budget = self._settings.target, self._settings.budget_ms
         if record is None:
             self._shelf.clear()
         self._tell("capture", 0, 1, "")
@@ -92,46 +100,47 @@ class TuningSearch:
             milliseconds=1.0,
             inputs=self._data.specs,
             reference={},
-            seed=self._seed,
+            seed=self._settings.seed,
             target=target,
             budget=budget,
         )
         bench = self._ready()
         milliseconds = bench.time_baseline()
-        told = {**bench.truth.told(), "metric": bench.metric_of_truth()}
-        self._record = replace(self._record, milliseconds=milliseconds, reference=told)
+        reference = {**bench.truth.to_dict(), "metric": bench.metric_of_truth()}
+        self._record = replace(self._record, milliseconds=milliseconds, reference=reference)
         write_outputs(self._folder / EXAMPLE, self._data.example())
-        if any(form.calibrated for form in FORMS.values()):
+        if any(form.needs_data for form in FORMS.values()):
             write_outputs(self._folder / CALIBRATED, self._data.example(CALIBRATION))
         write_record(self._folder, self._record)
 
     def _begin_model(self) -> None:
-        try:
+        """Export the model as it is."""
+        model = self._model
+        with plain_torch_first(model, self._args, self._kwargs) if isinstance(model, nn.Module) else nullcontext():
             self._whole = self._shelf.made_anew(BASELINE)
-        except ExportError:
-            # A model that fails in plain torch too has a plainer story to tell.
-            if isinstance(self._model, nn.Module):
-                check_runs(self._model, self._args, self._kwargs)
-            raise
 
     def _identity(self) -> dict[str, Any]:
-        """What rows hang on."""
+        """Everything that measured rows depend on, as JSON."""
         metric = None if self._metric is None else f"{self._metric.name} {source_of(self._metric.function)}"
         return {
             "model": digest(self._whole),
             "data": self._data.digest(),
             "metric": metric,
-            "settings": {**self._options, "freeze": list(self._options["freeze"]), "threads": self._threads},
+            "settings": {
+                **self._settings.shared,
+                "freeze": list(self._settings.freeze),
+                "threads": self._settings.threads,
+            },
             "machine": machine(),
             "versions": versions(),
         }
 
     def _ready(self) -> Bench:
-        """The bench, with the reference, which is found when something is to be measured."""
+        """The bench with the reference, which is computed when a row is measured for the first time."""
         if self._bench is None:
             axes = axes_of(self._whole, self._data)
             target = self._record.target
-            reference = Reference(self._callee, self._data, axes, seed=self._seed)
+            reference = Reference(self._callee, self._data, axes, seed=self._settings.seed)
             truth = reference.find(lambda done, count: self._tell("reference", done, count, ""))
             _check_reference(truth.uncertainty, target)
             captured, _ = self._kept.made[0]
@@ -140,7 +149,7 @@ class TuningSearch:
         return self._bench
 
     def run(self, plan: Sequence[Candidate]) -> Tuning:
-        """Measure round by round, and choose."""
+        """Measure the candidates of a plan round by round, and choose one."""
         data, target = self._data, self._record.target
         budget = self._record.most
         alive = list(plan)
@@ -148,17 +157,17 @@ class TuningSearch:
         for number, calls in enumerate(stages):
             stage = f"round {number + 1} of {len(stages)}, {self._counted(calls)}"
             rows = [self._row(one, calls, stage, i, len(alive)) for i, one in enumerate(alive)]
-            going = [row.candidate for row in halving.survivors(rows, target)]
-            # The model as it is stays, for comparison.
-            alive = [one for one in alive if one in going or one.method is None]
+            survivors = [row.candidate for row in halving.survivors(rows, target)]
+            # The model with its own method stays, for comparison.
+            alive = [one for one in alive if one in survivors or one.method is None]
         while True:
             latest = [row for row in self._record.latest().values() if row.candidate in set(plan)]
-            full = [row for row in latest if row.calls == data.calls]
-            chosen = halving.choice(full, target, budget)
-            still = halving.still_open([row for row in latest if row.calls < data.calls], target, budget, chosen)
-            if not still:
+            complete = [row for row in latest if row.calls == data.calls]
+            chosen = halving.choice(complete, target, budget)
+            rivals = halving.rivals([row for row in latest if row.calls < data.calls], target, budget, chosen)
+            if not rivals:
                 break
-            self._row(still[0].candidate, data.calls, "last look", 0, len(still))
+            self._row(rivals[0].candidate, data.calls, "last look", 0, len(rivals))
         self._record = replace(self._record, finished=True, chosen=None if chosen is None else chosen.candidate)
         write_record(self._folder, self._record)
         self._shelf.clear()
@@ -168,11 +177,11 @@ class TuningSearch:
         return f"{calls} call{'s' * (calls > 1)} of {self._data.batch}" if self._data.label is not None else "all data"
 
     def _row(self, candidate: Candidate, calls: int, stage: str, done: int, count: int) -> Row:
-        """A row that is there, or measured now and written at once."""
+        """The row of a candidate on the first calls: from the record, or measured now and written at once."""
         self._tell(stage, done, count, str(candidate))
-        known = next((row for row in self._record.rows if (row.candidate, row.calls) == (candidate, calls)), None)
-        if known is not None:
-            return known
+        earlier = next((row for row in self._record.rows if (row.candidate, row.calls) == (candidate, calls)), None)
+        if earlier is not None:
+            return earlier
         row = self._ready().measure(candidate, calls, last=calls == self._data.calls)
         self._record = replace(self._record, rows=(*self._record.rows, row))
         self._fresh += 1
@@ -184,13 +193,13 @@ def _check_reference(uncertainty: float, target: float) -> None:
     if not uncertainty <= SHARE * target:
         raise InputError(
             f"--target {target:g} is too small to be measured: the reference itself changes by {uncertainty:.1e} from "
-            f"one tight tolerance to the next, and may by {SHARE * target:.1e}; raise the target, or let the model run "
-            "in float64 (with constants in the dtype of its inputs)"
+            f"one tight tolerance to the next, and may change by {SHARE * target:.1e}; raise the target, or make the "
+            "model run in float64 (with constants in the dtype of its inputs)"
         )
 
 
 def _module(model: Callable[..., Any]) -> nn.Module:
-    """The model as a module, for what reads its signature."""
+    """The model as a module, for code that reads the signature of `forward`."""
     if isinstance(model, nn.Module):
         return model
     module = nn.Module()

@@ -1,7 +1,7 @@
-"""What errors are measured against: the model itself, its solves at tight tolerances.
+"""The reference that errors are measured against: the model itself, with its solves at tight tolerances.
 
-The law here: the reference is checked before anything is compared with it. It is solved twice, and what it changes by
-between two tolerances is told with every result.
+The law here: the reference is checked before anything is compared with it. It is solved twice, and its change from one
+tolerance to the other is reported with every result.
 """
 
 from __future__ import annotations
@@ -30,23 +30,27 @@ from odelet_intercept import installed
 from odelet_intercept.call import Call
 from odelet_intercept.errors import ExportError
 
-# Between steps it is read by a quartic, which is less exact than its steps: they are made to end at the output times.
+# Steps are made to end at the output times: between steps the solution is a quartic, which is less exact than a step.
 METHOD = "dopri8"
-# Of solves until an event, which nobody can step to.
+# The method of solves that end at an event: no step can be made to end there beforehand.
 TO_EVENT = "dopri5"
-# Tolerances, and what they are compared with: as tight as the numbers allow an error estimate to be.
+# The tolerance of the reference, and the looser one of its check: as tight as rounding lets an error estimate be.
 TIGHT = {"float64": (1e-9, 1e-8), "float32": (1e-6, 1e-5)}
-# The reference may err by this share of the target.
+# The uncertainty of the reference may be this share of the target.
 SHARE = 0.1
-# Samples that are solved as one batch, where the answer of one does not hang on the others.
+# So many samples are solved as one batch, where no sample's answer depends on the other samples.
 TOGETHER = 256
 
 
 @dataclass(frozen=True)
 class Truth:
-    """The reference. calls: the outputs of each call. scales: the largest element of each output, over all calls.
-    uncertainty: the largest error, as errors are measured, between the two tolerances. noise: the base draws of each
-    call, where the model draws. together: whether all calls were solved as one batch."""
+    """The answers of the reference.
+
+    tolerance, compared: of the reference, and of the looser solve that it is compared with. calls: the outputs of each
+    call. scales: the largest element of each output, over all calls. axes: for each output the axis that counts
+    samples, or None. uncertainty: the largest error between the two tolerances, relative to the scales. noise: the base
+    draws of each call, for a model that draws. together: whether calls were solved as one batch.
+    """
 
     dtype: str
     tolerance: float
@@ -58,8 +62,8 @@ class Truth:
     noise: list[list[NumpyArray]]
     together: bool
 
-    def told(self) -> dict[str, Any]:
-        """What it is, as JSON."""
+    def to_dict(self) -> dict[str, Any]:
+        """How the reference was solved, as JSON."""
         return {
             "method": METHOD,
             "dtype": self.dtype,
@@ -71,33 +75,33 @@ class Truth:
         }
 
     def errors(self, number: int, outputs: Sequence[NumpyArray]) -> NumpyArray:
-        """The errors (samples,) of a call."""
+        """The errors (samples,) of a call, relative to the scales."""
         return scaled_error(outputs, self.calls[number], self.scales, self.axes)
 
 
 def solves_of(callee: Callee, tensors: Sequence[torch.Tensor]) -> Solves:
-    """Run the model as it is, and see what it asks of its solves."""
-    found: list[Call] = []
+    """Run the model as it is, and collect what its solves are called with."""
+    calls: list[Call] = []
 
     def handler(call: Call, original: Callable[..., Any]) -> Any:
         if call.depth == 0 and call.entry != "mark":
-            found.append(call)
+            calls.append(call)
         return solved(call, original, Overrides())
 
-    with frozen_weights(callee), callee.kept():
+    with frozen_weights(callee), callee.restoring():
         run_intercepted(callee, tensors, handler, silent=False)
-    names = [installed.name_of(call.method or "dopri5") for call in found]
-    intervals = [len(call.t) - 1 for call in found if call.event_fn is None]
+    names = [installed.name_of(call.method or "dopri5") for call in calls]
+    intervals = [len(call.t) - 1 for call in calls if call.event_fn is None]
     return Solves(
         tuple(name for name in names if name in METHODS),
         max(intervals, default=1),
-        any(call.event_fn is not None for call in found),
+        any(call.event_fn is not None for call in calls),
     )
 
 
 class Reference:
-    """Runs the model at tight tolerances. names: of the arrays, in the order of the callee's tensors. axes: of the
-    outputs, where they have one, that counts samples."""
+    """Runs the model with its solves at tight tolerances. axes: for each output the axis that counts samples, or
+    None."""
 
     def __init__(self, callee: Callee, data: Data, axes: Sequence[int | None], *, seed: int) -> None:
         self._callee, self._data, self._axes, self._seed = callee, data, list(axes), seed
@@ -105,7 +109,7 @@ class Reference:
         self._wide = self._widened()
 
     def _widened(self) -> Callee | None:
-        """The model in float64; None for one that does not run so, or cannot be copied."""
+        """The model in float64; None for a model that cannot be copied, or that does not run in float64."""
         wide = widened_model(self._callee)
         if wide is None:
             return None
@@ -121,8 +125,8 @@ class Reference:
         return widened(tensors) if wide else tensors
 
     def find(self, on_call: Callable[[int, int], None]) -> Truth:
-        """Solve all calls. on_call: told how many are done, of how many. Raises InputError where the model
-        fails."""
+        """Solve all calls. on_call: called with the number of calls that are done, and of all. Raises InputError where
+        the model fails."""
         data = self._data
         dtype = "float64" if self._wide is not None else "float32"
         tolerances = TIGHT[dtype]
@@ -145,17 +149,17 @@ class Reference:
         return Truth(dtype, *tolerances, tight, scales, self._axes, uncertainty, arrays, together)
 
     def _drawn(self, number: int) -> list[torch.Tensor]:
-        """The base draws of a call, as the artifact is given them; nothing for a model that draws none."""
+        """The base draws of a call, as the artifact takes them; empty for a model that draws nothing."""
         if number and not self._draws:
             return []
         source = noise.SeededSource(self._seed + number)
-        with noise.drawing(source), self._telling(f"call {number}"):
+        with noise.drawing(source), self._naming(f"call {number}"):
             run_reference(self._callee, self._tensors(self._data.call(number), wide=False), Overrides())
         self._draws = bool(source.arrays)
         return source.arrays
 
     def _alike(self, tolerances: tuple[float, float]) -> bool:
-        """Whether a call alone has the answer that it has among others."""
+        """Whether a call has the same answer alone and in one batch with another call."""
         try:
             _, among = self._some(0, 2, tolerances[0], [])
             (alone,) = self._some(1, 1, tolerances[0], [])
@@ -165,7 +169,7 @@ class Reference:
         return bool(scaled_error(among, alone, scales, self._axes).max() <= 10 * tolerances[1])
 
     def _some(self, first: int, count: int, tolerance: float, draws: Sequence[torch.Tensor]) -> list[list[NumpyArray]]:
-        """The outputs of some calls, solved as one."""
+        """The outputs of each of some calls, which are solved as one batch."""
         where = f"calls {first} to {first + count - 1}" if count > 1 else f"call {first}"
         outputs = self._solved(self._data.call(first, count), tolerance, draws, where)
         if count == 1:
@@ -180,7 +184,7 @@ class Reference:
         callee = self._wide if self._wide is not None else self._callee
         given = [x.double() if wide else x for x in draws]
         replayed = noise.drawing(noise.ReplayedSource(given))
-        with replayed, _float64(on=wide), frozen_weights(callee), self._telling(where):
+        with replayed, _float64(on=wide), frozen_weights(callee), self._naming(where):
             outputs = _run_tight(callee, self._tensors(arrays, wide=wide), tolerance)
         for output in outputs:
             if output.dtype.kind == "f" and not np.isfinite(output).all():
@@ -188,7 +192,8 @@ class Reference:
         return [x.astype(np.float64) if x.dtype.kind == "f" else x for x in outputs]
 
     @contextmanager
-    def _telling(self, where: str) -> Iterator[None]:
+    def _naming(self, where: str) -> Iterator[None]:
+        """Turn an error of the model into an InputError that names the call."""
         try:
             yield
         except (InputError, ExportError):
@@ -210,9 +215,9 @@ def _run_tight(callee: Callee, tensors: Sequence[torch.Tensor], tolerance: float
 
 
 def _tight(call: Call, tolerance: float) -> Call:
-    """A call at a tolerance, with what the model says of where its field jumps."""
-    given, options = dict(call.options or {}), {}
-    jumps = given.get("jump_t")
+    """A call at a tolerance, which keeps the times at which the model says that its field jumps."""
+    options: dict[str, Any] = {}
+    jumps = (call.options or {}).get("jump_t")
     if jumps is not None:
         options["jump_t"] = jumps
     if call.event_fn is None:
@@ -225,7 +230,7 @@ def _tight(call: Call, tolerance: float) -> Call:
 
 
 def _scale(outputs: Sequence[NumpyArray]) -> float:
-    """The largest element."""
+    """The largest element of an output in some calls; 1 for an output that is not float, or zero."""
     if outputs[0].dtype.kind != "f":
         return 1.0
     return max((float(np.abs(x).max()) for x in outputs if x.size), default=0.0) or 1.0
@@ -233,7 +238,7 @@ def _scale(outputs: Sequence[NumpyArray]) -> float:
 
 @contextmanager
 def _float64(*, on: bool = True) -> Iterator[None]:
-    """What the model makes without a dtype is float64."""
+    """Tensors that the model makes without a dtype are float64 meanwhile."""
     before = torch.get_default_dtype()
     if on:
         torch.set_default_dtype(torch.float64)

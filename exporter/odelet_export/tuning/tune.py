@@ -1,25 +1,23 @@
-"""`tune`: the cheapest way to solve a model that is exact enough, of what was measured."""
+"""`tune`: find the cheapest way to solve a model that is exact enough, by measuring."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from math import inf
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
-from odelet.errors import InputError
-from odelet.loops.adaptive import DEFAULT_MAX_STEPS
 from odelet_export.capture.cache import capturing_once
 from odelet_export.model.axes import Dynamic
 from odelet_export.model.reference import evaluation_mode
 from odelet_export.tuning.candidates import candidates, check_rosters
 from odelet_export.tuning.data import read_data
-from odelet_export.tuning.metric import Metric
+from odelet_export.tuning.metric import Metric, MetricFunction
 from odelet_export.tuning.pareto import write_picture
 from odelet_export.tuning.report import write_page
 from odelet_export.tuning.result import Tuning
 from odelet_export.tuning.search import Tell, TuningSearch
+from odelet_export.tuning.settings import TuneChanges, TuneSettings
 
 
 def tune(
@@ -27,69 +25,54 @@ def tune(
     data: Mapping[str, Any],
     out: str | os.PathLike[str],
     *,
-    target: float,
-    budget_ms: float | None = None,
-    metric: Callable[[dict[str, Any], dict[str, Any]], Any] | None = None,
+    metric: MetricFunction | None = None,
     dynamic: Dynamic | None = None,
-    methods: Sequence[str] = (),
-    forms: Sequence[str] = (),
-    steps: Sequence[int] = (),
-    tolerances: Sequence[float] = (),
-    batch: int = 1,
-    samples: int | None = None,
-    threads: int = 1,
-    max_steps: int = DEFAULT_MAX_STEPS,
-    opset: int = 20,
-    freeze: Sequence[str] = (),
-    seed: int = 0,
     anew: bool = False,
     tell: Tell | None = None,
+    settings: TuneSettings | None = None,
+    **changes: Unpack[TuneChanges],
 ) -> Tuning:
     """Find the cheapest way to solve a model whose outputs err by at most `target` on the data.
 
-    model: a module, or any callable. data: arrays by name, those of the model's inputs and any that the metric takes;
-    without `dynamic`, the first axis of all inputs that are as long as the first one counts samples and is named
-    `batch`. out: a folder; what an interrupted run measured there is gone on with. target: the largest error of any
-    output of any sample, relative to the largest element of that output in all data. budget_ms: of a call of `batch`
-    samples on this machine. metric: of the outputs and of the data's arrays, dicts by name of the same
-    samples; told beside the errors. methods, forms, steps, tolerances: to try, instead of the rosters. samples: of the
-    data, at most so many. max_steps, opset, freeze: as in `export`. seed: of the order of samples and of random draws.
-    anew: forget what is there. tell: called with stage, count done, count, and what is under way.
+    model: a module, or any callable. data: arrays by name: the model's inputs, and any others that the metric takes.
+    out: a folder; rows that an interrupted run left there are used again. metric: called with the outputs and with the
+    arrays of the data, both dicts by name, for the same samples; its result is reported beside the errors. dynamic: as
+    in `export`; without it, the first axis of every input that is as long as the first input's counts samples and is
+    named `batch`. anew: whether rows in `out` are discarded. tell: called with a stage, how much of it is done, how
+    much there is, and what is under way. settings: see `TuneSettings`; changes: some of them as keywords, `target`
+    among them where settings are not given.
 
-    Writes tune.json, tune.md, and where matplotlib is installed pareto.png.
+    Writes tune.json, tune.md, and where matplotlib is installed pareto.png. Where nothing is good enough,
+    `Tuning.choice` is None.
 
-    Raises InputError for data that the model does not take, for a folder that holds measurements of something else,
-    and where the reference is not good enough for the target; ExportError for a model that cannot be exported. Nothing
-    good enough is no error: `Tuning.choice` is then None.
+    Raises InputError for data that the model does not take, for a folder with measurements of something else, and for
+    a target below what the reference resolves; FormError for a method or form that there is not; ExportError for a
+    model that cannot be exported; TypeError for an unknown keyword.
+
+    >>> import numpy as np, tempfile, torch
+    >>> from torchdiffeq import odeint
+    >>> def decay(x):
+    ...     return odeint(lambda t, y: -y, x, torch.tensor([0.0, 1.0], dtype=x.dtype))[-1]
+    >>> tried = {"methods": ["rk4"], "forms": ["unrolled"], "steps": [1, 4]}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     tuning = tune(decay, {"x": np.ones((4, 2))}, folder, target=1e-3, **tried)
+    >>> str(tuning.choice.candidate)
+    'rk4, 4 steps, unrolled'
     """
-    _check(target, budget_ms, threads)
-    check_rosters(methods, forms, steps, tolerances)
-    folder = Path(out)
-    options = {"max_steps": max_steps, "opset": opset, "freeze": freeze, "seed": seed}
+    settings = TuneSettings.of(**changes) if settings is None else settings.having(**changes)
+    check_rosters(settings.tried)
     measure = None if metric is None else _named(metric)
     with capturing_once() as kept, evaluation_mode(model):
-        cut = read_data(model, data, dynamic, batch=batch, samples=samples, seed=seed)
-        found = TuningSearch(
-            model, cut, folder, measure, options, kept, threads=threads, seed=seed, tell=tell or _silent
-        )
-        found.begin(target, budget_ms, anew=anew)
-        plan = candidates(found.solves, methods=methods, forms=forms, steps=steps, tolerances=tolerances)
-        tuning = found.run(plan)
+        cut = read_data(model, data, dynamic, batch=settings.batch, samples=settings.samples, seed=settings.seed)
+        search = TuningSearch(model, cut, Path(out), measure, settings, kept, tell=tell or _silent)
+        search.begin(anew=anew)
+        tuning = search.run(candidates(search.solves, settings.tried))
     write_picture(tuning)
     write_page(tuning)
     return tuning
 
 
-def _check(target: float, budget: float | None, threads: int) -> None:
-    if not 0 < target < inf:
-        raise InputError(f"--target {target!r} must be a positive number")
-    if budget is not None and not 0 < budget < inf:
-        raise InputError(f"--budget-ms {budget!r} must be a positive number")
-    if threads < 1:
-        raise InputError(f"--threads {threads!r} must be at least 1")
-
-
-def _named(metric: Callable[..., Any]) -> Metric:
+def _named(metric: MetricFunction) -> Metric:
     return metric if isinstance(metric, Metric) else Metric(getattr(metric, "__name__", "metric"), metric)
 
 

@@ -11,11 +11,11 @@ from torchdiffeq import odeint
 from odelet.errors import InputError
 from odelet_export import export
 from odelet_export.calibration.calibrator import Calibrator
-from odelet_export.calibration.data import Calibration
+from odelet_export.calibration.settings import Calibration
 from odelet_export.errors import FormError
 from odelet_export.lowering.lift import lift
 from odelet_export.model.overrides import Overrides
-from odelet_export.pipeline.prepare import _name_axes
+from odelet_export.pipeline.prepare import name_axes
 from odelet_export.proof.judge import Judge
 
 
@@ -24,7 +24,7 @@ def calibrated(case, data, **changes):
     captured, callee = case.captured()
     judge = Judge(callee, captured.specs, Overrides(method=case.method, rtol=case.rtol, atol=case.atol), ["float64"])
     dynamic = {"x": {0: "batch"}, "t": {0: "times"}}
-    _name_axes(captured, callee, dynamic)
+    name_axes(captured, callee, dynamic)
     settings_ = Calibration(inputs=data, **changes)
     return Calibrator(
         captured, lift(captured), judge, dynamic, settings_, times={"t"}, max_steps=1000, opset=case.opset

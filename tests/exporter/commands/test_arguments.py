@@ -65,7 +65,7 @@ class TestExample:
     @pytest.mark.parametrize(
         ("texts", "message"),
         [
-            ((), "what goes into the model"),
+            ((), "the model needs inputs: describe each with --input"),
             (("x",), "not of the form NAME=DTYPE"),
             (("x=float32",), "a scalar has no axes"),
             (("1x=float32[]",), "not of the form"),

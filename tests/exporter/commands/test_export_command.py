@@ -200,7 +200,7 @@ class TestRefusal:
     @pytest.mark.parametrize(
         ("args", "message"),
         [
-            (("--form", "spiral"), "--form 'spiral' is not one of auto, unrolled"),
+            (("--form", "spiral"), "form='spiral' is not one of auto, unrolled"),
             (("--method", "magic"), "method='magic' is not one of"),
             (("--opset", "9"), "opset=9 is not supported; use 18"),
             (("--samples", "0"), "samples=0"),

@@ -23,11 +23,13 @@ from odelet import InputError
 from odelet_export import FormError, TargetError, export, mark, tune
 from odelet_export.capture import cache as kept
 from odelet_export.capture.cache import capturing_once
+from odelet_export.lowering.forms import FORMS
 from odelet_export.tuning import halving, measure
 from odelet_export.tuning import tune as tune_module
-from odelet_export.tuning.candidates import FORMS, TRIED, Candidate, Solves, candidates
+from odelet_export.tuning.candidates import TRIED, Candidate, Solves, candidates
 from odelet_export.tuning.pareto import draw
 from odelet_export.tuning.record import Row, read_record
+from odelet_export.tuning.settings import Tried
 
 MODEL = '''
 import numpy as np
@@ -403,7 +405,7 @@ class TestBadData:
     )
     def test_candidates_that_cannot_be_are_named(self, settings, message):
         with pytest.raises(FormError, match=message):
-            candidates(Solves(("dopri5",), 1), **settings)
+            candidates(Solves(("dopri5",), 1), Tried(**settings))
 
     def test_a_target_below_what_the_reference_knows_is_refused(self, swing, tmp_path):
         with pytest.raises(InputError, match="--target 1e-12 is too small to be measured: the reference itself"):
@@ -604,7 +606,7 @@ def row_of(number, error, milliseconds):
 
 class TestRoster:
     def test_every_method_has_every_form_that_it_can_have(self):
-        found = candidates(Solves(("dopri5",), 1))
+        found = candidates(Solves(("dopri5",), 1), Tried())
         pairs = {(one.method, one.form) for one in found}
         assert {("rk4", "unrolled"), ("rk4", "rolled"), ("dopri8", "adaptive"), ("dopri8", "driven")} <= pairs
         assert not {("rk4", "adaptive"), ("rk4", "driven"), ("dopri5", "unrolled")} & pairs
@@ -612,23 +614,23 @@ class TestRoster:
         assert len(set(found)) == len(found)
 
     def test_a_form_that_is_named_is_tried_with_fixed_steps_too(self):
-        found = candidates(Solves(("rk4",), 1), methods=["rk4"], forms=["driven"])
+        found = candidates(Solves(("rk4",), 1), Tried(methods=["rk4"], forms=["driven"]))
         assert Candidate(form="driven", method="rk4", steps=4) in found
 
     def test_steps_end_at_the_output_times(self):
-        found = candidates(Solves(("dopri5",), 10), methods=["rk4"])
+        found = candidates(Solves(("dopri5",), 10), Tried(methods=["rk4"]))
         steps = {one.steps for one in found if one.method == "rk4"}
         assert None in steps
         assert all(count % 10 == 0 for count in steps - {None})
 
     def test_steps_to_an_event_are_the_models_own(self):
-        found = candidates(Solves(("dopri5",), 1, until_event=True))
+        found = candidates(Solves(("dopri5",), 1, until_event=True), Tried())
         assert all(one.steps is None for one in found)
         assert {one.method for one in found} >= {None, "dopri5"}
 
     def test_another_form_is_one_line(self, monkeypatch):
-        monkeypatch.setitem(FORMS, "bounded", replace(FORMS["adaptive"], calibrated=True))
-        found = candidates(Solves(("dopri5",), 1))
+        monkeypatch.setitem(FORMS, "bounded", replace(FORMS["adaptive"], name="bounded"))
+        found = candidates(Solves(("dopri5",), 1), Tried())
         assert {one.method for one in found if one.form == "bounded"} == {
             None,
             *(method for method in TRIED if method in ("bosh3", "tsit5", "dopri5", "dopri8")),

@@ -61,6 +61,6 @@ def observe(callee: Callee, tensors: Sequence[torch.Tensor], overrides: Override
             observed.solutions.append(result)
         return result
 
-    with callee.kept(), torch.no_grad(), drawing(on_the_example()), numbers:
+    with callee.restoring(), torch.no_grad(), drawing(on_the_example()), numbers:
         run_intercepted(callee, tensors, handler)
     return observed

@@ -1,0 +1,141 @@
+"""The settings of an export. Each default is written here, or in the part that holds the setting, and nowhere else.
+
+No torch: the command line makes its options from these fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, TypedDict, Unpack
+
+from odelet.artifact.solve_card import FORMS
+from odelet.errors import InputError
+from odelet.loops.adaptive import DEFAULT_MAX_STEPS
+from odelet_export.calibration.settings import Calibration
+from odelet_export.errors import FormError
+from odelet_export.model.overrides import Overrides
+from odelet_export.pipeline.keywords import changed, keywords_of
+
+AUTO = "auto"
+OPSETS = range(18, 24)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProofSettings:
+    """How an artifact is compared with the torch model.
+
+    samples: how many fresh inputs both are run on, besides the example. seed: of these inputs and of the model's random
+    draws. tolerance: (rtol, atol) of the comparison; None for the default of the dtype.
+    """
+
+    samples: Annotated[int, "Number of fresh random inputs on which the artifact is compared with torch."] = 4
+    seed: Annotated[int, "Seed of the random example and of the fresh random inputs."] = 0
+    tolerance: Annotated[
+        tuple[float, float] | None, "Relative and absolute tolerance of the comparison with torch."
+    ] = None
+
+    def __post_init__(self) -> None:
+        if self.samples < 1:
+            raise InputError(f"samples={self.samples!r} must be at least 1")
+
+
+class SharedChanges(TypedDict, total=False):
+    """The settings of an export that `tune` takes too, as flat keywords."""
+
+    max_steps: int
+    opset: int
+    freeze: Sequence[str]
+    seed: int
+
+
+class ExportChanges(SharedChanges, total=False):
+    """All settings of an export as flat keywords. `calibration` is `Calibration.inputs`."""
+
+    form: str
+    method: str | None
+    steps: int | None
+    step_size: float | None
+    rtol: float | None
+    atol: float | None
+    controller: str | None
+    per_sample: bool
+    keep_debug_info: bool
+    strict: bool
+    samples: int
+    tolerance: tuple[float, float] | None
+    calibration: Mapping[str, Any] | None
+    quantile: float
+    fallback: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportSettings:
+    """The settings of an export.
+
+    form: how each solve is put into ONNX; "auto" chooses by its method. solves: what is changed in the model's solves.
+    max_steps: the limit of attempted steps in an adaptive solve. opset: of the ONNX graphs. keep_debug_info: whether
+    the graphs keep source paths. freeze: names of inputs whose numbers the model reads in Python; they are held at the
+    numbers of the example. strict: whether a model is refused whose Python code decides anything by its inputs; else
+    each decision on the example is an assumption, which the card lists and the artifact checks in each call. proof:
+    the comparison with torch. calibration: the data for the form `bounded`.
+
+    Raises InputError or FormError for a value that no export can have.
+
+    >>> ExportSettings.of(method="rk4", steps=8).solves.steps
+    8
+    """
+
+    form: Annotated[str, f"How each solve is put into ONNX: {', '.join((AUTO, *FORMS))}."] = AUTO
+    solves: Overrides = Overrides()
+    max_steps: Annotated[int, "Limit of attempted steps of an adaptive method."] = DEFAULT_MAX_STEPS
+    opset: Annotated[int, f"ONNX opset of the graphs, {OPSETS[0]} to {OPSETS[-1]}."] = 20
+    keep_debug_info: Annotated[bool, "Keep the paths of source files in the graphs."] = False
+    freeze: Annotated[
+        tuple[str, ...], "Hold this input, whose numbers the model reads in Python, at its example; may be repeated."
+    ] = ()
+    strict: Annotated[bool, "Refuse a model whose Python code decides anything by its inputs."] = False
+    proof: ProofSettings = ProofSettings()
+    calibration: Calibration = Calibration()
+
+    def __post_init__(self) -> None:
+        if self.form not in (AUTO, *FORMS):
+            raise FormError(f"form={self.form!r} is not one of {AUTO}, {', '.join(FORMS)}")
+        if self.opset not in OPSETS:
+            raise InputError(f"opset={self.opset!r} is not supported; use {OPSETS[0]} to {OPSETS[-1]}")
+        if self.max_steps < 1:
+            raise InputError(f"max_steps={self.max_steps!r} must be at least 1")
+        object.__setattr__(self, "freeze", tuple(self.freeze))
+
+    @classmethod
+    def of(cls, **changes: Unpack[ExportChanges]) -> ExportSettings:
+        """The default settings, with some changed by flat keywords. Raises TypeError for an unknown keyword."""
+        return changed(cls(), changes)
+
+    def having(self, **changes: Unpack[ExportChanges]) -> ExportSettings:
+        """These settings, with some changed by flat keywords. Raises TypeError for an unknown keyword."""
+        return changed(self, changes)
+
+    def check_calibration(self) -> None:
+        """Raise FormError where the form and the calibration do not go together.
+
+        Only files need this check: `explain` needs no calibration data for any form.
+        """
+        data, form = self.calibration, self.form
+        calibrated = [name for name, facts in FORMS.items() if facts.calibrated]
+        if form not in calibrated:
+            takers = " or ".join(calibrated)
+            for name, keyword in keywords_of(Calibration).items():
+                if getattr(data, keyword.field) != keyword.default:
+                    raise FormError(
+                        f"{name} is for the form {takers}, and form={form!r}; leave it out, or ask for {takers}"
+                    )
+        elif data.inputs is None:
+            raise FormError(
+                f"the form {form} finds its steps on calibration data, and there are none; give calibration=, a dict "
+                "of arrays by input name (--calibration FILE.npz)"
+            )
+        elif self.solves.per_sample:
+            raise FormError(
+                f"per_sample gives each sample its own steps, and those of {form} are one grid for all; leave it out"
+            )
