@@ -1,4 +1,4 @@
-"""Steps outside the graph: small graphs of the field, of one attempted step and of an event, which the runtime drives."""
+"""Steps outside the graph: the runtime drives small graphs of the field, of one attempted step and of an event."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from odelet.numerics.state import Layout
 from odelet_export.graphs.emit import ONNX
 from odelet_export.graphs.scope import Scope, Value
 from odelet_export.lowering.forms.form import Form, LoweredSolve
-from odelet_export.lowering.forms.site import Site, layout_of, tolerance_inputs
+from odelet_export.lowering.forms.site import Site, known_sizes, layout_of, tolerance_inputs
 from odelet_export.lowering.hole import Hole
 from odelet_export.lowering.region import Region
 
@@ -169,9 +169,8 @@ class _Graph:
 
 def _size(dims: Sequence[Any]) -> int | str:
     """The length of the row: a number if every size is known."""
-    if all(part is not None and all(isinstance(dim, int) for dim in part) for part in dims):
-        return int(sum(math.prod(part) for part in dims))
-    return "n"
+    widths = [math.prod(sizes) for part in dims if (sizes := known_sizes(part)) is not None]
+    return sum(widths) if len(widths) == len(dims) else "n"
 
 
 def _control(graph: _Graph) -> tuple[np.dtype[Any], dict[str, Any]]:

@@ -52,7 +52,9 @@ def grid_points(site: Site) -> np.ndarray | Value:
     if hole.grid is not None and constructed is None:
         constructed = Value(hole.grid, site.scope)
     if isinstance(site.t, Value):
-        return grid.points(site.t, direction=ONNX.cast(site.direction, site.t), xp=ONNX, constructed_points=constructed)
+        direction: Any = ONNX.cast(site.direction, site.t)
+        values: Value = grid.points(site.t, direction=direction, xp=ONNX, constructed_points=constructed)
+        return values
     direction = site.t.dtype.type(site.direction)
     if isinstance(constructed, np.ndarray) and not is_valid_grid(
         constructed, site.t, direction=direction, strict=site.hole.spec.solver.remembers, xp=NUMPY
@@ -61,7 +63,8 @@ def grid_points(site: Site) -> np.ndarray | Value:
             f"the solve at {hole.spec.source} has a grid that does not run from its first output time to its "
             f"last: {constructed}; its times are {site.t}"
         )
-    return grid.points(site.t, direction=direction, xp=NUMPY, constructed_points=constructed)
+    points: np.ndarray | Value = grid.points(site.t, direction=direction, xp=NUMPY, constructed_points=constructed)
+    return points
 
 
 def known_steps(site: Site) -> int | None:

@@ -96,7 +96,8 @@ class AdaptiveLoop(Reading):
         points = in_dtype(self.number, Value(self.site.hole.extras[name], self.scope))
         points = points * self.direction
         count = self.scope.call("Shape", points)
-        return self.scope.call("TopK", points, count, axis=0, largest=0, sorted=1, outputs=2)[0]
+        ascending: Value = self.scope.call("TopK", points, count, axis=0, largest=0, sorted=1, outputs=2)[0]
+        return ascending
 
     def run(self, limit: Value) -> tuple[Value, dict[str, Value], Value | None]:
         """Emit the solve. Returns the states (times, n) at the output times, the report, and the time of an event."""
@@ -202,7 +203,7 @@ class AdaptiveLoop(Reading):
     def _after_jump(self, passes: Value, t1: Value, after: Carried) -> Value:
         """The slope to continue with: evaluated again where the step ends at a jump of the field."""
         field = self.site.field
-        return ONNX.branch(
+        slope: Value = ONNX.branch(
             passes,
             lambda t, y, k: slope_after_jump(field, t, y, direction=self.direction, xp=ONNX),
             lambda t, y, k: k,
@@ -210,6 +211,7 @@ class AdaptiveLoop(Reading):
             after["y"],
             after["k"],
         )
+        return slope
 
     def _goes_on(self, now: Value, reach: Value, y: Value) -> Value:
         """Whether to attempt another step: the end is not reached, and the step moves time."""

@@ -1,7 +1,7 @@
 """The Loop of an adaptive solve inside a graph, where each batch row has its own steps.
 
-What is a scalar in `loop` is (samples,) here. The Loop goes on while any batch row does; a row that has ended is computed
-along, and keeps its values.
+What is a scalar in `loop` is (samples,) here. The Loop goes on while any batch row does; a row that has ended is
+computed along, and keeps its values.
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ class PerSampleLoop(AdaptiveLoop):
 
     def _after_jump(self, passes: Value, t1: Value, after: Carried) -> Value:
         k = super()._after_jump(self._some(passes), t1, after)
-        return self.site.layout.select(passes, k, after["k"], xp=ONNX)
+        slope: Value = self.site.layout.select(passes, k, after["k"], xp=ONNX)
+        return slope
 
     def _no_step(self, h: Value) -> Carried:
         y0, k = self.site.y0, self.first_k
@@ -112,7 +113,8 @@ class PerSampleLoop(AdaptiveLoop):
         """The states (times, n) at forward times `target`, (times, samples). step: for each target, the step that it
         lies in; end: the end of that step."""
         x = ONNX.cast((target - step.start) / (end - step.start), step.y0)
-        return quartic(self._over_elements(x), self._over_elements(step.h), *step[2:])
+        rows: Value = quartic(self._over_elements(x), self._over_elements(step.h), *step[2:])
+        return rows
 
     def _rows(self, end: Carried, collected: Carried) -> Value:
         scope, y0, now = self.scope, self.site.y0, end["now"]

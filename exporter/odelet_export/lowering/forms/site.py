@@ -157,6 +157,12 @@ def monotone_times(t: np.ndarray) -> bool:
     return bool(np.isfinite(t).all() and ((gaps > 0).all() or (gaps < 0).all()))
 
 
+def known_sizes(part: Dims) -> list[int] | None:
+    """The sizes of the axes of a part, or None where the export does not know them all."""
+    sizes = [dim for dim in part or () if isinstance(dim, int)]
+    return sizes if part is not None and len(sizes) == len(part) else None
+
+
 def _one_unknown(dims: Sequence[Any]) -> bool:
     """Whether a reshape to these sizes can infer those it does not know: at most one, and no other is 0."""
     return sum(not isinstance(dim, int) for dim in dims) <= 1 and 0 not in dims
@@ -174,9 +180,9 @@ def layout_of(dims: Sequence[Dims], shape: Callable[[int], Value], scope: Scope,
     ]
     if len(dims) == 1:
         return Layout(shapes, scalar=dims[0] == [], table_shapes=samples)
-    if all(part is not None and all(isinstance(dim, int) for dim in part) for part in dims):
-        sizes = [math.prod(part) for part in dims]  # type: ignore[arg-type]
-        return Layout(shapes, sizes=sizes, table_shapes=samples)
+    widths = [math.prod(sizes) for part in dims if (sizes := known_sizes(part)) is not None]
+    if len(widths) == len(dims):
+        return Layout(shapes, sizes=widths, table_shapes=samples)
     whole = [s if isinstance(s, Value) else shape(i) for i, s in enumerate(shapes)]
     lengths = [scope.call("ReduceProd", s, scope.constant(np.array([0], np.int64)), keepdims=1) for s in whole]
     return Layout(shapes, sizes=(ONNX.concat(lengths, axis=0), len(dims)), table_shapes=samples)
@@ -184,7 +190,8 @@ def layout_of(dims: Sequence[Dims], shape: Callable[[int], Value], scope: Scope,
 
 def _table(part: Dims, i: int, shape: Callable[[int], Value]) -> Any:
     """The shape (samples, width) of a part, as `reshape` takes it."""
-    if part is not None and all(isinstance(dim, int) for dim in part[1:]) and 0 not in part[1:]:
-        return (-1, math.prod(part[1:]))  # type: ignore[arg-type]
+    sizes = None if part is None else known_sizes(part[1:])
+    if sizes is not None and 0 not in sizes:
+        return (-1, math.prod(sizes))
     whole = shape(i)
     return ONNX.concat([whole[:1], whole.scope.constant(np.array([-1], np.int64))], axis=0)
