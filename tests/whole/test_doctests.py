@@ -11,7 +11,13 @@ from support.paths import ROOT
 import odelet
 import odelet_export
 
-FOLDERS = {"odelet": "runtime", "odelet_export": "exporter", "odelet_intercept": "exporter"}
+FOLDERS = {
+    "odelet": "runtime",
+    "odelet_export": "exporter",
+    "odelet_intercept": "exporter",
+    "odelet_models": "models",
+    "odelet_train": "trainer",
+}
 ARTIFACTS = {"out": "adaptive", "series": "fixed-point"}
 # The exporter's public classes are errors, and what its functions return.
 PUBLIC = [(odelet, name) for name in odelet.__all__ if name != "__version__"]

@@ -61,13 +61,13 @@ class Calibrator:
         self._holes = [hole for hole in holes if bounded.no_grid(hole) is None]
         self._judge, self._calibration, self._times = judge, calibration, set(times)
         self._specs = {hole.spec.index: hole.spec for hole in self._holes}
-        self._torch = TorchReference(judge, list(self._specs.values()), captured.draws)
+        self._torch = TorchReference(judge, list(self._specs.values()), captured.draw_count)
         self._label = _label(self._holes, dynamic)
         self._captured, self._all, self._max_steps, self._opset = captured, holes, max_steps, opset
         self._calls = calls_of(calibration.inputs or {}, judge.callee, dynamic)
 
     def run(self) -> Calibrated:
-        """Find the steps of each solve that can have a grid, and measure their errors. Raises FormError if there is none."""
+        """Find the steps of each solve that can have a grid, and measure their errors. Raises FormError if none can."""
         if not self._holes:
             reasons = [f"{hole.spec.source}: {bounded.no_grid(hole)}" for hole in self._all]
             raise FormError(f"no solve of this model can be {BOUNDED.name}: {'; '.join(reasons)}")

@@ -9,7 +9,7 @@ from types import MappingProxyType
 import onnx_ir as ir
 
 from odelet_export.capture.captured import Captured
-from odelet_export.capture.marker_format import read_end
+from odelet_export.capture.marker_format import end_inputs_of
 from odelet_export.graphs.nodes import DOMAIN, bodies, constant_of, read_by
 from odelet_export.lowering.hole import Hole
 from odelet_export.lowering.region import Region
@@ -54,7 +54,7 @@ def owners_in(graph: ir.Graph) -> Owners:
 
 def _hole(graph: ir.Graph, spec: SolveSpec, markers: Markers, owners: Owners) -> Hole:
     end = markers["End", spec.mark]
-    end_inputs = read_end(spec, _values(end.inputs))
+    end_inputs = end_inputs_of(spec, _values(end.inputs))
     y0, t, results = end_inputs.y0, end_inputs.t, end_inputs.results
     begins = {
         name: markers.get(("Begin" if name == "field" else name.capitalize(), spec.mark)) or _unused_marker(y0)

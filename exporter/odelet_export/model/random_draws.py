@@ -197,16 +197,28 @@ _field_call: ContextVar[Literal["kept", "unused", "refused"]] = ContextVar("fiel
 def drawing(source: Source) -> Iterator[None]:
     """Let models that run in the `with` block take their random numbers from a source."""
     token = _source.set(source)
-    validated = Distribution._validate_args
     try:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), distribution_checks_restored():
             # torch checks the parameters of distributions by decisions on values, which no trace can hold.
             if isinstance(source, TracedSource):
                 Distribution.set_default_validate_args(False)
             yield
     finally:
-        Distribution.set_default_validate_args(validated)
         _source.reset(token)
+
+
+@contextmanager
+def distribution_checks_restored() -> Iterator[None]:
+    """Restore, on leaving, whether torch.distributions checks its parameters.
+
+    torch turns the checks off for good when a process compiles for the first time (TorchPatcher.patch in
+    torch/_dynamo/eval_frame.py), as a recurrent layer does that is traced as a loop.
+    """
+    checked = Distribution._validate_args
+    try:
+        yield
+    finally:
+        Distribution.set_default_validate_args(checked)
 
 
 @contextmanager

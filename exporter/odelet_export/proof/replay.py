@@ -18,7 +18,7 @@ from torch.fx.node import map_arg
 from torch.onnx.ops._symbolic_impl import EncodedAttrs
 
 from odelet_export.capture.captured import Captured
-from odelet_export.capture.marker_format import EndInputs, read_end
+from odelet_export.capture.marker_format import EndInputs, end_inputs_of
 from odelet_export.capture.markers import time_shape
 from odelet_export.graphs.nodes import DOMAIN
 from odelet_export.model.intercepted_run import torchdiffeq_solving
@@ -47,7 +47,7 @@ class Replay:
 
     def __init__(self, captured: Captured, overrides: Overrides) -> None:
         self._program = captured.program
-        self._calls, self._originals = captured.calls, captured.originals
+        self._calls, self._solvers = captured.calls, captured.solvers
         self._specs = {spec.mark: spec for spec in (*captured.specs, *captured.nested)}
         self._overrides = overrides
         self._noise: Mapping[int, torch.Tensor] = {}
@@ -141,7 +141,7 @@ class Replay:
         op, number = self._markers[node]
         if op == "End":
             inputs: Any = node.args[0]
-            return self._solve(number, read_end(self._specs[number], inputs), values, within)
+            return self._solve(number, end_inputs_of(self._specs[number], inputs), values, within)
         if op == "Noise":
             drawn = self._noise.get(number)
             if drawn is None:
@@ -181,7 +181,7 @@ class Replay:
         if spec.timeless:
             point, _ = fixed_point.solve(lambda z: field(torch.zeros(()), z), replayed.y0, mark_arguments_of(replayed))
             return [point] if single else list(point)
-        answer = solved(overridden(replayed, self._overrides), self._originals[number], self._overrides)
+        answer = solved(overridden(replayed, self._overrides), self._solvers[number], self._overrides)
         event_time, solution = answer if spec.until_event else (None, answer)
         return [*([solution] if single else solution), *([] if event_time is None else [event_time])]
 

@@ -143,7 +143,7 @@ class TuningSearch:
             reference = Reference(self._callee, self._data, axes, seed=self._settings.seed)
             truth = reference.find(lambda done, count: self._tell("reference", done, count, ""))
             _check_reference(truth.uncertainty, target)
-            captured, _ = self._kept.made[0]
+            captured, _ = self._kept.captures[0]
             self._bench = Bench(self._shelf, self._data, truth, self._metric, captured, BASELINE)
             self._bench.milliseconds = self._record.milliseconds
         return self._bench

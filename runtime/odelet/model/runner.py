@@ -23,8 +23,6 @@ from odelet.loops.observer import SolveObserver
 from odelet.loops.recorder import Recording
 from odelet.loops.solution import Solution
 from odelet.loops.stats import SolveStats, Stats
-from odelet.model.arguments import Arguments
-from odelet.loops.watched import SolveObserver
 from odelet.model.arguments import Argument, Arguments
 from odelet.model.settings import CallSettings, limits_for
 from odelet.numerics.backend import NumpyArray
