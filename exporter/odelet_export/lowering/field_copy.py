@@ -25,20 +25,20 @@ def field_card(
         return None
     for file in graphs if drive is None else (file for file in (drive.field, drive.step) if file is not None):
         names = _names(graphs[file].graph)
-        host: dict[str, object] = {}
+        times: int | str | None = None
+        y0: tuple[str, ...] = ()
         if drive is None:
             if any(value not in names for value in hole.y0):
                 continue
-            host = {
-                "times": None if hole.spec.timeless else hole.count if hole.count is not None else names.get(hole.t),
-                "y0": tuple(names[value] for value in hole.y0),
-                "solution": tuple(names.get(value) for value in solution),
-            }
+            if not hole.spec.timeless:
+                times = hole.count if hole.count is not None else names.get(hole.t)
+            y0 = tuple(names[value] for value in hole.y0)
         for copy in hole.field.copies:
             if all(value is None or value in names for value in [*copy.inputs, *copy.results]):
                 t, *y = [None if value is None else names[value] for value in copy.inputs]
                 k = tuple(names[value] for value in copy.results)
-                return FieldCard(graph=file, t=t, y=tuple(y), k=k, **host)  # type: ignore[arg-type]
+                ends = tuple(names.get(value) for value in solution)
+                return FieldCard(graph=file, t=t, y=tuple(y), k=k, times=times, y0=y0, solution=ends)
     return None
 
 

@@ -16,7 +16,7 @@ from odelet_export.calibration.solvers import on_grid
 from odelet_export.errors import ParityError
 from odelet_export.model.reference import Solver
 from odelet_export.pipeline.prepare import Prepared, fresh_samples
-from odelet_export.proof.alone import _samples
+from odelet_export.proof.alone import batch_axes
 from odelet_export.proof.judge import Judge
 from odelet_export.proof.parity import Comparison
 from odelet_export.proof.report import Report, write_report
@@ -50,7 +50,7 @@ class Prover:
             return self._along_grids(card, calibrated)
         alone = None
         if ready.settings.solves.per_sample:
-            alone = _samples(ready.holes, ready.dynamic, ready.judge.callee, card, ready.captured)
+            alone = batch_axes(ready.holes, ready.dynamic, ready.judge.callee, card, ready.captured)
         return self._compared(card, replace(ready.judge, alone=alone))
 
     def _compared(self, card: Card, judge: Judge) -> Report:

@@ -1,4 +1,4 @@
-"""The reference for `per_sample`: the torch model run on each sample of a batch alone."""
+"""The reference for `per_sample`: the torch model run on each batch row alone. The law here: one row a run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from odelet_export.model.reference import SolveCount, run_reference
 
 @dataclass(frozen=True)
 class SampleAxes:
-    """The axis of each input, output and base draw that counts samples; None for one that all samples share."""
+    """The axis of each input, output and base draw that counts batch rows; None for one that all rows share."""
 
     inputs: tuple[int | None, ...]
     outputs: tuple[int, ...]
@@ -39,9 +39,10 @@ def run_alone(
     samples: SampleAxes,
     noise: Sequence[torch.Tensor | None] = (),
 ) -> tuple[list[np.ndarray], list[SolveCount]]:
-    """Run the torch model on each sample of a batch alone. Returns its outputs, joined, and counts, summed.
+    """Run the torch model on each batch row alone. Returns the outputs, joined along the batch axis, and the counts of
+    each solve, summed over the rows.
 
-    noise: the base draws of the whole batch; None for one that leads nowhere.
+    samples: the batch axes. noise: the base draws of the whole batch; None for a draw that nothing uses.
     """
 
     def of_sample(x: Any, axis: int | None, i: int) -> Any:
@@ -59,7 +60,7 @@ def run_alone(
         np.concatenate(arrays, axis=axis)
         for *arrays, axis in zip(*(outputs for outputs, _ in runs), samples.outputs, strict=True)
     ]
-    # The samples share calls of the field, which a sample alone does not.
+    # In a batch, one call of the field serves all rows, so that the sum of the evaluations says nothing.
     totals = [
         SolveCount(sum(c.steps or 0 for c in counts), sum(c.accepted or 0 for c in counts), None)
         for counts in zip(*(counts for _, counts in runs), strict=True)
@@ -67,8 +68,11 @@ def run_alone(
     return outputs, totals
 
 
-def _samples(holes: Sequence[Hole], dynamic: Dynamic, callee: Callee, card: Card, captured: Captured) -> SampleAxes:
-    """Where the samples of a batch are in the model's inputs and outputs. Raises FormError where they are not."""
+def batch_axes(holes: Sequence[Hole], dynamic: Dynamic, callee: Callee, card: Card, captured: Captured) -> SampleAxes:
+    """The axes of the model's inputs, outputs and base draws that count batch rows.
+
+    Raises FormError where the solves do not share one dynamic batch axis, or an output lacks it.
+    """
     labels = set()
     for hole in holes:
         if hole.spec.per_sample:

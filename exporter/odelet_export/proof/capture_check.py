@@ -1,4 +1,4 @@
-"""Whether a capture is right: the captured graph under torchdiffeq, beside the model, before anything is made of it."""
+"""Whether a capture is right: the captured graph, run under torchdiffeq, against the model, before it is lowered."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from odelet_export.proof.sample_inputs import draw
 from odelet_intercept.errors import CaptureError
 from odelet_intercept.user_code import place_in_trace, with_source
 
-# Operators that take sizes, by what their names contain.
+# Operators that take sizes have names that contain one of these.
 _SIZED = re.compile(
     r"view|reshape|expand|broadcast|repeat|tile|full|zeros|ones|empty|arange|linspace|eye|split|narrow|slice|unflatten"
 )
 
 
 class CaptureCheck:
-    """The check of one capture. judge: with the batch as it is, as the graph is. times: inputs that are times."""
+    """The check of one capture. judge: solves all batch rows together, as the captured graph does. times: the inputs
+    that are output times."""
 
     def __init__(self, captured: Captured, judge: Judge, dynamic: Dynamic, times: Iterable[str]) -> None:
         self._captured, self._judge, self._dynamic, self._times = captured, judge, dynamic, set(times)
@@ -34,16 +35,16 @@ class CaptureCheck:
     def check(self, samples: Iterable[Sample]) -> None:
         """Raise CaptureError where the captured graph does not give the model's answers.
 
-        A sample where torch itself gives other answers when it runs again says nothing about the capture, nor one that
-        breaks an assumption.
+        Two kinds of samples say nothing about the capture and are passed over: where torch itself gives other answers
+        when it runs again, and where an assumption does not hold.
         """
         for sample in samples:
             problem = self._problem(sample)
             if problem is not None:
-                raise CaptureError(self._told(sample, problem))
+                raise CaptureError(self._message(sample, problem))
 
     def _problem(self, sample: Sample) -> str | None:
-        """What is wrong at a sample."""
+        """What is wrong at a sample, or None."""
         try:
             outputs = [
                 output.numpy() for output in self._replay.run(sample.tensors, noise=dict(enumerate(sample.noise)))
@@ -61,7 +62,8 @@ class CaptureCheck:
         worst = next(check for check in verdict.checks if not check.passed)
         return f"output {worst.output!r} {worst.failure}"
 
-    def _told(self, sample: Sample, problem: str) -> str:
+    def _message(self, sample: Sample, problem: str) -> str:
+        """The text of the error: where the capture is wrong, what that tells, and what to do."""
         shapes = ", ".join(f"{name} {shape}" for name, shape in sample.shapes(self._judge.callee.names).items())
         lines = [
             "the capture is wrong: the captured graph, solved by torchdiffeq itself, does not give the model's answers",
@@ -96,7 +98,7 @@ class CaptureCheck:
         }
 
     def _right_where_traced(self) -> bool:
-        """Whether other values, of the sizes that were traced, come out right."""
+        """Whether the capture is right for other values of the sizes that it was traced with."""
         callee, sizes = self._judge.callee, self._traced_sizes()
         generator = torch.Generator().manual_seed(0)
         tensors = [
@@ -110,16 +112,16 @@ class CaptureCheck:
         return self._problem(sample) is None
 
     def _baked(self, sizes: Mapping[str, int]) -> list[str]:
-        """Operators that take a traced size as a number, with where they are in the user's code."""
-        found: dict[str, None] = {}
+        """Lines about operators that take a traced size as a number, with their places in the user's code."""
+        lines: dict[str, None] = {}
         for node in self._captured.program.graph_module.graph.nodes:
             name = getattr(node.target, "__name__", "").split(".")[0]
             numbers = _numbers([*node.args, *node.kwargs.values()]) if _SIZED.search(name) else []
             same = [f"{label}={size}" for label, size in sizes.items() if size in numbers]
             if same:
                 place = place_in_trace(node.meta.get("stack_trace"))
-                found[f"{name} with {' and '.join(same)}: {with_source(place)}"] = None
-        return list(islice(found, 3))
+                lines[f"{name} with {' and '.join(same)}: {with_source(place)}"] = None
+        return list(islice(lines, 3))
 
 
 def _numbers(arguments: Sequence[object]) -> list[int]:

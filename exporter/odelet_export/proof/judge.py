@@ -1,4 +1,4 @@
-"""The torch model at the samples of an export, and what counts as its answer."""
+"""The torch model's answers at the sample inputs of an export, and how far other answers may be from them."""
 
 from __future__ import annotations
 
@@ -25,24 +25,28 @@ from odelet_export.proof.report import OWN_ERRORS, ROUNDING_FACTOR, ROUNDING_RUN
 from odelet_export.proof.sample_inputs import samples
 from odelet_intercept.errors import ExportError
 
-# What counts as the same answer: errors of each output relative to its largest element.
-# Those of half precision are its unit roundoff. Where an operator of torch's is one of ONNX's, the two round alike
-# (errors of 1e-7 were measured); where it is several, as SiLU is, each rounds (9e-5 in float16, 7e-4 in bfloat16).
+# The tolerances (rtol, atol) within which two answers count as the same: an output may differ by atol plus rtol times
+# its largest element. For half precision, rtol is the unit roundoff. Where an operator of torch is one of ONNX, the two
+# round alike (errors of 1e-7 were measured); where it is several, as SiLU is, each of them rounds (9e-5 in float16,
+# 7e-4 in bfloat16).
 TOLERANCES = {
     "bfloat16": (4e-3, 1e-6),
     "float16": (5e-4, 1e-6),
     "float32": (1e-4, 1e-6),
     "float64": (1e-9, 1e-11),
 }
-# The stages of implicit Runge-Kutta methods are found to 1e-8, in torchdiffeq as here; the stand-in for a
-# torchdiffeq that lacks them finds them to rounding.
+# The same for implicit Runge-Kutta methods, whose stages torchdiffeq and odelet iterate to 1e-8; the stand-in for a
+# torchdiffeq that lacks these methods iterates them to rounding.
 ITERATED = (1e-7, 1e-8)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Inputs, and what the torch model gave for them. number: 0 for the example. noise: the base numbers of its random
-    draws, those that lead nowhere included."""
+    """A sample input, and the torch model's answer.
+
+    number: 0 for the example. noise: the base draws, those that nothing uses included. expected: the outputs. counts:
+    what each solve did.
+    """
 
     number: int
     tensors: Sequence[torch.Tensor]
@@ -51,14 +55,17 @@ class Sample:
     counts: Sequence[SolveCount]
 
     def shapes(self, names: Sequence[str]) -> dict[str, list[int]]:
-        """Those of the inputs, by name."""
+        """The shapes of the inputs, by name."""
         return {name: list(tensor.shape) for name, tensor in zip(names, self.tensors, strict=True)}
 
 
 @dataclass(frozen=True)
 class SampleVerdict:
-    """Outputs beside torch's. allowed: the largest error of each that passes. steady: whether torch itself gave the
-    same answers again. same_steps: whether it took the same steps when its inputs moved in their last places."""
+    """Outputs compared with torch's.
+
+    allowed: the largest error of each output that passes. steady: whether torch itself gave the same answers when it
+    ran again. same_steps: whether torch took the same steps when its inputs changed in their last places.
+    """
 
     checks: Sequence[OutputCheck]
     allowed: Sequence[float]
@@ -73,13 +80,13 @@ class SampleVerdict:
 
 @dataclass(frozen=True)
 class Judge:
-    """What answers are compared with, and how.
+    """The torch model that answers are compared with, and how far they may differ.
 
-    floats: the dtypes of the model's outputs, and of the states of its solves. tolerance: (rtol, atol) asked for, or
-    None for TOLERANCES and what rounding does to torch itself. alone: where the samples of a batch are, if each is
-    solved on its own; torch then gets each alone. noise: the inputs that stand for random numbers. nested: the solves
-    inside others, which are not compared by themselves. seed: of random draws. instead: how some calls are solved in
-    place of torchdiffeq, by their numbers.
+    floats: the dtypes of the model's outputs, and of the states of its solves. tolerance: (rtol, atol) that the user
+    gave, or None for TOLERANCES and for what rounding does to torch itself. alone: the batch axes, where each batch row
+    is solved on its own; torch then runs on each row alone. noise: the inputs that stand for base draws. nested: the
+    nested solves, which are not compared by themselves. seed: of the base draws. instead: solvers that take the place
+    of torchdiffeq, by the number of the call.
     """
 
     callee: Callee
@@ -98,8 +105,8 @@ class Judge:
         """The float with the fewest digits: of the inputs, outputs and states, or the half precision of weights."""
         ends = {str(t.dtype).removeprefix("torch.") for t in self.callee.example} | set(self.floats)
         weights = {str(weight.dtype).removeprefix("torch.") for weight in self.callee.state_dict().values()}
-        found = ends | (weights & {"float16", "bfloat16"})
-        return next(name for name in TOLERANCES if name in found or name == "float64")
+        names = ends | (weights & {"float16", "bfloat16"})
+        return next(name for name in TOLERANCES if name in names or name == "float64")
 
     @property
     def single(self) -> bool:
@@ -108,11 +115,12 @@ class Judge:
 
     @property
     def base(self) -> tuple[float, float]:
+        """The tolerances (rtol, atol), before rounding is taken into account."""
         iterated = not self.single and any(isinstance(spec.solver, ImplicitRK) for spec in [*self.specs, *self.nested])
         return self.tolerance or (ITERATED if iterated else TOLERANCES[self.dtype])
 
     def sample(self, number: int, tensors: Sequence[torch.Tensor]) -> Sample:
-        """Run the torch model on inputs, with random numbers drawn for them, all samples of a batch together."""
+        """Run the torch model on inputs, with fresh base draws, all batch rows together."""
         source = SeededSource(self.seed + number)
         with drawing(source):
             expected, counts = run_reference(self.callee, tensors, self.overrides, self.instead)
@@ -121,18 +129,18 @@ class Judge:
     def reference(
         self, tensors: Sequence[torch.Tensor], drawn: Sequence[torch.Tensor]
     ) -> tuple[list[np.ndarray], list[SolveCount]]:
-        """The torch model's outputs, and what its solves did, with random numbers that are given."""
+        """The torch model's outputs, and what its solves did, with these base draws."""
         if self.alone is not None:
             used = {x.draw.index for x in self.noise}
-            kept = [x if i in used else None for i, x in enumerate(drawn)]
-            return run_alone(self.callee, tensors, self.overrides, self.alone, kept)
+            used_draws = [x if i in used else None for i, x in enumerate(drawn)]
+            return run_alone(self.callee, tensors, self.overrides, self.alone, used_draws)
         with drawing(ReplayedSource(drawn)):
             return run_reference(self.callee, tensors, self.overrides, self.instead)
 
     def judge(
         self, sample: Sample, names: Sequence[str], outputs: Sequence[np.ndarray], *, steps_differ: bool = False
     ) -> SampleVerdict:
-        """Compare outputs with torch's. Where they or the steps differ, see what rounding does to torch."""
+        """Compare outputs with torch's. Where the outputs or the steps differ, allow what rounding does to torch."""
         rtol, atol = self.base
         allowed = [atol + rtol * largest_element(value) for value in sample.expected]
         checks = _compared(sample, names, outputs, allowed)
@@ -146,14 +154,15 @@ class Judge:
         return SampleVerdict(_compared(sample, names, outputs, allowed), allowed, same_steps=same_steps)
 
     def _rounding(self, sample: Sample) -> tuple[list[float], bool]:
-        """How far torch's outputs move when its inputs move in their last places, and whether its steps stay."""
+        """How far each of torch's outputs moves when the inputs change in their last places, and whether the steps stay
+        the same."""
         normal = {x.draw.index for x in self.noise if x.draw.distribution == "normal"}
         generator = torch.Generator().manual_seed(0)
         moved = [OWN_ERRORS / ROUNDING_FACTOR * error for error in self._own_error(sample)]
         same = True
         for _ in range(ROUNDING_RUNS):
             shaken = [_shake(tensor, generator) for tensor in sample.tensors]
-            # Uniform numbers stay: they are compared with others, and a decision is no rounding.
+            # Uniform draws are not changed: models compare them with probabilities, and a decision is no rounding.
             drawn = [_shake(x, generator) if i in normal else x for i, x in enumerate(sample.noise)]
             try:
                 outputs, again = self.reference(shaken, drawn)
@@ -166,8 +175,10 @@ class Judge:
         return moved, same
 
     def _own_error(self, sample: Sample) -> list[float]:
-        """How far torch's float32 outputs are from its float64 ones: an adaptive solve that rounding makes take another
-        step is as far off as its tolerance. Zeros where the model does not run in float64."""
+        """How far each of torch's float32 outputs is from its float64 one; zeros if the model does not run in float64.
+
+        An adaptive solve that takes another step because of rounding is as far off as its tolerance.
+        """
         nothing = [0.0 for _ in sample.expected]
         if self.dtype != "float32" or self.alone is not None:
             return nothing
@@ -183,11 +194,11 @@ class Judge:
 
 
 class FreshSamples:
-    """The samples of an export: the example, then fresh inputs that the torch model takes. Each is run once.
+    """The sample inputs of an export: the example, then fresh inputs that the torch model takes; torch runs each once.
 
-    times: inputs that are output times. frozen: inputs that stay as in the example. count: how many fresh ones are
-    wanted; there are more, as some may break an assumption. Iterating raises ExportError when the torch model fails on
-    the example.
+    times: the inputs that are output times. frozen: the inputs that stay as in the example. count: the number of fresh
+    samples wanted; iterating gives more, as some may break an assumption. Iterating raises ExportError where the torch
+    model fails on the example.
     """
 
     def __init__(
@@ -213,14 +224,13 @@ class FreshSamples:
             raise self._failure
         for number, tensors in self._inputs:
             try:
-                found = self._judge.sample(len(self._known), tensors)
+                sample = self._judge.sample(len(self._known), tensors)
             except Exception as error:  # the model may raise anything on inputs it was not made for
                 if number > 0:
                     continue
-                told = f"the torch model fails on the example: {type(error).__name__}: {error}"
-                self._failure = ExportError(told)
+                self._failure = ExportError(f"the torch model fails on the example: {type(error).__name__}: {error}")
                 raise self._failure from error
-            self._known.append(found)
+            self._known.append(sample)
             return True
         return False
 

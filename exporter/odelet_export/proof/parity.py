@@ -1,4 +1,4 @@
-"""Parity: the artifact's answers, through the real runtime, beside torch's."""
+"""Parity: the artifact's answers, as the runtime gives them, compared with torch's."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from odelet_export.model.spec import SolveSpec
 from odelet_export.proof.judge import FreshSamples, Judge, Sample
 from odelet_export.proof.report import Report, SampleCheck, SolveCheck
 
-# What the guard of a bounded solve says of answers that are compared with torch's on the same grid.
+# A bounded solve may end like this and is compared all the same, as torch solves it on the same grid.
 _GUARDED = (Status.OUT_OF_TOLERANCE, Status.NOT_FINITE)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What an artifact is compared with, and how. solves, draws: how many of them the model makes."""
+    """An artifact and the judge of its answers. solves, draws: how many solves and random draws the model makes."""
 
     model: Model
     judge: Judge
@@ -33,22 +33,23 @@ class Comparison:
     draws: int
 
     def check(self, drawn: FreshSamples, more: Sequence[Sample] = ()) -> tuple[Report, list[Sample]]:
-        """Compare at the example and at as many samples as are wanted; those that break an assumption do not count.
+        """Compare at the samples in `more`, at the example and at `drawn.count` fresh samples.
 
-        more: samples besides. Returns the samples, too. Raises ExportError when the torch model fails on the example.
+        Fresh samples that break an assumption are skipped. Returns the report and the samples compared. Raises
+        ExportError where the torch model fails on the example, and AssumptionError where the example breaks one.
         """
         judge = self.judge
         checks: list[SampleCheck] = []
         compared: list[Sample] = []
-        for given in chain(more, drawn):
-            sample = given if judge.alone is None else replace(given, **_solved_alone(judge, given))
+        for batch in chain(more, drawn):
+            sample = batch if judge.alone is None else replace(batch, **_solved_alone(judge, batch))
             try:
                 checks.append(self._sample(sample, len(checks)))
             except AssumptionError:
-                if given.number == 0:
+                if batch.number == 0:
                     raise
                 continue
-            compared.append(given)
+            compared.append(batch)
             if len(checks) > drawn.count + len(more):
                 break
         return Report(*judge.base, not judge.single, checks), compared
@@ -83,9 +84,9 @@ class Comparison:
         bundle = {f"in/{name}": array for name, array in arrays.items()}
         bundle |= {f"out/{name}": value for name, value in zip(names, sample.expected, strict=True)}
         bundle |= {f"allowed/{name}": np.asarray(a) for name, a in zip(names, verdict.allowed, strict=True)}
-        # What `verify` runs must be solved, and not only equal to torch.
-        kept = bundle if solution.status is Status.OK else {}
-        return SampleCheck(shapes, list(verdict.checks), solves, note, kept)
+        # `odelet verify` expects solves that end well, not only answers that are torch's.
+        stored = bundle if solution.status is Status.OK else {}
+        return SampleCheck(shapes, list(verdict.checks), solves, note, stored)
 
 
 def _solved_alone(judge: Judge, sample: Sample) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""Replay: the captured graph, run by torch, its solves by torchdiffeq.
+"""Replay: torch runs the captured graph, and torchdiffeq its solves.
 
-Neither ONNX nor any solver of odelet takes part, so that what comes out tells a wrong capture from a wrong lowering.
-The graph is the one that was translated to ONNX: it writes into nothing, and its markers are those of `mark`.
+Neither ONNX nor a solver of odelet takes part, so the answers tell a wrong capture from a wrong lowering. The graph is
+the one that was translated to ONNX: it changes no tensor in place, and its solves lie between markers.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from odelet_intercept.libraries.mark_calls import mark_arguments_of
 
 aten = torch.ops.aten
 _SYMBOLIC = (torch.ops.onnx_symbolic._symbolic.default, torch.ops.onnx_symbolic._symbolic_multi_out.default)
-# Markers that stand for the arguments of a function of a solve.
+# Operators of the markers that stand for the arguments of a function of a solve.
 _ARGUMENTS = ("Begin", "Event", "Norm")
-# A solver's state need not lie in memory as the traced one did.
+# A view fails where the state of a solver lies in memory in another way than the traced state, so reshape runs instead.
 _RELAXED: dict[Any, Any] = {
     op: aten.reshape.default for op in (aten.view.default, aten._unsafe_view.default, aten._reshape_copy.default)
 }
@@ -60,13 +60,13 @@ class Replay:
     def run(
         self, tensors: Sequence[torch.Tensor], *, noise: Mapping[int, torch.Tensor] | None = None
     ) -> list[torch.Tensor]:
-        """All outputs of the graph for the inputs of the model.
+        """Run the graph on the model's inputs and return all its outputs.
 
-        noise: the random draws that the graph takes as given, by their index. Raises CaptureError for a marker that
-        cannot be replayed, and whatever torch raises where the graph does not fit the inputs.
+        noise: the base draws that the graph takes as inputs, by index. Raises CaptureError for a marker that cannot be
+        replayed, and whatever torch raises where the graph does not fit the inputs.
         """
         self._noise = noise or {}
-        values: Values = ChainMap(self._given(tensors))
+        values: Values = ChainMap(self._placeholders(tensors))
         signature = self._program.graph_signature
         (output,) = (node for node in self._nodes if node.op == "output")
         wanted = [
@@ -79,8 +79,8 @@ class Replay:
             self._evaluate(self._plan(nodes, frozenset()), values, frozenset())
         return [torch.as_tensor(values[argument] if isinstance(argument, Node) else argument) for argument in wanted]
 
-    def _given(self, tensors: Sequence[torch.Tensor]) -> dict[Node, Any]:
-        """What the graph is given: weights and constants as they are, inputs as copies."""
+    def _placeholders(self, tensors: Sequence[torch.Tensor]) -> dict[Node, Any]:
+        """The values of the graph's placeholders: weights and constants as they are, inputs as copies."""
         program, inputs = self._program, iter(tensors)
         stored = {**program.constants, **program.state_dict}
         values = {}
@@ -90,34 +90,35 @@ class Replay:
         return values
 
     def _dependences(self) -> dict[Node, frozenset[Node]]:
-        """For each node, the markers of arguments that it depends on, those of the solves it lies inside of."""
+        """For each node, the argument markers that it depends on: those of the functions that it lies in."""
         inside: dict[Node, frozenset[Node]] = {}
         for node in self._nodes:
             op, solve = self._markers.get(node, ("", 0))
-            found = frozenset().union(*(inside[read] for read in node.all_input_nodes))
+            markers = frozenset().union(*(inside[read] for read in node.all_input_nodes))
             if op in _ARGUMENTS:
-                found = frozenset({node})
+                markers = frozenset({node})
             elif op == "End":
-                found = frozenset(marker for marker in found if self._markers[marker][1] != solve)
-            inside[node] = found
+                markers = frozenset(marker for marker in markers if self._markers[marker][1] != solve)
+            inside[node] = markers
         return inside
 
     def _plan(self, wanted: Sequence[Node], within: frozenset[Node], *, marker: Node | None = None) -> list[Node]:
-        """The nodes that are to be computed, in order, for a function of which `marker` stands for the arguments.
+        """The nodes to compute for the wanted ones, in order.
 
-        within: that marker and those of the functions around it. What depends on none is known already.
+        marker: of the function that the nodes lie in, or None for the whole graph. within: that marker and those of the
+        functions around it. In a function, nodes that do not depend on its marker have values already.
         """
-        found: set[Node] = set()
+        needed: set[Node] = set()
         waiting = list(wanted)
         while waiting:
             node = waiting.pop()
-            if node not in found:
-                found.add(node)
+            if node not in needed:
+                needed.add(node)
                 waiting += node.all_input_nodes if self._markers.get(node, ("", 0))[0] not in _ARGUMENTS else []
         return [
             node
             for node in self._nodes
-            if node in found
+            if node in needed
             and node is not marker
             and node.op != "placeholder"
             and self._inside[node] <= within
@@ -149,7 +150,7 @@ class Replay:
         raise CaptureError(f"a replay of the captured graph met {op!r}, which it cannot run")
 
     def _solve(self, number: int, end: EndInputs[Node], values: Values, within: frozenset[Node]) -> list[torch.Tensor]:
-        """One solve by torchdiffeq: the solution's parts, and the time of the event."""
+        """Solve by torchdiffeq. Returns the parts of the solution and, where there is one, the time of the event."""
         spec, call = self._specs[number], self._calls[number]
         single = not isinstance(call.y0, tuple)
         functions = {name: self._function(spec, name, results, values, within) for name, results in end.results.items()}
@@ -166,7 +167,7 @@ class Replay:
             return functions["norm"](torch.zeros((), dtype=state[0].dtype), state)[0]
 
         y0 = [values[part] for part in end.y0]
-        given = {name: values[value] for name, value in end.extras.items()}
+        extras = {name: values[value] for name, value in end.extras.items()}
         replayed = replace(
             call,
             func=field,
@@ -174,20 +175,23 @@ class Replay:
             t=values[end.t],
             rtol=_tolerance(call.rtol, spec.rtol),
             atol=_tolerance(call.atol, spec.atol),
-            options=_options(call, spec, given, norm),
+            options=_options(call, spec, extras, norm),
             event_fn=event if spec.until_event else None,
         )
         if spec.timeless:
-            found, _ = fixed_point.solve(lambda z: field(torch.zeros(()), z), replayed.y0, mark_arguments_of(replayed))
-            return [found] if single else list(found)
-        found = solved(overridden(replayed, self._overrides), self._solvers[number], self._overrides)
-        event_time, solution = found if spec.until_event else (None, found)
+            point, _ = fixed_point.solve(lambda z: field(torch.zeros(()), z), replayed.y0, mark_arguments_of(replayed))
+            return [point] if single else list(point)
+        answer = solved(overridden(replayed, self._overrides), self._solvers[number], self._overrides)
+        event_time, solution = answer if spec.until_event else (None, answer)
         return [*([solution] if single else solution), *([] if event_time is None else [event_time])]
 
     def _function(
         self, spec: SolveSpec, name: str, results: Sequence[Node], outer: Values, within: frozenset[Node]
     ) -> Callable[[torch.Tensor, Sequence[torch.Tensor]], list[torch.Tensor]]:
-        """A function of a solve, of a time and the parts of a state. It has no marker where it depends on neither."""
+        """A function of a solve, from a time and the parts of a state to its results.
+
+        A function that reads neither has no marker; its results are values of the graph around it.
+        """
         marker = self._begins.get(("Begin" if name == "field" else name.capitalize(), spec.mark))
         if marker is None:
             return lambda _t, _parts: [outer[result] for result in results]
@@ -205,9 +209,9 @@ class Replay:
 
 
 def _marker(node: Node) -> tuple[str, int]:
-    """The operator that a symbolic node stands for, and the number of its solve or draw."""
-    arguments = {name: node.kwargs[name] for name in EncodedAttrs.__dataclass_fields__}
-    attributes: Mapping[str, Any] = EncodedAttrs(**arguments).to_dict()  # type: ignore[arg-type]
+    """The operator of a symbolic node, and the number of its solve or random draw."""
+    arguments: dict[str, Any] = {name: node.kwargs[name] for name in EncodedAttrs.__dataclass_fields__}
+    attributes: Mapping[str, Any] = EncodedAttrs(**arguments).to_dict()
     domain, op = str(node.kwargs.get("domain")), str(node.args[1])
     return (op if domain == DOMAIN else f"{domain}::{op}"), int(attributes.get("solve", attributes.get("index", -1)))
 
@@ -219,23 +223,23 @@ def _attribute(module: Any, path: str) -> Any:
 
 
 def _tolerance(asked: Any, read: Tolerance) -> Any:
-    """A tolerance as the model gave it; where it holds tensors, which may be a tracer's, as it was read."""
+    """A tolerance as the model gave it, or as it was read where it holds tensors, which may belong to a tracer."""
     row = asked if isinstance(asked, (tuple, list)) else [asked]
     if not any(isinstance(number, torch.Tensor) for number in row):
         return asked
     return [torch.tensor(number, dtype=torch.float64) for number in read] if isinstance(read, tuple) else read
 
 
-def _options(call: Call, spec: SolveSpec, given: Mapping[str, Any], norm: Callable[..., Any]) -> dict[str, Any]:
-    """The options of a call, those that are values or functions of the model taken from the graph."""
+def _options(call: Call, spec: SolveSpec, extras: Mapping[str, Any], norm: Callable[..., Any]) -> dict[str, Any]:
+    """The options of a call. Options that the model computes come from the graph, as `extras` and `norm`."""
     read = vars(spec.control or spec.grid or spec.solver)
     options: dict[str, Any] = {}
     for name, value in (call.options or {}).items():
-        if name in given:
-            options[name] = given[name]
+        if name in extras:
+            options[name] = extras[name]
         elif name == "grid_constructor":
-            if "grid" in given:
-                options[name] = lambda _func, _y0, _t: given["grid"]
+            if "grid" in extras:
+                options[name] = lambda _func, _y0, _t: extras["grid"]
         elif name == "norm":
             if "norm" in spec.functions:
                 options[name] = norm

@@ -1,4 +1,4 @@
-"""What the comparison of an artifact with its torch model found, as data, JSON and Markdown."""
+"""The report of the comparison of an artifact with its torch model, as data, JSON and Markdown."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from odelet.artifact.samples import OutputCheck
 from odelet_export.model.reference import SolveCount
 from odelet_export.proof.trust import Trust
 
-# A solve can amplify rounding. Then the measure is what rounding does to torch itself: how far its own answer
-# moves when its inputs move by a few units in the last place, over some runs. An adaptive solve of float32 moves by a
-# step taken or not, in one run of five or ten for some models, so four runs do not show it.
+# A solve can amplify rounding. An answer may then be as far off as rounding moves torch's own answer, when its inputs
+# change by a few units in the last place, in any of some runs. With some models, an adaptive solve in float32 takes
+# another step in one run of five or ten, so four runs do not show it.
 ROUNDING_RUNS = 16
 ROUNDING_ULPS = 2.0
 ROUNDING_FACTOR = 10.0
-# Or twice how far torch's own float32 answer is from its float64 one, as by a step that rounding decided on.
+# Or it may be twice as far off as torch's float32 answer is from its float64 one, which shows such a step too.
 OWN_ERRORS = 2.0
 
 
 @dataclass(frozen=True)
 class SolveCheck:
-    """One solve in one sample: what torchdiffeq and odelet did. None where the form cannot know."""
+    """What torchdiffeq and odelet did in one solve of one sample. A count is None where the form cannot know it."""
 
     index: int
     method: str
@@ -37,7 +37,7 @@ class SolveCheck:
 
     @property
     def equal(self) -> bool:
-        """Whether all counts that are known agree."""
+        """Whether all counts agree that both know."""
         pairs = (
             (self.steps, self.torch.steps),
             (self.accepted, self.torch.accepted),
@@ -59,7 +59,10 @@ class SolveCheck:
 
 @dataclass(frozen=True)
 class SampleCheck:
-    """One sample: the shapes of its inputs, its outputs compared, its solves compared."""
+    """One sample: the shapes of its inputs, its outputs and solves compared, and what went wrong besides.
+
+    arrays: inputs, outputs and allowed errors, which `odelet verify` runs again.
+    """
 
     shapes: dict[str, list[int]]
     outputs: list[OutputCheck]
@@ -69,7 +72,7 @@ class SampleCheck:
 
     @property
     def passed(self) -> bool:
-        """Whether all of it agrees."""
+        """Whether all outputs agree and there is no note."""
         return not self.note and all(check.passed for check in self.outputs)
 
 
@@ -78,9 +81,9 @@ class Report:
     """The comparison of an artifact with its torch model.
 
     rtol, atol: an output passes when its largest error is at most atol + rtol times its largest element, or
-    at most ROUNDING_FACTOR times what rounding does to torch. strict: whether the steps must be the same
-    too, as in float64, unless rounding changes torch's own. trust: of a bounded artifact, whose samples are compared
-    with the torch model on the same grid. fallback: the comparison of what solves its samples again.
+    at most ROUNDING_FACTOR times what rounding does to torch. strict: whether the steps must be the same too, unless
+    rounding changes torch's own steps; so in float64. trust: what was measured of a bounded artifact, whose samples are
+    compared with the torch model on the same grid. fallback: the report of the artifact's fallback, if it has one.
     """
 
     rtol: float
@@ -92,21 +95,21 @@ class Report:
 
     @property
     def problems(self) -> list[str]:
-        """What did not pass: which output, where, by how much."""
-        found = []
+        """A line about each check that failed: which output at which sample, and by how much."""
+        lines = []
         for number, sample in enumerate(self.samples):
             at = f"sample {number}"
             for check in sample.outputs:
                 if not check.passed:
-                    found.append(f"{at}, output {check.output!r}: {check.failure}")
+                    lines.append(f"{at}, output {check.output!r}: {check.failure}")
             if sample.note:
-                found.append(f"{at}: {sample.note}")
-        found += [] if self.trust is None else self.trust.problems
-        return found + ([] if self.fallback is None else [f"fallback: {one}" for one in self.fallback.problems])
+                lines.append(f"{at}: {sample.note}")
+        lines += [] if self.trust is None else self.trust.problems
+        return lines + ([] if self.fallback is None else [f"fallback: {one}" for one in self.fallback.problems])
 
     @property
     def passed(self) -> bool:
-        """Whether everything agrees."""
+        """Whether there are no problems."""
         return not self.problems
 
     @property
@@ -132,7 +135,7 @@ class Report:
         }
 
     def to_json(self) -> str:
-        """Everything, as JSON."""
+        """The whole report as JSON."""
         data = {
             **self.card(),
             "problems": self.problems,
@@ -153,7 +156,7 @@ class Report:
         return json.dumps(data, indent=2, allow_nan=False)
 
     def to_markdown(self) -> str:
-        """Everything, for people."""
+        """The whole report as Markdown."""
         verdict = "passed" if self.passed else "FAILED"
         lines = [
             f"# Parity with torch: {verdict}",
@@ -204,6 +207,6 @@ def _finite(x: float) -> float | None:
 
 
 def write_report(report: Report, folder: Path) -> None:
-    """Write parity.json and parity.md."""
+    """Write the report as parity.json and parity.md into a folder."""
     (folder / "parity.json").write_text(report.to_json(), encoding="utf-8")
     (folder / "parity.md").write_text(report.to_markdown(), encoding="utf-8")

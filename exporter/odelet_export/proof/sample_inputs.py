@@ -1,4 +1,4 @@
-"""Fresh inputs, drawn like the example: other values, other batch sizes, other times."""
+"""Sample inputs, drawn like the example: other values, other batch sizes, other times."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 from odelet_export.model.axes import Dynamic, resize
 
-# Sizes that dynamic axes take in turn, besides the example's own; 1 is where broadcasting hides mistakes.
+# Sizes that dynamic axes take in turn, besides the example's own. A size of 1 shows mistakes of broadcasting.
 _SIZES = (1, 4, 2, 9)
 
 
@@ -22,17 +22,17 @@ def samples(
     count: int,
     seed: int,
 ) -> Iterator[list[torch.Tensor]]:
-    """The example itself, then endless fresh inputs; `count` of them cycle through the sizes.
+    """Yield the example itself, then fresh inputs without end, whose sizes repeat after `count` of them.
 
-    times: the names of inputs that solves take their times from. They stay in order and in direction. frozen: those
-    that keep the values of the example.
+    times: the names of the inputs that output times are computed from. Fresh ones stay monotone in the same direction.
+    frozen: the names of the inputs that keep the values of the example.
     """
     generator = torch.Generator().manual_seed(seed)
     yield [tensor.clone() for tensor in example]
     labels = list(dict.fromkeys(label for axes in dynamic.values() for label in axes.values()))
     number = 0
     while True:
-        # Different axes get different sizes, so that two that are mixed up do not agree by chance.
+        # Different axes get different sizes, so that a model that confuses two axes does not pass by chance.
         sizes = {label: _SIZES[(number + 2 * i) % len(_SIZES)] for i, label in enumerate(labels)}
         yield [
             tensor.clone()
@@ -51,7 +51,7 @@ def draw(
     is_time: bool,
     generator: torch.Generator,
 ) -> torch.Tensor:
-    """One fresh input."""
+    """One fresh input like the example. axes: the names of the dynamic axes; sizes: their sizes by name."""
     wanted = {axis: sizes[label] for axis, label in axes.items()}
     if is_time and example.is_floating_point() and example.ndim <= 1 and example.numel():
         count = wanted.get(0, example.shape[0] if example.ndim else 1)
@@ -72,12 +72,12 @@ def draw(
         return like * (0.5 + torch.rand(like.shape, generator=generator, dtype=like.dtype))
     noise = torch.randn(like.shape, generator=generator, dtype=torch.float64)
     fresh = float(values.mean()) + spread * noise
-    # Inside the range of the example, so that what must be positive, or a probability, stays so.
+    # Values stay in the range of the example, so that a positive number or a probability stays one.
     return fresh.clamp(float(values.min()), float(values.max())).to(like.dtype)
 
 
 def _times(example: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor | None:
-    """Strictly monotone times over a range like the example's, or None if the example has none."""
+    """Strictly monotone times over a range like the example's, or None where the example's are not monotone."""
     values = example.double().reshape(-1)
     gaps = values.diff()
     stretch = 0.6 + 0.7 * torch.rand(1, generator=generator, dtype=torch.float64)

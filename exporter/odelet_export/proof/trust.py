@@ -1,7 +1,4 @@
-"""How far a bounded artifact can be trusted, as measured at export: data, JSON and Markdown.
-
-The law here: every number was measured; what was not measured is not there.
-"""
+"""How far a bounded artifact can be trusted, as data, JSON and Markdown. The law here: every number was measured."""
 
 from __future__ import annotations
 
@@ -12,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-# Every fifth sample is kept from the search, to see how the steps do on data that they were not found on.
+# Every fifth sample is held back from the search, to measure the steps on data that they were not found on.
 HELD_BACK = 5
 
 QUANTILES = {"median": 0.5, "95 %": 0.95, "99 %": 0.99, "largest": 1.0}
-# What an answer within the tolerance may be off by: the estimate is of single steps, and their errors add up.
+# An answer whose error ratio is at most 1 may be off by this many tolerances: errors of steps add up.
 FACTOR = 10.0
 OFF = ("1", f"{FACTOR:g}", f"1 and {FACTOR:g} times torchdiffeq's")
 SETS = {
@@ -28,8 +25,11 @@ SETS = {
 
 @dataclass(frozen=True)
 class BoundedErrors:
-    """A solve on a set of samples. ratios: error_ratio. errors: the distance of the solution from the reference, over
-    the tolerance, the largest of all output times. torch: that of torchdiffeq's own solution. All (samples,)."""
+    """The errors of a solve on a set of samples, each an array (samples,).
+
+    ratios: the reported error ratios. errors: the distance of the solution from the reference over the tolerance, the
+    largest of all output times. torch: the same for torchdiffeq's own solution.
+    """
 
     ratios: np.ndarray
     errors: np.ndarray
@@ -37,18 +37,18 @@ class BoundedErrors:
 
     @classmethod
     def joined(cls, parts: Sequence[BoundedErrors]) -> BoundedErrors:
-        """That of several sets together."""
+        """The errors of several sets of samples as one set."""
         names = ("ratios", "errors", "torch")
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
     @property
     def fine(self) -> np.ndarray:
-        """Where the estimate says that all is well."""
+        """Where the error ratio says that the answer is within the tolerance, (samples,)."""
         return self.ratios <= 1
 
     @property
     def off(self) -> dict[str, np.ndarray]:
-        """Where the error is too large, by what is taken for that."""
+        """Where the error is too large, (samples,), for each of the limits in OFF."""
         with np.errstate(invalid="ignore"):
             worse = ~(self.errors <= FACTOR * self.torch)
         above = ~(self.errors <= 1)
@@ -70,7 +70,8 @@ class BoundedErrors:
 
 @dataclass(frozen=True)
 class SolveTrust:
-    """One solve. positions: of its steps. sets: by name, in the order of SETS."""
+    """The measured errors of one solve. positions: (steps + 1,), the ends of the steps, from 0 to 1. sets: by name, in
+    the order of SETS."""
 
     index: int
     method: str
@@ -81,7 +82,10 @@ class SolveTrust:
 
     @property
     def problems(self) -> list[str]:
-        """What is not as promised: an answer that is said to be fine, and is further off than torchdiffeq's own."""
+        """A line where answers with an error ratio of at most 1 are further off than promised, else nothing.
+
+        FACTOR tolerances are promised, or FACTOR times the worst error of torchdiffeq's own answers.
+        """
         one = self.sets["calibration"]
         allowed = FACTOR * max(1.0, float(np.max(one.torch, where=np.isfinite(one.torch), initial=0.0)))
         wrong = one.fine & ~(one.errors <= allowed)
@@ -96,8 +100,11 @@ class SolveTrust:
 
 @dataclass(frozen=True)
 class Trust:
-    """What calibration found. quantile: as asked. reference: how it was solved. outputs: the largest error of each of
-    the model's outputs, (samples,), by set and name."""
+    """What calibration measured.
+
+    quantile: the share of samples that the steps were to keep within the tolerance. reference: how the reference was
+    solved. outputs: by set and name of the output, its largest error, (samples,).
+    """
 
     quantile: float
     reference: str
@@ -106,20 +113,21 @@ class Trust:
 
     @property
     def problems(self) -> list[str]:
+        """A line about each solve that is not as promised."""
         return [problem for solve in self.solves for problem in solve.problems]
 
     @property
     def lines(self) -> list[str]:
-        """What to know first, a line for each solve."""
-        told = []
+        """A summary, one line for each solve."""
+        lines = []
         for solve in self.solves:
             guarded = ", ".join(f"{int(np.sum(~x.fine))} of {len(x.fine)} {name}" for name, x in solve.sets.items())
             worst = max(float(np.max(solve.sets["calibration"].errors)), 0.0)
-            told.append(
+            lines.append(
                 f"solve {solve.index}: {len(solve.positions) - 1} steps, {solve.evaluations} evaluations; above the "
                 f"tolerance: {guarded}; true error at most {worst:.2g} tolerances"
             )
-        return told
+        return lines
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
@@ -144,7 +152,7 @@ class Trust:
         }
 
     def to_markdown(self) -> list[str]:
-        """As lines."""
+        """As lines of Markdown."""
         lines = [
             "",
             "# Calibration",
@@ -186,11 +194,11 @@ class Trust:
 
 
 def quantiles(values: np.ndarray) -> dict[str, float | None]:
-    """Some quantiles of numbers, each one of them; None for one that is not finite."""
+    """Some quantiles of numbers by name, each one of the numbers; None for a quantile that is not finite."""
     if not values.size:
         return {}
-    found = {name: float(np.quantile(values, q, method="higher")) for name, q in QUANTILES.items()}
-    return {name: x if math.isfinite(x) else None for name, x in found.items()}
+    numbers = {name: float(np.quantile(values, q, method="higher")) for name, q in QUANTILES.items()}
+    return {name: x if math.isfinite(x) else None for name, x in numbers.items()}
 
 
 def _told(x: float | None) -> str:

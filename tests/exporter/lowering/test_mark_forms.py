@@ -67,7 +67,7 @@ def test_a_change_of_the_elimination_changes_torch_and_every_form(monkeypatch, t
     def newest(system, m, *, xp):
         return xp.take(system, m, axis=1) * xp.constant([[float(i == 0)] for i in range(m)], system)
 
-    monkeypatch.setattr(fixed_point, "eliminated", newest)
+    monkeypatch.setattr(fixed_point, "solve_by_elimination", newest)
     _, (after,) = run_reference(callee, [x], Overrides())
     assert after.steps > before.steps
     for form in FORMS[1:]:

@@ -21,7 +21,7 @@ def excludes(method: Method) -> str | None:
 
 
 def lower(site: Site) -> LoweredSolve:
-    """Loop over attempted steps until the last output time is passed, or over turns until an iteration ends."""
+    """Build a Loop over attempted steps until the last output time or an event; of an iteration, over its turns."""
     scope, settings, per_sample = site.scope, site.settings, site.hole.spec.per_sample
     tolerances = tolerance_inputs(site.hole.spec, scope, settings, np.dtype(np.float64))
     most = site.hole.spec.max_iters or site.max_steps

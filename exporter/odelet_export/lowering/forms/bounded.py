@@ -1,4 +1,4 @@
-"""Steps of an embedded pair along a grid found on calibration data: a straight line that says how far to trust it."""
+"""Steps of an embedded pair along a grid found on calibration data: a straight line that reports its error ratio."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ def unsuited(site: Site) -> str | None:
 
 
 def lower(site: Site) -> LoweredSolve:
-    """One step after another, and the largest of their error estimates."""
+    """Build one step after another along the grid, and report the largest of their error ratios."""
     scope, hole, tableau = site.scope, site.hole, site.hole.spec.tableau
     control, placed = hole.spec.control, hole.placed
     assert control is not None and placed is not None
     number = np.promote_types(control.dtype, site.y0.dtype)
     names = {name: site.settings[name] for name in ("rtol", "atol") if site.settings}
-    given = tolerance_inputs(hole.spec, scope, names, np.dtype(np.float64))
-    tolerances = {name: in_dtype(number, value) for name, value in given.items()}
+    inputs = tolerance_inputs(hole.spec, scope, names, np.dtype(np.float64))
+    tolerances = {name: in_dtype(number, value) for name, value in inputs.items()}
     per_sample = placed.samples is not None
     layout = site.layout
     if per_sample:
@@ -72,8 +72,8 @@ def lower(site: Site) -> LoweredSolve:
     else:
         points = scaled_grid(t, placed.positions.astype(number), xp=NUMPY if constant else ONNX)
         path = take_steps(site.field, tableau, points, site.y0, steps=steps, direction=site.direction, xp=ONNX)
-        found = error_ratios(path, **tolerances, layout=layout, xp=ONNX)
-        ratios = scope.call("ReduceMax", found, scope.constant(np.array([0], np.int64)), keepdims=0)
+        ratios_of_steps = error_ratios(path, **tolerances, layout=layout, xp=ONNX)
+        ratios = scope.call("ReduceMax", ratios_of_steps, scope.constant(np.array([0], np.int64)), keepdims=0)
         if isinstance(t, Value) and site.count != 2:
             rows = _read(site, path, points, t)
         else:
@@ -94,7 +94,7 @@ def lower(site: Site) -> LoweredSolve:
 
 
 def _nothing(site: Site, *, per_sample: bool) -> Value:
-    """The ratios where no step is taken."""
+    """The error ratio 0 of a solve without steps: (1,), or (samples,) where each batch row has its own."""
     zero = site.scope.constant(np.zeros(1))
     if not per_sample:
         return ONNX.cast(zero, site.y0)
@@ -103,7 +103,7 @@ def _nothing(site: Site, *, per_sample: bool) -> Value:
 
 
 def _read(site: Site, path: GridPath, points: Any, t: Value) -> Value:
-    """The states (times, n) at times that are given at run time; see `odelet.numerics.grid_path.interpolate`."""
+    """The states (times, n) at output times given at run time, as `grid_path.interpolate` has them at export."""
     scope, direction = site.scope, in_dtype(t.dtype, site.direction)
     forward, ends = t * direction, points * direction
     inner, like = forward[1:], site.y0

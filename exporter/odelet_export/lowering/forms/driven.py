@@ -1,4 +1,4 @@
-"""Steps outside the graph: small graphs, the field, one attempted step and an event, which the runtime drives."""
+"""Steps outside the graph: the runtime drives small graphs of the field, of one attempted step and of an event."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from odelet.numerics.state import Layout
 from odelet_export.graphs.emit import ONNX
 from odelet_export.graphs.scope import Scope, Value
 from odelet_export.lowering.forms.form import Form, LoweredSolve
-from odelet_export.lowering.forms.site import Site, layout_of, tolerance_inputs
+from odelet_export.lowering.forms.site import Site, known_sizes, layout_of, tolerance_inputs
 from odelet_export.lowering.hole import Hole
 from odelet_export.lowering.region import Region
 
-# Names that the two graphs give to what the driver feeds them; see docs/artifact.md.
+# Names of the graph inputs that the driver feeds; see docs/artifact.md.
 RESERVED = ("t", "t1", "h", "y", "k", "rtol", "atol", "direction", *MEMORY)
 
 
@@ -104,7 +104,7 @@ def _graphs(hole: Hole, opset: int) -> dict[str, ir.Graph]:
         start.finish(_first_step(start))
         graphs["start"] = start.graph
     if hole.event is not None:
-        # A graph of its own, not an output of the step: bisection asks for it at states between the ends of one.
+        # A graph of its own, not an output of the step: bisection evaluates it at states between the ends of a step.
         event = _Graph(hole, "event", opset, hole.event)
         dtype = hole.event.inputs[0].dtype
         t = event.input("t", dtype if dtype is not None else event.dtype, [])
@@ -114,7 +114,8 @@ def _graphs(hole: Hole, opset: int) -> dict[str, ir.Graph]:
 
 
 class _Graph:
-    """A graph with the state's row, and the captured values and weights of some functions of the solve in it."""
+    """A graph under construction, with the state's row as an input, and the values that some functions of the solve
+    read: weights as initializers, values of the host as inputs."""
 
     def __init__(self, hole: Hole, kind: str, opset: int, *regions: Region) -> None:
         self.hole = hole
@@ -130,7 +131,7 @@ class _Graph:
         self.layout: Layout = layout_of(dims, self._shape, self.scope, per_sample=hole.spec.per_sample)
         if hole.norm in regions and hole.norm is not None:
             self.layout = replace(self.layout, user_norm=hole.norm.measure(self.scope, self.outside))
-        # Of each sample its own, or one for all.
+        # The shape of times and step lengths: one for each batch row, or one for all.
         self.lanes: list[int | str] = ["samples"] if hole.spec.per_sample else []
         self.field = hole.field.field(self.scope, self.layout, self.outside)
 
@@ -168,13 +169,12 @@ class _Graph:
 
 def _size(dims: Sequence[Any]) -> int | str:
     """The length of the row: a number if every size is known."""
-    if all(part is not None and all(isinstance(dim, int) for dim in part) for part in dims):
-        return sum(math.prod(part) for part in dims)
-    return "n"
+    widths = [math.prod(sizes) for part in dims if (sizes := known_sizes(part)) is not None]
+    return sum(widths) if len(widths) == len(dims) else "n"
 
 
 def _control(graph: _Graph) -> tuple[np.dtype[Any], dict[str, Any]]:
-    """The dtype of times, and what the solver text is told about error control."""
+    """The dtype of times, and the arguments for error control that the solver text takes."""
     spec = graph.hole.spec
     assert spec.control is not None
     number = np.promote_types(spec.control.dtype, Value(graph.hole.y0[0], graph.scope).dtype)
@@ -212,7 +212,7 @@ def _fixed_step(graph: _Graph) -> dict[str, Value]:
     spec, hole, whole = graph.hole.spec, graph.hole, ir.DataType.INT64
     assert spec.grid is not None
     t, t1 = (graph.input(name, hole.t.dtype, []) for name in ("t", "t1"))
-    # Where the times are an input, their direction is that of the step.
+    # Where the output times are an input, the direction is that of the step.
     direction: Any = ONNX.cast(graph.scope.call("Sign", t1 - t), graph.y)
     if hole.times is not None:
         direction = -1.0 if hole.times[0] > hole.times[-1] else 1.0
@@ -233,7 +233,7 @@ def _fixed_step(graph: _Graph) -> dict[str, Value]:
 
 
 def _turn(graph: _Graph) -> dict[str, Value]:
-    """The state of an iteration to that after a turn."""
+    """The outputs of one turn of an iteration: its state after the turn."""
     spec, method = graph.hole.spec, graph.hole.spec.solver
     assert isinstance(method, Iteration)
     like = initial_state(method, graph.y, layout=graph.layout, xp=ONNX)
@@ -241,16 +241,16 @@ def _turn(graph: _Graph) -> dict[str, Value]:
     shapes = [graph.lanes if name in lanes else graph.y_shape for name in IterationState._fields[:-1]]
     shapes += [[_rows(x), graph.y_shape[1]] for x in like.memory]
     names = ("y", *MEMORY[: len(shapes) - 1])
-    given = [graph.input(name, graph.dtype, shape) for name, shape in zip(names[1:], shapes[1:], strict=True)]
+    inputs = [graph.input(name, graph.dtype, shape) for name, shape in zip(names[1:], shapes[1:], strict=True)]
     tolerances = tolerance_inputs(spec, graph.scope, {"rtol": "rtol", "atol": "atol"}, graph.y.dtype, defaults=False)
-    state = IterationState.of([graph.y, *given])
+    state = IterationState.of([graph.y, *inputs])
     after = take_turn(method, lambda row: graph.field(0.0, row), state, layout=graph.layout, xp=ONNX, **tolerances)
     results = ("y1", *(name.replace("memory", "memory1") for name in names[1:]))
     return dict(zip(results, after.flat(), strict=True))
 
 
 def _rows(x: Value) -> int:
-    """How many rows a value has, which is known."""
+    """The number of rows of a value, which the export knows."""
     rows = (x.dims or [None])[0]
     assert isinstance(rows, int)
     return rows

@@ -1,4 +1,4 @@
-"""What the two fixed-step forms share: the grid, reading the output times off it, and the report."""
+"""What forms of fixed-step solves share: the grid, the states at the output times, and the report."""
 
 from __future__ import annotations
 
@@ -22,9 +22,12 @@ from odelet_export.lowering.forms.site import BAD_TIMES, NOT_FINITE, OK, Site, n
 
 @dataclass(frozen=True)
 class FixedSteps:
-    """What a march leaves: states and slopes (at the start of each step, where cubics need them) on the grid,
-    stacked; calls of the field, None where they follow
-    from the method and the steps; steps whose iteration failed, None for a method that iterates nothing."""
+    """All steps of a solve.
+
+    states: on the grid, (steps + 1, n). slopes: at the start of each step, (steps, n), where cubics need them. calls:
+    of the field, or None where their number follows from the method and the steps. failures: the number of steps whose
+    corrector did not converge, or None for a method that iterates nothing.
+    """
 
     states: Value
     slopes: Value | None
@@ -40,26 +43,32 @@ def grid_of(site: Site) -> Grid:
 
 
 def grid_points(site: Site) -> np.ndarray | Value:
-    """The time grid (steps + 1,), constant where it is known. Raises FormError for one that does not fit."""
+    """The times of the grid (steps + 1,), an array where they are constant.
+
+    Raises FormError for a constant grid of the model's that does not run from the first output time to the last.
+    """
     grid, hole = grid_of(site), site.hole
-    given: Any = hole.grid_points if hole.grid_points is not None else None
-    if hole.grid is not None and given is None:
-        given = Value(hole.grid, site.scope)
+    constructed: Any = hole.grid_points if hole.grid_points is not None else None
+    if hole.grid is not None and constructed is None:
+        constructed = Value(hole.grid, site.scope)
     if isinstance(site.t, Value):
-        return grid.points(site.t, direction=ONNX.cast(site.direction, site.t), xp=ONNX, constructed_points=given)
+        direction: Any = ONNX.cast(site.direction, site.t)
+        values: Value = grid.points(site.t, direction=direction, xp=ONNX, constructed_points=constructed)
+        return values
     direction = site.t.dtype.type(site.direction)
-    if isinstance(given, np.ndarray) and not is_valid_grid(
-        given, site.t, direction=direction, strict=site.hole.spec.solver.remembers, xp=NUMPY
+    if isinstance(constructed, np.ndarray) and not is_valid_grid(
+        constructed, site.t, direction=direction, strict=site.hole.spec.solver.remembers, xp=NUMPY
     ):
         raise FormError(
             f"the solve at {hole.spec.source} has a grid that does not run from its first output time to its "
-            f"last: {given}; its times are {site.t}"
+            f"last: {constructed}; its times are {site.t}"
         )
-    return grid.points(site.t, direction=direction, xp=NUMPY, constructed_points=given)
+    points: np.ndarray | Value = grid.points(site.t, direction=direction, xp=NUMPY, constructed_points=constructed)
+    return points
 
 
 def known_steps(site: Site) -> int | None:
-    """How many steps the solve takes, where that is known at export."""
+    """The number of steps of the solve, where the export knows it."""
     if site.event is not None:
         return None
     grid = grid_of(site)
@@ -83,7 +92,7 @@ def step(site: Site, t: Any, t1: Any, y: Value, memory: tuple[Any, ...]) -> Fixe
 
 def only_the_end(site: Site) -> bool:
     """Whether the state is wanted at no time but the first and the last."""
-    if site.count == 2:  # the last time is the end of the last step, where a cubic says what is known
+    if site.count == 2:  # a line gives the state at the end of the last step as it is; a cubic rounds
         return not grid_of(site).reads_cubics
     return site.count == 1
 
@@ -94,9 +103,10 @@ def read(
     path: FixedSteps,
     each: Callable[[Callable[[Value], Value], Value, Value], Value],
 ) -> Value:
-    """The states (times, n) at the output times, from those on the grid (steps + 1, n).
+    """The states (times, n) at the output times.
 
-    each: (read, x, y0) calls `read` on every index of later times, and stacks the rows.
+    grid: the times (steps + 1,). path: the steps. each: called with a function, the times after the first and the
+    first row; stacks that row and what the function returns for the index of each of those times.
     """
     settings = grid_of(site)
     if settings.at_outputs:
@@ -126,17 +136,18 @@ def read(
     assert slopes is not None
 
     def one(j: Value) -> Value:
-        """The row of a later time."""
+        """The state (1, n) at the time of index j."""
         at, to = index[j], after[j]
         y0, y1, k0 = (ONNX.reshape(value, (1, -1)) for value in (states[at], states[to], slopes[at]))
         y0, y1, k0 = (_shaped(value, site.y0) for value in (y0, y1, k0))
-        return hermite(x[j], h[j], y0, y1, k0, site.field(end[j], y1))
+        row: Value = hermite(x[j], h[j], y0, y1, k0, site.field(end[j], y1))
+        return row
 
     return each(one, later, states[:1])
 
 
 def _shaped(row: Value, like: Value) -> Value:
-    """A row with the length that the state is known to have."""
+    """The row, with the shape of `like` noted on it."""
     row.ir.shape = like.ir.shape
     return row
 
@@ -144,7 +155,8 @@ def _shaped(row: Value, like: Value) -> Value:
 def finish(
     site: Site, rows: Value, path: FixedSteps, *, steps: int | None, taken: Value | None, grid: Any
 ) -> LoweredSolve:
-    """The parts of the solution, and a report. rows: (times, n). taken: the number of steps, if not fixed."""
+    """The lowered solve. rows: the states (times, n) at the output times. steps: their number, where the export knows
+    it; else `taken` is the number as a value of the graph. grid: the times of the grid."""
     scope = site.scope
     first, last = (scope.call("Cast", site.scalar(site.time(j), None), to=ir.DataType.DOUBLE) for j in (0, -1))
     if only_the_end(site):
@@ -170,8 +182,8 @@ def finish(
         report["unconverged"] = path.failures
     if isinstance(path.calls, Value):
         report["evaluations"] = path.calls
-    known = None if isinstance(path.calls, Value) else path.calls
-    return LoweredSolve(solution=site.solution(rows), report=report, steps=steps, evaluations=known)
+    evaluations = None if isinstance(path.calls, Value) else path.calls
+    return LoweredSolve(solution=site.solution(rows), report=report, steps=steps, evaluations=evaluations)
 
 
 def whole(flag: Value) -> Value:

@@ -46,7 +46,7 @@ class LoweredSolve:
 
 
 def _nothing(_of: object) -> None:
-    """No reason to refuse."""
+    """None, as there is no reason to refuse."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Iterations to a fixed point inside a graph: `odelet.fixed_point`, emitted, as each form has it."""
+"""Iterations to a fixed point inside a graph, for each form: the text of `odelet.methods.fixed_point`, emitted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from odelet_export.lowering.forms.site import Site
 
 
 def unrolled(site: Site) -> LoweredSolve:
-    """All turns in a straight line."""
+    """Build all turns that the limit allows in a straight line."""
     method, most, terms = _asked(site)
     state = initial_state(method, site.y0, layout=site.layout, xp=ONNX)
     for _ in range(most):
@@ -23,12 +23,12 @@ def unrolled(site: Site) -> LoweredSolve:
 
 
 def rolled(site: Site) -> LoweredSolve:
-    """All turns in a Loop."""
+    """Build a Loop of all turns that the limit allows."""
     return _looped(site, _tolerances(site), None)
 
 
 def adaptive(site: Site, tolerances: dict[str, Any], limit: Value) -> LoweredSolve:
-    """A Loop that ends where all samples do."""
+    """Build a Loop that ends when the iteration of each batch row has ended, and after `limit` turns at most."""
     return _looped(site, tolerances, limit)
 
 
@@ -49,7 +49,7 @@ def _looped(site: Site, tolerances: dict[str, Any], limit: Value | None) -> Lowe
 
 
 def _asked(site: Site) -> tuple[Iteration, int, dict[str, Any]]:
-    """The method, the limit of turns, and what the solver text is told."""
+    """The method, the limit of turns, and the other arguments of the solver text."""
     spec = site.hole.spec
     assert isinstance(spec.solver, Iteration) and spec.max_iters is not None
     return spec.solver, spec.max_iters, {"layout": site.layout, "xp": ONNX}

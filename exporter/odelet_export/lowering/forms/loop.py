@@ -1,7 +1,7 @@
 """The loop of an adaptive solve inside a graph.
 
-Its body is `odelet.attempt.attempt` and `odelet.control.judge`, emitted; this file only carries the
-state from one iteration to the next; `loop_read` reads the output times off the accepted steps.
+Its body is the text of `odelet.numerics`, emitted: one attempted step, and the decision about it. This file only
+carries the state from one iteration to the next; `loop_read` has the states at the output times.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from odelet_export.lowering.forms.site import (
 
 
 class AdaptiveLoop(Reading):
-    """The loop of one solve: what each iteration carries, and what is made of it afterwards."""
+    """The Loop of one solve: what its iterations carry, and the solution and report after the last one."""
 
     def __init__(self, site: Site, tolerances: dict[str, Any]) -> None:
         control = site.hole.spec.control
@@ -43,7 +43,7 @@ class AdaptiveLoop(Reading):
         common = {name: in_dtype(self.number, value) for name, value in tolerances.items()}
         self.common = common | {"layout": site.layout, "direction": self.direction, "xp": ONNX}
         t = site.t if isinstance(site.t, Value) else site.scope.constant(site.t)
-        # Output times as they run forward, whatever the direction of the solve.
+        # Output times multiplied by the direction, so that they increase whatever the direction of the solve.
         self.forward = in_dtype(self.number, t) * self.direction
         self.start, self.end = self.forward[0], self.forward[-1]
         self.begun = self._each(self.start)
@@ -53,38 +53,38 @@ class AdaptiveLoop(Reading):
         self.read_stages = dense_output_stages(self.tableau)
         self.points = {name: self._sorted(name) for name in ("step_t", "jump_t") if name in site.hole.extras}
 
-    # What is different where each sample of a batch has its own steps: see `loop_samples`.
+    # `loop_samples` overrides the following methods for solves in which each batch row has its own steps.
 
     def _each(self, x: Value) -> Value:
-        """What begins as x for the solve."""
+        """x as the initial value of something that each solve has: here there is one."""
         return x
 
     def _some(self, condition: Value) -> Value:
-        """Whether the loop goes on."""
+        """Whether the condition holds for any solve: here there is one."""
         return condition
 
     def _admit(self, state: Carried, verdict: StepDecision) -> StepDecision:
-        """The verdict that counts."""
+        """The decision about an attempted step, for solves that have not ended."""
         return verdict
 
     def _moved(self, accept: Value, new: Sequence[Value], old: Sequence[Value]) -> Sequence[Value]:
-        """The time, the state and the slope to go on from: an If costs less than three Wheres at every size."""
+        """The time, the state and the slope to continue from. An If costs less than three Wheres at every size."""
         moved: Sequence[Value] = ONNX.branch(accept, lambda *x: x[:3], lambda *x: x[3:], *new, *old)
         return moved
 
     def _counted(self, state: Carried, accept: Value, i: Value) -> tuple[Carried, Value]:
-        """What counts steps, to carry on, and the number of attempted ones."""
+        """The counters of steps to carry on, and the number of attempted steps."""
         return {}, i + 1
 
     def _counts(self, end: Carried, collected: Carried) -> dict[str, Value]:
-        """The report's steps: those that moved time were accepted."""
+        """The step counts of the report. An attempt that moved time was accepted."""
         ends = collected["now"]
         starts = ONNX.concat([ONNX.reshape(self.begun, (1,)), ends], axis=0)[:-1]
         accepted = self.scope.call("Cast", ends > starts, to=ir.DataType.INT64)
         return {"steps": ONNX.row_count(ends), "accepted": self.scope.call("ReduceSum", accepted, keepdims=0)}
 
     def _passed(self, now: Value) -> Value:
-        """How many output times are not after now."""
+        """The number of output times up to `now`."""
         reached = now.scope.call("Cast", self.forward <= now, to=ir.DataType.INT64)
         return now.scope.call("ReduceSum", reached, keepdims=0)
 
@@ -92,11 +92,12 @@ class AdaptiveLoop(Reading):
         return not_finite(rows)
 
     def _sorted(self, name: str) -> Value:
-        """Points where steps end, as they run forward, in order."""
+        """The times of step_t or jump_t, at which steps end, multiplied by the direction and sorted."""
         points = in_dtype(self.number, Value(self.site.hole.extras[name], self.scope))
         points = points * self.direction
         count = self.scope.call("Shape", points)
-        return self.scope.call("TopK", points, count, axis=0, largest=0, sorted=1, outputs=2)[0]
+        ascending: Value = self.scope.call("TopK", points, count, axis=0, largest=0, sorted=1, outputs=2)[0]
+        return ascending
 
     def run(self, limit: Value) -> tuple[Value, dict[str, Value], Value | None]:
         """Emit the solve. Returns the states (times, n) at the output times, the report, and the time of an event."""
@@ -141,7 +142,7 @@ class AdaptiveLoop(Reading):
         return rows, report, ONNX.cast(ONNX.where(done, time, np.nan) * self.direction, like)
 
     def _initial(self) -> Carried:
-        """What the first iteration finds."""
+        """What the first iteration of the Loop takes."""
         site, scope, control = self.site, self.scope, self.control
         y0, t0 = site.y0, self.begun * self.direction
         k = first_slope(site.field, t0, y0, xp=ONNX)
@@ -162,11 +163,11 @@ class AdaptiveLoop(Reading):
 
     @staticmethod
     def _within(index: Value, points: Value) -> Value:
-        """An index that does not pass the last point."""
+        """The index, or that of the last point where it lies beyond."""
         return ONNX.minimum(index, ONNX.reshape(points.scope.call("Shape", points), ()) - 1)
 
     def _body(self, inner: Scope, i: Value, state: Carried) -> tuple[Value, Carried, Carried]:
-        """One attempted step: whether to go on, what to carry on, what to collect."""
+        """Emit one attempted step. Returns whether to go on, what to carry on, and what to collect."""
         site, direction, control = self.site, self.direction, self.control
         now, end, h, y, k = (state[name] for name in ("now", "reach", "h", "y", "k"))
         hits = {}
@@ -200,9 +201,9 @@ class AdaptiveLoop(Reading):
         return go_on, after, collect
 
     def _after_jump(self, passes: Value, t1: Value, after: Carried) -> Value:
-        """The slope to go on with, taken anew past a jump."""
+        """The slope to continue with: evaluated again where the step ends at a jump of the field."""
         field = self.site.field
-        return ONNX.branch(
+        slope: Value = ONNX.branch(
             passes,
             lambda t, y, k: slope_after_jump(field, t, y, direction=self.direction, xp=ONNX),
             lambda t, y, k: k,
@@ -210,22 +211,23 @@ class AdaptiveLoop(Reading):
             after["y"],
             after["k"],
         )
+        return slope
 
     def _goes_on(self, now: Value, reach: Value, y: Value) -> Value:
-        """Whether there is a step to attempt: the end is not reached, and the step moves time."""
+        """Whether to attempt another step: the end is not reached, and the step moves time."""
         if self.search is None:
             return now < ONNX.minimum(self.end, reach)
         return self.search.goes_on(now, y) & (now < reach)
 
     def _checked(self, status: Value) -> Value:
-        """The status, or BAD_TIMES where the times that came in make no sense."""
+        """The status, or BAD_TIMES where output times are not monotone or points where steps end stand twice."""
         if self.points:
             points = ONNX.concat(list(self.points.values()), axis=0)
             count = self.scope.call("Shape", points)
             points = self.scope.call("TopK", points, count, axis=0, largest=0, sorted=1, outputs=2)[0]
             twice = (points[1:] <= points[:-1]) & (points[1:] >= self.start)
-            found = self.scope.call("ReduceSum", self.scope.call("Cast", twice, to=ir.DataType.INT64), keepdims=0)
-            status = ONNX.where(found > 0, BAD_TIMES, status)
+            repeats = self.scope.call("ReduceSum", self.scope.call("Cast", twice, to=ir.DataType.INT64), keepdims=0)
+            status = ONNX.where(repeats > 0, BAD_TIMES, status)
         return self.site.checked(status)
 
     def _status(self, now: Value, h: Value, rows: Value, ended: Value) -> Value:

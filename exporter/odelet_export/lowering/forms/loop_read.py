@@ -1,6 +1,6 @@
-"""How the output times of an adaptive solve inside a graph are read off its steps.
+"""The states of an adaptive solve inside a graph at the output times, from the dense output of its steps.
 
-One time is read from the last step, which the loop carries; many from all attempted steps, which it collects.
+For one time after the first, the Loop carries the last step. For several, it collects all attempted steps.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from odelet_export.graphs.emit import ONNX
 from odelet_export.graphs.scope import Scope, Value
 from odelet_export.lowering.forms.site import Site
 
-Carried = dict[str, Value]  # what an iteration hands to the next, or leaves behind
+Carried = dict[str, Value]  # what an iteration of a Loop passes on to the next, or what it collects
 
 
 class Step(NamedTuple):
-    """What reading needs of a step: its start (forward), its length (signed, in the state's dtype), both ends, the
-    middle, both slopes."""
+    """What dense output needs of a step: its forward start time; its length h, signed, in the state's dtype; the states
+    at both ends and in the middle; and the slopes at both ends."""
 
     start: Value
     h: Value
@@ -34,9 +34,12 @@ class Step(NamedTuple):
 
 
 class Reading:
-    """The reading of a solve. number: the dtype of times; direction: in it; forward: the output times as they run
-    forward, the first of them begun, the last end; first_k: the slope at the start; read_stages: see
-    `dense_output_stages`; one_read: whether there is but one time after the first."""
+    """Dense output of a solve.
+
+    number: the dtype of times. direction: 1 or -1 in that dtype. forward: the output times (times,) times direction,
+    so that they increase; begun is the first of them and end the last. first_k: the slope at the start. read_stages:
+    see `dense_output_stages`. one_read: whether there is only one output time after the first.
+    """
 
     site: Site
     scope: Scope
@@ -51,11 +54,14 @@ class Reading:
     one_read: bool
 
     def _no_step(self, h: Value) -> Carried:
-        """What stands for the step to read from until there is one. h: the length of the first one to try."""
+        """A stand-in for the last step before the first one is accepted. h: the length of the first attempt."""
         return {"y0": self.site.y0, "ks": ONNX.concat([self.first_k] * len(self.read_stages), axis=0)}
 
     def _taken(self, state: Carried, accept: Value, tried: Attempt, h: Value) -> tuple[Carried, Carried]:
-        """What reading needs of a step, to carry and to collect. h: its length, signed, in the state's dtype."""
+        """What dense output needs of an attempted step: what to carry on, and what to collect.
+
+        h: the length of the attempt, signed, in the state's dtype.
+        """
         if not self.one_read:
             ends = ONNX.concat([state["y"], tried.y1, tried.mid, state["k"], tried.k1], axis=0)
             return {}, {"h": h, "ends": ends}
@@ -63,7 +69,7 @@ class Reading:
         return {"y0": state["y"], "ks": ONNX.concat([tried.ks[i] for i in self.read_stages], axis=0)}, {"h": h}
 
     def _step(self, end: Carried, collected: Carried) -> Step:
-        """The step to read from."""
+        """The last step, whose dense output is read."""
         y0 = end["y0"]
         start, h = ONNX.reshape(self.begun, (1,)), self.scope.constant(np.zeros(1, y0.dtype))
         start = ONNX.concat([start, start, collected["now"]], axis=0)[-2]
@@ -82,16 +88,16 @@ class Reading:
         return ONNX.where(reached, ONNX.concat([y0, later], axis=0), self.scope.constant(np.nan, y0.dtype))
 
     def _read(self, target: Value, step: Step, end: Value) -> Value:
-        """The state (1, n) at a forward time, from the step that holds it."""
+        """The state (1, n) at the forward time `target`, from the step that it lies in. end: the end of that step."""
         like = step.y0
         x = ONNX.cast((target - step.start) / (end - step.start), like)
         weights = [ONNX.reshape(weight, (1, 1)) for weight in quartic_weights(x, step.h)]
         return ONNX.matmul(ONNX.concat(weights, axis=1), ONNX.concat(list(step[2:]), axis=0))
 
     def _read_many(self, now: Value, collected: Carried) -> Value:
-        """The states (times - 1, n) after the first time, NaN after `now`.
+        """The states (times - 1, n) at the output times after the first, NaN after `now`.
 
-        collected: from every attempted step, stacked; nothing where a solve failed before its first.
+        collected: from every attempted step, stacked; empty where a solve failed before its first attempt.
         """
         scope, y0 = self.scope, self.site.y0
         first, later = self.forward[0], self.forward[1:]
@@ -106,12 +112,12 @@ class Reading:
         axes = scope.constant(np.array([1, 2], np.int64))
         index = scope.call("ReduceSum", scope.call("Cast", missed, to=ir.DataType.INT64), axes, keepdims=0)
         index = ONNX.minimum(index, ONNX.row_count(after) - 1)
-        # A step starts when the one before it left off.
+        # A step starts where the step before it ended.
         starts = ONNX.concat([ONNX.reshape(self.begun, (1,)), after], axis=0)
         begun, taken, ended = (ONNX.reshape(x[index], (-1, 1, 1)) for x in (starts, collected["h"], after))
         x = ONNX.cast((targets - begun) / (ended - begun), y0)
         weights = ONNX.concat(list(quartic_weights(x, taken)), axis=2)
-        # Where there was no step, what was collected has no elements, and not the shape of none either.
+        # Where no step was attempted, the collected ends have no elements, and a shape that has lost the 5 and n.
         shape = ONNX.concat([count, five, width], axis=0)
         ends = ONNX.reshape(collected["ends"][index], shape)
         rows = scope.call("Squeeze", ONNX.matmul(weights, ends), scope.constant(np.array([1], np.int64)))

@@ -1,7 +1,7 @@
-"""The loop of an adaptive solve inside a graph, where each sample of a batch has its own steps.
+"""The Loop of an adaptive solve inside a graph, where each batch row has its own steps.
 
-Whatever has one number for a solve has one for each sample, (samples,). The loop goes on while any sample does;
-those that are done are computed along, and keep what they have.
+What is a scalar in `loop` is (samples,) here. The Loop goes on while any batch row does; a row that has ended is
+computed along, and keeps its values.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from odelet_export.lowering.forms.loop_read import Carried, Step
 
 
 class PerSampleLoop(AdaptiveLoop):
-    """The loop of one solve of each sample."""
+    """The Loop of the solves of all batch rows, each with its own steps."""
 
     def _each(self, x: Value) -> Value:
         return self.site.each(x)
@@ -42,8 +42,8 @@ class PerSampleLoop(AdaptiveLoop):
 
     def _admit(self, state: Carried, verdict: StepDecision) -> StepDecision:
         active, past = state["active"], [state[f"past_{j}"] for j in range(self.control.memory)]
-        kept = [ONNX.where(active, new, old) for new, old in zip(verdict.past, past, strict=True)]
-        return StepDecision(verdict.accept & active, ONNX.where(active, verdict.h, state["h"]), kept)
+        remembered = [ONNX.where(active, new, old) for new, old in zip(verdict.past, past, strict=True)]
+        return StepDecision(verdict.accept & active, ONNX.where(active, verdict.h, state["h"]), remembered)
 
     def _moved(self, accept: Value, new: Sequence[Value], old: Sequence[Value]) -> Sequence[Value]:
         select = self.site.layout.select
@@ -62,7 +62,8 @@ class PerSampleLoop(AdaptiveLoop):
 
     def _after_jump(self, passes: Value, t1: Value, after: Carried) -> Value:
         k = super()._after_jump(self._some(passes), t1, after)
-        return self.site.layout.select(passes, k, after["k"], xp=ONNX)
+        slope: Value = self.site.layout.select(passes, k, after["k"], xp=ONNX)
+        return slope
 
     def _no_step(self, h: Value) -> Carried:
         y0, k = self.site.y0, self.first_k
@@ -73,9 +74,9 @@ class PerSampleLoop(AdaptiveLoop):
         if not self.one_read:
             return {}, {"h": h, "y1": tried.y1, **rows}
         select = self.site.layout.select
-        kept = {name: select(accept, row, state[name], xp=ONNX) for name, row in rows.items()}
+        step = {name: select(accept, row, state[name], xp=ONNX) for name, row in rows.items()}
         times = {"start": state["now"], "taken": h}
-        return kept | {name: ONNX.where(accept, x, state[name]) for name, x in times.items()}, {}
+        return step | {name: ONNX.where(accept, x, state[name]) for name, x in times.items()}, {}
 
     def _step(self, end: Carried, collected: Carried) -> Step:
         return Step(end["start"], end["taken"], end["y0"], end["y"], end["mid"], end["k0"], end["k1"])
@@ -85,7 +86,7 @@ class PerSampleLoop(AdaptiveLoop):
         return now.scope.call("ReduceSum", reached, now.scope.constant(np.array([0], np.int64)), keepdims=0)
 
     def _not_finite(self, rows: Value) -> Value:
-        """Of each sample, whether any element is not finite at any time."""
+        """Whether any element is not finite at any output time, (samples,). rows: (times, n)."""
         first, second = (rows.scope.constant(np.array([axis], np.int64)) for axis in (0, 1))
         sums = rows.scope.call("ReduceSum", rows * 0.0, first, keepdims=1)
         layout = self.site.layout
@@ -97,21 +98,23 @@ class PerSampleLoop(AdaptiveLoop):
         return rows.scope.call("IsNaN", total)
 
     def _over_elements(self, x: Value) -> Value:
-        """Numbers (times, samples) over the elements of the state, (times, n)."""
+        """Numbers (times, samples), each repeated for the elements of its batch row: (times, n)."""
         layout, scope = self.site.layout, self.scope
         assert layout.table_shapes is not None
         column = scope.call("Unsqueeze", x, scope.constant(np.array([2], np.int64)))
-        pieces = []
+        parts = []
         for part, shape in zip(layout.slices(self.site.y0, xp=ONNX), layout.table_shapes, strict=True):
             table = scope.call("Shape", ONNX.reshape(part, shape))
             wide = scope.call("Expand", column, ONNX.concat([scope.constant(np.array([1], np.int64)), table], axis=0))
-            pieces.append(scope.call("Reshape", wide, scope.constant(np.array([0, -1], np.int64))))
-        return pieces[0] if len(pieces) == 1 else ONNX.concat(pieces, axis=1)
+            parts.append(scope.call("Reshape", wide, scope.constant(np.array([0, -1], np.int64))))
+        return parts[0] if len(parts) == 1 else ONNX.concat(parts, axis=1)
 
     def _read(self, target: Value, step: Step, end: Value) -> Value:
-        """The state at forward times `target`, (times, samples), from the steps that hold them."""
+        """The states (times, n) at forward times `target`, (times, samples). step: for each target, the step that it
+        lies in; end: the end of that step."""
         x = ONNX.cast((target - step.start) / (end - step.start), step.y0)
-        return quartic(self._over_elements(x), self._over_elements(step.h), *step[2:])
+        rows: Value = quartic(self._over_elements(x), self._over_elements(step.h), *step[2:])
+        return rows
 
     def _rows(self, end: Carried, collected: Carried) -> Value:
         scope, y0, now = self.scope, self.site.y0, end["now"]
@@ -122,13 +125,14 @@ class PerSampleLoop(AdaptiveLoop):
         else:
             later = self._read_many(now, collected)
         reached = self._over_elements(ONNX.reshape(self.forward, (-1, 1)) <= now)
-        # The start is there, whatever came of it.
+        # The first output time is always reached.
         return ONNX.where(reached, ONNX.concat([y0, later], axis=0), scope.constant(np.nan, y0.dtype))
 
     def _read_many(self, now: Value, collected: Carried) -> Value:
-        """The states (times - 1, n) after the first time; what is not reached has any value.
+        """The states (times - 1, n) at the output times after the first. A state that was not reached has any value.
 
-        collected: from every attempted step, stacked; nothing where no sample made one, so the start comes first.
+        collected: from every attempted step, stacked. It is empty where no batch row attempted a step, so the start is
+        put before it.
         """
         scope, y0, k = self.scope, self.site.y0, self.first_k
         rank = scope.constant(np.array([1], np.int64))
@@ -144,7 +148,7 @@ class PerSampleLoop(AdaptiveLoop):
         steps = scope.call("Unsqueeze", after, scope.constant(np.array([0], np.int64)))
         missed = scope.call("Cast", steps < targets, to=ir.DataType.INT64)
         index = ONNX.minimum(scope.call("ReduceSum", missed, rank, keepdims=0), ONNX.row_count(after) - 1)
-        # A step starts when the one before it left off.
+        # A step starts where the step before it ended.
         before, wide = ONNX.maximum(index - 1, 0), self._over_elements(index)
 
         def chosen(x: Value, i: Value) -> Value:

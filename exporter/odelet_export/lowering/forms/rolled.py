@@ -36,8 +36,8 @@ def excludes(method: Method) -> str | None:
 
 
 def lower(site: Site) -> LoweredSolve:
-    """Loop over the intervals of the grid, collecting the states where they are read; or over all turns of an
-    iteration."""
+    """Build a Loop over the steps of the grid, which collects the states where output times are read between them; of
+    an iteration, a Loop over all its turns."""
     if site.hole.spec.timeless:
         return iteration.rolled(site)
     if site.event is not None:
@@ -58,12 +58,12 @@ def lower(site: Site) -> LoweredSolve:
 
     def body(_inner: Scope, i: Value, y: Value, *more: Value) -> tuple[Any, list[Value], list[Value]]:
         remembered, counted = more[: len(memory)], list(more[len(memory) :])
-        made = step(site, points[i], points[i + 1], y, tuple(remembered))
-        told = [made.evaluations] if solver.evaluations is None else []
-        told += [] if made.unconverged is None else [whole(made.unconverged)]
-        counted = [before + now for before, now in zip(counted, told, strict=True)]
-        collect = [] if end_only else [made.y1, made.k0] if cubic else [made.y1]
-        return None, [made.y1, *made.memory, *counted], collect
+        taken = step(site, points[i], points[i + 1], y, tuple(remembered))
+        step_counts = [taken.evaluations] if solver.evaluations is None else []
+        step_counts += [] if taken.unconverged is None else [whole(taken.unconverged)]
+        counted = [before + now for before, now in zip(counted, step_counts, strict=True)]
+        collect = [] if end_only else [taken.y1, taken.k0] if cubic else [taken.y1]
+        return None, [taken.y1, *taken.memory, *counted], collect
 
     final, collected = scope.loop(body, steps, None, [site.y0, *memory, *counts])
     counted = final[1 + len(memory) :]
@@ -83,13 +83,13 @@ def lower(site: Site) -> LoweredSolve:
 
 
 def _as_values(site: Site) -> list[Value]:
-    """What the first step remembers, as a loop carries it."""
+    """The memory of the method before the first step, as values that a Loop carries."""
     start = site.hole.spec.solver.initial_memory(site.y0, xp=ONNX)
     return [x if isinstance(x, Value) else site.scope.constant(x, np.int64) for x in start]
 
 
 def _later_times(site: Site) -> Value:
-    """How many output times follow the first."""
+    """The number of output times after the first."""
     if isinstance(site.t, Value):
         return ONNX.row_count(site.t) - 1
     return site.scope.constant(len(site.t) - 1, np.int64)
@@ -98,7 +98,7 @@ def _later_times(site: Site) -> Value:
 def _each(site: Site) -> Callable[[Callable[[Value], Value], Value, Value], Value]:
     def each(one: Callable[[Value], Value], later: Value, y0: Value) -> Value:
         scope = site.scope
-        always = scope.constant(True)  # a Loop that carries nothing must have a condition
+        always = scope.constant(True)  # ONNX Runtime wants a condition of a Loop that carries nothing
         _, (rows,) = scope.loop(lambda _inner, j: (None, [], [one(j)]), ONNX.row_count(later), always, [])
         return ONNX.concat([y0, scope.call("Squeeze", rows, scope.constant(np.array([1], np.int64)))], axis=0)
 
@@ -106,7 +106,7 @@ def _each(site: Site) -> Callable[[Callable[[Value], Value], Value, Value], Valu
 
 
 def _until_event(site: Site) -> LoweredSolve:
-    """Loop over steps of one length until an event function changes its sign, or torchdiffeq would give up."""
+    """Build a Loop over steps of one length, until an event function changes its sign or torchdiffeq would give up."""
     scope, spec, like = site.scope, site.hole.spec, site.y0
     assert spec.grid is not None and spec.grid.step_size is not None
     assert isinstance(spec.atol, float)
@@ -120,19 +120,20 @@ def _until_event(site: Site) -> LoweredSolve:
     def body(_inner: Scope, i: Value, t: Value, y: Value, *more: Value) -> tuple[Value, list[Value], list[Value]]:
         failures, remembered = more[3], more[4:]
         t1 = t + h
-        made = step(site, t, t1, y, tuple(remembered))
-        failures = failures if made.unconverged is None else failures + whole(made.unconverged)
-        return search.goes_on(t1 * search.direction, made.y1), [t1, made.y1, t, y, i, failures, *made.memory], []
+        taken = step(site, t, t1, y, tuple(remembered))
+        failures = failures if taken.unconverged is None else failures + whole(taken.unconverged)
+        return search.goes_on(t1 * search.direction, taken.y1), [t1, taken.y1, t, y, i, failures, *taken.memory], []
 
-    none = scope.constant(-1, np.int64)
+    no_step = scope.constant(-1, np.int64)
     limit = scope.constant(MOST_FIXED_STEPS, np.int64)
-    carried = [start, site.y0, start, site.y0, none, zero, *memory]
+    carried = [start, site.y0, start, site.y0, no_step, zero, *memory]
     (t1, y1, t, y, last, failures, *_), _collected = scope.loop(body, limit, None, carried)
     begun, now = t * search.direction, t1 * search.direction
     done = ~search.goes_on(now, y1)
 
     def read(time: Value) -> Value:
-        return linear((time - begun) / (now - begun), y, y1)
+        row: Value = linear((time - begun) / (now - begun), y, y1)
+        return row
 
     time, row = search.find(read, begun, now, scope.constant(spec.atol, like.dtype))
     missing = scope.constant(np.nan, like.dtype)

@@ -1,4 +1,4 @@
-"""What the forms share where a solve ends at an event: when to stop, and where in the last step the event is."""
+"""What forms share where a solve ends at an event: when to stop, and where in the last step the event lies."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from odelet_export.lowering.forms.site import Site
 class EventSearch:
     """The search for the event that ends a solve.
 
-    start: the forward time that it begins at, in the solver's dtype of time. Its event functions are combined
-    into one, and before is the sign of that one at the start; both as in torchdiffeq. direction: the site's, in
-    that dtype.
+    Several event functions are combined into one, as in torchdiffeq. start: the forward time at which the solve begins,
+    in the dtype of times. direction: the direction of the site in that dtype. before: the sign of the combined event
+    function at the start.
     """
 
     def __init__(self, site: Site, start: Value) -> None:
@@ -35,10 +35,14 @@ class EventSearch:
         return ONNX.equal(self.before, 0)
 
     def goes_on(self, now: Value, y: Value) -> Value:
-        """Whether there was no event up to forward time now, the end of an accepted step, with the state y."""
+        """Whether no event happened up to `now`. now: the forward time at the end of an accepted step. y: the state
+        there, (1, n)."""
         return ONNX.equal(self._sign(now, y), self.before)
 
     def find(self, read: Callable[[Any], Any], begun: Value, now: Value, atol: Value) -> tuple[Value, Value]:
-        """The forward time of the event in the step from begun to now, and the state (1, n) there."""
-        found: tuple[Value, Value] = bisect(read, self._sign, self.before, begun, now, atol=atol, xp=ONNX)
-        return found
+        """The forward time of the event in the step from `begun` to `now`, and the state (1, n) there.
+
+        read: the state (1, n) at a forward time in the step. atol: the accuracy of the time.
+        """
+        event: tuple[Value, Value] = bisect(read, self._sign, self.before, begun, now, atol=atol, xp=ONNX)
+        return event

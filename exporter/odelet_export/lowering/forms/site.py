@@ -1,4 +1,4 @@
-"""Where a solver gets built: the host's values around a hole, as the solver text wants them."""
+"""Where a solve is built: the host's values around a hole, as the solver text takes them."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ OK, STEP_LIMIT, STEP_UNDERFLOW, NOT_FINITE, BAD_TIMES = range(5)
 
 @dataclass(frozen=True)
 class Site:
-    """A hole and the scope to fill it in.
+    """A hole, and the scope that its solve is built in.
 
-    t: output times (times,), constant or not. direction: 1 or -1, a float64 scalar where t is not constant.
-    y0: the initial state, a row (1, n). field: dy/dt on rows. event: the values whose first zero ends the
-    solve, of a time and a row. max_steps: default limit of attempted steps.
-    settings: the names of the graph inputs for what a caller may set; none where nobody may.
+    layout: how the parts of the state lie in a row. t: the output times (times,), an array where they are constant.
+    direction: 1 or -1, a float64 scalar in the graph where t is not constant. y0: the initial state, a row (1, n).
+    field: from a time and a row to the slope, a row. event: from a time and a row to the values whose first zero ends
+    the solve. max_steps: the default limit of attempted steps. settings: by setting that a caller may change, the name
+    for its graph input; empty for a nested solve, whose settings are fixed.
     """
 
     hole: Hole
@@ -45,7 +46,7 @@ class Site:
 
     @classmethod
     def of(cls, hole: Hole, scope: Scope, max_steps: int, settings: dict[str, str]) -> Site:
-        """Read a hole's surroundings, as nodes appended to the scope."""
+        """The site of a hole. Nodes that it needs are appended to the scope."""
         parts = [Value(part, scope) for part in hole.y0]
         per_sample = hole.spec.per_sample
         dims = [part.dims for part in parts]
@@ -63,12 +64,12 @@ class Site:
         return cls(hole, scope, layout, t, direction, y0, field, event, max_steps, settings)
 
     def reading(self, filled: Mapping[ir.Value, ir.Value]) -> Site:
-        """The site where solves before it are filled; see `Hole.reading`."""
+        """The site after earlier solves were filled; see `Hole.reading`."""
         hole = self.hole.reading(filled)
         return self if hole is self.hole else Site.of(hole, self.scope, self.max_steps, self.settings)
 
     def each(self, x: Value) -> Value:
-        """A scalar, for each sample where they are solved each on its own: (samples,)."""
+        """A scalar; where each batch row has its own steps, repeated for each: (samples,)."""
         if not self.hole.spec.per_sample:
             return x
         part = Value(self.hole.y0[0], self.scope)
@@ -76,11 +77,11 @@ class Site:
 
     @property
     def count(self) -> int | None:
-        """How many output times, where that is known."""
+        """The number of output times, where the export knows it."""
         return self.hole.count
 
     def scalar(self, x: float | Value, dtype: Any = np.float64) -> Value:
-        """x as a Value."""
+        """x as a Value: a number becomes a constant of that dtype."""
         return x if isinstance(x, Value) else self.scope.constant(x, dtype)
 
     def time(self, j: int) -> Any:
@@ -88,10 +89,10 @@ class Site:
         return self.t[j]
 
     def solution(self, rows: Value) -> list[Value]:
-        """Rows (times, n) to one value for each part, (times, *shape)."""
-        pieces = self.layout.slices(rows, xp=ONNX)
+        """The parts of the solution, (times, *shape) each. rows: the states (times, n)."""
+        parts = self.layout.slices(rows, xp=ONNX)
         shapes = [self._solution_shape(Value(part, self.scope)) for part in self.hole.y0]
-        return [ONNX.reshape(piece, shape) for piece, shape in zip(pieces, shapes, strict=True)]
+        return [ONNX.reshape(part, shape) for part, shape in zip(parts, shapes, strict=True)]
 
     def _solution_shape(self, part: Value) -> Any:
         dims = [self.count, *([None] if part.dims is None else part.dims)]
@@ -104,7 +105,7 @@ class Site:
         return ONNX.concat([times, self.scope.call("Shape", part)], axis=0)
 
     def checked(self, status: Value) -> Value:
-        """The status, or BAD_TIMES where times that came in are not strictly monotone."""
+        """The status, or BAD_TIMES where output times given at run time are not strictly monotone."""
         if not isinstance(self.t, Value):
             return status
         gaps = (self.t[1:] - self.t[:-1]) * ONNX.cast(self.direction, self.t)
@@ -116,25 +117,28 @@ class Site:
 def tolerance_inputs(
     spec: SolveSpec, scope: Scope, names: Mapping[str, str], dtype: np.dtype[Any], *, defaults: bool = True
 ) -> dict[str, Any]:
-    """rtol and atol as graph inputs of these names, or constants where there are none: scalars, or a list of one for
-    each part of the state."""
-    made: dict[str, Any] = {}
+    """rtol and atol of a solve: each a scalar, or a list of scalars with one for each part of the state.
+
+    names: the names of the graph inputs for them; without names they are constants. defaults: whether the graph inputs
+    have the exported values as defaults.
+    """
+    tolerances: dict[str, Any] = {}
     for name, value in (("rtol", spec.rtol), ("atol", spec.atol)):
         if not names:
             row = value if isinstance(value, tuple) else (value,)
             constants = [scope.constant(dtype.type(x)) for x in row]
-            made[name] = constants if isinstance(value, tuple) else constants[0]
+            tolerances[name] = constants if isinstance(value, tuple) else constants[0]
             continue
         tensor = ir.tensor(np.asarray(value, dtype), name=names[name])
         shape = (len(value),) if isinstance(value, tuple) else ()
         default = tensor if defaults else None
-        given = Value(scope.builder.input(names[name], tensor.dtype, list(shape), const_value=default), scope)
-        made[name] = [given[i] for i in range(len(value))] if isinstance(value, tuple) else given
-    return made
+        entry = Value(scope.builder.input(names[name], tensor.dtype, list(shape), const_value=default), scope)
+        tolerances[name] = [entry[i] for i in range(len(value))] if isinstance(value, tuple) else entry
+    return tolerances
 
 
 def in_dtype(number: np.dtype[Any], x: Any) -> Any:
-    """x, or each of a list, in the dtype of times."""
+    """x in a dtype, or a list with each of its entries in that dtype."""
     if isinstance(x, list):
         return [in_dtype(number, one) for one in x]
     if not isinstance(x, Value):
@@ -143,7 +147,7 @@ def in_dtype(number: np.dtype[Any], x: Any) -> Any:
 
 
 def not_finite(row: Value) -> Value:
-    """Whether any element is infinite or NaN: zero times a finite number is zero, and nothing else is."""
+    """Whether any element is infinite or NaN. A finite number times 0 is 0; infinity or NaN times 0 is NaN."""
     return row.scope.call("IsNaN", row.scope.call("ReduceSum", row * 0.0, keepdims=0))
 
 
@@ -153,13 +157,20 @@ def monotone_times(t: np.ndarray) -> bool:
     return bool(np.isfinite(t).all() and ((gaps > 0).all() or (gaps < 0).all()))
 
 
+def known_sizes(part: Dims) -> list[int] | None:
+    """The sizes of the axes of a part, or None where the export does not know them all."""
+    sizes = [dim for dim in part or () if isinstance(dim, int)]
+    return sizes if part is not None and len(sizes) == len(part) else None
+
+
 def _one_unknown(dims: Sequence[Any]) -> bool:
-    """Whether a reshape can infer the one size that is not known."""
+    """Whether a reshape to these sizes can infer those it does not know: at most one, and no other is 0."""
     return sum(not isinstance(dim, int) for dim in dims) <= 1 and 0 not in dims
 
 
 def layout_of(dims: Sequence[Dims], shape: Callable[[int], Value], scope: Scope, *, per_sample: bool = False) -> Layout:
-    """The layout of a state whose parts have these dims; `shape(i)` is asked for those it cannot infer."""
+    """The layout of a state. dims: the shape of each part. shape: adds the shape of part i to the graph, where it
+    cannot be inferred. per_sample: whether the layout has a table of batch rows for each part."""
     samples = [_table(part, i, shape) for i, part in enumerate(dims)] if per_sample else None
     shapes: list[Any] = [
         tuple(dim if isinstance(dim, int) else -1 for dim in part)
@@ -169,17 +180,18 @@ def layout_of(dims: Sequence[Dims], shape: Callable[[int], Value], scope: Scope,
     ]
     if len(dims) == 1:
         return Layout(shapes, scalar=dims[0] == [], table_shapes=samples)
-    if all(part is not None and all(isinstance(dim, int) for dim in part) for part in dims):
-        sizes = [math.prod(part) for part in dims]  # type: ignore[arg-type]
-        return Layout(shapes, sizes=sizes, table_shapes=samples)
+    widths = [math.prod(sizes) for part in dims if (sizes := known_sizes(part)) is not None]
+    if len(widths) == len(dims):
+        return Layout(shapes, sizes=widths, table_shapes=samples)
     whole = [s if isinstance(s, Value) else shape(i) for i, s in enumerate(shapes)]
     lengths = [scope.call("ReduceProd", s, scope.constant(np.array([0], np.int64)), keepdims=1) for s in whole]
     return Layout(shapes, sizes=(ONNX.concat(lengths, axis=0), len(dims)), table_shapes=samples)
 
 
 def _table(part: Dims, i: int, shape: Callable[[int], Value]) -> Any:
-    """The shape (samples, width) of a part, in what reshape takes."""
-    if part is not None and all(isinstance(dim, int) for dim in part[1:]) and 0 not in part[1:]:
-        return (-1, math.prod(part[1:]))  # type: ignore[arg-type]
+    """The shape (samples, width) of a part, as `reshape` takes it."""
+    sizes = None if part is None else known_sizes(part[1:])
+    if sizes is not None and 0 not in sizes:
+        return (-1, math.prod(sizes))
     whole = shape(i)
     return ONNX.concat([whole[:1], whole.scope.constant(np.array([-1], np.int64))], axis=0)

@@ -43,7 +43,7 @@ def unsuited(site: Site) -> str | None:
 
 
 def lower(site: Site) -> LoweredSolve:
-    """Repeat the step for every interval of the grid, or the turn of an iteration to its limit."""
+    """Build one step after another, for each interval of the grid; of an iteration, all turns that its limit allows."""
     if site.hole.spec.timeless:
         return iteration.unrolled(site)
     steps = known_steps(site)
@@ -54,10 +54,10 @@ def lower(site: Site) -> LoweredSolve:
     memory = site.hole.spec.solver.initial_memory(site.y0, xp=ONNX)
     calls = 0
     for t, t1 in zip(times[:-1], times[1:], strict=True):
-        made = step(site, t, t1, states[-1], memory)
-        states.append(made.y1)
-        slopes.append(made.k0)
-        memory, calls = made.memory, calls + made.evaluations
+        taken = step(site, t, t1, states[-1], memory)
+        states.append(taken.y1)
+        slopes.append(taken.k0)
+        memory, calls = taken.memory, calls + taken.evaluations
     cubic = grid_of(site).reads_cubics
     usual = site.hole.spec.solver.evaluations is not None and not cubic
     path = FixedSteps(
