@@ -67,7 +67,10 @@ class Calibrator:
         self._calls = calls_of(calibration.inputs or {}, judge.callee, dynamic)
 
     def run(self) -> Calibrated:
-        """Find the steps of each solve that can have a grid, and measure their errors. Raises FormError if there is none."""
+        """Find the steps of each solve that can have a grid, and measure the errors.
+
+        Raises FormError where no solve can have one.
+        """
         if not self._holes:
             reasons = [f"{hole.spec.source}: {bounded.no_grid(hole)}" for hole in self._all]
             raise FormError(f"no solve of this model can be {BOUNDED.name}: {'; '.join(reasons)}")
