@@ -145,7 +145,7 @@ def diffrax(model: Solved, x: Array) -> Peer:
 
     @jax.jit
     def solve(x: Any) -> tuple[Any, Any]:
-        found = library.diffeqsolve(
+        solution = library.diffeqsolve(
             library.ODETerm(lambda t, y, args: field(t, y)),
             library.Dopri5(),
             times[0],
@@ -156,7 +156,7 @@ def diffrax(model: Solved, x: Array) -> Peer:
             stepsize_controller=control,
             adjoint=library.ForwardMode(),
         )
-        return after(found.ys), found.stats["num_steps"]
+        return after(solution.ys), solution.stats["num_steps"]
 
     steps = int(solve(x)[1])
     # First same as last: six evaluations a step, one at the start and one for the length of the first.

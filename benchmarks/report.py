@@ -250,8 +250,8 @@ def filled(text: str) -> str:
         pattern = re.compile(rf"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
         if not pattern.search(text):
             raise ValueError(f"{PAGE.name} has no marks <!-- begin {name} --> and <!-- end {name} -->; put them back")
-        made = part()
-        text = pattern.sub(lambda match, made=made: f"{match[1]}{made}\n{match[2]}", text)
+        content = part()
+        text = pattern.sub(lambda match, content=content: f"{match[1]}{content}\n{match[2]}", text)
     return text
 
 

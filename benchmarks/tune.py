@@ -105,11 +105,11 @@ def section(name: str, tuning: Tuning) -> str:
     return "\n".join(lines)
 
 
-def put(text: str, name: str, made: str) -> str:
-    """The text of a page, with `made` between the two marks of `name`."""
+def put(text: str, name: str, content: str) -> str:
+    """The text of a page, with `content` between the two marks of `name`."""
     start, end = MARK.format(name), MARK.format(f"end of {name}")
     before, rest = text.split(start)
-    return before + start + made + end + rest.split(end)[1]
+    return before + start + content + end + rest.split(end)[1]
 
 
 def save(figure, path: Path, *, colours: int = 64) -> None:

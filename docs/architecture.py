@@ -36,10 +36,9 @@ ROOMS: dict[str, tuple[str, tuple[tuple[str, ...], ...]]] = {
         "exporter",
         (
             ("errors", "call"),
-            ("torch_backend", "torchdiffeq_calls"),
+            ("torch_backend",),
             ("fixed_point",),
             ("mark",),
-            ("mark_calls",),
             ("libraries",),
             ("user_code",),
             ("intercept", "installed", "call_options"),

@@ -25,7 +25,7 @@ def captured_once(monkeypatch):
         else:
             kept.append((capture(callee, *args, **options), callee))
         captured, traced = kept[0]
-        callee._seen = traced._seen
+        callee.take_over(traced)
         return replace(captured, model=captured.model.clone())
 
     monkeypatch.setattr(prepare, "capture", once)

@@ -1,4 +1,4 @@
-"""What the interception knows of a solver library: its functions, how a call is read, and a caught call as data."""
+"""What the interception knows of a solver library: its functions, how their calls are read, and a call as data."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ import torch
 
 @dataclass(frozen=True)
 class Call:
-    """A call of `odeint`, `odeint_adjoint` or `mark`, with defaults filled in.
+    """A caught call of a solver library, as its `Library.read` returns it.
 
-    func, y0, t, rtol, atol, method, options, event_fn: as torchdiffeq names them; of a call of `mark`, which knows no
-    time, t is one unused number. entry: the name of the function called. file, line: where in the model's code. extra:
-    the arguments that have no other place. depth: how many solves it is inside of. copy: the module of the copy of
-    torchdiffeq that it calls, if one.
+    func, y0, t, rtol, atol, method, options, event_fn: the arguments, by torchdiffeq's names, and its defaults. A call
+    of `mark` has no time; its t is one number, which nothing reads. extra: arguments that have no place among these. A
+    library whose calls have much else makes a subclass with fields of its own, which handlers recognise by its type.
+
+    The interception sets the rest. entry: the name of the function called. file, line: where the model's code calls it.
+    depth: how many solves the call is inside of. copy: the module of the copy of the library that was called, or "".
     """
 
     func: Callable[..., Any]
@@ -42,8 +44,13 @@ class Call:
         """File name and line, without the folder, which is nobody's business but the author's."""
         return f"{os.path.basename(self.file)}:{self.line}"
 
+    @property
+    def where(self) -> str:
+        """The start of an error message about the call: its file and line."""
+        return message_start(self.file, self.line)
+
     def solve(self, original: Callable[..., Any], **changes: Any) -> Any:
-        """Run torchdiffeq's own odeint on this call, with some arguments changed."""
+        """The solution by `original`, an `odeint` of torchdiffeq or of a copy. changes: other values of fields."""
         call = replace(self, **changes)
         keywords = {
             "rtol": call.rtol,
@@ -56,37 +63,44 @@ class Call:
         return original(call.func, call.y0, call.t, **keywords)
 
 
+def message_start(file: str, line: int) -> str:
+    """The start of an error message: a file and a line of the model's code."""
+    return f'File "{file}", line {line}: '
+
+
 @dataclass(frozen=True)
 class Entry:
     """A function whose calls are caught.
 
-    kind: the library's name for the function. function: the function. solver: the function of the same library that
-    runs a solve; a handler gets it, uncaught. library: a name in `LIBRARIES`. copy: the module of a copy of the library
-    that a package brings along, or "" for the library itself.
+    name: of the function in its library. function: the function itself, written in Python; of a method of a class, the
+    function in the class, whose first argument is `self`. library: the key of its library in `LIBRARIES`. solver: the
+    function of the library that runs a solve, and an entry too; None for this function. A handler gets it, uncaught.
+    copy: the module of a copy of the library that a package brings along, or "" for the library itself.
     """
 
-    kind: str
+    name: str
     function: types.FunctionType
-    solver: types.FunctionType
     library: str
+    solver: types.FunctionType | None = None
     copy: str = ""
 
 
-# The fields of a `Call` that a library knows, by name; or a function to run in place of the call, which calls another
-# caught function itself.
-Reading = Mapping[str, Any] | Callable[[], Any]
+# A caught call; or a function to run in its place, which calls another caught function itself.
+Reading = Call | Callable[[], Any]
 
 
 @dataclass(frozen=True)
 class Library:
     """A solver library whose calls are caught.
 
-    name: of its top-level package, whose files are never the user's own code. entries: the functions to catch; empty
-    where the library is not imported. read: what a call asks for, given the entry, the bound arguments (defaults not
-    filled in), and the start of an error message, which names the user's file and line. `read` raises CaptureError for
-    a call that cannot be exported.
+    package: the top-level package of the library; its files are never the user's own code. It need not be installed.
+    entries: returns the functions to catch, asked for whenever an interception begins. A library that odelet does not
+    require looks itself up in sys.modules there, and returns nothing where the model has not imported it.
+    read: returns what a call asks for. It gets the entry, the bound arguments (with no defaults filled in), and the
+    start of an error message, which names the user's file and line. It raises CaptureError for a call that cannot be
+    exported.
     """
 
-    name: str
+    package: str
     entries: Callable[[], Sequence[Entry]]
     read: Callable[[Entry, inspect.BoundArguments, str], Reading]

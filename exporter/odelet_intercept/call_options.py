@@ -1,4 +1,4 @@
-"""Reading the options and tolerances of a call: torchdiffeq's values, as settings of odelet's solvers."""
+"""Reading the options and tolerances of a call of torchdiffeq, as settings of odelet's solvers."""
 
 from __future__ import annotations
 
@@ -14,25 +14,27 @@ from odelet.numerics.control import Control
 from odelet_intercept.call import Call
 from odelet_intercept.errors import CaptureError
 
-Tolerance = float | tuple[float, ...] | None
+Tolerance = float | tuple[float, ...] | None  # one number for the whole state, or one for each of its parts
 
-# Options that are values of the model.
+# Options whose values the model may compute.
 POINTS = ("step_t", "jump_t")
 _CONTROL = tuple(f.name for f in fields(Control) if f.name not in ("controller", "dtype"))
 
-# torchdiffeq drops these without a word for the methods of a kind, and they change nothing there.
+# Options that torchdiffeq drops without a warning for a kind of method, which they do not concern.
 _DROPPED = {"adaptive": (), "fixed": ("norm",), "scipy": ("norm", "grid_points", "eps")}
 
 
 def read_options(call: Call, where: str, solver: Method, *, overridden: bool) -> tuple[dict[str, Any], list[str]]:
-    """The options that the method takes, as settings, and warnings.
+    """The options of a call that its method takes, by the names of settings, and warnings.
 
-    Those of another kind of method are dropped with a warning, as in torchdiffeq; those that are values of the
-    model (step_t, jump_t, a grid) are read elsewhere. Raises CaptureError for what cannot be exported.
+    where: the start of an error message. solver: the method that the export uses. overridden: whether that is not the
+    method of the call. Options of another kind of method are dropped with a warning, as in torchdiffeq. Options whose
+    values the model computes (step_t, jump_t, a grid) are read elsewhere; `constructed` says that there is a grid.
+    Raises CaptureError for an option that cannot be exported.
     """
     kind = "adaptive" if solver.adaptive else "fixed" if solver.fixed else "scipy"
-    own: tuple[str, ...] = {"adaptive": _CONTROL, "fixed": ("step_size", "interp", "perturb"), "scipy": ()}[kind]
-    own = (*own, *solver.option_names())
+    settings: tuple[str, ...] = {"adaptive": _CONTROL, "fixed": ("step_size", "interp", "perturb"), "scipy": ()}[kind]
+    settings = (*settings, *solver.option_names())
     taken: dict[str, Any] = {}
     warnings = []
     for name, value in (call.options or {}).items():
@@ -42,25 +44,25 @@ def read_options(call: Call, where: str, solver: Method, *, overridden: bool) ->
             continue
         if solver.adaptive and name == "dtype":
             taken[name] = "float64" if value is None else _time_dtype(value, where)
-        elif name in own:
-            taken |= _taken(name, value, where)
+        elif name in settings:
+            taken |= _setting(name, value, where)
         elif kind == "fixed" and name == "grid_constructor":
             taken["constructed"] = value is not None
         elif not overridden and name not in _DROPPED[kind]:
             warnings.append(f"{call.source}: {solver.name} ignores option {name}={value!r}, as in torchdiffeq")
     if overridden and not solver.adaptive:
-        # The settings of another method's iterations mean nothing to this one.
+        # Settings of the iterations of the call's own method mean nothing to another method.
         taken = {name: value for name, value in taken.items() if name not in solver.option_names()}
     return taken, warnings
 
 
 def has_norm(call: Call, *, overridden: bool) -> bool:
-    """Whether errors are measured by a function of the user's, which another method does without."""
+    """Whether a function of the user's measures errors; one that belongs to an overridden method is left out."""
     return not overridden and (call.options or {}).get("norm") is not None
 
 
-def _taken(name: str, value: Any, where: str) -> dict[str, Any]:
-    """An option as its setting has it; nothing where the default stays."""
+def _setting(name: str, value: Any, where: str) -> dict[str, Any]:
+    """The setting that an option stands for, by its name."""
     if name in ("interp", "solver"):
         return {name: value}
     if name in ("perturb", "implicit"):
@@ -81,17 +83,19 @@ def _number(name: str, value: Any, where: str) -> float:
 
 
 def _time_dtype(value: Any, where: str) -> str:
-    """The dtype of times: at least float32, as that of any state."""
+    """The name of the dtype of times, which is float32 at least, as the dtype of any state is."""
     if value not in (torch.float64, torch.float32, torch.float16, torch.bfloat16):
         raise CaptureError(where + f"option dtype={value!r} must be a floating-point torch dtype")
     return "float64" if value is torch.float64 else "float32"
 
 
 def read_tolerance(name: str, value: Any, parts: int | None, where: str) -> Tolerance:
-    """A tolerance: a number, or one for each part of a tuple state. parts: None for a state that is one tensor.
+    """A tolerance as one number, or as one number for each part of the state.
 
-    A row of one number for a state of one tensor is no plain number: torchdiffeq then takes error ratios in
-    float64. It rounds the numbers of a row for a tuple to float32.
+    name: rtol or atol. parts: how many tensors a tuple state has; None for a state that is one tensor. where: the start
+    of an error message. For a state of one tensor, a row of one number is not the same as that number: torchdiffeq then
+    takes error ratios in float64. torchdiffeq rounds the tolerances of a tuple state to float32, and so does this.
+    Raises CaptureError for a tolerance of another length, or one that is no number when the model is exported.
     """
     row = _row(name, value, where)
     if row is None:
@@ -107,7 +111,7 @@ def read_tolerance(name: str, value: Any, parts: int | None, where: str) -> Tole
 
 
 def _row(name: str, value: Any, where: str) -> list[tuple[float, bool]] | None:
-    """The numbers of a row, each with whether it is a float64 tensor; None for a plain number."""
+    """The numbers of a row, each with whether it came as float64; None for a plain number."""
     if isinstance(value, (torch.Tensor, np.ndarray)):
         if value.ndim == 0:
             return None
@@ -115,16 +119,17 @@ def _row(name: str, value: Any, where: str) -> list[tuple[float, bool]] | None:
         return [(_concrete(name, x, where), exact) for x in value.reshape(-1)]
     if not isinstance(value, (list, tuple)):
         return None
-    numbers_ = [_concrete(name, x, where) if isinstance(x, torch.Tensor) and x.numel() == 1 else x for x in value]
-    if not all(isinstance(x, numbers.Real) for x in numbers_):
+    row = [_concrete(name, x, where) if isinstance(x, torch.Tensor) and x.numel() == 1 else x for x in value]
+    if not all(isinstance(x, numbers.Real) for x in row):
         raise CaptureError(
             where + f"{name}={value!r}: a tolerance for each element of the state cannot be exported; give one number "
             "for each part"
         )
-    return [(float(x), getattr(old, "dtype", None) is torch.float64) for x, old in zip(numbers_, value, strict=True)]
+    return [(float(x), getattr(old, "dtype", None) is torch.float64) for x, old in zip(row, value, strict=True)]
 
 
 def _concrete(name: str, value: Any, where: str) -> Any:
+    """The number in a tensor of one element. Raises CaptureError for a tensor that the trace computes."""
     try:
         return value.item()
     except Exception:

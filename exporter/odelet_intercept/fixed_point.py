@@ -1,4 +1,4 @@
-"""Fixed points in plain torch: the solver text of `odelet.fixed_point` on tensors, and its arguments checked."""
+"""Fixed points in plain torch: the iterations of `odelet.methods.fixed_point` on tensors, with checked arguments."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ from odelet_intercept.torch_backend import TORCH
 
 @dataclass(frozen=True)
 class MarkArguments:
-    """What a call of `mark` asks for, checked."""
+    """The checked arguments of a call of `mark`, besides f and z0.
+
+    method: the iteration, with its options set. max_iters: the most calls of f. The rest is as in `mark`.
+    """
 
     method: Iteration
     rtol: float
@@ -39,14 +42,14 @@ def check_mark_arguments(
     norm: Any,
     options: Mapping[str, Any] | None,
 ) -> MarkArguments:
-    """The arguments of `mark` besides f and z0. Raises InputError naming the one that cannot be."""
+    """Check the arguments of `mark` besides f and z0. Raises InputError naming an argument that cannot be."""
     if method not in ITERATIONS:
         raise InputError(f"method={method!r} is not one of {', '.join(ITERATIONS)}")
     chosen = ITERATIONS[method]
     unknown = sorted(set(options or {}) - set(chosen.option_names()))
     if unknown:
-        known = ", ".join(chosen.option_names())
-        raise InputError(f"options {', '.join(unknown)} are not known for method {method!r}; known are {known}")
+        options_known = ", ".join(chosen.option_names())
+        raise InputError(f"options {', '.join(unknown)} are not known for method {method!r}; known are {options_known}")
     for name, value in {"rtol": rtol, "atol": atol, **(options or {})}.items():
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
             raise InputError(f"{name}={value!r} must be a number")
@@ -61,7 +64,7 @@ def check_mark_arguments(
         raise InputError(f"norm={norm!r} must be a function of what f maps, or None for the root mean square")
     if norm is not None and per_sample:
         raise InputError(
-            "norm is of the whole of what f maps, so it cannot measure each sample; leave one of norm "
+            "norm measures the whole of what f maps, so it cannot measure each sample; leave one of norm "
             "and per_sample out"
         )
     try:
@@ -74,7 +77,11 @@ def check_mark_arguments(
 
 
 def parts_of(z0: Any, *, per_sample: bool) -> list[torch.Tensor]:
-    """The tensors of a first guess, in one dtype. Raises InputError for what cannot be one."""
+    """The tensors of a first guess, in their common dtype.
+
+    z0: a tensor, or a tuple of tensors. Raises InputError for anything else, for a dtype other than float32 and
+    float64, and for `per_sample` where the tensors have no first axis of one size.
+    """
     parts = list(z0) if isinstance(z0, tuple) else [z0]
     if not parts or not all(isinstance(part, torch.Tensor) for part in parts):
         raise InputError(f"z0 must be a tensor or a tuple of tensors; got {type(z0).__name__}")
@@ -84,70 +91,76 @@ def parts_of(z0: Any, *, per_sample: bool) -> list[torch.Tensor]:
     if dtype not in (torch.float32, torch.float64):
         raise InputError(f"z0 is {dtype}; use float32 or float64")
     if per_sample and not all(part.ndim > 0 and part.shape[0] == parts[0].shape[0] for part in parts):
-        came = ", ".join(str(tuple(part.shape)) for part in parts)
-        raise InputError(f"per_sample needs a z0 whose first axis counts samples; it has {came}")
+        shapes = ", ".join(str(tuple(part.shape)) for part in parts)
+        raise InputError(f"per_sample needs a z0 whose first axis counts samples; its shapes are {shapes}")
     return [part.to(dtype) for part in parts]
 
 
 def as_field(f: Callable[[Any], Any], z0: Any) -> Callable[[Any, Any], Any]:
-    """f as a function of a time, which it does not read, and a state; it must return what is like z0."""
+    """f as a field: a function of a time, which it does not read, and a state.
+
+    The field raises InputError where f does not return tensors of the shapes of its argument. z0: a tensor for a state
+    of one tensor, a tuple otherwise.
+    """
     single = not isinstance(z0, tuple)
 
     def field(_t: Any, z: Any) -> Any:
-        made = f(z)
-        came, wanted = ([made], [z]) if single else (made, z)
+        result = f(z)
+        parts, wanted = ([result], [z]) if single else (result, z)
         shapes = [tuple(part.shape) for part in wanted]
-        fits = isinstance(came, (tuple, list)) and all(isinstance(part, torch.Tensor) for part in came)
-        if not fits or [tuple(part.shape) for part in came] != shapes:
-            got = [tuple(part.shape) for part in came] if fits else type(made).__name__
-            raise InputError(f"f must return what it is given, of the shapes {shapes}; it returned {got}")
-        return made
+        are_tensors = isinstance(parts, (tuple, list)) and all(isinstance(part, torch.Tensor) for part in parts)
+        if not are_tensors or [tuple(part.shape) for part in parts] != shapes:
+            got = [tuple(part.shape) for part in parts] if are_tensors else type(result).__name__
+            raise InputError(f"f must return tensors of the shapes of its argument, {shapes}; it returned {got}")
+        return result
 
     return field
 
 
-def solve(f: Callable[[Any], Any], z0: Any, asked: MarkArguments) -> tuple[Any, IterationState]:
-    """The answer, as z0 is, and the last state of the iteration."""
+def solve(f: Callable[[Any], Any], z0: Any, arguments: MarkArguments) -> tuple[Any, IterationState]:
+    """The fixed point, in the structure and shapes of z0, and the last state of the iteration."""
     single = not isinstance(z0, tuple)
-    parts = parts_of(z0, per_sample=asked.per_sample)
+    parts = parts_of(z0, per_sample=arguments.per_sample)
     layout = Layout(
         [tuple(part.shape) for part in parts],
         sizes=[part.numel() for part in parts] if len(parts) > 1 else None,
-        user_norm=None if asked.norm is None else _measure(asked.norm, single=single),
-        table_shapes=[(len(part), math.prod(part.shape[1:])) for part in parts] if asked.per_sample else None,
+        user_norm=None if arguments.norm is None else _measure(arguments.norm, single=single),
+        table_shapes=[(len(part), math.prod(part.shape[1:])) for part in parts] if arguments.per_sample else None,
     )
     field = as_field(f, z0)
 
     def row_map(row: torch.Tensor) -> torch.Tensor:
-        given = layout.unpack(row, xp=TORCH)
-        made = field(None, given[0] if single else tuple(given))
-        return layout.pack([part.to(row.dtype) for part in ([made] if single else made)], xp=TORCH)
+        state = layout.unpack(row, xp=TORCH)
+        result = field(None, state[0] if single else tuple(state))
+        packed: torch.Tensor = layout.pack([part.to(row.dtype) for part in ([result] if single else result)], xp=TORCH)
+        return packed
 
-    state = iterate(
-        asked.method,
+    last = iterate(
+        arguments.method,
         row_map,
         layout.pack(parts, xp=TORCH),
-        rtol=asked.rtol,
-        atol=asked.atol,
-        limit=asked.max_iters,
+        rtol=arguments.rtol,
+        atol=arguments.atol,
+        limit=arguments.max_iters,
         layout=layout,
         xp=TORCH,
     )
-    answer = layout.unpack(state.best, xp=TORCH)
-    return (answer[0] if single else tuple(answer)), state
+    answer = layout.unpack(last.best, xp=TORCH)
+    return (answer[0] if single else tuple(answer)), last
 
 
 def _measure(norm: Callable[[Any], torch.Tensor], *, single: bool) -> Callable[[list[torch.Tensor]], torch.Tensor]:
+    """The user's norm as a function of a list of tensors, which returns a scalar of their dtype."""
     return lambda parts: norm(parts[0] if single else tuple(parts)).to(parts[0].dtype).reshape(())
 
 
-def warned(f: Callable[[Any], Any], z0: Any, **arguments: Any) -> Any:
-    """The answer of a call of `mark`, with a warning where it is none."""
-    asked = check_mark_arguments(**arguments)
-    answer, state = solve(f, z0, asked)
+def solve_or_warn(f: Callable[[Any], Any], z0: Any, **unchecked: Any) -> Any:
+    """The result of a call of `mark`, with a RuntimeWarning where the iteration did not converge."""
+    arguments = check_mark_arguments(**unchecked)
+    answer, state = solve(f, z0, arguments)
     failed = ~state.converged
     if bool(failed.any()):
-        of = f" for {int(failed.sum())} of {failed.numel()} samples" if asked.per_sample else ""
+        of = f" for {int(failed.sum())} of {failed.numel()} samples" if arguments.per_sample else ""
         why = "became infinite or NaN" if bool((state.not_finite & failed).any()) else "did not converge"
         warnings.warn(
             f"mark: the iteration {why}{of} in {int(state.turns.max())} calls of f; raise max_iters, loosen rtol and "

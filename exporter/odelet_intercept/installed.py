@@ -1,4 +1,4 @@
-"""What the installed torchdiffeq computes under a method's name, and how to make it compute what it lacks."""
+"""What the installed torchdiffeq computes under the name of a method, and how to let it run methods that it lacks."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _TWIN = "{}_torchdiffeq"
 def name_of(method: str) -> str:
     """The name that odelet has for what the installed torchdiffeq computes as `method`.
 
-    Some releases have wrong coefficients for a method. The plain name is the correct method, and what those
-    releases compute has a second name, which is chosen by looking at their coefficients.
+    Some releases have wrong coefficients for a method. The plain name stands for the correct method. The method with
+    the coefficients of those releases has a second name, and is recognised by comparing coefficients.
     """
     twin = _TWIN.format(method)
     if twin in METHODS and method in SOLVERS and computes(SOLVERS[method], twin):
@@ -34,26 +34,26 @@ def name_of(method: str) -> str:
 
 
 def computes(solver: Any, method: str) -> bool:
-    """Whether a solver of torchdiffeq has the coefficients of a method of odelet."""
+    """Whether a solver class of torchdiffeq has the coefficients of a method of odelet."""
     theirs, ours = getattr(solver, "tableau", None), getattr(METHODS[method], "tableau", None)
     if theirs is None or ours is None:
         return False
-    # torchdiffeq leaves out the node of a first explicit stage where the method is explicit.
+    # torchdiffeq leaves out the node of the first stage of an explicit method.
     nodes = [*theirs.alpha.tolist()]
     nodes = nodes if len(nodes) == len(ours.c) else [0.0, *nodes]
     pairs = [*zip(nodes, ours.c, strict=False), *zip(theirs.c_sol.tolist(), ours.b, strict=False)]
-    alike = len(nodes) == len(ours.c) and len(theirs.c_sol) == len(ours.b)
-    return alike and all(math.isclose(a, b, rel_tol=1e-12, abs_tol=1e-12) for a, b in pairs)
+    same_stages = len(nodes) == len(ours.c) and len(theirs.c_sol) == len(ours.b)
+    return same_stages and all(math.isclose(a, b, rel_tol=1e-12, abs_tol=1e-12) for a, b in pairs)
 
 
 def key_of(method: str) -> str:
-    """The name under which torchdiffeq computes a method of odelet while `lacking` holds."""
+    """The name under which torchdiffeq runs a method of odelet inside a `with lacking():` block."""
     return method if method in SOLVERS and name_of(method) == method else f"odelet.{method}"
 
 
 @contextmanager
 def lacking() -> Iterator[None]:
-    """Let torchdiffeq solve with the methods that it lacks, or has with other coefficients, by its own loops."""
+    """Let torchdiffeq's own loops run the methods that it lacks, or has with other coefficients; see `key_of`."""
     added = {}
     for name, method in METHODS.items():
         if key_of(name) == name:
@@ -89,17 +89,17 @@ def _adaptive(tableau: Tableau) -> type:
     )
 
 
-class StandIn(FixedGridODESolver):
+class StandIn(FixedGridODESolver):  # type: ignore[misc]  # torchdiffeq has no types
     """An implicit Runge-Kutta method for torchdiffeq, which its release 0.2.5 lacks.
 
-    All stages together, by Newton's method with GMRES on differences of the field, to rounding: another way than
-    that of the runtime, so that the two check each other.
+    All stages are solved for together, to rounding, by Newton's method with GMRES on differences of the field. The
+    runtime solves for them in another way, so that the two check each other.
     """
 
     method: ImplicitRK
 
     def __init__(self, *args: Any, max_iters: int = 0, **settings: Any) -> None:
-        del max_iters  # of the iteration that this one replaces
+        del max_iters  # a setting of the iteration that Newton's method replaces
         super().__init__(*args, **settings)
 
     def _step_func(
@@ -112,7 +112,7 @@ class StandIn(FixedGridODESolver):
         unknown = [i for i in range(tableau.stages) if not tableau.explicit(i)]
         k = f0.reshape(1, -1).repeat(tableau.stages, 1)
 
-        def slope(i: int, y: torch.Tensor) -> torch.Tensor:
+        def slope(i: int, y: torch.Tensor) -> Any:
             if tableau.c[i] == 1:
                 return func(t1, y, perturb=Perturb.PREV)
             return func(t0 + tableau.c[i] * h, y)
@@ -129,7 +129,11 @@ class StandIn(FixedGridODESolver):
 
 
 def newton(residual: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, *, turns: int = 30) -> torch.Tensor:
-    """Solve residual(x) = 0 for a vector x until rounding lets it come no closer."""
+    """The vector x with residual(x) = 0, as close as rounding allows.
+
+    residual: returns x - g(x) for a vector x; the size of g(x) is the measure of rounding. x: the first guess, (n,).
+    turns: the most iterations.
+    """
     eps = torch.finfo(x.dtype).eps
     r = residual(x)
     for _ in range(turns):
@@ -150,7 +154,11 @@ def newton(residual: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, *,
 
 
 def gmres(product: Callable[[torch.Tensor], Any], b: torch.Tensor, *, size: int = 60) -> torch.Tensor:
-    """Solve A v = b, given products with A. Source: Saad & Schultz, SIAM J. Sci. Stat. Comput. 7 (1986)."""
+    """The vector v with A v = b, to a residual of 1e-4 of b.
+
+    product: returns A v for a vector v, (n,). b: (n,), not zero. size: the most products.
+    Source: Saad & Schultz, SIAM J. Sci. Stat. Comput. 7 (1986).
+    """
     beta = b.norm()
     basis = [b / beta]
     count = min(size, b.numel())

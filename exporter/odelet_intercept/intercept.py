@@ -1,8 +1,8 @@
 """Catching calls of solver libraries, however the model came by the function.
 
-Models import `odeint` by name, keep it on objects, in partials and default arguments, or call it through
-other packages. So the functions themselves are changed while a capture runs: their code objects are
-swapped for a trampoline, which every reference then reaches. Calls from other threads reach the original.
+Models import `odeint` by name, keep it on objects, in partials and default arguments, or call it through other
+packages. So the functions themselves are changed while an interception lasts: their code objects are swapped for a
+trampoline, which every reference then reaches. Calls from other threads reach the original.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ import threading
 import types
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from odelet.errors import InputError
-from odelet_intercept.call import Call, Entry
+from odelet_intercept.call import Call, Entry, message_start
 from odelet_intercept.errors import CaptureError
 from odelet_intercept.libraries import LIBRARIES, all_entries
 from odelet_intercept.user_code import user_frame
 
+# Of a call, and the library's own solver, to what the call returns in the model.
 Handler = Callable[[Call, Callable[..., Any]], Any]
 
 
@@ -28,7 +29,7 @@ Handler = Callable[[Call, Callable[..., Any]], Any]
 class _Interception:
     handler: Handler
     entries: Sequence[Entry]
-    originals: dict[types.FunctionType, Callable[..., Any]]
+    originals: dict[Callable[..., Any], Callable[..., Any]]
     thread: int
     depth: int = 0
 
@@ -38,7 +39,10 @@ _lock = threading.Lock()
 
 
 def dispatch(number: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Where the trampolines land."""
+    """The answer to a call that reached the trampoline of the entry `number`.
+
+    Raises CaptureError, naming the line of the model, where the handler raises InputError.
+    """
     current = _active
     assert current is not None, "a trampoline outlived its interception"
     entry = current.entries[number]
@@ -46,16 +50,16 @@ def dispatch(number: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if threading.get_ident() != current.thread:
         return original(*args, **kwargs)
     file, line = user_frame()
-    where = f'File "{file}", line {line}: '
+    where = message_start(file, line)
     reading = LIBRARIES[entry.library].read(entry, inspect.signature(original).bind(*args, **kwargs), where)
-    if callable(reading):
+    if not isinstance(reading, Call):
         return reading()
-    call = Call(**reading, entry=entry.kind, file=file, line=line, depth=current.depth, copy=entry.copy)
+    call = replace(reading, entry=entry.name, file=file, line=line, depth=current.depth, copy=entry.copy)
     current.depth += 1
     try:
-        return current.handler(call, current.originals[entry.solver])
+        return current.handler(call, current.originals[entry.solver or entry.function])
     except InputError as error:
-        raise CaptureError(f'File "{file}", line {line}: {error}') from error
+        raise CaptureError(f"{where}{error}") from error
     finally:
         current.depth -= 1
 
@@ -65,8 +69,8 @@ def intercepted(handler: Handler, *, copies: Sequence[Entry] = ()) -> Iterator[N
     """Send every call of a solver library on this thread to `handler(call, solver)`; `solver` is the library's own.
 
     copies: further functions to catch, of copies of torchdiffeq; the handler then gets the `odeint` of the copy. Calls
-    made while the handler runs come to it as well, with their depth.
-    The interception is undone on leaving, also after an error. A process has one interception at a time.
+    made while the handler runs come to it as well, with their depth. The interception is undone on leaving, also after
+    an error. A process has one interception at a time; another thread waits for its end.
     """
     global _active
     with _lock:
@@ -76,30 +80,34 @@ def intercepted(handler: Handler, *, copies: Sequence[Entry] = ()) -> Iterator[N
         _active = _Interception(handler, entries, {f: original_of(f) for f in functions}, threading.get_ident())
         try:
             for number, function in enumerate(functions):
-                function.__code__ = _trampoline(function.__name__, number)
+                function.__code__ = _trampoline(function, number)
                 function.__defaults__ = function.__kwdefaults__ = None
             yield
         finally:
-            for function, parts in zip(functions, saved, strict=True):
-                function.__code__, function.__defaults__, function.__kwdefaults__ = parts
+            for function, (code, defaults, keyword_defaults) in zip(functions, saved, strict=True):
+                function.__code__, function.__defaults__ = code, defaults
+                function.__kwdefaults__ = keyword_defaults
             _active = None
 
 
 def original_of(function: types.FunctionType) -> Callable[..., Any]:
-    """What a function does when nobody catches its calls."""
-    copy = types.FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__)
+    """A copy of a function, which goes on doing what the function does when nobody catches its calls."""
+    copy = types.FunctionType(
+        function.__code__, function.__globals__, function.__name__, function.__defaults__, function.__closure__
+    )
     copy.__kwdefaults__ = function.__kwdefaults__
     return copy
 
 
-def _trampoline(name: str, number: int) -> types.CodeType:
-    """Code that needs nothing from the globals of the function it is put into."""
+def _trampoline(function: types.FunctionType, number: int) -> types.CodeType:
+    """Code that needs nothing from the globals or the closure of the function that it is put into."""
     scope: dict[str, Any] = {}
     exec(
-        f"def {name}(*args, **kwargs):\n"
-        f"    from odelet_intercept.intercept import dispatch\n"
+        "def trampoline(*args, **kwargs):\n"
+        f"    from {__name__} import dispatch\n"
         f"    return dispatch({number}, args, kwargs)\n",
         scope,
     )
-    code: types.CodeType = scope[name].__code__
-    return code
+    code: types.CodeType = scope["trampoline"].__code__
+    # Python refuses code with fewer free variables than the function has, such as the class behind `super()`.
+    return code.replace(co_name=function.__name__, co_freevars=function.__code__.co_freevars)

@@ -1,6 +1,6 @@
-"""Marking fixed points in a model: `mark`, which runs in plain torch, and is a solve when the model is exported.
+"""Marking fixed points in a model: `mark` runs in plain torch, and becomes a solve when the model is exported.
 
-Importing this brings no torch.
+Importing this module does not import torch.
 """
 
 from __future__ import annotations
@@ -26,23 +26,35 @@ def mark(
 ) -> Any:
     """Find z with z = f(z), by iterating from z0 until norm(f(z) - z) <= atol + rtol * norm(f(z)).
 
-    f: maps a tensor, or a tuple of tensors, to the same; it may read anything else, such as the model's input and
-    weights. z0: the first guess, float32 or float64. method: "fixed_point", plain iteration, or "anderson". max_iters:
-    calls of f at most. per_sample: the first axis of z0 counts samples, and each is solved on its own: with its own
-    weights in Anderson's method, and it stays as it is once it has converged. norm: of what f maps, one number; the
-    root mean square if None, with several tensors the largest of theirs. options: of the method, `tau` (how far to go
-    from z to what the method proposes, 1.0), and for "anderson" `m` (calls that are combined, 6) and `lam` (how much
-    their weights are held back, 1e-4).
+    f: maps a tensor, or a tuple of tensors, to tensors of the same shapes. It may read anything else, such as the
+        model's inputs and weights.
+    z0: the first guess, a tensor or a tuple of tensors, float32 or float64.
+    method: "fixed_point" for plain iteration, or "anderson" for Anderson's acceleration.
+    rtol, atol: tolerances, at least 0 and not both 0.
+    max_iters: the most calls of f.
+    per_sample: the first axis of z0 counts samples, and each sample is solved on its own: it has weights of its own in
+        Anderson's method, and no longer changes once it has converged.
+    norm: a function that maps what f returns to one number. None stands for the root mean square; of several tensors,
+        the largest of their root mean squares counts.
+    options: settings of the method. `tau` (1.0) is the share of the way from z to the proposal of the method that each
+        iteration goes. "anderson" also takes `m` (6), the number of calls that are combined, and `lam` (1e-4), the
+        regularisation of their weights.
 
-    Returns f(z) for the first z that is close enough; in the shape of z0. Where none is, a RuntimeWarning says so, and
-    f(z) for the z that changed least is returned. Gradients go through every call of f.
+    Returns f(z) for the first z that is close enough, in the structure and shapes of z0. If no z is, a RuntimeWarning
+    says so, and f(z) is returned for the z that changed least. Gradients flow through every call of f.
 
-    `odelet_export.export` makes it a solve in any form; what can be set there for ODEs leaves it as it is.
-    Raises odelet.InputError, a ValueError, naming the argument that cannot be.
+    In `odelet_export.export` the call becomes a solve, in any form; settings for ODEs do not apply to it.
+    Raises odelet.InputError, a ValueError, which names the argument that cannot be.
+
+    >>> import torch
+    >>> from odelet_export import mark
+    >>> x = torch.tensor([0.0, 1.0])
+    >>> mark(lambda z: 0.5 * torch.cos(z) + x, torch.zeros(2), rtol=0.0, atol=1e-6)
+    tensor([0.4502, 1.1872])
     """
-    from odelet_intercept.fixed_point import warned
+    from odelet_intercept.fixed_point import solve_or_warn
 
-    return warned(
+    return solve_or_warn(
         f,
         z0,
         method=method,

@@ -1,4 +1,4 @@
-"""The backend of torch tensors for the solver text, as far as fixed points need one."""
+"""The backend of torch tensors for the numerics of the runtime, with the functions that fixed points need."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from odelet.numerics.backend import Numpy
 
 
 class Torch:
-    """The backend of tensors, as far as fixed points need one; each function is the one of `odelet.backend.Numpy`."""
+    """Functions of torch tensors; each does what the function of that name in `odelet.numerics.backend.Numpy` does."""
 
     loop = staticmethod(Numpy.loop)
     stacked_shape = staticmethod(Numpy.stacked_shape)
-    where = staticmethod(torch.where)
     matmul = staticmethod(torch.matmul)
+
+    @staticmethod
+    def where(condition: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return torch.where(condition, x, y)
 
     @staticmethod
     def maximum(a: torch.Tensor, *others: Any) -> torch.Tensor:

@@ -1,6 +1,6 @@
-"""Which line is the user's own: of the running stack, of an error, or of a stack trace as text.
+"""Which line is the user's own: in the running stack, in an error, or in a stack trace as text.
 
-Every message that names a line of the model's code asks here.
+Every message that names a line of the model's code gets it from here.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from odelet_intercept.libraries import LIBRARIES
 
 Place = tuple[str, int]  # a file and a line
 
-# Packages that run a model, solve it or translate it, and never are the model.
+# Packages that run a model, solve it or translate it, and are never the model. Those of LIBRARIES come on top.
 _PACKAGES = ("torch", "onnx", "onnxscript", "onnx_ir", "odelet", "odelet_intercept", "odelet_export")
 _STANDARD_LIBRARY = os.path.dirname(os.path.abspath(inspect.__file__)) + os.sep
 _TRACED_FROM = re.compile(r'File "([^"]+)", line (\d+)')
 
 
 def _folders() -> Iterator[str]:
-    for name in (*_PACKAGES, *(library.name for library in LIBRARIES.values())):
+    """The folders of the packages that are installed, each with a separator at its end."""
+    for name in (*_PACKAGES, *(library.package for library in LIBRARIES.values())):
         spec = find_spec(name)
         if spec is not None:
             yield from (os.path.abspath(folder) + os.sep for folder in spec.submodule_search_locations or ())
@@ -42,7 +43,10 @@ def is_library(file: str) -> bool:
 
 
 def user_frame() -> Place:
-    """File and line of the innermost frame of the running stack that is the user's own code."""
+    """The file and line of the innermost frame of the running stack that is the user's own code.
+
+    The place is ("<unknown>", 0) where there is no such frame.
+    """
     frame: types.FrameType | None = sys._getframe(1)
     while frame is not None:
         if not is_library(frame.f_code.co_filename):
@@ -52,9 +56,10 @@ def user_frame() -> Place:
 
 
 def place_of_error(error: BaseException, *, causes: bool = True) -> Place | None:
-    """The innermost line of the user's own code that an error passed through.
+    """The innermost line of the user's own code that an error passed through; None where it passed through none.
 
-    causes: whether what caused the error comes first, as where a tracer wraps what the user's code raised.
+    A SyntaxError has the place that it names. causes: whether to look into the causes of the error first, as a tracer
+    wraps the errors that the user's code raises.
     """
     if isinstance(error, SyntaxError) and error.filename is not None:
         return error.filename, error.lineno or 0
@@ -72,7 +77,7 @@ def place_in_trace(trace: str | None) -> Place | None:
 
 
 def chain_of(error: BaseException | None) -> Iterator[BaseException]:
-    """An error, what caused it, what caused that, and so on."""
+    """An error, its cause, the cause of its cause, and so on; an error that is in a circle comes once."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
@@ -81,7 +86,7 @@ def chain_of(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def with_source(place: Place | None) -> str:
-    """File, line and source text of a place in the model's code, for a message."""
+    """The file, line and source text of a place in the model's code, for a message."""
     if place is None:
         return "the model (no line of it is known)"
     source = linecache.getline(*place).strip()
@@ -89,19 +94,22 @@ def with_source(place: Place | None) -> str:
 
 
 def short(place: Place | None) -> str:
-    """A file without its folder, and a line: `model.py:7`."""
+    """A file without its folder, and a line: `model.py:7`. The text is empty for None."""
     return "" if place is None else f"{os.path.basename(place[0])}:{place[1]}"
 
 
 def as_typed(place: Place) -> str:
-    """A file as the user would type it, and a line: `models/model.py, line 7`."""
+    """A file as the user would type it, and a line: `models/model.py, line 7`.
+
+    The path is relative to the working directory for a file below it, and absolute for any other.
+    """
     file, line = place
     relative = os.path.relpath(file)
     return f"{file if relative.startswith(os.pardir) else relative}, line {line}"
 
 
 def _innermost(places: Iterable[Place]) -> Place | None:
-    """The last place in the user's code; one in an installed package only where there is no other."""
+    """The last place in the user's code. A place in an installed package counts only where there is no other."""
     candidates = [place for place in places if not is_library(place[0])]
-    own = [place for place in candidates if "site-packages" not in place[0]] or candidates
-    return own[-1] if own else None
+    preferred = [place for place in candidates if "site-packages" not in place[0]] or candidates
+    return preferred[-1] if preferred else None

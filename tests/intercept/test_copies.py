@@ -12,7 +12,7 @@ from vendored import odeint as integrate
 
 import odelet
 from odelet_export import CaptureError, ParityError, export
-from odelet_intercept.torchdiffeq_calls import find_copies
+from odelet_intercept.libraries.torchdiffeq_calls import find_copies
 
 TIMES = torch.tensor([0.0, 0.3, 1.0], dtype=torch.float64)
 X = torch.linspace(-1, 1, 6, dtype=torch.float64).reshape(3, 2)

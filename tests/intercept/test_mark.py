@@ -1,5 +1,6 @@
 """`mark` in plain torch: what it gives, warns of and refuses; and what an export's options mean to it."""
 
+import doctest
 import re
 import subprocess
 import sys
@@ -68,7 +69,7 @@ def test_torch_warns_of_what_does_not_converge_or_is_not_finite():
         ({"z0": torch.ones(()), "per_sample": True}, "per_sample needs a z0 whose first axis counts samples"),
         (
             {"z0": torch.ones(1, 3)},
-            r"f must return what it is given, of the shapes \[\(1, 3\)\]; it returned \[\(2, 3\)\]",
+            r"f must return tensors of the shapes of its argument, \[\(1, 3\)\]; it returned \[\(2, 3\)\]",
         ),
     ],
     ids=lambda value: "" if isinstance(value, dict) else value[:30],
@@ -149,6 +150,11 @@ def test_a_function_that_keeps_something_and_marks_inside_marks_are_refused():
     for f, message in ((stateful, "keeps something from one call"), (nested, "solve one before the other")):
         with pytest.raises(CaptureError, match=message):
             capture(Callee(lambda x, f=f: mark(f, x), (torch.ones(2, 3),), {}), {}, Overrides(), opset=20)
+
+
+def test_the_example_of_the_docstring_runs():
+    result = doctest.testmod(sys.modules[mark.__module__])
+    assert (result.failed, result.attempted > 0) == (0, True)
 
 
 def test_the_example_of_the_page_runs(tmp_path, monkeypatch, capsys):

@@ -1,6 +1,5 @@
 """The models: every family runs, and the trained weights in the repository are what their card says."""
 
-import doctest
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 
-import odelet_models
 from odelet_models import FAMILIES, example_inputs, load_family, odenet
 from odelet_train import accuracy, load_checkpoint
 from odelet_train.data import digits
@@ -82,9 +80,3 @@ def test_absent_pretrained_weights_say_what_to_do(monkeypatch, tmp_path):
     monkeypatch.setattr(odenet, "PRETRAINED", Path(tmp_path, "odenet-digits.safetensors"))
     with pytest.raises(FileNotFoundError, match=r"odenet-digits\.safetensors are not in .*odelet train"):
         odenet.digits_pretrained()
-
-
-def test_the_examples_in_docstrings_run():
-    results = doctest.testmod(odelet_models)
-    assert results.attempted > 0
-    assert results.failed == 0

@@ -1,4 +1,4 @@
-"""Running the command line inside the tests' own process."""
+"""The command line, run in the process of the tests."""
 
 import pytest
 
@@ -14,6 +14,7 @@ def call(capsys, *args):
 
 
 def one_line(err):
+    """Assert that stderr is one message of odelet's, and return it."""
     assert err.startswith("odelet: ")
     assert err.count("\n") == 1
     return err

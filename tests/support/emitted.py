@@ -1,4 +1,7 @@
-"""Graphs of a few nodes, built from a function of values and run; and what to build them of."""
+"""Graphs of a few nodes, built from a function of values and run by ONNX Runtime; and functions to build them of.
+
+FUNCTIONS is the roster of what solvers may call on a backend `xp`. Every backend is held against numpy on it.
+"""
 
 import numpy as np
 import onnx_ir as ir
@@ -11,17 +14,17 @@ DTYPES = ["float32", "float64"]
 
 
 def run(build, *arrays, opset=20):
-    """What a graph made by `build` on inputs like the arrays gives for them, and the graph.
+    """The outputs of a graph on some arrays, as a list, and the graph.
 
-    build: takes a Value for each array and returns one Value, or a list.
+    build: takes a Value for each array, and returns one Value or a list of them.
     """
     arrays = [np.asarray(array) for array in arrays]
     inputs = [ir.val(f"x{i}", ir.DataType.from_numpy(array.dtype), array.shape) for i, array in enumerate(arrays)]
     graph = ir.Graph(inputs, [], nodes=[], name="test", opset_imports={"": opset})
     scope = Scope.of(graph)
-    made = build(*(Value(value, scope) for value in inputs))
-    made = made if isinstance(made, list) else [made]
-    graph.outputs.extend(scope.call("Identity", value).ir for value in made)
+    values = build(*(Value(value, scope) for value in inputs))
+    values = values if isinstance(values, list) else [values]
+    graph.outputs.extend(scope.call("Identity", value).ir for value in values)
     for output in graph.outputs:
         output.shape = None
     model = ir.Model(graph, ir_version=10).clone()
@@ -32,6 +35,7 @@ def run(build, *arrays, opset=20):
 
 
 def emitted(build, *arrays):
+    """The only output of a graph on some arrays."""
     (result,), _ = run(build, *arrays)
     return result
 
@@ -39,15 +43,15 @@ def emitted(build, *arrays):
 ROW = np.array([[1.0, -2.0, 3.0, 0.5]])
 
 
-# Each takes the backend, a row, and a float64 scalar.
 def _stacked(xp, x):
-    """A block that grows by a row in each turn."""
+    """A block, (rows, 4), that has grown by one row in each turn of a loop."""
     rows, _ = xp.loop(
         lambda rows, y: (xp.rms(y) < 9, [xp.concat([rows, y], axis=0), y * 2]), 9, True, [xp.resizable(x), x]
     )
     return rows
 
 
+# By the name of a function of a backend: calls of it. Each takes the backend, a row (1, 4), and a float64 scalar.
 FUNCTIONS = {
     "minimum": [lambda xp, x, s: xp.minimum(x, 0.7), lambda xp, x, s: xp.minimum(x, x * 2)],
     "maximum": [

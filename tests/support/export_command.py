@@ -1,4 +1,4 @@
-"""The export command, run in the tests' own process on models in a file."""
+"""The export command, run in the process of the tests, and a file of models for it."""
 
 import io
 from contextlib import redirect_stderr, redirect_stdout
@@ -8,6 +8,7 @@ import pytest
 
 from odelet import cli
 
+# Models for a file: each fails or succeeds in its own way.
 MODEL = """
 import torch
 from torch import nn
@@ -49,7 +50,11 @@ def build():
 
 
 def run(*args):
-    """Return (exit code, stdout, stderr) of `odelet export ARGS`."""
+    """Return (exit code, stdout, stderr) of `odelet export ARGS`.
+
+    The command is registered by hand, so that no installed entry point is needed. Output is captured without a fixture
+    of pytest's, so that fixtures of any scope may call this.
+    """
     out, err = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
         command = EntryPoint("export", "odelet_export.commands.export_cli:export_command", cli.GROUP)

@@ -1,4 +1,4 @@
-"""The graphs of an artifact as protos, and the operators in them."""
+"""The graphs of an artifact as ONNX protos, and the operators in them."""
 
 import onnx
 
@@ -6,17 +6,17 @@ CONTROL_FLOW = {"Loop", "If", "Scan"}
 
 
 def operators(graph):
-    """The operators of a graph and of the graphs inside it."""
-    found = []
+    """The operators of a graph and of the graphs inside its loops and branches, in order."""
+    names = []
     for node in graph.node:
-        found.append(node.op_type)
+        names.append(node.op_type)
         for attribute in node.attribute:
             if attribute.HasField("g"):
-                found += operators(attribute.g)
-    return found
+                names += operators(attribute.g)
+    return names
 
 
 def written(case, folder):
-    """The files of a case's graphs, as protos by name."""
+    """Lower a case into a folder. Returns its graphs as protos, by file name."""
     case.load(folder)
     return {path.name: onnx.load(path) for path in sorted(folder.glob("*.onnx"))}

@@ -1,5 +1,7 @@
-"""Layers whose gradients leave operators that ONNX lacks, as scalars of a state. To add one, write it and a line in
-LAYERS, with the shape of a sample."""
+"""Layers whose gradients leave operators that ONNX lacks, as scalars of a state.
+
+To add a layer, write a line in LAYERS: a function of a batch of states to a scalar, and the shape of one state.
+"""
 
 from __future__ import annotations
 
@@ -13,24 +15,25 @@ Scalar = Callable[[Tensor], Tensor]
 
 
 def module(layer: nn.Module) -> Scalar:
-    """The sum of what a layer gives, unevenly weighted."""
+    """A layer as a scalar function: the sum of the sines of its outputs, so that no two gradients are alike."""
     for parameter in layer.parameters():
         nn.init.uniform_(parameter, -0.5, 0.5)
     layer.eval()
 
     def scalar(y: Tensor) -> Tensor:
-        made = layer(y)
-        return torch.sin(made[0] if isinstance(made, tuple) else made).sum()
+        output = layer(y)
+        return torch.sin(output[0] if isinstance(output, tuple) else output).sum()
 
     return scalar
 
 
 def matrix(function: Callable[[Tensor], Tensor]) -> Scalar:
-    """Of a state that is made a well-conditioned square matrix."""
+    """A function of square matrices as a scalar function of states; it gets well-conditioned matrices."""
     return lambda y: function(torch.tanh(y) + 3 * torch.eye(y.shape[-1])).sum()
 
 
 def attend(y: Tensor) -> Tensor:
+    """Attention of a sequence to itself, as a scalar."""
     return F.scaled_dot_product_attention(y, torch.sin(y), y * 2).square().sum()
 
 

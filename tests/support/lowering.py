@@ -1,4 +1,4 @@
-"""A model captured once, then lowered with any method, any form and any times: no trace for each of them."""
+"""A model captured once, then lowered with any method, form and times, so that each of them needs no trace."""
 
 from __future__ import annotations
 
@@ -41,7 +41,11 @@ WIDTH = 3
 
 
 class Net(nn.Module):
-    """A swirl driven by time and by a context from outside the field; with a tuple, it carries its length too."""
+    """A swirl driven by time and by a context from outside the field.
+
+    pair: whether the state is a tuple, of y and of the integral of its squared slope. settings: keywords of the solve.
+    counted: wraps the field, if it is there.
+    """
 
     def __init__(self, *, pair: bool) -> None:
         super().__init__()
@@ -73,14 +77,14 @@ class Net(nn.Module):
 
 @cache
 def net(dtype: str, *, pair: bool) -> Net:
-    """The model, the same at every call."""
+    """The model in a dtype; the same object at every call."""
     with torch.random.fork_rng():
         torch.manual_seed(1)
         return Net(pair=pair).to(DTYPES[dtype]).eval()
 
 
 def inputs(dtype: str, batch: int = 2, seed: int = 0) -> np.ndarray:
-    """x for the model."""
+    """The input x of the model, (batch, 3)."""
     return np.random.default_rng(seed).normal(size=(batch, WIDTH)).astype(dtype)
 
 
@@ -102,6 +106,8 @@ def traced(
 
 
 class _AtTimes(nn.Module):
+    """The model with constant times."""
+
     def __init__(self, model: Net, times: torch.Tensor) -> None:
         super().__init__()
         self.model = model
@@ -113,9 +119,12 @@ class _AtTimes(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """What to lower. times: constant ones, or None for an input. retrace: trace with the constant times,
-    rather than put them in the place of the input of a model traced before. positions: of the steps of the form
-    bounded, whose samples are told apart."""
+    """What to lower: a method, a form, and the settings of a solve.
+
+    times: constant output times; None where they are an input. retrace: whether to trace with the constant times, and
+    not to put them into the model that was traced with times as an input. positions: of the steps of the form bounded;
+    each sample then counts on its own.
+    """
 
     method: str
     form: str = "auto"
@@ -134,7 +143,7 @@ class Case:
     positions: tuple[float, ...] | None = None
 
     def captured(self) -> tuple[Captured, Callee]:
-        """A copy that may be lowered, with this case's method and times in it."""
+        """A copy of the capture with this case's method and times, which may be lowered; and the callee."""
         at = self.times if self.retrace else None
         captured, callee = traced(
             self.dtype, pair=self.pair, times=at, time_dtype=self.time_dtype or self.dtype, opset=self.opset
@@ -145,6 +154,7 @@ class Case:
         return replace(captured, model=model, specs=[self.spec(spec) for spec in captured.specs]), callee
 
     def spec(self, spec: SolveSpec) -> SolveSpec:
+        """A spec with this case's method, options and tolerances."""
         method = METHODS[self.method]
         method = method if self.tableau is None else replace(method, tableau=self.tableau)
         options = dict(self.options)
@@ -157,6 +167,7 @@ class Case:
         return replace(spec, solver=method, control=control, grid=grid, **tolerances)
 
     def lowered(self) -> LoweredModel:
+        """The lowered model, which is not written."""
         captured, _ = self.captured()
         return self._lower(captured)
 
@@ -165,7 +176,7 @@ class Case:
         return lower(captured, holes, self.form, max_steps=self.max_steps, keep_debug_info=self.keep_debug_info)
 
     def load(self, folder: Path) -> odelet.Model:
-        """Lower, write and load."""
+        """Lower the model, write it into a folder, and load it."""
         captured, _ = self.captured()
         return load_captured(
             captured,
@@ -178,7 +189,7 @@ class Case:
         )
 
     def torch(self, x: np.ndarray, t: Sequence[float] | None = None) -> TorchSolution:
-        """The same model solved by torchdiffeq."""
+        """The same model solved by torchdiffeq. x: (batch, 3). t: output times, if the case has no constant ones."""
         model = net(self.dtype, pair=self.pair)
         method = METHODS[self.method]
         options = dict(self.options)
@@ -201,13 +212,14 @@ class Case:
 
 
 def _equal_steps(steps: int) -> Any:
+    """A grid constructor for torchdiffeq: equal steps between the first time and the last."""
     return lambda _func, _y0, t: torch.cat(
         [torch.arange(steps, dtype=t.dtype) * ((t[-1] - t[0]) / steps) + t[0], t[-1:]]
     )
 
 
 def _fix_times(model: ir.Model, times: np.ndarray) -> None:
-    """Make the times of a graph that takes them as an input a constant of the graph."""
+    """Replace the input of times of a graph by a constant."""
     value = next(value for value in model.graph.inputs if value.name == "t")
     model.graph.inputs.remove(value)
     value.shape = ir.Shape(times.shape)
@@ -238,14 +250,14 @@ def load_captured(
 
 
 def placed(holes: Sequence[Hole], positions: tuple[float, ...] | None) -> list[Hole]:
-    """Holes with the steps of the form bounded, if there are any."""
+    """The holes, with the steps of the form bounded if `positions` are given."""
     if positions is None:
         return list(holes)
     return [replace(hole, placed=Placed(np.array(positions), "batch")) for hole in holes]
 
 
 def forms_of(case: Case) -> list[str]:
-    """The forms that the case's solve can have."""
+    """The names of the forms that the case's solve can have."""
     captured, _ = case.captured()
     (hole,) = placed(lift(captured), case.positions)
     return possible(Site.of(hole, Scope.of(captured.model.graph), case.max_steps, {}))

@@ -1,4 +1,4 @@
-"""A model with a field of its own for each sample, for tests of the form bounded."""
+"""Models for tests of the form bounded: a field of its own for each sample, and a single trajectory."""
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ DYNAMIC = {name: BATCH for name in ("y0", "w", "c")}
 
 
 class Fields(nn.Module):
-    """A field of its own for each sample."""
+    """Each sample has a field of its own: y' = tanh(w y) + sin(c t)."""
 
     def forward(self, y0, w, c):
         def field(t, y):
@@ -22,7 +22,7 @@ class Fields(nn.Module):
 
 
 class Single(nn.Module):
-    """One trajectory, with no axis that counts samples."""
+    """One trajectory of a pendulum, with no axis that counts samples. y0: (2,)."""
 
     def forward(self, y0):
         t = torch.tensor([0.0, 2.0], dtype=y0.dtype)
@@ -30,7 +30,7 @@ class Single(nn.Module):
 
 
 def fields(count, seed, *, scale=1.0, strength=1.0):
-    """Inputs of Fields: states, matrices, frequencies."""
+    """Inputs of `Fields` by name: states (count, 3), matrices (count, 3, 3) and frequencies (count, 3)."""
     generator = np.random.default_rng(seed)
     y0, w = generator.normal(size=(count, WIDTH)), generator.normal(size=(count, WIDTH, WIDTH))
     c = generator.uniform(0, 2, size=(count, WIDTH))

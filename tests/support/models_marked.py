@@ -1,4 +1,4 @@
-"""Models that mark fixed points, captured once for all tests."""
+"""Models that mark fixed points, each captured once for all tests."""
 
 from functools import cache
 
@@ -14,7 +14,7 @@ BATCH = {"x": {0: "batch"}}
 
 
 class Layer(nn.Module):
-    """z = tanh(W z + U x), to where it stops changing."""
+    """The fixed point of z = tanh(W z + U x), for x (batch, 4). how: options of `mark`."""
 
     def __init__(self, **how) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class Layer(nn.Module):
 
 
 class Pair(Layer):
-    """Two tensors of a batch, one a number for each sample."""
+    """A fixed point of two tensors: rows (batch, 6), and one number for each sample (batch,)."""
 
     def forward(self, x):
         injected = self.inject(x)
@@ -39,7 +39,7 @@ class Pair(Layer):
 
 
 class Sequence(nn.Module):
-    """Sequences of any length, in two steps: the second begins where the first ended, and reads it too."""
+    """Two fixed points of sequences (batch, length, 4): the second starts at the first, and reads it too."""
 
     def __init__(self, **how) -> None:
         super().__init__()
@@ -52,6 +52,7 @@ class Sequence(nn.Module):
 
 
 LENGTH = {"x": {0: "batch", 1: "length"}}
+# By name: how to build the model, the shape of the example, and the dynamic axes.
 CASES = {
     "plain": (Layer, (3, 4), BATCH),
     "anderson": (lambda: Layer(method="anderson", options={"m": 4, "lam": 1e-6}), (3, 4), BATCH),
@@ -66,11 +67,13 @@ CASES = {
 
 
 def drawn(shape, seed=0, dtype=torch.float64):
+    """Normal numbers; the same in every dtype, up to rounding."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
 
 
 @cache
 def traced(name, dtype):
+    """The capture of a case of CASES, and its callee."""
     build, shape, dynamic = CASES[name]
     with torch.random.fork_rng():
         torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""Models that draw random numbers: one for each way to draw, and those of the literature that do."""
+"""Models that draw random numbers: one for each way to draw, and models of the literature that draw."""
 
 import torch
 from torch import distributions, nn
@@ -7,7 +7,7 @@ from torchdiffeq import odeint
 
 TIMES = torch.tensor([0.0, 0.5, 1.0])
 
-# Each draws (rows, n) numbers from a table of rates in (0, 1); by a name that says how.
+# Functions of a table of rates in (0, 1), (rows, 4), to (rows, n) numbers, by a name that says how these are drawn.
 DRAWS = {
     "randn": lambda p: torch.randn(p.shape[0], 4),
     "randn of a size": lambda p: torch.randn(size=(2 * p.shape[0], 3), dtype=torch.float64)[: p.shape[0]],
@@ -49,7 +49,7 @@ DRAWS = {
 
 
 class All(nn.Module):
-    """Every draw, below each other in a solve's start."""
+    """Every way to draw: the numbers stand side by side in the initial state of a solve."""
 
     def forward(self, p):
         start = torch.cat([draw(p).float() for draw in DRAWS.values()], 1)
@@ -57,7 +57,7 @@ class All(nn.Module):
 
 
 class Latent(nn.Module):
-    """A latent ODE: an encoder's mean and deviation, a sample of its start, noise on what is observed."""
+    """A latent ODE: an encoder gives mean and deviation of the initial state, and noise is added to the solution."""
 
     def __init__(self):
         super().__init__()

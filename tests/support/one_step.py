@@ -9,16 +9,18 @@ from odelet.numerics.rk import erk_step
 
 
 def step(field, tableau, t, y, h, k0=None, t1=None):
+    """One step by numpy, with times in float64; t1 is t + h unless it is given."""
     t1 = np.float64(t + h if t1 is None else t1)
     return erk_step(field, tableau, np.float64(t), t1, y, np.float64(h), k0, xp=NUMPY)
 
 
 def smooth(t, y):
-    """Two equations whose solution is exp(sin t) and 1 / (1 + t^2)."""
+    """A field of two equations with the solution `solution`. y, and the slope: (1, 2)."""
     return np.stack([y[:, 0] * np.cos(t), -2 * t * y[:, 1] ** 2], axis=1)
 
 
 def solution(t):
+    """exp(sin t) and 1 / (1 + t^2), as a state (1, 2)."""
     return np.array([[math.exp(math.sin(t)), 1 / (1 + t * t)]])
 
 
@@ -28,15 +30,16 @@ def slope_of(lengths, errors):
 
 
 def finest(measure, lengths, *, above=1e-11):
-    """The three shortest of the lengths whose error is well above rounding, and what `measure` gives for them.
+    """Measurements of the three shortest step lengths whose error is well above rounding.
 
-    measure: of a length, the error first.
+    measure: returns a row for a length, the error first. lengths: from the longest to the shortest. above: the smallest
+    error that counts. Returns the three lengths, then for each column of the rows its three values.
     """
-    kept = []
+    rows = []
     for h in lengths:
-        measured = measure(h)
-        if measured[0] < above:
+        row = measure(h)
+        if row[0] < above:
             break
-        kept.append((h, *measured))
-    assert len(kept) >= 3
-    return list(zip(*kept[-3:], strict=True))
+        rows.append((h, *row))
+    assert len(rows) >= 3
+    return list(zip(*rows[-3:], strict=True))

@@ -4,14 +4,18 @@ import numpy as np
 import pytest
 
 from odelet.status import Status
-from support.problems import ADAPTIVE
+from support.rosters import ADAPTIVE
 
 
 def matches(case, model, x, t=None):
-    """Assert that a model gives torchdiffeq's values at x (and t), and in float64 takes its steps."""
+    """Assert that a model gives torchdiffeq's values at x (and t), and in float64 takes torchdiffeq's steps.
+
+    case: the `Case` that was lowered to the model. x: the input, (batch, width). t: output times; None where the case
+    has constant ones.
+    """
     theirs = case.torch(x, t)
-    given = (x,) if t is None else (x, np.array(t, case.time_dtype or case.dtype))
-    ours = model.solve(*given)
+    inputs = (x,) if t is None else (x, np.array(t, case.time_dtype or case.dtype))
+    ours = model.solve(*inputs)
     (stats,) = ours.stats.solves
     assert (ours.status, stats.form, stats.method) == (Status.OK, case.form, case.method)
     adaptive = case.method in ADAPTIVE

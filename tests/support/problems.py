@@ -11,21 +11,16 @@ import numpy as np
 import torch
 import torchdiffeq
 
-from odelet.numerics.tableau import TABLEAUS
 from odelet_intercept.installed import key_of, lacking
 from support.rosters import METHODS
-
-ADAPTIVE = [name for name, method in METHODS.items() if method.adaptive]
-FIXED = [name for name, tableau in TABLEAUS.items() if not tableau.adaptive]
-ITERATED = [name for name, method in METHODS.items() if method.iterates]
 
 
 @dataclass(frozen=True)
 class Problem:
-    """y' = field(xp, t, y) from y0 at t = 0, where xp is numpy or torch.
+    """The initial value problem y' = field(xp, t, y) from y0 at t = 0, where xp is numpy or torch.
 
-    y20: published elements of y(20), by index, with absolute errors up to 1e-11. jumps: times
-    at which the field, or a derivative of it, is not continuous.
+    y20: published elements of y(20), by index, with absolute errors up to 1e-11. jumps: times at which the field, or a
+    derivative of it, is not continuous.
     """
 
     name: str
@@ -40,7 +35,7 @@ class Problem:
         return list(self.y20), np.array(list(self.y20.values()))
 
     def on(self, xp: ModuleType) -> Callable[[Any, Any], Any]:
-        """The field as a solver takes it."""
+        """The field as a solver takes it: a function of (t, y)."""
         return lambda t, y: self.field(xp, t, y)
 
 
@@ -79,7 +74,7 @@ def heat(xp, t, y):
     return xp.concat([y[1:2] - 2 * y[:1], y[:-2] - 2 * y[1:-1] + y[2:], y[-2:-1] - 2 * y[-1:]])
 
 
-# Of Jupiter, Saturn, Uranus, Neptune and Pluto, in units of the sun's mass; the sun's is that of the inner planets too.
+# The masses of Jupiter, Saturn, Uranus, Neptune and Pluto, in units of the sun's; SUN includes the inner planets.
 MASSES = (0.000954786104043, 0.000285583733151, 0.0000437273164546, 0.0000517759138449, 0.00000277777777778)
 SUN = 1.00000597682
 GRAVITY = 2.95912208286

@@ -1,7 +1,5 @@
 """Training: the split is fixed, the seed decides the weights, and an interrupted run resumes to the same weights."""
 
-import doctest
-import importlib
 import json
 import pickle
 import random
@@ -243,10 +241,3 @@ def test_every_public_name_is_there():
     assert all(getattr(odelet_train, name) for name in odelet_train.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         odelet_train.nothing  # noqa: B018 the access is the test
-
-
-@pytest.mark.parametrize("module", ["checkpoint", "data", "fit"])
-def test_the_examples_in_docstrings_run(module):
-    results = doctest.testmod(importlib.import_module(f"odelet_train.{module}"))
-    assert results.attempted > 0
-    assert results.failed == 0

@@ -1,5 +1,8 @@
 """The made parts of docs/ are what the code makes, and the numbers of the plots are measured."""
 
+import pkgutil
+import re
+
 import pytest
 from support.paths import ROOT
 from support.problems import JUMPING, PROBLEMS
@@ -67,3 +70,33 @@ def test_the_page_of_tune_is_made_by_its_script_and_its_pictures_are_small():
         assert f"![Error against milliseconds](tune-{name}.png)" in made
     pictures = [*(tuning.DOCS / f"tune-{name}.png" for name in tuning.MODELS), tuning.DOCS / "plot-van-der-pol.png"]
     assert all(path.stat().st_size < 60_000 for path in pictures)
+
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+FOLDERS = "benchmarks|docs|examples|exporter|models|runtime|tests|trainer"
+
+
+def named_paths(text):
+    """The files that a page links to, and the paths in backticks that begin with a folder of the repository."""
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text)
+    return links, re.findall(rf"`((?:{FOLDERS})/[\w./-]*)`", text)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_and_path_on_a_page_exists(page):
+    links, paths = named_paths(page.read_text(encoding="utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_module_and_name_of_odelet_on_a_page_exists(page):
+    names = re.findall(r"`(odelet(?:_\w+)?(?:\.\w+)+)", page.read_text(encoding="utf-8"))
+    for name in {name for name in names if name not in ("odelet.json", "odelet.bench")}:
+        pkgutil.resolve_name(name)
+
+
+def test_the_index_lists_every_page():
+    text = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    pages = {page.name for page in (ROOT / "docs").glob("*.md")} - {"index.md"}
+    assert set(re.findall(r"^\| \[([\w.-]+\.md)\]", text, flags=re.M)) == pages

@@ -25,7 +25,7 @@ LAYERS = {
     "odelet_export": ("exporter", {"odelet_train", "odelet_models", "lightning", "sklearn", "scipy", "matplotlib"}),
     "odelet_models": ("models", {"odelet", "odelet_export", "odelet_intercept", "odelet_train", "lightning"}),
     # The trainer may import odelet_intercept, which knows what a model solves; exporting is a separate step.
-    "odelet_train": ("trainer", {"odelet_export", "onnx", "onnx_ir", "onnxscript"}),
+    "odelet_train": ("trainer", {"odelet_export"}),
 }
 
 

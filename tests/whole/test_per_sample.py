@@ -5,7 +5,7 @@ import pytest
 import torch
 import torchdiffeq
 from support.lowering import load_captured
-from support.problems import ADAPTIVE
+from support.rosters import ADAPTIVE
 from torch import nn
 
 import odelet

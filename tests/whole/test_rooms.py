@@ -94,3 +94,16 @@ def test_every_path_that_the_page_names_exists():
 def test_a_missing_path_would_be_found():
     text = "`docs/architecture.py`, `numerics/rk.py`, `lowering/forms/<form>.py`, `numerics/nothing.py`, `no/<form>.py`"
     assert missing_paths(text) == ["numerics/nothing.py", "no"]
+
+
+def test_no_test_imports_another_test():
+    """What tests share stands in tests/support."""
+    wrong = []
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, (ast.Import, ast.ImportFrom)):
+                continue
+            names = [getattr(node, "module", None) or "", *(alias.name for alias in node.names)]
+            tests = [name for name in names if name.split(".")[-1].startswith("test_")]
+            wrong += [f"{path.relative_to(ROOT)} imports {name}" for name in tests]
+    assert not wrong, "\n".join(wrong)

@@ -30,7 +30,7 @@ from odelet_train.data import digits as digits_split
 SETTINGS_KEY = "odelet_settings"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """How to train. Two runs with equal settings, data and versions give equal weights.
 

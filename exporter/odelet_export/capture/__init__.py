@@ -1,1 +1,1 @@
-"""From a running torch model to one ONNX graph with a marker where each solve is."""
+"""From a running torch model to one ONNX graph in which markers stand where its solves are."""

@@ -1,7 +1,8 @@
-"""One capture for several exports of a model.
+"""One capture serves several exports of a model, if each gets the files that a capture of its own would give it.
 
-The law here: an export that takes a capture of another gives what it would give with its own. So a capture is taken
-again only where it does not hang on what is asked of the solves.
+Within `capturing_once`, `capture` traces the model for the first export. A later export with other settings of the
+solves (method, tolerances, steps) gets a copy in which only the specs are read anew. Where other settings would change
+the traced graph itself, the model is traced again.
 """
 
 from __future__ import annotations
@@ -10,78 +11,88 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from typing import Any
 
-from odelet_export.capture import capture as own
+from odelet_export.capture import capture as tracing
 from odelet_export.capture.captured import Captured
 from odelet_export.model.axes import Dynamic
+from odelet_export.model.call_spec import spec_of
 from odelet_export.model.callee import Callee
 from odelet_export.model.overrides import Overrides
-from odelet_export.model.spec import SolveSpec, spec_of
+from odelet_export.model.spec import SolveSpec
 from odelet_intercept.errors import CaptureError
 
 
 @dataclass
 class CaptureCache:
-    """The captures of one model, one example and one set of axes. made: each with the callee that it ran through."""
+    """The captures of one model, one example and one set of dynamic axes.
 
-    made: list[tuple[Captured, Callee]] = field(default_factory=list)
+    captures: each with the callee whose run was traced, which knows the names of the outputs.
+    """
+
+    captures: list[tuple[Captured, Callee]] = field(default_factory=list)
 
 
-_kept: ContextVar[CaptureCache | None] = ContextVar("kept", default=None)
+_cache: ContextVar[CaptureCache | None] = ContextVar("cache", default=None)
 
 
 @contextmanager
 def capturing_once() -> Iterator[CaptureCache]:
-    """Within it, exports of one model share captures. All are to have the same model, example, axes, opset and freeze;
-    what is asked of the solves may differ."""
-    kept = CaptureCache()
-    token = _kept.set(kept)
+    """Share captures among the exports that run within.
+
+    All of these exports must have the same model, example, dynamic axes, opset and frozen inputs; the settings of the
+    solves may differ.
+    """
+    cache = CaptureCache()
+    token = _cache.set(cache)
     try:
-        yield kept
+        yield cache
     finally:
-        _kept.reset(token)
+        _cache.reset(token)
 
 
 def capture(
     callee: Callee, dynamic: Dynamic, overrides: Overrides, *, opset: int, frozen: Sequence[str] = ()
 ) -> Captured:
-    """As `odelet_export.capture.capture`, or a copy of a capture made before."""
-    kept = _kept.get()
-    if kept is None:
-        return own.capture(callee, dynamic, overrides, opset=opset, frozen=frozen)
-    for captured, traced in kept.made:
-        again = _for(captured, overrides)
-        if again is not None:
-            callee.take_over(traced)
-            return again
-    captured = own.capture(callee, dynamic, overrides, opset=opset, frozen=frozen)
-    kept.made.append((captured, callee))
+    """Capture a model, or copy an earlier capture where `capturing_once` is on and one fits.
+
+    Takes the arguments of `odelet_export.capture.capture.capture`, and raises what that does.
+    """
+    cache = _cache.get()
+    if cache is None:
+        return tracing.capture(callee, dynamic, overrides, opset=opset, frozen=frozen)
+    for captured, traced_callee in cache.captures:
+        copied = _with_overrides(captured, overrides)
+        if copied is not None:
+            callee.take_over(traced_callee)
+            return copied
+    captured = tracing.capture(callee, dynamic, overrides, opset=opset, frozen=frozen)
+    cache.captures.append((captured, callee))
     return replace(captured, model=captured.model.clone())
 
 
-def _for(captured: Captured, overrides: Overrides) -> Captured | None:
-    """The capture with its solves asked for in another way; None where the trace itself would be another."""
-    if captured.observed:
+def _with_overrides(captured: Captured, overrides: Overrides) -> Captured | None:
+    """A copy of a capture with its specs read under other overrides; None where these would change the trace."""
+    if captured.uses_solutions:
         return None
     try:
         specs, nested = (
-            [_again(captured, spec, overrides) for spec in specs] for specs in (captured.specs, captured.nested)
+            [_read_again(captured, spec, overrides) for spec in specs] for specs in (captured.specs, captured.nested)
         )
     except CaptureError:
-        return None  # a capture of its own says why, or reads what can only be read while it runs
+        return None  # a new trace raises the same error with its cause, or reads what only a running model tells
     pairs = zip([*captured.specs, *captured.nested], [*specs, *nested], strict=True)
-    if any(_traced(before) != _traced(now) for before, now in pairs):
+    if any(_trace_key(before) != _trace_key(after) for before, after in pairs):
         return None
     return replace(captured, model=captured.model.clone(), specs=specs, nested=nested)
 
 
-def _again(captured: Captured, spec: SolveSpec, overrides: Overrides) -> SolveSpec:
-    read = spec_of(captured.calls[spec.mark], spec.call, overrides)
-    return replace(read, index=spec.index, mark=spec.mark, around=spec.around)
+def _read_again(captured: Captured, spec: SolveSpec, overrides: Overrides) -> SolveSpec:
+    """The spec of the same call under other overrides."""
+    new_spec = spec_of(captured.calls[spec.mark], spec.call, overrides)
+    return replace(new_spec, index=spec.index, mark=spec.mark, around=spec.around)
 
 
-def _traced(spec: SolveSpec) -> Any:
-    """What the markers of a solve hang on."""
-    times = spec.control.dtype if spec.control is not None and spec.until_event else None
-    return spec.functions, spec.extras, spec.parts, spec.own_times, spec.timeless, times
+def _trace_key(spec: SolveSpec) -> tuple[object, ...]:
+    """What the markers of a solve depend on: solves with equal keys have equal markers."""
+    event_dtype = spec.control.dtype if spec.control is not None and spec.until_event else None
+    return spec.functions, spec.extras, spec.parts, spec.own_times, spec.timeless, event_dtype

@@ -1,4 +1,11 @@
-"""Capture: a model that calls torchdiffeq, to one ONNX graph in which each solve is marked."""
+"""Capture a model: run it once under a tracer and return one ONNX graph with markers where its solves are.
+
+What comes in: a `Callee` (the model with its example inputs), the axes that may change, and the overrides of the
+export. What goes out: a `Captured`. In between, calls of solver libraries are intercepted and marked (`markers`),
+Python decisions are answered and recorded (`decisions`), random draws become inputs (`noise_inputs`), and operators
+that torch does not translate to ONNX are replaced (`operators`). A trace can succeed and be wrong: the replay in
+proof/capture_check.py finds that out.
+"""
 
 from __future__ import annotations
 
@@ -16,16 +23,16 @@ from torch._dynamo.exc import UserError
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from odelet_export.capture.captured import ASSUMED, Captured
+from odelet_export.capture.captured import ASSUMPTION_OUTPUT, Captured
 from odelet_export.capture.decisions.answers import NeedsExample, TracingWatch
-from odelet_export.capture.decisions.example_run import observe
-from odelet_export.capture.failures import explain, refuse_random
+from odelet_export.capture.decisions.example_run import run_on_example
+from odelet_export.capture.failures import failure_text, refuse_random
 from odelet_export.capture.frames import Retraced
 from odelet_export.capture.markers import Marker
-from odelet_export.capture.noise_inputs import take_out
+from odelet_export.capture.noise_inputs import inputs_for_draws
 from odelet_export.capture.operators.decompositions import gradient_decompositions
 from odelet_export.capture.operators.translations import exact_float64
-from odelet_export.capture.surroundings import frozen_weights, quiet, recurrent_loops
+from odelet_export.capture.surroundings import frozen_weights, quiet_tracing, recurrent_loops
 from odelet_export.graphs.half_precision import widen
 from odelet_export.graphs.nodes import DOMAIN
 from odelet_export.model.axes import Dynamic, traced_example
@@ -40,27 +47,29 @@ from odelet_intercept.intercept import intercepted
 def capture(
     callee: Callee, dynamic: Dynamic, overrides: Overrides, *, opset: int, frozen: Sequence[str] = ()
 ) -> Captured:
-    """Trace a model once.
+    """Trace a model on its example, and translate the trace to ONNX.
 
-    Tries torch.export, which keeps high-level operators whole; falls back to tracing below autograd, which
-    turns gradients taken inside a field into plain operators. Raises CaptureError naming the user's file
-    and line when neither works.
+    frozen: names of inputs that the model may read Python numbers from, which then stay as they are on the example.
+    Tries torch.export first, which keeps high-level operators whole; then tracing below autograd, which turns
+    gradients taken inside a field into plain operators. Raises CaptureError: with the user's file and line where
+    neither works, for a model without a solve, and for a solve that no output depends on.
     """
     names = callee.names
     example = traced_example(names, callee.example, dynamic)
     failures: list[Exception] = []
     watch = TracingWatch(dict(zip(names, example, strict=True)), dict(callee.state()), frozen=frozen)
     for tracer, trace, loops in _tracers(callee):
-        random = TracedSource(lambda *known: watch.shadows.hold(*known))
+        # Each run of the model makes new `shadows`; the source must reach those of the present run.
+        source = TracedSource(lambda *shadow: watch.shadows.hold(*shadow))
         try:
-            with quiet(), loops(), frozen_weights(callee), drawing(random):
+            with quiet_tracing(), loops(), frozen_weights(callee), drawing(source):
                 marker, program = _traced(trace, callee, watch, example, dynamic, overrides)
-            with quiet(), loops(), frozen_weights(callee):
-                outputs = [*callee.output_names, *(f"{ASSUMED}{i}" for i in range(len(watch.assumptions)))]
+            with quiet_tracing(), loops(), frozen_weights(callee):
+                outputs = [*callee.output_names, *(f"{ASSUMPTION_OUTPUT}{i}" for i in range(len(watch.assumptions)))]
                 model, program = _to_onnx(program, names, outputs, opset)
         except ExportError:
             raise
-        except Exception as error:  # torch raises nearly anything here; explained below
+        except Exception as error:  # torch raises errors of many classes; `failure_text` tells them apart
             failures.append(error)
             continue
         if not marker.specs:
@@ -70,27 +79,27 @@ def capture(
             )
         refuse_random(model)
         passes.RemoveUnusedNodesPass()(model)
-        noise = take_out(model, random.draws)
+        noise = inputs_for_draws(model, source.draws)
         widen(model)
-        kept = _kept(marker.specs, model)
-        made = [one.card(f"{ASSUMED}{i}", names) for i, one in enumerate(watch.assumptions)]
+        specs = _used_solves(marker.specs, model)
+        cards = [assumed.card(f"{ASSUMPTION_OUTPUT}{i}", names) for i, assumed in enumerate(watch.assumptions)]
         return Captured(
             model,
-            [replace(spec, index=i) for i, spec in enumerate(spec for spec in kept if not spec.around)],
+            [replace(spec, index=i) for i, spec in enumerate(spec for spec in specs if not spec.around)],
             tracer,
             marker.calls,
-            marker.originals,
-            marker.solves,
+            marker.solvers,
+            marker.solve_count,
             program,
             example,
-            assumptions=tuple(made),
+            assumptions=tuple(cards),
             warnings=tuple(watch.warnings),
-            nested=[spec for spec in kept if spec.around],
+            nested=[spec for spec in specs if spec.around],
             noise=noise,
-            draws=len(random.draws),
-            observed=watch.observed is not None,
+            draw_count=len(source.draws),
+            uses_solutions=watch.example_run is not None,
         )
-    raise CaptureError(explain(failures, dynamic)) from failures[-1]
+    raise CaptureError(failure_text(failures)) from failures[-1]
 
 
 def _traced(
@@ -101,83 +110,104 @@ def _traced(
     dynamic: Dynamic,
     overrides: Overrides,
 ) -> tuple[Marker, torch.export.ExportedProgram]:
-    """Trace, and again where more must be known first: what the example gives, or how small an axis may be."""
-    smallest: dict[str, int] = {}
+    """The handler that marked the solves, with its specs, and the traced program.
+
+    The model is traced again where the first trace lacked something: its solutions on the example (NeedsExample), or a
+    lower bound for the size of an axis (UserError of torch.export).
+    """
+    smallest_sizes: dict[str, int] = {}
     while True:
         marker = Marker(overrides, watch)
         try:
-            with callee.kept(), callee.watched(watch), intercepted(marker, copies=callee.copies):
-                return marker, trace(callee, tuple(example), _shapes(callee.names, dynamic, smallest))
+            with callee.restoring(), callee.watched(watch), intercepted(marker, copies=callee.copies):
+                return marker, trace(callee, tuple(example), _dynamic_shapes(callee.names, dynamic, smallest_sizes))
         except NeedsExample:
-            watch.observed = observe(callee, example, overrides)
+            watch.example_run = run_on_example(callee, example, overrides)
         except UserError as error:
-            # A tracer is not sure of small sizes, as in `t[1:] > t[:-1]` of two times; the comparison with torch is.
-            asked = {name: int(size) for name, size in _SMALLEST.findall(str(error))}
-            if not asked or asked.items() <= smallest.items() or _SUGGESTED.findall(str(error)) != [*asked]:
+            # torch.export is not sure that a trace holds for small sizes, as one of `t[1:] > t[:-1]` for two times,
+            # and demands a minimum. The demand is granted where it is the only one: a comparison with torch follows.
+            demanded = {name: int(size) for name, size in _DEMANDED_MINIMUM.findall(str(error))}
+            if not demanded or demanded.items() <= smallest_sizes.items():
                 raise
-            smallest |= asked
+            if _DEMANDED_AXIS.findall(str(error)) != [*demanded]:
+                raise
+            smallest_sizes |= demanded
 
 
-_SUGGESTED = re.compile(r"^ +(\w+) = ", re.MULTILINE)
-_SMALLEST = re.compile(r"Dim\('(\w+)', min=(\d+)\)$", re.MULTILINE)
+# Lines of torch.export's message, such as `times = Dim('times', min=3)` among its suggested fixes.
+_DEMANDED_AXIS = re.compile(r"^ +(\w+) = ", re.MULTILINE)
+_DEMANDED_MINIMUM = re.compile(r"Dim\('(\w+)', min=(\d+)\)$", re.MULTILINE)
+
+# For each input, its dynamic axes as torch.export takes them; None for an input whose shape is fixed.
+Shapes = list[dict[int, Any] | None]
 
 
-def _shapes(names: Sequence[str], dynamic: Dynamic, smallest: Mapping[str, int]) -> list[Any]:
-    """The axes that may change, as torch.export wants them."""
+def _dynamic_shapes(names: Sequence[str], dynamic: Dynamic, smallest_sizes: Mapping[str, int]) -> Shapes:
+    """The axes that may change, for torch.export; axes of one label have one size."""
     return [
-        {axis: torch.export.Dim(label, min=smallest.get(label)) for axis, label in dynamic.get(name, {}).items()}
+        {axis: torch.export.Dim(label, min=smallest_sizes.get(label)) for axis, label in dynamic.get(name, {}).items()}
         or None
         for name in names
     ]
 
 
-Trace = Callable[[Callee, tuple[torch.Tensor, ...], list[Any]], torch.export.ExportedProgram]
+Trace = Callable[[Callee, tuple[torch.Tensor, ...], Shapes], torch.export.ExportedProgram]
 
 
 def _tracers(callee: Callee) -> list[tuple[str, Trace, Callable[[], AbstractContextManager[None]]]]:
-    """The ways to trace, in the order to try them; with loops for recurrent layers only where plain ones fail."""
+    """The ways to trace in the order to try them, each as its name, the function, and what to enter around it.
+
+    A recurrent layer becomes a loop only where the trace without loops fails.
+    """
     ways: list[tuple[str, Trace]] = [("torch.export", _export), ("make_fx", _make_fx_then_export)]
     recurrent = any(isinstance(module, nn.RNNBase) for module in callee.modules())
-    kinds: list[Callable[[], AbstractContextManager[None]]] = [nullcontext]
-    kinds += [recurrent_loops] if recurrent else []
-    return [(name, trace, loops) for name, trace in ways for loops in kinds]
+    loop_choices: list[Callable[[], AbstractContextManager[None]]] = [nullcontext]
+    loop_choices += [recurrent_loops] if recurrent else []
+    return [(name, trace, loops) for name, trace in ways for loops in loop_choices]
 
 
-def _kept(calls: list[SolveSpec], model: ir.Model) -> list[SolveSpec]:
-    """The solves that the model's outputs depend on; the tracer has dropped the others."""
+def _used_solves(specs: list[SolveSpec], model: ir.Model) -> list[SolveSpec]:
+    """The specs of the solves whose End node is left in a graph without unused nodes.
+
+    Raises CaptureError where no solve outside of others is left, and where a node of a second call (Again) is: that
+    call must lead nowhere unless the field remembers it.
+    """
     marked = {(node.op_type, node.attributes["solve"].as_int()) for node in model.graph if node.domain == DOMAIN}
-    for spec in calls:
+    for spec in specs:
         if ("Again", spec.mark) in marked:
             raise CaptureError(
                 f"the solve at {spec.source}\n  found: a field that keeps something from one call to the next, "
                 "so that dy/dt is not a function of t and y\n  do: make what it keeps part of the state, or compute it "
                 "anew in each call"
             )
-    kept = [spec for spec in calls if ("End", spec.mark) in marked]
-    if all(spec.around for spec in kept):
+    used = [spec for spec in specs if ("End", spec.mark) in marked]
+    if all(spec.around for spec in used):
         raise CaptureError(
-            f"no output of the model depends on its solve at {calls[0].source}; return something computed from it"
+            f"no output of the model depends on its solve at {specs[0].source}; return something computed from it"
         )
-    return kept
+    return used
 
 
-def _export(callee: Callee, example: tuple[torch.Tensor, ...], shapes: list[Any]) -> torch.export.ExportedProgram:
+def _export(module: nn.Module, example: tuple[torch.Tensor, ...], shapes: Shapes) -> torch.export.ExportedProgram:
+    """The program that torch.export traces without its compiler, which would not see the interception."""
     with torch.no_grad():
         # A model may have no inputs at all.
-        dynamic = (tuple(shapes),) if shapes else None
-        return torch.export.export(callee, example, dynamic_shapes=dynamic, strict=False)
+        dynamic_shapes = (tuple(shapes),) if shapes else None
+        return torch.export.export(module, example, dynamic_shapes=dynamic_shapes, strict=False)
 
 
 def _make_fx_then_export(
-    callee: Callee, example: tuple[torch.Tensor, ...], shapes: list[Any]
+    callee: Callee, example: tuple[torch.Tensor, ...], shapes: Shapes
 ) -> torch.export.ExportedProgram:
-    def call(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """The program that make_fx traces below autograd, traced once more by torch.export, which torch.onnx needs."""
+
+    def detached_outputs(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         return tuple(output.detach() for output in callee(*tensors))
 
-    # Fused attention has a gradient that ONNX cannot say; the plain formula has one that it can.
+    # ONNX has no operator for the gradient of fused attention; that of the plain formula consists of ONNX operators.
     with sdpa_kernel(SDPBackend.MATH):
         traced = make_fx(
-            call,
+            detached_outputs,
             decomposition_table=gradient_decompositions(),
             tracing_mode="symbolic",
             _allow_non_fake_inputs=True,
@@ -185,17 +215,14 @@ def _make_fx_then_export(
         )(*example)
     traced.graph.eliminate_dead_code()
     traced.recompile()
-    with torch.no_grad():
-        return torch.export.export(
-            Retraced(traced), example, dynamic_shapes=(tuple(shapes),) if shapes else None, strict=False
-        )
+    return _export(Retraced(traced), example, shapes)
 
 
 def _to_onnx(
     program: torch.export.ExportedProgram, names: Sequence[str], output_names: Sequence[str], opset: int
 ) -> tuple[ir.Model, torch.export.ExportedProgram]:
-    """The graph, and the program in the operators that were translated one by one."""
-    # Two of the three calls of each field lead nowhere; what follows takes as long as the graph is large.
+    """The ONNX model of a program, and the program decomposed into the operators that were translated."""
+    # Two of the three calls of each field lead nowhere; the translation is faster without their nodes.
     program.graph.eliminate_dead_code()
     program.graph_module.recompile()
     with exact_float64() as table:
@@ -209,23 +236,24 @@ def _to_onnx(
             custom_translation_table=table,
         )
     assert result is not None and result.exported_program is not None
-    _promote(result.model)
+    _cast_concatenated(result.model)
     return result.model, result.exported_program
 
 
-def _promote(model: ir.Model) -> None:
-    """Cast what is concatenated to one type: torch promotes it there too, and its translation forgets to.
+def _cast_concatenated(model: ir.Model) -> None:
+    """Cast the inputs of each Concat to the type of its output, in place.
 
-    Event functions stack float32 numbers of the state and the float64 time.
+    torch promotes the tensors that it concatenates, as where an event function stacks float32 numbers of the state and
+    the float64 time; its translation to ONNX leaves the casts out.
     """
     for node in list(model.graph.all_nodes()):
-        wanted = node.outputs[0].dtype if node.op_type == "Concat" else None
-        if wanted is None:
+        dtype = node.outputs[0].dtype if node.op_type == "Concat" else None
+        if dtype is None:
             continue
         for place, value in enumerate(node.inputs):
-            if value is not None and value.dtype is not None and value.dtype != wanted:
-                cast = ir.Node("", "Cast", [value], [ir.AttrInt64("to", int(wanted))])
-                cast.outputs[0].type, cast.outputs[0].shape = ir.TensorType(wanted), value.shape
+            if value is not None and value.dtype is not None and value.dtype != dtype:
+                cast = ir.Node("", "Cast", [value], [ir.AttrInt64("to", int(dtype))])
+                cast.outputs[0].type, cast.outputs[0].shape = ir.TensorType(dtype), value.shape
                 assert node.graph is not None
                 node.graph.insert_before(node, cast)
                 node.replace_input_with(place, cast.outputs[0])

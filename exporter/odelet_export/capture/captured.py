@@ -1,4 +1,4 @@
-"""The result of a capture: one graph with markers, and what is known of its solves."""
+"""The result of a capture: one ONNX graph with markers in it, and what the exporter knows of its solves."""
 
 from __future__ import annotations
 
@@ -14,34 +14,39 @@ from odelet_export.capture.noise_inputs import NoiseInput
 from odelet_export.model.spec import SolveSpec
 from odelet_intercept.call import Call
 
-ASSUMED = "assumed."
+# The graph's outputs that say whether an assumption holds are named by this and a number.
+ASSUMPTION_OUTPUT = "assumed."
 
 
 @dataclass(frozen=True)
 class Captured:
-    """model: the host graph with its marked solves. specs: one for each solve, in the order of the calls, but for those
-    inside other solves: nested.
+    """One captured model.
 
-    tracer: which way of tracing worked, "torch.export" or "make_fx". calls: all calls that the model made, by the marks
-    of their specs, those that nothing depends on included; originals: the odeint that each would have reached. solves:
-    how many of them were made outside of any other. program: what was translated to the model, with the model's own
-    weights. example: the inputs that it was traced with. assumptions: what the model decided on the example, each with
-    an output of the graph that says whether it holds. noise: the graph's last inputs, which stand for random numbers.
-    draws: how many base draws the model made, those that nothing depends on included. observed: whether the trace took
-    anything from the solutions on the example, which other settings of the solves would change.
+    model: the host graph; a pair of Begin and End nodes stands for each solve. specs: the solves that outputs depend
+    on, in the order of the calls, without those inside other solves. nested: the solves inside other solves. calls: all
+    calls of solver libraries that the model made, also those that no output depends on; `spec.mark` is the index of a
+    solve's call. solvers: for each call, the library's function that it would have reached. solve_count: how many calls
+    were made outside any other solve.
+
+    tracer: the way of tracing that succeeded, "torch.export" or "make_fx". program: the traced program that was
+    translated to `model`; it holds the model's own weights. example: the inputs that the model was traced with.
+    assumptions: the decisions of the model's Python code that were taken on the example; an output of the graph says
+    for each whether it holds. noise: the base draws that outputs depend on; they are the graph's last inputs.
+    draw_count: how many base draws the model made in all. uses_solutions: whether the trace depends on the solutions on
+    the example, which change with the settings of the solves. warnings: sentences for the user.
     """
 
     model: ir.Model
     specs: list[SolveSpec]
     tracer: str
     calls: list[Call]
-    originals: list[Callable[..., Any]]
-    solves: int
+    solvers: list[Callable[..., Any]]
+    solve_count: int
     program: torch.export.ExportedProgram
     example: list[torch.Tensor]
     assumptions: tuple[AssumptionCard, ...] = ()
     warnings: tuple[str, ...] = ()
     nested: Sequence[SolveSpec] = ()
     noise: Sequence[NoiseInput] = ()
-    draws: int = 0
-    observed: bool = False
+    draw_count: int = 0
+    uses_solutions: bool = False

@@ -1,4 +1,8 @@
-"""Whether a copy of torchdiffeq that a model calls returns what torchdiffeq does, seen by running it."""
+"""A check that copies of torchdiffeq which a model calls return what torchdiffeq would: solutions of the same form.
+
+Some repositories carry a changed copy of torchdiffeq. Interception catches its functions by their names, and could
+not tell that one returns something else.
+"""
 
 from __future__ import annotations
 
@@ -14,39 +18,43 @@ from odelet_intercept.errors import CaptureError
 
 
 def check_copies(callee: Callee) -> None:
-    """Run the model on its example to see whether the copies of torchdiffeq that it calls return what torchdiffeq
-    does. Raises CaptureError for one that does not."""
+    """Run the model on its example, if it knows copies of torchdiffeq, and check what they return.
 
-    def handler(call: Call, original: Callable[..., Any]) -> Any:
-        if not call.copy:
-            return _unsolved(call)
-        result = call.solve(original)
-        solution = result if call.event_fn is None else result[1]
-        single = not isinstance(call.y0, tuple)
-        pairs = zip(*(([solution], [call.y0]) if single else (solution, call.y0)), strict=False)
-        parts = [(one.shape, (len(call.t), *y0.shape)) for one, y0 in pairs if isinstance(one, torch.Tensor)]
-        count = 1 if single else len(call.y0)
-        if len(parts) != count or any(got != expected for got, expected in parts):
-            raise CaptureError(
-                f'File "{call.file}", line {call.line}: {call.copy} looks like a copy of torchdiffeq, but its '
-                f"{call.entry} returned {_described(result)} for a state of "
-                f"{_described(call.y0)} at {len(call.t)} times, which torchdiffeq does not; call torchdiffeq instead"
-            )
-        return result
-
+    Calls of the original libraries get a solution of the right form without being solved. Raises CaptureError for a
+    copy that returns another number of tensors than the state has, or tensors of other shapes than (times, *part).
+    """
     if not callee.copies:
         return
     try:
         with torch.random.fork_rng():
-            run_intercepted(callee, callee.example, handler)
+            run_intercepted(callee, callee.example, _checked_solution)
     except CaptureError:
         raise
-    except Exception:  # what is wrong with the model the capture says better
+    except Exception:  # a model that fails in eager torch is explained better by the capture
         return
 
 
-def _unsolved(call: Call) -> Any:
-    """What has the form of a solution, without the time, perhaps endless, that it takes to find one."""
+def _checked_solution(call: Call, original: Callable[..., Any]) -> Any:
+    """The answer to a call: a copy's own, once it is checked; for the original libraries a stand-in."""
+    if not call.copy:
+        return _stand_in(call)
+    result = call.solve(original)
+    solution = result if call.event_fn is None else result[1]
+    single = not isinstance(call.y0, tuple)
+    pairs = zip(*(([solution], [call.y0]) if single else (solution, call.y0)), strict=False)
+    shapes = [(part.shape, (len(call.t), *y0.shape)) for part, y0 in pairs if isinstance(part, torch.Tensor)]
+    count = 1 if single else len(call.y0)
+    if len(shapes) != count or any(shape != expected for shape, expected in shapes):
+        raise CaptureError(
+            call.where + f"{call.copy} looks like a copy of torchdiffeq, but its "
+            f"{call.entry} returned {_described(result)} for a state of "
+            f"{_described(call.y0)} at {len(call.t)} times, which torchdiffeq does not; call torchdiffeq instead"
+        )
+    return result
+
+
+def _stand_in(call: Call) -> Any:
+    """A value of the form of a call's solution: the initial state at each time. Solving could take forever."""
     if call.entry == "mark":
         return call.y0
     single = not isinstance(call.y0, tuple)
@@ -56,6 +64,7 @@ def _unsolved(call: Call) -> Any:
 
 
 def _described(value: Any) -> str:
+    """A value's kind and shape, for a message."""
     if isinstance(value, torch.Tensor):
         return f"a tensor {list(value.shape)}"
     if isinstance(value, (tuple, list)):

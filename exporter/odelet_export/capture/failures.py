@@ -1,17 +1,21 @@
-"""Turning a tracer's failure into the user's file and line, what was found there, and what to do."""
+"""Messages for what cannot be captured: the user's file and line, what was found there, and what to do.
+
+torch describes a failed trace by its own internals. `failure_text` makes the text of one CaptureError of the errors of
+all tracers; `refuse_random` raises one for a graph that was traced and must not be used.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import onnx_ir as ir
 
 from odelet_intercept.errors import CaptureError
 from odelet_intercept.user_code import chain_of, place_in_trace, place_of_error, with_source
 
-# What the message or the type of a failure contains, what that means, and what to do about it.
-_KNOWN: tuple[tuple[tuple[str, ...], str, str], ...] = (
+# Fragments of a failure's message or of the name of its class; what such a failure means; what to do about it.
+_KNOWN_FAILURES: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (
         ("Size-like symbols: u",),
         "a Python decision on a size that depends on the values of a tensor: on how many elements a mask, nonzero or "
@@ -51,13 +55,21 @@ _KNOWN: tuple[tuple[tuple[str, ...], str, str], ...] = (
 )
 
 
-def explain(failures: Sequence[Exception], dynamic: Mapping[str, object]) -> str:
-    """One message for the failures of all tracers, the last tried being the most telling."""
+def failure_text(failures: Sequence[Exception]) -> str:
+    """The message for the failures of all tracers, in the order in which they were tried.
+
+    The last failure gives the cause, as the last tracer comes furthest; the place is that of the last failure that has
+    one.
+    """
     error = failures[-1]
     place = next(filter(None, (place_of_error(failure) for failure in reversed(failures))), None)
     text = " ".join(f"{type(link).__name__}: {link}" for link in chain_of(error))
-    found, advice = next(
-        ((found, advice) for marks, found, advice in _KNOWN if any(mark in text for mark in marks)),
+    finding, advice = next(
+        (
+            (finding, advice)
+            for fragments, finding, advice in _KNOWN_FAILURES
+            if any(fragment in text for fragment in fragments)
+        ),
         (
             "something torch cannot trace",
             "see the cause below; simplify the line, or report it with the model",
@@ -65,14 +77,15 @@ def explain(failures: Sequence[Exception], dynamic: Mapping[str, object]) -> str
     )
     missing = re.search(r"No ONNX function found for (?:<OpOverload\(op=')?([\w.:]+)", text)
     if missing:
-        found = f"the operator {missing[1]}, which has no translation to ONNX"
+        finding = f"the operator {missing[1]}, which has no translation to ONNX"
     cause = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
     cause = re.sub(r"\x1b\[\d+m", "", cause)  # torch colours its messages
     cause = f"{type(error).__name__}: {cause.strip()[:300]}"
-    return f"{with_source(place)}\n  found: {found}\n  do: {advice}\n  cause: {cause}"
+    return f"{with_source(place)}\n  found: {finding}\n  do: {advice}\n  cause: {cause}"
 
 
-_RANDOM = (
+# ONNX operators that draw random numbers.
+_RANDOM_OPERATORS = (
     "RandomNormal",
     "RandomNormalLike",
     "RandomUniform",
@@ -84,9 +97,12 @@ _RANDOM = (
 
 
 def refuse_random(model: ir.Model) -> None:
-    """Raise CaptureError for a graph that draws random numbers: no two runs of it would agree."""
+    """Raise CaptureError for a graph that draws random numbers itself: no two runs of it would agree.
+
+    Draws that `odelet_export.model.random_draws` knows are markers by now, and not meant.
+    """
     for node in model.graph.all_nodes():
-        if node.op_type not in _RANDOM:
+        if node.op_type not in _RANDOM_OPERATORS:
             continue
         trace = node.metadata_props.get("pkg.torch.onnx.stack_trace", "")
         raise CaptureError(

@@ -1,7 +1,8 @@
-"""Where in the user's code each operator of a captured graph comes from.
+"""Each node of a traced graph keeps the frames of the user's code that it comes from, for messages with file and line.
 
-torch keeps the frames of functions called `forward` alone, which says nothing of a field that is a lambda; and its
-tracing below autograd keeps none. Here every frame of the user's own is kept.
+By itself torch.export keeps only frames of functions called `forward`, and so nothing of a field that is a lambda, and
+tracing below autograd keeps none. Here every frame between the model's call and the operator is kept that is not a
+library's.
 """
 
 from __future__ import annotations
@@ -21,22 +22,22 @@ from odelet_intercept.user_code import is_library
 
 @contextmanager
 def user_frames() -> Iterator[None]:
-    """Let tracers keep the frames of the model's own code with each node, the innermost last."""
+    """Let tracers record the frames of the model's own code with each node, the innermost last."""
     original = TracerBase._filter_traceback_frames
 
-    def own(_tracer: TracerBase, frames: traceback.StackSummary) -> traceback.StackSummary:
+    def frames_of_the_user(_tracer: TracerBase, frames: traceback.StackSummary) -> traceback.StackSummary:
         entry = max((i for i, frame in enumerate(frames) if frame.filename == callee.__file__), default=-1)
         return traceback.StackSummary.from_list([f for f in frames[entry + 1 :] if not is_library(f.filename)])
 
-    TracerBase._filter_traceback_frames = own  # type: ignore
+    TracerBase._filter_traceback_frames = frames_of_the_user  # type: ignore[assignment, method-assign]  # torch has no hook
     try:
         yield
     finally:
-        TracerBase._filter_traceback_frames = original  # type: ignore[method-assign]
+        TracerBase._filter_traceback_frames = original  # type: ignore[method-assign]  # as above
 
 
 class Retraced(torch.nn.Module):
-    """A traced module to be traced again: what is recorded of its nodes goes over to the new ones."""
+    """A traced module that is traced again: the frames recorded with its nodes pass to the new nodes."""
 
     def __init__(self, traced: torch.fx.GraphModule) -> None:
         super().__init__()

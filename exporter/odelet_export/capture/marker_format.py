@@ -1,4 +1,4 @@
-"""The markers of a solve in a captured graph: their operators, and how an End marker's inputs are laid out."""
+"""How the inputs of an End marker are laid out, for those who read a captured graph; `markers` writes them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class EndInputs(Generic[T]):
-    """What an End marker is given, as values of whichever graph. results: of each function of the solve, the
-    "field" first. y0: the parts of the initial state. extras: options that are values, by name. t: the times."""
+    """The inputs of an End marker, as values of an ONNX graph or nodes of an FX graph.
+
+    results: what each function of the solve returned in its marked call, by the function's name: "field" (a slope for
+    each part of the state), then those of `spec.functions`. y0: the parts of the initial state. extras: the options of
+    the call that are values of the graph, by name. t: the times (times,).
+    """
 
     results: Mapping[str, list[T]]
     y0: list[T]
@@ -22,8 +26,8 @@ class EndInputs(Generic[T]):
     t: T
 
 
-def read_end(spec: SolveSpec, inputs: Sequence[T]) -> EndInputs[T]:
-    """The inputs of an End marker, in the order in which `Marker` gives them."""
+def end_inputs_of(spec: SolveSpec, inputs: Sequence[T]) -> EndInputs[T]:
+    """The inputs of an End marker, read in the order in which `Marker` passes them."""
     parts, functions = spec.parts, 2 * spec.parts + len(spec.functions)
     results = {"field": list(inputs[:parts])} | {
         name: [value] for name, value in zip(spec.functions, inputs[2 * parts : functions], strict=True)

@@ -1,4 +1,4 @@
-"""The markers of random draws in a traced graph, made inputs of it."""
+"""Base draws of a captured graph, which the trace holds as marker nodes, become inputs of the graph."""
 
 from __future__ import annotations
 
@@ -14,18 +14,23 @@ from odelet_intercept.errors import CaptureError
 
 @dataclass(frozen=True)
 class NoiseInput:
-    """A graph input that stands for a base draw. name: of the input."""
+    """A graph input that takes the random numbers of one base draw. name: the input's name, such as noise_0."""
 
     name: str
     draw: Draw
 
 
-def take_out(model: ir.Model, draws: Sequence[Draw]) -> list[NoiseInput]:
-    """Replace the markers of base draws in a graph by inputs, in the order of the draws; unused ones are gone."""
+def inputs_for_draws(model: ir.Model, draws: Sequence[Draw]) -> list[NoiseInput]:
+    """Replace the markers of base draws by new inputs at the end of the graph, and return these, in order.
+
+    model: changed in place; it must have no unused nodes, so that a draw that no output depends on becomes no input.
+    draws: all base draws of the trace, by index. Raises CaptureError for a draw of a field's second call that a later
+    call reads, and for a draw inside a loop of the graph.
+    """
     graph = model.graph
     markers = [node for node in model.graph.all_nodes() if (node.domain, node.op_type) == (DOMAIN, OPERATOR)]
     taken = {value.name for value in [*graph.inputs, *graph.outputs]}
-    found: list[NoiseInput] = []
+    noise_inputs: list[NoiseInput] = []
     for node in sorted(markers, key=lambda node: node.attributes["index"].as_int()):
         index = node.attributes["index"].as_int()
         if index < 0 or node.graph is not graph:
@@ -33,14 +38,14 @@ def take_out(model: ir.Model, draws: Sequence[Draw]) -> list[NoiseInput]:
                 "random numbers drawn at the second call of a field are used in later ones, or they are drawn in a "
                 "loop of torch's; draw them before the solve"
             )
-        number = len(found)
+        number = len(noise_inputs)
         while f"noise_{number}" in taken:
             number += 1
-        (marked,) = node.outputs
-        value = ir.Value(name=f"noise_{number}", type=marked.type, shape=marked.shape)
+        (marker_output,) = node.outputs
+        value = ir.Value(name=f"noise_{number}", type=marker_output.type, shape=marker_output.shape)
         taken.add(value.name)
-        convenience.replace_all_uses_with(marked, value)
+        convenience.replace_all_uses_with(marker_output, value)
         graph.remove(node)
         graph.inputs.append(value)
-        found.append(NoiseInput(f"noise_{number}", draws[index]))
-    return found
+        noise_inputs.append(NoiseInput(f"noise_{number}", draws[index]))
+    return noise_inputs

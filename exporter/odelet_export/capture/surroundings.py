@@ -1,4 +1,4 @@
-"""What surrounds a trace: torch quiet and strict about sizes, weights without gradients, recurrent layers as loops."""
+"""Settings of torch that hold during a trace: context managers which all put back, on leaving, what they changed."""
 
 from __future__ import annotations
 
@@ -14,14 +14,18 @@ from torch.export._patches import register_gru_while_loop_decomposition, registe
 from torch.fx.experimental import _config as fx_config
 
 from odelet_export.capture.frames import user_frames
+from odelet_export.model.random_draws import distribution_checks_restored
 
-# Loggers that print the failures of tracers, which are explained below or do not matter.
+# torch's loggers that print the failures of tracers. `failures` explains those that end a capture.
 LOGGERS = ("torch.onnx", "torch.export", "torch.fx", "torch._subclasses", "onnxscript")
 
 
 @contextmanager
 def frozen_weights(module: nn.Module) -> Iterator[None]:
-    """No gradients of the weights: nothing at inference takes them, and a loop that could is not exportable."""
+    """Let no weight of a module require a gradient.
+
+    Nothing takes these gradients at inference, and torch does not export a loop that might take them.
+    """
     weights = [parameter for parameter in module.parameters() if parameter.requires_grad]
     try:
         for parameter in weights:
@@ -34,13 +38,21 @@ def frozen_weights(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def recurrent_loops() -> Iterator[None]:
-    """Turn recurrent layers into loops, as torch.onnx's own capture does; else their length is baked in."""
+    """Trace LSTM and GRU layers as loops, so that the length of a sequence may change; else it is fixed in the trace.
+
+    torch.onnx does the same where it captures a model itself.
+    """
     layers = torch.ops.aten.lstm.input, torch.ops.aten.gru.input
-    with register_lstm_while_loop_decomposition(), register_gru_while_loop_decomposition():
-        # An operator remembers the kernel it used last, from an attempt without loops or with them.
+    # torch compiles the body of a loop, which turns off the checks of distributions.
+    with (
+        register_lstm_while_loop_decomposition(),
+        register_gru_while_loop_decomposition(),
+        distribution_checks_restored(),
+    ):
+        # An operator caches the kernel that it used last, which may be that of an attempt without loops.
         for layer in layers:
             layer._dispatch_cache.clear()
-        # The body of a loop is compiled; what is kept of an earlier one may fix the length of this one.
+        # What torch keeps of an earlier compilation may fix the length of this loop.
         torch._dynamo.reset()
         try:
             yield
@@ -50,8 +62,11 @@ def recurrent_loops() -> Iterator[None]:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """No chatter from torch, and no two axes tied because their example sizes happen to be equal."""
+def quiet_tracing() -> Iterator[None]:
+    """Silence torch's loggers, warnings and stderr, record the user's frames, and tie no axes of equal example size.
+
+    By default torch takes two axes for one where their sizes are equal on the example (duck shaping).
+    """
     loggers = [logging.getLogger(name) for name in LOGGERS]
     levels = [logger.level for logger in loggers]
     duck = fx_config.use_duck_shape
@@ -59,7 +74,7 @@ def quiet() -> Iterator[None]:
         for logger in loggers:
             logger.setLevel(logging.CRITICAL)
         fx_config.use_duck_shape = False
-        # torch prints half a graph when a trace fails; the model's own words come again when it runs for parity.
+        # torch prints half a graph when a trace fails. What the model itself prints is seen when it runs for parity.
         with warnings.catch_warnings(), redirect_stderr(io.StringIO()), user_frames():
             warnings.simplefilter("ignore")
             yield

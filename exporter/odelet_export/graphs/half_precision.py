@@ -1,9 +1,9 @@
 """Half precision in a graph: operators on float16 and bfloat16 compute in float32, between casts.
 
-The law here: what torch rounds after an operator is rounded there, and nowhere else. ONNX Runtime's CPU has hardly a
-kernel for bfloat16; for float16 it would put such casts in itself, and drop those between two operators, so that fewer
-numbers are rounded than in torch. Weights become float32, which holds them exactly. Where an operator of torch's is
-several of ONNX's, each of them rounds.
+The law here: numbers are rounded after each operator, as in torch, and nowhere else. ONNX Runtime's CPU has hardly a
+kernel for bfloat16. For float16 it would insert such casts itself and drop those between two operators, so that fewer
+numbers would be rounded than in torch. Weights become float32, which holds them exactly. Where one operator of torch
+is several of ONNX, each of them rounds.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ from odelet_intercept.errors import CaptureError
 
 FLOAT, BFLOAT16 = ir.DataType.FLOAT, ir.DataType.BFLOAT16
 HALVES = (ir.DataType.FLOAT16, BFLOAT16)
-# These have kernels for every type and round nothing, or take and give none of these numbers.
-_KEPT = ("Cast", "Identity", "Shape", "Size", "Constant", "ConstantOfShape", "Loop", "If", "Scan")
+# These operators have kernels for every type and round nothing, or neither take nor return half-precision numbers.
+_UNCHANGED = ("Cast", "Identity", "Shape", "Size", "Constant", "ConstantOfShape", "Loop", "If", "Scan")
 
 
 def widen(model: ir.Model) -> None:
     """Let operators on float16 and bfloat16 compute in float32, with casts around each.
 
-    Raises CaptureError for a bfloat16 input or output of the model, and for an operator that makes halves from none.
+    Raises CaptureError for a bfloat16 input or output of the model, and for an operator that makes half-precision
+    numbers from inputs that are none.
     """
     graph = model.graph
     for kind, values in (("input", graph.inputs), ("output", graph.outputs)):
@@ -37,7 +38,7 @@ def widen(model: ir.Model) -> None:
     for node in list(graph.all_nodes()):
         takes = [place for place, value in enumerate(node.inputs) if value is not None and value.dtype in HALVES]
         gives = [value for value in node.outputs if value.dtype in HALVES]
-        if node.op_type in _KEPT or not (takes or gives):
+        if node.op_type in _UNCHANGED or not (takes or gives):
             continue
         if not takes:
             raise CaptureError(
@@ -50,7 +51,8 @@ def widen(model: ir.Model) -> None:
 def _compute_in_float32(
     node: ir.Node, takes: list[int], gives: list[ir.Value], stored: dict[ir.Value, ir.Value]
 ) -> None:
-    """stored: the constants that were converted before; takes more."""
+    """Put casts around a node. takes, gives: its half-precision inputs, by position, and outputs. stored: the float32
+    copies of constants that earlier nodes read; the copies of this node's constants are added."""
     assert node.graph is not None
     for place in takes:
         value = node.inputs[place]

@@ -1,12 +1,20 @@
-"""Nodes of a graph: what they read, and copies of them. The law here: nothing but onnx-ir, so that it runs without
-torch."""
+"""Nodes of a graph: which values they read, and copies of them. The law here: onnx-ir alone, so no torch is needed."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import onnx_ir as ir
 from onnx_ir import convenience
+
+# The domain of the nodes that mark solves in a captured graph.
+DOMAIN = "odelet"
+
+
+def constant_of(value: ir.Value) -> np.ndarray | None:
+    """The array of a value that is a constant of its graph, or None."""
+    return None if value.const_value is None or value.is_graph_input() else value.const_value.numpy()
 
 
 def bodies(node: ir.Node) -> list[ir.Graph]:
@@ -15,7 +23,7 @@ def bodies(node: ir.Node) -> list[ir.Graph]:
 
 
 def read_by(node: ir.Node) -> list[ir.Value]:
-    """The values that a node reads from outside itself, those of its subgraphs included."""
+    """The values that a node and its subgraphs read from outside the node. A value may stand there twice."""
     read = [value for value in node.inputs if value is not None]
     for body in bodies(node):
         made = {output for inner in body.all_nodes() for output in inner.outputs} | set(body.inputs)
@@ -33,8 +41,8 @@ def copy_nodes(
 ) -> tuple[dict[ir.Value, ir.Value], set[ir.Value]]:
     """Append a copy of nodes to a graph.
 
-    replaced: what the copy reads, for each value that the nodes read and do not make. Returns the copies of those of
-    the results that the nodes make, and which values of `replaced` the nodes read.
+    replaced: for each value that the nodes read and do not make, the value that the copy reads. Returns the copies of
+    the results, by result, where the nodes make them; and the keys of `replaced` that the nodes read.
     """
     made = {output for node in nodes for output in node.outputs}
     wanted = [result for result in results if result in made]
@@ -55,7 +63,8 @@ def copy_nodes(
 def name_inner_values(graph: ir.Graph) -> None:
     """Give the values inside subgraphs names that no other value has.
 
-    ONNX Runtime refuses one that an outer value has, even if that is made later, where NameFixPass does not look.
+    ONNX Runtime refuses a name inside a subgraph that a value of the outer graph has, even where a later node makes
+    that value; NameFixPass looks only at earlier ones.
     """
     taken = {output.name for node in graph for output in node.outputs}
     for node in graph.all_nodes():
@@ -63,6 +72,3 @@ def name_inner_values(graph: ir.Graph) -> None:
             while output.name in taken:
                 output.name = f"{output.name}.inner"
             taken.add(output.name)
-
-
-DOMAIN = "odelet"

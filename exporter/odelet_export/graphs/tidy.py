@@ -10,7 +10,10 @@ from odelet_export.graphs.unused import identities_to_keep, remove_unused
 
 
 def tidy(model: ir.Model, *, keep_debug_info: bool) -> None:
-    """Drop what nothing needs any more, put nodes in order, and name everything once."""
+    """Remove nodes that no output needs, put the others in order, and give each value a name of its own.
+
+    keep_debug_info: leave the metadata and node names by which torch says where a node comes from.
+    """
     remove_unused(model)
     model.graph.sort()
     _name_initializers(model.graph)
@@ -23,26 +26,27 @@ def tidy(model: ir.Model, *, keep_debug_info: bool) -> None:
     ]
     if not keep_debug_info:
         steps.append(passes.ClearMetadataAndDocStringPass())
-        # The pass clears graphs and nodes, and leaves what torch notes on values.
+        # The pass clears the metadata of graphs and nodes, and leaves those that torch put on values.
         for value in [*model.graph.inputs, *model.graph.initializers.values()]:
             value.metadata_props.clear()
-    handing_on = identities_to_keep(model)  # the pass would remove them
-    for node in handing_on:
+    # IdentityEliminationPass would remove these too; in another domain it does not see them.
+    needed_identities = identities_to_keep(model)
+    for node in needed_identities:
         node.domain = DOMAIN
     for step in steps:
         step(model)
         if isinstance(step, passes.IdentityEliminationPass):
-            for node in handing_on:
+            for node in needed_identities:
                 node.domain = ""
     name_inner_values(model.graph)
     if not keep_debug_info:
-        # An eighth of the graphs of a small model.
+        # Node names take an eighth of the bytes of a small model's graphs.
         for node in model.graph.all_nodes():
             node.name = None
 
 
 def _name_initializers(graph: ir.Graph) -> None:
-    """Give the initializers that are named like an input another name; NameFixPass may choose one that is taken."""
+    """Rename initializers that have the name of an input; NameFixPass may choose a name that is taken."""
     inputs = {value.name: value for value in graph.inputs}
     for name, value in list(graph.initializers.items()):
         if name in inputs and inputs[name] is not value:

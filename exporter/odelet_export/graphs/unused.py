@@ -1,4 +1,4 @@
-"""Removing what nothing needs from a graph, subgraphs included."""
+"""Removing nodes that no output needs from a graph and its subgraphs, and keeping the Identity nodes that one needs."""
 
 from __future__ import annotations
 
@@ -11,32 +11,34 @@ from odelet_export.graphs.nodes import bodies
 def remove_unused(model: ir.Model) -> None:
     """Remove the nodes and initializers that no output depends on.
 
-    A node that leaves the graph still uses, from inside its subgraphs, what these read from outside; such uses
-    would keep the rest of a field that holds a loop.
+    onnx-ir still counts the uses in the subgraphs of a node that was removed; of a field that holds a loop, these
+    would keep everything that the loop read. So they are cut, and the rest is removed in another round.
     """
     graph = model.graph
     while True:
-        held = [(node, inside) for node in graph.all_nodes() if (inside := bodies(node))]
+        with_bodies = [(node, inside) for node in graph.all_nodes() if (inside := bodies(node))]
         passes.RemoveUnusedNodesPass()(model)
-        gone = [inside for node, inside in held if node.graph is None]
-        if not gone:
+        removed = [inside for node, inside in with_bodies if node.graph is None]
+        if not removed:
             return
-        for inner in (inner for inside in gone for body in inside for inner in body.all_nodes()):
+        for inner in (inner for inside in removed for body in inside for inner in body.all_nodes()):
             for place in range(len(inner.inputs)):
                 inner.replace_input_with(place, None)
 
 
 def identities_to_keep(model: ir.Model) -> list[ir.Node]:
-    """The Identity nodes that a graph needs: a branch hands on a value from outside by one, and two outputs that are
-    one value need one to be told apart."""
-    found, given = [], set()
+    """The Identity nodes that a graph needs.
+
+    A branch returns a value from outside by an Identity, and of two outputs with one value, one is an Identity.
+    """
+    needed, returned = [], set()
     for node in model.graph.all_nodes():
         if node.op_type != "Identity" or not node.outputs[0].is_graph_output():
             continue
         value = node.inputs[0]
         if value is None:
             continue
-        if value.graph is not node.graph or value.is_graph_output() or value in given:
-            found.append(node)
-        given.add(value)
-    return found
+        if value.graph is not node.graph or value.is_graph_output() or value in returned:
+            needed.append(node)
+        returned.add(value)
+    return needed

@@ -1,4 +1,4 @@
-"""How much arithmetic there is in the largest operation of some graphs, by which threads are chosen."""
+"""How much arithmetic the largest operation of some graphs does, by which the runtime chooses its threads."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import onnx_ir as ir
 
-# Of an operator with weights: the axes of its second input that each element of the output sums over.
+# For an operator with weights: the sizes of the axes of its second input that each element of the output sums over.
 _SUMMED = {
     "Conv": lambda shape, node: shape[1:],
     "Gemm": lambda shape, node: [shape[1 if _attribute(node, "transB") else 0]],
@@ -17,18 +17,18 @@ _SUMMED = {
 
 
 def largest_product(graphs: Iterable[ir.Model]) -> int:
-    """Multiplications in the largest product of matrices or convolution, where sizes that vary count as 1."""
+    """The number of multiplications in the largest matrix product or convolution; a size that varies counts as 1."""
     return max((_products(node) for model in graphs for node in model.graph.all_nodes()), default=0)
 
 
 def _products(node: ir.Node) -> int:
     if node.op_type not in _SUMMED or node.domain not in ("", "ai.onnx"):
         return 0
-    weights, made = node.inputs[1], node.outputs[0]
-    if weights is None or weights.shape is None or made.shape is None:
+    weights, output = node.inputs[1], node.outputs[0]
+    if weights is None or weights.shape is None or output.shape is None:
         return 0
     summed = _SUMMED[node.op_type](_sizes(weights.shape), node)
-    return math.prod(_sizes(made.shape)) * math.prod(summed)
+    return math.prod(_sizes(output.shape)) * math.prod(summed)
 
 
 def _sizes(shape: ir.Shape) -> list[int]:
@@ -36,5 +36,5 @@ def _sizes(shape: ir.Shape) -> list[int]:
 
 
 def _attribute(node: ir.Node, name: str) -> Any:
-    found = node.attributes.get(name)
-    return found.value if found is not None else 0
+    attribute = node.attributes.get(name)
+    return attribute.value if attribute is not None else 0

@@ -1,4 +1,4 @@
-"""Cutting a host graph at its holes into segments that run between driven solves."""
+"""Cutting a host graph at its holes into segments, which run before, between and after the driven solves."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from odelet_export.lowering.lift import ancestors
 
 @dataclass(frozen=True)
 class Cut:
-    """segments: by level, None where a level has nothing to compute. order: the holes solved after each."""
+    """A host graph in segments. segments: one for each level, None where a level computes nothing. order: for each
+    level, the holes that are solved after its segment."""
 
     segments: Sequence[ir.Graph | None]
     order: Sequence[Sequence[Hole]]
 
 
 def cut(graph: ir.Graph, holes: Sequence[Hole], captured: Mapping[int, Sequence[ir.Value]]) -> Cut:
-    """Split a host graph.
+    """Cut a host graph into segments.
 
-    captured: for each hole, the values besides t and y0 that its solve needs at run time. A node's level is
-    the number of solves, one after the other, that must come before it.
+    captured: by index of the solve, the values of the host besides t, y0 and the extras that its graphs read. The level
+    of a node is the number of solves, one after the other, that must come before it.
     """
     levels: dict[ir.Value, int] = {value: 0 for value in graph.inputs}
     needs = {h.spec.index: [*h.y0, *h.extras.values(), *captured[h.spec.index]] for h in holes}
@@ -52,10 +53,10 @@ def cut(graph: ir.Graph, holes: Sequence[Hole], captured: Mapping[int, Sequence[
     last = max([*after.values(), *(node_level[node] for node in needed), 0])
     segments = []
     for level in range(last + 1):
-        mine = [node for node in nodes if node in needed and node_level[node] == level]
+        members = [node for node in nodes if node in needed and node_level[node] == level]
         others = {value for node in needed if node_level[node] != level for value in read_by(node)}
         constants = [value for value in wanted if level == 0 and value in graph.initializers.values()]
-        segments.append(_segment(graph, mine, {*wanted, *others}, constants, f"segment_{level}"))
+        segments.append(_segment(graph, members, {*wanted, *others}, constants, f"segment_{level}"))
     order = [[hole for hole in holes if after[hole.spec.index] == level] for level in range(last + 1)]
     return Cut(segments, order)
 
@@ -63,16 +64,20 @@ def cut(graph: ir.Graph, holes: Sequence[Hole], captured: Mapping[int, Sequence[
 def _segment(
     graph: ir.Graph, nodes: Sequence[ir.Node], wanted: set[ir.Value], constants: Sequence[ir.Value], name: str
 ) -> ir.Graph | None:
-    made = {output for node in nodes for output in node.outputs}
+    """A graph of its own for some nodes, or None where it would have no output.
+
+    wanted: values that other segments, solves or the model's outputs need. constants: stored values that solves need.
+    """
+    inner = {output for node in nodes for output in node.outputs}
     outputs = [value for node in nodes for value in node.outputs if value in wanted]
-    read = dict.fromkeys(value for node in nodes for value in read_by(node) if value not in made)
+    read = dict.fromkeys(value for node in nodes for value in read_by(node) if value not in inner)
     stored = [value for value in read if _is_stored(value)]
     inputs = [value for value in read if not _is_stored(value)]
     if not outputs and not constants:
         return None
     view = ir.GraphView(inputs, outputs, nodes=nodes, initializers=stored, opset_imports=graph.opset_imports, name=name)
     segment = view.clone()
-    # A solve looks its constants up by name like any value, so a graph must hand them out.
+    # The runtime looks up what a solve reads by name, constants too, so a graph must return them.
     for value in dict.fromkeys(constants):
         assert value.const_value is not None and value.name is not None
         copy = ir.Value(name=f"{value.name}.stored", type=value.type, shape=value.shape, const_value=value.const_value)

@@ -1,4 +1,5 @@
-"""Finds a copy of each solve's field in finished graphs. The law here: values are followed as objects, named last."""
+"""Finding a copy of each solve's field in finished graphs. The law here: values are compared as objects, and their
+names are read last, when no pass changes them any more."""
 
 from __future__ import annotations
 
@@ -14,10 +15,11 @@ from odelet_export.lowering.hole import Hole
 def field_card(
     hole: Hole, solution: Sequence[ir.Value], drive: DriveCard | None, graphs: Mapping[str, ir.Model]
 ) -> FieldCard | None:
-    """The first copy of which nothing was optimised away; None without one.
+    """The card entry of the first copy of a solve's field that no pass changed, or None where there is none.
 
-    None, too, where no chain of evaluations does the work of the solve: one that ends at an event has another result,
-    and one with steps for each sample has none of its own.
+    solution: the parts of the solution in the host; none where the solve is driven. There is no entry either where a
+    chain of field evaluations cannot stand for the solve: of a solve that ends at an event, whose result is another,
+    and of a solve in which each batch row has its own steps.
     """
     if hole.spec.until_event or hole.spec.own_times:
         return None

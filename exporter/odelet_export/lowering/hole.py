@@ -9,14 +9,18 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from odelet_export.graphs.nodes import constant_of
 from odelet_export.lowering.region import Region
 from odelet_export.model.spec import SolveSpec
 
 
 @dataclass(frozen=True)
 class Placed:
-    """Where the steps of a solve are put: positions (steps + 1,), from 0 at its first time to 1 at its last. samples:
-    name of the axis that is the first of every part of its state and counts samples, or None."""
+    """Where the steps of a solve lie.
+
+    positions: (steps + 1,), the ends of the steps, from 0 at the first output time to 1 at the last. samples: the name
+    of the axis that counts batch rows and is the first axis of every part of the state, or None.
+    """
 
     positions: np.ndarray
     samples: str | None = None
@@ -24,16 +28,16 @@ class Placed:
 
 @dataclass(frozen=True)
 class Hole:
-    """A solve of the host graph, waiting for a solver.
+    """A solve of the host graph that waits for a solver.
 
-    regions: its functions, the "field" and those that the spec names. t: the output times, a value of the
-    host, and `times` their constant, if they are; of an iteration, a number that nothing reads. y0: the parts of the
-    initial state. solution: what stands for the results, (times, *shape) each, of an iteration (*shape), until they are
-    replaced. event_time: the same, a scalar in the dtype of t,
-    where the solve ends at an event; its two times are then the start and whatever says the direction. extras:
-    other values of the host that the solver takes, by their names in the spec, such as the grid of a fixed-step
-    solve where the model constructs it. nested: a line about each solve inside its functions, filled already. placed:
-    its steps, for the form `bounded`.
+    regions: the functions of the solve, the "field" and those that the spec names. t: the output times, a value of the
+    host; of an iteration, a number that nothing reads. times: the constant output times (times,), where t is a
+    constant. y0: the parts of the initial state. solution: values that stand for the results until a form replaces
+    them, (times, *shape) each, of an iteration (*shape). event_time: a value that stands for the time of the event, a
+    scalar in the dtype of t, where the solve ends at an event; the two times in t are then the start and a time that
+    says the direction. extras: other values of the host that the solver takes, by their names in the spec, such as the
+    grid of a fixed-step solve where the model constructs it. nested: a line about each solve inside the functions,
+    which is filled already. placed: where the steps lie, for the form `bounded`.
     """
 
     spec: SolveSpec
@@ -48,7 +52,10 @@ class Hole:
     placed: Placed | None = None
 
     def reading(self, filled: Mapping[ir.Value, ir.Value]) -> Hole:
-        """The hole where solves before it are filled, and so what stood for their results is another value."""
+        """The hole after earlier solves were filled: it reads their results, not the values that stood for them.
+
+        filled: the result for each value that stood for it.
+        """
 
         def now(values: Sequence[ir.Value]) -> list[ir.Value]:
             return [filled.get(value, value) for value in values]
@@ -68,42 +75,38 @@ class Hole:
 
     @property
     def field(self) -> Region:
-        """dy/dt = f(t, y), or what an iteration makes of y."""
+        """The field dy/dt = f(t, y), or the function y = f(y) of an iteration."""
         return self.regions["field"]
 
     @property
     def event(self) -> Region | None:
-        """The function whose zero ends the solve."""
+        """The event function, whose zero ends the solve, or None."""
         return self.regions.get("event")
 
     @property
     def norm(self) -> Region | None:
-        """The function that says how large an error is."""
+        """The norm that measures errors, where the model gives one."""
         return self.regions.get("norm")
 
     @property
     def results(self) -> list[ir.Value]:
-        """All that the solve gives: the solution, and the time of the event."""
+        """The values that stand for all results of the solve: the solution, then the time of the event."""
         return [*self.solution, *([] if self.event_time is None else [self.event_time])]
 
     @property
     def grid(self) -> ir.Value | None:
-        """The grid that the model constructs."""
+        """The grid (steps + 1,) that the model constructs, a value of the host, or None."""
         return self.extras.get("grid")
 
     @property
     def grid_points(self) -> np.ndarray | None:
-        """The constructed grid, if it is a constant."""
-        return None if self.grid is None else _constant(self.grid)
+        """The constructed grid (steps + 1,), where it is a constant."""
+        return None if self.grid is None else constant_of(self.grid)
 
     @property
     def count(self) -> int | None:
-        """How many output times, where it is known at export."""
+        """The number of output times, where the export knows it."""
         if self.times is not None:
             return len(self.times)
         dim = self.t.shape[0] if self.t.shape is not None else None
         return dim if isinstance(dim, int) else None
-
-
-def _constant(value: ir.Value) -> np.ndarray | None:
-    return None if value.const_value is None or value.is_graph_input() else value.const_value.numpy()

@@ -1,4 +1,4 @@
-"""Lift: from a graph with marked solves to a host graph with holes, each hole with its functions."""
+"""Lift: from a captured graph with markers to a host graph with holes, each hole with the functions of its solve."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from types import MappingProxyType
 import onnx_ir as ir
 
 from odelet_export.capture.captured import Captured
-from odelet_export.capture.marker_format import read_end
-from odelet_export.graphs.nodes import DOMAIN, bodies, read_by
-from odelet_export.lowering.hole import Hole, _constant
+from odelet_export.capture.marker_format import end_inputs_of
+from odelet_export.graphs.nodes import DOMAIN, bodies, constant_of, read_by
+from odelet_export.lowering.hole import Hole
 from odelet_export.lowering.region import Region
 from odelet_export.model.spec import SolveSpec
 from odelet_intercept.errors import CaptureError
 
 Owners = Mapping[ir.Node, ir.Node]
 Markers = Mapping[tuple[str, int], ir.Node]
-# A line about each solve inside others, by the mark of the solve around it.
+# Lines about nested solves, one for each, by the mark of the solve around them.
 Notes = Mapping[int, tuple[str, ...]]
 
 
 def lift(captured: Captured, nested: Notes = MappingProxyType({})) -> list[Hole]:
-    """Find the holes, in the order of the solves. nested: about those inside, filled already.
+    """The holes of a captured graph, in the order of the solves. nested: lines about nested solves, filled already.
 
-    Nodes that depend on a marker's t or y become the field; everything else stays in the host, where it
-    is computed once. Raises CaptureError when something computed inside a field is used outside it.
+    Nodes that depend on a marker's t or y become the field; all other nodes stay in the host, where they are computed
+    once. Raises CaptureError where a value computed inside a field is used outside it.
     """
     graph, marks = captured.model.graph, {spec.mark for spec in captured.specs}
     for node in graph:
@@ -39,7 +39,7 @@ def lift(captured: Captured, nested: Notes = MappingProxyType({})) -> list[Hole]
 
 
 def hole_of(graph: ir.Graph, spec: SolveSpec, nested: tuple[str, ...] = ()) -> Hole:
-    """The hole of one solve, inside whose functions there is no other any more."""
+    """The hole of one solve, whose functions hold no other marked solve any more."""
     return replace(_hole(graph, spec, _markers(graph), owners_in(graph)), nested=nested)
 
 
@@ -48,14 +48,14 @@ def _markers(graph: ir.Graph) -> Markers:
 
 
 def owners_in(graph: ir.Graph) -> Owners:
-    """Nodes inside the subgraphs of a node of the main graph, with that node."""
+    """For each node inside a subgraph, the node of the main graph that it lies in."""
     return {inner: node for node in graph for body in bodies(node) for inner in body.all_nodes()}
 
 
 def _hole(graph: ir.Graph, spec: SolveSpec, markers: Markers, owners: Owners) -> Hole:
     end = markers["End", spec.mark]
-    given = read_end(spec, _values(end.inputs))
-    y0, t, results = given.y0, given.t, given.results
+    end_inputs = end_inputs_of(spec, _values(end.inputs))
+    y0, t, results = end_inputs.y0, end_inputs.t, end_inputs.results
     begins = {
         name: markers.get(("Begin" if name == "field" else name.capitalize(), spec.mark)) or _unused_marker(y0)
         for name in results
@@ -74,7 +74,7 @@ def _hole(graph: ir.Graph, spec: SolveSpec, markers: Markers, owners: Owners) ->
             )
     outputs = list(end.outputs)
     event_time = outputs[-1] if spec.until_event else None
-    return Hole(spec, regions, t, _constant(t), y0, outputs[: spec.parts], event_time, given.extras)
+    return Hole(spec, regions, t, constant_of(t), y0, outputs[: spec.parts], event_time, end_inputs.extras)
 
 
 def _region(
@@ -86,19 +86,22 @@ def _region(
     results: Sequence[ir.Value],
     owners: Owners,
 ) -> Region:
-    """What lies between a marker and the results of the function that it began."""
+    """The region between a Begin marker and the results of its function. inside: the nodes that depend on the marker.
+
+    Raises CaptureError where a node of the function is used outside it.
+    """
     members = ancestors(results, inside)
     for node in inside - members:
         _check_closed(spec, node, end, owners)
     nodes = [node for node in graph if node in members]
-    made = {output for node in nodes for output in node.outputs} | set(begin.outputs)
+    inner = {output for node in nodes for output in node.outputs} | set(begin.outputs)
     read = [value for node in nodes for value in read_by(node)]
-    captured = dict.fromkeys(value for value in [*read, *results] if value not in made)
+    captured = dict.fromkeys(value for value in [*read, *results] if value not in inner)
     return Region(nodes, list(begin.outputs), results, list(captured))
 
 
 def _unused_marker(y0: Sequence[ir.Value]) -> ir.Node:
-    """For a function of neither t nor y: its marker led nowhere and was dropped."""
+    """A stand-in for the Begin marker of a function that reads neither t nor y: torch dropped the marker as unused."""
     marker = ir.Node(DOMAIN, "Begin", y0, num_outputs=1 + len(y0))
     for output, like in zip(marker.outputs, [y0[0], *y0], strict=True):
         output.type, output.shape = like.type, like.shape
@@ -111,7 +114,7 @@ def _values(values: Sequence[ir.Value | None]) -> list[ir.Value]:
 
 
 def _hoist_shapes(marks: Sequence[ir.Value], y0: Sequence[ir.Value]) -> None:
-    """Read the state's shape off the initial state, so that what follows from it stays outside the field."""
+    """Take the shape of the state from the initial state, so that nodes that depend on it stay outside the field."""
     for mark, initial in zip(marks, y0, strict=True):
         for use in list(mark.uses()):
             if use.node.op_type == "Shape" and use.node.domain == "":
@@ -119,48 +122,48 @@ def _hoist_shapes(marks: Sequence[ir.Value], y0: Sequence[ir.Value]) -> None:
 
 
 def dependents(values: Sequence[ir.Value], end: ir.Node, owners: Owners) -> set[ir.Node]:
-    """The nodes of the main graph that depend on the values, not passing through `end`."""
-    found: set[ir.Node] = set()
+    """The nodes of the main graph that depend on the values, without those that do so through `end` alone."""
+    reached: set[ir.Node] = set()
     waiting = list(values)
     while waiting:
         for node in {use.node for use in waiting.pop().uses()}:
             outer = owners.get(node, node)
-            if outer is not end and outer not in found:
-                found.add(outer)
+            if outer is not end and outer not in reached:
+                reached.add(outer)
                 waiting.extend(outer.outputs)
-    return found
+    return reached
 
 
 def ancestors(values: Sequence[ir.Value], within: set[ir.Node]) -> set[ir.Node]:
-    """The nodes of a set that the values are computed by."""
-    found: set[ir.Node] = set()
+    """The nodes of a set that compute the values."""
+    needed: set[ir.Node] = set()
     waiting = list(values)
     while waiting:
         node = waiting.pop().producer()
-        if node is not None and node in within and node not in found:
-            found.add(node)
+        if node is not None and node in within and node not in needed:
+            needed.add(node)
             waiting.extend(read_by(node))
-    return found
+    return needed
 
 
 def time_inputs(captured: Captured) -> set[str]:
-    """The model's inputs that the output times of some solve are computed from."""
+    """The names of the model's inputs from which the output times of some solve are computed."""
     graph = captured.model.graph
     waiting = [node.inputs[-1] for node in graph if node.domain == DOMAIN and node.op_type == "End"]
-    found: set[ir.Value] = set()
+    reached: set[ir.Value] = set()
     while waiting:
         value = waiting.pop()
-        if value is None or value in found:
+        if value is None or value in reached:
             continue
-        found.add(value)
+        reached.add(value)
         node = value.producer()
         if node is not None and node.op_type not in ("Shape", "Size") and node.domain != DOMAIN:
             waiting.extend(read_by(node))
-    return {str(value.name) for value in graph.inputs if value in found}
+    return {str(value.name) for value in graph.inputs if value in reached}
 
 
 def _check_closed(spec: SolveSpec, node: ir.Node, end: ir.Node, owners: Owners) -> None:
-    """Refuse a node that takes something out of a field; those that lead nowhere will be removed."""
+    """Raise CaptureError for a node of a field whose value is used outside; one that nothing uses is removed later."""
     waiting, seen = [node], {node}
     while waiting:
         current = waiting.pop()

@@ -1,8 +1,8 @@
 """Solves inside the functions of other solves: filled in place, the innermost first.
 
-What is filled is a loop, or a straight line, among the nodes of the function around it; that one is then lifted like
-any other. A caller can set nothing of such a solve, and gets no report of it. The law here: one that fails gives NaN,
-and so does the function that reads it, whatever that makes of it, so that the solve around it fails.
+A nested solve becomes a loop or a straight line among the nodes of the function around it, which is then lifted like
+any other function. A caller can change no setting of a nested solve, and gets no report of it. The law here: a nested
+solve that fails gives NaN, and so does the function around it, whatever it computes, so that the outer solve fails.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from odelet_export.lowering.lower import fill
 
 
 def fill_nested(captured: Captured, form: str, *, max_steps: int) -> Notes:
-    """Fill the solves inside others, in the graph. Returns a line about each, by the mark of the solve around it.
+    """Fill the nested solves in the captured graph. Returns a line about each, by the mark of the solve around it.
 
-    form: that of the export; a solve that cannot have it takes its own. max_steps: limit of attempted steps. Raises
-    FormError for a solve that only the runtime could drive.
+    form: the name of the form that the export is asked for, or "auto"; a solve that cannot have it takes its own form.
+    max_steps: the limit of attempted steps. Raises FormError for a solve that only the runtime could drive.
     """
     graph = captured.model.graph
     notes: dict[int, tuple[str, ...]] = {}
@@ -69,7 +69,7 @@ def _form(site: Site, name: str) -> Form:
 
 
 def _replace(graph: ir.Graph, site: Site, lowered: LoweredSolve) -> None:
-    """Put the results where they are used, NaN where the solve failed, and guard what is made of them."""
+    """Put the results where they are used, NaN where the solve failed; and let the function around it return NaN."""
     ok = ONNX.equal(lowered.report["status"], OK)
     guarded = _guarded(graph, site.hole)
     event_time = None if lowered.event_time is None else _unless(ok, lowered.event_time)
@@ -81,16 +81,16 @@ def _replace(graph: ir.Graph, site: Site, lowered: LoweredSolve) -> None:
 
 
 def _unless(ok: Value, value: Value) -> Value:
-    """A value, NaN where something is not ok."""
-    made: Value = ONNX.where(ok, value, ok.scope.constant(np.nan, value.dtype))
-    made.ir.shape = value.ir.shape
-    return made
+    """The value where `ok` holds, else NaN."""
+    guarded: Value = ONNX.where(ok, value, ok.scope.constant(np.nan, value.dtype))
+    guarded.ir.shape = value.ir.shape
+    return guarded
 
 
 def _guarded(graph: ir.Graph, hole: Hole) -> list[tuple[ir.Node, int]]:
-    """What the function around a solve returns and computes from it: the inputs of its End marker.
+    """The results of the function around a solve that depend on it, as inputs of an End marker: node and position.
 
-    NaN in the solution is not enough: a clamp or a comparison can lose it.
+    NaN in the solution is not enough: a clamp or a comparison in the function can lose it.
     """
     parent = hole.spec.around[-1]
     end = next(
@@ -99,18 +99,18 @@ def _guarded(graph: ir.Graph, hole: Hole) -> list[tuple[ir.Node, int]]:
     )
     if end is None:
         return []
-    made = {value for node in dependents(hole.results, end, owners_in(graph)) for value in node.outputs}
-    made |= set(hole.results)
-    return [(end, place) for place, value in enumerate(end.inputs) if value in made]
+    dependent = {value for node in dependents(hole.results, end, owners_in(graph)) for value in node.outputs}
+    dependent |= set(hole.results)
+    return [(end, place) for place, value in enumerate(end.inputs) if value in dependent]
 
 
 def _line(site: Site, form: Form, lowered: LoweredSolve) -> str:
-    """What the card says of a solve."""
+    """The line that the card of the outer solve has about a nested one."""
     spec = site.hole.spec
-    told = [spec.method, form.name, spec.source]
+    words = [spec.method, form.name, spec.source]
     for name, value in (("rtol", spec.rtol), ("atol", spec.atol)):
         row = value if isinstance(value, tuple) else () if value is None else (value,)
-        told += [f"{name} {'/'.join(f'{x:g}' for x in row)}"] if row else []
-    told += [f"max_steps {site.max_steps}"] if spec.adaptive else []
-    told += [f"steps {lowered.steps}"] if lowered.steps is not None else []
-    return ", ".join(told)
+        words += [f"{name} {'/'.join(f'{x:g}' for x in row)}"] if row else []
+    words += [f"max_steps {site.max_steps}"] if spec.adaptive else []
+    words += [f"steps {lowered.steps}"] if lowered.steps is not None else []
+    return ", ".join(words)

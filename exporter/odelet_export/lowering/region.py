@@ -1,4 +1,4 @@
-"""The functions of a solve, its vector field above all, as pieces of graph that can be put in any number of places."""
+"""The functions of a solve, its vector field above all, as nodes that can be copied into any number of places."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from odelet_export.graphs.scope import Scope, Value
 
 
 class Copy(NamedTuple):
-    """Where a copy of a function is in a graph. inputs: None for those that it does not read."""
+    """A copy of a function in a graph: the values of its arguments, None where it does not read one; its results."""
 
     inputs: list[ir.Value | None]
     results: list[ir.Value]
@@ -29,8 +29,8 @@ class Copy(NamedTuple):
 class Region:
     """A function of the model between two markers of a solve.
 
-    nodes: in order. inputs: the values that stand for its arguments. results: what it returns. captured:
-    values from outside that the nodes read, weights included. copies: those that were made of it.
+    nodes: in order. inputs: the values that stand for the arguments, the time first. results: the values returned.
+    captured: values from outside that the nodes read, weights included. copies: the copies made so far.
     """
 
     nodes: Sequence[ir.Node]
@@ -40,14 +40,17 @@ class Region:
     copies: list[Copy] = dataclass_field(default_factory=list)
 
     def emit(self, scope: Scope, inputs: Sequence[Value], outside: Mapping[ir.Value, ir.Value]) -> list[Value]:
-        """Put a copy into a scope, on other values of the inputs; `outside` renames captured values."""
+        """Put a copy into a scope and return its results.
+
+        inputs: the arguments of the copy. outside: for captured values, the values that the copy reads instead.
+        """
         replaced = {value: outside.get(value, value) for value in self.captured}
         replaced |= dict(zip(self.inputs, (value.ir for value in inputs), strict=True))
         copied, read = copy_nodes(self.nodes, self.results, replaced, scope.graph)
-        made = [copied.get(result, replaced.get(result, result)) for result in self.results]
+        results = [copied.get(result, replaced.get(result, result)) for result in self.results]
         read |= set(self.results)
-        self.copies.append(Copy([replaced[value] if value in read else None for value in self.inputs], made))
-        return [Value(value, scope) for value in made]
+        self.copies.append(Copy([replaced[value] if value in read else None for value in self.inputs], results))
+        return [Value(value, scope) for value in results]
 
     def call(
         self,
@@ -57,30 +60,31 @@ class Region:
         t: Array,
         row: Value,
     ) -> list[Value]:
-        """A copy on a time and a row (1, n), in the scope of the row or of the time, not further out than `scope`.
+        """Put a copy on a time and a row (1, n), and return its results.
 
-        The first of the inputs stands for the time, the others for the parts of the state.
+        t: a scalar, or (samples,) where each batch row has its own. The copy goes into the innermost scope of the row,
+        the time and `scope`. outside: as in `emit`.
         """
         like = Value(self.inputs[0], scope)
         time = ONNX.cast(t, like) if isinstance(t, Value) else scope.constant(t, like.dtype)
-        if like.dims:  # of each sample its own
+        if like.dims:  # each batch row has its own time
             time = ONNX.reshape(time, (-1, *[1] * (len(like.dims) - 1)))
         inner = max((row.scope, time.scope, scope), key=lambda scope: scope.depth)
         return self.emit(inner, [time, *layout.unpack(row, xp=ONNX)], outside)
 
     def field(self, scope: Scope, layout: Layout, outside: Mapping[ir.Value, ir.Value]) -> RowField:
-        """dy/dt as the solver text calls it: of a time and a row, a row. The results are the slopes of the parts."""
+        """The field as the solver text calls it: from a time and a row (1, n) to the slope, a row (1, n)."""
         return lambda t, row: layout.pack(self.call(scope, layout, outside, t, row), xp=ONNX)
 
     def event(self, scope: Scope, layout: Layout, outside: Mapping[ir.Value, ir.Value]) -> EventValues:
-        """The values of an event function as the solver text calls it: of a time and a row, (events,)."""
+        """The event function as the solver text calls it: from a time and a row (1, n) to the values (events,)."""
         return lambda t, row: self.call(scope, layout, outside, t, row)[0]
 
     def measure(self, scope: Scope, outside: Mapping[ir.Value, ir.Value]) -> Callable[[list[Array]], Array]:
-        """A norm as a Layout takes it: of the parts of a state, a scalar.
+        """The norm as a Layout takes it: from the parts of a state to a scalar.
 
-        The parts are cast to the dtype that the norm was traced in. torchdiffeq hands it float64 where tolerances are
-        per part or the state has the shape (); in a float32 model it then has fewer digits here.
+        The parts are cast to the dtype that the norm was traced in. torchdiffeq calls it with float64 where tolerances
+        are per part or the state has the shape (); in a float32 model the norm then has fewer digits here.
         """
 
         def measure(parts: list[Array]) -> Array:

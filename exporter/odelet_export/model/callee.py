@@ -1,4 +1,7 @@
-"""A model's inputs and outputs: which tensors go in under which names, what comes out."""
+"""A model as a function from a flat row of tensors to a flat row of tensors, each with a name.
+
+Tracing, the reference and the proof all call the model as a `Callee`.
+"""
 
 from __future__ import annotations
 
@@ -15,36 +18,42 @@ from odelet_export.model.random_draws import one_run
 from odelet_export.model.trees import Tree, result_leaves
 from odelet_intercept.call import Entry
 from odelet_intercept.errors import CaptureError
-from odelet_intercept.torchdiffeq_calls import find_copies
+from odelet_intercept.libraries.torchdiffeq_calls import find_copies
 
 
 class Watching(Protocol):
-    """What watches a model while it is traced."""
+    """What watches a model's decisions while the model is traced."""
 
     def running(
         self, inputs: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor]
     ) -> AbstractContextManager[None]:
-        """Be on for one run of the model; inputs, weights: what the tracer has in their place, by name."""
+        """A context that watches one run of the model. inputs, weights: the tracer's tensors for them, by name."""
 
     def guards(self) -> list[torch.Tensor]:
-        """For each assumption that the run made a bool scalar of the trace: whether it holds."""
+        """For each assumption that the run made, whether it holds: bool scalars of the trace."""
 
 
-class _Seen:
-    """What a traced run found out. torch.export puts a module's attributes back after tracing, those in
-    containers too; it does not look into an object of a class of ours."""
+class _RunRecord:
+    """What a run of the model showed.
+
+    It is an object of its own because torch.export puts a module's attributes back after tracing, also those in
+    containers, but does not look into objects of other classes.
+    """
 
     output_names: list[str]
     copies: tuple[Entry, ...]
-    dropped: dict[str, str]
+    dropped: dict[str, str]  # the type of each result that is no tensor, by name
     watch: Watching | None = None
 
 
 class Callee(nn.Module):
     """The model as a function from a flat row of tensors to a flat tuple of tensors.
 
-    Tensors in dicts, tuples and the like have dotted names. Arguments that are not tensors are kept as they are in the
-    example.
+    model: a module or a function. args, kwargs: the example, in nested containers. Tensors inside containers have
+    dotted names. Arguments that are not tensors stay as they are in the example. Raises CaptureError where the example
+    does not fit the model's signature, and where a name is reserved.
+
+    names: of the input tensors, in order. example: their values in the example.
     """
 
     def __init__(self, model: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
@@ -56,18 +65,19 @@ class Callee(nn.Module):
         self._slots = [i for i, (_, leaf) in enumerate(leaves) if isinstance(leaf, torch.Tensor)]
         self.names = [leaves[i][0] for i in self._slots]
         self.example: list[torch.Tensor] = [leaves[i][1].detach() for i in self._slots]
-        self._seen = _Seen()
-        self._seen.copies = find_copies(model)
+        self._record = _RunRecord()
+        self._record.copies = find_copies(model)
         clash = sorted({name.split(".")[0] for name in self.names} & set(RESERVED))
         if clash:
             raise CaptureError(f"input name {clash[0]!r} is taken by odelet; rename that argument of the model")
 
     def take_over(self, other: Callee) -> None:
-        """Know what the runs of another callee of the same model found out."""
-        self._seen = other._seen
+        """Use the record of another callee of the same model, which has run."""
+        self._record = other._record
 
     def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        watch = self._seen.watch
+        """The output tensors, and under a watch the guards of its assumptions after them."""
+        watch = self._record.watch
         if watch is None:
             return self._call(tensors)
         with watch.running(dict(zip(self.names, tensors, strict=True)), dict(self.state())):
@@ -80,8 +90,8 @@ class Callee(nn.Module):
         yield from self.named_buffers()
 
     @contextmanager
-    def kept(self) -> Iterator[None]:
-        """What a run leaves on the model's modules is put back: attributes, and the values of buffers."""
+    def restoring(self) -> Iterator[None]:
+        """Put back, on leaving, what runs change on the model's modules: attributes, and the values of buffers."""
         modules = [(module, dict(vars(module))) for module in self.modules()]
         tables: list[tuple[dict[str, Any], dict[str, Any]]] = [
             (table, dict(table)) for module, _ in modules for table in (module._buffers, module._parameters)
@@ -102,51 +112,56 @@ class Callee(nn.Module):
 
     @contextmanager
     def watched(self, watch: Watching) -> Iterator[None]:
-        """Trace the model under a watch; what it assumes becomes more outputs."""
-        self._seen.watch = watch
+        """Let a watch follow the runs of the model; the guards of its assumptions become further outputs."""
+        self._record.watch = watch
         try:
             yield
         finally:
-            self._seen.watch = None
+            self._record.watch = None
 
     def _call(self, tensors: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+        """The tensors in the model's result. Raises CaptureError for a result without one."""
         leaves = [leaf for _, leaf in self._tree.leaves]
         for slot, tensor in zip(self._slots, tensors, strict=True):
             leaves[slot] = tensor
-        given = self._tree.rebuilt(leaves)
-        count = len(given) - len(self._keywords)
+        arguments = self._tree.rebuilt(leaves)
+        count = len(arguments) - len(self._keywords)
         with one_run():
-            result = self.model(*given[:count], **dict(zip(self._keywords, given[count:], strict=True)))
-        found = result_leaves(result)
-        outputs = [(name, leaf) for name, leaf in found if isinstance(leaf, torch.Tensor)]
-        self._seen.output_names = [name for name, _ in outputs]
-        self._seen.dropped = {name: type(leaf).__name__ for name, leaf in found if not isinstance(leaf, torch.Tensor)}
+            result = self.model(*arguments[:count], **dict(zip(self._keywords, arguments[count:], strict=True)))
+        named = result_leaves(result)
+        outputs = [(name, leaf) for name, leaf in named if isinstance(leaf, torch.Tensor)]
+        self._record.output_names = [name for name, _ in outputs]
+        self._record.dropped = {name: type(leaf).__name__ for name, leaf in named if not isinstance(leaf, torch.Tensor)}
         if not outputs:
-            told = ", ".join(f"{name} is a {kind}" for name, kind in self._seen.dropped.items()) or "nothing came"
-            raise CaptureError(f"the model returned a {type(result).__name__} without a tensor in it ({told})")
+            kinds = ", ".join(f"{name} is a {kind}" for name, kind in self._record.dropped.items()) or "it is empty"
+            raise CaptureError(f"the model returned a {type(result).__name__} without a tensor in it ({kinds})")
         return tuple(leaf for _, leaf in outputs)
 
     @property
     def copies(self) -> tuple[Entry, ...]:
         """The functions of copies of torchdiffeq, which the model may call."""
-        return self._seen.copies
+        return self._record.copies
 
     @property
     def output_names(self) -> list[str]:
-        """Names of the outputs, known once the model has run; ONNX allows no output the name of an input."""
-        return [f"{name}_out" if name in self.names else name for name in self._seen.output_names]
+        """The names of the outputs, known once the model has run; ONNX allows no output the name of an input."""
+        return [f"{name}_out" if name in self.names else name for name in self._record.output_names]
 
     @property
     def warnings(self) -> list[str]:
-        """What of the model's result is not in the artifact, known once the model has run."""
+        """A warning for each part of the model's result that the artifact leaves out, known once the model has run."""
         return [
             f"the model's output {name} ({kind}) is left out, as it is not a tensor"
-            for name, kind in self._seen.dropped.items()
+            for name, kind in self._record.dropped.items()
         ]
 
 
 def _names(model: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[str]:
-    """A name for each argument: its parameter's in the model's signature."""
+    """A name for each argument: that of its parameter in the model's signature.
+
+    Arguments of `*args` are numbered, and those of a builtin without a signature are `input_0`, `input_1`, ...
+    Raises CaptureError for arguments that do not fit the signature.
+    """
     function = model.forward if isinstance(model, nn.Module) else model
     try:
         bound = inspect.signature(function).bind(*args, **kwargs)

@@ -1,8 +1,8 @@
 """Random numbers of a model: every draw becomes a base draw, normal or uniform, and arithmetic on it.
 
-While a model is captured, a base draw is a marker that becomes an input of the graph; while the torch model runs for
-comparison, the same draws take their base numbers from a generator of ours, or from given ones. Numbers that the model
-seeds itself, by torch.manual_seed or a generator, are the same in each call, and are constants.
+While a model is captured, a base draw is a marker that becomes an input of the graph. While the torch model runs for
+comparison, the same base draws come from a generator of odelet's, or are replayed. Numbers that the model seeds itself,
+by torch.manual_seed or a generator, are the same in each call, and become constants.
 
     with drawing(source):          # around any number of runs of a model
         with one_run(): ...        # in each run, around the model's code
@@ -32,27 +32,27 @@ OPERATOR = "Noise"
 DOMAIN = "odelet"
 RANDOM = "random numbers"
 
-# Of torch's own generator while a model runs; another one then means that the model has seeded it.
+# The seed of torch's own generator while a model runs. Another seed then means that the model has set it.
 _UNSEEDED = 0x0DE1E7_5EED
 _SEED_ADVICE = "draw without a seed, which makes the numbers an input, or from constant arguments"
 
 
 class Source(Protocol):
-    """Where base numbers come from."""
+    """Where base draws come from."""
 
     def begin(self) -> None:
-        """A run of the model begins."""
+        """Begin a run of the model."""
 
     def base(self, distribution: str, shape: Sequence[Any], dtype: torch.dtype) -> torch.Tensor:
-        """Standard normal numbers, or uniform ones from 0 up to 1; dtype: float32 or float64."""
+        """A base draw. distribution: "normal" (standard), or "uniform" (from 0 up to 1); dtype: float32 or float64."""
 
     def constant(self, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """What a draw from a generator that the model seeds gives."""
+        """The numbers of a draw from a generator that the model seeds: those of function(*args, **kwargs)."""
 
 
 @dataclass(frozen=True)
 class Draw:
-    """A base draw of a captured model. index: which one, in the order of the run. source: file and line."""
+    """A base draw of a captured model. index: its number in the order of the run. source: file and line."""
 
     index: int
     distribution: str
@@ -60,9 +60,10 @@ class Draw:
 
 
 class TracedSource:
-    """Marks base draws in a trace; draws: those of the last run.
+    """A source that marks base draws in a trace.
 
-    hold: is told of each what it is on the example, the numbers that `on_the_example` gives to a run.
+    hold: called for each base draw with its marker, its numbers on the example, and what they are in words. draws: the
+    base draws of the last run.
     """
 
     def __init__(self, hold: Callable[[torch.Tensor, torch.Tensor, str], None]) -> None:
@@ -88,7 +89,7 @@ class TracedSource:
         return traced
 
     def constant(self, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """Drawn while tracing, from the shapes of tensors alone."""
+        """The numbers, drawn while tracing: a constant, which depends on nothing but the shapes of tensors."""
         if function is torch.normal:
             return _seeded_normal(*args, **kwargs)
         in_place = function.__name__.endswith("_")
@@ -107,7 +108,7 @@ class TracedSource:
 
 
 def _seeded_normal(mean: Any, std: Any = 1.0, size: Any = None, **options: Any) -> torch.Tensor:
-    """torch.normal from a seed: a constant, scaled and moved."""
+    """torch.normal from a seed: constant standard normal numbers, times std, plus mean."""
     tensors = [x for x in (mean, std) if isinstance(x, torch.Tensor)]
     shape = size if not tensors else torch.broadcast_shapes(*(x.shape for x in tensors))
     dtype = tensors[0].dtype if tensors else options.pop("dtype", None)
@@ -118,19 +119,19 @@ def _seeded_normal(mean: Any, std: Any = 1.0, size: Any = None, **options: Any) 
 
 
 def _plain_size(value: Any) -> Any:
-    """A size of a tensor that is a constant, as it must not change."""
+    """A size, or a sequence of sizes, as plain integers. Raises CaptureError for a size that inputs change."""
     if isinstance(value, (tuple, list)):
         return [_plain_size(part) for part in value]
     if isinstance(value, torch.SymInt):
-        known = value.node.maybe_as_int()
-        if known is None:
+        size = value.node.maybe_as_int()
+        if size is None:
             raise _refused("a seeded draw whose size changes with the inputs", _SEED_ADVICE)
-        return known
+        return size
     return value
 
 
 class _Real:
-    """Numbers while the torch model runs; constants are then as the model draws them. arrays: the base numbers."""
+    """A source for runs of the torch model, in which seeded draws are the model's own. arrays: the base draws."""
 
     def __init__(self) -> None:
         self.arrays: list[torch.Tensor] = []
@@ -140,7 +141,7 @@ class _Real:
 
 
 class SeededSource(_Real):
-    """Draws base numbers with a seed, and keeps them: `arrays` are those of the last run."""
+    """A source that makes base draws from a seed, the same in each run. arrays: the base draws of the last run."""
 
     def __init__(self, seed: int) -> None:
         super().__init__()
@@ -157,33 +158,35 @@ class SeededSource(_Real):
 
 
 def on_the_example() -> SeededSource:
-    """The numbers that a model draws on the example, each time."""
+    """The source of the base draws for every run on the example."""
     return SeededSource(0)
 
 
 class ReplayedSource(_Real):
-    """Gives known base numbers, in the order of the draws; None stands for some that lead nowhere. Raises CaptureError
-    where a draw asks for others."""
+    """A source that replays base draws in their order. None stands for a draw whose numbers nothing reads.
+
+    Raises CaptureError where the model draws another shape or dtype, or more often.
+    """
 
     def __init__(self, arrays: Sequence[torch.Tensor | None]) -> None:
         super().__init__()
-        self._known, self._next = list(arrays), 0
+        self._replayed, self._next = list(arrays), 0
 
     def begin(self) -> None:
         self._next = 0
 
     def base(self, distribution: str, shape: Sequence[Any], dtype: torch.dtype) -> torch.Tensor:
-        more = self._next < len(self._known)
-        known = self._known[self._next] if more else None
-        if more and known is None:
-            known = torch.zeros(tuple(shape), dtype=dtype)
-        if known is None or (tuple(known.shape), known.dtype) != (tuple(shape), dtype):
-            found = "there are no more" if known is None else f"the next are {known.dtype} {list(known.shape)}"
+        more = self._next < len(self._replayed)
+        numbers = self._replayed[self._next] if more else None
+        if more and numbers is None:
+            numbers = torch.zeros(tuple(shape), dtype=dtype)
+        if numbers is None or (tuple(numbers.shape), numbers.dtype) != (tuple(shape), dtype):
+            found = "there are no more" if numbers is None else f"the next are {numbers.dtype} {list(numbers.shape)}"
             raise CaptureError(
                 f"the model draws {distribution} numbers, {dtype} {list(shape)}, for its draw {self._next}, and {found}"
             )
         self._next += 1
-        return known.clone()
+        return numbers.clone()
 
 
 _source: ContextVar[Source | None] = ContextVar("source", default=None)
@@ -192,23 +195,35 @@ _field_call: ContextVar[Literal["kept", "unused", "refused"]] = ContextVar("fiel
 
 @contextmanager
 def drawing(source: Source) -> Iterator[None]:
-    """Take the random numbers of models that run meanwhile from a source."""
+    """Let models that run in the `with` block take their random numbers from a source."""
     token = _source.set(source)
-    validated = Distribution._validate_args
     try:
-        with torch.random.fork_rng(devices=[]):
-            # The checks of parameters are decisions on values, which no trace can hold; eager runs make them.
+        with torch.random.fork_rng(devices=[]), distribution_checks_restored():
+            # torch checks the parameters of distributions by decisions on values, which no trace can hold.
             if isinstance(source, TracedSource):
                 Distribution.set_default_validate_args(False)
             yield
     finally:
-        Distribution.set_default_validate_args(validated)
         _source.reset(token)
 
 
 @contextmanager
+def distribution_checks_restored() -> Iterator[None]:
+    """Restore, on leaving, whether torch.distributions checks its parameters.
+
+    torch turns the checks off for good when a process compiles for the first time (TorchPatcher.patch in
+    torch/_dynamo/eval_frame.py), as a recurrent layer does that is traced as a loop.
+    """
+    checked = Distribution._validate_args
+    try:
+        yield
+    finally:
+        Distribution.set_default_validate_args(checked)
+
+
+@contextmanager
 def one_run() -> Iterator[None]:
-    """One run of a model's code; nothing special outside of `drawing`."""
+    """A context for one run of a model's code; it does nothing outside of `drawing`."""
     source = _source.get()
     if source is None:
         yield
@@ -221,9 +236,11 @@ def one_run() -> Iterator[None]:
 
 @contextmanager
 def field_call(draws: Literal["unused", "refused"]) -> Iterator[None]:
-    """A call of a solve's function after the first, which keeps what it draws: in the second, draws must lead nowhere;
-    in the third, there must be none."""
-    # A solve inside the field of another has its first call where the outer one is in its second or third.
+    """A context for a call of a solve's function after the first call, whose draws the function may keep.
+
+    draws: "unused" for the second call, whose draws nothing may read; "refused" for the third, which must not draw.
+    """
+    # The first call of a solve inside a field may fall into the second or third call of that field.
     token = _field_call.set("refused" if _field_call.get() == "refused" else draws)
     try:
         yield
@@ -232,7 +249,7 @@ def field_call(draws: Literal["unused", "refused"]) -> Iterator[None]:
 
 
 class _Substitution(TorchFunctionMode):
-    """Replaces torch's random functions while a model runs."""
+    """Replaces torch's random functions by arithmetic on base draws while a model runs."""
 
     def __init__(self, source: Source) -> None:
         super().__init__()
@@ -279,8 +296,10 @@ class _Substitution(TorchFunctionMode):
 
 
 def _mapped() -> bool:
+    """Whether the running code is under torch.vmap."""
     return any(level.key() == TransformType.Vmap for level in get_interpreter_stack() or ())
 
 
 def _refused(found: str, advice: str) -> CaptureError:
+    """The error for a draw that cannot be exported, with the line of the model that draws."""
     return CaptureError(f"{with_source(user_frame())}\n  found: {found}\n  do: {advice}")

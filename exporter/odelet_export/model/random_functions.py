@@ -1,14 +1,14 @@
-"""torch's random functions, each as arithmetic on standard normal numbers or uniform ones from 0 up to 1.
+"""torch's random functions, each as arithmetic on standard normal numbers or on uniform numbers from 0 up to 1.
 
-The law here: the distribution is the function's, exactly; a function that cannot be written so is refused by name.
-`DRAWS` and `REFUSED` are the rosters.
+The arithmetic gives exactly the distribution of torch's function. A function that cannot be written so is refused by
+name. `DRAWS` and `REFUSED` are the rosters.
 """
 
 from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,13 +17,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 BaseDraw = Callable[[str, Sequence[Any], torch.dtype], Tensor]
-# How many bits of a uniform number a type of few digits keeps, so that none is rounded to 1.
+# How many bits a uniform number keeps in a dtype of few digits, so that no number is rounded to 1.
 _BITS = {torch.float16: 11, torch.bfloat16: 8}
 
 
 @dataclass(frozen=True)
 class Base:
-    """Draws of a shape and a float type. draw: those of float32 or float64."""
+    """Base draws of a shape and a floating-point dtype. draw: makes them in float32 and float64."""
 
     draw: BaseDraw
 
@@ -32,28 +32,31 @@ class Base:
         return self.draw("normal", shape, _wide(dtype)).to(dtype)
 
     def uniform(self, shape: Sequence[Any], dtype: torch.dtype) -> Tensor:
-        """Uniform numbers from 0 up to, never at, 1."""
+        """Uniform numbers from 0 up to 1; 1 itself never occurs."""
         u = self.draw("uniform", shape, _wide(dtype))
         bits = _BITS.get(dtype)
         return u if bits is None else (torch.floor(u * 2**bits) / 2**bits).to(dtype)
 
     def exponential(self, shape: Sequence[Any], dtype: torch.dtype) -> Tensor:
-        """Exponential numbers of rate 1; above 0, as torch's are. 1 - u is exact."""
+        """Exponential numbers of rate 1, above 0 as torch's are. They are -log(1 - u), in which 1 - u is exact."""
         return (-torch.log(1 - self.uniform(shape, dtype))).clamp(min=torch.finfo(dtype).eps / 2)
 
     def whole(self, low: Any, high: Any, shape: Sequence[Any]) -> Tensor:
-        """Whole numbers from low up to, not at, high, as float64; 53 bits are enough for any range that matters."""
+        """Whole numbers from low up to high - 1, as float64, whose 53 bits are enough for any range that matters."""
         return torch.floor(self.uniform(shape, torch.float64) * (high - low)) + low
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:
+    """The dtype of the base draws for numbers of a dtype."""
     return torch.float32 if dtype in _BITS else dtype
 
 
 @dataclass(frozen=True)
 class _Function:
-    """A random function. compute: takes the Base, then what torch's function takes. draws: whether these arguments
-    draw anything."""
+    """A random function of torch as arithmetic.
+
+    compute: takes a Base, then the arguments of torch's function. draws: whether a call with some arguments draws.
+    """
 
     compute: Callable[..., Tensor]
     draws: Callable[..., bool] = lambda *_args, **_kwargs: True
@@ -63,16 +66,19 @@ class _Function:
 
 
 def _size(size: Sequence[Any]) -> list[Any]:
-    """Sizes given one by one, or as one sequence; a tensor among them is read as a number."""
+    """The sizes of a shape, which came one by one or as one sequence; a tensor among them is read as a number."""
     sizes = size[0] if len(size) == 1 and isinstance(size[0], (tuple, list)) else size
     return [operator.index(n) if isinstance(n, Tensor) else n for n in sizes]
 
 
 def _made(value: Tensor, requires_grad: bool) -> Tensor:
+    """A drawn tensor, which requires a gradient where the call asks for that."""
     return value.detach().requires_grad_() if requires_grad else value
 
 
 def _of_size(kind: str) -> Callable[..., Tensor]:
+    """A function that draws a shape, as torch.randn does. kind: a method of Base."""
+
     def compute(
         base: Base, *args: Any, size: Any = None, dtype: Any = None, requires_grad: bool = False, **_: Any
     ) -> Tensor:
@@ -83,6 +89,8 @@ def _of_size(kind: str) -> Callable[..., Tensor]:
 
 
 def _like(kind: str) -> Callable[..., Tensor]:
+    """A function that draws in the shape of a tensor, as torch.randn_like does. kind: a method of Base."""
+
     def compute(base: Base, x: Tensor, *, dtype: Any = None, requires_grad: bool = False, **_: Any) -> Tensor:
         return _made(getattr(base, kind)(list(x.shape), dtype or x.dtype), requires_grad)
 
@@ -90,7 +98,7 @@ def _like(kind: str) -> Callable[..., Tensor]:
 
 
 def _filled(compute: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """A method that fills a tensor: what it computes for the tensor's shape and type is written into it."""
+    """A method that writes into a tensor what `compute` returns for the tensor's shape and dtype."""
 
     def fill(base: Base, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         with torch.no_grad():
@@ -100,7 +108,7 @@ def _filled(compute: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 def _float(x: Tensor) -> torch.dtype:
-    """A type for the numbers that fill a tensor."""
+    """The dtype in which numbers that fill a tensor are computed."""
     return x.dtype if x.is_floating_point() else torch.get_default_dtype()
 
 
@@ -155,18 +163,25 @@ def _bernoulli(base: Base, x: Tensor, p: Any = None) -> Tensor:
 
 
 def _randint(base: Base, *args: Any, **kwargs: Any) -> Tensor:
-    given = [*args]
-    size = kwargs["size"] if "size" in kwargs else given.pop()
-    high = kwargs["high"] if "high" in kwargs else given.pop()
-    low = kwargs["low"] if "low" in kwargs else given.pop() if given else 0
+    positional = [*args]
+    size = kwargs["size"] if "size" in kwargs else positional.pop()
+    low, high = _bounds(positional, kwargs)
     return base.whole(low, high, _size((size,))).to(kwargs.get("dtype") or torch.int64)
 
 
 def _randint_like(base: Base, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    given = [*args]
-    high = kwargs["high"] if "high" in kwargs else given.pop()
-    low = kwargs["low"] if "low" in kwargs else given.pop() if given else 0
+    low, high = _bounds([*args], kwargs)
     return base.whole(low, high, list(x.shape)).to(kwargs.get("dtype") or x.dtype)
+
+
+def _bounds(positional: list[Any], kwargs: Mapping[str, Any]) -> tuple[Any, Any]:
+    """The bounds low and high of a call that has high or (low, high), each by position or by name; low may be left out.
+
+    positional: the positional arguments up to high; the bounds are taken off its end.
+    """
+    high = kwargs["high"] if "high" in kwargs else positional.pop()
+    low = kwargs["low"] if "low" in kwargs else positional.pop() if positional else 0
+    return low, high
 
 
 def _randperm(base: Base, n: Any, *, dtype: Any = None, **_: Any) -> Tensor:
@@ -175,11 +190,11 @@ def _randperm(base: Base, n: Any, *, dtype: Any = None, **_: Any) -> Tensor:
 
 def _multinomial(base: Base, weights: Tensor, num_samples: Any, replacement: bool = False) -> Tensor:
     if not replacement:
-        # The order of exponential times, each at the rate of its weight; as torch does it.
+        # The indices are in the order of exponential times, whose rates are the weights. torch does the same.
         return torch.topk(weights / base.exponential(list(weights.shape), weights.dtype), num_samples).indices
     total = torch.cumsum(weights, -1)
     u = base.uniform([*weights.shape[:-1], num_samples], weights.dtype)
-    # Divided by its end, the sum reaches 1 and u stays below: a weight of 0 at the end is never drawn.
+    # The sum is divided by its last element, so that it reaches 1 and u stays below: a last weight of 0 is never drawn.
     return ((total / total[..., -1:]).unsqueeze(-2) <= u.unsqueeze(-1)).sum(-1)
 
 
@@ -198,7 +213,7 @@ def _dropout_in(base: Base, x: Tensor, p: float, _train: bool) -> Tensor:
 
 
 def _channels(unbatched: int | None) -> Callable[..., Tensor]:
-    """Dropout of whole channels. unbatched: how many axes an input has that is one sample, with its channels first."""
+    """Dropout of whole channels. unbatched: how many axes an input of one sample has; its channels come first."""
 
     def compute(base: Base, x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
         kept = 1 if x.ndim == unbatched else 2
@@ -207,7 +222,7 @@ def _channels(unbatched: int | None) -> Callable[..., Tensor]:
     return compute
 
 
-def _training(x: Tensor, p: float = 0.5, training: bool = True, *_: Any, train: bool = True, **__: Any) -> bool:
+def _drops(x: Tensor, p: float = 0.5, training: bool = True, *_: Any, train: bool = True, **__: Any) -> bool:
     return training and train and p > 0
 
 
@@ -251,17 +266,17 @@ DRAWS: dict[Any, _Function] = {
     Tensor.multinomial: _Function(_multinomial),
     nn.init.normal_: _Function(_filled(_normal_in)),
     nn.init.uniform_: _Function(_filled(_uniform_in)),
-    functional.dropout: _Function(_dropout, _training),
-    functional.dropout1d: _Function(_channels(2), _training),
-    functional.dropout2d: _Function(_channels(None), _training),
-    functional.dropout3d: _Function(_channels(4), _training),
+    functional.dropout: _Function(_dropout, _drops),
+    functional.dropout1d: _Function(_channels(2), _drops),
+    functional.dropout2d: _Function(_channels(None), _drops),
+    functional.dropout3d: _Function(_channels(4), _drops),
     functional.gumbel_softmax: _Function(_gumbel_softmax),
-    torch.dropout: _Function(_dropout, _training),
-    torch.dropout_: _Function(_dropout_in, _training),
-    torch.feature_dropout: _Function(_channels(None), _training),
+    torch.dropout: _Function(_dropout, _drops),
+    torch.dropout_: _Function(_dropout_in, _drops),
+    torch.feature_dropout: _Function(_channels(None), _drops),
     **{getattr(Tensor, name): _Function(compute) for name, compute in _IN_PLACE.items()},
 }
-# What draws and is no such arithmetic, with whether its arguments make it draw.
+# Functions that draw and cannot be written so, each with a function that says whether its arguments make it draw.
 REFUSED: dict[Any, Callable[..., bool]] = {
     torch.poisson: _always,
     torch.binomial: _always,

@@ -1,4 +1,4 @@
-"""The torch model as the reference: its own torchdiffeq, with the overrides of the export, counted."""
+"""The torch model as the reference: solved by torchdiffeq, with the overrides of the export, and counted."""
 
 from __future__ import annotations
 
@@ -28,22 +28,25 @@ from odelet_intercept.call import Call
 from odelet_intercept.call_options import POINTS
 from odelet_intercept.installed import StandIn, key_of, name_of
 from odelet_intercept.intercept import original_of
-from odelet_intercept.mark_calls import mark_arguments_of
+from odelet_intercept.libraries.mark_calls import mark_arguments_of
 
 _OWN = original_of(torchdiffeq.odeint)
 
 
 @dataclass(frozen=True)
 class SolveCount:
-    """What torchdiffeq did in one solve. steps: attempted, or taken by a fixed-step method. None where what ran is
-    not its own method, or does not say."""
+    """What torchdiffeq did in one solve.
+
+    steps: attempts of an adaptive method, or steps of a fixed-step method. accepted: accepted steps. evaluations: calls
+    of the field. A count is None where another solver ran in place of torchdiffeq's, or where the solver does not tell.
+    """
 
     steps: int | None
     accepted: int | None
     evaluations: int | None
 
 
-# Of a call, and the odeint that it would have reached, to the answer.
+# A function of a call, and of the odeint that the call would have reached, to the solution and a count.
 Solver = Callable[[Call, Callable[..., Any]], tuple[Any, SolveCount]]
 
 
@@ -68,6 +71,8 @@ class _Counted:
 
 
 class _CountedAdaptive(_Counted):
+    """A field that counts accepted steps too."""
+
     def __init__(self, func: Callable[..., Any]) -> None:
         super().__init__(func)
         self.accepted = 0
@@ -85,9 +90,10 @@ def run_reference(
     overrides: Overrides,
     instead: Mapping[int, Solver] = MappingProxyType({}),
 ) -> tuple[list[np.ndarray], list[SolveCount]]:
-    """Run the torch model on some inputs. Returns its outputs, and a count for each solve it made.
+    """Run the torch model on some inputs. Returns its outputs, and a count for each solve outside other solves.
 
-    instead: how some of the calls are solved instead, by their numbers among those outside other solves.
+    tensors: one for each name of `callee.names`. instead: other solvers for some of the calls, by the numbers of the
+    calls among those outside other solves.
     """
     counts: list[SolveCount] = []
 
@@ -107,13 +113,13 @@ def run_reference(
         counted = _CountedAdaptive(call.func) if adaptive else _Counted(call.func)
         result = solved(replace(changed, func=counted), original, overrides)
         method = changed.method or "dopri5"
-        # torchdiffeq calls back at no step of a fixed-step search for an event.
+        # In a search for an event by a fixed-step method, torchdiffeq does not call back at its steps.
         searched = changed.event_fn is not None and not adaptive
         per_step = METHODS[overrides.method or name_of(call.method or "dopri5")].evaluations
         steps = counted.evaluations // per_step if searched and per_step else counted.steps
         accepted = counted.accepted if isinstance(counted, _CountedAdaptive) else steps
         count = SolveCount(steps, accepted, counted.evaluations)
-        if call.copy and counted.steps == 0:  # old ones do not call back
+        if call.copy and counted.steps == 0:  # old copies of torchdiffeq do not call back
             count = replace(count, steps=None, accepted=None)
         counts.append(_known(count, method))
         return result
@@ -123,7 +129,7 @@ def run_reference(
 
 
 def solved(call: Call, original: Callable[..., Any], overrides: Overrides) -> Any:
-    """What the original odeint gives for a call that is `overridden`, with the controller of the export."""
+    """The solution of an `overridden` call by the original odeint, with the controller of the export."""
     if call.entry == "mark":
         return _marked(call)[0]
     if call.copy and overrides.method is not None:
@@ -133,8 +139,10 @@ def solved(call: Call, original: Callable[..., Any], overrides: Overrides) -> An
 
 
 def _marked(call: Call) -> tuple[Any, SolveCount]:
-    """A call of `mark`, and how many turns it took, over all samples. Calls of f are as many, or in a form of fixed
-    length more."""
+    """The answer to a call of `mark`, and the count of its steps, over all samples.
+
+    Evaluations are not counted: f is called once a step, but more often in a form of fixed length.
+    """
     answer, state = fixed_point.solve(lambda z: call.func(None, z), call.y0, mark_arguments_of(call))
     turns = int(state.turns.sum())
     return answer, SolveCount(turns, turns, None)
@@ -142,7 +150,7 @@ def _marked(call: Call) -> tuple[Any, SolveCount]:
 
 @contextmanager
 def _controlled(name: str | None) -> Iterator[None]:
-    """Let torchdiffeq's own loop choose its steps by another controller, for one solve."""
+    """Let torchdiffeq's own loop choose its steps by another controller. name: in CONTROLLERS; None changes nothing."""
     if name is None:
         yield
         return
@@ -168,24 +176,24 @@ def _controlled(name: str | None) -> Iterator[None]:
 
 
 def _known(count: SolveCount, key: str) -> SolveCount:
-    """What a count says of the method that odelet runs."""
+    """A count without the numbers that do not hold for odelet's own method. key: torchdiffeq's name of the method."""
     if issubclass(SOLVERS[key], StandIn):
         return replace(count, evaluations=None)
     return SolveCount(None, None, count.evaluations) if key == "scipy_solver" else count
 
 
 def overridden(call: Call, overrides: Overrides) -> Call:
-    """A call with the overrides applied, for torchdiffeq to run; those of `mark` have none."""
+    """A call with the overrides applied, for torchdiffeq to run. Overrides do not apply to a call of `mark`."""
     if call.entry == "mark":
         return call
-    own = call.method or "dopri5"
-    method = METHODS[overrides.method or name_of(own)]
+    model_method = call.method or "dopri5"
+    method = METHODS[overrides.method or name_of(model_method)]
     options = dict(call.options or {})
     rtol, atol = call.rtol, call.atol
     if overrides.method is not None:
-        fixed = ("step_size", "grid_constructor", "interp", "perturb") if method.fixed else ()
-        kept = (*Control.__dataclass_fields__, *POINTS) if method.adaptive else fixed
-        options = {name: value for name, value in options.items() if name in kept}
+        grid_options = ("step_size", "grid_constructor", "interp", "perturb") if method.fixed else ()
+        common_options = (*Control.__dataclass_fields__, *POINTS) if method.adaptive else grid_options
+        options = {name: value for name, value in options.items() if name in common_options}
     if method.adaptive or method.uses_tolerances:
         rtol = overrides.rtol if overrides.rtol is not None else rtol
         atol = overrides.atol if overrides.atol is not None else atol
@@ -198,13 +206,15 @@ def overridden(call: Call, overrides: Overrides) -> Call:
             assert overrides.steps is not None
             options["grid_constructor"] = _equal_steps(overrides.steps)
     if method.fixed and not placed and options.get("step_size") is None and options.get("grid_constructor") is None:
-        # At the ends of steps a cubic says what is known, and odelet does not call the field for it.
+        # All output times are ends of steps, where a cubic gives the state itself; odelet calls no field for it.
         options.pop("interp", None)
-    key = own if overrides.method is None else key_of(method.name)
+    key = model_method if overrides.method is None else key_of(method.name)
     return replace(call, method=key, options=options or None, rtol=rtol, atol=atol)
 
 
 def _equal_steps(steps: int) -> Callable[..., torch.Tensor]:
+    """A grid constructor of equal steps from the first output time to the last."""
+
     def grid(_func: Any, _y0: Any, t: torch.Tensor) -> torch.Tensor:
         h = (t[-1:] - t[:1]) / steps
         return torch.cat([torch.arange(steps, dtype=t.dtype) * h + t[:1], t[-1:]])
@@ -214,7 +224,7 @@ def _equal_steps(steps: int) -> Callable[..., torch.Tensor]:
 
 @contextmanager
 def evaluation_mode(model: Any) -> Iterator[None]:
-    """The model as it is used for inference; its training flags are put back afterwards."""
+    """Put a model into evaluation mode, as for inference; its training flags are put back on leaving."""
     modules = list(model.modules()) if isinstance(model, nn.Module) else []
     flags = [module.training for module in modules]
     try:

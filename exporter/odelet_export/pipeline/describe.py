@@ -37,7 +37,7 @@ def describe(ready: Prepared) -> Explanation:
         tracer=captured.tracer,
         nodes=len(list(graph)) - len(marked),
         host=len([node for node in graph if node not in taken and node not in marked]),
-        unused=captured.solves - len(captured.specs),
+        unused=captured.solve_count - len(captured.specs),
         solves=tuple(_solve(captured, hole, names, taken) for hole in holes),
         assumptions=captured.assumptions,
         noise=tuple(_noise(ready, one) for one in captured.noise),

@@ -89,7 +89,7 @@ class Prover:
 
     def _comparison(self, judge: Judge) -> Comparison:
         captured = self.ready.captured
-        return Comparison(load(self.folder), judge, captured.solves, captured.draws)
+        return Comparison(load(self.folder), judge, captured.solve_count, captured.draw_count)
 
     def finish(self, card: Card, report: Report) -> Card:
         """Write the report, the samples and the final card; return the card. Raises ParityError if answers differ."""

@@ -90,7 +90,7 @@ def _samples(holes: Sequence[Hole], dynamic: Dynamic, callee: Callee, card: Card
                 f"per_sample: in the output {tensor.name} {tensor} samples mix, as it has no axis {label!r}"
             )
     shapes = {tensor.name: tensor.shape for tensor in card.inputs}
-    noise: list[int | None] = [None] * captured.draws
+    noise: list[int | None] = [None] * captured.draw_count
     for one in captured.noise:
         noise[one.draw.index] = shapes[one.name].index(label) if label in shapes[one.name] else None
     return SampleAxes(tuple(inputs), tuple(axis for axis in outputs if axis is not None), tuple(noise))

@@ -18,7 +18,7 @@ from torch.fx.node import map_arg
 from torch.onnx.ops._symbolic_impl import EncodedAttrs
 
 from odelet_export.capture.captured import Captured
-from odelet_export.capture.marker_format import EndInputs, read_end
+from odelet_export.capture.marker_format import EndInputs, end_inputs_of
 from odelet_export.capture.markers import time_shape
 from odelet_export.graphs.nodes import DOMAIN
 from odelet_export.model.intercepted_run import torchdiffeq_solving
@@ -29,7 +29,7 @@ from odelet_intercept import fixed_point
 from odelet_intercept.call import Call
 from odelet_intercept.call_options import POINTS, Tolerance
 from odelet_intercept.errors import CaptureError
-from odelet_intercept.mark_calls import mark_arguments_of
+from odelet_intercept.libraries.mark_calls import mark_arguments_of
 
 aten = torch.ops.aten
 _SYMBOLIC = (torch.ops.onnx_symbolic._symbolic.default, torch.ops.onnx_symbolic._symbolic_multi_out.default)
@@ -47,7 +47,7 @@ class Replay:
 
     def __init__(self, captured: Captured, overrides: Overrides) -> None:
         self._program = captured.program
-        self._calls, self._originals = captured.calls, captured.originals
+        self._calls, self._solvers = captured.calls, captured.solvers
         self._specs = {spec.mark: spec for spec in (*captured.specs, *captured.nested)}
         self._overrides = overrides
         self._noise: Mapping[int, torch.Tensor] = {}
@@ -140,7 +140,7 @@ class Replay:
         op, number = self._markers[node]
         if op == "End":
             inputs: Any = node.args[0]
-            return self._solve(number, read_end(self._specs[number], inputs), values, within)
+            return self._solve(number, end_inputs_of(self._specs[number], inputs), values, within)
         if op == "Noise":
             drawn = self._noise.get(number)
             if drawn is None:
@@ -180,7 +180,7 @@ class Replay:
         if spec.timeless:
             found, _ = fixed_point.solve(lambda z: field(torch.zeros(()), z), replayed.y0, mark_arguments_of(replayed))
             return [found] if single else list(found)
-        found = solved(overridden(replayed, self._overrides), self._originals[number], self._overrides)
+        found = solved(overridden(replayed, self._overrides), self._solvers[number], self._overrides)
         event_time, solution = found if spec.until_event else (None, found)
         return [*([solution] if single else solution), *([] if event_time is None else [event_time])]
 

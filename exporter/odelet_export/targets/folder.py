@@ -16,20 +16,19 @@ from odelet.artifact.card import Card, FileEntry
 from odelet.errors import InputError
 
 CARD, SAMPLES, WEIGHTS = "odelet.json", "samples.npz", "weights.bin"
-# Smaller tensors stay in each graph: a reference to the shared file costs as much.
-_SHARED_BYTES = 1024
 
 
 @contextmanager
 def staging(out: Path, *, failed: Path) -> Iterator[Path]:
-    """A folder to write into, that becomes `out` when all went well and is removed when not.
+    """Yield a folder to write into. It becomes `out` if the block ends well, and is removed if the block raises.
 
-    A folder that holds something other than an artifact is never replaced: InputError.
+    failed: what the folder becomes instead where the block raises an error whose `keep` is true. Raises InputError
+    where `out` exists and holds anything but an artifact.
     """
     if out.exists() and not (out.is_dir() and ((out / CARD).is_file() or not any(out.iterdir()))):
         raise InputError(f"out={str(out)!r} exists and is not an artifact; choose another folder or remove it")
     out.parent.mkdir(parents=True, exist_ok=True)
-    # A folder of its own around it: the rename must stay on one file system, and names must not clash.
+    # The folder lies in a new one beside `out`: the rename must stay on one file system, and names must not clash.
     box = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     folder = box / out.name
     folder.mkdir()
@@ -51,7 +50,7 @@ def _replace(folder: Path, target: Path, box: Path) -> None:
 
 
 def with_files(card: Card, folder: Path, names: Sequence[str]) -> Card:
-    """The card with more files listed, by size and hash."""
+    """The card with these files of the folder listed too, by size and SHA-256."""
     listed = {name: _entry(folder / name) for name in names}
     return replace(card, files={**card.files, **listed})
 
@@ -62,7 +61,10 @@ def _entry(path: Path) -> FileEntry:
 
 
 def write_samples(samples: Sequence[Mapping[str, np.ndarray]], folder: Path) -> list[str]:
-    """Write the samples that `odelet verify` runs; returns the names of the files written."""
+    """Write the samples that `odelet verify` runs. Returns the names of the files written, none without samples.
+
+    samples: arrays by name, for each sample.
+    """
     if not samples:
         return []
     arrays = {f"{number}/{name}": array for number, sample in enumerate(samples) for name, array in sample.items()}
@@ -71,5 +73,5 @@ def write_samples(samples: Sequence[Mapping[str, np.ndarray]], folder: Path) -> 
 
 
 def write_card(card: Card, folder: Path) -> None:
-    """Write the card, last of all."""
+    """Write the card. It comes last, as it lists the other files."""
     (folder / CARD).write_text(card.to_json(), encoding="utf-8")

@@ -20,12 +20,15 @@ from odelet.artifact.solve_card import RunStep
 from odelet_export.capture.noise_inputs import NoiseInput
 from odelet_export.graphs.work import largest_product
 from odelet_export.lowering.lower import LoweredModel
-from odelet_export.targets.folder import _SHARED_BYTES, WEIGHTS, with_files
+from odelet_export.targets.folder import WEIGHTS, with_files
 from odelet_intercept.errors import ExportError
+
+# Smaller tensors stay in each graph: a reference to the shared file costs as many bytes.
+_SHARED_BYTES = 1024
 
 
 def versions(opset: int) -> dict[str, str]:
-    """What an export was made with."""
+    """The versions of the packages that an export was made with, and the opset."""
     packages = ("torch", "torchdiffeq", "onnx", "onnxscript", "onnx-ir", "onnxruntime", "numpy")
     return {
         "python": platform.python_version(),
@@ -60,14 +63,18 @@ def card_of(
 
 
 def tensor_of(value: ir.Value) -> Tensor:
-    """An input or output of the host graph, for the card."""
+    """The card entry of an input or output of the host graph."""
     assert value.name is not None and value.dtype is not None and value.shape is not None
     shape = tuple(dim if isinstance(dim, int) else str(dim.value) for dim in value.shape)
     return Tensor(name=value.name, dtype=value.dtype.numpy().name, shape=shape)
 
 
 def write_graphs(lowered: LoweredModel, card: Card, folder: Path) -> Card:
-    """Write the graphs and what they share; return the card with these files listed."""
+    """Write the graphs and the weights that they share. Returns the card with these files listed.
+
+    A model of one graph carries its card, so that the .onnx file alone can be loaded. Raises onnx's ValidationError for
+    a graph that onnx's checker refuses.
+    """
     _share_weights(lowered.graphs, folder)
     for name, model in lowered.graphs.items():
         model.producer_name, model.producer_version = "odelet", __version__
@@ -83,17 +90,17 @@ def write_graphs(lowered: LoweredModel, card: Card, folder: Path) -> Card:
 
 
 def _share_weights(graphs: Mapping[str, ir.Model], folder: Path) -> None:
-    """Move weights that several graphs hold into one file."""
+    """Move weights that several graphs hold into one file, in place."""
     if len(graphs) < 2:
         return
-    found: dict[bytes, list[ir.Value]] = {}
+    holders: dict[bytes, list[ir.Value]] = {}
     for model in graphs.values():
         for value in model.graph.initializers.values():
             tensor = value.const_value
             if tensor is not None and tensor.nbytes >= _SHARED_BYTES and tensor.dtype != ir.DataType.STRING:
                 key = hashlib.sha256(tensor.tobytes()).digest() + repr((tensor.dtype, tensor.shape)).encode()
-                found.setdefault(key, []).append(value)
-    shared = {key: values for key, values in found.items() if len(values) > 1}
+                holders.setdefault(key, []).append(value)
+    shared = {key: values for key, values in holders.items() if len(values) > 1}
     if not shared:
         return
     offset = 0
@@ -120,7 +127,7 @@ def _share_weights(graphs: Mapping[str, ir.Model], folder: Path) -> None:
 
 
 def check_unique(names: Sequence[str]) -> None:
-    """Raise ExportError when two inputs or outputs have one name."""
+    """Raise ExportError where two inputs or outputs of a model have one name."""
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise ExportError(f"two inputs or outputs are named {twice[0]!r}; rename one in the model")

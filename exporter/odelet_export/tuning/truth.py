@@ -88,7 +88,7 @@ def solves_of(callee: Callee, tensors: Sequence[torch.Tensor]) -> Solves:
             calls.append(call)
         return solved(call, original, Overrides())
 
-    with frozen_weights(callee), callee.kept():
+    with frozen_weights(callee), callee.restoring():
         run_intercepted(callee, tensors, handler, silent=False)
     names = [installed.name_of(call.method or "dopri5") for call in calls]
     intervals = [len(call.t) - 1 for call in calls if call.event_fn is None]
@@ -182,8 +182,7 @@ class Reference:
     ) -> list[NumpyArray]:
         wide = self._wide is not None
         callee = self._wide if self._wide is not None else self._callee
-        given = [x.double() if wide else x for x in draws]
-        replayed = noise.drawing(noise.ReplayedSource(given))
+        replayed = noise.drawing(noise.ReplayedSource([x.double() if wide else x for x in draws]))
         with replayed, _float64(on=wide), frozen_weights(callee), self._naming(where):
             outputs = _run_tight(callee, self._tensors(arrays, wide=wide), tolerance)
         for output in outputs:

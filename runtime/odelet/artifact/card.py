@@ -11,10 +11,9 @@ import json
 import re
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
 
 from odelet.artifact.checks import check, check_file_name, check_names
-from odelet.artifact.decode import decode, parse_json
+from odelet.artifact.decode import Json, decode, parse_json
 from odelet.artifact.input_cards import AssumptionCard, NoiseCard
 from odelet.artifact.solve_card import DRIVEN, FORMS, MIXED, SETTINGS, DriveStep, RunStep, SolveCard
 from odelet.errors import ArtifactError
@@ -78,12 +77,12 @@ class FileEntry:
 class Card:
     """What an artifact says about itself.
 
-    format: version of the format. odelet: version of odelet that wrote it. form: of all solves, or "mixed". program:
-    what a call runs, in order. assumptions: decisions of the model's Python code, checked in each call. noise: the
-    random inputs, which are the last of `inputs`. files: every file of the artifact but the card, by name. versions: of
-    the packages that took part in the export. parity: largest errors against torch, as the export measured them.
-    fallback: what solves samples of a bounded solve again, or None. work: size of the largest operator, from which
-    `engine.session.threads_for` chooses the number of threads.
+    format: version of the format. odelet: version of odelet that wrote the card. form: of all solves, or "mixed".
+    program: what a call runs, in order. assumptions: decisions of the model's Python code, checked in each call. noise:
+    the random inputs, which are the last of `inputs`. files: every other file of the folder except `parity.*`, by name.
+    versions: of the packages that took part in the export. parity: what the export found when it compared the artifact
+    with torch. fallback: how samples of a bounded solve are solved again, or None. work: number of multiplications in
+    the largest matrix product or convolution of the graphs, a dynamic size counted as 1; None if it is not known.
 
     Raises ArtifactError when the entries contradict each other.
     """
@@ -100,7 +99,7 @@ class Card:
     noise: tuple[NoiseCard, ...] = ()
     files: dict[str, FileEntry] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
-    parity: dict[str, Any] | None = None
+    parity: dict[str, Json] | None = None
     fallback: FallbackCard | None = None
     work: int | None = None
 

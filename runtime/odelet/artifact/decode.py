@@ -10,14 +10,18 @@ import json
 import types
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from odelet.errors import ArtifactError
 
 T = TypeVar("T")
+# A value that JSON can hold, however deep: None, bool, int, float, str, list or dict.
+Json: TypeAlias = Any
+# A type hint: a class, a union, or a generic like tuple[int, ...]. Python has no type of all of them.
+Hint: TypeAlias = Any
 
 _hints = cache(get_type_hints)
-_WORDS: dict[Any, str] = {
+_WORDS: dict[Hint, str] = {
     str: "a text",
     int: "an integer",
     float: "a number",
@@ -28,7 +32,7 @@ _WORDS: dict[Any, str] = {
 }
 
 
-def parse_json(text: str | bytes, *, what: str) -> Any:
+def parse_json(text: str | bytes, *, what: str) -> Json:
     """Return the JSON value of a text. what: name of the text in messages.
 
     Raises ArtifactError for a text that is not JSON, and for NaN, infinity and repeated keys.
@@ -42,7 +46,7 @@ def parse_json(text: str | bytes, *, what: str) -> Any:
     return data
 
 
-def decode(kind: type[T], value: Any, *, what: str) -> T:
+def decode(kind: type[T], value: Json, *, what: str) -> T:
     """Return a dataclass of a kind from a JSON value. what: name of the value in messages.
 
     Raises ArtifactError naming the key that does not fit.
@@ -52,7 +56,7 @@ def decode(kind: type[T], value: Any, *, what: str) -> T:
     return result
 
 
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _without_repeats(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     result = dict(pairs)
     if len(result) != len(pairs):
         raise ValueError("a key is there twice")
@@ -63,14 +67,15 @@ def _refuse_constant(text: str) -> None:
     raise ValueError(f"{text} is not a JSON number")
 
 
-def _refuse(where: str, value: Any, expected: str) -> ArtifactError:
+def _refuse(where: str, value: Json, expected: str) -> ArtifactError:
     text = repr(value)
     text = text if len(text) <= 60 else f"{text[:57]}..."
     return ArtifactError(f"{where} is {text}; expected {expected}")
 
 
-def _decode(kind: Any, value: Any, where: str) -> Any:
-    origin, args = get_origin(kind), get_args(kind)
+def _decode(kind: Hint, value: Json, where: str) -> Any:  # a value of the kind
+    origin: Hint = get_origin(kind)
+    args = get_args(kind)
     if kind is Any:
         return value
     if origin in (Union, types.UnionType):
@@ -87,12 +92,13 @@ def _decode(kind: Any, value: Any, where: str) -> Any:
     return _decode_dataclass(kind, value, where) if is_dataclass(kind) else value
 
 
-def _json_type(kind: Any) -> Any:
-    origin = get_origin(kind)
+def _json_type(kind: Hint) -> Hint:
+    """Return the Python type of the JSON values of a kind."""
+    origin: Hint = get_origin(kind)
     return list if origin is tuple else dict if origin is dict or is_dataclass(kind) else kind
 
 
-def _decode_union(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
+def _decode_union(kinds: tuple[Hint, ...], value: Json, where: str) -> Any:  # a value of one of the kinds
     """Decode a value as the kind that its JSON type names; among dataclasses, as the kind whose first field it has."""
     for kind in kinds:
         if is_dataclass(kind):
@@ -104,7 +110,7 @@ def _decode_union(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
     raise _refuse(where, value, " or ".join(expected))
 
 
-def _decode_dataclass(kind: Any, value: dict[str, Any], where: str) -> Any:
+def _decode_dataclass(kind: Hint, value: dict[str, Json], where: str) -> Any:  # a value of the kind
     hints = _hints(kind)
     by_name = {f.name: f for f in fields(kind)}
     for key in value:

@@ -34,7 +34,7 @@ class ModelFacts:
 
 
 class _Malformed(Exception):
-    pass
+    """The bytes are not a model; the message says where and why."""
 
 
 def scan(data: bytes, *, name: str) -> ModelFacts:
@@ -53,6 +53,7 @@ def scan(data: bytes, *, name: str) -> ModelFacts:
 
 
 def _varint(data: bytes, at: int, end: int) -> tuple[int, int]:
+    """Return the number that begins at a byte, and the place of the byte after it."""
     value = shift = 0
     while at < end and shift < 70:
         byte = data[at]
@@ -126,7 +127,7 @@ def _scan_model(data: bytes, facts: ModelFacts) -> None:
             if key in facts.metadata:
                 raise _Malformed(f"metadata key {key[:40]!r} is there twice")
             facts.metadata[key] = value
-        elif number == 20:  # training_info: not run by the runtime, looked at all the same
+        elif number == 20:  # training_info, which the runtime does not run and nevertheless checks
             for inner, begin, finish in _fields(data, start, stop):
                 if finish >= 0 and inner in (1, 2):
                     _scan_graph(data, begin, finish, facts, 0)

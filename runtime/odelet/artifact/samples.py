@@ -8,12 +8,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
 from odelet.artifact.array_files import read_npz
 from odelet.artifact.card import Card
+from odelet.artifact.decode import Json
 from odelet.artifact.folder import SAMPLES_FILE, read_checked
 from odelet.errors import ArtifactError, InputError
 from odelet.numerics.backend import NumpyArray
@@ -46,7 +47,7 @@ class OutputCheck:
             f"allowed {self.allowed:.3g}"
         )
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """Return the fields as JSON types; a number that is not finite is null."""
         finite = {key: getattr(self, key) for key in ("max_abs", "max_rel", "allowed")}
         finite = {key: value if math.isfinite(value) else None for key, value in finite.items()}

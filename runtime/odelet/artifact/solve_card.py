@@ -8,9 +8,9 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass, field
-from typing import Any
 
 from odelet.artifact.checks import check, check_file_name, check_names
+from odelet.artifact.decode import Json
 from odelet.artifact.field_card import FieldCard
 
 
@@ -104,7 +104,7 @@ class DriveCard:
     grid: str | None = None
     batched: tuple[str, ...] | None = None
     # A field of this class is called `field`.
-    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    options: dict[str, Json] = dataclasses.field(default_factory=dict)
     event: EventCard | None = None
 
     @property

@@ -6,9 +6,9 @@ The law here: nothing is measured; all is read from the report.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from odelet.artifact.card import Card
+from odelet.artifact.decode import Json
 from odelet.artifact.samples import OutputCheck
 from odelet.commands.latency import Latency
 from odelet.loops.stats import Stats
@@ -53,7 +53,7 @@ class BenchReport:
         """How many times as long as a call the torch model takes; None without a torch model."""
         return None if self.torch is None else self.torch.over(self.odelet)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """Return the report as JSON types; times are in milliseconds."""
         return report_dict(self)
 
@@ -68,10 +68,10 @@ _SAME = 0.01
 _UNITS = ((1.0, "s"), (1e3, "ms"), (1e6, "us"))
 
 
-def report_dict(report: BenchReport) -> dict[str, Any]:
+def report_dict(report: BenchReport) -> dict[str, Json]:
     """Return a report as JSON types; times are in milliseconds."""
     median, evaluations = 1e3 * report.odelet.median, report.evaluations
-    data: dict[str, Any] = {
+    data: dict[str, Json] = {
         "name": report.card.name,
         "form": report.card.form,
         "device": report.device,

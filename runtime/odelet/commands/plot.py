@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from odelet.errors import InputError, OdeletError
 from odelet.loops.recorder import Recording
 from odelet.loops.stats import SolveStats
 from odelet.methods.roster import method_of
+from odelet.model.arguments import Argument
 from odelet.model.model import Model
 from odelet.model.runner import Observed
 from odelet.model.settings import AS_EXPORTED, CallSettings
@@ -78,7 +79,7 @@ class RecordedSolve:
 
 def record(
     model: Model,
-    inputs: Mapping[str, Any],
+    inputs: Mapping[str, Argument],
     *,
     settings: CallSettings = AS_EXPORTED,
     solve: int = 0,

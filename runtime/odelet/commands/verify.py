@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any
 
+from odelet.artifact.decode import Json
 from odelet.artifact.folder import SAMPLES_FILE
 from odelet.artifact.samples import OutputCheck, compare, samples_of
 from odelet.errors import ArtifactError, InputError
@@ -28,7 +28,7 @@ class VerifyReport:
         """Whether every output of every sample passed."""
         return all(check.passed for check in self.checks)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Json]:
         """Return the report as JSON types."""
         checks = [check.to_dict() for check in self.checks]
         return {"passed": self.passed, "checks": checks}

@@ -1,4 +1,4 @@
-"""The graphs of a driven solve, and the steps that an adaptive one takes by them."""
+"""The graphs of a driven solve, and the steps that an adaptive solve takes by them."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from odelet.engine.buffers import NUMPY_TYPES, BufferPool, Buffers
-from odelet.loops.trajectory import StepEnds
+from odelet.engine.buffers import NUMPY_TYPES, BufferPool, Buffers, StepArrays
+from odelet.loops.trajectory import StepEnds, Time
 from odelet.numerics.adaptive_step import first_slope, slope_after_jump
 from odelet.numerics.backend import NUMPY, NumpyArray
 
 
 @dataclass(frozen=True)
 class SolveGraphs:
-    """The sessions of a driven solve. field: None for an iteration. step: None for a solver that needs the field alone.
-    start: where the length of the first step is estimated. event: where the zero of a function ends the solve. pool:
-    the memory that steps were taken in before."""
+    """The sessions of a driven solve.
+
+    field: None for an iteration. step: None for a solver that needs the field alone. start: estimates the length of the
+    first step. event: the functions whose zero ends the solve. pool: the buffers that earlier solves took steps in.
+    """
 
     field: ort.InferenceSession | None
     step: ort.InferenceSession | None = None
@@ -30,43 +32,46 @@ class SolveGraphs:
 
 
 def run_graph(session: ort.InferenceSession | None, output: str, feeds: Mapping[str, Any]) -> NumpyArray:
-    """One output of a graph, from those of the feeds that it takes."""
+    """One output of a graph. feeds: values by name, of which the graph is given the ones it takes."""
     assert session is not None, "a solve asks for no graph that its kind does not have"
     (value,) = session.run([output], {node.name: feeds[node.name] for node in session.get_inputs()})
     return np.asarray(value)
 
 
 class GraphAdaptiveStepper:
-    """A Stepper over the graphs of an adaptive method: the field, the first step's length, and one step."""
+    """An AdaptiveStepper over the graphs of an adaptive method: the field, the first step's length, and one step.
+
+    y0: the first state, (1, n). constants: the values that the graphs read besides times and states, by name.
+    """
 
     def __init__(
         self,
         graphs: SolveGraphs,
         y0: NumpyArray,
-        kept: Mapping[str, NumpyArray],
+        constants: Mapping[str, NumpyArray],
         direction: float,
-        bind: Callable[..., Buffers],
+        step_buffers: Callable[[StepArrays], Buffers],
     ) -> None:
-        self._graphs, self._kept, self._direction = graphs, kept, direction
-        self._y0, self._bind = y0, bind
+        self._graphs, self._constants, self._direction = graphs, constants, direction
+        self._y0, self._step_buffers = y0, step_buffers
         self._buffers: Buffers | None = None
-        self._jumped: NumpyArray | None = None
+        self._k_before_jump: NumpyArray | None = None
 
     def begin(self, t: float) -> None:
         k0 = first_slope(self._slope, np.float64(t), self._y0, xp=NUMPY)
         assert self._graphs.step is not None
         types = {node.name: NUMPY_TYPES.get(node.type) for node in self._graphs.step.get_outputs()}
         written = {"mid": np.empty_like(self._y0), "ratio": np.zeros((), types["ratio"])}
-        self._buffers = self._bind({"y": self._y0, "k": k0}, written, self._kept)
+        self._buffers = self._step_buffers(StepArrays({"y": self._y0, "k": k0}, written, self._constants))
         self._number = types["ratio"]
 
-    def _slope(self, t: Any, y: NumpyArray) -> NumpyArray:
-        return run_graph(self._graphs.field, "k", {"t": np.asarray(t, y.dtype), "y": y, **self._kept})
+    def _slope(self, t: Time, y: NumpyArray) -> NumpyArray:
+        return run_graph(self._graphs.field, "k", {"t": np.asarray(t, y.dtype), "y": y, **self._constants})
 
     def first_length(self, t: float) -> float:
         assert self._buffers is not None and self._graphs.start is not None
         feeds = {"t": np.asarray(t, self._number), "direction": np.asarray(self._direction, self._number)}
-        feeds |= {"y": self._y0, "k": self._buffers.state("k"), **self._kept}
+        feeds |= {"y": self._y0, "k": self._buffers.state("k"), **self._constants}
         return float(run_graph(self._graphs.start, "h", feeds))
 
     def attempt(self, t: float, t1: float, h: float) -> float:
@@ -79,10 +84,10 @@ class GraphAdaptiveStepper:
         buffers = self._buffers
         assert buffers is not None
         buffers.swap()
-        self._jumped = None
+        self._k_before_jump = None
         if jump is not None:
-            # The slope at the end of the step is still read from; the new one is for the next step.
-            self._jumped = buffers.state("k").copy()
+            # The dense output of this step still reads the slope at its end; the new slope is for the next step.
+            self._k_before_jump = buffers.state("k").copy()
             y = buffers.state("y")
             with np.errstate(all="ignore"):
                 time = np.float64(jump)
@@ -97,6 +102,6 @@ class GraphAdaptiveStepper:
     def ends(self) -> StepEnds:
         buffers = self._buffers
         assert buffers is not None
-        k1 = buffers.state("k") if self._jumped is None else self._jumped
-        before = [buffers.state(name, before=True) for name in ("y", "k")]
-        return StepEnds(before[0], buffers.state("y"), buffers.written("mid"), before[1], k1)
+        k1 = buffers.state("k") if self._k_before_jump is None else self._k_before_jump
+        y0, k0 = (buffers.state(name, before=True) for name in ("y", "k"))
+        return StepEnds(y0, buffers.state("y"), buffers.written("mid"), k0, k1)

@@ -1,6 +1,6 @@
-"""Samples whose error estimate is above the tolerance, solved again with error control.
+"""Samples whose error ratio is above 1, solved again with error control.
 
-The law here: what is replaced is exactly the rows of those samples; each is solved alone, so that its answer depends
+The law here: only the rows of those samples are replaced, and each sample is solved alone, so that its answer depends
 on no other.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -18,15 +17,19 @@ from odelet.engine.problem import Request
 from odelet.engine.program import DriveSolve, RunGraph
 from odelet.engine.reports import reported_stats
 from odelet.errors import ArtifactError
-from odelet.loops.stats import SolveStats
+from odelet.loops.observer import SolveObserver
+from odelet.loops.stats import SolveStats, total
 from odelet.numerics.backend import NumpyArray
 from odelet.status import Status
 
-Driver = Callable[[DriveSolve, dict[str, NumpyArray], dict[str, NumpyArray], Request], tuple[SolveStats, Any]]
+# Solves a driven solve with the values and settings of a call, and adds its solution to the values.
+Driver = Callable[
+    [DriveSolve, dict[str, NumpyArray], dict[str, NumpyArray], Request], tuple[SolveStats, SolveObserver | None]
+]
 
 
 class Fallback:
-    """The second program of an artifact. drive: solves one of its driven solves, and adds what that gives."""
+    """The second program of an artifact, whose solves have error control. drive: solves one of its driven solves."""
 
     def __init__(self, card: Card, program: tuple[RunGraph | DriveSolve, ...], drive: Driver) -> None:
         assert card.fallback is not None
@@ -36,18 +39,19 @@ class Fallback:
         self._whole = axis is None
         self._ratios = [solve.report["error_ratio"] for solve in card.solves if "error_ratio" in solve.report]
 
-    def mend(
+    def solve_again(
         self, values: dict[str, NumpyArray], settings: dict[str, NumpyArray], request: Request
     ) -> dict[int, SolveStats]:
-        """Solve again what must be, and put its outputs in their place; returns what all solves did, by index, or
-        nothing where all is well.
+        """Solve the samples again whose error ratio in any solve is above 1, and replace their rows in the outputs.
 
-        The status of a solve is that of the first sample that fails again.
+        values: of the call, by name; its outputs are replaced by copies first. Returns what all solves did, by index,
+        or nothing if no sample had to be solved again. The status of a solve is then that of the first sample that
+        failed again.
         """
-        bad = np.zeros(1, np.bool_)
+        wrong = np.zeros(1, np.bool_)
         for name in self._ratios:
-            bad = bad | ~(values[name] <= 1)
-        if not bad.any():
+            wrong = wrong | ~(values[name] <= 1)
+        if not wrong.any():
             return {}
         stats = {solve.index: reported_stats(solve, values) for solve in self._card.solves}
         if any(one.status is Status.BAD_TIMES for one in stats.values()):
@@ -55,14 +59,14 @@ class Fallback:
         for name in self._outputs:
             values[name] = values[name].copy()
         again: list[tuple[int, list[SolveStats]]] = []
-        for sample in np.flatnonzero(bad).tolist():
-            told = self._again(values, None if self._whole else self._rows(values, bad, sample), settings, request)
-            again.append((sample, told))
-        return {index: _mended(one, again) for index, one in stats.items()}
+        for sample in np.flatnonzero(wrong).tolist():
+            rows = None if self._whole else self._rows(values, wrong, sample)
+            again.append((sample, self._again(values, rows, settings, request)))
+        return {index: _with_second(one, again) for index, one in stats.items()}
 
-    def _rows(self, values: Mapping[str, NumpyArray], bad: NumpyArray, sample: int) -> list[int]:
-        """The rows of a sample; all of them where the error estimate is one for the whole batch."""
-        if len(bad) > 1:
+    def _rows(self, values: Mapping[str, NumpyArray], wrong: NumpyArray, sample: int) -> list[int]:
+        """The rows of a sample; all rows if the whole batch has one error ratio."""
+        if len(wrong) > 1:
             return [sample]
         name, place = next((name, place) for name, place in self._inputs.items() if place is not None)
         return list(range(values[name].shape[place]))
@@ -70,28 +74,33 @@ class Fallback:
     def _again(
         self, values: dict[str, NumpyArray], rows: list[int] | None, settings: dict[str, NumpyArray], request: Request
     ) -> list[SolveStats]:
-        """Run the program on some rows, or on all as it is, and keep what it gives."""
-        own = {name: _taken(values[name], place, rows) for name, place in self._inputs.items()}
-        told: list[SolveStats] = []
+        """Run the program on these rows of the batch, or on the whole batch if None, and replace their outputs.
+
+        Returns what its solves did, up to the first that failed, after which nothing is replaced.
+        """
+        sample_values = {name: _rows_of(values[name], place, rows) for name, place in self._inputs.items()}
+        second: list[SolveStats] = []
         for step in self._program:
             if isinstance(step, RunGraph):
-                own |= step(own, settings)
+                sample_values |= step(sample_values, settings)
                 continue
-            stats, _ = self._drive(step, own, settings, request)
-            told.append(stats)
+            stats, _ = self._drive(step, sample_values, settings, request)
+            second.append(stats)
             if stats.status is not Status.OK:
-                return told
+                return second
         for name, place in self._outputs.items():
             if rows is None or place is None:
-                values[name] = own[name]
+                values[name] = sample_values[name]
             else:
-                values[name][(slice(None),) * place + (rows,)] = own[name]
-        return told
+                values[name][(slice(None),) * place + (rows,)] = sample_values[name]
+        return second
 
 
 def sample_axes(card: Card) -> tuple[dict[str, int | None], dict[str, int | None]]:
-    """The places of the samples' axis in the inputs and outputs. Raises ArtifactError where samples cannot be taken
-    alone."""
+    """The place of the axis of samples in each input and output, by name; None for an array without it.
+
+    Raises ArtifactError for a card whose samples cannot be solved alone.
+    """
     assert card.fallback is not None
     axis = card.fallback.axis
     inputs, outputs = ({x.name: _axis(x, axis) for x in tensors} for tensors in (card.inputs, card.outputs))
@@ -103,28 +112,34 @@ def sample_axes(card: Card) -> tuple[dict[str, int | None], dict[str, int | None
 
 
 def _axis(tensor: Tensor, axis: str | None) -> int | None:
-    """The place of the samples' axis in an array. Raises ArtifactError where it is no axis by itself."""
+    """The place of the axis of samples in an array. Raises ArtifactError if it is only a factor of an axis, or twice
+    there."""
     if axis is None:
         return None
-    own = [place for place, size in enumerate(tensor.shape) if axis in re.findall(r"\w+", str(size))]
-    if len(own) > 1 or any(tensor.shape[place] != axis for place in own):
+    places = [place for place, size in enumerate(tensor.shape) if axis in re.findall(r"\w+", str(size))]
+    if len(places) > 1 or any(tensor.shape[place] != axis for place in places):
         raise ArtifactError(f"card: samples ({axis}) cannot be taken alone of {tensor.name!r} {tensor}")
-    return own[0] if own else None
+    return places[0] if places else None
 
 
-def _taken(array: NumpyArray, place: int | None, rows: list[int] | None) -> NumpyArray:
+def _rows_of(array: NumpyArray, place: int | None, rows: list[int] | None) -> NumpyArray:
     return array if rows is None or place is None else np.ascontiguousarray(np.take(array, rows, axis=place))
 
 
-def _mended(stats: SolveStats, again: list[tuple[int, list[SolveStats]]]) -> SolveStats:
-    """What a solve did, with what was done again added to it."""
-    own = [one for _, told in again for one in told if one.index == stats.index]
-    failed = [one.status for one in own if one.status is not Status.OK]
-    done = tuple(sample for sample, told in again if all(one.status is Status.OK for one in told))
-    counts: dict[str, Any] = {}
-    for name in ("steps", "accepted", "rejected", "evaluations"):
-        known = [getattr(one, name) for one in (stats, *own)]
-        counts[name] = None if None in known else sum(known)
-    mended = stats.error_ratio is not None and len(done) == len(again)
-    status = failed[0] if failed else Status.OK if mended else stats.status
-    return replace(stats, status=status, resolved=done, **counts)
+def _with_second(stats: SolveStats, again: list[tuple[int, list[SolveStats]]]) -> SolveStats:
+    """What a solve did, with what solving samples again took added. again: each sample, with what the solves of the
+    second program did for it."""
+    second = [one for _, solves in again for one in solves if one.index == stats.index]
+    failed = [one.status for one in second if one.status is not Status.OK]
+    resolved = tuple(sample for sample, solves in again if all(one.status is Status.OK for one in solves))
+    in_tolerance = stats.error_ratio is not None and len(resolved) == len(again)
+    every = (stats, *second)
+    return replace(
+        stats,
+        status=failed[0] if failed else Status.OK if in_tolerance else stats.status,
+        resolved=resolved,
+        steps=total(one.steps for one in every),
+        accepted=total(one.accepted for one in every),
+        rejected=total(one.rejected for one in every),
+        evaluations=total(one.evaluations for one in every),
+    )

@@ -1,47 +1,51 @@
-"""Steps of a fixed-step method over its step graph."""
+"""The steps that a fixed-step solve takes by its step graph."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 
-from odelet.engine.buffers import Buffers
+from odelet.engine.buffers import Buffers, StepArrays
 from odelet.loops.trajectory import StepEnds
-from odelet.numerics.backend import NumpyArray
+from odelet.numerics.backend import Array, NumpyArray
 
 
 class GraphFixedStepper:
-    """A FixedStepper over a step graph. calls: evaluations of the field in a step, where that number does not vary."""
+    """A FixedStepper over a step graph.
+
+    y0: the first state, (1, n). memory: what the method's first step remembers. constants: the values that the graph
+    reads besides times and states, by name. calls: evaluations of the field in a step, or None where the graph counts
+    them.
+    """
 
     def __init__(
         self,
         step: ort.InferenceSession,
         y0: NumpyArray,
-        memory: Sequence[Any],
-        kept: Mapping[str, NumpyArray],
+        memory: Sequence[Array],
+        constants: Mapping[str, NumpyArray],
         calls: int | None,
-        bind: Callable[..., Buffers],
+        step_buffers: Callable[[StepArrays], Buffers],
     ) -> None:
         outputs = {node.name for node in step.get_outputs()}
         starts = {"y": y0, **{f"memory.{i}": np.asarray(x) for i, x in enumerate(memory)}}
         written = {name: np.zeros((), np.int64) for name in ("calls", "failed") if name in outputs}
-        self._told = list(written)
+        self._counts = list(written)
         self._slope = "k0" in outputs
         written |= {"k0": np.empty_like(y0)} if self._slope else {}
-        self._buffers = bind(starts, written, kept)
+        self._buffers = step_buffers(StepArrays(starts, written, constants))
         self._calls = calls
 
     def step(self, t: float, t1: float) -> tuple[int, bool]:
         buffers = self._buffers
         buffers.run(t, t1)
         buffers.swap()
-        told = {name: int(buffers.written(name)) for name in self._told}
-        calls = told.get("calls", self._calls)
+        counts = {name: int(buffers.written(name)) for name in self._counts}
+        calls = counts.get("calls", self._calls)
         assert calls is not None
-        return calls, bool(told.get("failed"))
+        return calls, bool(counts.get("failed"))
 
     def ends(self) -> StepEnds:
         buffers = self._buffers

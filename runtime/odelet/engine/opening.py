@@ -6,7 +6,6 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from odelet.artifact.card import Card
 from odelet.artifact.folder import check
@@ -17,8 +16,11 @@ from odelet.errors import ArtifactError
 
 @dataclass(frozen=True)
 class Artifact:
-    """An open artifact. program: the card's, with the graphs it runs. folder: None for a lone file. fallback: the
-    program that solves samples again, if there is one. threads: inside an operator."""
+    """An open artifact.
+
+    program: the card's, with the graphs that it runs. folder: None for a lone file. fallback: the program that solves
+    samples again; empty if the card has none. threads: how many work inside one operator.
+    """
 
     card: Card
     program: tuple[RunGraph | DriveSolve, ...]
@@ -28,9 +30,10 @@ class Artifact:
 
 
 def open_artifact(path: str | os.PathLike[str], *, device: str = "cpu", threads: int | None = None) -> Artifact:
-    """Check an artifact, open its graphs, and check that they take and give what the card says.
+    """Check an artifact, open its graphs, and check that their inputs and outputs are what the card says.
 
-    threads: None chooses; see `threads_for`. Raises ArtifactError, and InputError for a device that is not there.
+    threads: how many work inside one operator; None chooses, see `threads_for`. Raises ArtifactError for a file that is
+    missing or damaged or does not fit the others, and InputError for a device that is not there.
     """
     check_device(device, threads)
     checked = check(path)
@@ -45,11 +48,12 @@ def open_artifact(path: str | os.PathLike[str], *, device: str = "cpu", threads:
     return Artifact(card, plan(card, graphs), checked.folder, again, threads)
 
 
-def _open(name: str, source: bytes | Path, *, stays: bool, **how: Any) -> Graph:
-    """Open a graph. stays: whether it always runs on the same memory. how: as `open_session` takes it."""
-    graph = Graph.of(name, open_session(source, name=name, **how))
-    if how["device"] == "cuda" and stays and graph.of_one_shape:
-        # Where a node runs on the CPU, ONNX Runtime refuses to capture.
+def _open(name: str, source: bytes | Path, *, stays: bool, device: str, threads: int, work: int | None) -> Graph:
+    """Open a graph. stays: whether it always runs on the same memory, so that a CUDA graph of it can be replayed."""
+    graph = Graph.of(name, open_session(source, name=name, device=device, threads=threads, work=work))
+    if device == "cuda" and stays and graph.of_one_shape:
+        # ONNX Runtime refuses to capture a graph of which a node runs on the CPU.
         with suppress(ArtifactError):
-            return Graph.of(name, open_session(source, name=name, capture=True, **how))
+            session = open_session(source, name=name, device=device, threads=threads, work=work, capture=True)
+            return Graph.of(name, session)
     return graph

@@ -1,8 +1,8 @@
-"""A driven solve as it is posed: what the card, the host graph and the caller say of it."""
+"""A driven solve as the card, the host graph and the caller pose it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,10 +10,12 @@ import numpy as np
 
 from odelet.artifact.solve_card import SolveCard
 from odelet.engine.adaptive_steps import SolveGraphs, run_graph
-from odelet.engine.buffers import NUMPY_TYPES, Buffers, memory_of
+from odelet.engine.buffers import NUMPY_TYPES, Buffers, MakeBuffers, StepArrays, memory_of
+from odelet.engine.sample_steps import shape_inputs
 from odelet.loops.adaptive import Limits, Points, direction_of
 from odelet.loops.options import settings_from
 from odelet.loops.recorder import Recording
+from odelet.loops.trajectory import Time
 from odelet.numerics.backend import NUMPY, NumpyArray
 from odelet.numerics.control import Control
 from odelet.numerics.events import Event
@@ -22,9 +24,12 @@ from odelet.numerics.state import Layout
 
 @dataclass(frozen=True)
 class Request:
-    """What a caller asks of a solve: rtol and atol (a scalar array, or one number for each part) in place of the
-    card's, or None; when to give up; what to watch for, and whether to keep the accepted steps; where to record all
-    steps that are tried, or None."""
+    """What a caller asks of a solve.
+
+    limits: when to give up. rtol, atol: a scalar array, or one number for each part of the state, in place of the
+    card's, or None. events: to look for. dense: whether to keep the accepted steps. recording: receives all attempted
+    steps, or None.
+    """
 
     limits: Limits
     rtol: NumpyArray | None = None
@@ -34,7 +39,7 @@ class Request:
     recording: Recording | None = None
 
     def settled(self, solve: SolveCard, settings: Mapping[str, NumpyArray]) -> Request:
-        """With the tolerances that were set, and the step limit of the card where none was."""
+        """The request with the tolerances among the settings, and with the card's step limit if they have none."""
         limits = self.limits
         if "max_steps" not in settings and solve.max_steps is not None:
             limits = replace(limits, max_steps=solve.max_steps)
@@ -43,49 +48,53 @@ class Request:
 
 @dataclass(frozen=True)
 class Problem:
-    """A driven solve, with what the host graph gave for it. parts: the shapes of the state's."""
+    """A driven solve, with what the host graph gave for it.
+
+    row: the first state, (1, n). parts: the shapes of its parts. t: output times, which run in `direction`, 1 or -1;
+    an iteration has the single time 0. constants: the values that the solve's graphs read besides times and states, by
+    name. values: all that the host graph gave, by name. device: where step buffers lie.
+    """
 
     solve: SolveCard
     graphs: SolveGraphs
     row: NumpyArray
     parts: Sequence[tuple[int, ...]]
     t: NumpyArray
-    kept: Mapping[str, NumpyArray]
+    constants: Mapping[str, NumpyArray]
     values: Mapping[str, NumpyArray]
     request: Request
     direction: float
     device: str
-    make_buffers: Callable[..., Buffers] = Buffers
+    make_buffers: MakeBuffers = Buffers
 
-    def bind(
-        self,
-        starts: Mapping[str, NumpyArray],
-        written: Mapping[str, NumpyArray],
-        kept: Mapping[str, NumpyArray],
-        *,
-        lanes: int | None = None,
-    ) -> Buffers:
-        """The memory of the step graph; see `Buffers`."""
+    @property
+    def states(self) -> list[NumpyArray]:
+        """The parts of the first state, in the model's shapes."""
+        assert self.solve.drive is not None
+        return [self.values[name] for name in self.solve.drive.y0]
+
+    def step_buffers(self, arrays: StepArrays) -> Buffers:
+        """The memory of the step graph."""
         step = self.graphs.step
         assert step is not None
-        return self.make_buffers(step, starts, written, kept, memory_of(self.device), lanes=lanes)
+        return self.make_buffers(step, arrays, memory_of(self.device))
 
-    def slope(self, time: Any, y: NumpyArray) -> NumpyArray:
+    def slope(self, time: Time, y: NumpyArray) -> NumpyArray:
         """dy/dt on rows (1, n)."""
-        return run_graph(self.graphs.field, "k", {"t": np.asarray(time, y.dtype), "y": y, **self.kept})
+        return run_graph(self.graphs.field, "k", {"t": np.asarray(time, y.dtype), "y": y, **self.constants})
 
-    def event(self, time: Any, y: NumpyArray) -> NumpyArray:
-        """The values of the event function that ends the solve, (events,)."""
+    def event(self, time: Time, y: NumpyArray) -> NumpyArray:
+        """The values (events,) of the event functions that end the solve, of a row (1, n)."""
         session = self.graphs.event
         assert session is not None
         types = {node.name: NUMPY_TYPES.get(node.type) for node in session.get_inputs()}
-        return run_graph(session, "c", {"t": np.asarray(time, types.get("t")), "y": y, **self.kept})
+        return run_graph(session, "c", {"t": np.asarray(time, types.get("t")), "y": y, **self.constants})
 
-    def tolerance(self, name: str) -> Any:
-        """The card's, or what the caller asks for."""
-        asked = getattr(self.request, name)
-        own = np.asarray(getattr(self.solve, name), np.float64)
-        return own if asked is None else np.broadcast_to(asked, own.shape)
+    def tolerance(self, name: str) -> NumpyArray:
+        """The caller's tolerance, or the card's: float64, a scalar array or one number for each part of the state."""
+        exported = np.asarray(getattr(self.solve, name), np.float64)
+        requested: NumpyArray | None = getattr(self.request, name)
+        return exported if requested is None else np.broadcast_to(requested, exported.shape)
 
 
 def problem_of(
@@ -95,30 +104,32 @@ def problem_of(
     request: Request,
     *,
     device: str = "cpu",
-    make_buffers: Callable[..., Buffers] = Buffers,
+    make_buffers: MakeBuffers = Buffers,
 ) -> Problem:
-    """A solve with the arrays that its drive entry names. make_buffers: makes the memory of its steps. Raises
-    InputError when its times turn back."""
+    """The problem that a driven solve poses for the values of its drive entry, by name.
+
+    make_buffers: makes the memory of its steps. Raises InputError when its times are not finite and strictly monotone.
+    """
     names = solve.drive
     assert names is not None
     parts = [values[name] for name in names.y0]
     t = values[names.t] if names.t is not None else np.zeros(1)
     direction = direction_of(t, f"solve {solve.index} ({solve.source}): t")
     row = Layout.of(parts).pack(parts, xp=NUMPY)
-    kept = {name: values[name] for name in names.captured}
-    kept |= {f"shape.{i}": np.array(part.shape, np.int64) for i, part in enumerate(parts)}
+    constants = {name: values[name] for name in names.captured} | shape_inputs(parts)
     shapes = [part.shape for part in parts]
-    return Problem(solve, graphs, row, shapes, t, kept, values, request, direction, device, make_buffers)
+    return Problem(solve, graphs, row, shapes, t, constants, values, request, direction, device, make_buffers)
 
 
 def control_settings(problem: Problem) -> tuple[Control, dict[str, NumpyArray], Points]:
-    """The settings of error control, the tolerances in the dtype of times, and where steps end."""
+    """The settings of error control, rtol and atol in the dtype of times, and the times at which steps end."""
     solve, values = problem.solve, problem.values
     names = solve.drive
     assert names is not None
     control: Control = settings_from(Control, names.options, solve.method)
     control = replace(control, dtype=np.promote_types(control.dtype, problem.row.dtype).name)
-    points = Points(
-        **{name: values[key].tolist() for name, key in (("step_t", names.step_t), ("jump_t", names.jump_t)) if key}
-    )
-    return control, {name: problem.tolerance(name).astype(control.dtype) for name in ("rtol", "atol")}, points
+    points: dict[str, Any] = {
+        name: values[key].tolist() for name, key in (("step_t", names.step_t), ("jump_t", names.jump_t)) if key
+    }
+    bounds = {name: problem.tolerance(name).astype(control.dtype) for name in ("rtol", "atol")}
+    return control, bounds, Points(**points)

@@ -1,7 +1,7 @@
-"""The card's program with its graphs: what each step takes and gives, checked before the first call.
+"""The card's program joined with its graphs, and what each step takes and gives, checked before the first call.
 
-The law here: after `plan`, a name that a step looks up is there, and the model's inputs and outputs are what
-the card says.
+The law here: after `plan`, every name that a step looks up is there, and the model's inputs and outputs are what the
+card says.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import onnxruntime as ort
 
 from odelet.artifact.card import Card, Tensor
 from odelet.artifact.input_cards import AssumptionCard
@@ -28,8 +29,7 @@ _REPORT_TYPES = {
     **dict.fromkeys(("time", "error_ratio"), "float64"),
 }
 
-
-# What the driver knows how to feed to the two graphs of a driven solve, besides captured values and shapes.
+# The inputs that the driver can feed to the graphs of a driven solve, besides captured values and shapes.
 _FIELD_INPUTS = ("t", "y")
 _START_INPUTS = ("t", "direction", "y", "k", "rtol", "atol")
 _STEP_INPUTS = ("t", "t1", "h", "y", "k", "rtol", "atol", *MEMORY)
@@ -37,8 +37,11 @@ _STEP_INPUTS = ("t", "t1", "h", "y", "k", "rtol", "atol", *MEMORY)
 
 @dataclass(frozen=True)
 class RunGraph:
-    """Run a graph. feeds: names of the values it takes. settings: the graph inputs that take each setting.
-    guards: the assumptions that it tells of."""
+    """Run a graph.
+
+    feeds: names of the values that the graph takes. settings: the graph inputs that take each setting. guards: the
+    assumptions that the graph checks.
+    """
 
     graph: Graph
     feeds: tuple[str, ...]
@@ -46,22 +49,22 @@ class RunGraph:
     guards: tuple[AssumptionCard, ...] = ()
 
     def __call__(self, values: Mapping[str, NumpyArray], settings: Mapping[str, NumpyArray]) -> dict[str, NumpyArray]:
-        """Return what the graph gives, by name. Raises AssumptionError where an assumption does not hold: what the
-        graph gives is then not what the model would have given."""
+        """Return the outputs of the graph, by name. Raises AssumptionError for an assumption that does not hold: the
+        outputs are then not what the model would have given."""
         feeds = {name: values[name] for name in self.feeds}
         for key, value in settings.items():
             for name in self.settings.get(key, ()):
                 feeds[name] = np.broadcast_to(value, [size or 0 for size in self.graph.defaults[name].shape])
-        made = self.graph.run(feeds)
+        outputs = self.graph.run(feeds)
         for guard in self.guards:
-            if not made[guard.output]:
+            if not outputs[guard.output]:
                 raise AssumptionError(guard.refusal, guard)
-        return made
+        return outputs
 
 
 @dataclass(frozen=True)
 class DriveSolve:
-    """Drive a solve by its graphs."""
+    """Drive a solve by its graphs. names: the drive entry of its card."""
 
     solve: SolveCard
     names: DriveCard
@@ -69,48 +72,49 @@ class DriveSolve:
 
 
 def plan(card: Card, graphs: dict[str, Graph]) -> tuple[RunGraph | DriveSolve, ...]:
-    """Join a card's program and its graphs, by file name. Raises ArtifactError where they do not fit."""
-    made: dict[str, Port | None] = {tensor.name: None for tensor in card.inputs}
+    """Join a card's program with its graphs, given by file name. Raises ArtifactError if they do not fit."""
+    available: dict[str, Port | None] = {tensor.name: None for tensor in card.inputs}
     steps: list[RunGraph | DriveSolve] = []
     for item in card.program:
         if isinstance(item, RunStep):
-            run = _plan_run(card, graphs[item.run], made)
-            _add(made, dict(run.graph.outputs), by=run.graph.file)
+            run = _plan_run(card, graphs[item.run], available)
+            _add(available, dict(run.graph.outputs), by=run.graph.file)
             steps.append(run)
             continue
         solve = card.solves[item.drive]
-        drive = _plan_drive(solve, graphs, made)
-        _add(made, dict.fromkeys(drive.names.results), by=f"solve {solve.index}")
+        drive = _plan_drive(solve, graphs, available)
+        _add(available, dict.fromkeys(drive.names.results), by=f"solve {solve.index}")
         steps.append(drive)
     _check_taken(card, steps)
     for tensor in card.outputs:
-        if tensor.name not in made:
+        if tensor.name not in available:
             raise ArtifactError(f"the card's output {tensor.name!r} is made by no step of the program")
-        port = made[tensor.name]
+        port = available[tensor.name]
         if port is not None:
             _check_port("output", tensor, port, dynamic=True)
     for assumption in card.assumptions:
-        if made.get(assumption.output) is None:
+        if available.get(assumption.output) is None:
             raise ArtifactError(f"the assumption's output {assumption.output!r} is given by no graph")
     for solve in card.solves:
-        _check_report(solve, made)
+        _check_report(solve, available)
     return tuple(_guarded(step, card) if isinstance(step, RunGraph) else step for step in steps)
 
 
-def _add(made: dict[str, Port | None], new: dict[str, Port | None], *, by: str) -> None:
+def _add(available: dict[str, Port | None], new: dict[str, Port | None], *, by: str) -> None:
+    """Add the values that a step makes to those made before it, each with its port, or None if no graph states it."""
     for name, port in new.items():
-        if name in made:
+        if name in available:
             raise ArtifactError(f"{by}: it makes {name!r}, which is there already; export the model again")
-        made[name] = port
+        available[name] = port
 
 
-def _plan_run(card: Card, graph: Graph, made: dict[str, Port | None]) -> RunGraph:
+def _plan_run(card: Card, graph: Graph, available: dict[str, Port | None]) -> RunGraph:
     for name in graph.inputs:
-        if name not in made:
+        if name not in available:
             raise ArtifactError(
                 f"{graph.file}: it needs {name!r}, which is neither an input in the card nor made by an earlier step"
             )
-    feeds = (*graph.inputs, *(name for name in graph.defaults if name in made))
+    feeds = (*graph.inputs, *(name for name in graph.defaults if name in available))
     for tensor in card.inputs:
         if tensor.name in feeds:
             _check_port(f"{graph.file}: input", tensor, (graph.inputs | graph.defaults)[tensor.name], dynamic=False)
@@ -125,12 +129,12 @@ def _plan_run(card: Card, graph: Graph, made: dict[str, Port | None]) -> RunGrap
     return RunGraph(graph, feeds, settings)
 
 
-def _plan_drive(solve: SolveCard, graphs: dict[str, Graph], made: dict[str, Port | None]) -> DriveSolve:
+def _plan_drive(solve: SolveCard, graphs: dict[str, Graph], available: dict[str, Port | None]) -> DriveSolve:
     names = solve.drive
     assert names is not None, "the card has checked that a solve in the program has a drive entry"
     needed = (names.t, *names.y0, *names.captured, names.step_t, names.jump_t, names.grid)
     for name in (name for name in needed if name is not None):
-        if name not in made:
+        if name not in available:
             raise ArtifactError(f"solve {solve.index}: it needs {name!r}, which is made by no earlier step")
     method = method_of(solve.method)
     if isinstance(method, Iteration) != (names.field is None):
@@ -138,28 +142,31 @@ def _plan_drive(solve: SolveCard, graphs: dict[str, Graph], made: dict[str, Port
     if method.adaptive and names.start is None and "first_step" not in names.options:
         raise ArtifactError(f"solve {solve.index}: it names neither a first_step nor a graph that estimates one")
     shapes = [f"shape.{index}" for index in range(len(names.y0))]
-    kinds: list[tuple[str, tuple[str, ...], str]] = []
-    kinds += [(names.field, _FIELD_INPUTS, "k")] if names.field is not None else []
-    kinds += [(names.step, _STEP_INPUTS, "y1")] if names.step is not None else []
-    kinds += [(names.start, _START_INPUTS, "h")] if names.start is not None else []
-    kinds += [(names.event.graph, _FIELD_INPUTS, "c")] if names.event is not None else []
-    for file, known, output in kinds:
+    event = names.event.graph if names.event is not None else None
+    roles: tuple[tuple[str | None, tuple[str, ...], str], ...] = (
+        (names.field, _FIELD_INPUTS, "k"),
+        (names.step, _STEP_INPUTS, "y1"),
+        (names.start, _START_INPUTS, "h"),
+        (event, _FIELD_INPUTS, "c"),
+    )
+    sessions: list[ort.InferenceSession | None] = []
+    for file, fed, output in roles:
+        if file is None:
+            sessions.append(None)
+            continue
         graph = graphs[file]
         for name in graph.inputs:
-            if name not in (*known, *names.captured, *shapes):
+            if name not in (*fed, *names.captured, *shapes):
                 raise ArtifactError(f"{graph.file}: it needs {name!r}, which the driver does not have")
         if output not in graph.outputs:
             raise ArtifactError(f"{graph.file}: it has no output {output!r}, which the driver needs")
-    field = graphs[names.field].session if names.field is not None else None
-    start = graphs[names.start].session if names.start is not None else None
-    event = graphs[names.event.graph].session if names.event is not None else None
-    step = graphs[names.step].session if names.step is not None else None
-    sessions = SolveGraphs(field, step, start, event)
-    return DriveSolve(solve, names, sessions)
+        sessions.append(graph.session)
+    field, step, start, ends = sessions
+    return DriveSolve(solve, names, SolveGraphs(field=field, step=step, start=start, event=ends))
 
 
 def _check_taken(card: Card, steps: list[RunGraph | DriveSolve]) -> None:
-    """Nothing that a caller may give can go nowhere."""
+    """Raise ArtifactError unless a graph takes every input and every setting that a caller may give."""
     runs = [step for step in steps if isinstance(step, RunGraph)]
     taken = {name for run in runs for name in run.feeds}
     for tensor in card.inputs:
@@ -183,9 +190,9 @@ def _guarded(run: RunGraph, card: Card) -> RunGraph:
     return replace(run, guards=guards)
 
 
-def _check_report(solve: SolveCard, made: dict[str, Port | None]) -> None:
+def _check_report(solve: SolveCard, available: dict[str, Port | None]) -> None:
     for key, name in solve.report.items():
-        port = made.get(name)
+        port = available.get(name)
         if port is None:
             raise ArtifactError(f"solve {solve.index}: its report {key} is {name!r}, which no graph gives")
         what = f"solve {solve.index}: the report {name!r}"
@@ -202,10 +209,10 @@ def _check_small(what: str, port: Port, dtype: str, shape: tuple[int, ...]) -> N
 
 
 def _check_port(what: str, tensor: Tensor, port: Port, *, dynamic: bool) -> None:
-    """Compare what the card and the graph say of an input or output.
+    """Raise ArtifactError unless the card and the graph agree on an input or output.
 
-    A graph that says no shape leaves it to the card. dynamic: ONNX Runtime may know a size that the card
-    leaves open: it infers more of an output than the exporter saw.
+    A graph that states no shape leaves it to the card. dynamic: whether ONNX Runtime may know a size that the card
+    leaves open, as it infers more of an output than the exporter saw.
     """
     fits = tensor.dtype == port.dtype
     if port.shape:

@@ -1,6 +1,6 @@
-"""What a solve inside a graph says of itself.
+"""What a solve inside a graph did, as its graph reports it.
 
-The law here: what the graph does not say, the card does, or nobody.
+The law here: a count that the graph does not report is taken from the card, or is unknown.
 """
 
 from __future__ import annotations
@@ -10,45 +10,45 @@ from collections.abc import Mapping
 import numpy as np
 
 from odelet.artifact.solve_card import SolveCard
-from odelet.loops.stats import SampleStats, SolveStats, status_of
+from odelet.loops.stats import SampleStats, SolveOutcome, SolveStats, status_of
 from odelet.numerics.backend import NumpyArray
 from odelet.status import Status
 
 
 def reported_stats(solve: SolveCard, values: Mapping[str, NumpyArray]) -> SolveStats:
-    """What a solve did: the values that its graph gave, by name, completed by what the card knows."""
-    if solve.per_sample:
-        said = {key: values[name] for key, name in solve.report.items()}
-        samples = SampleStats.of(said["status"], said.get("time"), said["steps"], said["accepted"])
-        rounds = max(samples.steps, default=0)
-        known = solve.evaluations
-        calls = None if known is None else known.start + known.step * rounds
-        return SolveStats.of_samples(
-            samples, index=solve.index, method=solve.method, form=solve.form, evaluations=calls, source=solve.source
-        )
-    told = {key: values[name].item() for key, name in solve.report.items() if key != "error_ratio"}
-    ratios = values[solve.report["error_ratio"]] if "error_ratio" in solve.report else None
-    steps = told.get("steps", solve.steps)
-    # Only the form with error control inside the graph can reject a step.
-    accepted = told.get("accepted", steps if solve.form != "adaptive" else None)
-    evaluations = told.get("evaluations")
-    if steps is not None and solve.evaluations is not None:
-        evaluations = solve.evaluations.start + solve.evaluations.step * steps
-    status = status_of(told.get("status", 0))
+    """The statistics of a solve inside a graph, completed by what the card knows. values: the graph's outputs, by
+    name."""
+    reports = {key: values[name] for key, name in solve.report.items()}
+    return SolveStats.of(solve, _of_samples(solve, reports) if solve.per_sample else _of_whole(solve, reports))
+
+
+def _of_samples(solve: SolveCard, reports: Mapping[str, NumpyArray]) -> SolveOutcome:
+    samples = SampleStats.of(reports["status"], reports.get("time"), reports["steps"], reports["accepted"])
+    # Each turn of the loop evaluates the field for all samples at once, so the sample with the most steps counts.
+    return SolveOutcome.of_samples(samples, evaluations=_evaluations(solve, max(samples.steps, default=0)))
+
+
+def _of_whole(solve: SolveCard, reports: Mapping[str, NumpyArray]) -> SolveOutcome:
+    numbers = {key: value.item() for key, value in reports.items() if key != "error_ratio"}
+    ratios = reports.get("error_ratio")
+    steps = numbers.get("steps", solve.steps)
+    evaluations = None if steps is None else _evaluations(solve, steps)
+    status = status_of(numbers.get("status", 0))
     if ratios is not None and status is Status.OK and not (ratios <= 1).all():
         status = Status.OUT_OF_TOLERANCE if np.isfinite(ratios).all() else Status.NOT_FINITE
-    return SolveStats(
-        index=solve.index,
-        method=solve.method,
-        form=solve.form,
-        steps=steps,
-        accepted=accepted,
-        rejected=None if steps is None or accepted is None else steps - accepted,
-        evaluations=evaluations,
+    return SolveOutcome(
         status=status,
-        time=told.get("time"),
-        source=solve.source,
-        unconverged=told.get("unconverged"),
-        nested=solve.nested,
+        time=numbers.get("time"),
+        steps=steps,
+        # Only the form with error control inside the graph can reject a step.
+        accepted=numbers.get("accepted", steps if solve.form != "adaptive" else None),
+        evaluations=numbers.get("evaluations") if evaluations is None else evaluations,
+        unconverged=numbers.get("unconverged"),
         error_ratio=None if ratios is None else tuple(ratios.tolist()),
     )
+
+
+def _evaluations(solve: SolveCard, steps: int) -> int | None:
+    """The evaluations of the field that so many attempted steps take, or None where the card does not know."""
+    counts = solve.evaluations
+    return None if counts is None else counts.start + counts.step * steps

@@ -1,46 +1,43 @@
-"""Steps of a batch whose samples are solved each on its own: on numpy arrays, and by the graphs of a driven solve.
+"""The steps that a batch whose samples are solved each on its own takes by the graphs of a driven solve.
 
-The law here: what the loop sees are tables, one row of elements for each sample.
+The law here: the loop sees tables, one row of elements for each sample.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
 
 import numpy as np
 
-from odelet.engine.buffers import NUMPY_TYPES, Buffers
-from odelet.loops.sample_arrays import row_of, table_of
-from odelet.loops.trajectory import StepEnds
+from odelet.engine.adaptive_steps import SolveGraphs, run_graph
+from odelet.engine.buffers import NUMPY_TYPES, Buffers, StepArrays
+from odelet.loops.sample_tables import row_of, table_of
+from odelet.loops.trajectory import StepEnds, Time
 from odelet.numerics.adaptive_step import first_slope, slope_after_jump
 from odelet.numerics.backend import NUMPY, NumpyArray
 from odelet.numerics.state import Layout
-
-Run = Callable[[Any, str, Mapping[str, Any]], NumpyArray]
 
 
 class GraphSampleStepper:
     """A SampleStepper over the graphs of a driven solve.
 
-    kept: the values that the graphs read besides times and states. batched: names of those that have a row for each
-    sample, or None where the batch cannot be cut down. run: runs a graph for one output. bind: makes the memory of the
-    step graph.
+    parts: of the first state, each (samples, ...). constants: the values that the graphs read besides times and states,
+    by name. batched: the names of those constants that have a row for each sample, or None where the batch cannot be
+    cut down.
     """
 
     def __init__(
         self,
-        graphs: Any,
+        graphs: SolveGraphs,
         parts: list[NumpyArray],
-        kept: Mapping[str, NumpyArray],
+        constants: Mapping[str, NumpyArray],
         *,
         batched: Collection[str] | None,
         direction: float,
-        run: Run,
-        bind: Callable[..., Buffers],
+        step_buffers: Callable[[StepArrays], Buffers],
     ) -> None:
-        self._graphs, self._parts, self._kept, self._batched = graphs, parts, dict(kept), batched
-        self._direction, self._call, self._bind = direction, run, bind
+        self._graphs, self._parts, self._constants, self._batched = graphs, parts, dict(constants), batched
+        self._direction, self._step_buffers = direction, step_buffers
         self._layout = Layout.of(parts, per_sample=True)
         self._row = self._layout.pack(parts, xp=NUMPY)
         self._buffers: Buffers | None = None
@@ -50,19 +47,21 @@ class GraphSampleStepper:
         self._set(self._row, k)
 
     def _set(self, y: NumpyArray, k: NumpyArray) -> None:
+        """Make the buffers of the step graph for the present batch, from rows (1, n)."""
+        assert self._graphs.step is not None
         types = {node.name: NUMPY_TYPES.get(node.type) for node in self._graphs.step.get_outputs()}
         samples = len(self._parts[0])
         written = {"mid": np.empty_like(y), "ratio": np.zeros(samples, types["ratio"])}
-        self._buffers = self._bind({"y": y, "k": k}, written, self._kept, lanes=samples)
+        self._buffers = self._step_buffers(StepArrays({"y": y, "k": k}, written, self._constants, samples))
 
-    def _slope(self, t: Any, y: NumpyArray) -> NumpyArray:
-        return self._call(self._graphs.field, "k", {"t": np.asarray(t, y.dtype), "y": y, **self._kept})
+    def _slope(self, t: Time, y: NumpyArray) -> NumpyArray:
+        return run_graph(self._graphs.field, "k", {"t": np.asarray(t, y.dtype), "y": y, **self._constants})
 
     def first_length(self, t: NumpyArray) -> NumpyArray:
         assert self._buffers is not None
         direction = np.asarray(self._direction, t.dtype)
-        feeds = {"t": t, "direction": direction, "y": self._row, "k": self._buffers.state("k"), **self._kept}
-        return self._call(self._graphs.start, "h", feeds)
+        feeds = {"t": t, "direction": direction, "y": self._row, "k": self._buffers.state("k"), **self._constants}
+        return run_graph(self._graphs.start, "h", feeds)
 
     def attempt(self, t: NumpyArray, t1: NumpyArray, h: NumpyArray) -> NumpyArray:
         assert self._buffers is not None
@@ -101,8 +100,12 @@ class GraphSampleStepper:
         self._parts = [part[kept] for part in self._parts]
         self._layout = Layout.of(self._parts, per_sample=True)
         for name in self._batched:
-            self._kept[name] = self._kept[name][kept]
-        for i, part in enumerate(self._parts):
-            self._kept[f"shape.{i}"] = np.array(part.shape, np.int64)
+            self._constants[name] = self._constants[name][kept]
+        self._constants |= shape_inputs(self._parts)
         self._set(row_of(y, self._layout), row_of(k, self._layout))
         return True
+
+
+def shape_inputs(parts: list[NumpyArray]) -> dict[str, NumpyArray]:
+    """The graph inputs `shape.0`, `shape.1`, ... that hold the shapes of the parts of the state."""
+    return {f"shape.{i}": np.array(part.shape, np.int64) for i, part in enumerate(parts)}

@@ -1,22 +1,22 @@
-"""ONNX Runtime sessions, opened one way, and graphs with what they take and give.
+"""ONNX Runtime sessions, opened in one way, and graphs with their inputs and outputs.
 
-The law here: nothing is opened that `artifact` has not checked, and the same options hold for every graph.
+The law here: only a file that `artifact` has checked is opened, and the same options hold for every graph.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 
 from odelet.errors import ArtifactError, InputError, OdeletError
+from odelet.numerics.backend import NumpyArray
 
 DEVICES = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
@@ -24,11 +24,13 @@ DEVICES = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 # that is worth folding ahead of time is larger than this.
 FOLDING_LIMIT = 64 * 2**20
 
-# Measured in docs/performance.md: below, a second thread costs more than it saves; more than four save little.
+# Multiplications in one operator from which on a second thread saves more than it costs, and the number of threads
+# beyond which more save little: both measured in docs/performance.md.
 WORTH_THREADS, MOST_THREADS = 4_000_000, 4
 
-# Each node packs a copy of its weights for large products. Below this, a Loop whose nodes share the weights as they are
-# is a seventh faster for one sample, and a few hundredths slower for hundreds.
+# ONNX Runtime packs a copy of the weights for each node, which pays for large products. Below this number of
+# multiplications, a Loop whose nodes share the unpacked weights is a seventh faster for one sample, and a few
+# hundredths slower for hundreds.
 WORTH_PACKING = 2**16
 
 # ONNX Runtime's exceptions share no base class but Exception.
@@ -58,8 +60,8 @@ def open_session(
 ) -> ort.InferenceSession:
     """Open a graph for inference.
 
-    source: a file, or the bytes of one; name: what messages call the bytes. threads: that work inside one
-    operator. work: of the model, as in `threads_for`. capture: on CUDA, record what runs as a CUDA graph and play that
+    source: a file, or the bytes of one. name: what messages call the bytes. threads: how many work inside one operator.
+    work: of the model, as in `threads_for`. capture: whether to capture the first run as a CUDA graph and replay it
     from then on; for graphs without control flow, of one shape, whose memory stays where it is. Raises InputError for a
     device that is not there or a bad number of threads, ArtifactError when ONNX Runtime refuses the graph.
     """
@@ -73,8 +75,9 @@ def open_session(
             str(source) if isinstance(source, Path) else source,
             options,
             providers=providers,
-            enable_fallback=0,  # or a second try prints to stdout, and a device is replaced silently
-            # It reads float64 constants as float32, and so drops a product with 1 + 1e-8.
+            # With it ONNX Runtime prints to stdout before it tries again, and replaces a device silently.
+            enable_fallback=0,
+            # This optimizer reads float64 constants as float32, and so drops a product with 1 + 1e-8.
             disabled_optimizers=["NoopElimination"],
         )
     except ORT_ERRORS as error:
@@ -83,7 +86,7 @@ def open_session(
             "upgrade onnxruntime, or export the model again with a lower opset"
         ) from None
     if DEVICES[device] not in session.get_providers():
-        # ONNX Runtime falls back to the CPU with no more than a line in its log.
+        # ONNX Runtime falls back to the CPU and only writes a line to its log.
         raise InputError(
             f"device={device!r}: {DEVICES[device]} is there but could not start; check the driver and that "
             "its libraries fit this onnxruntime, or use device='cpu'"
@@ -92,16 +95,16 @@ def open_session(
 
 
 def check_device(device: str, threads: int | None) -> None:
-    """Raise InputError unless sessions can be opened with these."""
+    """Raise InputError unless sessions can be opened on this device with so many threads, None for any number."""
     _providers(device)
     _options(1 if threads is None else threads)
 
 
 def threads_for(work: int | None) -> int:
-    """How many threads to work with inside an operator, where nobody says.
+    """The number of threads inside an operator if the caller names none.
 
-    work: multiplications in the largest product or convolution of the graphs, sizes that vary counted as 1; None where
-    it is not known.
+    work: multiplications in the largest product or convolution of the graphs, with sizes that vary counted as 1; None
+    if it is not known.
     """
     return min(MOST_THREADS, os.cpu_count() or 1) if work is not None and work >= WORTH_THREADS else 1
 
@@ -118,7 +121,7 @@ def _providers(device: str, *, capture: bool = False) -> list[Any]:
         )
     if device == "cpu":
         return [provider]
-    # TF32 keeps 10 bits of a float32's 23: far from the parity that an artifact promises.
+    # TF32 keeps 10 bits of a float32's 23, which is far from the parity that an artifact promises.
     return [(provider, {"use_tf32": "0", "enable_cuda_graph": str(int(capture))}), DEVICES["cpu"]]
 
 
@@ -137,7 +140,7 @@ def _options(threads: int) -> ort.SessionOptions:
 
 @contextmanager
 def failing_as(solve: int) -> Iterator[None]:
-    """Say of which solve the graphs failed. Raises ArtifactError in place of ONNX Runtime's own errors."""
+    """Name the solve whose graphs fail: raise ArtifactError in place of ONNX Runtime's own errors. solve: its index."""
     try:
         yield
     except OdeletError:
@@ -150,15 +153,15 @@ def failing_as(solve: int) -> Iterator[None]:
 
 
 def one_line(error: Exception) -> str:
-    """Return an exception's text on one line, cut to a length that can be read."""
+    """Return an exception's text on one line of at most 400 characters."""
     text = " ".join(str(error).split())
     return text if len(text) <= 400 else f"{text[:397]}..."
 
 
 @dataclass(frozen=True)
 class Port:
-    """What a graph says of an input or output. dtype: numpy's name, or ONNX Runtime's where there is none.
-    shape: sizes, None for a dynamic axis; () is a scalar, or a shape that the graph does not say."""
+    """What a graph states of an input or output. dtype: numpy's name, or ONNX Runtime's if numpy has none. shape: the
+    sizes, None for a dynamic axis; () is a scalar, or a shape that the graph does not state."""
 
     dtype: str
     shape: tuple[int | None, ...]
@@ -166,7 +169,8 @@ class Port:
 
 @dataclass(frozen=True)
 class Graph:
-    """An open graph. defaults: the inputs that may be left out, because the graph has values for them."""
+    """An open graph. file: its name. defaults: the inputs that may be left out, because the graph has values for
+    them."""
 
     file: str
     session: ort.InferenceSession
@@ -176,7 +180,8 @@ class Graph:
 
     @classmethod
     def of(cls, file: str, session: ort.InferenceSession) -> Graph:
-        """Look up once what a session takes and gives."""
+        """The graph of a session, with its inputs and outputs looked up once. Raises ArtifactError for names that are
+        not text."""
         try:
             return cls(
                 file,
@@ -192,24 +197,24 @@ class Graph:
 
     @property
     def of_one_shape(self) -> bool:
-        """Whether the sizes of all that it takes and gives are known."""
+        """Whether all sizes of its inputs and outputs are known."""
         ports = [*self.inputs.values(), *self.defaults.values(), *self.outputs.values()]
         return all(size is not None for port in ports for size in port.shape)
 
-    def run(self, feeds: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
-        """Return all outputs by name. Raises ArtifactError when the graph fails on these inputs."""
+    def run(self, feeds: Mapping[str, NumpyArray]) -> dict[str, NumpyArray]:
+        """Return all outputs, by name. feeds: the inputs, by name. Raises ArtifactError when the graph fails."""
         names = self.outputs.keys()
         try:
             return dict(zip(names, self.session.run(list(names), feeds), strict=True))
         except ORT_ERRORS as error:
-            told = ", ".join(f"{name} {array.dtype}{list(array.shape)}" for name, array in feeds.items())
+            inputs = ", ".join(f"{name} {array.dtype}{list(array.shape)}" for name, array in feeds.items())
             raise ArtifactError(
-                f"{self.file}: it failed on the inputs {told} ({one_line(error)}); if `odelet verify` "
+                f"{self.file}: it failed on the inputs {inputs} ({one_line(error)}); if `odelet verify` "
                 "passes, the graph does not support these sizes: export it with these axes dynamic"
             ) from None
 
 
-def _ports(arguments: Any) -> dict[str, Port]:
+def _ports(arguments: Sequence[ort.NodeArg]) -> dict[str, Port]:
     return {
         argument.name: Port(
             _NUMPY_TYPES.get(argument.type, argument.type),

@@ -1,6 +1,6 @@
-"""The loop outside: pull steps from a stepper until the last output time is read out.
+"""The loop of a solve with error control: attempt steps until the last output time is read.
 
-The law here: times and control are Python floats (numpy float32 where times are float32), states are the
+The law here: times and step control are Python floats (numpy float32 where times are float32), and states are the
 stepper's business.
 """
 
@@ -11,12 +11,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf
 from time import perf_counter
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from odelet.errors import InputError
-from odelet.loops.trajectory import BatchedReader, DenseStep, StepEnds
+from odelet.loops.run import SolveRun, rows_from
+from odelet.loops.trajectory import BatchedReader, DenseStep, StepEnds, Time
 from odelet.numerics.backend import SCALARS, NumpyArray
 from odelet.numerics.control import Control, clamp, judge, stop_at
 from odelet.status import Status
@@ -34,26 +35,35 @@ class AdaptiveStepper(Protocol):
         """Estimate the length of the first step; call `begin` before."""
 
     def attempt(self, t: float, t1: float, h: float) -> float:
-        """Try the step from t to t1, of length h; return the error ratio."""
+        """Attempt the step from t to t1, of length h; return the error ratio."""
 
     def accept(self, jump: float | None) -> None:
-        """Move to the end of the attempted step; at a jump of the field, the time of it, take the slope anew."""
+        """Move to the end of the attempted step. jump: the time there if the field jumps at it, so that the slope must
+        be evaluated again, or None."""
 
     def restart(self, t: float, y: NumpyArray) -> None:
-        """Go on from another state, a row (1, n), with its slope."""
+        """Continue from another state, a row (1, n), and evaluate the slope there."""
 
     def ends(self) -> StepEnds:
-        """The step last accepted; valid until the next attempt."""
+        """The step that was accepted last; valid until the next attempt."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """When to give up. max_steps: attempted in all. max_evals: calls of the field, or None. deadline: the
-    value of `time.perf_counter()` when a call must end, or None."""
+    """When to give up. max_steps: attempted steps in all. max_evals: evaluations of the field, or None. deadline: the
+    value of `time.perf_counter()` when the call must end, or None."""
 
     max_steps: int = DEFAULT_MAX_STEPS
     max_evals: int | None = None
     deadline: float | None = None
+
+    def exceeded(self, evaluations: int) -> Status:
+        """OK, or which limit forbids a step after which there would have been so many evaluations."""
+        if self.max_evals is not None and evaluations > self.max_evals:
+            return Status.EVALUATION_LIMIT
+        if self.deadline is not None and perf_counter() >= self.deadline:
+            return Status.DEADLINE
+        return Status.OK
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,20 +73,25 @@ class Points:
     step_t: Sequence[float] = ()
     jump_t: Sequence[float] = ()
 
+    def forward(self, start: Time, direction: float, dtype: np.dtype[Any]) -> tuple[NumpyArray, NumpyArray]:
+        """step_t and jump_t as forward times in order, each with at least one entry: infinity stands for none.
 
-class AdaptiveRun(NamedTuple):
-    """rows: the state at each output time, (times, n); NaN after a failure. time: reached."""
-
-    rows: NumpyArray
-    status: Status
-    time: float
-    steps: int
-    accepted: int
-    evaluations: int | None = None
+        start: the forward time at which the solve begins. Raises InputError for a time that is named twice and is not
+        before the start.
+        """
+        step_t, jump_t = (
+            np.sort(np.asarray(times, dtype) * dtype.type(direction)) if len(times) else np.array([inf], dtype)
+            for times in (self.step_t, self.jump_t)
+        )
+        both = np.concatenate([step_t, jump_t])
+        ahead = both[(both >= start) & (both < inf)]
+        if len(np.unique(ahead)) < len(ahead):
+            raise InputError("step_t and jump_t must have no time twice, in one of them or in both")
+        return step_t, jump_t
 
 
 def direction_of(t: NumpyArray, name: str = "t") -> float:
-    """1 or -1. Raises InputError unless t is a 1-D row of finite, strictly monotone times."""
+    """1 or -1, as the times t run. Raises InputError unless t is a 1-D array of finite, strictly monotone times."""
     if t.ndim != 1 or t.size == 0:
         raise InputError(f"{name} must be a 1-D array of at least one time; got shape {t.shape}")
     if not np.isfinite(t).all():
@@ -88,10 +103,10 @@ def direction_of(t: NumpyArray, name: str = "t") -> float:
 
 
 class AdaptiveSolve:
-    """A solve with error control under way: where it is, and what it takes to go on.
+    """A solve with error control under way: the time it has reached, and what it takes to continue.
 
-    Steps do not stop at output times and go past the last one, as in torchdiffeq. `time` is the end of the last
-    accepted step; steps, accepted: counts; evaluations: calls of the field.
+    Steps do not stop at output times and go past the last one, as in torchdiffeq. order: of the method. calls: the
+    evaluations that one attempt takes. steps, accepted, evaluations: counts so far. direction: 1 or -1, as time runs.
     """
 
     def __init__(
@@ -106,75 +121,72 @@ class AdaptiveSolve:
         limits: Limits,
         points: Points = Points(),
     ) -> None:
-        self._stepper, self._direction, self._order, self._control = stepper, direction, order, control
+        self._stepper, self.direction, self._order, self._control = stepper, direction, order, control
         self._limits = limits
-        self._number: Any = np.float32 if control.dtype == "float32" else float
-        # Floats, of numpy or Python.
-        self._now: Any = self._number(direction * t0)
-        self._start, self._taken = self._now, self._number(0)
-        self._past: Sequence[Any] = [self._number(1)] * control.memory
+        # Python floats where times are float64: they are many times faster than numpy's scalars.
+        self._number: Callable[[Any], Time] = np.float32 if control.dtype == "float32" else float
+        self._now: Time = self._number(direction * t0)
+        self._start, self._last_h = self._now, self._number(0)
+        self._past: Sequence[Time] = [self._number(1)] * control.memory
         self._cost = calls
         self.steps = self.accepted = 0
-        self._step_t, self._step_i = self._sorted(points.step_t)
-        self._jump_t, self._jump_i = self._sorted(points.jump_t)
-        ahead = [time for time in (*self._step_t, *self._jump_t) if self._now <= time < inf]
-        if len(set(ahead)) < len(ahead):
-            raise InputError("step_t and jump_t must have no time twice, in one of them or in both")
+        step_t, jump_t = points.forward(self._now, direction, np.dtype(self.time_type))
+        self._step_t, self._jump_t = [self._number(x) for x in step_t], [self._number(x) for x in jump_t]
+        self._step_i, self._jump_i = self._next_points()
         self._begin()
 
-    def _sorted(self, times: Sequence[float]) -> tuple[list[float], int]:
-        """The points in the order of the solve, and the index of the next; infinity stands for none."""
-        forward = sorted(self._number(self._direction * time) for time in times) or [self._number(inf)]
-        return forward, min(bisect_right(forward, self._now), len(forward) - 1)
+    def _next_points(self) -> tuple[int, int]:
+        """The indices of the next step_t and jump_t; the last of them stays the next one when all are passed."""
+        step_i, jump_i = (min(bisect_right(ts, self._now), len(ts) - 1) for ts in (self._step_t, self._jump_t))
+        return step_i, jump_i
 
     def _begin(self) -> None:
         self.evaluations = 1
-        self._stepper.begin(self._direction * self._now)
+        self._stepper.begin(self.direction * self._now)
         first = self._control.first_step
         if first is None:
             self.evaluations += 1
-            first = self._stepper.first_length(self._direction * self._now)
+            first = self._stepper.first_length(self.direction * self._now)
         self._h = clamp(self._number(first), control=self._control, xp=SCALARS)
 
     @property
-    def number(self) -> Any:
-        """The type of times."""
+    def time_type(self) -> type[np.floating[Any]]:
+        """The numpy type of times."""
         return np.float32 if self._number is np.float32 else np.float64
 
     @property
     def time(self) -> float:
-        return float(self._direction * self._now)
+        """The end of the last accepted step, signed."""
+        return float(self.direction * self._now)
 
     @property
-    def now(self) -> Any:
-        """`time` as it runs forward."""
+    def forward_time(self) -> Time:
+        """The end of the last accepted step, as time runs forward."""
         return self._now
 
     def forward(self, t: NumpyArray) -> NumpyArray:
-        """Times as they run forward, in the solver's type."""
-        return np.asarray(self._direction * t, self.number)
+        """The times t as they run forward, in the type of times."""
+        return np.asarray(self.direction * t, self.time_type)
 
     def advance(self, target: float) -> Status:
-        """Step until `target` is reached. Returns OK, or why it stopped before."""
-        return self._until(self._number(self._direction * target), self.steps)
+        """Step until the time `target` is reached. Returns OK, or why the solve stopped before."""
+        return self._until(self._number(self.direction * target), self.steps)
 
     def step(self, since: int) -> Status:
         """Take one accepted step. since: the count of steps when the last output time was reached."""
         return self._until(np.nextafter(self._now, self._number(inf)), since)
 
     def restart(self, time: float, y: NumpyArray) -> None:
-        """Go on from another state, a row (1, n), at a time not after the present one, with steps as long as before."""
+        """Continue from another state (1, n), at a time not after the present one, with steps as long as before."""
         self._stepper.restart(time, y)
         self.evaluations += 1
-        # What a step that was cut short says about growth is not known.
-        self._h = min(self._h, self._taken)
-        self._start = self._now = self._number(self._direction * time)
-        self._step_i, self._jump_i = (
-            min(bisect_right(times, self._now), len(times) - 1) for times in (self._step_t, self._jump_t)
-        )
+        # The error ratio of a step that an event cut short says nothing about how much longer the next step may be.
+        self._h = min(self._h, self._last_h)
+        self._start = self._now = self._number(self.direction * time)
+        self._step_i, self._jump_i = self._next_points()
 
-    def _until(self, goal: Any, since: int) -> Status:
-        stepper, direction, control = self._stepper, self._direction, self._control
+    def _until(self, goal: Time, since: int) -> Status:
+        stepper, direction, control = self._stepper, self.direction, self._control
         limit = min(self._limits.max_steps, since + control.max_num_steps)
         cut = bool(self._step_t[-1] < inf or self._jump_t[-1] < inf)
         while goal > self._now:
@@ -189,18 +201,18 @@ class AdaptiveSolve:
             ratio = self._number(stepper.attempt(direction * now, direction * end, direction * h))
             self.steps += 1
             self.evaluations += self._cost
-            verdict = judge(h, ratio, self._past, order=self._order, control=control, xp=SCALARS)
-            if verdict.accept:
+            decision = judge(h, ratio, self._past, order=self._order, control=control, xp=SCALARS)
+            if decision.accept:
                 stepper.accept(direction * end if on_jump else None)
                 self.accepted += 1
-                self._start, self._now, self._taken = now, end, h
+                self._start, self._now, self._last_h = now, end, h
                 if cut:
                     self._pass(on_step and not on_jump, on_jump)
-            self._h, self._past = verdict.h, verdict.past
+            self._h, self._past = decision.h, decision.past
         return Status.OK
 
     def _pass(self, on_step: bool, on_jump: bool) -> None:
-        """Go on to the next point. A point that a step ends at by chance stays the next one, as in torchdiffeq."""
+        """Turn to the next point. A point that a step ends at by chance stays the next one, as in torchdiffeq."""
         if on_step:
             self._step_i = min(self._step_i + 1, len(self._step_t) - 1)
         if on_jump:
@@ -208,72 +220,81 @@ class AdaptiveSolve:
             self.evaluations += 1
 
     def _obstacle(self, limit: int) -> Status:
-        """Why the next step cannot be attempted, or OK."""
-        h, limits = self._h, self._limits
+        """Why the next step cannot be attempted, or OK. limit: of attempted steps."""
+        h = self._h
         if h != h:
             return Status.NOT_FINITE
         if not self._now + h > self._now or h == inf:
             return Status.STEP_UNDERFLOW
         if self.steps >= limit:
             return Status.STEP_LIMIT
-        if limits.max_evals is not None and self.evaluations + self._cost > limits.max_evals:
-            return Status.EVALUATION_LIMIT
-        late = limits.deadline is not None and perf_counter() >= limits.deadline
-        return Status.DEADLINE if late else Status.OK
+        return self._limits.exceeded(self.evaluations + self._cost)
 
-    def piece(self) -> DenseStep:
-        """A copy of the step last accepted."""
+    def dense_step(self) -> DenseStep:
+        """A copy of the step that was accepted last, with its dense output."""
         y0, y1, mid, k0, k1 = self._stepper.ends()
         assert mid is not None and k0 is not None and k1 is not None
-        return self._piece(StepEnds(y0.copy(), y1.copy(), mid.copy(), k0.copy(), k1.copy()))
+        ends = StepEnds(y0.copy(), y1.copy(), mid.copy(), k0.copy(), k1.copy())
+        return DenseStep(self._start, self._now, self._now, self.direction * self._last_h, ends)
 
-    def _piece(self, ends: StepEnds) -> DenseStep:
-        return DenseStep(self._start, self._now, self._now, self._direction * self._taken, ends)
-
-    def last(self) -> NumpyArray | None:
+    def last_state(self) -> NumpyArray | None:
         """The state (n,) at `time`, or None before the first accepted step."""
         return self._stepper.ends().y1[0].copy() if self.accepted else None
 
+    def run(
+        self, rows: NumpyArray, status: Status, *, time: float | None = None, event_time: float | None = None
+    ) -> SolveRun:
+        """The solve so far, with the rows that were read. time: in place of the end of the last accepted step."""
+        return SolveRun(
+            rows=rows,
+            status=status,
+            time=self.time if time is None else time,
+            steps=self.steps,
+            accepted=self.accepted,
+            evaluations=self.evaluations,
+            event_time=event_time,
+        )
 
-def solve_adaptive(solve: Callable[[], AdaptiveSolve], y0: NumpyArray, t: NumpyArray) -> AdaptiveRun:
+
+def not_begun(rows: NumpyArray, t0: float, *, event_time: float | None = None) -> SolveRun:
+    """A solve with error control that does not begin, as its first state is infinite or NaN."""
+    return SolveRun(rows=rows, status=Status.NOT_FINITE, time=float(t0), steps=0, accepted=0, event_time=event_time)
+
+
+def solve_adaptive(begin: Callable[[], AdaptiveSolve], y0: NumpyArray, t: NumpyArray) -> SolveRun:
     """Solve with error control and read the states at the times t off the accepted steps.
 
-    solve: begins the solve. y0: (1, n). Stops early, with a status, when a limit is reached, when a step no
-    longer moves time, or at a NaN. The states after that are NaN; those of a solve that was told to stop in
-    time (max_evals, deadline) are the last one reached.
+    begin: begins the solve. y0: (1, n). Stops early, with a status, when a limit is reached, when a step no longer
+    moves time, or when the error ratio is NaN. The states after that are NaN, except those of a solve that had to stop
+    in time (max_evals, deadline): they are the last state that was reached.
     """
-    rows = np.full((t.size, y0.size), np.nan, y0.dtype)
-    rows[0] = y0[0]
+    rows = rows_from(y0, t.size)
     if not np.isfinite(y0).all():
-        return AdaptiveRun(rows, Status.NOT_FINITE, float(t[0]), 0, 0)
-    return continue_to(solve(), y0, t[1:], rows)
+        return not_begun(rows, t[0])
+    return continue_to(begin(), y0, t[1:], rows)
 
 
-def continue_to(under_way: AdaptiveSolve, y0: NumpyArray, t: NumpyArray, rows: NumpyArray) -> AdaptiveRun:
-    """As `integrate_adaptive`, from where a solve is to later times t. rows: to fill, the last of them with the states
-    there. y0: (1, n), the state at the start."""
-    status, readings = Status.OK, BatchedReader(rows)
-    forward = under_way.forward(t)
-    done, before = 0, len(rows) - len(t)
-    while done < len(t):
-        status = under_way.advance(t[done])
+def continue_to(solve: AdaptiveSolve, y0: NumpyArray, t: NumpyArray, rows: NumpyArray) -> SolveRun:
+    """Continue a solve to later times t, as `solve_adaptive` does from the start.
+
+    y0: (1, n), the state at the start of the solve. rows: to be filled; the last `len(t)` of them receive the states at
+    the times t.
+    """
+    status, reader = Status.OK, BatchedReader(rows)
+    forward = solve.forward(t)
+    read, before = 0, len(rows) - len(t)
+    while read < len(t):
+        status = solve.advance(t[read])
         if status is not Status.OK:
             break
-        # All that the step holds.
-        held = int(np.searchsorted(forward, under_way.now, side="right"))
-        readings.add(under_way.piece(), forward[done:held], slice(before + done, before + held))
-        done = held
-    readings.finish()
+        # One step may hold several output times.
+        within = int(np.searchsorted(forward, solve.forward_time, side="right"))
+        reader.add(solve.dense_step(), forward[read:within], slice(before + read, before + within))
+        read = within
+    reader.flush()
     if status in (Status.EVALUATION_LIMIT, Status.DEADLINE):
-        last = under_way.last()
-        rows[before + done :] = y0[0] if last is None else last
+        last = solve.last_state()
+        rows[before + read :] = y0[0] if last is None else last
     if status is Status.OK and not np.isfinite(rows).all():
         status = Status.NOT_FINITE
-    return AdaptiveRun(rows, status, under_way.time, under_way.steps, under_way.accepted, under_way.evaluations)
-
-
-def solution_arrays(rows: NumpyArray, shapes: Sequence[tuple[int, ...]]) -> list[NumpyArray]:
-    """Rows (times, n) to one array (times, *shape) for each part of the state."""
-    ends = np.cumsum([int(np.prod(shape)) for shape in shapes])[:-1]
-    pieces = np.split(rows, ends, axis=1)
-    return [piece.reshape(len(rows), *shape) for piece, shape in zip(pieces, shapes, strict=True)]
+    return solve.run(rows, status)

@@ -16,52 +16,61 @@ from odelet.numerics.backend import NumpyArray
 from odelet.numerics.grid import Grid
 from odelet.numerics.state import Tolerance
 
-NORMS: dict[str, Callable[[list[NumpyArray]], NumpyArray] | None] = {
+# A norm of the parts of a state, a scalar; None is the root mean square, which needs no function.
+Norm = Callable[[list[NumpyArray]], NumpyArray]
+
+NORMS: dict[str, Norm | None] = {
     "rms": None,
     "max": lambda parts: max(abs(part).max(initial=0) for part in parts),
 }
 
 
 def settings_from(kind: Any, options: Mapping[str, Any] | None, method: str, *, more: Sequence[str] = ()) -> Any:
-    """A Control or a Grid from an options dict. Raises InputError naming what it does not know.
+    """The settings that options name, an instance of `kind`, which is a dataclass such as Control.
 
-    more: options that the caller has taken out, known as well.
+    more: options that the caller has taken out, for the message to list them as known. Raises InputError for an option
+    that is not known or cannot have its value.
     """
-    given = dict(options or {})
-    known = {field.name for field in fields(kind)}
-    unknown = sorted(given.keys() - known)
-    if unknown:
-        listed = ", ".join(sorted({*known, *more}))
-        raise InputError(f"options {', '.join(unknown)} are not known for method {method!r}; known are {listed}")
+    values = dict(options or {})
+    names = {field.name for field in fields(kind)}
+    _check_known(values, names, {*names, *more}, method)
     try:
-        return kind(**given)
+        return kind(**values)
     except ValueError as error:
         raise InputError(f"options: {error}") from None
 
 
 def method_and_grid(method: Method, options: Mapping[str, Any] | None) -> tuple[Any, Grid]:
-    """A method that is not adaptive with its own options set, and the grid that the others make.
+    """A method that is not adaptive, with its own options set, and the grid that the other options make.
 
-    Raises InputError naming what it does not know. A grid_constructor only says that there is a grid.
+    A grid_constructor only says that the grid is constructed. Raises InputError for an option that is not known or
+    cannot have its value.
     """
-    given = dict(options or {})
+    grid_options = dict(options or {})
     names = method.option_names()
-    own = {name: given.pop(name) for name in names if name in given}
-    if method.fixed and given.pop("grid_constructor", None) is not None:
-        given["constructed"] = True
-    known = {field.name for field in fields(Grid)} if method.fixed else set()
-    unknown = sorted(given.keys() - known)
-    if unknown:
-        listed = ", ".join(sorted((known - {"constructed"}) | set(names) | ({"grid_constructor"} if known else set())))
-        raise InputError(f"options {', '.join(unknown)} are not known for method {method.name!r}; known are {listed}")
+    method_options = {name: grid_options.pop(name) for name in names if name in grid_options}
+    grid_names = {field.name for field in fields(Grid)} if method.fixed else set()
+    if method.fixed and grid_options.pop("grid_constructor", None) is not None:
+        grid_options["constructed"] = True
+    spelled = {"grid_constructor" if name == "constructed" else name for name in grid_names}
+    _check_known(grid_options, grid_names, spelled | {*names}, method.name)
     try:
-        return method.with_options(**own), Grid(**given)
+        return method.with_options(**method_options), Grid(**grid_options)
     except (ValueError, TypeError) as error:
         raise InputError(f"options: {error}") from None
 
 
+def _check_known(options: Mapping[str, Any], names: set[str], spelled: set[str], method: str) -> None:
+    """Raise InputError for an option that is not among the names. spelled: the known options as a user spells them."""
+    unknown = sorted(options.keys() - names)
+    if unknown:
+        listed = ", ".join(sorted(spelled))
+        raise InputError(f"options {', '.join(unknown)} are not known for method {method!r}; known are {listed}")
+
+
 def limits_of(max_steps: int, max_evals: int | None, deadline: float | None) -> Limits:
-    """The limits of a call that begins now. Raises InputError for those that are not positive."""
+    """The limits of a call that begins now. deadline: in seconds. Raises InputError for a limit that is not positive
+    and finite."""
     for name, value in (("max_steps", max_steps), ("max_evals", max_evals), ("deadline", deadline)):
         if value is not None and not 0 < value < float("inf"):
             raise InputError(f"{name}={value!r} must be positive and finite")
@@ -69,8 +78,15 @@ def limits_of(max_steps: int, max_evals: int | None, deadline: float | None) -> 
     return Limits(max_steps=max_steps, max_evals=max_evals, deadline=ends)
 
 
-def tolerance(name: str, value: Any, parts: int, number: Any) -> Tolerance:
-    """A tolerance as a scalar, or a list of one for each part of the state. Raises InputError otherwise."""
+def tolerances(rtol: Any, atol: Any, parts: int, number: Callable[[Any], Any]) -> tuple[Tolerance, Tolerance]:
+    """rtol and atol, each a scalar or a list of one for each part of the state. number: the type of the scalars.
+
+    Raises InputError for a value of another shape, or one that is negative or not finite.
+    """
+    return _tolerance("rtol", rtol, parts, number), _tolerance("atol", atol, parts, number)
+
+
+def _tolerance(name: str, value: Any, parts: int, number: Callable[[Any], Any]) -> Tolerance:
     values = np.asarray(value, np.float64)
     if values.ndim > 1 or (values.ndim == 1 and len(values) != parts):
         raise InputError(f"{name} has the shape {values.shape}; give one number, or one for each of {parts} parts")
@@ -80,14 +96,19 @@ def tolerance(name: str, value: Any, parts: int, number: Any) -> Tolerance:
 
 
 def points_of(name: str, times: Any) -> list[float]:
+    """The times of step_t or jump_t. Raises InputError unless they are finite and in a 1-D array."""
     array = np.asarray(times, np.float64)
     if array.ndim != 1 or not np.isfinite(array).all():
         raise InputError(f"options: {name} must be a 1-D array of finite times; got {times!r}")
-    return array.tolist()  # type: ignore[no-any-return]
+    points: list[float] = array.tolist()
+    return points
 
 
-def measure_of(norm: Any, *, single: bool) -> Callable[[list[NumpyArray]], NumpyArray] | None:
-    """The norm of the parts of a state, from a name or a function of what the field takes."""
+def norm_of(norm: Any, *, single: bool) -> Norm | None:
+    """The norm of the parts of a state, from its name or a function of what the field takes.
+
+    single: whether the field takes one array, or a tuple. Raises InputError for a name that is not known.
+    """
     if callable(norm):
         return lambda parts: np.asarray(norm(parts[0] if single else tuple(parts)))[()]
     if norm not in NORMS:

@@ -1,27 +1,26 @@
-"""What a driven solve tries, step by step: for pictures and for finding out why a solve is slow.
+"""What a driven solve attempts, step by step: for pictures, and for finding out why a solve is slow.
 
-The law here: what is recorded passes by. A recorded solve takes the steps that it takes unrecorded.
+The law here: recording changes nothing. A recorded solve takes the steps that it takes unrecorded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
 from odelet.loops.adaptive import AdaptiveStepper
-from odelet.loops.fixed import FixedStepper
+from odelet.loops.fixed import FixedStepper, Slope
 from odelet.loops.per_sample import SampleStepper
-from odelet.loops.trajectory import DenseStep, StepEnds
+from odelet.loops.trajectory import DenseStep, StepEnds, Time
 from odelet.numerics.backend import NumpyArray
 
 
 @dataclass(frozen=True)
 class AttemptedStep:
-    """A step that was tried. time: its start; length: signed; both in the model's unit of time. ratio: of the estimated
-    error to the tolerance, None for a fixed-step method."""
+    """A step that was attempted. time: its start; length: signed; both in the model's unit of time. ratio: the error
+    ratio, or None for a fixed-step method."""
 
     time: float
     length: float
@@ -31,11 +30,11 @@ class AttemptedStep:
 
 @dataclass
 class Recording:
-    """The steps of one solve. sample: which to record, where samples are solved each on its own.
+    """The steps of one solve. sample: which one to record, where samples are solved each on its own.
 
-    tried: all of them, in order. pieces: those that were accepted, with what reading between their ends takes; states
-    are rows (1, n), of a solve per sample those of the one sample. method: filled in when the solve begins, with
-    the times t that it is asked for, its direction (1 or -1), and the shapes of the parts of its state.
+    attempts: all steps, in order. steps: the accepted ones, with their dense output; states are rows (1, n), of the
+    recorded sample alone in a solve per sample. The rest is filled in when the solve begins: method, its name; times,
+    the output times; direction, 1 or -1, as time runs; shapes, of the parts of the state.
     """
 
     sample: int = 0
@@ -47,23 +46,23 @@ class Recording:
     shapes: list[tuple[int, ...]] = field(default_factory=list)
 
     def begin(self, method: str, times: NumpyArray, direction: float, shapes: Sequence[tuple[int, ...]]) -> None:
-        """The solve begins; what was recorded of another is gone."""
+        """Begin to record a solve, and drop the steps of the one before."""
         self.method, self.times, self.direction, self.shapes = method, times, direction, list(shapes)
         self.attempts, self.steps = [], []
 
-    def keep(self, t: Any, t1: Any, h: Any, ends: StepEnds) -> None:
-        """Go on with an accepted step from t to t1, of length h, all signed."""
-        rows = StepEnds._make(None if row is None else np.array(row) for row in ends)
+    def add(self, t: Time, t1: Time, h: Time, ends: StepEnds) -> None:
+        """Add an accepted step from t to t1, of length h, all signed."""
+        copies = StepEnds._make(None if row is None else np.array(row) for row in ends)
         start, end = self.direction * t, self.direction * t1
-        self.steps.append(DenseStep(start, end, end, h, rows))
+        self.steps.append(DenseStep(start, end, end, h, copies))
 
 
 class RecordedStepper:
-    """A Stepper whose steps are recorded."""
+    """An AdaptiveStepper whose steps are recorded."""
 
     def __init__(self, stepper: AdaptiveStepper, recording: Recording) -> None:
         self._stepper, self._recording = stepper, recording
-        self._last: tuple[Any, Any, Any] = (0.0, 0.0, 0.0)
+        self._last: tuple[Time, Time, Time] = (0.0, 0.0, 0.0)
 
     def begin(self, t: float) -> None:
         self._stepper.begin(t)
@@ -80,7 +79,7 @@ class RecordedStepper:
     def accept(self, jump: float | None) -> None:
         self._stepper.accept(jump)
         self._recording.attempts[-1] = replace(self._recording.attempts[-1], accepted=True)
-        self._recording.keep(*self._last, self._stepper.ends())
+        self._recording.add(*self._last, self._stepper.ends())
 
     def restart(self, t: float, y: NumpyArray) -> None:
         self._stepper.restart(t, y)
@@ -90,7 +89,7 @@ class RecordedStepper:
 
 
 class RecordedSampleStepper:
-    """A SampleStepper of which the steps of one sample are recorded. count: how many samples there are."""
+    """A SampleStepper that records the steps of one sample. count: how many samples there are."""
 
     def __init__(self, stepper: SampleStepper, recording: Recording, count: int) -> None:
         self._stepper, self._recording = stepper, recording
@@ -117,7 +116,7 @@ class RecordedSampleStepper:
             self._recording.attempts.append(AttemptedStep(float(t), float(h), float(ratio), bool(accepted[place])))
             if accepted[place]:
                 ends = (None if table is None else table[place : place + 1] for table in self._stepper.ends())
-                self._recording.keep(t, t1, h, StepEnds._make(ends))
+                self._recording.add(t, t1, h, StepEnds._make(ends))
         self._stepper.accept(accepted, jump)
 
     def ends(self) -> StepEnds:
@@ -134,20 +133,18 @@ class RecordedSampleStepper:
 
 
 class RecordedFixedStepper:
-    """A FixedStepper whose steps are recorded. slope: of a time and a row, where the state is read by cubics."""
+    """A FixedStepper whose steps are recorded. slope: where the state is read by cubics, or None."""
 
-    def __init__(
-        self, stepper: FixedStepper, recording: Recording, slope: Callable[[Any, NumpyArray], NumpyArray] | None
-    ) -> None:
+    def __init__(self, stepper: FixedStepper, recording: Recording, slope: Slope | None) -> None:
         self._stepper, self._recording, self._slope = stepper, recording, slope
 
     def step(self, t: float, t1: float) -> tuple[int, bool]:
-        told = self._stepper.step(t, t1)
+        calls, failed = self._stepper.step(t, t1)
         ends = self._stepper.ends()
         k1 = None if self._slope is None else np.asarray(self._slope(t1, ends.y1))
-        self._recording.keep(t, t1, t1 - t, ends._replace(k1=k1))
+        self._recording.add(t, t1, t1 - t, ends._replace(k1=k1))
         self._recording.attempts.append(AttemptedStep(float(t), float(t1 - t), None, True))
-        return told
+        return calls, failed
 
     def ends(self) -> StepEnds:
         return self._stepper.ends()

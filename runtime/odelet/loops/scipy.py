@@ -1,4 +1,4 @@
-"""`scipy.integrate.solve_ivp` as a method: SciPy takes the steps, and the field is all it asks for.
+"""The loop of `scipy.integrate.solve_ivp`: SciPy takes the steps, and all it asks for is the field.
 
 SciPy is optional; it is imported by the first solve that needs it.
 """
@@ -6,26 +6,19 @@ SciPy is optional; it is imported by the first solve that needs it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from odelet.errors import InputError
+from odelet.loops.fixed import Slope
+from odelet.loops.run import SolveRun, rows_from
 from odelet.methods.scipy import SciPy
 from odelet.numerics.backend import NumpyArray
 from odelet.status import Status
 
-# SciPy's Runge-Kutta methods shrink a step for ever when the slope stays NaN, and its others raise.
-_PATIENCE = 100
-
-
-class SciPyRun(NamedTuple):
-    """rows: the state at each output time, (times, n), NaN where it was not reached. time: reached."""
-
-    rows: NumpyArray
-    status: Status
-    time: float
-    evaluations: int
+# SciPy's Runge-Kutta methods shrink a step for ever when the slope stays NaN, and its other methods raise.
+_MOST_NOT_FINITE = 100
 
 
 class _NotFiniteError(Exception):
@@ -36,79 +29,80 @@ class _StandstillError(Exception):
     pass
 
 
+class _Field:
+    """The field as SciPy calls it; it raises to end a solve that SciPy would never end.
+
+    dtype, size: of the state. direction: backwards in time SciPy sees the time negated, as torchdiffeq has it. calls:
+    evaluations so far. not_finite: evaluations in a row that gave a slope that is infinite or NaN.
+    """
+
+    def __init__(self, slope: Slope, dtype: np.dtype[Any], size: int, direction: float) -> None:
+        self._slope, self._dtype, self._direction = slope, dtype, direction
+        self.calls = self.not_finite = 0
+        self._furthest, self._idle = -np.inf, 0
+        # LSODA goes on for ever with steps that no longer move time. A Jacobian takes a call for each element.
+        self._most_idle = 1000 + 20 * size
+
+    def __call__(self, time: float, y: NumpyArray) -> NumpyArray:
+        """The slope (n,) in float64, at a forward time and a state (n,). Raises _StandstillError where time no longer
+        moves, _NotFiniteError where slopes stay infinite or NaN."""
+        self.calls += 1
+        self._idle = 0 if time > self._furthest else self._idle + 1
+        self._furthest = max(self._furthest, time)
+        if self._idle > self._most_idle:
+            raise _StandstillError
+        # LSODA gives its times as Python floats, and torchdiffeq makes float32 tensors of them, as torch does.
+        rounded = np.float32(time) if type(time) is float else time
+        k = self._slope(self._dtype.type(self._direction * rounded), y.astype(self._dtype)[None])[0]
+        self.not_finite = 0 if np.isfinite(k).all() else self.not_finite + 1
+        if self.not_finite and (self.calls == 1 or self.not_finite > _MOST_NOT_FINITE):
+            raise _NotFiniteError
+        slope: NumpyArray = self._direction * k.astype(np.float64)
+        return slope
+
+
 def solve_scipy(
-    slope: Callable[[Any, NumpyArray], NumpyArray],
-    method: SciPy,
-    y0: NumpyArray,
-    t: NumpyArray,
-    *,
-    direction: float,
-    rtol: float,
-    atol: float,
-) -> SciPyRun:
+    slope: Slope, method: SciPy, y0: NumpyArray, t: NumpyArray, *, direction: float, rtol: float, atol: float
+) -> SolveRun:
     """Solve from y0 (1, n) and read the states at the times t (times,).
 
-    slope: dy/dt on rows, in the dtype of y0; SciPy itself works in float64. Backwards in time it sees the time
-    negated, as torchdiffeq has it. Raises InputError when SciPy is not installed or refuses a setting.
+    slope: in the dtype of y0; SciPy itself works in float64. Raises InputError when SciPy is not installed or refuses a
+    setting.
     """
-    rows = np.full((t.size, y0.size), np.nan, y0.dtype)
-    rows[0] = y0[0]
-    calls = stuck = idle = 0
-    furthest = -np.inf
-    # LSODA goes on for ever with steps that no longer move time. A Jacobian takes a call for each element.
-    idle_limit = 1000 + 20 * y0.size
+    rows = rows_from(y0, t.size)
+    field = _Field(slope, y0.dtype, y0.size, direction)
 
-    def field(time: float, y: NumpyArray) -> Any:
-        nonlocal calls, stuck, idle, furthest
-        calls += 1
-        idle = 0 if time > furthest else idle + 1
-        furthest = max(furthest, time)
-        if idle > idle_limit:
-            raise _StandstillError
-        # LSODA gives its times as Python floats, and torchdiffeq makes float32 tensors of those, as torch does.
-        told = np.float32(time) if type(time) is float else time
-        k = slope(y0.dtype.type(direction * told), y.astype(y0.dtype)[None])[0]
-        stuck = 0 if np.isfinite(k).all() else stuck + 1
-        if stuck and (calls == 1 or stuck > _PATIENCE):
-            raise _NotFiniteError
-        return direction * k.astype(np.float64)
+    def run(status: Status, last: int) -> SolveRun:
+        return SolveRun(rows=rows, status=status, time=float(t[last]), evaluations=field.calls)
 
     if not np.isfinite(y0).all():
-        return SciPyRun(rows, Status.NOT_FINITE, float(t[0]), 0)
+        return run(Status.NOT_FINITE, 0)
     if t.size == 1 or not y0.size:
         rows[:] = y0
-        return SciPyRun(rows, Status.OK, float(t[-1]), 0)
+        return run(Status.OK, -1)
     forward = direction * t
-    options: dict[str, Any] = {"max_step": method.max_step}
+    options: dict[str, Any] = {"t_eval": forward, "method": method.solver, "max_step": method.max_step}
     if method.min_step or method.solver == "LSODA":
         options["min_step"] = method.min_step
     try:
         with np.errstate(all="ignore"):
-            found = _solve_ivp()(
-                field,
-                [forward.min(), forward.max()],
-                y0[0],
-                t_eval=forward,
-                method=method.solver,
-                rtol=rtol,
-                atol=atol,
-                **options,
-            )
+            result = _solve_ivp()(field, [forward.min(), forward.max()], y0[0], rtol=rtol, atol=atol, **options)
     except _NotFiniteError:
-        return SciPyRun(rows, Status.NOT_FINITE, float(t[0]), calls)
+        return run(Status.NOT_FINITE, 0)
     except _StandstillError:
-        return SciPyRun(rows, Status.STEP_UNDERFLOW, float(t[0]), calls)
+        return run(Status.STEP_UNDERFLOW, 0)
     except ValueError as error:
-        if stuck:  # the linear algebra of Radau and BDF refuses what is not finite
-            return SciPyRun(rows, Status.NOT_FINITE, float(t[0]), calls)
+        if field.not_finite:  # the linear algebra of Radau and BDF refuses numbers that are not finite
+            return run(Status.NOT_FINITE, 0)
         raise InputError(f"SciPy refuses the solve: {error}") from None
-    reached = np.asarray(found.y).T.astype(y0.dtype)  # an empty list, where not even the first time is kept
+    reached = np.asarray(result.y).T.astype(y0.dtype)  # SciPy gives an empty list if it did not keep the first time
     rows[: len(reached)] = reached
     finite = bool(np.isfinite(reached).all())
-    if found.success and finite:
-        return SciPyRun(rows, Status.OK, float(t[-1]), calls)
-    status = Status.STEP_UNDERFLOW if finite and not stuck else Status.NOT_FINITE
-    return SciPyRun(rows, status, float(t[max(len(reached) - 1, 0)]), calls)
+    if result.success and finite:
+        return run(Status.OK, -1)
+    return run(
+        Status.STEP_UNDERFLOW if finite and not field.not_finite else Status.NOT_FINITE, max(len(reached) - 1, 0)
+    )
 
 
 def _solve_ivp() -> Callable[..., Any]:
@@ -118,4 +112,5 @@ def _solve_ivp() -> Callable[..., Any]:
         raise InputError(
             "method='scipy_solver' needs SciPy, which is not installed; install it with: pip install odelet[scipy]"
         ) from None
-    return solve_ivp  # type: ignore[no-any-return]
+    function: Callable[..., Any] = solve_ivp
+    return function

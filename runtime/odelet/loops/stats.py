@@ -1,19 +1,20 @@
-"""What a solve did: statuses, counts of steps and field evaluations, and the time reached."""
+"""What a solve did: its status, its counts of steps and field evaluations, and the time it reached."""
 
 from __future__ import annotations
 
 import math
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, Self
 
 from odelet.errors import ArtifactError
+from odelet.numerics.backend import NumpyArray
 from odelet.status import Status
 
 
 def status_of(code: int) -> Status:
-    """The status of a graph's code. Raises ArtifactError for a code that this odelet does not know."""
+    """The status with this code, which a graph gave. Raises ArtifactError for a code that this odelet does not know."""
     for status in Status:
         if status.value == code:
             return status
@@ -33,12 +34,15 @@ class SampleStats:
     accepted: tuple[int, ...]
 
     @classmethod
-    def of(cls, status: Any, time: Any, steps: Any, accepted: Any) -> SampleStats:
-        """From arrays (samples,), the status as codes, the time None where there is none."""
-        known = {code: status_of(code) for code in set(status.tolist())}
-        statuses = tuple(known[code] for code in status.tolist())
+    def of(cls, status: NumpyArray, time: NumpyArray | None, steps: NumpyArray, accepted: NumpyArray) -> SampleStats:
+        """From arrays (samples,): the status as codes, the time None for an iteration.
+
+        Raises ArtifactError for a code that this odelet does not know.
+        """
+        codes = status.tolist()
+        statuses = {code: status_of(code) for code in set(codes)}
         times = None if time is None else tuple(time.tolist())
-        return cls(statuses, times, tuple(steps.tolist()), tuple(accepted.tolist()))
+        return cls(tuple(statuses[code] for code in codes), times, tuple(steps.tolist()), tuple(accepted.tolist()))
 
     @property
     def worst(self) -> Status:
@@ -46,18 +50,77 @@ class SampleStats:
         return next((status for status in self.status if status is not Status.OK), Status.OK)
 
 
+@dataclass(frozen=True, kw_only=True)
+class SolveOutcome:
+    """How a solve ended and what it took, as whatever ran the solve knows it; the fields are those of SolveStats."""
+
+    status: Status
+    time: float | None
+    steps: int | None = None
+    accepted: int | None = None
+    evaluations: int | None = None
+    unconverged: int | None = None
+    samples: SampleStats | None = None
+    error_ratio: tuple[float, ...] | None = None
+
+    @classmethod
+    def of_samples(cls, samples: SampleStats, *, evaluations: int | None, **more: Any) -> Self:
+        """The totals of a batch whose samples are solved each on its own: the counts are summed, and status and time
+        are those of the first sample that failed. more: the fields that a subclass adds."""
+        worst = samples.worst
+        return cls(
+            status=worst,
+            time=samples.time[samples.status.index(worst)] if samples.time else None,
+            steps=sum(samples.steps),
+            accepted=sum(samples.accepted),
+            evaluations=evaluations,
+            samples=samples,
+            **more,
+        )
+
+    def after(self, before: SolveOutcome) -> Self:
+        """The outcome of a solve of which this is the later part: the counts of both parts are added."""
+        return replace(
+            self,
+            steps=total((before.steps, self.steps)),
+            accepted=total((before.accepted, self.accepted)),
+            evaluations=total((before.evaluations, self.evaluations)),
+            unconverged=total((before.unconverged, self.unconverged)),
+        )
+
+
+class SolveOrigin(Protocol):
+    """Which solve it is: the part of a solve's card that its statistics repeat."""
+
+    @property
+    def index(self) -> int: ...
+
+    @property
+    def method(self) -> str: ...
+
+    @property
+    def form(self) -> str: ...
+
+    @property
+    def source(self) -> str: ...
+
+    @property
+    def nested(self) -> tuple[str, ...]: ...
+
+
 @dataclass(frozen=True)
 class SolveStats:
-    """What one solve did; None where the form cannot know.
+    """What one solve did; a field is None where the form cannot know it.
 
-    index: in the card. steps: attempted, of which accepted and rejected; the turns of an iteration are steps.
-    evaluations: calls of the field. time: reached, in the model's unit. source: where the model calls the solver, as in
-    the card. unconverged: steps whose iteration did not converge, so that the answer may be wrong; None for a method
-    that iterates nothing. samples: of each sample, where they are solved each on its own; steps, accepted and rejected
-    are then summed over them, evaluations are calls for all at once, status and time are those of the first that
-    failed. nested: a line about each solve inside its field, as in the card. error_ratio: of a bounded solve, the
-    largest estimated error of a step over the tolerance, for each sample, or one for a state that is one whole.
-    resolved: the numbers of the samples that were solved again as that was above 1; what it took is counted in.
+    index: of the solve in the card. steps: attempted, the sum of accepted and rejected; the turns of an iteration count
+    as steps. evaluations: of the field. time: reached, in the model's unit. source: where the model calls the solver,
+    as in the card. unconverged: steps whose iteration did not converge, so that the answer may be wrong; None for a
+    method that iterates nothing. samples: the counts of each sample, where samples are solved each on its own; steps,
+    accepted and rejected are then summed over the samples, evaluations are those of the whole batch at once, status and
+    time are those of the first sample that failed. nested: a line about each solve inside the field, as in the card.
+    error_ratio: of a bounded solve, the largest error ratio of a step, for each sample, or one number for a state that
+    is one whole. resolved: the numbers of the samples that were solved again because their error ratio was above 1; the
+    counts include what that took.
     """
 
     index: int
@@ -77,92 +140,95 @@ class SolveStats:
     resolved: tuple[int, ...] = ()
 
     @classmethod
-    def of_samples(
-        cls, samples: SampleStats, *, index: int, method: str, form: str, evaluations: int | None, source: str
-    ) -> SolveStats:
-        """The totals of a batch whose samples are solved each on its own."""
-        steps, accepted = sum(samples.steps), sum(samples.accepted)
-        worst = samples.worst
-        time = samples.time[samples.status.index(worst)] if samples.time else None
+    def of(cls, solve: SolveOrigin, outcome: SolveOutcome) -> SolveStats:
+        """The statistics of a solve that ended so."""
+        steps, accepted = outcome.steps, outcome.accepted
         return cls(
-            index=index,
-            method=method,
-            form=form,
+            index=solve.index,
+            method=solve.method,
+            form=solve.form,
             steps=steps,
             accepted=accepted,
-            rejected=steps - accepted,
-            evaluations=evaluations,
-            status=worst,
-            time=time,
-            source=source,
-            samples=samples,
+            rejected=None if steps is None or accepted is None else steps - accepted,
+            evaluations=outcome.evaluations,
+            status=outcome.status,
+            time=outcome.time,
+            source=solve.source,
+            unconverged=outcome.unconverged,
+            samples=outcome.samples,
+            nested=solve.nested,
+            error_ratio=outcome.error_ratio,
         )
 
     @property
     def guarded(self) -> tuple[int, ...]:
-        """The samples of a bounded solve whose error_ratio is above 1."""
+        """The samples of a bounded solve whose error ratio is above 1, or is no number."""
         return tuple(i for i, ratio in enumerate(self.error_ratio or ()) if not ratio <= 1)
 
     def warn_unconverged(self) -> None:
-        """Warn, where torchdiffeq would, of steps whose iteration did not converge."""
+        """Warn, as torchdiffeq would, if the iteration of any step did not converge."""
         if self.unconverged:
             origin = f"{self.method}, {self.source}" if self.source else self.method
-            of = "" if self.steps is None else f" of {self.steps}"
+            of_steps = "" if self.steps is None else f" of {self.steps}"
             warnings.warn(
-                f"solve {self.index} ({origin}): the iteration did not converge in {self.unconverged}{of} steps, so "
-                "the answer may be wrong; take smaller steps, allow more turns with max_iters, or use float64",
+                f"solve {self.index} ({origin}): the iteration did not converge in {self.unconverged}{of_steps} steps, "
+                "so the answer may be wrong; take smaller steps, allow more turns with max_iters, or use float64",
                 RuntimeWarning,
                 stacklevel=3,
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON types, the status by name; a time that is not finite is null."""
+        """Return the fields as JSON types: the status by its name, and null for a time or ratio that is not finite."""
         time = self.time if self.time is not None and math.isfinite(self.time) else None
         samples = self.samples
-        told = None if samples is None else {**samples.__dict__, "status": [x.name for x in samples.status]}
+        by_sample = None if samples is None else {**samples.__dict__, "status": [x.name for x in samples.status]}
         ratios = self.error_ratio
         finite = None if ratios is None else [ratio if math.isfinite(ratio) else None for ratio in ratios]
-        changed = {"time": time, "samples": told, "error_ratio": finite, "resolved": list(self.resolved)}
+        changed = {"time": time, "samples": by_sample, "error_ratio": finite, "resolved": list(self.resolved)}
         return {**self.__dict__, "status": self.status.name, **changed}
 
 
-def _total(parts: Iterable[int | None]) -> int | None:
-    known = list(parts)
-    return None if None in known else sum(part for part in known if part is not None)
+def total(counts: Iterable[int | None]) -> int | None:
+    """The sum of counts, or None if any of them is unknown."""
+    numbers = list(counts)
+    return None if None in numbers else sum(number for number in numbers if number is not None)
 
 
 @dataclass(frozen=True)
 class Stats:
-    """What all solves of a call did, in the order they ran; a total is None if any part is unknown."""
+    """What all solves of a call did, in the order they ran; a total is None if the count of any solve is unknown.
+
+    >>> import numpy as np, odelet
+    >>> stats = odelet.odeint(lambda t, y: -y, np.array([1.0]), [0.0, 1.0], rtol=1e-6, atol=1e-6).stats
+    >>> stats.steps == stats.accepted + stats.rejected
+    True
+    >>> stats.solves[0].method, stats.solves[0].status.name
+    ('dopri5', 'OK')
+    """
 
     solves: tuple[SolveStats, ...] = ()
 
     @property
     def steps(self) -> int | None:
         """Steps attempted."""
-        return _total(solve.steps for solve in self.solves)
+        return total(solve.steps for solve in self.solves)
 
     @property
     def accepted(self) -> int | None:
         """Steps accepted."""
-        return _total(solve.accepted for solve in self.solves)
+        return total(solve.accepted for solve in self.solves)
 
     @property
     def rejected(self) -> int | None:
         """Steps rejected."""
-        return _total(solve.rejected for solve in self.solves)
+        return total(solve.rejected for solve in self.solves)
 
     @property
     def evaluations(self) -> int | None:
-        """Calls of the field."""
-        return _total(solve.evaluations for solve in self.solves)
+        """Evaluations of the field."""
+        return total(solve.evaluations for solve in self.solves)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the totals and each solve, as JSON types."""
-        return {
-            "steps": self.steps,
-            "accepted": self.accepted,
-            "rejected": self.rejected,
-            "evaluations": self.evaluations,
-            "solves": [solve.to_dict() for solve in self.solves],
-        }
+        totals = {name: getattr(self, name) for name in ("steps", "accepted", "rejected", "evaluations")}
+        return {**totals, "solves": [solve.to_dict() for solve in self.solves]}

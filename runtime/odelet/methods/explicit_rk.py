@@ -1,12 +1,11 @@
-"""Explicit Runge-Kutta methods as methods: a tableau, and the one step of `rk`."""
+"""Explicit Runge-Kutta methods: a tableau each, and the one step of `numerics.rk`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from odelet.methods.method import FixedStep, Method, StepSettings
-from odelet.numerics.backend import Array
+from odelet.numerics.backend import Array, Backend, Scalar
 from odelet.numerics.rk import Field, erk_step
 from odelet.numerics.tableau import Tableau
 
@@ -23,11 +22,11 @@ class ExplicitRK(Method):
         return cls(name=tableau.name, order=tableau.order, source=tableau.source, tableau=tableau)
 
     @property
-    def adaptive(self) -> bool:  # type: ignore[override]
+    def adaptive(self) -> bool:  # type: ignore[override]  # a class variable elsewhere, as it is one for each class
         return self.tableau.adaptive
 
     @property
-    def fixed(self) -> bool:  # type: ignore[override]
+    def fixed(self) -> bool:  # type: ignore[override]  # as `adaptive`
         return not self.tableau.adaptive
 
     @property
@@ -39,9 +38,17 @@ class ExplicitRK(Method):
         return self.tableau.stages
 
     def step(
-        self, field: Field, t: Array, t1: Array, y: Array, memory: tuple[Array, ...], terms: StepSettings, *, xp: Any
+        self,
+        field: Field,
+        t: Scalar,
+        t1: Scalar,
+        y: Array,
+        memory: tuple[Array, ...],
+        settings: StepSettings,
+        *,
+        xp: Backend,
     ) -> FixedStep:
-        first, last = terms.evaluation_times(t, t1, y, xp=xp)
+        first, last = settings.evaluation_times(t, t1, y, xp=xp)
         k0 = field(first, y)
         y1, _ = erk_step(field, self.tableau, t, last, y, t1 - t, k0, xp=xp)
         return FixedStep(y1, k0, (), self.evaluations, None)

@@ -1,17 +1,17 @@
 """Fixed points: z with z = f(z), by iterating f, plainly or with Anderson's acceleration.
 
-The law here: an iteration is a turn repeated, and a turn changes nothing once its end is reached. A loop that stops
-and a loop of a fixed number of turns so give the same answer, and no sample's depends on those it shares a batch with.
+An iteration is a turn repeated, and a turn changes nothing for a sample whose iteration has ended. So a loop that stops
+and a loop of a fixed number of turns give the same answer, and no sample's answer depends on the rest of its batch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple
 
-from odelet.methods.method import Method
-from odelet.numerics.backend import Array
+from odelet.methods.method import Method, option
+from odelet.numerics.backend import Array, Backend, Scalar, StateBackend
 from odelet.numerics.state import Layout
 from odelet.status import Status
 
@@ -20,10 +20,14 @@ INFINITY = float("inf")
 
 @dataclass(frozen=True, kw_only=True)
 class Iteration(Method):
-    """A way to find z with z = f(z). tau: how far to go from z to what the method proposes, 1 for all the way."""
+    """A way to find z with z = f(z).
+
+    tau: which part of the way from z to what the method proposes is gone, 1 for all of it. Raises ValueError for a tau
+    that is not above 0 and at most 1.
+    """
 
     order: int | None = None
-    tau: float = field(default=1.0, metadata={"option": True})
+    tau: float = option(1.0)
 
     fixed: ClassVar[bool] = False
     iterates: ClassVar[bool] = True
@@ -35,17 +39,17 @@ class Iteration(Method):
 
     @property
     def needs_loop(self) -> None:
-        """None: a turn past the end changes nothing, so that a fixed number of turns does as well as a loop."""
+        """None: a turn after the end changes nothing, so that a fixed number of turns does as well as a loop."""
         return None
 
-    def initial_memory(self, y: Array, *, xp: Any) -> tuple[Array, ...]:
-        """What the first turn remembers, rows (any, n)."""
+    def initial_memory(self, y: Array, *, xp: StateBackend) -> tuple[Array, ...]:
+        """The memory that the first turn receives, rows (any, n). y: the first guess, (1, n)."""
         return ()
 
     def propose(
-        self, z: Array, fz: Array, memory: Sequence[Array], *, layout: Layout, xp: Any
-    ) -> tuple[Array, list[Array]]:
-        """Where to call f next, a row (1, n), and what to remember. z, fz: the last call and what it gave."""
+        self, z: Array, fz: Array, memory: Sequence[Array], *, layout: Layout, xp: StateBackend
+    ) -> tuple[Array, Sequence[Array]]:
+        """Where to evaluate f next, a row (1, n), and the memory of the next turn. z, fz: a row and f there, (1, n)."""
         raise NotImplementedError
 
 
@@ -53,23 +57,24 @@ class FixedPoint(Iteration):
     """Plain iteration: z + tau * (f(z) - z)."""
 
     def propose(
-        self, z: Array, fz: Array, memory: Sequence[Array], *, layout: Layout, xp: Any
-    ) -> tuple[Array, list[Array]]:
-        return (fz if self.tau == 1 else z + self.tau * (fz - z)), []
+        self, z: Array, fz: Array, memory: Sequence[Array], *, layout: Layout, xp: StateBackend
+    ) -> tuple[Array, Sequence[Array]]:
+        return (fz if self.tau == 1 else z + self.tau * (fz - z)), ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Anderson(Iteration):
-    """Anderson's acceleration: the combination of the last m calls, with weights that sum to 1, whose change is least.
+    """Anderson's acceleration: the combination of the last m evaluations whose change is smallest.
 
-    m: calls combined; 1 is plain iteration. lam: how much the weights are held back, relative to the size of each
-    change, so that it means the same at the start and near the end. The weights solve (G G' + lam diag(G G')) w = 1, up
-    to a factor, for the changes G (m, n): an m x m positive definite system, one for each sample where samples are
-    solved each on its own. It is eliminated without pivots, in `+ - * /`, as ONNX has no linear solve.
+    The weights of the combination sum to 1. m: how many evaluations are combined; 1 is plain iteration. lam: how
+    strongly the weights are regularised, relative to the size of each change, so that it means the same at the start of
+    an iteration and near its end. The weights solve (G G' + lam diag(G G')) w = 1, up to a factor, for the changes
+    G (m, n): an m x m positive definite system, one for each sample where samples are solved each on its own. Raises
+    ValueError for an m or a lam out of range.
     """
 
-    m: int = field(default=6, metadata={"option": True})
-    lam: float = field(default=1e-4, metadata={"option": True})
+    m: int = option(6)
+    lam: float = option(1e-4)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -78,50 +83,53 @@ class Anderson(Iteration):
         if not 0 <= self.lam < INFINITY:
             raise ValueError(f"lam={self.lam!r} must be finite and not negative")
 
-    def initial_memory(self, y: Array, *, xp: Any) -> tuple[Array, ...]:
-        nothing = xp.concat([y * 0] * int(self.m), axis=0)
-        return nothing, nothing
+    def initial_memory(self, y: Array, *, xp: StateBackend) -> tuple[Array, ...]:
+        """The last m proposals and the last m changes, latest first, each (m, n); all 0 at the start."""
+        zeros = xp.concat([y * 0] * int(self.m), axis=0)
+        return zeros, zeros
 
     def propose(
-        self, z: Array, fz: Array, memory: Sequence[Array], *, layout: Layout, xp: Any
-    ) -> tuple[Array, list[Array]]:
+        self, z: Array, fz: Array, memory: Sequence[Array], *, layout: Layout, xp: StateBackend
+    ) -> tuple[Array, Sequence[Array]]:
         m, change = int(self.m), fz - z
         proposed = fz if self.tau == 1 else z + self.tau * change
-        # The newest first; the oldest goes.
-        kept = [
-            xp.concat([new, old[: m - 1]], axis=0) if m > 1 else new
-            for new, old in zip((proposed, change), memory, strict=True)
+        remembered = [
+            xp.concat([newest, older[: m - 1]], axis=0) if m > 1 else newest
+            for newest, older in zip((proposed, change), memory, strict=True)
         ]
-        proposals, changes = (layout.tables(rows, m, xp=xp) for rows in kept)
+        proposals, changes = (layout.tables(rows, m, xp=xp) for rows in remembered)
         weights = self._weights(changes, xp=xp)
         tables = [xp.sum(table * xp.reshape(weights, (m, -1, 1)), axis=0) for table in proposals]
-        return layout.from_tables(tables, xp=xp), kept
+        return layout.from_tables(tables, xp=xp), remembered
 
-    def _weights(self, changes: Sequence[Array], *, xp: Any) -> Array:
-        """(m, samples), of changes (m, samples, width) for each part of the state. Those not made yet are zero and
-        weigh nothing."""
+    def _weights(self, changes: Sequence[Array], *, xp: StateBackend) -> Array:
+        """The weights (m, samples) of changes, one table (m, samples, width) for each part of the state.
+
+        Changes that were not made yet are 0, and so is their weight.
+        """
         m = int(self.m)
         products = [xp.matmul(xp.transpose(part, (1, 0, 2)), xp.transpose(part, (1, 2, 0))) for part in changes]
         gram = xp.transpose(_total(products), (1, 2, 0))
         eye = xp.constant([[[float(i == j)] for j in range(m)] for i in range(m)], gram)
         sizes = xp.sum(gram * eye, axis=1)
-        made = sizes > 0
-        held = xp.where(made, sizes * self.lam, sizes * 0 + 1)
-        ones = xp.where(made, sizes * 0 + 1, sizes * 0)
-        system = xp.concat([gram + eye * xp.reshape(held, (m, 1, -1)), xp.reshape(ones, (m, 1, -1))], axis=1)
+        # The equation of a change that was not made becomes 1 * w = 0.
+        filled = sizes > 0
+        diagonal = xp.where(filled, sizes * self.lam, sizes * 0 + 1)
+        ones = xp.where(filled, sizes * 0 + 1, sizes * 0)
+        system = xp.concat([gram + eye * xp.reshape(diagonal, (m, 1, -1)), xp.reshape(ones, (m, 1, -1))], axis=1)
         weights = solve_by_elimination(system, m, xp=xp)
         total = xp.sum(weights, axis=0)
-        # Without lam, changes that depend on each other leave no weights, and the last call goes on alone.
+        # Without lam, linearly dependent changes leave no finite weights; the last evaluation then goes on alone.
         newest = xp.constant([[float(i == 0)] for i in range(m)], gram)
         return xp.where((abs(total) > 0) & (abs(total) < INFINITY), weights / total, newest)
 
 
-def solve_by_elimination(system: Array, m: int, *, xp: Any) -> Array:
+def solve_by_elimination(system: Array, m: int, *, xp: StateBackend) -> Array:
     """The solutions (m, count) of `count` systems of m equations, (m, m + 1, count), the last column the right side.
 
-    Gauss and Jordan's elimination without pivots, which positive definite matrices do not need: Higham, Accuracy and
-    Stability of Numerical Algorithms, sec. 10.1 and 14.4. The systems lie along the last axis, so that each operation
-    is one for all of them.
+    This is Gauss and Jordan's elimination in `+ - * /`, as ONNX has no linear solve. It does without pivots, which
+    positive definite matrices do not need: Higham, Accuracy and Stability of Numerical Algorithms, sec. 10.1 and 14.4.
+    The systems lie along the last axis, so that each operation works on all of them at once.
     """
     for k in range(m):
         row = system[k]
@@ -149,72 +157,85 @@ ITERATIONS: dict[str, Iteration] = {
 
 
 class IterationState(NamedTuple):
-    """What a turn hands to the next. z, best: rows (1, n), where f is called next and what it gave where it changed
-    its argument least. excess: by how much the last change was larger than allowed, least: the smallest of these;
-    turns: how many were taken, in the state's dtype; scalars, or (samples,). memory: the method's."""
+    """What a turn hands to the next.
+
+    z: where f is evaluated next, (1, n). best: the value of f where it was closest to its argument, (1, n). excess: by
+    how much the last change was larger than the tolerances allow. least_excess: the smallest excess of all turns.
+    turns: how many turns were taken, in the state's dtype. These three are scalars, or (samples,). memory: what the
+    method remembers, rows (any, n).
+    """
 
     z: Array
     best: Array
-    excess: Array
-    least_excess: Array
-    turns: Array
+    excess: Scalar
+    least_excess: Scalar
+    turns: Scalar
     memory: Sequence[Array]
 
     def flat(self) -> list[Array]:
-        """All arrays in a row, as a loop carries them."""
+        """All arrays of the state in one list, as a loop carries them."""
         return [*self[:5], *self.memory]
 
     @classmethod
     def of(cls, arrays: Sequence[Array]) -> IterationState:
-        """What `flat` made a row of."""
+        """The state of a list that `flat` made."""
         z, best, excess, least_excess, turns, *memory = arrays
         return cls(z, best, excess, least_excess, turns, memory)
 
     @property
-    def running(self) -> Array:
-        """Whether the end is not reached: neither close enough, nor infinite or NaN."""
+    def running(self) -> Scalar:
+        """Whether the iteration has not ended: it has neither converged nor become infinite or NaN."""
         return (self.excess > 0) & (self.excess < INFINITY)
 
     @property
-    def converged(self) -> Array:
+    def converged(self) -> Scalar:
+        """Whether the change was within the tolerances in some turn."""
         return self.least_excess <= 0
 
     @property
-    def not_finite(self) -> Array:
-        """Whether something became infinite or NaN."""
+    def not_finite(self) -> Scalar:
+        """Whether the last change became infinite or NaN."""
         return ~(self.excess < INFINITY)
 
 
+# f of z = f(z): from a row (1, n) to a row (1, n).
 Map = Callable[[Array], Array]
 
 
-def initial_state(method: Iteration, z: Array, *, layout: Layout, xp: Any) -> IterationState:
+def initial_state(method: Iteration, z: Array, *, layout: Layout, xp: StateBackend) -> IterationState:
     """The state before the first turn, at a first guess z (1, n)."""
-    # Zero, or NaN for a guess that is not finite, which ends the iteration.
+    # Zero; or NaN for a guess that is not finite, whose iteration so ends before its first turn.
     zero = replace(layout, user_norm=None).norm(z * 0, xp=xp)
-    none = xp.where(zero < INFINITY, zero, xp.cast(0.0, zero))
-    return IterationState(z, z, zero + 1, zero + INFINITY, none, method.initial_memory(z, xp=xp))
+    no_turns = xp.where(zero < INFINITY, zero, xp.cast(0.0, zero))
+    return IterationState(z, z, zero + 1, zero + INFINITY, no_turns, method.initial_memory(z, xp=xp))
 
 
 def take_turn(
-    method: Iteration, f: Map, state: IterationState, *, rtol: Array, atol: Array, layout: Layout, xp: Any
+    method: Iteration,
+    f: Map,
+    state: IterationState,
+    *,
+    rtol: Scalar,
+    atol: Scalar,
+    layout: Layout,
+    xp: StateBackend,
 ) -> IterationState:
-    """Call f once, on a row (1, n), and take what it gives where the end is not reached.
+    """Evaluate f once, and return the next state; what belongs to iterations that have ended stays as it is.
 
-    Converged is where the norm of f(z) - z is at most atol + rtol * norm of f(z); the answer is then f(z).
+    An iteration has converged when the norm of f(z) - z is at most atol + rtol * (norm of f(z)); its answer is f(z).
     """
-    z, going = state.z, state.running
+    z, running = state.z, state.running
     fz = f(z)
     allowed = xp.cast(atol, state.excess) + xp.cast(rtol, state.excess) * layout.norm(fz, xp=xp)
     excess = layout.norm(fz - z, xp=xp) - allowed
     proposed, memory = method.propose(z, fz, state.memory, layout=layout, xp=xp)
-    better = going & (excess < state.least_excess)
+    better = running & (excess < state.least_excess)
     return IterationState(
-        layout.select(going, proposed, z, xp=xp),
+        layout.select(running, proposed, z, xp=xp),
         layout.select(better, fz, state.best, xp=xp),
-        xp.where(going, excess, state.excess),
+        xp.where(running, excess, state.excess),
         xp.where(better, excess, state.least_excess),
-        xp.where(going, state.turns + 1, state.turns),
+        xp.where(running, state.turns + 1, state.turns),
         memory,
     )
 
@@ -224,19 +245,20 @@ def iterate(
     f: Map,
     z: Array,
     *,
-    rtol: Array,
-    atol: Array,
-    limit: Array,
+    rtol: Scalar,
+    atol: Scalar,
+    limit: Any,
     layout: Layout,
-    xp: Any,
+    xp: StateBackend,
     stops: bool = True,
 ) -> IterationState:
-    """Take turns from a first guess z (1, n) until all samples are at their end, and at most `limit`.
+    """The last state of an iteration from a first guess z (1, n), after at most `limit` turns.
 
-    stops: whether the loop ends there, or goes on to the limit, where its turns change nothing any more.
+    stops: whether the loop ends when the iterations of all samples have ended; if not, it goes on to the limit, and its
+    turns change nothing any more.
     """
 
-    def body(*arrays: Array) -> tuple[Array, list[Array]]:
+    def body(*arrays: Array) -> tuple[Scalar, list[Array]]:
         after = take_turn(method, f, IterationState.of(arrays), rtol=rtol, atol=atol, layout=layout, xp=xp)
         return (xp.any(after.running) if stops else True), after.flat()
 
@@ -244,7 +266,7 @@ def iterate(
     return IterationState.of(xp.loop(body, limit, xp.any(first.running) if stops else True, first.flat()))
 
 
-def status_code(state: IterationState, *, xp: Any) -> Array:
-    """How an iteration ended, as the code of a status."""
+def status_code(state: IterationState, *, xp: Backend) -> Scalar:
+    """How an iteration ended, as the code of a `Status`; (samples,) where each sample is solved on its own."""
     failed = xp.where(state.not_finite, Status.NOT_FINITE.value, Status.NOT_CONVERGED.value)
     return xp.where(state.converged, Status.OK.value, failed)

@@ -1,48 +1,49 @@
-"""Implicit Runge-Kutta methods: stages found by Broyden's method.
+"""Implicit Runge-Kutta methods, with the slopes of their stages found by Broyden's method.
 
-Why Broyden and not Newton: Newton needs the field's Jacobian and a linear solve. The one costs a graph of its
-own and a pass for each element of the state, the other is not an ONNX operator. Broyden's method needs calls of
-the field alone, and it is what torchdiffeq does, so that steps which do not converge there do not here.
+Newton's method was rejected: it needs the Jacobian of the field, which costs a graph of its own and a pass for each
+element of the state, and a linear solve, which is not an ONNX operator. Broyden's method needs evaluations of the field
+alone. It is also what torchdiffeq does, so that steps which do not converge there do not converge here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from odelet.methods.implicit_tableau import ImplicitTableau
-from odelet.methods.method import FixedStep, Method, StepSettings
-from odelet.numerics.backend import Array
+from odelet.methods.method import FixedStep, Method, StepSettings, option
+from odelet.numerics.backend import Array, Backend, Scalar
 from odelet.numerics.rk import Field, towards_start
 
 
 class Root(NamedTuple):
-    """x: where the residual is small, (1, n). turns: of the iteration. failed: whether it is not small."""
+    """Where an iteration for a root ended. x: the last iterate, (1, n). turns: how many it took. unconverged: whether
+    the residual at x is still too large."""
 
     x: Array
-    turns: Array
-    failed: Array
+    turns: Scalar
+    unconverged: Scalar
 
 
-def broyden(residual: Callable[[Array], Array], x: Array, *, tolerance: float, limit: int, xp: Any) -> Root:
+def broyden(residual: Callable[[Array], Array], x: Array, *, tolerance: float, limit: int, xp: Backend) -> Root:
     """Solve residual(x) = 0 from a first guess x (1, n), beginning with the identity as Jacobian.
 
-    Ends when the 2-norm of the residual is below `tolerance`, or below the rounding of x, under which no x is
-    better than another; after `limit` turns; or when the Jacobian becomes singular. The inverse Jacobian is kept
-    as a list of rank-one updates, by the formula of Sherman and Morrison: no linear solve, no n x n matrix, and in
-    exact arithmetic the iterates of torchdiffeq. Source: Broyden, Math. Comp. 19 (1965); Kelley, Iterative
-    Methods for Linear and Nonlinear Equations, sec. 7.3.
+    Ends when the 2-norm of the residual is below `tolerance`, or below the rounding of x, where no other x is better;
+    after `limit` turns; or when the Jacobian becomes singular. The inverse Jacobian is kept as a list of rank-one
+    updates, by the formula of Sherman and Morrison: no linear solve, no n x n matrix, and in exact arithmetic the
+    iterates of torchdiffeq. Source: Broyden, Math. Comp. 19 (1965); Kelley, Iterative Methods for Linear and Nonlinear
+    Equations, sec. 7.3.
     """
     unit, _ = xp.rounding(x)
 
-    def square(row: Array) -> Array:
+    def square(row: Array) -> Scalar:
         return xp.reshape(xp.matmul(row, xp.transpose(row)), ())
 
-    def large(r: Array, x: Array) -> Array:
+    def large(r: Array, x: Array) -> Scalar:
         return ~(square(r) < xp.maximum(tolerance**2, square(x - r) * (4 * unit) ** 2))
 
-    def turn(x: Array, r: Array, s: Array, steps: Array, duals: Array) -> tuple[Array, list[Array]]:
+    def turn(x: Array, r: Array, s: Array, steps: Array, duals: Array) -> tuple[Scalar, list[Array]]:
         x1 = x + s
         r1 = residual(x1)
         # With H the inverse: dual = H' s / s.s, so that the updated inverse is H + (next step) dual'.
@@ -54,21 +55,22 @@ def broyden(residual: Callable[[Array], Array], x: Array, *, tolerance: float, l
         return go_on, [x1, r1, s1, xp.concat([steps, s1], axis=0), xp.concat([duals, dual], axis=0)]
 
     r = residual(x)
-    nothing = xp.resizable(r * 0)
-    x, r, _, steps, _ = xp.loop(turn, limit, large(r, x), [x, r, -r, nothing, nothing])
+    # The lists of updates begin with a row of zeros, which adds nothing to the products, so that no list is empty.
+    zero = xp.resizable(r * 0)
+    x, r, _, steps, _ = xp.loop(turn, limit, large(r, x), [x, r, -r, zero, zero])
     return Root(x, xp.row_count(steps) - 1, large(r, x))
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImplicitRK(Method):
-    """An implicit Runge-Kutta method. max_iters: turns of the iteration that finds the stages.
+    """An implicit Runge-Kutta method. max_iters: how many turns the iteration for the slopes of the stages may take.
 
-    The norm of the residual is over the whole state, batch included, and its tolerance is absolute: 1e-8 in
-    float64, 1e-6 in float32. rtol and atol play no part. All as in torchdiffeq (GitHub, 657943a).
+    The norm of the residual is over the whole state, batch included, and its tolerance is absolute: 1e-8 in float64,
+    1e-6 in float32. rtol and atol play no part. All this is as in torchdiffeq (GitHub, 657943a).
     """
 
     tableau: ImplicitTableau
-    max_iters: int = field(default=100, metadata={"option": True})
+    max_iters: int = option(100)
 
     def __post_init__(self) -> None:
         if int(self.max_iters) != self.max_iters or not 1 <= self.max_iters < 2**31:
@@ -86,46 +88,57 @@ class ImplicitRK(Method):
         return self.tableau.stages
 
     def step(
-        self, field: Field, t: Array, t1: Array, y: Array, memory: tuple[Array, ...], terms: StepSettings, *, xp: Any
+        self,
+        field: Field,
+        t: Scalar,
+        t1: Scalar,
+        y: Array,
+        memory: tuple[Array, ...],
+        settings: StepSettings,
+        *,
+        xp: Backend,
     ) -> FixedStep:
-        # Times are rounded to the state's dtype before the stages use them, and stages at node 1 are always
-        # asked just before the end: both as in torchdiffeq.
-        first, _ = terms.evaluation_times(t, t1, y, xp=xp)
+        # Times are rounded to the state's dtype before the stages use them, and stages at node 1 are always evaluated
+        # just before the end of the step: both as in torchdiffeq.
+        first, _ = settings.evaluation_times(t, t1, y, xp=xp)
         start, h = xp.cast(t, y), xp.cast(t1 - t, y)
-        end = towards_start(xp.cast(t1, y), xp.cast(terms.direction, y), xp=xp, like=y)
+        end = towards_start(xp.cast(t1, y), xp.cast(settings.direction, y), xp=xp, like=y)
         k0 = field(first, y)
         ks = [k0] * self.stages
-        calls: Array = 1
-        failed: Array = None
+        evaluations: Scalar = 1
+        unconverged: Scalar = None
         for block in self.tableau.blocks:
             times = [end if self.tableau.c[stage] == 1 else start + self.tableau.c[stage] * h for stage in block]
-            found = self._solve(field, times, h, y, k0, ks, block, xp=xp)
-            for stage, k in zip(block, _rows(found.x, len(block), xp=xp), strict=True):
+            root = self._solve(field, times, h, y, k0, ks, block, xp=xp)
+            for stage, k in zip(block, _split(root.x, len(block), xp=xp), strict=True):
                 ks[stage] = k
-            calls = calls + (found.turns + 1) * len(block)
-            failed = found.failed if failed is None else failed | found.failed
-        return FixedStep(xp.combine(y, h, self.tableau.b, ks), k0, (), calls, failed)
+            evaluations = evaluations + (root.turns + 1) * len(block)
+            unconverged = root.unconverged if unconverged is None else unconverged | root.unconverged
+        return FixedStep(xp.combine(y, h, self.tableau.b, ks), k0, (), evaluations, unconverged)
 
     def _solve(
         self,
         field: Field,
-        times: Sequence[Array],
-        h: Array,
+        times: Sequence[Scalar],
+        h: Scalar,
         y: Array,
         k0: Array,
         ks: Sequence[Array],
         block: Sequence[int],
         *,
-        xp: Any,
+        xp: Backend,
     ) -> Root:
-        """The slopes of the stages of a block, side by side (1, stages * n)."""
+        """The slopes of the stages of a block, side by side in one row, (1, stages * n).
+
+        times: of these stages. ks: the slopes of all stages, of which those of earlier blocks are solved.
+        """
 
         def residual(x: Array) -> Array:
-            given = list(ks)
-            for stage, k in zip(block, _rows(x, len(block), xp=xp), strict=True):
-                given[stage] = k
+            tried = list(ks)
+            for stage, k in zip(block, _split(x, len(block), xp=xp), strict=True):
+                tried[stage] = k
             slopes = [
-                field(time, xp.combine(y, h, self.tableau.a[stage], given))
+                field(time, xp.combine(y, h, self.tableau.a[stage], tried))
                 for stage, time in zip(block, times, strict=True)
             ]
             return x - (slopes[0] if len(slopes) == 1 else xp.concat(slopes, axis=1))
@@ -136,8 +149,8 @@ class ImplicitRK(Method):
         return broyden(residual, guess, tolerance=tolerance, limit=int(self.max_iters), xp=xp)
 
 
-def _rows(x: Array, count: int, *, xp: Any) -> list[Array]:
-    """A row (1, count * n) as `count` rows (1, n)."""
+def _split(x: Array, count: int, *, xp: Backend) -> list[Array]:
+    """The `count` rows (1, n) that lie side by side in a row (1, count * n)."""
     if count == 1:
         return [x]
     block = xp.reshape(x, (count, -1))

@@ -1,4 +1,7 @@
-"""Butcher tableaus of implicit Runge-Kutta methods, as data. The law here is that of `tableau`."""
+"""Butcher tableaus of implicit Runge-Kutta methods, as data.
+
+What follows from the coefficients is computed, never typed in. No solver code is here.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,11 @@ from odelet.numerics.tableau import Row
 
 @dataclass(frozen=True, kw_only=True)
 class ImplicitTableau:
-    """An implicit Runge-Kutta method.
+    """The Butcher tableau of an implicit Runge-Kutta method.
 
-    name: as torchdiffeq spells it. order: of the solution. c: nodes (stages,). a: the whole matrix, a row a
-    stage. b: weights (stages,). unsound: the row sums may differ from the nodes, for methods that have it so.
-    Raises ValueError when the sizes or the row sums do not agree.
+    name: as torchdiffeq spells it. order: of the solution. c: the nodes, (stages,). a: the whole matrix, one row for
+    each stage. b: the weights of the new state, (stages,). inconsistent: whether row sums of a may differ from the
+    nodes, as in methods that torchdiffeq has so. Raises ValueError when the sizes or the row sums do not agree.
     """
 
     name: str
@@ -23,20 +26,21 @@ class ImplicitTableau:
     a: tuple[Row, ...]
     b: Row
     source: str
-    unsound: bool = False
+    inconsistent: bool = False
 
     def __post_init__(self) -> None:
         stages = len(self.c)
         if any(len(row) != stages for row in (self.a, *self.a, self.b)):
             raise ValueError(f"tableau {self.name!r}: a and b must have {stages} entries a row, for {stages} stages")
         for node, row in zip(self.c, self.a, strict=True):
-            if not self.unsound and not isclose(sum(row), node, rel_tol=0, abs_tol=1e-12):
+            if not self.inconsistent and not isclose(sum(row), node, rel_tol=0, abs_tol=1e-12):
                 raise ValueError(f"tableau {self.name!r}: row {row} sums to {sum(row)}, its node is {node}")
         if not isclose(sum(self.b), 1, rel_tol=0, abs_tol=1e-12):
             raise ValueError(f"tableau {self.name!r}: b sums to {sum(self.b)}, not 1")
 
     @property
     def stages(self) -> int:
+        """How many slopes a step combines."""
         return len(self.c)
 
     def explicit(self, stage: int) -> bool:
@@ -45,7 +49,7 @@ class ImplicitTableau:
 
     @property
     def blocks(self) -> tuple[tuple[int, ...], ...]:
-        """The stages that are solved together: one at a time where the matrix is lower triangular, else all."""
+        """The implicit stages in groups that are solved together: one by one if `a` is lower triangular, else all."""
         implicit = tuple(stage for stage in range(self.stages) if not self.explicit(stage))
         diagonal = all(not any(row[i + 1 :]) for i, row in enumerate(self.a))
         return tuple((stage,) for stage in implicit) if diagonal else (implicit,)
@@ -103,7 +107,7 @@ GL4_TORCHDIFFEQ = ImplicitTableau(
     a=GL4.a,
     b=GL4.b,
     source="gl4 as torchdiffeq computes it (GitHub, 657943a), with its first node in the place of the second",
-    unsound=True,
+    inconsistent=True,
 )
 
 RADAU_IIA5 = ImplicitTableau(

@@ -1,29 +1,29 @@
-"""What every method says of itself, and the one way in which fixed-step methods take a step."""
+"""What every method says of itself, and the one signature by which fixed-step methods take a step."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, NamedTuple
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, ClassVar, NamedTuple, Self
 
-from odelet.numerics.backend import Array
+from odelet.numerics.backend import Array, Backend, Scalar
 from odelet.numerics.rk import Field, towards_end, towards_start
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepSettings:
-    """What a step is told besides its ends.
+    """The settings of a solve that a fixed step takes into account.
 
-    direction: 1 or -1, as time runs. perturb: whether the field is asked just inside the step at its two ends.
-    rtol, atol: where the iterations of a corrector end, for the methods that use them.
+    direction: 1 or -1, as time runs. perturb: whether the field is evaluated just inside the step at the step's two
+    ends. rtol, atol: the tolerances at which the iteration of a corrector ends, for methods with `uses_tolerances`.
     """
 
-    direction: Array = 1.0
+    direction: Scalar = 1.0
     perturb: bool = False
     rtol: float = 1e-7
     atol: float = 1e-9
 
-    def evaluation_times(self, t: Array, t1: Array, y: Array, *, xp: Any) -> tuple[Array, Array]:
-        """The times at which the field is asked at the start and at the end of a step."""
+    def evaluation_times(self, t: Scalar, t1: Scalar, y: Array, *, xp: Backend) -> tuple[Scalar, Scalar]:
+        """The times at which the field is evaluated for the start t and the end t1 of a step."""
         if not self.perturb:
             return t, t1
         direction = xp.cast(self.direction, y)
@@ -32,54 +32,60 @@ class StepSettings:
 
 
 class FixedStep(NamedTuple):
-    """A step of a fixed-step method.
+    """A step that a fixed-step method took.
 
-    y1: state at its end; k0: slope at its start (both (1, state)). memory: for the next step. calls: of the
-    field. failed: whether an iteration did not converge, or None for a method that iterates nothing.
+    y1: the state at its end, k0: the slope at its start, both (1, n). memory: what the next step needs of this one and
+    those before it. evaluations: of the field. unconverged: whether an iteration inside the step did not converge, or
+    None for a method without one.
     """
 
     y1: Array
     k0: Array
     memory: tuple[Array, ...]
-    evaluations: Array
-    unconverged: Array | None
+    evaluations: Scalar
+    unconverged: Scalar | None
+
+
+def option(default: Any) -> Any:
+    """A dataclass field that is an option of a method, which callers may set."""
+    return field(default=default, metadata={"option": True})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
     """A way to solve an ODE, or to find a fixed point.
 
-    name: as torchdiffeq spells it, if it has it. order: of the solution it propagates, or None where it varies. source:
-    paper and section. The fields that a kind of method adds besides are options a caller may set, with their defaults.
+    name: as torchdiffeq spells it, if it has the method. order: of the solution that is propagated, or None where it
+    varies. source: paper and section. Fields that a subclass declares by `option` are options that a caller may set.
     """
 
     name: str
     order: int | None
     source: str
 
-    adaptive: ClassVar[bool] = False  # steps follow an error estimate
-    fixed: ClassVar[bool] = True  # steps follow a grid
-    iterates: ClassVar[bool] = False  # calls of the field follow the data
-    uses_tolerances: ClassVar[bool] = False
+    adaptive: ClassVar[bool] = False  # whether step lengths follow an error estimate
+    fixed: ClassVar[bool] = True  # whether steps follow a grid
+    iterates: ClassVar[bool] = False  # whether the number of evaluations in a step follows the data
+    uses_tolerances: ClassVar[bool] = False  # whether a method that is not adaptive reads rtol and atol
 
     @property
     def evaluations(self) -> int | None:
-        """How often a step calls the field (its first slope known, where the method is adaptive), or None
-        where that varies."""
+        """How often a step evaluates the field, or None where that varies. The first slope of a step counts only for
+        methods that are not adaptive; an adaptive step has it from the step before."""
         return None
 
     @property
     def remembers(self) -> bool:
-        """Whether a step depends on the slopes of those before it."""
+        """Whether a step depends on the slopes of the steps before it."""
         return False
 
     @property
     def stages(self) -> int | None:
-        """Slopes that a step combines, or None where that varies."""
+        """How many slopes a step combines, or None where that varies."""
         return self.evaluations
 
-    # The next four properties are what forms read. Each is a reason, the end of a sentence that begins with the name of
-    # the method, or None where there is no such reason. No form is named here, so that a new form touches no method.
+    # Forms read the next four properties to tell which methods they can have. Each is a reason, the end of a sentence
+    # that begins with the method's name, or None. No form is named here, so that a new form touches no method.
 
     @property
     def steps_outside(self) -> str | None:
@@ -93,29 +99,37 @@ class Method:
 
     @property
     def needs_loop(self) -> str | None:
-        """Why the number of evaluations in one step is not known before it runs."""
+        """Why the number of evaluations in a step is not known before it runs."""
         return "iterates as long as the data asks, which takes a loop" if self.iterates else None
 
     @property
     def no_error_estimate(self) -> str | None:
-        """Why the error of a step is not known after it ran."""
+        """Why the error of a step is not estimated."""
         return None if self.adaptive else "has no error estimate"
 
     @classmethod
     def option_names(cls) -> tuple[str, ...]:
-        """The options that this kind of method has besides those of its steps."""
+        """The options of this kind of method, besides the settings of its steps."""
         return tuple(field.name for field in fields(cls) if field.metadata.get("option"))
 
-    def with_options(self, **options: Any) -> Any:
-        """The method with some of its options set. Raises ValueError for a value it cannot have."""
+    def with_options(self, **options: Any) -> Self:
+        """The method with some of its options set. Raises ValueError for a value that an option cannot have."""
         return replace(self, **options)
 
-    def initial_memory(self, y: Array, *, xp: Any) -> tuple[Array, ...]:
-        """What the first step remembers."""
+    def initial_memory(self, y: Array, *, xp: Backend) -> tuple[Array, ...]:
+        """The memory that the first step receives. y: the initial state, (1, n)."""
         return ()
 
     def step(
-        self, field: Field, t: Array, t1: Array, y: Array, memory: tuple[Array, ...], terms: StepSettings, *, xp: Any
+        self,
+        field: Field,
+        t: Scalar,
+        t1: Scalar,
+        y: Array,
+        memory: tuple[Array, ...],
+        settings: StepSettings,
+        *,
+        xp: Backend,
     ) -> FixedStep:
-        """Take one step from t to t1, scalars of one dtype. y: (1, state)."""
+        """Take one step from t to t1, scalars of one dtype, from the state y, (1, n). memory: of the step before."""
         raise NotImplementedError(f"{self.name} takes no steps of its own")

@@ -1,28 +1,27 @@
-"""`scipy.integrate.solve_ivp` as a method: its name, its options and what they may be. SciPy is not imported here."""
+"""`scipy.integrate.solve_ivp` as a method: its options and the values they may have. SciPy is not imported here."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import ClassVar
 
-from odelet.methods.method import Method
+from odelet.methods.method import Method, option
 
 SOLVERS = ("RK45", "RK23", "DOP853", "Radau", "BDF", "LSODA")
 
 
-def _option(default: Any) -> Any:
-    return field(default=default, metadata={"option": True})
-
-
 @dataclass(frozen=True, kw_only=True)
 class SciPy(Method):
-    """SciPy's solve_ivp. solver: which of its methods. min_step, max_step: as SciPy has them, the first for
-    LSODA alone. Raises ValueError for what SciPy does not have."""
+    """SciPy's solve_ivp.
+
+    solver: the name of one of its methods. min_step, max_step: bounds of its step lengths; only LSODA reads min_step.
+    Raises ValueError for a solver or bounds that SciPy does not accept.
+    """
 
     order: int | None = None
-    solver: str = _option("LSODA")
-    min_step: float = _option(0.0)
-    max_step: float = _option(float("inf"))
+    solver: str = option("LSODA")
+    min_step: float = option(0.0)
+    max_step: float = option(float("inf"))
 
     fixed: ClassVar[bool] = False
     uses_tolerances: ClassVar[bool] = True

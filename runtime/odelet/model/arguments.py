@@ -111,7 +111,7 @@ class Arguments:
         """
         if self._specs.keys() >= named.keys():
             return dict(named)
-        spread: dict[str, Any] = {}
+        spread: dict[str, Argument] = {}
         for name, value in named.items():
             for input_name, item in self._leaves(name, value):
                 if input_name in spread:
@@ -150,7 +150,7 @@ class Arguments:
         return f"the inputs are {', '.join(self._names)}" if self._names else "the model takes no inputs"
 
 
-def container_items(value: Argument) -> list[tuple[Any, Argument]] | None:
+def container_items(value: Argument) -> list[tuple[object, Argument]] | None:
     """Return the keys and values of a mapping, tuple, list or dataclass; None for a value of another type.
 
     The keys of a named tuple and of a dataclass are the names of their fields; those of other tuples and of lists count

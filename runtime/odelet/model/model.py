@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, overload
+from typing import overload
 
 from odelet.artifact.card import Card, Tensor
 from odelet.engine.opening import open_artifact
 from odelet.loops.solution import Solution
+from odelet.model.arguments import Argument
 from odelet.model.runner import NOTHING, Events, Observed, Runner
 from odelet.model.settings import CallSettings, Tolerance
 from odelet.model.solve_stream import SolveStream
@@ -69,14 +70,14 @@ class Model:
     def __call__(
         self,
         /,
-        *args: Any,
+        *args: Argument,
         rtol: Tolerance | None = None,
         atol: Tolerance | None = None,
         max_steps: int | None = None,
         max_evals: int | None = None,
         deadline: float | None = None,
         seed: int | None = None,
-        **named: Any,
+        **named: Argument,
     ) -> NumpyArray | tuple[NumpyArray, ...]:
         """Return the model's output, or a tuple in the card's order if the model has several.
 
@@ -96,7 +97,7 @@ class Model:
             rtol=rtol, atol=atol, max_steps=max_steps, max_evals=max_evals, deadline=deadline, seed=seed
         )
         result = self._runner.run(args, named, settings)
-        if self._runner.needs_a_look(result):
+        if self._runner.may_have_failed(result):
             self._runner.solution(result).raise_if_failed()
         outputs = tuple([result.values[tensor.name] for tensor in self.outputs])
         return outputs[0] if len(outputs) == 1 else outputs
@@ -104,7 +105,7 @@ class Model:
     def solve(
         self,
         /,
-        *args: Any,
+        *args: Argument,
         rtol: Tolerance | None = None,
         atol: Tolerance | None = None,
         max_steps: int | None = None,
@@ -113,7 +114,7 @@ class Model:
         seed: int | None = None,
         events: Events = (),
         dense: bool = False,
-        **named: Any,
+        **named: Argument,
     ) -> Solution:
         """Return a Solution: the outputs by name, statistics, and a status in place of SolveError.
 
@@ -137,14 +138,19 @@ class Model:
         return self.solve_with(settings, args, named, observed=Observed(events=events, dense=dense))
 
     def solve_with(
-        self, settings: CallSettings, args: tuple[Any, ...], named: dict[str, Any], *, observed: Observed = NOTHING
+        self,
+        settings: CallSettings,
+        args: tuple[Argument, ...],
+        named: dict[str, Argument],
+        *,
+        observed: Observed = NOTHING,
     ) -> Solution:
         """Return the Solution of a call whose settings are one object, as `solve` does; for tools around a model."""
         observed.check(self.card)
         return self._runner.solution(self._runner.run(args, named, settings, observed=observed), observed=observed)
 
     @overload
-    def stream(self, /, *, carry: Mapping[str, str], **start: Any) -> Stream: ...
+    def stream(self, /, *, carry: Mapping[str, str], **start: Argument) -> Stream: ...
 
     @overload
     def stream(
@@ -156,10 +162,10 @@ class Model:
         max_steps: int | None = ...,
         max_evals: int | None = ...,
         seed: int | None = ...,
-        **start: Any,
+        **start: Argument,
     ) -> SolveStream: ...
 
-    def stream(self, /, *, carry: Mapping[str, str] | None = None, **start: Any) -> Stream | SolveStream:
+    def stream(self, /, *, carry: Mapping[str, str] | None = None, **start: Argument) -> Stream | SolveStream:
         """Return a stream of calls, each going on from the one before.
 
         With carry, the stream is a series fed one observation at a time, in any form. carry: for each input that goes
@@ -178,7 +184,7 @@ class Model:
         settings, inputs = CallSettings.split(start)
         return SolveStream(self._artifact, inputs, settings, device=self._device)
 
-    def spread(self, named: Mapping[str, Any]) -> dict[str, Any]:
+    def spread(self, named: Mapping[str, Argument]) -> dict[str, Argument]:
         """Return arguments under the names of the inputs: those that come in dicts, tuples and the like are taken
         apart, so that `batch={"x": x}` becomes `batch.x`. Raises InputError for what is no input."""
         return self._runner.arguments.spread(named)

@@ -10,7 +10,6 @@ import ast
 import operator
 from collections.abc import Callable, Mapping
 from numbers import Integral
-from typing import Any
 
 import numpy as np
 
@@ -67,10 +66,9 @@ class Noise:
                 f"from those of the other inputs; give it: {name}=..."
             )
         generator = np.random.default_rng(None if seed is None else [int(seed), index])
-        dtype: Any = np.dtype(tensor.dtype)
-        if noise.distribution == "normal":
-            return np.asarray(generator.standard_normal(shape, dtype))
-        return np.asarray(generator.random(shape, dtype))
+        draw = generator.standard_normal if noise.distribution == "normal" else generator.random
+        # The card has checked that these are the dtypes of noise.
+        return np.asarray(draw(shape, np.float32 if tensor.dtype == "float32" else np.float64))
 
 
 def size_of(text: str, axes: Mapping[str, int]) -> int | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from odelet.artifact.card import Card
 from odelet.artifact.solve_card import DRIVEN
@@ -19,11 +19,11 @@ from odelet.engine.program import DriveSolve, RunGraph
 from odelet.engine.reports import reported_stats
 from odelet.engine.session import failing_as
 from odelet.errors import InputError
+from odelet.loops.observer import SolveObserver
 from odelet.loops.recorder import Recording
 from odelet.loops.solution import Solution
 from odelet.loops.stats import SolveStats, Stats
-from odelet.loops.watched import SolveObserver
-from odelet.model.arguments import Arguments
+from odelet.model.arguments import Argument, Arguments
 from odelet.model.settings import CallSettings, limits_for
 from odelet.numerics.backend import NumpyArray
 from odelet.numerics.events import Event
@@ -95,7 +95,12 @@ class Runner:
         self._alarms = tuple(report[key] for report in reports for key in ("status", "unconverged") if key in report)
 
     def run(
-        self, args: tuple[Any, ...], named: dict[str, Any], settings: CallSettings, *, observed: Observed = NOTHING
+        self,
+        args: tuple[Argument, ...],
+        named: dict[str, Argument],
+        settings: CallSettings,
+        *,
+        observed: Observed = NOTHING,
     ) -> CallResult:
         """Run the program. args, named: the arguments of the call, checked and converted here.
 
@@ -124,10 +129,10 @@ class Runner:
             if not (stats.status.usable or stats.samples):
                 break
         if self._fallback is not None:
-            result.driven.update(self._fallback.mend(values, arrays, Request(limits)))
+            result.driven.update(self._fallback.solve_again(values, arrays, Request(limits)))
         return result
 
-    def needs_a_look(self, result: CallResult) -> bool:
+    def may_have_failed(self, result: CallResult) -> bool:
         """Whether a solve may have failed or an iteration may not have converged.
 
         Most calls succeed, and their statistics, which are half of the cost of a small model, need not be made.

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
 from time import perf_counter
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from odelet.artifact.card import Card
 from odelet.artifact.solve_card import FORMS, SETTINGS
 from odelet.errors import InputError
 from odelet.loops.adaptive import Limits
+from odelet.model.arguments import Argument
 from odelet.numerics.backend import NumpyArray
 
 # One number, or a row of one number for each part of a tuple state.
@@ -41,7 +42,7 @@ class CallSettings:
     seed: int | None = None
 
     @classmethod
-    def split(cls, named: Mapping[str, Any]) -> tuple[CallSettings, dict[str, Any]]:
+    def split(cls, named: Mapping[str, Argument]) -> tuple[CallSettings, dict[str, Argument]]:
         """Return the settings among the keywords of a call, and the other keywords."""
         names = {field.name for field in fields(cls)}
         settings = {name: value for name, value in named.items() if name in names}

@@ -8,25 +8,26 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from typing import Any
 
 import numpy as np
 
 from odelet.artifact.card import Card
 from odelet.artifact.solve_card import DRIVEN
-from odelet.engine.driven import adaptive_start, fixed_stepper, stats_of
 from odelet.engine.opening import Artifact
 from odelet.engine.problem import Problem, Request, problem_of
 from odelet.engine.program import DriveSolve, RunGraph
 from odelet.engine.session import failing_as
+from odelet.engine.steppers import GraphSteppers, loop_problem
 from odelet.errors import InputError
-from odelet.loops.adaptive import AdaptiveRun, AdaptiveSolve, continue_to, solution_arrays
-from odelet.loops.fixed import FixedRun, solve_on_grid
+from odelet.loops.adaptive import AdaptiveSolve, continue_to, not_begun
+from odelet.loops.fixed import solve_on_grid
 from odelet.loops.options import method_and_grid
+from odelet.loops.run import SolveRun, solution_arrays
 from odelet.loops.solution import Solution
+from odelet.loops.solve import begin_adaptive
 from odelet.loops.stats import SolveStats, Stats
 from odelet.methods.roster import METHODS, method_of
-from odelet.model.arguments import Arguments
+from odelet.model.arguments import Argument, Arguments
 from odelet.model.settings import CallSettings, limits_for
 from odelet.numerics.backend import NumpyArray
 from odelet.status import Status
@@ -39,7 +40,9 @@ class SolveStream:
     calls were made.
     """
 
-    def __init__(self, artifact: Artifact, start: Mapping[str, Any], settings: CallSettings, *, device: str) -> None:
+    def __init__(
+        self, artifact: Artifact, start: Mapping[str, Argument], settings: CallSettings, *, device: str
+    ) -> None:
         """start: the inputs that stay the same, by name. Raises InputError for a model that cannot go on, and for
         inputs and settings that do not fit."""
         self._card, self._device, self._seed = artifact.card, device, settings.seed
@@ -90,7 +93,7 @@ class SolveStream:
             names.jump_t,
         )
 
-    def __call__(self, **named: Any) -> NumpyArray | tuple[NumpyArray, ...]:
+    def __call__(self, **named: Argument) -> NumpyArray | tuple[NumpyArray, ...]:
         """Return the model's output at the next times, or a tuple of outputs, as `model(...)` does.
 
         named: the times, by the name of the model's input, and inputs that are read only after the solve. Raises
@@ -101,7 +104,7 @@ class SolveStream:
         outputs = tuple(solution.outputs[tensor.name] for tensor in self._card.outputs)
         return outputs[0] if len(outputs) == 1 else outputs
 
-    def solve(self, **named: Any) -> Solution:
+    def solve(self, **named: Argument) -> Solution:
         """Return a Solution, as `model.solve(...)` does; its statistics are those of the whole solve so far."""
         if self._ended is not None:
             raise InputError(
@@ -173,8 +176,8 @@ class SolveStream:
         if self._t.size == 1:
             # The direction of time is not known yet, and no step is needed.
             status = Status.OK if np.isfinite(problem.row).all() else Status.NOT_FINITE
-            run = AdaptiveRun(problem.row, status, float(times[0]), 0, 0, 0)
-            return problem.row, stats_of(solve, run, 0, 0, None), problem.parts
+            run = SolveRun(rows=problem.row, status=status, time=float(times[0]), steps=0, accepted=0, evaluations=0)
+            return problem.row, SolveStats.of(solve, run), problem.parts
         self._solving = (_AdaptiveSegments if METHODS[solve.method].adaptive else _FixedSegments)(problem)
         rows, stats = self._solving.continue_to(self._t[1:])
         rows = np.concatenate([problem.row, rows])
@@ -193,47 +196,40 @@ class _AdaptiveSegments:
         problem = self.problem
         rows = np.full((t.size, problem.row.size), np.nan, problem.row.dtype)
         if not np.isfinite(problem.row).all():
-            run = AdaptiveRun(rows, Status.NOT_FINITE, float(problem.t[0]), 0, 0)
+            run = not_begun(rows, problem.t[0])
         else:
-            self._solve = self._solve or adaptive_start(problem)()
+            self._solve = self._solve or begin_adaptive(loop_problem(problem), GraphSteppers(problem))
             run = continue_to(self._solve, problem.row, t, rows)
-        return rows, stats_of(problem.solve, run, run.steps, run.accepted, None)
+        return rows, SolveStats.of(problem.solve, run)
 
 
 class _FixedSegments:
     """A solve whose fixed steps end at the output times, continued from one segment to the next."""
 
     def __init__(self, problem: Problem) -> None:
-        self.problem = problem
-        names = problem.solve.drive
-        assert names is not None
-        self._method, self._grid = method_and_grid(METHODS[problem.solve.method], names.options)
-        self._stepper = fixed_stepper(problem, self._method)
+        self.problem, self._loop = problem, loop_problem(problem)
+        self._stepper = GraphSteppers(problem).fixed(self._loop)
         self._reached, self._row = problem.t[:1], problem.row
-        self._done: FixedRun | None = None
+        self._before: SolveRun | None = None
 
     def continue_to(self, t: NumpyArray) -> tuple[NumpyArray, SolveStats]:
         """Return the state at later times, (times, n), and what the solve did so far."""
-        problem, before = self.problem, self._done
+        problem, loop, before = self.problem, self._loop, self._before
+        assert loop.grid is not None
         points = np.concatenate([self._reached, t])
-        done = solve_on_grid(
+        run = solve_on_grid(
             self._stepper,
             problem.slope,
-            self._method,
+            loop.method,
             self._row,
             points,
             points,
-            grid=self._grid,
+            grid=loop.grid,
             direction=problem.direction,
         )
-        self._reached, self._row = points[-1:], done.rows[-1:]
-        rows = done.rows[1:]
-        if before is not None:
-            unconverged = None if done.unconverged is None else done.unconverged + (before.unconverged or 0)
-            steps, calls = done.steps + before.steps, done.evaluations + before.evaluations
-            done = done._replace(steps=steps, evaluations=calls, unconverged=unconverged)
-        self._done = done
-        return rows, stats_of(problem.solve, done, done.steps, done.steps, done.unconverged)
+        self._reached, self._row = points[-1:], run.rows[-1:]
+        self._before = run = run if before is None else run.after(before)
+        return run.rows[1:], SolveStats.of(problem.solve, run)
 
 
 def _divided(card: Card, program: Sequence[RunGraph | DriveSolve]) -> tuple[list[RunGraph], DriveSolve, list[RunGraph]]:

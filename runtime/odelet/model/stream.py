@@ -6,11 +6,12 @@ The law here: a stream keeps values of the model, by name; it knows nothing of s
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from odelet.artifact.card import Tensor
 from odelet.errors import InputError
 from odelet.loops.solution import Solution
+from odelet.model.arguments import Argument
 from odelet.model.runner import Events, Observed
 from odelet.model.settings import CallSettings
 from odelet.numerics.backend import NumpyArray
@@ -26,10 +27,10 @@ class Streamable(Protocol):
     @property
     def outputs(self) -> Sequence[Tensor]: ...
 
-    def spread(self, named: Mapping[str, Any]) -> dict[str, Any]: ...
+    def spread(self, named: Mapping[str, Argument]) -> dict[str, Argument]: ...
 
     def solve_with(
-        self, settings: CallSettings, args: tuple[Any, ...], named: dict[str, Any], *, observed: Observed
+        self, settings: CallSettings, args: tuple[Argument, ...], named: dict[str, Argument], *, observed: Observed
     ) -> Solution: ...
 
 
@@ -46,7 +47,7 @@ class Stream:
     (2, True)
     """
 
-    def __init__(self, model: Streamable, carry: Mapping[str, str], start: Mapping[str, Any]) -> None:
+    def __init__(self, model: Streamable, carry: Mapping[str, str], start: Mapping[str, Argument]) -> None:
         """carry: for each input that goes on, the name of the output or input whose value it takes from the call
         before. start: values for the first call, and of the inputs that stay the same. Raises InputError for names that
         the model does not have, and for a carried input without a first value."""
@@ -70,7 +71,7 @@ class Stream:
         self._failed: Status | None = None
         self.steps = 0
 
-    def __call__(self, **named: Any) -> NumpyArray | tuple[NumpyArray, ...]:
+    def __call__(self, **named: Argument) -> NumpyArray | tuple[NumpyArray, ...]:
         """Return the model's output, or a tuple of outputs, as `model(...)` does, and keep what is carried.
 
         named: the inputs that are neither carried nor given to `stream()`, and settings as in `model.solve(...)`.
@@ -81,7 +82,7 @@ class Stream:
         outputs = tuple(solution.outputs[tensor.name] for tensor in self._model.outputs)
         return outputs[0] if len(outputs) == 1 else outputs
 
-    def solve(self, *, events: Events = (), dense: bool = False, **named: Any) -> Solution:
+    def solve(self, *, events: Events = (), dense: bool = False, **named: Argument) -> Solution:
         """Return a Solution, as `model.solve(...)` does, and keep what is carried unless the solve failed."""
         if self._failed is not None:
             raise InputError(

@@ -1,9 +1,9 @@
-"""What the solver text needs besides `+ - * / **`, comparisons and `abs`: some thirty functions.
+"""What the solver text needs besides `+ - * / **`, comparisons and `abs`: some thirty functions, as protocols.
 
-The text of a solver (`rk`, `adams`, `implicit`, `control`, `dense`, `state`, `grid`, `attempt`, `fixed_point`) is
-written once and takes a backend `xp`. This module is the reference: numpy. `SCALARS` does the same for Python floats,
-where the driver's control runs. The exporter supplies one whose arrays are values of an ONNX graph, and one of torch
-tensors for iterations that torch has no solver for.
+Solver text is the code of `numerics` and `methods` that takes a backend `xp`. It is written once and runs on each of
+four backends: `NUMPY`, the reference, and `SCALARS`, both here; the exporter's `ONNX`, whose arrays are values of a
+graph, so that the text writes itself into the graph; and `TORCH` in odelet_intercept, for iterations that torch has no
+solver for. A function asks for the narrowest protocol that it can do with.
 """
 
 from __future__ import annotations
@@ -11,67 +11,180 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-Array = Any  # of whatever the backend computes with: a numpy array or scalar, a float, a tensor, a value of a graph
-NumpyArray = np.ndarray[Any, Any]  # of any dtype and shape
+# Whatever a backend computes with: a numpy array or scalar, a Python float, a tensor, a value of a graph. These share
+# neither a base class nor a protocol that mypy could use, as their operators take each other and numbers: hence Any.
+Array = Any
+# An Array that is one number or one truth value, of shape (). Where each sample of a batch is solved on its own, it is
+# a row of one number for each sample, (samples,).
+Scalar = Any
+# What `reshape` takes: a tuple of whole numbers, one of them perhaps -1, or a 1-D int64 value of a graph.
+Shape = Any
+# A numpy array of any dtype and shape.
+NumpyArray = np.ndarray[Any, Any]
+
+
+class CommonBackend(Protocol):
+    """The functions that every backend has."""
+
+    def maximum(self, a: Array, /, *others: Array) -> Array:
+        """The largest of two or more, element by element. NaN if any of them is NaN, but for Python floats."""
+
+    def where(self, condition: Array, x: Array, y: Array, /) -> Array:
+        """x where the condition holds, else y. Two Python numbers make a float64."""
+
+    def cast(self, x: Array, like: Array, /) -> Array:
+        """x in the dtype of `like`."""
+
+
+class ScalarBackend(CommonBackend, Protocol):
+    """What step size control needs."""
+
+    def minimum(self, a: Array, b: Array, /) -> Array:
+        """The smaller of two, element by element."""
+
+    def divisor(self, x: Array, /) -> Array:
+        """x, at least 0, as a divisor: division by the divisor of 0 gives infinity or a huge number, and no error."""
+
+    def sign(self, x: Array, /) -> Array:
+        """-1, 0 or 1, element by element; NaN for NaN."""
+
+
+class StateBackend(CommonBackend, Protocol):
+    """What layouts of states and fixed-point iterations need."""
+
+    def reshape(self, x: Array, shape: Shape, /) -> Array:
+        """The elements of x in another shape."""
+
+    def stacked_shape(self, count: int, shape: Shape, /) -> Shape:
+        """The shape (count, *shape)."""
+
+    def expand(self, x: Array, like: Array, /) -> Array:
+        """x repeated to the shape of `like`."""
+
+    def transpose(self, x: Array, axes: tuple[int, ...] = (1, 0), /) -> Array:
+        """x with its axes in the given order."""
+
+    def concat(self, xs: Sequence[Array], /, axis: int) -> Array:
+        """The arrays one after another along an axis that exists."""
+
+    def split(self, x: Array, sizes: Any, /) -> Sequence[Array]:
+        """Slices of these sizes along the last axis. sizes: whole numbers; or, for the ONNX backend, a 1-D int64 value
+        of the graph and how many sizes it holds."""
+
+    def take(self, x: Array, index: int, /, axis: int) -> Array:
+        """One entry of `axis`; the result lacks that axis."""
+
+    def constant(self, values: Any, like: Array, /) -> Array:
+        """An array of Python numbers, in the dtype of `like`."""
+
+    def matmul(self, a: Array, b: Array, /) -> Array:
+        """The product of two matrices, or of two stacks of equally many matrices."""
+
+    def sum(self, x: Array, /, axis: int) -> Array:
+        """The sum over `axis`; the result lacks that axis."""
+
+    def rms(self, x: Array, /, *, axis: int | None = None) -> Array:
+        """The root of the mean square of all elements, or over one axis; 0 for an empty array, which has no error."""
+
+    def any(self, condition: Array, /) -> Scalar:
+        """Whether a condition, a scalar or a row, holds anywhere."""
+
+    def loop(
+        self, body: Callable[..., tuple[Any, Sequence[Array]]], limit: Any, go_on: Any, carried: Sequence[Array], /
+    ) -> Sequence[Array]:
+        """Repeat go_on, carried = body(*carried) while go_on holds, at most `limit` times; return the last carried.
+
+        go_on: a scalar; or True, which the body then returns too, so that only the limit ends the loop.
+        """
+
+
+class Backend(ScalarBackend, StateBackend, Protocol):
+    """All that solver text may use."""
+
+    def rounding(self, like: Array, /) -> tuple[float, float]:
+        """The unit roundoff and the smallest positive number of the dtype of `like`."""
+
+    def combine(self, y: Array | None, h: Array, weights: Sequence[float], ks: Sequence[Array], /) -> Array:
+        """y + h * sum(w * k), or without y. A weight of 0 costs nothing, and hides a NaN in its k."""
+
+    def affine(self, a: Scalar, b: Scalar, x: Array, /) -> Array:
+        """a + b * x, for a row x."""
+
+    def log(self, x: Array, /) -> Array:
+        """The natural logarithm."""
+
+    def ceil(self, x: Scalar, /) -> Any:
+        """The smallest whole number that is not below x, as a count."""
+
+    def equal(self, a: Array, b: Array, /) -> Array:
+        """Whether two are equal, element by element; NaN equals nothing."""
+
+    def smallest(self, x: Array, /) -> Scalar:
+        """The smallest element."""
+
+    def largest(self, x: Array, /) -> Scalar:
+        """The largest of numbers that are at least 0; NaN if any is NaN, and 0 for an empty array."""
+
+    def arange(self, count: Any, like: Array, /) -> Array:
+        """0, 1, ..., count - 1 in the dtype of `like`."""
+
+    def resizable(self, x: Array, /) -> Array:
+        """x as the start of an array that a loop carries and adds rows to."""
+
+    def row_count(self, x: Array, /) -> Any:
+        """The number of rows of x."""
+
+    def branch(
+        self, condition: Scalar, then: Callable[..., Any], otherwise: Callable[..., Any], /, *operands: Array
+    ) -> Any:
+        """then(*operands) if the condition holds, else otherwise(*operands); only one of them is computed.
+
+        Each returns one array, or a tuple of equally many; arrays in one place of it have one dtype and shape. A
+        condition that is a Python bool is decided while the text runs.
+        """
 
 
 class Numpy:
-    """The reference backend."""
+    """The reference backend, on numpy arrays and scalars."""
 
     minimum = staticmethod(np.minimum)
-    where = staticmethod(np.where)  # two Python numbers make a float64, in every backend
+    where = staticmethod(np.where)
+    sign = staticmethod(np.sign)
+    reshape = staticmethod(np.reshape)
+    log = staticmethod(np.log)
+    equal = staticmethod(np.equal)
+    smallest = staticmethod(np.min)
+    any = staticmethod(np.any)
 
     @staticmethod
     def maximum(a: Array, *others: Array) -> Array:
-        """The largest of two or more, element by element."""
         for b in others:
             a = np.maximum(a, b)
         return a
 
     @staticmethod
     def cast(x: Array, like: Array) -> Array:
-        """x in the dtype of `like`."""
         return x.astype(like.dtype) if isinstance(x, np.ndarray) else like.dtype.type(x)
 
     @staticmethod
-    def rounding(like: Array) -> tuple[float, float]:
-        """Unit roundoff and smallest positive number of the dtype of `like`."""
-        info = np.finfo(like.dtype)
-        return float(info.eps) / 2, float(info.smallest_subnormal)
+    def divisor(x: Array) -> Array:
+        return np.maximum(x, np.finfo(x.dtype).tiny)
 
     @staticmethod
-    def combine(y: Array | None, h: Array, weights: Sequence[float], ks: Sequence[Array]) -> Array:
-        """y + h * sum(w * k), or without y. Zero weights cost nothing and hide what they multiply."""
-        terms = [k * (w * h) for w, k in zip(weights, ks, strict=True) if w != 0]
-        total = terms[0]
-        for term in terms[1:]:
-            total = total + term
-        return total if y is None else y + total
-
-    @staticmethod
-    def rms(x: Array, *, axis: int | None = None) -> Array:
-        """Root of the mean square of all elements, or along an axis; 0 for an empty array, which has no error."""
-        if not x.size:
-            return np.sqrt(np.sum(x * x, axis=axis))
-        return np.sqrt(np.mean(x * x, axis=axis))
-
-    @staticmethod
-    def affine(a: Array, b: Array, x: Array) -> Array:
-        """a + b * x, for scalars a and b and a row x."""
-        return a + b * x
+    def stacked_shape(count: int, shape: Shape) -> Shape:
+        return (count, *shape)
 
     @staticmethod
     def expand(x: Array, like: Array) -> Array:
-        """x repeated to the shape of `like`."""
         return np.broadcast_to(x, like.shape)
 
     @staticmethod
-    def reshape(x: Array, shape: Any) -> Array:
-        return np.reshape(x, shape)
+    def transpose(x: Array, axes: tuple[int, ...] = (1, 0)) -> Array:
+        return np.transpose(x, axes)
 
     @staticmethod
     def concat(xs: Sequence[Array], axis: int) -> Array:
@@ -79,72 +192,34 @@ class Numpy:
 
     @staticmethod
     def split(x: Array, sizes: Sequence[int]) -> Sequence[Array]:
-        """Cut the last axis into pieces of the given sizes."""
         return np.split(x, np.cumsum(sizes)[:-1], axis=-1)
 
     @staticmethod
-    def matmul(a: Array, b: Array) -> Array:
-        """The product of two matrices, or of two stacks of as many."""
-        return a @ b
-
-    @staticmethod
-    def transpose(x: Array, axes: tuple[int, ...] = (1, 0)) -> Array:
-        """x with its axes in another order."""
-        return np.transpose(x, axes)
-
-    @staticmethod
-    def sum(x: Array, axis: int) -> Array:
-        """The sum along an axis, which goes."""
-        return np.sum(x, axis=axis)
-
-    @staticmethod
     def take(x: Array, index: int, axis: int) -> Array:
-        """The entry of an axis, which goes."""
         return np.take(x, index, axis=axis)
 
     @staticmethod
-    def any(condition: Array) -> Array:
-        """Whether a condition, a scalar or a row of them, holds anywhere."""
-        return np.any(condition)
+    def constant(values: Any, like: Array) -> Array:
+        return np.asarray(values, like.dtype)
 
     @staticmethod
-    def stacked_shape(count: int, shape: Any) -> Any:
-        """The shape (count, *shape), in what reshape takes, of one that is."""
-        return (count, *shape)
+    def matmul(a: Array, b: Array) -> Array:
+        return a @ b
 
     @staticmethod
-    def divisor(x: Array) -> Array:
-        """A number that is not negative, to divide by: 0 gives infinity, or as good as that."""
-        return np.maximum(x, np.finfo(x.dtype).tiny)
-
-    sign = staticmethod(np.sign)
-    log = staticmethod(np.log)
-    equal = staticmethod(np.equal)
+    def sum(x: Array, axis: int) -> Array:
+        return np.sum(x, axis=axis)
 
     @staticmethod
-    def smallest(x: Array) -> Array:
-        """The smallest element."""
-        return np.min(x)
-
-    @staticmethod
-    def branch(
-        condition: Array, then: Callable[..., Array], otherwise: Callable[..., Array], *operands: Array
-    ) -> Array:
-        """then(*operands) if the condition, a scalar, holds, else otherwise(*operands); only one is computed.
-
-        Each returns one array, or a tuple of as many; those in one place have one dtype and shape. A condition that
-        is a Python bool is decided here and now.
-        """
-        return then(*operands) if condition else otherwise(*operands)
+    def rms(x: Array, *, axis: int | None = None) -> Array:
+        if not x.size:
+            return np.sqrt(np.sum(x * x, axis=axis))
+        return np.sqrt(np.mean(x * x, axis=axis))
 
     @staticmethod
     def loop(
-        body: Callable[..., tuple[Array, Sequence[Array]]], limit: Array, go_on: Array, carried: Sequence[Array]
+        body: Callable[..., tuple[Any, Sequence[Array]]], limit: Any, go_on: Any, carried: Sequence[Array]
     ) -> list[Array]:
-        """While go_on, and at most `limit` times: go_on, carried = body(*carried). Returns the last carried.
-
-        go_on: a scalar, or True, which the body then returns too: only the limit ends the loop.
-        """
         state, turns = list(carried), 0
         while go_on and turns < limit:
             go_on, after = body(*state)
@@ -152,41 +227,57 @@ class Numpy:
         return state
 
     @staticmethod
-    def resizable(x: Array) -> Array:
-        """x, to be carried by a loop that adds rows to it."""
-        return x
+    def rounding(like: Array) -> tuple[float, float]:
+        info = np.finfo(like.dtype)
+        return float(info.eps) / 2, float(info.smallest_subnormal)
 
     @staticmethod
-    def row_count(x: Array) -> Array:
-        """How many rows x has."""
-        return x.shape[0]
+    def combine(y: Array | None, h: Array, weights: Sequence[float], ks: Sequence[Array]) -> Array:
+        terms = [k * (w * h) for w, k in zip(weights, ks, strict=True) if w != 0]
+        total = terms[0]
+        for term in terms[1:]:
+            total = total + term
+        return total if y is None else y + total
 
     @staticmethod
-    def constant(values: Array, like: Array) -> Array:
-        """An array of numbers, in the dtype of `like`."""
-        return np.asarray(values, like.dtype)
+    def affine(a: Scalar, b: Scalar, x: Array) -> Array:
+        return a + b * x
 
     @staticmethod
-    def largest(x: Array) -> Array:
-        """The largest of numbers that are not negative; NaN if any is, and 0 for an empty array."""
-        return np.max(x) if x.size else x.dtype.type(0)
-
-    @staticmethod
-    def ceil(x: Array) -> int:
-        """The smallest whole number not below x, as a count."""
+    def ceil(x: Scalar) -> int:
         return int(math.ceil(x))
 
     @staticmethod
+    def largest(x: Array) -> Scalar:
+        return np.max(x) if x.size else x.dtype.type(0)
+
+    @staticmethod
     def arange(count: int, like: Array) -> Array:
-        """0, 1, ..., count - 1 in the dtype of `like`."""
         return np.arange(count, dtype=like.dtype)
+
+    @staticmethod
+    def resizable(x: Array) -> Array:
+        return x
+
+    @staticmethod
+    def row_count(x: Array) -> int:
+        return int(x.shape[0])
+
+    @staticmethod
+    def branch(condition: Scalar, then: Callable[..., Any], otherwise: Callable[..., Any], *operands: Array) -> Any:
+        return then(*operands) if condition else otherwise(*operands)
+
+
+# The built-in functions, with types that mypy can compare with the protocol's.
+_MIN: Callable[[float, float], float] = min
+_MAX: Callable[..., float] = max
 
 
 class Scalars:
-    """The few functions that step size control needs, on Python floats: 20 times faster than numpy's."""
+    """The backend of Python floats, for step size control in drivers: 20 times faster than numpy's scalars."""
 
-    minimum = staticmethod(min)
-    maximum = staticmethod(max)
+    minimum = staticmethod(_MIN)
+    maximum = staticmethod(_MAX)
 
     @staticmethod
     def cast(x: float, like: float) -> float:
@@ -205,5 +296,6 @@ class Scalars:
         return 1.0 if x > 0 else -1.0 if x < 0 else x
 
 
-NUMPY = Numpy()
-SCALARS = Scalars()
+# The annotations make mypy prove that each backend has what its callers ask for.
+NUMPY: Backend = Numpy()
+SCALARS: ScalarBackend = Scalars()

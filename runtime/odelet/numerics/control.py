@@ -1,6 +1,6 @@
-"""Step size control: the first step, the error ratio, what to do with an attempted step.
+"""Step size control: the length of the first step, the error ratio, and what follows from it for the next step.
 
-Written for scalars of any backend; times and steps here run forward, whatever the direction of the solve.
+Times and step lengths here run forward, whatever the direction of the solve: all step lengths are positive.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import inf
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from odelet.numerics.backend import Array
+from odelet.numerics.backend import Array, Backend, Scalar, ScalarBackend
 from odelet.numerics.rk import Field
 from odelet.numerics.state import Layout, Tolerance
 
@@ -20,9 +20,9 @@ TIME_DTYPES = ("float64", "float32")
 
 @dataclass(frozen=True, kw_only=True)
 class Controller:
-    """How the next step length follows from the error ratios r of this attempt and of accepted steps before.
+    """How the next step length follows from the error ratio r[n] of this attempt and those of accepted steps before it.
 
-    The step changes by the factor `safety * r[n]**(-powers[0]/order) * r[n-1]**(-powers[1]/order) * ...`.
+    The step length changes by the factor `safety * r[n]**(-powers[0]/order) * r[n-1]**(-powers[1]/order) * ...`.
     """
 
     powers: tuple[float, ...]
@@ -42,12 +42,13 @@ CONTROLLERS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Control:
-    """Settings of step size control, named and defaulted as in torchdiffeq.
+    """Settings of step size control, with the names and defaults of torchdiffeq.
 
-    first_step, min_step, max_step: in the model's unit of time; first_step None means estimate it.
-    max_num_steps: attempted steps allowed between two output times. dtype: of times and step lengths; a state
-    with more digits brings its own. controller: a name in CONTROLLERS. Raises ValueError for settings that
-    cannot work.
+    controller: a name in CONTROLLERS. first_step, min_step, max_step: step lengths in the model's unit of time; a
+    first_step of None is estimated. safety: the part of the predicted step length that is taken. ifactor, dfactor: the
+    largest and the smallest factor between the lengths of two attempts. max_num_steps: how many steps may be attempted
+    between two output times. dtype: of times and step lengths; a state of higher precision raises it to its own.
+    Raises ValueError for settings that cannot work.
     """
 
     controller: str = "integral"
@@ -76,33 +77,34 @@ class Control:
 
     @cached_property
     def powers(self) -> tuple[float, ...]:
-        """Those of the controller."""
+        """The powers of the controller."""
         return CONTROLLERS[self.controller].powers
 
     @property
     def memory(self) -> int:
-        """How many error ratios of accepted steps control remembers."""
+        """How many error ratios of accepted steps the controller remembers."""
         return len(self.powers) - 1
 
 
 class StepDecision(NamedTuple):
-    """accept: whether the attempted step counts; h: the length of the next one; past: ratios to remember."""
+    """accept: whether the attempted step is accepted. h: the length of the next one. past: the error ratios of the last
+    accepted steps, latest first."""
 
-    accept: Array
-    h: Array
-    past: Sequence[Array]
+    accept: Scalar
+    h: Scalar
+    past: Sequence[Scalar]
 
 
 class CutStep(NamedTuple):
-    """A step cut off at a point: where it ends, its length, and whether it was cut."""
+    """A step that may have been cut off at a point. end: where it ends. h: its length. hit: whether it was cut off."""
 
-    end: Array
-    h: Array
-    hit: Array
+    end: Scalar
+    h: Scalar
+    hit: Scalar
 
 
-def stop_at(point: Array, now: Array, end: Array, h: Array, *, xp: Any) -> CutStep:
-    """Cut a step from `now` of length h off at a point strictly inside it.
+def stop_at(point: Scalar, now: Scalar, end: Scalar, h: Scalar, *, xp: ScalarBackend) -> CutStep:
+    """Cut a step from `now` to `end`, of length h, off at a point strictly inside it; leave any other as it is.
 
     Source: torchdiffeq's step_t and jump_t (`rk_common.py::_adaptive_step`).
     """
@@ -112,7 +114,7 @@ def stop_at(point: Array, now: Array, end: Array, h: Array, *, xp: Any) -> CutSt
 
 def initial_step(
     field: Field,
-    t0: Array,
+    t0: Scalar,
     y0: Array,
     k0: Array,
     *,
@@ -120,13 +122,13 @@ def initial_step(
     rtol: Tolerance,
     atol: Tolerance,
     layout: Layout,
-    direction: Array,
-    xp: Any,
-) -> Array:
-    """Estimate the length of the first step, with one more call of the field.
+    direction: Scalar,
+    xp: Backend,
+) -> Scalar:
+    """Estimate the length of the first step, with one more evaluation of the field.
 
-    y0, k0: (1, state), the initial state and its slope. Returns a positive scalar, in the dtype that error
-    ratios have. Source: Hairer, Norsett & Wanner, Solving ODEs I, sec. II.4, with torchdiffeq's exponent 1/order.
+    y0, k0: the initial state and its slope, (1, n). Returns a positive scalar, in the dtype of error ratios.
+    Source: Hairer, Norsett & Wanner, Solving ODEs I, sec. II.4, with torchdiffeq's exponent 1/order.
     """
     scale = layout.allowed_error(abs(y0), rtol=rtol, atol=atol, xp=xp)
     d0, d1 = (layout.norm(xp.cast(x, scale) / scale, xp=xp) for x in (y0, k0))
@@ -137,25 +139,31 @@ def initial_step(
     k1 = field(t0 + xp.cast(signed, t0), trial)
     d2 = layout.norm(xp.cast(k1 - k0, scale) / scale, xp=xp) / h0
     flat = (d1 <= 1e-15) & (d2 <= 1e-15)
-    # Where the trial slope is not a number, the first one decides, as in torchdiffeq.
+    # Not a maximum: where the trial slope is NaN, d2 > d1 is false and the first slope decides, as in torchdiffeq.
     largest = xp.where(d2 > d1, d2, d1)
     h1 = xp.where(flat, xp.maximum(h0 * 1e-3, 1e-6), (0.01 / largest) ** (1.0 / order))
     return xp.minimum(100 * h0, h1)
 
 
 def error_ratio(
-    err: Array, y0: Array, y1: Array, *, rtol: Tolerance, atol: Tolerance, layout: Layout, xp: Any
-) -> Array:
-    """The estimated error of a step over what the tolerances allow: at most 1 is good.
+    err: Array, y0: Array, y1: Array, *, rtol: Tolerance, atol: Tolerance, layout: Layout, xp: Backend
+) -> Scalar:
+    """The error ratio of a step, its estimated error over what the tolerances allow: at most 1 is good.
 
-    err, y0, y1: (1, state). Source: Hairer, Norsett & Wanner, Solving ODEs I, sec. II.4, equation (4.11).
+    err: the error estimate; y0, y1: the states at both ends; all (1, n). Source: Hairer, Norsett & Wanner, Solving ODEs
+    I, sec. II.4, equation (4.11).
     """
     allowed = layout.allowed_error(xp.maximum(abs(y0), abs(y1)), rtol=rtol, atol=atol, xp=xp)
     return layout.norm(xp.cast(err, allowed) / allowed, xp=xp)
 
 
-def next_length(h: Array, ratio: Array, past: Sequence[Array], *, order: int, control: Control, xp: Any) -> Array:
-    """Aim at the tolerance, within the factors; never shrink after success."""
+def next_length(
+    h: Scalar, ratio: Scalar, past: Sequence[Scalar], *, order: int, control: Control, xp: ScalarBackend
+) -> Scalar:
+    """The step length at which the error should meet the tolerance, within ifactor and dfactor of h.
+
+    After an error ratio below 1 the step does not become shorter.
+    """
     powers = control.powers
     if len(powers) == 1:
         wanted = control.safety / xp.divisor(ratio) ** (powers[0] / order)
@@ -164,27 +172,34 @@ def next_length(h: Array, ratio: Array, past: Sequence[Array], *, order: int, co
         wanted = control.safety
         for power, r in zip(powers, ratios, strict=True):
             wanted = wanted / r ** (power / order)
-        # After a failure the past says nothing: what it predicts may be to grow, and the step would fail for ever.
+        # After a rejected step the past says nothing: it may predict a longer step, which would be rejected for ever.
         wanted = xp.where(ratio <= 1, wanted, control.safety / ratios[0] ** (1.0 / order))
-    # The sign is 1 for ratios under 1 alone: cheaper in a graph than to choose.
+    # sign(1 - ratio) is 1 only for an accepted step, whose factor is so at least 1; for others it is below dfactor and
+    # does nothing. (At a ratio of exactly 1 it is 0, and safety shortens the step, as in torchdiffeq.) In a graph one
+    # Max of three costs less than a Where.
     factor = xp.maximum(wanted, xp.sign(1 - ratio), control.dfactor)
     return h * xp.minimum(factor, control.ifactor)
 
 
-def clamp(h: Array, *, control: Control, xp: Any) -> Array:
-    """h within the allowed step lengths."""
+def clamp(h: Scalar, *, control: Control, xp: ScalarBackend) -> Scalar:
+    """h, raised to min_step and lowered to max_step."""
     if control.max_step != inf:
         h = xp.minimum(h, control.max_step)
     return xp.maximum(h, control.min_step) if control.min_step > 0 else h
 
 
-def judge(h: Array, ratio: Array, past: Sequence[Array] = (), *, order: int, control: Control, xp: Any) -> StepDecision:
-    """Accept or reject a step of length h, and choose the next length.
+def judge(
+    h: Scalar, ratio: Scalar, past: Sequence[Scalar] = (), *, order: int, control: Control, xp: ScalarBackend
+) -> StepDecision:
+    """Accept or reject a step of length h by its error ratio, and choose the length of the next.
 
-    past: error ratios of the last accepted steps, latest first, `control.memory` of them; ones at the start.
-    A step at min_step is accepted whatever its error, as in torchdiffeq. A ratio that is not a number calls
-    for a step of min_step, if there is one and this was longer; else it makes the next length not a number,
-    and callers stop there.
+    past: error ratios of the last accepted steps, latest first, `control.memory` of them; ones at the start. A step at
+    min_step is accepted whatever its error, as in torchdiffeq. After a ratio of NaN the next step has length min_step,
+    if min_step is set and this step was longer; else its length is NaN, and callers end the solve.
+
+    >>> from odelet.numerics.backend import SCALARS
+    >>> judge(0.1, 32.0, order=5, control=Control(), xp=SCALARS)
+    StepDecision(accept=False, h=0.045000000000000005, past=())
     """
     accept = ratio <= 1
     if control.min_step > 0:
@@ -192,6 +207,7 @@ def judge(h: Array, ratio: Array, past: Sequence[Array] = (), *, order: int, con
     h_next = clamp(next_length(h, ratio, past, order=order, control=control, xp=xp), control=control, xp=xp)
     if control.min_step > 0:
         shortest = xp.where(h > control.min_step, control.min_step, h_next)
+        # Only NaN fails the comparison, as ratios are at least 0.
         h_next = xp.where(ratio >= 0, h_next, shortest)
     if past:
         past = [xp.where(accept, new, old) for new, old in zip((ratio, *past), past, strict=False)]

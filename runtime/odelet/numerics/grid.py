@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from odelet.numerics.backend import Array
+from odelet.numerics.backend import Array, Backend, Scalar
 
 INTERPOLANTS = ("linear", "cubic")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """How a fixed-step solve places its steps, asks the field, and reads its output times.
+    """Where a fixed-step solve places its steps and evaluates the field, and how it interpolates at output times.
 
-    Steps end at the output times, or lie `step_size` apart, or are `steps` in all, or are `constructed`.
+    By default steps end at the output times. One of three settings may change that: step_size, the length of all steps
+    but the last, which may be shorter, in the model's unit of time; steps, how many steps of equal length divide the
+    whole range; constructed, that the grid is a value of its own, from a `grid_constructor`. interp: "linear", or
+    "cubic", which evaluates the field once more for each output time. perturb: whether the field is evaluated just
+    inside each step at the step's two ends. Raises ValueError for settings that exclude each other or cannot work.
 
-    step_size: positive, in the model's unit of time; the last step may be shorter. steps: equal ones over
-    the whole range. constructed: the grid is a value of its own, from a `grid_constructor`. At most one of the
-    three. interp: "linear", or "cubic", which calls the field once more for each output time. perturb: ask the
-    field just inside each step at its two ends. Raises ValueError for what makes no grid.
+    >>> import numpy as np
+    >>> from odelet.numerics.backend import NUMPY
+    >>> Grid(step_size=0.4).points(np.array([0.0, 0.5, 1.0]), direction=np.float64(1), xp=NUMPY).tolist()
+    [0.0, 0.4, 0.8, 1.0]
     """
 
     step_size: float | None = None
@@ -49,13 +52,13 @@ class Grid:
 
     @property
     def reads_cubics(self) -> bool:
-        """Whether output times lie inside steps, on cubics; at the ends of steps a cubic adds nothing."""
+        """Whether the states at output times are read off cubics. Where steps end at output times, none is needed."""
         return self.interp == "cubic" and not self.at_outputs
 
-    def points(self, t: Array, *, direction: Array, xp: Any, constructed_points: Array | None = None) -> Array:
+    def points(self, t: Array, *, direction: Scalar, xp: Backend, constructed_points: Array | None = None) -> Array:
         """The grid (steps + 1,) for output times t (times,), in their dtype.
 
-        constructed_points: the grid itself, where it is constructed.
+        direction: 1 or -1 in their dtype. constructed_points: the grid itself, if it is constructed.
 
         Source: torchdiffeq `solvers.py::FixedGridODESolver`, whose rounding this repeats.
         """
@@ -73,12 +76,14 @@ class Grid:
         return xp.concat([inner, end], axis=0)
 
 
-def is_valid_grid(points: Array, t: Array, *, direction: Array, strict: bool, xp: Any) -> Array:
+def is_valid_grid(points: Array, t: Array, *, direction: Scalar, strict: bool, xp: Backend) -> Scalar:
     """Whether a constructed grid starts and ends with the output times t and never turns back.
 
-    direction: 1 or -1 in their dtype. strict: whether it may not rest either, for methods that remember slopes.
+    direction: 1 or -1 in their dtype. strict: whether steps of length 0 are refused too, for methods that remember
+    slopes.
     """
     gaps = (points[1:] - points[:-1]) * direction
     wrong = xp.where(gaps > 0 if strict else gaps >= 0, gaps * 0, gaps * 0 + 1)
+    # Not points[0] == t[0]: values of a graph have no `==` of their own, and NaN fails this comparison too.
     ends = (abs(points[0] - t[0]) <= 0) & (abs(points[-1] - t[-1]) <= 0)
     return ends & (xp.largest(wrong) <= 0)

@@ -1,15 +1,15 @@
-"""Steps along a grid that was chosen beforehand, each with its error estimate: the text of the form `bounded`.
+"""Steps along a grid that was chosen beforehand, each with its error estimate.
 
-Written for arrays of any backend; times may be numpy's while states are values of a graph.
+Times may be numpy arrays while states are values of a graph: what follows from times alone is then a constant there.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from odelet.numerics.backend import NUMPY, Array
+from odelet.numerics.backend import NUMPY, Array, Backend, NumpyArray, Scalar
 from odelet.numerics.interpolation import quartic_weights
 from odelet.numerics.rk import Field, erk_step, towards_start
 from odelet.numerics.state import Layout, Tolerance
@@ -17,8 +17,11 @@ from odelet.numerics.tableau import Tableau
 
 
 class GridPath(NamedTuple):
-    """states, slopes: where steps begin and end, one more than there are steps; middles: of each step. All rows (1, n).
-    errors: the estimates, (steps, n)."""
+    """The steps of a solve along a grid.
+
+    states, slopes: at the points of the grid, one more than there are steps. middles: the state in the middle of each
+    step. All are lists of rows (1, n). errors: the error estimate of each step, (steps, n).
+    """
 
     states: list[Array]
     slopes: list[Array]
@@ -26,25 +29,25 @@ class GridPath(NamedTuple):
     errors: Array
 
 
-def scaled_grid(t: Array, positions: Array, *, xp: Any) -> Array:
-    """The grid (steps + 1,) in the model's times, from the first of t (times,) to the last, whichever way.
+def scaled_grid(t: Array, positions: Array, *, xp: Backend) -> Array:
+    """The grid (steps + 1,) in the model's unit of time, from the first output time in t (times,) to the last.
 
-    positions: (steps + 1,), rising from 0 to 1, in the dtype of t.
+    positions: the grid as fractions of that range, (steps + 1,), rising from 0 to 1, in the dtype of t.
     """
     span = t[-1:] - t[:1]
     return xp.concat([t[:1] + positions[:-1] * span, t[-1:]], axis=0)
 
 
 def take_steps(
-    field: Field, tableau: Tableau, points: Array, y0: Array, *, steps: int, direction: Array, xp: Any
+    field: Field, tableau: Tableau, points: Array, y0: Array, *, steps: int, direction: Scalar, xp: Backend
 ) -> GridPath:
-    """Take one step of an embedded pair for each interval of a grid; what it does in each is `attempt.attempt`.
+    """Take one step of an embedded pair for each interval of a grid; each step computes what `attempt` does.
 
-    points: (steps + 1,), in the dtype of times. direction: 1 or -1, as they run. y0: (1, state). Calls the field once,
-    and then as often as `attempt` does in every step.
+    points: (steps + 1,), in the dtype of times. direction: 1 or -1, as the times run. y0: (1, n). Evaluates the field
+    once, and then as often in every step as `attempt` does.
     """
     assert tableau.b_err is not None and tableau.mid is not None
-    clock = NUMPY if isinstance(points, np.ndarray) else xp
+    clock: Backend = NUMPY if isinstance(points, np.ndarray) else xp
     times, lengths = clock.cast(points, y0), clock.cast(points[1:] - points[:-1], y0)
     ends = towards_start(times[1:], clock.cast(direction, y0), xp=clock, like=y0)
     path = GridPath([y0], [field(times[0], y0)], [], None)
@@ -53,7 +56,8 @@ def take_steps(
         y, h = path.states[-1], lengths[i]
         y1, ks = erk_step(field, tableau, times[i], ends[i], y, h, path.slopes[-1], xp=xp)
         path.middles.append(xp.combine(y, h, tableau.mid, ks))
-        # Of all slopes but the last: a graph has those side by side already, as the last stage is made of them.
+        # The last slope is left out here and added below: a graph already holds the others stacked, as the sum that
+        # makes the last stage reads them.
         errors.append(xp.combine(None, h, tableau.b_err[:-1], ks[:-1]))
         path.states.append(y1)
         path.slopes.append(ks[-1])
@@ -64,26 +68,29 @@ def take_steps(
     return path._replace(errors=total)
 
 
-def error_ratios(path: GridPath, *, rtol: Tolerance, atol: Tolerance, layout: Layout, xp: Any) -> Array:
-    """How large the estimated error of each step is, over what the tolerances allow: (steps, samples), one column for a
-    state that is one whole. At most 1 is good; infinite where a state is not finite or an estimate not a number.
+def error_ratios(path: GridPath, *, rtol: Tolerance, atol: Tolerance, layout: Layout, xp: Backend) -> Array:
+    """The error ratio of each step: (steps, samples), with one column for a state that is solved as a whole.
 
-    Few operations for all steps at once, as each of them costs more than its arithmetic. Not for a norm of the user's.
+    At most 1 is good. A ratio is infinite where a state is not finite or an error estimate is NaN. The layout may have
+    no `user_norm`. All steps go through few operations together, as each operation costs more than its arithmetic.
     """
     before, after = (abs(xp.concat(some, axis=0)) for some in (path.states[:-1], path.states[1:]))
     allowed = layout.allowed_error(xp.maximum(before, after), rtol=rtol, atol=atol, xp=xp)
     errors = xp.cast(path.errors, allowed)
-    # Anything is small against an infinite state; zero times infinity is not a number.
+    # Any error is small against an infinite state. Zero times infinity is NaN, which the last line makes infinite.
     scaled = (errors + allowed * 0.0) / allowed
-    found, *others = (xp.rms(table, axis=2) for table in layout.tables(scaled, len(path.middles), xp=xp))
+    ratios, *others = (xp.rms(table, axis=2) for table in layout.tables(scaled, len(path.middles), xp=xp))
     for norms in others:
-        found = xp.maximum(found, norms)
-    return xp.where(found >= 0, found, np.inf)
+        ratios = xp.maximum(ratios, norms)
+    return xp.where(ratios >= 0, ratios, np.inf)
 
 
-def interpolate(path: GridPath, points: Any, t: Any, *, xp: Any) -> Array:
-    """The states (times, n) at known times t, the first and the last of which are those of the grid: each is read off
-    the quartic of its step, as adaptive methods do, whose weights are known where the times are."""
+def interpolate(path: GridPath, points: NumpyArray, t: NumpyArray, *, xp: Backend) -> Array:
+    """The states (times, n) at times t, read off the quartic of the step that each lies in, as adaptive methods do.
+
+    points: the grid, (steps + 1,). t: (times,), from the first point of the grid to the last. Both are numpy arrays, so
+    that the weights of the quartics are constants in a graph.
+    """
     if len(t) <= 2:
         return path.states[0] if len(t) == 1 else xp.concat([path.states[0], path.states[-1]], axis=0)
     like = path.states[0]

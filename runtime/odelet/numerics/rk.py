@@ -1,35 +1,41 @@
-"""One explicit Runge-Kutta step. There is no other in odelet."""
+"""The one explicit Runge-Kutta step: every tableau, backend and form takes its steps by it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-from odelet.numerics.backend import Array
+from odelet.numerics.backend import Array, Backend, Scalar
 from odelet.numerics.tableau import Tableau
 
-Field = Callable[[Array, Array], Array]
+# f of dy/dt = f(t, y): from a time and a state (1, n) to the slope (1, n).
+Field = Callable[[Scalar, Array], Array]
 
 
 def erk_step(
     field: Field,
     tableau: Tableau,
-    t: Array,
-    t1: Array,
+    t: Scalar,
+    t1: Scalar,
     y: Array,
-    h: Array,
+    h: Scalar,
     k0: Array | None,
     *,
-    xp: Any,
+    xp: Backend,
     h_row: Array | None = None,
 ) -> tuple[Array, list[Array]]:
-    """Take one explicit Runge-Kutta step.
+    """Take one explicit Runge-Kutta step; return the new state and the slopes of all stages, each (1, n).
 
-    t, t1, h: scalars of one dtype, the two ends of the step in the model's unit of time and its signed length;
-    stages at node 1 are taken at `t1`, which a caller may have moved off the end. y: (1, state). k0: the slope
-    at (t, y), or None to evaluate it. h_row: h as it multiplies slopes, (1, state), where each sample of a batch
-    has its own times. Returns the new state and the slopes of all stages, each (1, state).
-    Source: Hairer, Norsett & Wanner, Solving ODEs I, sec. II.1, definition 1.1.
+    t, t1, h: the start and the end of the step in the model's unit of time, and its signed length, all of one dtype.
+    Stages at node 1 are evaluated at `t1`, which a caller may have moved off the end; see `towards_start`. y: (1, n).
+    k0: the slope at (t, y), or None to evaluate it. h_row: h as a row (1, n), needed where each sample of a batch has
+    its own times. Source: Hairer, Norsett & Wanner, Solving ODEs I, sec. II.1, definition 1.1.
+
+    >>> import numpy as np
+    >>> from odelet.numerics.backend import NUMPY
+    >>> from odelet.numerics.tableau import HEUN2
+    >>> y1, slopes = erk_step(lambda t, y: -y, HEUN2, 0.0, 0.5, np.array([[1.0]]), 0.5, None, xp=NUMPY)
+    >>> float(y1[0, 0]), [float(k[0, 0]) for k in slopes]
+    (0.625, [-1.0, -0.5])
     """
     # Stage times keep the precision of t: torchdiffeq rounds them to the state's dtype in the field alone.
     h_state = xp.cast(h, y) if h_row is None else h_row
@@ -43,19 +49,19 @@ def erk_step(
     return y1, ks
 
 
-def towards_start(t: Array, direction: Array, *, xp: Any, like: Array) -> Array:
+def towards_start(t: Scalar, direction: Scalar, *, xp: Backend, like: Array) -> Scalar:
     """The floating-point number next to t, on the side the solve came from.
 
-    torchdiffeq evaluates stages at node 1 there, so that a field which jumps at the end of a step is seen
-    from within the step. Exact for 0 and for all t above 1e-31 in float32, 1e-291 in float64. Source: Rump,
-    Zimmermann, Boldo & Melquiond, Computing predecessor and successor in rounding to nearest, BIT 49
-    (2009), algorithm 1.
+    direction: 1 or -1, as time runs. like: an array of the dtype in which it is the next number; t and direction have
+    that dtype. torchdiffeq evaluates stages at node 1 there, so that a field which jumps at the end of a step is seen
+    from within the step. Exact for 0 and for all t above 1e-31 in float32, 1e-291 in float64. Source: Rump, Zimmermann,
+    Boldo & Melquiond, Computing predecessor and successor in rounding to nearest, BIT 49 (2009), algorithm 1.
     """
     unit, tiny = xp.rounding(like)
-    # The source adds `tiny`, but ONNX Runtime rounds it to float32, finds 0, and removes the sum.
+    # The source adds `tiny`. ONNX Runtime would round it to float32, find 0, and remove the addition; hence a maximum.
     return t - direction * xp.maximum(abs(t) * (unit * (1 + 2 * unit)), tiny)
 
 
-def towards_end(t: Array, direction: Array, *, xp: Any, like: Array) -> Array:
+def towards_end(t: Scalar, direction: Scalar, *, xp: Backend, like: Array) -> Scalar:
     """The floating-point number next to t, on the side the solve goes to; see `towards_start`."""
     return towards_start(t, -direction, xp=xp, like=like)

@@ -1,4 +1,4 @@
-"""The state inside a solver is one row, (1, n). A Layout says how a model's state lies in it."""
+"""The layout of a model's state in the row (1, n) that solver text computes with, and the norm of such a row."""
 
 from __future__ import annotations
 
@@ -7,36 +7,37 @@ from dataclasses import KW_ONLY, dataclass
 from math import prod
 from typing import Any
 
-from odelet.numerics.backend import Array
+from odelet.numerics.backend import Array, Backend, Scalar, Shape, StateBackend
 
-Tolerance = Any  # a scalar, or a sequence of one scalar for each part of the state
+# A Scalar, or a list or tuple of one Scalar for each part of the state.
+Tolerance = Any
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How the parts of a state lie in a row, and how large an error in it is.
+    """How the parts of a state lie in a row, and which norm measures it.
 
-    shapes: of each part, in whatever the backend's reshape takes. sizes: the number of elements of each
-    part, or None when there is one part, which is the whole row. user_norm: the norm, a scalar of the parts in
-    the model's shapes, or None for the root mean square. scalar: whether the state is one number of shape ().
-    samples: for a batch whose samples are solved each on its own, the shapes (samples, width) that make each part
-    a table, in whatever reshape takes; None for a state that is one whole. Times, lengths and norms are then rows
-    of one number for each sample, (samples,).
+    shapes: the shape of each part. sizes: the number of elements of each part, as the backend's `split` takes them, or
+    None when there is one part, which is the whole row. user_norm: the model's own norm, from the parts in the model's
+    shapes to a scalar; None for the root mean square. scalar: whether the state is a single number of shape ().
+    table_shapes: for a batch whose samples are solved each on its own, the shape (samples, width) of each part as a
+    table; None where the state is solved as a whole. With table_shapes, times, step lengths and norms are rows of one
+    number for each sample, (samples,).
     """
 
-    shapes: Sequence[Any]
+    shapes: Sequence[Shape]
     _: KW_ONLY
     sizes: Any | None = None
-    user_norm: Callable[[list[Array]], Array] | None = None
+    user_norm: Callable[[list[Array]], Scalar] | None = None
     scalar: bool = False
-    table_shapes: Sequence[Any] | None = None
+    table_shapes: Sequence[Shape] | None = None
 
     @classmethod
     def of(
         cls,
         parts: Sequence[Array],
         *,
-        user_norm: Callable[[list[Array]], Array] | None = None,
+        user_norm: Callable[[list[Array]], Scalar] | None = None,
         per_sample: bool = False,
     ) -> Layout:
         """The layout of numpy arrays; per_sample: their first axis counts samples that are solved each on its own."""
@@ -45,74 +46,77 @@ class Layout:
         tables = [(shape[0], prod(shape[1:])) for shape in shapes] if per_sample else None
         return cls(shapes, sizes=sizes, user_norm=user_norm, scalar=shapes == [()], table_shapes=tables)
 
-    def pack(self, parts: Sequence[Array], *, xp: Any) -> Array:
-        """Parts in the model's shapes to a row (1, n)."""
+    def pack(self, parts: Sequence[Array], *, xp: StateBackend) -> Array:
+        """The row (1, n) of parts in the model's shapes."""
         rows = [xp.reshape(part, (1, -1)) for part in parts]
         return rows[0] if self.sizes is None else xp.concat(rows, axis=1)
 
-    def slices(self, row: Array, *, xp: Any) -> Sequence[Array]:
-        """A row (or rows) cut at the ends of the parts, not reshaped."""
-        return [row] if self.sizes is None else xp.split(row, self.sizes)
+    def slices(self, rows: Array, *, xp: StateBackend) -> Sequence[Array]:
+        """The slice of rows (count, n) that belongs to each part, (count, size of the part)."""
+        return [rows] if self.sizes is None else xp.split(rows, self.sizes)
 
-    def unpack(self, row: Array, *, xp: Any) -> list[Array]:
-        """A row (1, n) to parts in the model's shapes."""
-        pieces = self.slices(row, xp=xp)
-        return [xp.reshape(piece, shape) for piece, shape in zip(pieces, self.shapes, strict=True)]
+    def unpack(self, row: Array, *, xp: StateBackend) -> list[Array]:
+        """The parts of a row (1, n), in the model's shapes."""
+        slices = self.slices(row, xp=xp)
+        return [xp.reshape(part, shape) for part, shape in zip(slices, self.shapes, strict=True)]
 
-    def tables(self, rows: Array, count: int, *, xp: Any) -> list[Array]:
-        """Rows (count, n) as (count, samples, width) for each part; a state that is one whole is one sample."""
+    def tables(self, rows: Array, count: int, *, xp: StateBackend) -> list[Array]:
+        """Rows (count, n) as a table (count, samples, width) for each part; a state solved as a whole is one sample."""
         shapes = self.table_shapes if self.table_shapes is not None else [(1, -1)] * len(self.shapes)
-        pieces = self.slices(rows, xp=xp)
-        return [xp.reshape(p, xp.stacked_shape(count, shape)) for p, shape in zip(pieces, shapes, strict=True)]
+        slices = self.slices(rows, xp=xp)
+        return [xp.reshape(part, xp.stacked_shape(count, shape)) for part, shape in zip(slices, shapes, strict=True)]
 
-    def from_tables(self, tables: Sequence[Array], *, xp: Any) -> Array:
-        """A table (samples, width) for each part, as a row (1, n)."""
+    def from_tables(self, tables: Sequence[Array], *, xp: StateBackend) -> Array:
+        """The row (1, n) of one table (samples, width) for each part."""
         rows = [xp.reshape(table, (1, -1)) for table in tables]
         return rows[0] if len(rows) == 1 else xp.concat(rows, axis=1)
 
-    def norm(self, row: Array, *, xp: Any) -> Array:
-        """How large a row is, a scalar.
+    def norm(self, row: Array, *, xp: StateBackend) -> Scalar:
+        """The norm of a row (1, n).
 
-        Root mean square over all elements; with several parts, the largest of theirs, as in torchdiffeq; or
-        the absolute value of what `user_norm` says.
+        It is the root mean square over all elements; with several parts, the largest of their root mean squares, as in
+        torchdiffeq; with a `user_norm`, the absolute value of what that gives.
         """
         if self.user_norm is not None:
             return abs(self.user_norm(self.unpack(row, xp=xp)))
-        pieces = self.slices(row, xp=xp)
+        slices = self.slices(row, xp=xp)
         if self.table_shapes is None:
-            norms = [xp.rms(piece) for piece in pieces]
+            norms = [xp.rms(part) for part in slices]
         else:
-            norms = [
-                xp.rms(xp.reshape(piece, shape), axis=1) for piece, shape in zip(pieces, self.table_shapes, strict=True)
-            ]
+            tables = [xp.reshape(part, shape) for part, shape in zip(slices, self.table_shapes, strict=True)]
+            norms = [xp.rms(table, axis=1) for table in tables]
         largest = norms[0]
         for norm in norms[1:]:
             largest = xp.maximum(largest, norm)
         return largest
 
-    def broadcast(self, x: Array, row: Array, *, xp: Any) -> Array:
-        """A number for each sample over all elements of its state, (1, n); for a state that is one whole, x itself."""
+    def broadcast(self, x: Scalar, row: Array, *, xp: StateBackend) -> Array:
+        """A number for each sample, (samples,), repeated over the elements of its state: a row (1, n), as `row` is.
+
+        For a state solved as a whole it is x itself, which numpy and ONNX broadcast where it is used.
+        """
         if self.table_shapes is None:
             return x
         column = xp.reshape(x, (-1, 1))
-        tables = [xp.reshape(p, shape) for p, shape in zip(self.slices(row, xp=xp), self.table_shapes, strict=True)]
-        pieces = [xp.reshape(xp.expand(column, table), (1, -1)) for table in tables]
-        return pieces[0] if len(pieces) == 1 else xp.concat(pieces, axis=1)
+        slices = self.slices(row, xp=xp)
+        tables = [xp.reshape(part, shape) for part, shape in zip(slices, self.table_shapes, strict=True)]
+        rows = [xp.reshape(xp.expand(column, table), (1, -1)) for table in tables]
+        return rows[0] if len(rows) == 1 else xp.concat(rows, axis=1)
 
-    def select(self, accept: Array, new: Array, old: Array, *, xp: Any) -> Array:
-        """The new row where a step was accepted, else the old."""
-        return xp.where(self.broadcast(accept, new, xp=xp), new, old)
+    def select(self, condition: Scalar, new: Array, old: Array, *, xp: StateBackend) -> Array:
+        """The row `new` where the condition, such as that a step is accepted, holds; else the row `old`."""
+        return xp.where(self.broadcast(condition, new, xp=xp), new, old)
 
-    def allowed_error(self, size: Array, *, rtol: Tolerance, atol: Tolerance, xp: Any) -> Array:
+    def allowed_error(self, size: Array, *, rtol: Tolerance, atol: Tolerance, xp: Backend) -> Array:
         """The error that the tolerances allow in elements of these sizes, atol + rtol * size: (1, n).
 
-        In the dtype of the sizes, but in that of the tolerances where each part has its own or the state is a
-        number of shape (): torch promotes so.
+        Its dtype is that of the sizes; or that of the tolerances, where each part has its own tolerance or the state is
+        a number of shape (), as torch promotes so.
         """
         if isinstance(rtol, (list, tuple)) or isinstance(atol, (list, tuple)):
-            pieces = self.slices(size, xp=xp)
-            rtols, atols = (x if isinstance(x, (list, tuple)) else [x] * len(pieces) for x in (rtol, atol))
-            bounds = [a + r * xp.cast(piece, a) for piece, r, a in zip(pieces, rtols, atols, strict=True)]
+            slices = self.slices(size, xp=xp)
+            rtols, atols = (x if isinstance(x, (list, tuple)) else [x] * len(slices) for x in (rtol, atol))
+            bounds = [a + r * xp.cast(part, a) for part, r, a in zip(slices, rtols, atols, strict=True)]
             return bounds[0] if len(bounds) == 1 else xp.concat(bounds, axis=1)
         if self.scalar:
             return atol + rtol * xp.cast(size, atol)

@@ -1,22 +1,26 @@
-"""Butcher tableaus, as data. The law here: nothing derived is typed in, and no solver code."""
+"""Butcher tableaus of explicit Runge-Kutta methods, as data.
+
+What follows from the coefficients is computed, never typed in. No solver code is here.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import isclose
 
+# One coefficient for each stage.
 Row = tuple[float, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tableau:
-    """An explicit Runge-Kutta method.
+    """The Butcher tableau of an explicit Runge-Kutta method.
 
-    name: as torchdiffeq spells it. order: of the solution it propagates, and what the step size controller uses;
-    `propagated` is the first of the two where they differ. c: nodes (stages,). a: one row a stage, the first empty.
-    b: weights (stages,). b_err: weights of the error estimate, or None for a fixed-step method. mid: weights of the
-    solution at the middle of the step, for the quartic read-out. Raises ValueError when the sizes or the row sums do
-    not agree.
+    name: as torchdiffeq spells it. order: the order that step size control uses, and that of the solution which is
+    propagated; where the latter differs, it is `propagated`. c: the nodes, (stages,). a: one row for each stage, of the
+    weights of the stages before it; the first is empty. b: the weights of the new state, (stages,). b_err: the weights
+    of the error estimate, (stages,), or None for a fixed-step method. mid: the weights of the state in the middle of
+    the step, for dense output, (stages,). Raises ValueError when the sizes or the row sums do not agree.
     """
 
     name: str
@@ -45,7 +49,7 @@ class Tableau:
 
     @property
     def stages(self) -> int:
-        """Evaluations of the field in a step whose first slope is not known."""
+        """How often a step evaluates the field when its first slope is not known."""
         return len(self.c)
 
     @property

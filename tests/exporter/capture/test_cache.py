@@ -1,4 +1,4 @@
-"""One capture for several exports: each gives the files that it gives with a capture of its own."""
+"""Exports that share a capture write the same files as exports with captures of their own."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ X = torch.linspace(0.1, 1.2, 8, dtype=torch.float64).reshape(4, 2)
 
 
 class Decay(torch.nn.Module):
-    """Exponential decay. options: of its solve."""
+    """dy/dt = -rate y^2 from x to time 1. options: those of the solve."""
 
     def __init__(self, **options):
         super().__init__()
@@ -39,23 +39,23 @@ def files(model, out, settings):
     [(Decay(), 1), (Decay(norm=lambda y: y.abs().max()), 2), (Decay(step_t=torch.tensor([0.3])), 2)],
     ids=["plain", "norm", "step_t"],
 )
-def test_the_files_are_those_of_captures_of_their_own(model, captures, tmp_path):
-    """A norm and step_t are for some methods only, and lead to another graph."""
-    with capturing_once() as kept:
+def test_a_shared_capture_gives_the_same_files(model, captures, tmp_path):
+    """A norm and step_t are options of adaptive methods only, so that a fixed-step method needs another trace."""
+    with capturing_once() as cache:
         shared = [files(model, tmp_path / "a", settings) for settings in SETTINGS]
-    assert len(kept.made) == captures
+    assert len(cache.captures) == captures
     assert shared == [files(model, tmp_path / "b", settings) for settings in SETTINGS]
 
 
-def test_what_is_kept_ends_with_the_block(tmp_path):
-    with capturing_once() as kept:
+def test_captures_are_shared_only_within_the_block(tmp_path):
+    with capturing_once() as cache:
         files(Decay(), tmp_path / "a", {})
     files(Decay(), tmp_path / "a", {})
-    assert len(kept.made) == 1
+    assert len(cache.captures) == 1
 
 
-def test_a_capture_that_took_something_from_the_solution_is_not_shared(tmp_path):
-    """Which way the model goes after its solve hangs on how it is solved."""
+def test_a_capture_that_depends_on_a_solution_is_not_shared(tmp_path):
+    """A decision on a solution may fall otherwise where the solve has other settings."""
 
     class Branching(Decay):
         def forward(self, x):
@@ -63,7 +63,7 @@ def test_a_capture_that_took_something_from_the_solution_is_not_shared(tmp_path)
             return last * 2 if last.sum() > 0 else last
 
     model = Branching()
-    with capturing_once() as kept:
+    with capturing_once() as cache:
         shared = [files(model, tmp_path / "a", settings) for settings in SETTINGS[1:3]]
-    assert len(kept.made) == 2
+    assert len(cache.captures) == 2
     assert shared == [files(model, tmp_path / "b", settings) for settings in SETTINGS[1:3]]

@@ -1,4 +1,4 @@
-"""What a capture leaves behind: the model as it was, an artifact only where it is right, nothing in torch."""
+"""After an export the model and torch are as before, and an artifact stands only where it is right."""
 
 import numpy as np
 import pytest
@@ -8,6 +8,7 @@ from torchdiffeq import odeint
 
 from odelet_export import ParityError, export
 from odelet_export.capture.surroundings import recurrent_loops
+from odelet_export.model.random_draws import SeededSource, drawing
 
 
 class Model(nn.Module):
@@ -30,11 +31,11 @@ def test_a_model_is_left_as_it_was(tmp_path):
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
-def test_an_export_that_is_wrong_is_kept_aside(tmp_path):
+def test_a_wrong_artifact_is_put_aside(tmp_path):
     state = {"calls": 0}
 
     class Drifting(nn.Module):
-        """Gives other answers each time it runs, as a model with a hidden counter would."""
+        """A model with a hidden counter: it gives another answer in each run."""
 
         def forward(self, x):
             state["calls"] += 1
@@ -66,3 +67,16 @@ def test_the_length_of_a_loop_does_not_stay_for_the_next():
             program = torch.export.export(model, (torch.randn(3, 5, 2),), dynamic_shapes=(axes,), strict=False)
     x = torch.randn(4, 7, 2)
     torch.testing.assert_close(program.module()(x), model(x))
+    # The first compilation of a process turns the checks of distributions off; a run of this test alone is the first.
+    with pytest.raises(ValueError, match="parameter"):
+        torch.distributions.Normal(0.0, -1.0)
+
+
+@pytest.mark.parametrize("block", [recurrent_loops, lambda: drawing(SeededSource(0))], ids=["loops", "drawing"])
+@pytest.mark.parametrize("checked", [True, False])
+def test_the_checks_of_distributions_are_as_before(block, checked, monkeypatch):
+    """Also where torch turns them off, as it does when a process compiles for the first time."""
+    monkeypatch.setattr(torch.distributions.Distribution, "_validate_args", checked)
+    with block():
+        torch.distributions.Distribution.set_default_validate_args(False)
+    assert torch.distributions.Distribution._validate_args is checked

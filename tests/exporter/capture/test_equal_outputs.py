@@ -1,4 +1,4 @@
-"""No inputs, outputs that are one value, checks that ask the same twice, and checks that are made in numpy."""
+"""Models with unusual inputs, outputs and checks: none, the same value twice, the same check twice, checks in numpy."""
 
 import numpy as np
 import pytest
@@ -15,19 +15,18 @@ def solved(x):
     return torchdiffeq.odeint(lambda t, y: -y, x, TIMES, method="rk4")[-1]
 
 
-def same_thrice(x):
+def with_equal_outputs(x):
     y = solved(x)
     return y * 2, y * 2, y, x, y.clone()
 
 
 @pytest.mark.parametrize("form", ["auto", "driven"])
-def test_outputs_that_are_one_value(tmp_path, form):
-    export(same_thrice, (torch.rand(4, 3),), tmp_path / "out", form=form, dynamic={"x": {0: "batch"}})
+def test_outputs_that_share_a_value(tmp_path, form):
+    export(with_equal_outputs, (torch.rand(4, 3),), tmp_path / "out", form=form, dynamic={"x": {0: "batch"}})
     x = torch.rand(2, 3)
-    for found, wanted in zip(
-        odelet.load(tmp_path / "out").solve(x.numpy()).outputs.values(), same_thrice(x), strict=True
-    ):
-        np.testing.assert_allclose(found, wanted, rtol=1e-5)
+    outputs = odelet.load(tmp_path / "out").solve(x.numpy()).outputs.values()
+    for ours, theirs in zip(outputs, with_equal_outputs(x), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5)
 
 
 def gradient_field(t, y):
@@ -46,7 +45,7 @@ def test_a_model_without_inputs(tmp_path, model):
     np.testing.assert_allclose(odelet.load(tmp_path / "out")(), model(), rtol=1e-5)
 
 
-def checked(x, mask):
+def with_checks(x, mask):
     assert not torch.isnan(x).any()
     zeros, ones = torch.sum(mask == 0).cpu().numpy(), torch.sum(mask == 1).cpu().numpy()
     assert zeros + ones == np.prod(list(mask.size()))
@@ -55,17 +54,17 @@ def checked(x, mask):
     return solved(state * mask)
 
 
-def test_checks_in_numpy_and_twice(tmp_path):
+def test_a_check_that_stands_twice_and_one_in_numpy(tmp_path):
     args = torch.rand(4, 3), torch.tensor([[0.0, 1.0, 1.0]]).expand(4, 3).clone()
-    exported = export(checked, args, tmp_path / "out", dynamic={"x": {0: "batch"}, "mask": {0: "batch"}})
-    assert [(one.value, one.inputs) for one in exported.card.assumptions] == [
+    exported = export(with_checks, args, tmp_path / "out", dynamic={"x": {0: "batch"}, "mask": {0: "batch"}})
+    assert [(assumed.value, assumed.inputs) for assumed in exported.card.assumptions] == [
         ("False", ("x",)),
         ("True", ("mask",)),
         ("False", ("x",)),
     ]
     model = odelet.load(tmp_path / "out")
     x, mask = torch.rand(2, 3), torch.ones(2, 3)
-    np.testing.assert_allclose(model(x.numpy(), mask.numpy()), checked(x, mask), rtol=1e-5)
+    np.testing.assert_allclose(model(x.numpy(), mask.numpy()), with_checks(x, mask), rtol=1e-5)
     with pytest.raises(odelet.OdeletError, match="zeros . ones"):
         model(x.numpy(), 0.5 * mask.numpy())
 
@@ -77,9 +76,9 @@ def noisy(x):
     return y * 2 if y.abs().max() < 100 else y
 
 
-def test_decisions_on_drawn_numbers_and_what_follows_from_them(tmp_path):
+def test_decisions_on_random_numbers_and_on_solutions_from_them(tmp_path):
     exported = export(noisy, (torch.rand(4, 3),), tmp_path / "out", dynamic={"x": {0: "batch"}})
-    assert [one.value for one in exported.card.assumptions] == ["False", "True"]
+    assert [assumed.value for assumed in exported.card.assumptions] == ["False", "True"]
     model = odelet.load(tmp_path / "out")
     x = np.zeros((2, 3), np.float32)
     (noise,) = model.card.noise

@@ -1,4 +1,4 @@
-"""Models that solve until an event, exported, beside torchdiffeq."""
+"""Exported models that solve until an event give the times and states of torchdiffeq."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from odelet_export import FormError, export
 
 
 class UntilEvent(nn.Module):
-    """Two event functions and a time that is far; they read what lies outside of them."""
+    """A model with three event functions, one of a far time; one reads a value from outside the solve."""
 
     def __init__(self, *, method="dopri5", options=None, reverse=False, pair=False, entry="odeint_event"):
         super().__init__()
@@ -58,8 +58,10 @@ def test_event_times_and_states_are_torchdiffeqs(form, dtype, settings, tmp_path
     number = getattr(torch, dtype)
     model = UntilEvent(**settings).to(number).eval()
     x = torch.tensor([[1.0, 0.3], [0.7, -0.2], [0.1, 0.2]], dtype=number)
-    made = export(model, (x, torch.tensor(0.25, dtype=number)), tmp_path / "out", form=form, dynamic={"x": {0: "n"}})
-    assert made.parity.passed
+    exported = export(
+        model, (x, torch.tensor(0.25, dtype=number)), tmp_path / "out", form=form, dynamic={"x": {0: "n"}}
+    )
+    assert exported.parity.passed
     loaded = odelet.load(tmp_path / "out")
     for scale, start in ((1.3, 0.5), (0.6, -1.0)):
         other, t0 = x[:2] * scale, torch.tensor(start, dtype=number)
@@ -92,7 +94,7 @@ def test_an_event_at_the_start_and_one_that_never_comes(form, tmp_path):
     assert never.stats.steps == 20
 
 
-def test_a_form_that_cannot_says_why(tmp_path):
+def test_a_form_without_events_says_why(tmp_path):
     model = UntilEvent(**RK4)
     with pytest.raises(FormError, match="it ends at an event"):
         export(model, (torch.ones(2, 2), torch.tensor(0.0)), tmp_path / "out", form="unrolled")

@@ -1,4 +1,4 @@
-"""What cannot be captured fails with the user's file and line, what was found there, and what to do."""
+"""A model that cannot be captured is refused with the user's file and line, what is there, and what to do."""
 
 import inspect
 import threading
@@ -21,9 +21,9 @@ def to_numpy(x):
 
 
 def ragged(x):
-    kept = torch.masked_select(x, x > 0.5)
-    if kept.size(0) > 0:  # HERE
-        x = x - kept.mean()
+    large = torch.masked_select(x, x > 0.5)
+    if large.size(0) > 0:  # HERE
+        x = x - large.mean()
     return odeint(lambda t, y: -y, x, TIMES)
 
 
@@ -81,7 +81,7 @@ REFUSED = {
 }
 
 
-def line_of_the_mark(function):
+def line_marked_here(function):
     lines, first = inspect.getsourcelines(function)
     return first + next(i for i, line in enumerate(lines) if "# HERE" in line)
 
@@ -92,13 +92,13 @@ def test_a_refusal_names_file_line_and_remedy(model, tmp_path):
     with pytest.raises(CaptureError) as refused:
         export(instance, (torch.rand(3, 2),), tmp_path / "out", dynamic={"x": {0: "batch"}})
     message = str(refused.value)
-    assert f'File "{__file__}", line {line_of_the_mark(model)}' in message
+    assert f'File "{__file__}", line {line_marked_here(model)}' in message
     assert REFUSED[model] in message
     assert list(tmp_path.iterdir()) == [], "something was left behind"
 
 
 class Remembering(nn.Module):
-    """A field that mixes its earlier slopes into each new one."""
+    """A model whose field mixes its earlier slopes into each new one."""
 
     def __init__(self):
         super().__init__()
@@ -123,7 +123,7 @@ def test_a_model_without_a_solve_is_refused(tmp_path):
         export(lambda x: x + 1, (torch.rand(3, 2),), tmp_path / "out")
 
 
-def test_a_solve_that_nothing_depends_on_is_refused(tmp_path):
+def test_a_solve_that_no_output_depends_on_is_refused(tmp_path):
     def model(x):
         odeint(lambda t, y: -y, x, TIMES)
         return x + 1

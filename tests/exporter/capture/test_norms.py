@@ -1,4 +1,4 @@
-"""Norms of the user's, captured: step for step what torchdiffeq does with them, in both adaptive forms."""
+"""Norms that the user passes: the forms adaptive and driven take the same steps with them as torchdiffeq."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from odelet_intercept.errors import CaptureError
 
 
 class Model(nn.Module):
-    """A swirl whose solve measures errors by a norm that reads a weight and a value from outside the solve."""
+    """A model whose norm of errors reads a weight and a value from outside the solve."""
 
     def __init__(self, *, pair: bool = False, **settings):
         super().__init__()
@@ -45,9 +45,9 @@ class Model(nn.Module):
         def happens(time, state):
             return (time - t[0]).abs() - 0.8 + 0.05 * torch.tanh(state[0][0, 0])
 
-        # A solve to a later event is chaotic.
-        field, y0, of = (pair_slope, (x, x[:, 0]), pair_norm) if self.pair else (slope, x, norm)
-        options = {**self.settings.get("options", {}), "norm": of}
+        # Until a later event the solve would be chaotic.
+        field, y0, user_norm = (pair_slope, (x, x[:, 0]), pair_norm) if self.pair else (slope, x, norm)
+        options = {**self.settings.get("options", {}), "norm": user_norm}
         event = {"event_fn": happens} if "until" in self.settings else {}
         settings = {name: value for name, value in self.settings.items() if name != "until"} | {"options": options}
         solved = torchdiffeq.odeint(field, y0, t, **settings, **event)
@@ -55,7 +55,7 @@ class Model(nn.Module):
 
 
 class Number(Model):
-    """A state of shape (), where torchdiffeq gives the norm float64 numbers."""
+    """A model with a state of shape (), whose norm gets float64 numbers from torchdiffeq."""
 
     def forward(self, x, t):
         norm = {"norm": lambda y: y.abs() * 2}
@@ -73,7 +73,7 @@ MODELS = {
 
 
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
-def test_both_forms_do_what_torchdiffeq_does(model, tmp_path):
+def test_both_forms_take_the_steps_of_torchdiffeq(model, tmp_path):
     x = torch.tensor([[1.0, -0.5], [0.3, 0.8]], dtype=torch.float64)
     t = torch.linspace(0, 1, 2, dtype=torch.float64)
     callee = Callee(model, (x, t), {})
@@ -91,16 +91,16 @@ def test_both_forms_do_what_torchdiffeq_does(model, tmp_path):
             (stats,) = solution.stats.solves
             assert (stats.steps, stats.accepted) == (count.steps, count.accepted), (form, times)
             for ours, theirs in zip(solution.outputs.values(), expected, strict=True):
-                # The time of an event is the middle of a bracket, which has the digits of a step's length: those of
-                # an error estimate.
+                # The time of an event is the middle of a bracket, whose ends are as exact as the length of a step, and
+                # so as an error estimate.
                 limit = 1e-9 if "until" in model.settings else 1e-11
                 np.testing.assert_allclose(ours, theirs, rtol=limit, atol=limit)
 
 
 @pytest.mark.parametrize("form", ["adaptive", "driven"])
-def test_a_float32_model_gives_its_norm_float32(form, tmp_path):
-    """torch gives it float64 where each part has its own tolerance; what differs is the rounding of a ratio."""
-    # The error of a first step as short as is estimated would be rounding, and all that follows hang on that.
+def test_the_norm_of_a_float32_model_gets_float32(form, tmp_path):
+    """torchdiffeq passes float64 where each part has its own tolerance; only the rounding of a ratio differs."""
+    # The estimated first step is short: its error would be rounding, and all later steps would depend on it.
     model = Model(pair=True, rtol=(1e-3, 1e-2), options={"first_step": 0.3}).float()
     tensors = torch.tensor([[1.0, -0.5]]), torch.tensor([0.0, 0.5, 1.5])
     callee = Callee(model, tensors, {})
@@ -112,15 +112,15 @@ def test_a_float32_model_gives_its_norm_float32(form, tmp_path):
         np.testing.assert_allclose(ours, theirs, rtol=2e-5, atol=2e-5)
 
 
-def test_what_is_no_norm_is_refused_and_what_is_unused_is_dropped():
+def test_a_wrong_norm_is_refused_and_an_unused_one_dropped():
     def captured(norm, method="dopri5"):
-        class Any(nn.Module):
+        class WithNorm(nn.Module):
             def forward(self, x):
                 t = torch.tensor([0.0, 1.0])
                 return torchdiffeq.odeint(lambda t, y: -y, x, t, method=method, options={"norm": norm})
 
         overrides = Overrides() if method == "dopri5" else Overrides(steps=2)
-        return capture(Callee(Any(), (torch.ones(2, 2),), {}), {}, overrides, opset=20)
+        return capture(Callee(WithNorm(), (torch.ones(2, 2),), {}), {}, overrides, opset=20)
 
     with pytest.raises(CaptureError, match="norm must return one real number, as a tensor; got a torch.float32 tensor"):
         captured(lambda y: y.abs())

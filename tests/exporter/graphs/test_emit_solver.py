@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 from support.emitted import DTYPES, ROW, emitted, run
-from support.problems import ADAPTIVE
-from support.rosters import RATIOS
+from support.rosters import ADAPTIVE, RATIOS
 
 from odelet.numerics.adaptive_step import attempt, first_length, first_slope, slope_after_jump
 from odelet.numerics.backend import NUMPY

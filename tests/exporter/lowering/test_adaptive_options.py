@@ -5,7 +5,8 @@ import pytest
 import torch
 import torchdiffeq
 from support.lowering import load_captured
-from support.problems import ADAPTIVE, torch_solve
+from support.problems import torch_solve
+from support.rosters import ADAPTIVE
 from torch import nn
 
 import odelet

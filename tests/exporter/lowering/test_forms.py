@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from support.lowering import Case, forms_of, inputs
 from support.parity import matches
-from support.problems import ADAPTIVE, FIXED
+from support.rosters import ADAPTIVE, FIXED
 
 from odelet.numerics.tableau import TABLEAUS
 from odelet.status import Status

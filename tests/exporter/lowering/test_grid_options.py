@@ -7,7 +7,8 @@ import pytest
 import torch
 import torchdiffeq
 from support.lowering import Case, forms_of, inputs
-from support.problems import FIXED, torch_solve
+from support.problems import torch_solve
+from support.rosters import FIXED
 from torch import nn
 
 import odelet

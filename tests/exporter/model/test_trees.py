@@ -13,6 +13,8 @@ from torchdiffeq import odeint
 import odelet
 from odelet import InputError
 from odelet_export import CaptureError, export
+from odelet_export.model.trees import Tree, map_tensors, result_leaves, row_leaves, tensors_in
+from odelet_export.model.trees import nested as nested_of
 
 State = namedtuple("State", "h c")
 TIMES = torch.tensor([0.0, 0.4, 1.0])
@@ -177,3 +179,35 @@ def test_the_command_line_builds_and_reads_them(tmp_path, capsys):
     np.testing.assert_allclose(np.load(tmp_path / "y.npz")["z.0"], 2 * np.exp(-1.0) * x, rtol=1e-3)
     code, _, err = command(capsys, "export", target, *inputs[:2], "--input", "parts.1=float32[batch,3]", "-o", out)
     assert (code, "the parts 1 of the input 'parts' make no tuple; 'parts.0' lacks" in err) == (2, True)
+
+
+def test_a_tree_is_rebuilt_with_other_leaves():
+    tree = Tree(["batch", "parts"], [{"x": 1, "h": [2]}, (3, None)])
+    assert [name for name, _ in tree.leaves] == ["batch.x", "batch.h.0", "parts.0", "parts.1"]
+    assert tree.rebuilt([4, 5, 6, None]) == [{"x": 4, "h": [5]}, (6, None)]
+
+
+def test_the_leaves_of_results_of_all_kinds():
+    assert result_leaves(7) == [("output", 7)]
+    assert result_leaves((7, [8])) == [("output_0", 7), ("output_1.0", 8)]
+    assert result_leaves({"a": State(7, {"b": 8})}) == [("a.h", 7), ("a.c.b", 8)]
+    assert result_leaves(Unknown(7)) == [("rate", 7)]
+    assert result_leaves({"size": torch.ones(2, 3).shape}) == [("size", torch.Size([2, 3]))]
+
+
+def test_walks_over_tensors_and_rows():
+    x, y = torch.zeros(1), torch.ones(1)
+    doubled = map_tensors(lambda z: 2 * z, {"a": (x, 3), "b": [y]})
+    assert doubled == {"a": (torch.zeros(1), 3), "b": [torch.full((1,), 2.0)]}
+    found = tensors_in({"a": (x, 3), "b": [y]})
+    assert (found[0] is x, found[1] is y, len(found)) == (True, True, 2)
+    assert row_leaves([1, (2, [3, "four"]), ()]) == [1, 2, 3, "four"]
+    assert row_leaves(1) == [1]
+
+
+def test_names_with_dots_make_containers():
+    assert nested_of({"a.x": 1, "b.1": 3, "b.0": 2, "c": 4}) == {"a": {"x": 1}, "b": (2, 3), "c": 4}
+    with pytest.raises(InputError, match="'a' and 'a.x' exclude each other"):
+        nested_of({"a": 1, "a.x": 2})
+    with pytest.raises(InputError, match=r"the parts 1 of the input 'b' make no tuple; 'b.0' lacks"):
+        nested_of({"b.1": 1})

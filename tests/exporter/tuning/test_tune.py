@@ -21,7 +21,7 @@ from torchdiffeq import odeint
 import odelet
 from odelet import InputError
 from odelet_export import FormError, TargetError, export, mark, tune
-from odelet_export.capture import cache as kept
+from odelet_export.capture import cache as cache_module
 from odelet_export.capture.cache import capturing_once
 from odelet_export.lowering.forms import FORMS
 from odelet_export.tuning import halving, measure
@@ -117,13 +117,13 @@ def captured(monkeypatch):
     @contextmanager
     def shared():
         with monkeypatch.context() as patch:
-            patch.setattr(kept, "_kept", ContextVar("kept", default=SHARED))
+            patch.setattr(cache_module, "_cache", ContextVar("cache", default=SHARED))
             yield SHARED
 
     monkeypatch.setattr(tune_module, "capturing_once", shared)
 
 
-SHARED = kept.CaptureCache()
+SHARED = cache_module.CaptureCache()
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Arrays in files: every dtype comes back, and an output is there whole or not at all."""
+"""Arrays in files: every dtype comes back, and an output file is there whole or not at all."""
 
 import numpy as np
 import pytest

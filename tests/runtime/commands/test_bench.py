@@ -1,4 +1,4 @@
-"""`odelet bench`: the figures are those of the calls, and what it compares with is the same work."""
+"""`odelet bench`: its numbers are those of the calls, and the calls that it compares do the same work."""
 
 import json
 import tomllib
@@ -52,7 +52,7 @@ class Broken(nn.Module):
 
 
 def points():
-    """The entry points of pyproject.toml, whatever is installed."""
+    """Let entry points be those of pyproject.toml, whatever is installed."""
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"][benching.GROUP]
     return [EntryPoint(name, value, benching.GROUP) for name, value in declared.items()]
 

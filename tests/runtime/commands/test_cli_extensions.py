@@ -1,4 +1,4 @@
-"""Commands of other packages: found by entry point, and no burden where they are not installed."""
+"""Commands of other packages: they are found by entry point, and cost nothing if they are not installed."""
 
 from functools import partial
 from importlib.metadata import EntryPoint

@@ -1,4 +1,4 @@
-"""Pictures of solves: every step that was tried is on them, once, where it was tried."""
+"""Pictures of solves: each attempted step is drawn once, at the time where it starts."""
 
 import sys
 
@@ -19,7 +19,7 @@ Y0 = np.array([[2.0, 0.0], [0.1, 4.0], [-1.0, 1.0]])
 
 
 class Oscillator(torch.nn.Module):
-    """Van der Pol's, whose steps are rejected where it turns."""
+    """Van der Pol's oscillator, some steps of which are rejected where the state turns."""
 
     def forward(self, y0):
         def field(t, y):
@@ -30,7 +30,7 @@ class Oscillator(torch.nn.Module):
 
 
 def made(folder, model, example, variants):
-    """Artifacts of a model, by name of the settings, from one capture."""
+    """Return models by the names of their settings, exported from one capture."""
     dynamic = {"y0": {0: "batch"}}
     with capturing_once():
         for name, settings in variants.items():
@@ -51,7 +51,7 @@ def models(tmp_path_factory):
 
 
 def marks(figure, panel, name):
-    """The marks of a panel: times and heights."""
+    """Return the times and heights of the marks of a panel."""
     (line,) = [line for line in figure.axes[panel].lines if line.get_label() == name]
     return np.asarray(line.get_xdata(), float), np.asarray(line.get_ydata(), float)
 
@@ -60,7 +60,7 @@ def test_every_step_of_the_solve_is_on_the_picture(models):
     solution = models["whole"].solve(Y0)
     recording = record(models["whole"], {"y0": Y0})
     (stats,) = solution.stats.solves
-    assert recording.stats == stats  # what is recorded is the solve as it is
+    assert recording.stats == stats  # recording does not change the solve
     assert stats.rejected > 3
     figure = draw(recording)
     for panel in (1, 2):
@@ -105,7 +105,7 @@ def test_of_a_solve_per_sample_one_sample_is_drawn(models, sample):
     assert len(marks(figure, 2, "accepted")[0]) == accepted
     assert sum(len(marks(figure, 2, name)[0]) for name in ("accepted", "rejected")) == steps
     assert f"sample {sample}" in figure.get_suptitle()
-    # What it does in a batch is what it does alone.
+    # A sample takes the same steps in a batch as alone.
     alone = record(models["per_sample"], {"y0": Y0[sample : sample + 1]}).recording
     assert [(step.accepted, step.time) for step in recording.recording.attempts] == [
         (step.accepted, pytest.approx(step.time, rel=1e-9)) for step in alone.attempts
@@ -126,7 +126,7 @@ def test_fixed_steps_have_no_ratios(models):
 
 
 class Falling(torch.nn.Module):
-    """A body that falls to the ground, backwards in time where `up` is false; many elements besides."""
+    """A body that falls to the ground, or that is followed backwards in time; the state has many other elements."""
 
     def __init__(self, method="dopri5", options=None, *, event=True):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Verification on the device: the samples run again, and every difference is told."""
+"""Verification without torch: the samples run again, and the report names every difference."""
 
 import json
 

@@ -7,7 +7,7 @@ import pytest
 from support.lowering import Case, inputs
 from support.rosters import STEPPING
 
-from odelet.engine.buffers import BufferPool, DeviceMemory, HostMemory, memory_of
+from odelet.engine.buffers import BufferPool, DeviceMemory, HostMemory, StepArrays, memory_of
 
 TIMES = np.array([0.0, 0.4, 1.1])
 
@@ -54,8 +54,8 @@ def test_memory_is_a_copy_that_keeps_its_type_and_shape(memory):
     assert (number.read().shape, number.read().dtype, number.read()) == ((), np.float32, np.float32(0.1))
 
 
-def test_buffers_are_lent_to_one_solve_at_a_time():
-    made = []
+def test_buffers_serve_one_solve_at_a_time():
+    bindings = []
 
     class Session:
         """Of no inputs and outputs."""
@@ -69,25 +69,25 @@ def test_buffers_are_lent_to_one_solve_at_a_time():
             return {}
 
         def io_binding(self):
-            made.append(self)
+            bindings.append(self)
             return Binding()
 
     class Binding:
         def bind_ortvalue_output(self, name, value):
             pass
 
-    session, pool, start = Session(), BufferPool(), {"y": np.ones((1, 2))}
+    session, pool, start = Session(), BufferPool(), StepArrays({"y": np.ones((1, 2))}, {}, {})
     with pool.maker() as make_buffers:
-        first = make_buffers(session, start, {}, {}, memory_of("cpu"))
+        first = make_buffers(session, start, memory_of("cpu"))
         with pool.maker() as other:
-            assert other(session, start, {}, {}, memory_of("cpu")) is not first
+            assert other(session, start, memory_of("cpu")) is not first
     with pool.maker() as make_buffers:
-        again = make_buffers(session, {"y": np.full((1, 2), 5.0)}, {}, {}, memory_of("cpu"))
+        again = make_buffers(session, StepArrays({"y": np.full((1, 2), 5.0)}, {}, {}), memory_of("cpu"))
         assert again is first
         assert again.state("y").tolist() == [[5.0, 5.0]]
-        assert make_buffers(session, {"y": np.ones((1, 3))}, {}, {}, memory_of("cpu")) is not first
-    large = {"y": np.ones((1, 2**18))}
+        assert make_buffers(session, StepArrays({"y": np.ones((1, 3))}, {}, {}), memory_of("cpu")) is not first
+    large = StepArrays({"y": np.ones((1, 2**18))}, {}, {})
     with pool.maker() as make_buffers:
-        kept = make_buffers(session, large, {}, {}, memory_of("cpu"))
+        kept = make_buffers(session, large, memory_of("cpu"))
     with pool.maker() as make_buffers:
-        assert make_buffers(session, large, {}, {}, memory_of("cpu")) is not kept  # memory that is not worth to hold
+        assert make_buffers(session, large, memory_of("cpu")) is not kept  # too large to be held for later solves

@@ -1,4 +1,4 @@
-"""The loop outside: what it asks of a stepper, when it stops, what it says; and solves that fail."""
+"""The loops: what they ask of a stepper, when they stop and what they return; and solves that fail."""
 
 import math
 from itertools import pairwise
@@ -6,12 +6,15 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from support.problems import ADAPTIVE, FIXED, torch_solve
+from support.problems import torch_solve
+from support.rosters import ADAPTIVE, FIXED
 
 import odelet
 from odelet.errors import InputError
-from odelet.loops.adaptive import AdaptiveSolve, Limits, Points, StepEnds, direction_of, solution_arrays, solve_adaptive
+from odelet.loops.adaptive import AdaptiveSolve, Limits, Points, direction_of, solve_adaptive
 from odelet.loops.fixed import solve_on_grid
+from odelet.loops.run import solution_arrays
+from odelet.loops.trajectory import StepEnds
 from odelet.methods.roster import METHODS
 from odelet.numerics.control import Control
 from odelet.numerics.grid import Grid
@@ -19,30 +22,30 @@ from odelet.status import Status
 
 
 class Scripted:
-    """A stepper whose error ratios are written down; its state is the time at the end of a step."""
+    """An adaptive stepper whose error ratios are given; its state is the time at the end of a step."""
 
     def __init__(self, ratios=(), *, slope=1.0, first=1.0):
         self.ratios = iter(ratios)
         self.slope, self.first = slope, first
-        self.attempts, self.accepted, self.jumps, self.begun = [], [], [], []
-        self.state = self.before = self.tried = None
+        self.attempts, self.accepted, self.jumps, self.begun_at = [], [], [], []
+        self.state = self.before = self.attempted = None
 
     def begin(self, t):
-        self.begun.append(t)
+        self.begun_at.append(t)
 
     def first_length(self, t):
-        assert self.begun == [t]
+        assert self.begun_at == [t]
         return self.first
 
     def attempt(self, t, t1, h):
         self.attempts.append((t, h))
-        self.tried = t, t1
+        self.attempted = t, t1
         return next(self.ratios, 1.0)
 
     def accept(self, jump):
         self.jumps += [] if jump is None else [jump]
-        self.accepted.append(self.tried)
-        self.before, self.state = self.tried
+        self.accepted.append(self.attempted)
+        self.before, self.state = self.attempted
 
     def ends(self):
         middle = (self.before + self.state) / 2
@@ -52,7 +55,7 @@ class Scripted:
 
 
 class Squares:
-    """A stepper whose state is the square of the time."""
+    """A fixed stepper whose state is the square of the time."""
 
     def __init__(self, fail_at=None):
         self.fail_at, self.steps = fail_at, []
@@ -66,7 +69,7 @@ class Squares:
         return StepEnds(np.array([[t * t]]), np.array([[t1 * t1]]), k0=np.array([[2 * t]]))
 
 
-def drive(stepper, t, *, max_steps=1000, max_evals=None, deadline=None, y0=0.0, step_t=(), jump_t=(), **settings):
+def run_loop(stepper, t, *, max_steps=1000, max_evals=None, deadline=None, y0=0.0, step_t=(), jump_t=(), **settings):
     t = np.array(t, float)
     return solve_adaptive(
         lambda: AdaptiveSolve(
@@ -86,7 +89,7 @@ def drive(stepper, t, *, max_steps=1000, max_evals=None, deadline=None, y0=0.0, 
 
 def test_steps_pass_the_last_time_and_none_stops_at_one():
     stepper = Scripted()
-    run = drive(stepper, [0, 0.5, 2.5, 2.6], safety=1.0)
+    run = run_loop(stepper, [0, 0.5, 2.5, 2.6], safety=1.0)
     assert stepper.attempts == [(0, 1), (1, 1), (2, 1)]
     assert run.rows[:, 0] == pytest.approx([0, 0.5, 2.5, 2.6], rel=1e-15)
     assert (run.status, run.time, run.steps, run.accepted) == (Status.OK, 3, 3, 3)
@@ -94,7 +97,7 @@ def test_steps_pass_the_last_time_and_none_stops_at_one():
 
 def test_time_runs_backwards_with_signed_steps():
     stepper = Scripted()
-    run = drive(stepper, [0, -0.5, -1.5], safety=1.0)
+    run = run_loop(stepper, [0, -0.5, -1.5], safety=1.0)
     assert stepper.attempts == [(0, -1), (-1, -1)]
     assert run.rows[:, 0] == pytest.approx([0, -0.5, -1.5], rel=1e-15)
     assert run.time == -2
@@ -102,7 +105,7 @@ def test_time_runs_backwards_with_signed_steps():
 
 def test_a_rejected_step_is_tried_again_shorter_from_the_same_time():
     stepper = Scripted([32.0, 1.0, 1.0], slope=3.0)
-    run = drive(stepper, [0, 0.9], safety=1.0)
+    run = run_loop(stepper, [0, 0.9], safety=1.0)
     assert stepper.attempts == [(0, 1), (0, 0.5), (0.5, 0.5)]
     assert stepper.accepted == [(0, 0.5), (0.5, 1.0)]
     assert (run.steps, run.accepted) == (3, 2)
@@ -111,34 +114,34 @@ def test_a_rejected_step_is_tried_again_shorter_from_the_same_time():
 
 def test_one_time_takes_no_step():
     stepper = Scripted()
-    run = drive(stepper, [4.0], y0=7.0)
+    run = run_loop(stepper, [4.0], y0=7.0)
     assert not stepper.attempts
     assert (run.rows.tolist(), run.status, run.time) == ([[7.0]], Status.OK, 4.0)
 
 
 def test_the_first_step_is_kept_within_its_bounds():
     stepper = Scripted(first=5.0)
-    drive(stepper, [0, 1], max_step=0.25)
+    run_loop(stepper, [0, 1], max_step=0.25)
     assert stepper.attempts[0] == (0, 0.25)
 
 
 def test_the_step_limit_counts_all_attempts():
-    run = drive(Scripted(), [0, 1, 2, 9], safety=1.0, max_steps=4)
+    run = run_loop(Scripted(), [0, 1, 2, 9], safety=1.0, max_steps=4)
     assert (run.status, run.time, run.steps) == (Status.STEP_LIMIT, 4, 4)
     assert run.rows[:3, 0] == pytest.approx([0, 1, 2])
     assert np.isnan(run.rows[3, 0])
 
 
 def test_max_num_steps_counts_between_output_times():
-    ok = drive(Scripted(), [0, 3, 6, 9], safety=1.0, max_num_steps=3)
+    ok = run_loop(Scripted(), [0, 3, 6, 9], safety=1.0, max_num_steps=3)
     assert (ok.status, ok.steps) == (Status.OK, 9)
-    run = drive(Scripted(), [0, 3, 7, 9], safety=1.0, max_num_steps=3)
+    run = run_loop(Scripted(), [0, 3, 7, 9], safety=1.0, max_num_steps=3)
     assert (run.status, run.steps, run.time) == (Status.STEP_LIMIT, 6, 6)
 
 
 def test_a_step_that_does_not_move_time_stops_the_solve():
     stepper = Scripted([1e40] * 100)
-    run = drive(stepper, [1, 2], dfactor=1e-3)
+    run = run_loop(stepper, [1, 2], dfactor=1e-3)
     assert (run.status, run.time, run.accepted) == (Status.STEP_UNDERFLOW, 1, 0)
     assert len(stepper.attempts) == run.steps == 6
     assert np.isnan(run.rows[1, 0])
@@ -146,12 +149,12 @@ def test_a_step_that_does_not_move_time_stops_the_solve():
 
 @pytest.mark.parametrize("h", [math.inf, 0.0])
 def test_a_first_step_that_leads_nowhere_stops_the_solve(h):
-    run = drive(Scripted(first=h), [0, 1])
+    run = run_loop(Scripted(first=h), [0, 1])
     assert (run.status, run.steps) == (Status.STEP_UNDERFLOW, 0)
 
 
 def test_a_ratio_that_is_not_a_number_stops_the_solve():
-    run = drive(Scripted([1.0, math.nan]), [0, 0.5, 5], safety=1.0)
+    run = run_loop(Scripted([1.0, math.nan]), [0, 0.5, 5], safety=1.0)
     assert (run.status, run.time, run.steps, run.accepted) == (Status.NOT_FINITE, 1, 2, 1)
     assert np.isnan(run.rows[2, 0])
     assert run.rows[1, 0] == 0.5
@@ -160,19 +163,19 @@ def test_a_ratio_that_is_not_a_number_stops_the_solve():
 @pytest.mark.parametrize("y0", [math.nan, math.inf])
 def test_a_start_that_is_not_finite_takes_no_step(y0):
     stepper = Scripted()
-    run = drive(stepper, [0, 1], y0=y0)
+    run = run_loop(stepper, [0, 1], y0=y0)
     assert (run.status, run.time, run.steps, stepper.attempts) == (Status.NOT_FINITE, 0, 0, [])
 
 
 def test_steps_end_at_the_points_asked_for():
     stepper = Scripted()
-    run = drive(stepper, [0, 2], safety=1.0, step_t=[7, 0.5], jump_t=[0.75])
+    run = run_loop(stepper, [0, 2], safety=1.0, step_t=[7, 0.5], jump_t=[0.75])
     ends = [0, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2]
     assert stepper.accepted == list(pairwise(ends)), "the length of a step that was cut is the next one's"
     assert stepper.jumps == [0.75]
     assert (run.status, run.evaluations) == (Status.OK, 2 + 7 * 6 + 1)
     backwards = Scripted()
-    drive(backwards, [0, -2], safety=1.0, step_t=[-7, -0.5], jump_t=[-0.75])
+    run_loop(backwards, [0, -2], safety=1.0, step_t=[-7, -0.5], jump_t=[-0.75])
     assert backwards.accepted == [(-a, -b) for a, b in stepper.accepted]
     assert backwards.jumps == [-0.75]
 
@@ -180,32 +183,32 @@ def test_steps_end_at_the_points_asked_for():
 def test_a_point_that_a_step_ends_at_by_chance_hides_those_after_it():
     """torchdiffeq's index of the next point moves only when a step was cut there."""
     stepper = Scripted()
-    drive(stepper, [0, 3], safety=1.0, step_t=[1.0, 2.5])
+    run_loop(stepper, [0, 3], safety=1.0, step_t=[1.0, 2.5])
     assert stepper.accepted == [(0, 1), (1, 2), (2, 3)]
 
 
 @pytest.mark.parametrize("points", [{"step_t": [1, 1]}, {"step_t": [1], "jump_t": [2, 1]}])
 def test_a_point_named_twice_is_refused(points):
     with pytest.raises(InputError, match="step_t and jump_t must have no time twice"):
-        drive(Scripted(), [0, 3], **points)
-    assert drive(Scripted(), [2.5, 3], **points).status is Status.OK, "those before the start do not matter"
+        run_loop(Scripted(), [0, 3], **points)
+    assert run_loop(Scripted(), [2.5, 3], **points).status is Status.OK, "those before the start do not matter"
 
 
 def test_what_was_reached_is_given_when_evaluations_run_out():
-    run = drive(Scripted(slope=2.0), [0, 1.5, 4, 5], safety=1.0, max_evals=22)
+    run = run_loop(Scripted(slope=2.0), [0, 1.5, 4, 5], safety=1.0, max_evals=22)
     assert (run.status, run.time, run.evaluations) == (Status.EVALUATION_LIMIT, 3, 20)
     assert run.rows[:, 0].tolist() == [0, 3, 6, 6]
 
 
 def test_a_deadline_stops_the_solve():
-    run = drive(Scripted(), [0, 5], y0=7.0, deadline=0.0)
+    run = run_loop(Scripted(), [0, 5], y0=7.0, deadline=0.0)
     assert (run.status, run.time, run.steps) == (Status.DEADLINE, 0, 0)
     assert run.rows[:, 0].tolist() == [7, 7]
 
 
 def test_times_in_float32_move_in_float32():
     stepper = Scripted(first=0.1)
-    drive(stepper, [0, 0.4], safety=1.0, dtype="float32")
+    run_loop(stepper, [0, 0.4], safety=1.0, dtype="float32")
     assert {type(x) for times in stepper.attempts for x in times} == {np.float32}
     assert stepper.accepted[-1][1] == np.float32(0.1) + np.float32(0.1) + np.float32(0.1) + np.float32(0.1)
 

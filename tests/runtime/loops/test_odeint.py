@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from support.problems import ADAPTIVE, FIXED, PROBLEMS, torch_solve
+from support.problems import PROBLEMS, torch_solve
+from support.rosters import ADAPTIVE, FIXED
 
 import odelet
 from odelet.numerics.tableau import TABLEAUS

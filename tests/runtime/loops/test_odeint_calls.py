@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes
-from support.problems import ADAPTIVE, FIXED, PROBLEMS
+from support.problems import PROBLEMS
+from support.rosters import ADAPTIVE, FIXED
 
 import odelet
 from odelet.errors import InputError

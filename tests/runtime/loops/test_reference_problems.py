@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 from scipy.integrate import solve_ivp
-from support.problems import ADAPTIVE, FIXED, JUMPING, PROBLEMS, torch_solve
+from support.problems import JUMPING, PROBLEMS, torch_solve
+from support.rosters import ADAPTIVE, FIXED
 
 import odelet
 from odelet.numerics.tableau import TABLEAUS

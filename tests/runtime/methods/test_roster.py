@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from support.lowering import Case, forms_of
-from support.problems import ITERATED
+from support.rosters import ITERATED
 from torchdiffeq._impl.odeint import SOLVERS
 
 import odelet

@@ -1,4 +1,4 @@
-"""Noise that a model takes as inputs: drawn from a seed where it is not given, and the same answer where it is."""
+"""Random inputs: drawn from a seed if a call does not give them; given again, they bring the same answer."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""What a call gives back: outputs, statistics, and how each solve went."""
+"""What a call returns: outputs, statistics, and the status of each solve."""
 
 import pickle
 from dataclasses import replace
@@ -111,7 +111,7 @@ class TestDriven:
         assert 50 < limits.deadline - perf_counter() < 60
 
     def test_with_the_driver_itself(self, model):
-        # The step graph adds a slope that it never renews, and finds no error: any number of steps will do.
+        # The step graph adds a slope that it never renews and estimates no error, so that any number of steps will do.
         solution = model.solve(X)
         (stats,) = solution.stats.solves
         assert (stats.status, stats.source, stats.rejected) == (Status.OK, "driven.py:3", 0)

@@ -1,4 +1,4 @@
-"""A series fed one observation at a time, and a long solve read piece by piece."""
+"""A series fed one observation at a time, and a long solve read one segment of its times at a time."""
 
 import numpy as np
 import pytest
@@ -77,7 +77,7 @@ def pieces(times, ends):
 def test_the_pieces_of_a_long_solve_are_the_single_call(method, ends, sign, tmp_path):
     model = Case(method=method, form="driven", pair=method != "bosh3").load(tmp_path / "model")
     x, times = inputs("float64", 3), 0.5 + sign * TIMES * (0.25 if method == "implicit_adams" else 1)
-    # Steps longer than the gaps between the times: some pieces lie inside the step last accepted.
+    # The steps are longer than the gaps between the times, so that some segments lie inside the last accepted step.
     settings = {"rtol": 1e-2, "atol": 1e-2} if method in ("dopri5", "bosh3") else {}
     whole = model.solve(x, times, **settings)
     stream = model.stream(x=x, **settings)
@@ -135,7 +135,7 @@ def test_a_solve_that_failed_cannot_go_on(tmp_path):
 
 
 class Decoded(nn.Module):
-    """A solve between an encoder and a decoder that takes an input of its own; which of them see the times varies."""
+    """A solve between an encoder and a decoder; flags say which of the two read the times."""
 
     def __init__(self, kind):
         super().__init__()

@@ -6,8 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.one_step import finest, slope_of, smooth, solution, step
-from support.problems import ADAPTIVE
-from support.rosters import MIDDLE_ORDERS
+from support.rosters import ADAPTIVE, MIDDLE_ORDERS
 from torchdiffeq._impl.interp import _interp_evaluate, _interp_fit
 
 from odelet.numerics.backend import NUMPY

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.one_step import finest, slope_of, smooth, solution, step
-from support.problems import ADAPTIVE
+from support.rosters import ADAPTIVE
 
 from odelet.numerics.backend import NUMPY
 from odelet.numerics.rk import erk_step, towards_start

@@ -7,8 +7,8 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from support.problems import ADAPTIVE, FIXED, torch_solve
-from support.rosters import MIDDLE_ORDERS
+from support.problems import torch_solve
+from support.rosters import ADAPTIVE, FIXED, MIDDLE_ORDERS
 from torchdiffeq._impl.odeint import SOLVERS
 
 from odelet.numerics.tableau import BOSH3, DOPRI5, HEUN3, TABLEAUS, TSIT5, Tableau

@@ -1,1 +1,1 @@
-"""What the model's Python code decides by numbers while it is traced, and what becomes of each decision."""
+"""Python decisions on numbers while a model is traced: each is answered, and recorded where it may fall otherwise."""

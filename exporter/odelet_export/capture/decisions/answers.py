@@ -1,8 +1,14 @@
-"""Watching a model while it is traced: its decisions in Python, its numbers, and what a tracer cannot follow.
+"""Answers to what Python asks of traced tensors: `if mask.any():`, `int(n)`, `t in times`.
 
-A tracer sees tensors; Python sees `if mask.any():`, `int(n)`, `t in times`. These answers are given here. Of a
-constant they are simply true. Outside the fields they are what they are on the example: an assumption, which the
-artifact checks at run time. In a field every path is traced (`paths`).
+A tracer knows tensors but no values. `TracingWatch` sees every torch function that the model calls, and answers those
+that leave the tensors:
+
+    of a constant of the model      the true answer
+    outside the fields              the answer on the example, which becomes an assumption that each call checks
+    in a field                      each answer in turn: every path is traced (`paths`)
+
+It also puts calls that no tracer follows into other operators (`rewrites`). A number that it cannot give it refuses,
+with the user's file and line (`refusals`).
 """
 
 from __future__ import annotations
@@ -15,29 +21,32 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
+from odelet_export.capture.decisions import refusals
 from odelet_export.capture.decisions.assumptions import CONDITIONS, Assumption
-from odelet_export.capture.decisions.example_run import Observed
-from odelet_export.capture.decisions.example_values import ExampleValues, is_plain, real
+from odelet_export.capture.decisions.example_run import ExampleRun
+from odelet_export.capture.decisions.example_values import ExampleValue, ExampleValues, NoValue, is_plain, real
 from odelet_export.capture.decisions.paths import Decision, Explorer
 from odelet_export.capture.decisions.rewrites import legacy_constructor, rewritten, sized
 from odelet_export.model.trees import tensors_in
-from odelet_intercept.errors import CaptureError
-from odelet_intercept.user_code import user_frame, with_source
+from odelet_intercept.user_code import user_frame
 
-# The most options that a whole number read off the time or the state may have.
+# A whole number that a field reads off the time or the state may have this many values.
 MOST_OPTIONS = 40
+
+Function = Callable[..., Any]
 
 
 class NeedsExample(Exception):
-    """What the model does with its solutions must be known: run it on the example, and trace again."""
+    """Raised where a trace needs the model's solutions on the example: run the model on it, and trace again."""
 
 
 class TracingWatch(TorchFunctionMode):
     """The mode that is on while a model is traced.
 
-    example: the inputs by name. weights: the model's own, and buffers, which a tracer may replace by its own. frozen:
-    inputs that may be held at their example values. observed: what a run on the example showed; without, NeedsExample
-    is raised where that is needed.
+    example: the inputs by name. weights: the model's weights and buffers by name, in whose place a tracer may put
+    tensors of its own. frozen: names of inputs that may be held at their example values. example_run: what a run on
+    the example showed; where it is None and needed, NeedsExample is raised. shadows: the values of the traced tensors
+    on the example. warnings: sentences for the user about the latest run.
     """
 
     def __init__(
@@ -46,24 +55,22 @@ class TracingWatch(TorchFunctionMode):
         weights: Mapping[str, torch.Tensor],
         *,
         frozen: Sequence[str] = (),
-        observed: Observed | None = None,
+        example_run: ExampleRun | None = None,
     ) -> None:
         super().__init__()
         self._example, self._weights = example, weights
         self.shadows = ExampleValues()
-        self.observed = observed
+        self.example_run = example_run
         self.warnings: list[str] = []
         self._frozen = frozenset(frozen)
+        # Of the functions of solves that run now, a solve inside a field being the last.
         self._explorers: list[Explorer] = []
-        self._quiet = False
+        self._warming_up = False
         self._assumptions: dict[tuple[str, int], Assumption] = {}
 
     @contextmanager
     def running(self, inputs: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor]) -> Iterator[None]:
-        """Watch one run of the model; inputs, weights: what the tracer has in their place, by name.
-
-        What an earlier run showed is forgotten.
-        """
+        """Watch one run of the model, and forget earlier runs. inputs, weights: the tracer's tensors, by name."""
         self.shadows, self.warnings, self._assumptions = ExampleValues(), [], {}
         with real():
             for name, traced in inputs.items():
@@ -76,25 +83,28 @@ class TracingWatch(TorchFunctionMode):
 
     @property
     def assumptions(self) -> list[Assumption]:
-        """In the order of the lines that made them."""
+        """The assumptions of the latest run, one for each line of the model, in the order of their first decisions."""
         return list(self._assumptions.values())
 
     def guards(self) -> list[torch.Tensor]:
-        """For each assumption a bool scalar of the trace: whether it holds."""
+        """For each assumption a bool scalar of the trace: whether all decisions of its line fall as on the example."""
         with self:
-            return [torch.stack([g.reshape(()) for g in one.guards]).all() for one in self.assumptions]
+            return [torch.stack([g.reshape(()) for g in assumed.guards]).all() for assumed in self.assumptions]
 
     def warm_up(self, function: Callable[[], Any], where: str) -> Any:
-        """Call a function of a solve on values that do not count."""
-        self._quiet, before = True, self._quiet
+        """The result of a function of a solve, called for what it keeps: on one path, with no assumption.
+
+        where: file and line of the solve, for messages.
+        """
+        self._warming_up, before = True, self._warming_up
         try:
             with self._exploring(where) as explorer:
                 return explorer.first(function)
         finally:
-            self._quiet = before
+            self._warming_up = before
 
     def every_path(self, function: Callable[[], Any], where: str) -> Any:
-        """Call a function of a solve, however its decisions fall."""
+        """The results of a function of a solve on all paths through it, merged; where: as for `warm_up`."""
         with self._exploring(where) as explorer:
             result = explorer.every(function)
         for error in explorer.raised:
@@ -102,12 +112,16 @@ class TracingWatch(TorchFunctionMode):
         return result
 
     def solved(self, traced: Any, call: int, source: str) -> None:
-        """Say what a solve gives on the example, where that is known."""
-        if self.observed is None or self._explorers:
+        """Record what a solve gives on the example, if the model has run on it.
+
+        traced: the solution in the trace. call: the number of the solve among those outside others. source: file name
+        and line of the solve.
+        """
+        if self.example_run is None or self._explorers:
             return
         with real():
-            found = [value.clone() for value in tensors_in(self.observed.solutions[call])]
-        for leaf, value in zip(tensors_in(traced), found, strict=True):
+            values = [value.clone() for value in tensors_in(self.example_run.solutions[call])]
+        for leaf, value in zip(tensors_in(traced), values, strict=True):
             self.shadows.hold(leaf, value, f"the solution at {source}")
 
     @contextmanager
@@ -119,155 +133,141 @@ class TracingWatch(TorchFunctionMode):
         finally:
             self._explorers.pop()
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(
+        self, func: Function, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
         answer = _ANSWERS.get(name)
         if answer is not None:
             return answer(self, func, args, kwargs)
         args, kwargs = sized(name, args, kwargs, self)
-        other = rewritten(name, args, kwargs, self)
-        if other is not None:
-            with self:  # so that the values follow
-                return other()
+        rewrite = rewritten(name, args, kwargs, self)
+        if rewrite is not None:
+            with self:  # a mode is off in its own handler, and the operators of the rewrite need shadows, too
+                return rewrite()
         result = func(*args, **kwargs)
         self.shadows.follow(func, args, kwargs, result)
         return result
 
     def constant(self, x: torch.Tensor) -> torch.Tensor | None:
-        """The value of a constant of the model; None for anything else."""
-        known = self.shadows.of(x)
-        return known.value if known is not None and not known.sources else None
+        """The value of a tensor that is a constant of the model; None for any other tensor."""
+        on_example = self.shadows.of(x)
+        return on_example.value if on_example is not None and on_example.is_constant else None
 
     def as_int(self, x: torch.Tensor) -> int:
-        """The whole number that a tensor must be, or an error that names the user's line."""
+        """A tensor's value as a whole number, as `whole` answers it."""
         return self.whole(torch.Tensor.__index__, (x,), {})
 
-    # The answers.
+    # Answers to torch functions, by _ANSWERS below. Each raises CaptureError where there is none.
 
-    def truth(self, func: Any, args: Any, kwargs: Any) -> bool:
-        """The answer to a question whose answer is yes or no."""
-        known = self._known(func, args, kwargs)
-        if known is not None and (not known[1] or self._quiet):
-            return bool(known[0])
+    def truth(self, func: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+        """The answer of a function that gives True or False: `bool(x)`, `torch.equal(x, y)`, `x in y`."""
+        on_example = self._on_example(func, args, kwargs)
+        if on_example is not None and (on_example.is_constant or self._warming_up):
+            return bool(on_example.value)
         with self:
             condition = CONDITIONS[func.__name__](*args, **kwargs)
         if self._explorers:
             return bool(self._explorers[-1].choose(Decision((True, False), (condition, ~condition))))
-        if known is None:
-            raise self._unknown()
-        value = bool(known[0])
+        if on_example is None:
+            raise self._lack_of_example()
+        value = bool(on_example.value)
         with self:
-            self._assume(condition if value else ~condition, str(value), known[1])
+            self._assume(condition if value else ~condition, str(value), on_example.sources)
         return value
 
-    def scalar(self, func: Any, args: Any, kwargs: Any) -> Any:
-        """The number of `item`; of what is no constant it stays a tensor, so that it is traced on."""
-        known = self._known(func, args, kwargs)
-        if known is not None and known[1] <= self._frozen:
-            return self._held(func, args, known) if known[1] else known[0]
+    def scalar(self, func: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """The answer of `x.item()`: a number for a constant and a frozen input, else a tensor, which is traced on."""
+        on_example = self._on_example(func, args, kwargs)
+        if on_example is not None and on_example.sources <= self._frozen:
+            return self._frozen_number(func, args, on_example) if on_example.sources else on_example.value
         with self:
             return args[0].reshape(())
 
-    def numbers(self, func: Any, args: Any, kwargs: Any) -> Any:
-        """The numbers of `tolist`, likewise."""
-        known = self._known(func, args, kwargs)
-        if known is not None and not known[1]:
-            return known[0]
+    def numbers(self, func: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """The answer of `x.tolist()`: numbers for a constant, else tensors in lists."""
+        on_example = self._on_example(func, args, kwargs)
+        if on_example is not None and on_example.is_constant:
+            return on_example.value
         with self:
             return _listed(args[0])
 
-    def whole(self, func: Any, args: Any, kwargs: Any) -> int:
-        """The answer of `int(x)`, and of an index."""
-        known = self._known(func, args, kwargs)
-        if known is not None and (not known[1] or self._quiet):
-            return int(known[0])
+    def whole(self, func: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -> int:
+        """The answer of `int(x)` and of an index; in a field each number that the example had, on a path of its own."""
+        on_example = self._on_example(func, args, kwargs)
+        if on_example is not None and (on_example.is_constant or self._warming_up):
+            return int(on_example.value)
         if self._explorers:
             return self._enumerated(args[0])
-        return int(self._held(func, args, known))
+        return int(self._frozen_number(func, args, on_example))
 
-    def number(self, func: Any, args: Any, kwargs: Any) -> Any:
-        """Any other answer that is no tensor: `float(x)`, an array."""
-        known = self._known(func, args, kwargs)
-        if known is not None and (not known[1] or self._quiet):
-            return known[0]
-        return self._held(func, args, known)
+    def number(self, func: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """Any other answer that is no tensor: the number of `float(x)`, an array."""
+        on_example = self._on_example(func, args, kwargs)
+        if on_example is not None and (on_example.is_constant or self._warming_up):
+            return on_example.value
+        return self._frozen_number(func, args, on_example)
 
-    def array(self, func: Any, args: Any, kwargs: Any) -> Any:
-        """The answer of `numpy()`: of one number a tensor, as that of `item`, for checks that are made in numpy."""
+    def array(self, func: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """The answer of `x.numpy()`: of a scalar as of `item`, since users check single numbers with numpy."""
         return self.scalar(func, args, kwargs) if args[0].ndim == 0 else self.number(func, args, kwargs)
 
-    def shown(self, func: Any, args: Any, kwargs: Any) -> str:
-        """Text, which leads nowhere that matters."""
-        known = self._known(func, args, kwargs)
-        return known[0] if known is not None else "<a traced tensor>"
+    def shown(self, func: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+        """The text of a tensor, that of the example if it is known: nothing is computed from a text."""
+        on_example = self._on_example(func, args, kwargs)
+        return on_example.value if on_example is not None else "<a traced tensor>"
 
-    def _known(self, func: Any, args: Any, kwargs: Any) -> tuple[Any, frozenset[str]] | None:
+    def _on_example(self, func: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -> ExampleValue | None:
+        """What a function answers on the example, and what that depends on; None where it is not known."""
         try:
             return self.shadows.evaluate(func, args, kwargs)
-        except KeyError:
+        except NoValue:
             return None
 
-    def _unknown(self) -> Exception:
-        if self.observed is None:
-            return NeedsExample()
-        return CaptureError(
-            f"{_here()}\n  found: a Python decision or number that depends on values known only when the model runs"
-            "\n  do: make the choice with torch.where, or keep the number a tensor"
-        )
+    def _lack_of_example(self) -> Exception:
+        """What to raise where an answer on the example is not known."""
+        return NeedsExample() if self.example_run is None else refusals.unknown_value()
 
     def _warn(self, text: str) -> None:
         if text not in self.warnings:
             self.warnings.append(text)
 
     def _assume(self, guard: torch.Tensor, value: str, sources: frozenset[str]) -> None:
+        """Record a decision of the line that runs now. guard: a bool of one element: it falls as on the example."""
         file, line = user_frame()
-        one = self._assumptions.setdefault((file, line), Assumption(file, line))
-        one.sources |= sources
-        one.values.append(value)
-        one.guards.append(guard)
+        assumption = self._assumptions.setdefault((file, line), Assumption(file, line))
+        assumption.sources |= sources
+        assumption.values.append(value)
+        assumption.guards.append(guard)
 
-    def _held(self, func: Any, args: Any, known: tuple[Any, frozenset[str]] | None) -> Any:
-        """A number of the example, where the export was asked to hold what it comes from."""
-        call = {"__float__": "float()", "__int__": "int()", "__index__": "an index or a size"}.get(func.__name__)
-        call = call or f"{func.__name__.strip('_')}()"
-        if self._explorers and known is None:
-            raise CaptureError(
-                f"{_here()}\n  found: {call} of a value of the field, which is a tensor while the model is traced\n"
-                "  do: keep it a tensor, in operators of torch: torch.sin(t), not math.sin(t); t.floor(), not int(t)"
-            )
-        if known is None:
-            raise self._unknown()
-        value, sources = known
-        missing = sorted(sources - self._frozen)
-        if missing:
-            names = " and ".join(missing)
-            freeze = " ".join(f"--freeze {name}" for name in missing if name in self._example)
-            hold = f", or hold it at its example value with {freeze} (freeze=[...])" if freeze else ""
-            raise CaptureError(
-                f"{_here()}\n  found: {call} of a value that depends on {names}; a graph cannot hold a Python number "
-                f"that changes\n  do: keep it a tensor (lengths as torch.linspace(0, 1, STEPS) * end, masks instead of "
-                f"slices){hold}"
-            )
+    def _frozen_number(self, func: Function, args: Sequence[Any], on_example: ExampleValue | None) -> Any:
+        """A number of the example that depends on frozen inputs alone: an assumption. Raises CaptureError otherwise."""
+        if on_example is None:
+            raise refusals.number_of_a_field(func.__name__) if self._explorers else self._lack_of_example()
+        changing = sorted(on_example.sources - self._frozen)
+        if changing:
+            raise refusals.changing_number(func.__name__, changing, self._example)
         with self:
             now = args[0]
-            self._assume((now == torch.as_tensor(value, dtype=now.dtype)).all(), str(value), sources)
-        return value
+            still = (now == torch.as_tensor(on_example.value, dtype=now.dtype)).all()
+            self._assume(still, str(on_example.value), on_example.sources)
+        return on_example.value
 
     def _enumerated(self, x: torch.Tensor) -> int:
-        """A whole number read off the time or the state of a field: each that the example had is a path."""
+        """A whole number that a field reads off its time or state, on the current path.
+
+        There is a path for each number from the least to the largest that the same line read on the example.
+        """
         file, line = user_frame()
-        if self.observed is None:
+        if self.example_run is None:
             raise NeedsExample()
-        seen = self.observed.numbers.get((file, line))
+        seen = self.example_run.whole_numbers.get((file, line))
         if not seen:
-            return int(self._held(torch.Tensor.__int__, (x,), None))
+            raise refusals.number_of_a_field("__int__")
         options = list(range(min(seen), max(seen) + 1))
         if len(options) > MOST_OPTIONS:
-            raise CaptureError(
-                f"{_here()}\n  found: a whole number read off the time or the state, {options[0]} to {options[-1]} on "
-                "the example\n  do: index with a tensor, as in table[t.long()], which needs no number"
-            )
+            raise refusals.many_numbers(options)
         with self:
             number = (x.trunc() if x.is_floating_point() else x).reshape(())
             conditions = [number == option for option in options]
@@ -278,16 +278,14 @@ class TracingWatch(TorchFunctionMode):
         return int(self._explorers[-1].choose(Decision(options, conditions)))
 
 
-def _here() -> str:
-    return with_source(user_frame())
-
-
 def _listed(x: torch.Tensor) -> Any:
+    """A tensor as nested lists of scalar tensors."""
     return x.reshape(()) if x.ndim == 0 else [_listed(part) for part in x.unbind(0)]
 
 
-Answer = Callable[[TracingWatch, Any, Any, Any], Any]
+Answer = Callable[[TracingWatch, Function, Sequence[Any], Mapping[str, Any]], Any]
 
+# By the names of the torch functions that return something else than a tensor.
 _ANSWERS: dict[str, Answer] = {
     **dict.fromkeys(("__bool__", "is_nonzero", "equal", "allclose", "__contains__"), TracingWatch.truth),
     **dict.fromkeys(("__int__", "__index__"), TracingWatch.whole),

@@ -1,4 +1,4 @@
-"""What a model's Python code decided on the example, as a tensor that says whether it would decide so again."""
+"""Assumptions: decisions of the model's Python code that a trace took on the example, with tensors that check them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ from odelet.artifact.input_cards import AssumptionCard
 
 @dataclass
 class Assumption:
-    """What a line of the model decided on the example. sources: the inputs that it depends on."""
+    """The decisions of one line of the model's code.
+
+    sources: names of the inputs that they depend on, or descriptions such as "the solution at model.py:7". values: what
+    each decision was on the example, as text. guards: for each decision a bool tensor of the trace, of one element: the
+    decision falls as on the example.
+    """
 
     file: str
     line: int
@@ -29,30 +34,33 @@ class Assumption:
 
     @property
     def text(self) -> str:
-        """The line of source."""
+        """The line of source code."""
         return linecache.getline(self.file, self.line).strip()
 
     @property
     def value(self) -> str:
-        """What it decided, once or several times."""
-        distinct = dict.fromkeys(self.values)
-        return ", ".join(distinct)
+        """The distinct decisions of the line, in the order in which they were first taken, with commas between."""
+        return ", ".join(dict.fromkeys(self.values))
 
     def card(self, output: str, names: Sequence[str]) -> AssumptionCard:
-        """As the card lists it. output: of the graph, that says whether it holds. names: the inputs."""
+        """The assumption's entry in the card.
+
+        output: the name of the graph's output that says whether the assumption holds. names: the model's inputs.
+        """
         inputs = tuple(name for name in names if name in self.sources)
         return AssumptionCard(output=output, source=self.source, text=self.text, value=self.value, inputs=inputs)
 
 
-def _same(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+def _equal(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """torch.equal as a bool tensor ()."""
     return (a == b).all() if a.shape == b.shape else torch.tensor(False)
 
 
-# The questions again, as tensors.
+# By the names of torch functions that answer True or False: the same answer as a bool tensor ().
 CONDITIONS: Mapping[str, Callable[..., torch.Tensor]] = {
     "__bool__": lambda x: x.reshape(()) != 0,
     "is_nonzero": lambda x: x.reshape(()) != 0,
-    "equal": _same,
+    "equal": _equal,
     "allclose": lambda a, b, *more, **options: torch.isclose(a, b, *more, **options).all(),
     "__contains__": lambda x, element: (x == element).any(),
 }

@@ -1,8 +1,12 @@
-"""A run of the model on the example, in plain torch, for what a trace cannot know: the solutions of its solves."""
+"""A run of the model on its example in plain torch, for what a trace cannot know: the solutions of its solves.
+
+A decision outside the fields may depend on a solution (`if y.abs().max() > 1e3:`), and a field may index by a whole
+number that it reads off the time (`table[int(t)]`). In both cases the trace needs the values of the example.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,50 +21,61 @@ from odelet_export.model.reference import overridden, solved
 from odelet_intercept.call import Call
 from odelet_intercept.user_code import user_frame
 
-_WHOLE = ("item", "__int__", "__index__")
+# Functions that read a whole number off a tensor.
+_READS_WHOLE_NUMBER = ("item", "__int__", "__index__")
 
 
 @dataclass
-class Observed:
-    """solutions: what each solve returned, in order. numbers: by file and line, whole numbers read in the fields."""
+class ExampleRun:
+    """What a run on the example showed.
+
+    solutions: the value of each call outside other solves, in the order of the calls. whole_numbers: for each file and
+    line of a field, the whole numbers that it read off tensors.
+    """
 
     solutions: list[Any] = field(default_factory=list)
-    numbers: dict[tuple[str, int], set[int]] = field(default_factory=dict)
+    whole_numbers: dict[tuple[str, int], set[int]] = field(default_factory=dict)
 
 
-class _Numbers(TorchFunctionMode):
-    """Notes the whole numbers that the fields read off tensors."""
+class _WholeNumbers(TorchFunctionMode):
+    """Records the whole numbers that fields read off tensors. depth: how many calls of fields are under way."""
 
-    def __init__(self, observed: Observed) -> None:
+    def __init__(self, example_run: ExampleRun) -> None:
         super().__init__()
-        self.inside = 0
-        self._observed = observed
+        self.depth = 0
+        self._example_run = example_run
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
         result = func(*args, **(kwargs or {}))
-        if self.inside and getattr(func, "__name__", "") in _WHOLE and result == result and abs(result) < 2**31:
-            self._observed.numbers.setdefault(user_frame(), set()).add(int(result))
+        reads_number = self.depth and getattr(func, "__name__", "") in _READS_WHOLE_NUMBER
+        if reads_number and result == result and abs(result) < 2**31:  # neither NaN nor infinite
+            self._example_run.whole_numbers.setdefault(user_frame(), set()).add(int(result))
         return result
 
 
-def observe(callee: Callee, tensors: Sequence[torch.Tensor], overrides: Overrides) -> Observed:
-    """Run a model on some inputs, its solves by torchdiffeq. What the run leaves on its modules is put back."""
-    observed = Observed()
-    numbers = _Numbers(observed)
+def run_on_example(callee: Callee, tensors: Sequence[torch.Tensor], overrides: Overrides) -> ExampleRun:
+    """Run a model on some inputs, its solves by torchdiffeq with the overrides of the export, and record what it did.
+
+    Attributes and buffers that the run leaves on the model's modules are put back. Raises what the model raises.
+    """
+    example_run = ExampleRun()
+    mode = _WholeNumbers(example_run)
 
     def handler(call: Call, original: Callable[..., Any]) -> Any:
-        def func(t: Any, y: Any) -> Any:
-            numbers.inside += 1
+        def func(t: torch.Tensor, y: Any) -> Any:
+            mode.depth += 1
             try:
                 return call.func(t, y)
             finally:
-                numbers.inside -= 1
+                mode.depth -= 1
 
-        result = solved(replace(overridden(call, overrides), func=func), original, overrides)
+        solution = solved(replace(overridden(call, overrides), func=func), original, overrides)
         if call.depth == 0:
-            observed.solutions.append(result)
-        return result
+            example_run.solutions.append(solution)
+        return solution
 
-    with callee.kept(), torch.no_grad(), drawing(on_the_example()), numbers:
+    with callee.restoring(), torch.no_grad(), drawing(on_the_example()), mode:
         run_intercepted(callee, tensors, handler)
-    return observed
+    return example_run

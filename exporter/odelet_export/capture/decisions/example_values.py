@@ -1,13 +1,13 @@
-"""Example values beside a trace: what each traced tensor is on the example, and what it depends on.
+"""Values beside a trace: what each traced tensor is on the example, and which inputs it depends on.
 
-Every torch function that the model calls is repeated on real tensors, in step with the trace, where all its
-arguments have values: constants of the model, the example inputs, and what follows from them. What depends on the
-time or the state of a solve has no value.
+Every torch function that the model calls while it is traced is repeated on real tensors, if all its arguments have
+values. Constants of the model and the example inputs have values, and so has what follows from them. The time and the
+state of a solve have none, nor has what depends on them; solutions have values once the model has run on the example.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -20,135 +20,158 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from odelet_export.model.trees import tensors_in
 
+# What a value depends on that is computed from the size of a dynamic axis.
 SIZES = "the size of an axis"
+# Parts of the names of functions that draw random numbers: to repeat them would give others.
 _RANDOM = ("rand", "normal", "bernoulli", "multinomial", "exponential_", "uniform_", "poisson", "cauchy_")
 
 
 @dataclass(frozen=True)
-class Known:
-    """The value of a traced tensor on the example. sources: the inputs it depends on; none, for a constant."""
+class ExampleValue:
+    """The value of a traced tensor, or the result of a function, on the example.
 
-    value: torch.Tensor
+    sources: names of the inputs that it depends on, and descriptions of other values, such as SIZES. A constant of the
+    model has none.
+    """
+
+    value: Any
     sources: frozenset[str]
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether the value is the same in each call of the model."""
+        return not self.sources
+
+
+class NoValue(Exception):
+    """Raised where a result depends on a tensor without a value on the example."""
 
 
 class ExampleValues:
-    """The values of traced tensors."""
+    """The values of the tensors of one trace."""
 
     def __init__(self) -> None:
-        self._values = WeakTensorKeyDictionary()
-        # By storage, as views share what is written into one of them; None after a write of something unknown.
+        self._values: MutableMapping[torch.Tensor, torch.Tensor] = WeakTensorKeyDictionary()
+        # The sources belong to storages, as views share what is written into one of them. None: an unknown was written.
         self._sources: dict[int, frozenset[str] | None] = {}
-        self._borrowed: set[int] = set()  # storages of the model itself
+        self._borrowed: set[int] = set()  # storages of the model's own tensors, which must not change
 
     def hold(self, traced: torch.Tensor, value: torch.Tensor, *sources: str) -> None:
-        """Say what a tensor is on the example."""
+        """Record the value of a traced tensor on the example, and what it depends on."""
         self._values[traced] = value
         self._sources[_storage(value)] = frozenset(sources)
 
     def borrow(self, traced: torch.Tensor, value: torch.Tensor) -> None:
-        """Hold a weight of the model, which must not be written into."""
+        """Record a weight of the model as a value that no repeated call may write into."""
         self.hold(traced, value)
         self._borrowed.add(_storage(value))
 
-    def of(self, x: torch.Tensor) -> Known | None:
-        """What is known of a tensor."""
+    def of(self, x: torch.Tensor) -> ExampleValue | None:
+        """The value of a traced tensor, or of a constant; None where there is none."""
         value = self._values.get(x)
         if value is None:
             if not is_plain(x):
                 return None
-            # A constant of the model. A copy, which the trace may write into; of weights there may be many.
+            # A constant is copied, as the trace may write into it. Parameters may be large, and are borrowed.
             with real():
                 value = x.detach() if isinstance(x, torch.nn.Parameter) else x.detach().clone()
             self.hold(x, value)
             if isinstance(x, torch.nn.Parameter):
                 self.borrow(x, value)
         sources = self._sources.get(_storage(value))
-        return None if sources is None else Known(value, sources)
+        return None if sources is None else ExampleValue(value, sources)
 
-    def evaluate(self, func: Callable[..., Any], args: Any, kwargs: Mapping[str, Any]) -> tuple[Any, frozenset[str]]:
-        """A function's result on the example, and what it depends on. Raises KeyError where that is not known."""
+    def evaluate(self, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> ExampleValue:
+        """The result of a function on the example. Raises NoValue where an argument has no value."""
         sources: set[str] = set()
 
         def concrete(leaf: Any) -> Any:
             if isinstance(leaf, torch.Tensor):
-                known = self.of(leaf)
-                if known is None:
-                    raise KeyError("no value")
-                sources.update(known.sources)
-                return known.value
-            if isinstance(leaf, torch.Size):  # not a container to torch, and it would make numbers of its sizes
+                on_example = self.of(leaf)
+                if on_example is None:
+                    raise NoValue
+                sources.update(on_example.sources)
+                return on_example.value
+            if isinstance(leaf, torch.Size):  # torch's tree_map does not look into it
                 return torch.Size([concrete(size) for size in leaf])
             if isinstance(leaf, slice):
                 return slice(concrete(leaf.start), concrete(leaf.stop), concrete(leaf.step))
             if isinstance(leaf, (torch.SymInt, torch.SymFloat, torch.SymBool)):
                 sources.add(SIZES)
                 if leaf.node.hint is None:
-                    raise KeyError("no value")
+                    raise NoValue
                 return leaf.node.hint
             return leaf
 
         args, kwargs = tree_map(concrete, (args, dict(kwargs)))
         with real():
             result = func(*args, **kwargs)
-        return result, frozenset(sources)
+        return ExampleValue(result, frozenset(sources))
 
-    def follow(self, func: Callable[..., Any], args: Any, kwargs: Mapping[str, Any], result: Any) -> None:
-        """Repeat a call that the trace has made, and hold the values of what it returned or wrote into."""
+    def follow(self, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> None:
+        """Repeat a call of the trace on the example, and record the values of what it returned or wrote into.
+
+        result: what the call returned in the trace. A result that cannot be computed has no value; a tensor that the
+        call wrote into loses its own.
+        """
         name = getattr(func, "__name__", "")
         written = next((x for x in args if isinstance(x, torch.Tensor)), None) if _writes(name, kwargs) else None
         traced = tensors_in(result)
         if not traced and written is None:
             return
         try:
-            # Under vmap and the like tensors are wrapped, and have no values of their own.
+            # Under torch.func.vmap and the like tensors are wrapped, and have no values of their own.
             if torch._C._functorch.maybe_current_level() is not None:
-                raise KeyError("no value")
-            if any(mark in name for mark in _RANDOM) or "onnx_symbolic" in str(getattr(func, "__module__", "")):
-                raise KeyError("no value")
+                raise NoValue
+            if any(part in name for part in _RANDOM) or "onnx_symbolic" in str(getattr(func, "__module__", "")):
+                raise NoValue
             if written is not None and self._is_borrowed(written):
-                raise KeyError("no value")
-            found, sources = self.evaluate(func, args, kwargs)
-        except Exception:  # a value that cannot be had is unknown, whatever the reason
+                raise NoValue
+            on_example = self.evaluate(func, args, kwargs)
+        except Exception:  # a call that fails on the example, for whatever reason, gives no value
             if written is not None:
                 self._forget(written)
             return
         if written is not None:
-            self._taint(written, sources)
-        values = tensors_in(found)
+            self._add_sources(written, on_example.sources)
+        values = tensors_in(on_example.value)
         for leaf, value in zip(traced, values, strict=False):
             self._values[leaf] = value
-            self._sources[_storage(value)] = sources
+            self._sources[_storage(value)] = on_example.sources
 
     def _is_borrowed(self, x: torch.Tensor) -> bool:
         value = self._values.get(x)
         return value is not None and _storage(value) in self._borrowed
 
     def _forget(self, x: torch.Tensor) -> None:
+        """Let a tensor, and all that share its storage, have no value from now on."""
         value = self._values.get(x)
         if value is not None:
             self._sources[_storage(value)] = None
 
-    def _taint(self, x: torch.Tensor, sources: frozenset[str]) -> None:
+    def _add_sources(self, x: torch.Tensor, sources: frozenset[str]) -> None:
+        """Let a tensor, and all that share its storage, depend on more: it was written into."""
         value = self._values.get(x)
         if value is not None:
             self._sources[_storage(value)] = (self._sources.get(_storage(value)) or frozenset()) | sources
 
 
-def is_plain(x: Any) -> bool:
-    """Whether a tensor is an ordinary one, from outside the trace."""
-    wrapped = torch._C._functorch.is_functorch_wrapped_tensor(x)
-    return isinstance(x, torch.Tensor) and not isinstance(x, FakeTensor) and not wrapped
+def is_plain(x: object) -> bool:
+    """Whether a value is an ordinary tensor, neither a tracer's nor one that torch.func has wrapped."""
+    if not isinstance(x, torch.Tensor) or isinstance(x, FakeTensor):
+        return False
+    return not torch._C._functorch.is_functorch_wrapped_tensor(x)
 
 
 @contextmanager
 def real() -> Iterator[None]:
-    """No tracing, for computing with ordinary tensors in the middle of a trace."""
+    """Compute with ordinary tensors in the middle of a trace: modes and tracers do not see what happens within."""
     with torch._C.DisableTorchFunction(), _disable_current_modes():
         yield
 
 
 def _storage(value: torch.Tensor) -> int:
+    """A number for the memory of a tensor: views of one tensor have the same."""
     with torch._C.DisableTorchFunction():
         return value.untyped_storage()._cdata if value.layout is torch.strided else id(value)
 

@@ -1,7 +1,8 @@
-"""Decisions of a field on its time or state: every path through it is traced, and the results are merged.
+"""Decisions of a field on its time or state: every path through the field is traced, and the results are merged.
 
-A field may ask `if t < t_dose`, look a time up in a table by bisection, or index one with `int(t)`. It is called once
-for each way in which its decisions can fall, and `where` chooses between the slopes: exact, without an assumption.
+A field may ask `if t < t_dose`, look a time up in a table by bisection, or index a table with `int(t)`. It is called
+once for each way in which its decisions can fall, and torch.where chooses among the slopes. The result is exact: it
+needs no assumption.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ MOST_PATHS = 48
 
 @dataclass(frozen=True)
 class Decision:
-    """One decision on a path. conditions: for each option the truth of it, a bool scalar of the trace."""
+    """One decision on a path. conditions: for each option a bool scalar of the trace, whether it is to be taken."""
 
     options: Sequence[Any]
     conditions: Sequence[torch.Tensor]
@@ -30,29 +31,37 @@ class Decision:
 
 @dataclass(frozen=True)
 class _Raised:
-    """What a path ends in where the author raises an error."""
+    """The result of a path on which the user's code raises an error."""
 
     error: Exception
 
 
 class Explorer:
-    """Traces all paths through one function. where: file and line of the solve, for messages."""
+    """Traces the paths through one function, depth first.
+
+    where: file and line of the solve, for messages. raised: the errors in which paths of the user's code ended.
+    """
 
     def __init__(self, where: str) -> None:
         self._where = where
+        # The options that the current path is to take at its first decisions, by index; it takes the first at others.
         self._planned: list[int] = []
-        self._made: list[tuple[Decision, int]] = []
+        # The decisions of the current path so far, each with the index of the option taken.
+        self._taken: list[tuple[Decision, int]] = []
         self._paths = 0
         self.raised: list[Exception] = []
 
     def choose(self, decision: Decision) -> Any:
-        """The option that the current path takes."""
-        place = len(self._made)
-        # Each decision so far has another path; a loop that asks on and on would otherwise never come to an end.
-        if sum(len(made.options) > 1 for made, _ in self._made) >= MOST_PATHS:
+        """The option that the current path takes at its next decision.
+
+        Raises CaptureError where the path alone has more decisions than there may be paths.
+        """
+        place = len(self._taken)
+        # Each decision opens at least one more path. A `while` loop on the state would go on without end.
+        if sum(len(earlier.options) > 1 for earlier, _ in self._taken) >= MOST_PATHS:
             raise self._too_many()
         option = self._planned[place] if place < len(self._planned) else 0
-        self._made.append((decision, option))
+        self._taken.append((decision, option))
         return decision.options[option]
 
     def _too_many(self) -> CaptureError:
@@ -62,59 +71,65 @@ class Explorer:
         )
 
     def first(self, function: Callable[[], Any]) -> Any:
-        """The result of the first path that does not raise."""
-        found = self._explore(function, [], all_paths=False)
-        return self._checked(found)
+        """The result of the first path that does not raise; the error of the last where all do."""
+        return self._unless_raised(self._explore(function, [], all_paths=False))
 
     def every(self, function: Callable[[], Any]) -> Any:
-        """The results of all paths, merged; NaN where the author's code raises."""
-        return self._checked(self._explore(function, [], all_paths=True))
+        """The results of all paths, merged: NaN on those where the user's code raises; its error where all do."""
+        return self._unless_raised(self._explore(function, [], all_paths=True))
 
-    def _checked(self, found: Any) -> Any:
-        if isinstance(found, _Raised):
-            raise found.error
-        return found
+    def _unless_raised(self, result: Any) -> Any:
+        if isinstance(result, _Raised):
+            raise result.error
+        return result
 
     def _explore(self, function: Callable[[], Any], planned: list[int], *, all_paths: bool) -> Any:
+        """The merged result of the paths that begin with the planned options; of the first that does not raise."""
         self._paths += 1
         if self._paths > MOST_PATHS:
             raise self._too_many()
-        self._planned, self._made = planned, []
-        found = self._run(function)
-        made = self._made
-        for place in reversed(range(len(planned), len(made))):
-            decision, taken = made[place]
-            results = [found]
-            before = [option for _, option in made[:place]]
+        self._planned, self._taken = planned, []
+        result = self._run(function)
+        path = self._taken
+        # The decisions after the planned ones, the last first: its other options share all that came before it.
+        for place in reversed(range(len(planned), len(path))):
+            decision, taken = path[place]
+            results = [result]
+            before = [option for _, option in path[:place]]
             for option in range(taken + 1, len(decision.options)):
                 if not all_paths and not isinstance(results[-1], _Raised):
                     break
                 results.append(self._explore(function, [*before, option], all_paths=all_paths))
-            found = _merge(decision, results) if all_paths else results[-1]
-        return found
+            result = _merge(decision, results) if all_paths else results[-1]
+        return result
 
     def _run(self, function: Callable[[], Any]) -> Any:
         try:
             return function()
         except ExportError:
             raise
-        except Exception as error:  # the author's own errors are part of what the field does
+        except Exception as error:  # an error that the user's code raises after a decision is the result of its path
             frames = traceback.extract_tb(error.__traceback__)
-            if not frames or is_library(frames[-1].filename) or not self._made:
+            if not frames or is_library(frames[-1].filename) or not self._taken:
                 raise
             self.raised.append(error)
             return _Raised(error)
 
 
 def _merge(decision: Decision, results: Sequence[Any]) -> Any:
-    """The result of the option whose condition holds; NaN where none does, or that one raises."""
-    kept = [(c, r) for c, r in zip(decision.conditions, results, strict=True) if not isinstance(r, _Raised)]
-    if not kept:
+    """The result of the option whose condition holds; NaN where no condition holds, and where that option raises.
+
+    results: one for each option. Raises CaptureError where they have different structures.
+    """
+    pairs = zip(decision.conditions, results, strict=True)
+    returned = [(condition, result) for condition, result in pairs if not isinstance(result, _Raised)]
+    if not returned:
         return results[0]
-    covered = len(decision.options) == 2 and decision.options == (True, False) and len(kept) == len(results)
-    leaves, spec = tree_flatten(kept[-1][1])
-    merged = leaves if covered else [_otherwise_nan(kept[-1][0], leaf) for leaf in leaves]
-    for condition, result in reversed(kept[:-1]):
+    # Of yes and no one always holds. Whole numbers are those of the example only.
+    covered = len(decision.options) == 2 and decision.options == (True, False) and len(returned) == len(results)
+    leaves, spec = tree_flatten(returned[-1][1])
+    merged = leaves if covered else [_otherwise_nan(returned[-1][0], leaf) for leaf in leaves]
+    for condition, result in reversed(returned[:-1]):
         leaves, other = tree_flatten(result)
         if other != spec:
             raise CaptureError(f"a field returns {spec} on one path and {other} on another; they must agree")
@@ -123,8 +138,9 @@ def _merge(decision: Decision, results: Sequence[Any]) -> Any:
 
 
 def _otherwise_nan(condition: torch.Tensor, leaf: Any) -> Any:
+    """A result where its condition holds, and NaN elsewhere; a result that is no floating-point tensor as it is."""
     if not isinstance(leaf, torch.Tensor):
         leaf = torch.as_tensor(leaf, dtype=torch.get_default_dtype())
     if not leaf.is_floating_point():
-        return leaf  # an event function's truth values
+        return leaf  # the truth values of an event function
     return torch.where(condition, leaf, torch.full((), float("nan"), dtype=leaf.dtype))

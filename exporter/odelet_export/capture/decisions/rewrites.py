@@ -1,7 +1,8 @@
-"""Calls of torch that a tracer cannot follow with traced numbers, put in other words.
+"""Calls of torch that a tracer cannot follow where their numbers are traced tensors, in other operators.
 
-Tensors made of numbers, elements picked by a traced index, places in a table: each has an equal in plain operators.
-A rewrite is a function of the call's arguments that gives the result, or None where the call is best left alone.
+Tensors made of numbers, elements at a traced index, places in a table, products with a sparse matrix: plain operators
+compute each of them. A rewrite takes the arguments of a call and returns a function that computes the result, or None
+where the call can be traced as it is.
 """
 
 from __future__ import annotations
@@ -13,95 +14,112 @@ from typing import Any
 import torch
 
 from odelet_export.capture.decisions.example_values import real
-from odelet_export.capture.decisions.indexing import Numbers, Result, Rewrite, is_number, picked, put_at
+from odelet_export.capture.decisions.indexing import (
+    Numbers,
+    Rewrite,
+    Rewritten,
+    assignment_at,
+    element_at,
+    is_whole_number,
+)
 from odelet_export.model.trees import row_leaves
 
 
-def rewritten(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], numbers: Numbers) -> Result:
-    """Another way to compute a call, by the name of its function; None for the call as it is."""
+def rewritten(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], numbers: Numbers) -> Rewritten:
+    """A function that computes a call in other operators; None where the call is to be traced as it is.
+
+    name: of the torch function that is called.
+    """
     rewrite = _REWRITES.get(name)
     return None if rewrite is None else rewrite(args, kwargs, numbers)
 
 
-def _made(args: Sequence[Any], kwargs: Mapping[str, Any], _: Numbers) -> Result:
-    """torch.tensor([a, t]): the numbers stacked."""
+def _tensor_of_numbers(args: Sequence[Any], kwargs: Mapping[str, Any], _: Numbers) -> Rewritten:
+    """torch.tensor([a, t]) with a traced t: the numbers, stacked."""
     data = args[0] if args else kwargs.get("data")
     if not any(isinstance(leaf, torch.Tensor) for leaf in row_leaves(data)) or isinstance(data, torch.Tensor):
         return None
-    dtype = kwargs.get("dtype") or _dtype(data)
+    dtype = kwargs.get("dtype") or _inferred_dtype(data)
     return lambda: _stacked(data, dtype).to(device=kwargs.get("device"))
 
 
-def _made_like(args: Sequence[Any], kwargs: Mapping[str, Any], numbers: Numbers) -> Result:
-    """x.new_tensor([a, t]): the same, in the dtype of x."""
-    return _made(args[1:], {"dtype": args[0].dtype, **kwargs}, numbers)
+def _new_tensor(args: Sequence[Any], kwargs: Mapping[str, Any], numbers: Numbers) -> Rewritten:
+    """x.new_tensor([a, t]) with a traced t: the numbers, stacked in the dtype of x."""
+    return _tensor_of_numbers(args[1:], {"dtype": args[0].dtype, **kwargs}, numbers)
 
 
-def _dtype(data: Any) -> torch.dtype:
-    """As torch infers it: from tensors their own, from Python numbers the default of their kind."""
+def _inferred_dtype(data: Any) -> torch.dtype:
+    """The dtype that torch.tensor gives to numbers: that of tensors, the default of their kind for Python numbers."""
     kinds = {bool: torch.bool, int: torch.int64, float: torch.get_default_dtype()}
     kinds |= {torch.SymInt: torch.int64, torch.SymFloat: torch.get_default_dtype(), torch.SymBool: torch.bool}
-    found = torch.bool
+    dtype = torch.bool
     for number in row_leaves(data):
-        own = number.dtype if isinstance(number, torch.Tensor) else kinds.get(type(number), torch.get_default_dtype())
-        found = torch.promote_types(found, own)
-    return found
+        is_tensor = isinstance(number, torch.Tensor)
+        number_dtype = number.dtype if is_tensor else kinds.get(type(number), torch.get_default_dtype())
+        dtype = torch.promote_types(dtype, number_dtype)
+    return dtype
 
 
 def _stacked(data: Any, dtype: torch.dtype) -> torch.Tensor:
+    """Nested lists of numbers as one tensor of a dtype."""
     if isinstance(data, (list, tuple)):
         return torch.stack([_stacked(part, dtype) for part in data])
     return data.to(dtype) if isinstance(data, torch.Tensor) else torch.full((), data, dtype=dtype)
 
 
-def _bucket(args: Sequence[Any], kwargs: Mapping[str, Any], _: Numbers) -> Result:
-    """bucketize: how many boundaries lie before each value."""
+def _bucketize(args: Sequence[Any], kwargs: Mapping[str, Any], _: Numbers) -> Rewritten:
+    """torch.bucketize: for each value the number of boundaries before it."""
     values, boundaries = (*args, kwargs.get("boundaries"))[:2]
-    return _counted(boundaries, values, right=kwargs.get("right", False), whole32=kwargs.get("out_int32", False))
+    return _count_before(boundaries, values, right=kwargs.get("right", False), int32=kwargs.get("out_int32", False))
 
 
-def _searched(args: Sequence[Any], kwargs: Mapping[str, Any], _: Numbers) -> Result:
-    """searchsorted, likewise; rows of their own for each row of values."""
+def _searchsorted(args: Sequence[Any], kwargs: Mapping[str, Any], _: Numbers) -> Rewritten:
+    """torch.searchsorted: for each value the number of elements of the table, or of its row there, before it."""
     table, values = (*args, kwargs.get("input", kwargs.get("self")))[:2]
     if kwargs.get("sorter") is not None:
         return None
     right = kwargs.get("right", False) or kwargs.get("side") == "right"
-    return _counted(table, values, right=right, whole32=kwargs.get("out_int32", False))
+    return _count_before(table, values, right=right, int32=kwargs.get("out_int32", False))
 
 
-def _counted(table: torch.Tensor, values: Any, *, right: bool, whole32: bool) -> Result:
+def _count_before(table: torch.Tensor, values: Any, *, right: bool, int32: bool) -> Rewritten:
+    """How many elements of a sorted table (size,) or (*rows, size) are less than each value; right: or equal to it."""
+
     def count() -> torch.Tensor:
         x = torch.as_tensor(values).unsqueeze(-1)
         rows = table if table.ndim == 1 else table.unsqueeze(-2)
         before = rows <= x if right else rows < x
-        return before.sum(-1).to(torch.int32 if whole32 else torch.int64)
+        return before.sum(-1).to(torch.int32 if int32 else torch.int64)
 
     return count
 
 
-def _sparse(args: Sequence[Any], _kwargs: Mapping[str, Any], numbers: Numbers) -> Result:
-    """A constant sparse matrix times a dense one: its columns' rows gathered, weighed, and added up."""
+def _sparse_product(args: Sequence[Any], _kwargs: Mapping[str, Any], numbers: Numbers) -> Rewritten:
+    """A constant sparse matrix times a dense x: rows of x gathered, multiplied by the entries, and added up."""
     matrix, x = args[:2]
     if not isinstance(matrix, torch.Tensor) or matrix.layout is torch.strided:
         return None
-    known = numbers.constant(matrix)
-    if known is None or len(args) > 2:
+    constant = numbers.constant(matrix)
+    if constant is None or len(args) > 2:
         return None
     with real():
-        coo = known.to_sparse_coo().coalesce()
+        coo = constant.to_sparse_coo().coalesce()
         (rows, columns), weights, count = coo.indices().clone(), coo.values().clone(), coo.shape[0]
 
     def multiply() -> torch.Tensor:
-        flat = x if x.ndim == 2 else x.unsqueeze(1)
-        parts = flat.index_select(0, columns) * weights.unsqueeze(1)
-        total = torch.zeros(count, flat.shape[1], dtype=parts.dtype).index_add(0, rows, parts)
+        dense = x if x.ndim == 2 else x.unsqueeze(1)
+        terms = dense.index_select(0, columns) * weights.unsqueeze(1)
+        total = torch.zeros(count, dense.shape[1], dtype=terms.dtype).index_add(0, rows, terms)
         return total if x.ndim == 2 else total.squeeze(1)
 
     return multiply
 
 
-def _spaced(args: Sequence[Any], kwargs: Mapping[str, Any], _: Numbers) -> Result:
-    """linspace between traced numbers, or with as many as an axis has, from both ends as torch computes it."""
+def _linspace(args: Sequence[Any], kwargs: Mapping[str, Any], _: Numbers) -> Rewritten:
+    """torch.linspace between traced ends, or with as many numbers as an axis has.
+
+    Like torch's it counts the first half of the numbers from the start and the others from the end.
+    """
     start, end, steps = args[0], args[1], kwargs["steps"] if len(args) < 3 else args[2]
     ends = [x for x in (start, end) if isinstance(x, torch.Tensor)]
     dtype = kwargs.get("dtype") or torch.get_default_dtype()
@@ -111,7 +129,7 @@ def _spaced(args: Sequence[Any], kwargs: Mapping[str, Any], _: Numbers) -> Resul
     def space() -> torch.Tensor:
         first, last = (torch.as_tensor(x).to(dtype).reshape(()) for x in (start, end))
         place = torch.arange(steps, dtype=dtype)
-        gaps = torch.ones(steps, dtype=dtype).sum() - 1  # a tensor, as the size of an axis may be what is asked for
+        gaps = torch.ones(steps, dtype=dtype).sum() - 1  # a tensor, as `steps` may be the size of a dynamic axis
         step = (last - first) / gaps.clamp(min=1)
         early = place < ((gaps + 1) / 2).floor().clamp(min=1)
         return torch.where(early, first + step * place, last - step * (gaps - place))
@@ -119,61 +137,68 @@ def _spaced(args: Sequence[Any], kwargs: Mapping[str, Any], _: Numbers) -> Resul
     return space
 
 
-def _filled(args: Sequence[Any], kwargs: Mapping[str, Any], _: Numbers) -> Result:
-    """full with a traced number."""
+def _full(args: Sequence[Any], kwargs: Mapping[str, Any], _: Numbers) -> Rewritten:
+    """torch.full and torch.full_like with a traced number: the number, expanded."""
     size, value = args[0], args[1] if len(args) > 1 else kwargs.get("fill_value")
     if not isinstance(value, torch.Tensor):
         return None
-    if isinstance(size, torch.Tensor):  # full_like
+    if isinstance(size, torch.Tensor):  # torch.full_like passes a tensor in its place
         return lambda: value.reshape(()).to(kwargs.get("dtype") or size.dtype).expand(size.shape).clone()
     return lambda: value.reshape(()).to(kwargs.get("dtype") or value.dtype).expand(size).clone()
 
 
-# Functions that take sizes, and after how many arguments.
+# The functions that take sizes, each with the number of arguments that come before.
 _SIZED = dict.fromkeys(("zeros", "ones", "empty", "eye", "arange", "randn", "rand"), 0)
 _SIZED |= dict.fromkeys(("linspace", "logspace"), 2)
 _SIZED |= dict.fromkeys(("new_zeros", "new_ones", "new_full", "new_empty", "view", "reshape", "expand", "repeat"), 1)
 _SIZED |= dict.fromkeys(("split", "chunk", "narrow", "unflatten", "tile", "broadcast_to", "roll", "unfold"), 1)
 
+# The keywords of arguments that are sizes.
 _SIZES = ("size", "steps", "shape", "length", "dims")
 
 
 def sized(
     name: str, args: Sequence[Any], kwargs: Mapping[str, Any], numbers: Numbers
 ) -> tuple[Sequence[Any], Mapping[str, Any]]:
-    """The arguments of a call, with whole numbers for the tensors among its sizes."""
+    """The arguments of a call with ints in place of the 0-d tensors among its sizes.
+
+    Raises CaptureError for a size that is no constant.
+    """
     if name not in _SIZED:
         return args, kwargs
     first = _SIZED[name]
 
     def concrete(x: Any) -> Any:
-        if isinstance(x, (tuple, list)) and any(is_number(part) for part in x):
+        if isinstance(x, (tuple, list)) and any(is_whole_number(part) for part in x):
             return [concrete(part) for part in x]
-        return numbers.as_int(x) if is_number(x) else x
+        return numbers.as_int(x) if is_whole_number(x) else x
 
     rest = [concrete(x) for x in args[first:]]
     return (*args[:first], *rest), {key: concrete(x) if key in _SIZES else x for key, x in kwargs.items()}
 
 
 _REWRITES: dict[str, Rewrite] = {
-    "tensor": _made,
-    "as_tensor": _made,
-    "asarray": _made,
-    "new_tensor": _made_like,
-    "__getitem__": picked,
-    "__setitem__": put_at,
-    "bucketize": _bucket,
-    "searchsorted": _searched,
-    "linspace": _spaced,
-    "full": _filled,
-    "full_like": _filled,
-    **dict.fromkeys(("mm", "matmul", "spmm", "_sparse_mm", "__matmul__", "mv"), _sparse),
+    "tensor": _tensor_of_numbers,
+    "as_tensor": _tensor_of_numbers,
+    "asarray": _tensor_of_numbers,
+    "new_tensor": _new_tensor,
+    "__getitem__": element_at,
+    "__setitem__": assignment_at,
+    "bucketize": _bucketize,
+    "searchsorted": _searchsorted,
+    "linspace": _linspace,
+    "full": _full,
+    "full_like": _full,
+    **dict.fromkeys(("mm", "matmul", "spmm", "_sparse_mm", "__matmul__", "mv"), _sparse_product),
 }
 
 
 @contextmanager
 def legacy_constructor() -> Iterator[None]:
-    """torch.Tensor([a, t]) as torch.tensor makes it: the class itself would ask each tensor for its number."""
+    """Let torch.Tensor([a, t]) call torch.tensor, whose rewrite stacks the numbers.
+
+    The constructor of the class is no torch function that a mode sees; it asks each traced tensor for its value.
+    """
     original = torch.Tensor.__new__
 
     def new(cls: Any, *args: Any, **kwargs: Any) -> Any:
@@ -183,7 +208,7 @@ def legacy_constructor() -> Iterator[None]:
             return torch.tensor(data, dtype=torch.get_default_dtype())
         return original(cls, *args, **kwargs)
 
-    torch.Tensor.__new__ = staticmethod(new)  # type: ignore[method-assign]
+    torch.Tensor.__new__ = staticmethod(new)  # type: ignore[method-assign]  # there is no other way to intercept it
     try:
         yield
     finally:

@@ -1,12 +1,19 @@
-"""Operators that gradients taken inside a field leave behind, in terms of those that ONNX has."""
+"""Decompositions of operators that gradients inside a field leave in a trace and that ONNX does not have.
+
+`gradient_decompositions` is the table that tracing below autograd uses: torch's own decompositions, those of this file,
+and those of `matrices`, `pooling` and `triangular`. A decomposition takes the arguments of its operator, and computes
+the result by other operators or returns NotImplemented, which leaves the operator in the trace.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from types import NotImplementedType
 from typing import Any
 
 import torch
 from torch._decomp import get_decompositions
+from torch._ops import OpOverload
 
 from odelet_export.capture.operators import matrices, pooling, triangular
 
@@ -17,7 +24,7 @@ def convolution_backward(
     grad: torch.Tensor,
     x: torch.Tensor,
     weight: torch.Tensor,
-    bias_sizes: Any,
+    bias_sizes: Sequence[int] | None,
     stride: Sequence[int],
     padding: Sequence[int],
     dilation: Sequence[int],
@@ -25,17 +32,17 @@ def convolution_backward(
     output_padding: Sequence[int],
     groups: int,
     output_mask: Sequence[bool],
-) -> tuple[torch.Tensor | None, None, None]:
-    """The gradient of a convolution with respect to its input: the convolution run the other way.
+) -> tuple[torch.Tensor | None, None, None] | NotImplementedType:
+    """The gradient of a convolution by its input x, of the shape of x: the transposed convolution of `grad`.
 
-    The weights of a model that is being exported have no gradients; asked for one, leave the operator as it is.
+    Leaves the operator where gradients by weights or bias are asked for: weights have none during a capture.
     """
     if output_mask[1] or output_mask[2] or not output_mask[0]:
         return NotImplemented
     none = [0] * len(stride)
     if transposed:
         return aten.convolution(grad, weight, None, stride, padding, dilation, False, none, groups), None, None
-    # Several input sizes lead to one output size when the stride is over 1; the padding tells them apart.
+    # Where the stride is over 1, inputs of several sizes have outputs of one size. Output padding tells them apart.
     extra = [
         0 if s == 1 else n - ((g - 1) * s - 2 * p + d * (k - 1) + 1)
         for n, g, k, s, p, d in zip(
@@ -46,53 +53,61 @@ def convolution_backward(
 
 
 def diagonal_scatter(x: torch.Tensor, src: torch.Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> torch.Tensor:
-    """A tensor with another diagonal, which torch would write into a view of it."""
-    turned = x.movedim((dim1, dim2), (-2, -1))
-    rows, columns = torch.arange(turned.shape[-2]).unsqueeze(-1), torch.arange(turned.shape[-1])
-    along = (rows.squeeze(-1) if offset >= 0 else columns).clamp(max=src.shape[-1] - 1)
-    spread = src.index_select(-1, along).unsqueeze(-1 if offset >= 0 else -2)
-    return torch.where(columns - rows == offset, spread, turned).movedim((-2, -1), (dim1, dim2))
+    """A copy of x with a diagonal replaced by src, without writing into a view as torch's own does.
+
+    src: (..., length of the diagonal). offset, dim1, dim2: as of torch.diagonal.
+    """
+    matrices_last = x.movedim((dim1, dim2), (-2, -1))
+    rows, columns = torch.arange(matrices_last.shape[-2]).unsqueeze(-1), torch.arange(matrices_last.shape[-1])
+    place_on_diagonal = (rows.squeeze(-1) if offset >= 0 else columns).clamp(max=src.shape[-1] - 1)
+    spread = src.index_select(-1, place_on_diagonal).unsqueeze(-1 if offset >= 0 else -2)
+    return torch.where(columns - rows == offset, spread, matrices_last).movedim((-2, -1), (dim1, dim2))
 
 
-def cumprod(x: torch.Tensor, dim: int, *, dtype: torch.dtype | None = None) -> torch.Tensor:
-    """Products of all that comes up to each element, by a triangle of ones: ONNX has cumulative sums alone."""
+def cumprod(x: torch.Tensor, dim: int, *, dtype: torch.dtype | None = None) -> torch.Tensor | NotImplementedType:
+    """The cumulative product along `dim`, of the shape of x: for each element the product of a row of a triangle.
+
+    ONNX has cumulative sums alone. The memory is quadratic in the length of the axis.
+    """
     if x.ndim == 0 or not x.is_floating_point() or dtype not in (None, x.dtype):
         return NotImplemented
-    turned, places = x.movedim(dim, -1), torch.arange(x.shape[dim])
-    rows = torch.where(places <= places.unsqueeze(-1), turned.unsqueeze(-2), 1.0)
+    axis_last, places = x.movedim(dim, -1), torch.arange(x.shape[dim])
+    rows = torch.where(places <= places.unsqueeze(-1), axis_last.unsqueeze(-2), 1.0)
     return rows.prod(-1).movedim(-1, dim)
 
 
 def _extreme(extreme: Callable[..., torch.Tensor]) -> Callable[..., Any]:
-    """amax or amin; without axes, which ONNX's have none for, along all in one row."""
+    """The decomposition of amax or amin without axes: over one flat row, as torch's translation needs an axis."""
 
-    def over(x: torch.Tensor, dim: Sequence[int] = (), keepdim: bool = False) -> Any:
+    def over_all(x: torch.Tensor, dim: Sequence[int] = (), keepdim: bool = False) -> torch.Tensor | NotImplementedType:
         if dim or x.ndim == 0:
             return NotImplemented
-        found = extreme(x.reshape(-1), 0)
-        return found.reshape([1] * x.ndim) if keepdim else found
+        value = extreme(x.reshape(-1), 0)
+        return value.reshape([1] * x.ndim) if keepdim else value
 
-    return over
+    return over_all
 
 
-def max_dim(x: torch.Tensor, dim: int, keepdim: bool = False) -> Any:
-    """The largest along an axis, and where; of truth values as numbers, as ONNX finds the place of numbers alone."""
+def max_dim(x: torch.Tensor, dim: int, keepdim: bool = False) -> tuple[torch.Tensor, torch.Tensor] | NotImplementedType:
+    """The maximum of truth values over `dim` and its index, by way of int32: ONNX finds indices of numbers alone."""
     if x.dtype is not torch.bool:
         return NotImplemented
     values, places = x.to(torch.int32).max(dim, keepdim)
     return values.to(torch.bool), places
 
 
-def mul_scalar(x: torch.Tensor, other: Any) -> Any:
-    """A product with a number; one that follows from sizes is a value of the graph, which the translation takes as the
-    factor of two tensors alone."""
+def mul_scalar(x: torch.Tensor, other: float | torch.SymInt | torch.SymFloat) -> torch.Tensor | NotImplementedType:
+    """x times a number that follows from sizes, as a product of two tensors.
+
+    Such a number is a value of the graph, which torch's translation of aten.mul.Scalar does not take.
+    """
     factor: Any = other
     return torch.mul(x, factor) if isinstance(other, (torch.SymInt, torch.SymFloat)) else NotImplemented
 
 
-def gradient_decompositions() -> dict[Any, Callable[..., Any]]:
-    """The table that tracing below autograd uses."""
-    known = get_decompositions(
+def gradient_decompositions() -> dict[OpOverload, Callable[..., Any]]:
+    """The decompositions to trace below autograd with, by operator."""
+    torchs: dict[Any, Callable[..., Any]] = get_decompositions(
         [
             aten.native_group_norm_backward,
             aten.native_layer_norm_backward,
@@ -115,14 +130,14 @@ def gradient_decompositions() -> dict[Any, Callable[..., Any]]:
             aten.diagonal_backward,
             aten.unfold_backward,
             aten.embedding_dense_backward,
-            # ONNX's operator gives no total weight, which the gradient divides by.
+            # The gradient divides by the total weight, which ONNX's operator does not return.
             aten.nll_loss_forward,
             aten.nll_loss_backward,
             aten.nll_loss2d_forward,
             aten.nll_loss2d_backward,
         ]
     )
-    own: dict[Any, Callable[..., Any]] = {
+    ours: dict[OpOverload, Callable[..., Any]] = {
         aten.convolution_backward.default: convolution_backward,
         aten.diagonal_scatter.default: diagonal_scatter,
         aten.cumprod.default: cumprod,
@@ -131,4 +146,4 @@ def gradient_decompositions() -> dict[Any, Callable[..., Any]]:
         aten.max.dim: max_dim,
         aten.mul.Scalar: mul_scalar,
     }
-    return {**known, **own, **pooling.DECOMPOSITIONS, **matrices.DECOMPOSITIONS, **triangular.DECOMPOSITIONS}
+    return {**torchs, **ours, **pooling.DECOMPOSITIONS, **matrices.DECOMPOSITIONS, **triangular.DECOMPOSITIONS}

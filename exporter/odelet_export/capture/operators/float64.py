@@ -1,8 +1,9 @@
-"""ONNX operators written out for float64, where an operator has float32 attributes or no float64 kernel.
+"""Formulas for ONNX operators on float64 values: for operators with float32 attributes, and without a float64 kernel.
 
-Each formula takes the inputs of the operator and then its attributes by name, and returns its output, or None when
-the operator is exact as it is. All values are float64; numbers beside them become float64 as well. Formulas keep the
-relative error of the result at a few units in the last place, also near zero, where the textbook formula loses it.
+`translations.Recorder` calls a formula in place of recording the operator. A formula takes the inputs of the operator
+and then its attributes by name. It returns the output as a value of the graph, or None where the operator itself is
+exact. All values are float64, and Python numbers beside them become float64. The relative error of a result is a few
+units in the last place, also near zero, where the textbook formula of many functions cancels.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from onnxscript import opset18
+import onnx_ir as ir
 
 from odelet_export.capture.operators.float64_layers import (
     batch_normalization,
@@ -19,8 +20,7 @@ from odelet_export.capture.operators.float64_layers import (
     instance_normalization,
     layer_normalization,
 )
-
-op: Any = opset18
+from odelet_export.capture.operators.opset import op
 
 # W. J. Cody, Rational Chebyshev approximations for the error function, Math. Comp. 23 (1969): erf on |x| < 0.46875,
 # and exp(x^2) erfc beyond; numerators and denominators, highest power first.
@@ -39,12 +39,14 @@ _ERFC_FAR = (
         *(3.29079923573345963e3, 4.36261909014324716e3, 3.43936767414372164e3, 1.23033935480374942e3),
     ),
 )
+# alpha and gamma of torch's selu (Klambauer et al. 2017).
 _SELU = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
-# atan(x) / x in x^2: after two halvings |x| < 0.2, where the next term is under 1e-18.
+# The series of atan(x) / x in x^2. After two halvings of the angle |x| < 0.2, where the next term is under 1e-18.
 _ATAN = tuple((-1) ** k / (2 * k + 1) for k in reversed(range(13)))
 
 
-def _polynomial(x: Any, coefficients: Sequence[float]) -> Any:
+def _polynomial(x: ir.Value, coefficients: Sequence[float]) -> ir.Value:
+    """A polynomial in x by Horner's rule; coefficients: the highest power first, at least two."""
     first, second, *others = coefficients
     total = op.Add(x if first == 1.0 else op.Mul(x, first), second)
     for coefficient in others:
@@ -52,31 +54,31 @@ def _polynomial(x: Any, coefficients: Sequence[float]) -> Any:
     return total
 
 
-def log1p(x: Any) -> Any:
-    """log(1 + x), and put back what rounding 1 + x took away."""
+def log1p(x: ir.Value) -> ir.Value:
+    """log(1 + x): log(u) of the rounded u = 1 + x, and a first-order correction for the rounding."""
     u = op.Add(x, 1.0)
     lost = op.Where(op.Equal(u, x), 0.0, op.Sub(x, op.Sub(u, 1.0)))
     return op.Add(op.Log(u), op.Div(lost, op.Max(u, 1e-300)))
 
 
-def expm1(x: Any) -> Any:
+def expm1(x: ir.Value) -> ir.Value:
     """exp(x) - 1, near zero as 2 t / (1 - t) with t = tanh(x / 2)."""
     half = op.Tanh(op.Mul(x, 0.5))
     near = op.Div(op.Mul(half, 2.0), op.Sub(1.0, half))
     return op.Where(op.Less(op.Abs(x), 1.0), near, op.Sub(op.Exp(x), 1.0))
 
 
-def softplus(x: Any) -> Any:
+def softplus(x: ir.Value) -> ir.Value:
     """log(1 + exp(x)), without overflow."""
     return op.Add(op.Relu(x), log1p(op.Exp(op.Neg(op.Abs(x)))))
 
 
-def log_sigmoid(x: Any) -> Any:
+def log_sigmoid(x: ir.Value) -> ir.Value:
     """-softplus(-x)."""
     return op.Neg(softplus(op.Neg(x)))
 
 
-def erf(x: Any) -> Any:
+def erf(x: ir.Value) -> ir.Value:
     """The error function."""
     size = op.Abs(x)
     square = op.Mul(x, x)
@@ -88,78 +90,78 @@ def erf(x: Any) -> Any:
     return op.Where(op.Less(size, 0.46875), near, op.Mul(op.Sign(x), far))
 
 
-def gelu(x: Any, approximate: str = "none") -> Any:
-    """x times the normal distribution's integral; "tanh": its approximation (Hendrycks & Gimpel 2016)."""
+def gelu(x: ir.Value, approximate: str = "none") -> ir.Value:
+    """x times the normal distribution function of x; "tanh": the approximation of Hendrycks & Gimpel 2016."""
     if approximate == "tanh":
         inner = op.Mul(op.Mul(x, math.sqrt(2 / math.pi)), op.Add(op.Mul(op.Mul(x, x), 0.044715), 1.0))
         return op.Mul(op.Mul(x, 0.5), op.Add(op.Tanh(inner), 1.0))
     return op.Mul(op.Mul(x, 0.5), op.Add(erf(op.Mul(x, math.sqrt(0.5))), 1.0))
 
 
-def elu(x: Any, alpha: float = 1.0) -> Any:
+def elu(x: ir.Value, alpha: float = 1.0) -> ir.Value:
     """x, and alpha (exp(x) - 1) below zero."""
     return op.Where(op.Greater(x, 0.0), x, op.Mul(expm1(op.Min(x, 0.0)), alpha))
 
 
-def celu(x: Any, alpha: float = 1.0) -> Any:
+def celu(x: ir.Value, alpha: float = 1.0) -> ir.Value:
     """x, and alpha (exp(x / alpha) - 1) below zero."""
     return op.Where(op.Greater(x, 0.0), x, op.Mul(expm1(op.Min(op.Div(x, alpha), 0.0)), alpha))
 
 
-def selu(x: Any, **_float32: float) -> Any:
-    """elu, scaled; the operator's own numbers are float32, torch's are these."""
+def selu(x: ir.Value, **_float32: float) -> ir.Value:
+    """gamma elu(x, alpha), with torch's float64 constants in place of the operator's float32 attributes."""
     return op.Mul(elu(x, _SELU[0]), _SELU[1])
 
 
-def leaky_relu(x: Any, alpha: float = 0.01) -> Any:
+def leaky_relu(x: ir.Value, alpha: float = 0.01) -> ir.Value:
     """x, and alpha x below zero."""
     return op.Where(op.Greater(x, 0.0), x, op.Mul(x, alpha))
 
 
-def prelu(x: Any, slope: Any) -> Any:
+def prelu(x: ir.Value, slope: ir.Value) -> ir.Value:
     """x, and slope x below zero."""
     return op.Where(op.Greater(x, 0.0), x, op.Mul(x, slope))
 
 
-def mish(x: Any) -> Any:
+def mish(x: ir.Value) -> ir.Value:
     """x tanh(softplus(x))."""
     return op.Mul(x, op.Tanh(softplus(x)))
 
 
-def hard_sigmoid(x: Any, alpha: float = 0.2, beta: float = 0.5) -> Any:
+def hard_sigmoid(x: ir.Value, alpha: float = 0.2, beta: float = 0.5) -> ir.Value:
     """alpha x + beta, between 0 and 1."""
     return op.Clip(op.Add(op.Mul(x, alpha), beta), 0.0, 1.0)
 
 
-def hard_swish(x: Any) -> Any:
+def hard_swish(x: ir.Value) -> ir.Value:
     """x (x + 3) / 6, with x + 3 between 0 and 6."""
     return op.Div(op.Mul(x, op.Clip(op.Add(x, 3.0), 0.0, 6.0)), 6.0)
 
 
-def softsign(x: Any) -> Any:
+def softsign(x: ir.Value) -> ir.Value:
     """x / (1 + |x|)."""
     return op.Div(x, op.Add(op.Abs(x), 1.0))
 
 
-def thresholded_relu(x: Any, alpha: float = 1.0) -> Any:
+def thresholded_relu(x: ir.Value, alpha: float = 1.0) -> ir.Value:
     """x where it is over alpha, else 0."""
     return op.Where(op.Greater(x, alpha), x, 0.0)
 
 
-def shrink(x: Any, bias: float = 0.0, lambd: float = 0.5) -> Any:
-    """x nearer to zero by bias, and 0 within lambd."""
+def shrink(x: ir.Value, bias: float = 0.0, lambd: float = 0.5) -> ir.Value:
+    """x - bias above lambd, x + bias below -lambd, and 0 between."""
     below = op.Where(op.Less(x, -lambd), op.Add(x, bias), 0.0)
     return op.Where(op.Greater(x, lambd), op.Sub(x, bias), below)
 
 
-def sinc(x: Any) -> Any:
+def sinc(x: ir.Value) -> ir.Value:
     """sin(pi x) / (pi x), and 1 at 0."""
     angle = op.Mul(x, math.pi)
     return op.Where(op.Equal(x, 0.0), 1.0, op.Div(op.Sin(angle), angle))
 
 
-def atan(x: Any) -> Any:
-    """By a power series, after 1 / x for what is over 1, and the half angle, twice."""
+def atan(x: ir.Value) -> ir.Value:
+    """atan by its power series, for 1 / x where |x| > 1, after the angle is halved twice."""
     size = op.Abs(x)
     over = op.Greater(size, 1.0)
     z = op.Where(over, op.Reciprocal(op.Max(size, 1.0)), size)
@@ -169,36 +171,36 @@ def atan(x: Any) -> Any:
     return op.Mul(op.Sign(x), op.Where(over, op.Sub(math.pi / 2, angle), angle))
 
 
-def asin(x: Any) -> Any:
+def asin(x: ir.Value) -> ir.Value:
     """2 atan(x / (1 + sqrt(1 - x^2)))."""
     side = op.Sqrt(op.Mul(op.Sub(1.0, x), op.Add(x, 1.0)))
     return op.Mul(atan(op.Div(x, op.Add(side, 1.0))), 2.0)
 
 
-def acos(x: Any) -> Any:
+def acos(x: ir.Value) -> ir.Value:
     """2 atan(sqrt((1 - x) / (1 + x)))."""
     return op.Mul(atan(op.Sqrt(op.Div(op.Sub(1.0, x), op.Add(x, 1.0)))), 2.0)
 
 
-def tan(x: Any) -> Any:
+def tan(x: ir.Value) -> ir.Value:
     """sin / cos."""
     return op.Div(op.Sin(x), op.Cos(x))
 
 
-def sinh(x: Any) -> Any:
-    """(e + e / (e + 1)) / 2 with e = exp(|x|) - 1, and the sign of x."""
+def sinh(x: ir.Value) -> ir.Value:
+    """(e + e / (e + 1)) / 2 with e = exp(|x|) - 1, times the sign of x."""
     e = expm1(op.Abs(x))
     bounded = op.Min(e, 1e300)
     return op.Mul(op.Sign(x), op.Mul(op.Add(e, op.Div(bounded, op.Add(bounded, 1.0))), 0.5))
 
 
-def cosh(x: Any) -> Any:
+def cosh(x: ir.Value) -> ir.Value:
     """(exp(x) + exp(-x)) / 2."""
     return op.Mul(op.Add(op.Exp(x), op.Exp(op.Neg(x))), 0.5)
 
 
-def asinh(x: Any) -> Any:
-    """log1p(|x| + x^2 / (1 + sqrt(1 + x^2))), with the sign of x; log(2 |x|) where 1 does not count."""
+def asinh(x: ir.Value) -> ir.Value:
+    """log1p(|x| + x^2 / (1 + sqrt(1 + x^2))) times the sign of x; log(2 |x|) where x^2 + 1 rounds to x^2."""
     size = op.Abs(x)
     bounded = op.Min(size, 1e9)
     square = op.Mul(bounded, bounded)
@@ -207,19 +209,19 @@ def asinh(x: Any) -> Any:
     return op.Mul(op.Sign(x), op.Where(op.Less(size, 1e9), near, far))
 
 
-def acosh(x: Any) -> Any:
+def acosh(x: ir.Value) -> ir.Value:
     """log1p(z + sqrt(z) sqrt(z + 2)) with z = x - 1."""
     z = op.Sub(x, 1.0)
     return log1p(op.Add(z, op.Mul(op.Sqrt(z), op.Sqrt(op.Add(z, 2.0)))))
 
 
-def atanh(x: Any) -> Any:
-    """log1p(2 x / (1 - x)) / 2, of |x|, with its sign."""
+def atanh(x: ir.Value) -> ir.Value:
+    """log1p(2 |x| / (1 - |x|)) / 2, times the sign of x."""
     size = op.Abs(x)
     return op.Mul(op.Sign(x), op.Mul(log1p(op.Div(op.Mul(size, 2.0), op.Sub(1.0, size))), 0.5))
 
 
-# By the names of ONNX operators, and of functions of torch's translation that lose digits.
+# By the names of ONNX operators, and of the functions of torch's translation that lose digits.
 FORMULAS: dict[str, Callable[..., Any]] = {
     "Acos": acos,
     "Acosh": acosh,
@@ -248,7 +250,7 @@ FORMULAS: dict[str, Callable[..., Any]] = {
     "Softsign": softsign,
     "Tan": tan,
     "ThresholdedRelu": thresholded_relu,
-    # torch's ask the float32 of the value.
+    # torch's functions cast the value to float32 before they look.
     "aten_isinf": lambda x: op.IsInf(x),
     "aten_isneginf": lambda x: op.IsInf(x, detect_positive=0),
     "aten_isposinf": lambda x: op.IsInf(x, detect_negative=0),

@@ -1,28 +1,33 @@
-"""Inverses, solutions and determinants of small matrices, written out: ONNX has operators for none but the last.
+"""Inverses, linear systems and determinants of small matrices in elementary operators; ONNX has the last alone.
 
-Gauss-Jordan elimination with the largest pivot of each column, as LAPACK picks it. The size is fixed when the model is
-traced. What torch hands its gradients as an LU factorisation is here the matrix itself: the functions below give and
-take it, and no user sees it.
+The algorithm is Gauss-Jordan elimination with partial pivoting: as in LAPACK, the pivot is the largest element of its
+column. The number of rows n is fixed when the model is traced. torch passes an LU factorisation from these operators to
+their gradients. Here that is the matrix itself, which only the functions of this file give and take. Shapes: a matrix
+is (..., n, n), a right side (..., n, m).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import NotImplementedType
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch._ops import OpOverload
 
 aten = torch.ops.aten
-# The nodes grow with the square of the size, and above this it had better be a library's work.
+# Nodes and work grow with n. Larger matrices are left to torch's own translation.
 LARGEST = 8
-# torch's pivots are int32; these tell a factorisation of ours, which is none, from one of torch's.
+# The dtype of the pivots that stand for no factorisation; those of torch are int32.
 _OURS = torch.int64
 
 
 def _eliminate(matrix: Tensor, right: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-    """Solve matrix @ x = right, (..., n, n) and (..., n, m). Returns x, the pivots, and for each whether rows changed
-    places to get it, (...)."""
+    """Solve matrix @ x = right.
+
+    Returns x (..., n, m); the n pivots, each (...); and for each pivot a bool (...), whether two rows were swapped.
+    """
     n = int(matrix.shape[-1])
     both = torch.cat([matrix, right.expand(*matrix.shape[:-1], right.shape[-1])], dim=-1)
     rows = torch.arange(n)
@@ -41,73 +46,82 @@ def _eliminate(matrix: Tensor, right: Tensor) -> tuple[Tensor, list[Tensor], lis
 
 
 def _fits(matrix: Tensor) -> bool:
+    """Whether a matrix is small enough, and not complex."""
     return matrix.is_floating_point() and matrix.shape[-1] <= LARGEST
 
 
-def _none(matrix: Tensor) -> Tensor:
-    """Pivots of no factorisation."""
+def _no_pivots(matrix: Tensor) -> Tensor:
+    """Pivots (..., n) that say that the factorisation beside them is the matrix itself."""
     return torch.zeros(matrix.shape[:-1], dtype=_OURS)
 
 
-def _factored(matrix: Tensor) -> Tensor:
-    """What torch factorises for a determinant, and its gradient reckons with: the transpose, where that lies right."""
+def _factorised(matrix: Tensor) -> Tensor:
+    """The matrix that torch factorises for a determinant, and solves with for its gradient.
+
+    It is the transpose of a contiguous matrix, whose columns lie together as LAPACK wants them.
+    """
     return matrix.mT if matrix.is_contiguous() else matrix
 
 
 def _solved(matrix: Tensor, right: Tensor, *, left: bool) -> Tensor:
+    """The x of matrix @ x = right, or of x @ matrix = right where not left."""
     if left:
         return _eliminate(matrix, right)[0]
     return _eliminate(matrix.mT, right.mT)[0].mT
 
 
-def inv_ex(matrix: Tensor, *, check_errors: bool = False) -> Any:
-    """The inverse, and 0 for no error: a singular matrix gives infinities, where torch raises."""
+def inv_ex(matrix: Tensor, *, check_errors: bool = False) -> tuple[Tensor, ...] | NotImplementedType:
+    """The inverse (..., n, n) and error codes (...) of 0: a singular matrix gives infinities, where torch raises."""
     if not _fits(matrix):
         return NotImplemented
     inverse, _, _ = _eliminate(matrix, torch.eye(int(matrix.shape[-1]), dtype=matrix.dtype))
     return inverse, torch.zeros(matrix.shape[:-2], dtype=torch.int32)
 
 
-def solve_ex(matrix: Tensor, right: Tensor, *, left: bool = True, check_errors: bool = False) -> Any:
-    """The solution of a system, of one right side (..., n) or of many (..., n, m)."""
+def solve_ex(
+    matrix: Tensor, right: Tensor, *, left: bool = True, check_errors: bool = False
+) -> tuple[Tensor, ...] | NotImplementedType:
+    """The solution of a system, with a right side (..., n) or (..., n, m); a factorisation; error codes (...) of 0."""
     if not _fits(matrix):
         return NotImplemented
     vector = right.ndim == 1 or (right.ndim == matrix.ndim - 1 and right.shape == matrix.shape[:-1])
     solution = _solved(matrix, right.unsqueeze(-1) if vector else right, left=left)
     info = torch.zeros(matrix.shape[:-2], dtype=torch.int32)
-    return solution.squeeze(-1) if vector else solution, matrix, _none(matrix), info
+    return solution.squeeze(-1) if vector else solution, matrix, _no_pivots(matrix), info
 
 
-def lu_solve(matrix: Tensor, pivots: Tensor, right: Tensor, *, left: bool = True, adjoint: bool = False) -> Any:
-    """A system solved by what `solve_ex`, `det` or `slogdet` gave."""
+def lu_solve(
+    matrix: Tensor, pivots: Tensor, right: Tensor, *, left: bool = True, adjoint: bool = False
+) -> Tensor | NotImplementedType:
+    """The solution of a system, by a factorisation of `solve_ex`, `det` or `slogdet`; torch's are left alone."""
     if not _fits(matrix) or pivots.dtype != _OURS:
         return NotImplemented
     return _solved(matrix.mT if adjoint else matrix, right, left=left)
 
 
-def det(matrix: Tensor) -> Any:
-    """The determinant."""
+def det(matrix: Tensor) -> tuple[Tensor, ...] | NotImplementedType:
+    """The determinant (...), and a factorisation for its gradient."""
     if not _fits(matrix):
         return NotImplemented
     sign, pivots = _pivots(matrix)
     for pivot in pivots:
         sign = sign * pivot
-    return sign, _factored(matrix), _none(matrix)
+    return sign, _factorised(matrix), _no_pivots(matrix)
 
 
-def slogdet(matrix: Tensor) -> Any:
-    """The determinant as its sign and the logarithm of its size."""
+def slogdet(matrix: Tensor) -> tuple[Tensor, ...] | NotImplementedType:
+    """The sign of the determinant and the logarithm of its absolute value, each (...), and a factorisation."""
     if not _fits(matrix):
         return NotImplemented
     sign, pivots = _pivots(matrix)
     size = torch.zeros_like(sign)
     for pivot in pivots:
         sign, size = sign * pivot.sign(), size + pivot.abs().log()
-    return sign, size, _factored(matrix), _none(matrix)
+    return sign, size, _factorised(matrix), _no_pivots(matrix)
 
 
 def _pivots(matrix: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """1 or -1 for the rows that changed places, and the pivots."""
+    """1 or -1 (...) for an even or odd number of swaps, and the pivots, each (...)."""
     _, pivots, swapped = _eliminate(matrix, matrix[..., :1])
     sign = torch.ones_like(pivots[0])
     for swap in swapped:
@@ -115,7 +129,7 @@ def _pivots(matrix: Tensor) -> tuple[Tensor, list[Tensor]]:
     return sign, pivots
 
 
-DECOMPOSITIONS: dict[Any, Callable[..., Any]] = {
+DECOMPOSITIONS: dict[OpOverload, Callable[..., Any]] = {
     aten.linalg_inv_ex.default: inv_ex,
     aten._linalg_solve_ex.default: solve_ex,
     aten.linalg_lu_solve.default: lu_solve,

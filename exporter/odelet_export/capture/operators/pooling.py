@@ -1,13 +1,20 @@
-"""Gradients of pooling, padding and distances, for which torch has neither a decomposition nor ONNX an operator."""
+"""Gradients of pooling and padding, distances and others, that neither torch decomposes nor ONNX has.
+
+Each function is the decomposition of the operators that DECOMPOSITIONS names it for, and takes their arguments. grad:
+the gradient by the operator's output. x: the operator's input; the gradient by it, of its shape, is returned.
+NotImplemented leaves an operator as it is.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from types import NotImplementedType
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch._ops import OpOverload
 
 aten = torch.ops.aten
 
@@ -21,8 +28,11 @@ def avg_pool_backward(
     ceil_mode: bool,
     count_include_pad: bool,
     divisor: int | None = None,
-) -> Any:
-    """Every element of a window gets the same share: a transposed convolution with ones, channel by channel."""
+) -> Tensor | NotImplementedType:
+    """The gradient of average pooling: each element of a window gets an equal share of the window's gradient.
+
+    That is a transposed convolution with ones, channel by channel. Leaves windows that reach over the end (ceil_mode).
+    """
     axes = len(kernel)
     strides, pads = list(stride) or list(kernel), list(padding) * (axes // len(padding))
     if ceil_mode:
@@ -43,12 +53,15 @@ def avg_pool_backward(
 
 
 def adaptive_avg_pool_backward(grad: Tensor, x: Tensor, *, axes: int) -> Tensor:
-    """Along each axis the windows are a matrix, and the gradient is its transpose."""
+    """The gradient of adaptive average pooling over the last `axes` axes.
+
+    Pooling along an axis is a product with a matrix (windows, elements), and its gradient one with the transpose.
+    """
     for axis in range(-axes, 0):
-        made, size = grad.shape[axis], x.shape[axis]
-        places = torch.arange(made)
-        first = torch.div(places * size, made, rounding_mode="floor").unsqueeze(-1)
-        last = torch.div((places + 1) * size + made - 1, made, rounding_mode="floor").unsqueeze(-1)
+        windows, size = grad.shape[axis], x.shape[axis]
+        places = torch.arange(windows)
+        first = torch.div(places * size, windows, rounding_mode="floor").unsqueeze(-1)
+        last = torch.div((places + 1) * size + windows - 1, windows, rounding_mode="floor").unsqueeze(-1)
         elements = torch.arange(size)
         window = ((elements >= first) & (elements < last)).to(grad.dtype) / (last - first)
         grad = (grad.transpose(axis, -1) @ window.to(grad.dtype)).transpose(axis, -1)
@@ -56,57 +69,64 @@ def adaptive_avg_pool_backward(grad: Tensor, x: Tensor, *, axes: int) -> Tensor:
 
 
 def max_pool_backward(grad: Tensor, x: Tensor, places: Tensor, *, axes: int) -> Tensor:
-    """The largest of a window gets it all."""
+    """The gradient of adaptive max pooling over the last `axes` axes: the largest element of a window gets it all.
+
+    places: for each window the index of that element among the last `axes` axes of x, flattened.
+    """
     flat = torch.zeros_like(x).flatten(-axes)
     return flat.scatter_add(-1, places.flatten(-axes), grad.flatten(-axes)).reshape(x.shape)
 
 
-def replication_pad_backward(grad: Tensor, x: Tensor, padding: Sequence[int]) -> Any:
-    """What was repeated at an end adds up there. padding: two numbers for each axis, the last axis first."""
+def replication_pad_backward(grad: Tensor, x: Tensor, padding: Sequence[int]) -> Tensor | NotImplementedType:
+    """The gradient of padding by the elements at the ends: the gradients of all copies of an element add up.
+
+    padding: the numbers of copies before and after, two for each axis, the last axis first.
+    """
     if any(size < 0 for size in padding):
         return NotImplemented
     for i in range(len(padding) // 2):
         axis, before, after = x.ndim - 1 - i, padding[2 * i], padding[2 * i + 1]
         size = x.shape[axis]
         places = (torch.arange(before + size + after) - before).clamp(0, size - 1)
-        kept = [x.shape[j] if j == axis else grad.shape[j] for j in range(x.ndim)]
-        grad = grad.new_zeros(kept).index_add(axis, places, grad)
+        shape = [x.shape[j] if j == axis else grad.shape[j] for j in range(x.ndim)]
+        grad = grad.new_zeros(shape).index_add(axis, places, grad)
     return grad
 
 
 def _differences(a: Tensor, b: Tensor) -> Tensor:
+    """Each row of a (..., n, features) minus each of b (..., m, features): (..., n, m, features)."""
     return a.unsqueeze(-2) - b.unsqueeze(-3)
 
 
-def cdist_forward(a: Tensor, b: Tensor, p: float, _mode: int | None) -> Any:
-    """The p-norms of all differences of rows."""
+def cdist_forward(a: Tensor, b: Tensor, p: float, _mode: int | None) -> Tensor | NotImplementedType:
+    """The p-norms (..., n, m) of the differences of rows of a (..., n, features) and b (..., m, features)."""
     if p == 0 or math.isinf(p):
         return NotImplemented
-    apart = _differences(a, b)
+    differences = _differences(a, b)
     if p == 2:
-        return apart.square().sum(-1).sqrt()
-    return apart.abs().sum(-1) if p == 1 else apart.abs().pow(p).sum(-1).pow(1 / p)
+        return differences.square().sum(-1).sqrt()
+    return differences.abs().sum(-1) if p == 1 else differences.abs().pow(p).sum(-1).pow(1 / p)
 
 
-def cdist_backward(grad: Tensor, a: Tensor, b: Tensor, p: float, distance: Tensor) -> Any:
-    """Its gradient by the first rows; 0 where the two are equal, as in torch."""
+def cdist_backward(grad: Tensor, a: Tensor, b: Tensor, p: float, distance: Tensor) -> Tensor | NotImplementedType:
+    """The gradient of `cdist_forward` by a (..., n, features); 0 where two rows are equal, as in torch."""
     if p == 0 or math.isinf(p):
         return NotImplemented
-    apart = _differences(a, b)
+    differences = _differences(a, b)
     if p == 1:
-        return (apart.sign() * grad.unsqueeze(-1)).sum(-2)
+        return (differences.sign() * grad.unsqueeze(-1)).sum(-2)
     safe = torch.where(distance == 0, 1.0, distance).pow(p - 1)
     scale = torch.where(distance == 0, 0.0, grad / safe).unsqueeze(-1)
-    powers = apart if p == 2 else apart.sign() * apart.abs().pow(p - 1)
+    powers = differences if p == 2 else differences.sign() * differences.abs().pow(p - 1)
     return (powers * scale).sum(-2)
 
 
 def median_dim(x: Tensor, dim: int, keepdim: bool = False) -> tuple[Tensor, Tensor]:
-    """The lower median along an axis, and where it is; NaN where there is any."""
+    """The lower median along `dim`, and its index; NaN for a row with NaN in it."""
     values, places = torch.sort(x, dim=dim)
     half = (x.shape[dim] - 1) // 2
-    unknown = x.isnan().any(dim, keepdim=True)
-    value = torch.where(unknown, float("nan"), values.narrow(dim, half, 1))
+    has_nan = x.isnan().any(dim, keepdim=True)
+    value = torch.where(has_nan, float("nan"), values.narrow(dim, half, 1))
     place = places.narrow(dim, half, 1)
     return (value, place) if keepdim else (value.squeeze(dim), place.squeeze(dim))
 
@@ -121,7 +141,10 @@ def trilinear(
     summed: Sequence[int],
     unroll_dim: int = 1,
 ) -> Tensor:
-    """A product of three tensors, each with axes of 1 put in, summed over some."""
+    """The product of three tensors, each with axes of size 1 inserted, summed over the axes `summed`.
+
+    expand1, expand2, expand3: the axes to insert into a, b and c. unroll_dim: a hint for speed, which is ignored.
+    """
     for axis in expand1:
         a = a.unsqueeze(axis)
     for axis in expand2:
@@ -131,17 +154,18 @@ def trilinear(
     return (a * b * c).sum(list(summed)) if summed else a * b * c
 
 
-def _on(function: Callable[..., Any], axes: int) -> Callable[..., Any]:
+def _over_last(axes: int, function: Callable[..., Any]) -> Callable[..., Any]:
+    """A decomposition whose operator has a fixed number of pooled axes."""
     return lambda *tensors: function(*tensors, axes=axes)
 
 
-DECOMPOSITIONS: dict[Any, Callable[..., Any]] = {
+DECOMPOSITIONS: dict[OpOverload, Callable[..., Any]] = {
     aten.avg_pool2d_backward.default: avg_pool_backward,
     aten.avg_pool3d_backward.default: avg_pool_backward,
-    aten._adaptive_avg_pool2d_backward.default: _on(adaptive_avg_pool_backward, 2),
-    aten._adaptive_avg_pool3d_backward.default: _on(adaptive_avg_pool_backward, 3),
-    aten.adaptive_max_pool2d_backward.default: _on(max_pool_backward, 2),
-    aten.adaptive_max_pool3d_backward.default: _on(max_pool_backward, 3),
+    aten._adaptive_avg_pool2d_backward.default: _over_last(2, adaptive_avg_pool_backward),
+    aten._adaptive_avg_pool3d_backward.default: _over_last(3, adaptive_avg_pool_backward),
+    aten.adaptive_max_pool2d_backward.default: _over_last(2, max_pool_backward),
+    aten.adaptive_max_pool3d_backward.default: _over_last(3, max_pool_backward),
     aten.replication_pad1d_backward.default: replication_pad_backward,
     aten.replication_pad2d_backward.default: replication_pad_backward,
     aten.replication_pad3d_backward.default: replication_pad_backward,

@@ -1,17 +1,18 @@
-"""The translation to ONNX, made exact for float64.
+"""torch's translation to ONNX, made exact for float64: within `exact_float64`, no number passes through float32.
 
-Digits of float64 are lost in four ways. torch makes a Python number float32 unless it stands beside a tensor whose type
-is known, and casts afterwards; inside the translation of one operator types are not known, so numbers there are
-float32 too; attributes of ONNX operators and functions are float32 by definition; and ONNX Runtime has no float64
-kernel of many operators.
+torch's own translation loses digits in four ways. It makes a Python number float32, unless a tensor of known type
+stands beside it, and casts afterwards. Within the translation of one operator types are unknown, so that numbers are
+float32. Attributes of ONNX operators and functions are float32 by definition. And ONNX Runtime has no float64 kernel
+for many operators.
 
-All four pass through one object: the recorder, to which torch hands each node as it is made. For the time of a
-translation, one takes its place that follows float64 through the nodes. It makes numbers float64 where they are cast
-to it, follows torch's functions node by node rather than give them attributes, and writes operators of the last two
-kinds by `float64.FORMULAS`. Nodes that do not meet float64 are recorded as torch does it, so the graphs of float32
-models are torch's own. Decomposing in torch first, or an own translation for each operator, would need a list of
-all operators that take a number; what is left of such a list, `translations`, is where torch's own goes by float32
-or rounds a quotient.
+In all four cases torch passes the node to one object, the recorder. During a translation, `Recorder` takes its place
+and follows float64 through the nodes: it makes numbers float64 where they are cast to it, follows torch's functions
+node by node in place of calling them with attributes, and writes operators of the last two kinds by `float64.FORMULAS`.
+Nodes without float64 are recorded as by torch, so that the graphs of float32 models are torch's own.
+
+Two other ways were rejected, decompositions before the translation and translations of our own for each operator: both
+need a list of all operators that take a number. `translations` is what remains of such a list: operators where
+torch's translation computes in float32 or rounds a quotient.
 """
 
 from __future__ import annotations
@@ -24,19 +25,18 @@ from typing import Any
 
 import onnx_ir as ir
 import torch
-from onnxscript import opset18
 from onnxscript.function_libs.torch_lib.ops.core import aten_arange_start_step, aten_remainder, aten_remainder_scalar
 from torch.onnx._internal.exporter import _building
 
 from odelet_export.capture.operators.float64 import FORMULAS
+from odelet_export.capture.operators.opset import op
 
 aten = torch.ops.aten
-op: Any = opset18
 DOUBLE = ir.DataType.DOUBLE
 
 
 class Recorder(_building.OpRecorder):
-    """torch's recorder of nodes; those of float64 values it writes without loss."""
+    """torch's recorder of nodes, which records nodes of float64 values without loss of digits."""
 
     def _call_op(self, op_signature: Any, named_inputs: Any, named_attrs: Any, num_outputs: int) -> Any:
         attributes = {name: a.value if isinstance(a, ir.Attr) else a for name, a in named_attrs.items()}
@@ -52,7 +52,10 @@ class Recorder(_building.OpRecorder):
         return outputs
 
     def _write(self, name: str, inputs: Sequence[Any], attributes: Mapping[str, Any]) -> Any:
-        """Other nodes for this one, or None where it is exact as it is."""
+        """The output of other nodes in place of an operator's, or None where the operator is exact.
+
+        inputs: values and Python numbers. attributes: by name.
+        """
         if name in ("Cast", "CastLike"):
             number = _number(inputs[0])
             double = attributes["to"] == DOUBLE if name == "Cast" else _is_double(inputs[1])
@@ -63,7 +66,10 @@ class Recorder(_building.OpRecorder):
         return formula(*inputs, **attributes) if formula is not None and _is_double(inputs[0]) else None
 
     def eval_function(self, function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """A function of torch's, node by node if a value is float64, so that its numbers are not attributes."""
+        """The outputs of a function of torch's translation, called as Python where a value is float64.
+
+        Then its numbers are inputs of nodes, not attributes, which would be float32.
+        """
         if not any(_is_double(value) for value in (*args, *kwargs.values())):
             return super().eval_function(function, args, kwargs)
         formula = FORMULAS.get(function.name)
@@ -75,19 +81,20 @@ class Recorder(_building.OpRecorder):
 
 
 def _straight(function: Callable[..., Any]) -> bool:
-    """Whether a function means the same as Python as it does as ONNX script: it has no branches and no `==`."""
+    """Whether a function computes the same as Python and as ONNX script: it has no jumps and no `==`."""
     return not any(
         step.opcode in (*dis.hasjrel, *dis.hasjabs) or (step.opname == "COMPARE_OP" and "==" in str(step.argval))
         for step in dis.get_instructions(function)
     )
 
 
-def _is_double(value: Any) -> bool:
+def _is_double(value: object) -> bool:
+    """Whether a value of the graph is float64."""
     return isinstance(value, ir.Value) and value.dtype == DOUBLE
 
 
-def _number(value: Any) -> float | list[float] | None:
-    """The Python number, or the list of these, that a value is made of."""
+def _number(value: object) -> float | list[float] | None:
+    """The Python number, or the list of numbers, of a constant; None for any other value."""
     if isinstance(value, float):
         return value
     node = value.producer() if isinstance(value, ir.Value) else None
@@ -101,7 +108,7 @@ def _number(value: Any) -> float | list[float] | None:
 
 
 def _types(signature: Any, inputs: Mapping[str, Any], attributes: Mapping[str, Any]) -> list[ir.DataType | None]:
-    """The types of a node's outputs: those of a cast, and float64 where it follows from an input."""
+    """The types of a node's outputs, as far as they follow from a cast, a constant or a float64 input."""
     if signature.name == "Cast":
         return [ir.DataType(attributes["to"])]
     if signature.name == "Constant" and isinstance(attributes.get("value"), ir.TensorProtocol):
@@ -115,12 +122,15 @@ def _types(signature: Any, inputs: Mapping[str, Any], attributes: Mapping[str, A
 
 
 def celu(x: Any, alpha: float = 1.0) -> Any:
-    """As torch's, but without a way through float32."""
+    """aten.celu as one operator; torch's translation goes through float32."""
     return op.Celu(x, alpha=alpha)
 
 
 def arange(start: Any, end: Any, step: Any = 1, dtype: int = -1, **where: Any) -> Any:
-    """As torch's, whose float64 steps are made in float32; ONNX Runtime's Range adds up, torch multiplies."""
+    """aten.arange; in float64 as start + i step, like torch itself.
+
+    torch's translation makes the step in float32, and ONNX Runtime's Range adds it up.
+    """
     if dtype != DOUBLE:
         return aten_arange_start_step(start, end, step, dtype=dtype, **where)
     start, end, step = (op.Cast(value, to=DOUBLE) for value in (start, end, step))
@@ -129,7 +139,10 @@ def arange(start: Any, end: Any, step: Any = 1, dtype: int = -1, **where: Any) -
 
 
 def remainder(x: Any, y: Any) -> Any:
-    """Of float64 what is left of the true quotient; torch's subtracts a rounded one, and is a whole y off at jumps."""
+    """aten.remainder; in float64 by ONNX's Mod, which is exact.
+
+    torch's translation subtracts y times a rounded quotient, and is off by a whole y at jumps.
+    """
     number = isinstance(y, (int, float))
     if not _is_double(x):
         return aten_remainder_scalar(x, y) if number else aten_remainder(x, y)
@@ -139,7 +152,10 @@ def remainder(x: Any, y: Any) -> Any:
 
 
 def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
-    """Whole operators that torch translates with a loss of its own."""
+    """Translations for operators whose own translations in torch lose digits by their formulas, by operator.
+
+    torch reads from the annotations of a translation which parameters are attributes; parameters for values are Any.
+    """
     return {
         aten.celu.default: celu,
         aten.arange.start_step: arange,
@@ -150,10 +166,10 @@ def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
 
 @contextmanager
 def exact_float64() -> Iterator[dict[Callable[..., Any], Callable[..., Any]]]:
-    """Make torch's translation exact for float64; gives the table to hand to it. Undone afterwards, also on error."""
-    torchs = _building.OpRecorder
-    _building.OpRecorder = Recorder  # type: ignore[misc]
+    """Make torch's translation exact for float64, until the block is left; yields its custom translation table."""
+    torchs_recorder = _building.OpRecorder
+    _building.OpRecorder = Recorder  # type: ignore[misc]  # torch has no option for another recorder
     try:
         yield translations()
     finally:
-        _building.OpRecorder = torchs  # type: ignore[misc]
+        _building.OpRecorder = torchs_recorder  # type: ignore[misc]  # as above

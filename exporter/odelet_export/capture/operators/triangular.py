@@ -1,52 +1,63 @@
-"""Triangular systems and Cholesky factors of small matrices, written out: a normal distribution with a covariance
-matrix asks for both. The size is fixed when the model is traced.
+"""Triangular systems and Cholesky factors of small matrices in elementary operators, row by row and column by column.
+
+torch.distributions.MultivariateNormal needs both. The number of rows n is fixed when the model is traced.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import NotImplementedType
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch._ops import OpOverload
 
 aten = torch.ops.aten
-# A row takes a few nodes, whatever it holds; above this it had better be a library's work.
+# A row takes a few nodes, whatever its length. Larger matrices are left to torch's own translation.
 LARGEST = 32
 
 
 def _fits(matrix: Tensor) -> bool:
+    """Whether a matrix is small enough, and not complex."""
     return matrix.is_floating_point() and matrix.shape[-1] <= LARGEST
 
 
 def solve_triangular(
     matrix: Tensor, right: Tensor, *, upper: bool, left: bool = True, unitriangular: bool = False
-) -> Any:
-    """The x of matrix @ x = right, or of x @ matrix = right: (..., n, n) and (..., n, m), row by row."""
+) -> Tensor | NotImplementedType:
+    """The x (..., n, m) of matrix @ x = right, or of x @ matrix = right where not left.
+
+    matrix: (..., n, n), of which one triangle is read; unitriangular: with ones for its diagonal. right: (..., n, m).
+    """
     if not _fits(matrix):
         return NotImplemented
     if not left:
         return solve_triangular(matrix.mT, right.mT, upper=not upper, unitriangular=unitriangular).mT
-    n = int(matrix.shape[-1])  # below autograd it is a symbol, even where it cannot change
+    n = int(matrix.shape[-1])  # tracing below autograd gives a SymInt, even for a size that is fixed
     batch = torch.broadcast_shapes(matrix.shape[:-2], right.shape[:-2])
     right = right.expand(*batch, *right.shape[-2:])
-    rows: list[Tensor] = []  # those found, in the order of the matrix
+    rows: list[Tensor] = []  # the rows of x computed so far, from the top to the bottom of the matrix
     for i in reversed(range(n)) if upper else range(n):
         row = right[..., i : i + 1, :]
         if rows:
-            beside = matrix[..., i : i + 1, i + 1 :] if upper else matrix[..., i : i + 1, :i]
-            row = row - beside @ torch.cat(rows, dim=-2)
+            off_diagonal = matrix[..., i : i + 1, i + 1 :] if upper else matrix[..., i : i + 1, :i]
+            row = row - off_diagonal @ torch.cat(rows, dim=-2)
         row = row if unitriangular else row / matrix[..., i : i + 1, i : i + 1]
         rows = [row, *rows] if upper else [*rows, row]
     return torch.cat(rows, dim=-2)
 
 
-def cholesky_ex(matrix: Tensor, *, upper: bool = False, check_errors: bool = False) -> Any:
-    """The factor, column by column, and 0 for no error: where torch raises, as the matrix is not positive definite,
-    this gives NaN."""
+def cholesky_ex(
+    matrix: Tensor, *, upper: bool = False, check_errors: bool = False
+) -> tuple[Tensor, Tensor] | NotImplementedType:
+    """The Cholesky factor (..., n, n) and the error codes (...), all 0.
+
+    A matrix that is not positive definite gives NaN, where torch raises.
+    """
     if not _fits(matrix):
         return NotImplemented
-    n = int(matrix.shape[-1])  # below autograd it is a symbol, even where it cannot change
+    n = int(matrix.shape[-1])  # tracing below autograd gives a SymInt, even for a size that is fixed
     rows = torch.arange(n).unsqueeze(-1)
     factor = matrix[..., :, :0]
     for j in range(n):
@@ -58,7 +69,7 @@ def cholesky_ex(matrix: Tensor, *, upper: bool = False, check_errors: bool = Fal
     return factor.mT if upper else factor, torch.zeros(matrix.shape[:-2], dtype=torch.int32)
 
 
-DECOMPOSITIONS: dict[Any, Callable[..., Any]] = {
+DECOMPOSITIONS: dict[OpOverload, Callable[..., Any]] = {
     aten.linalg_solve_triangular.default: solve_triangular,
     aten.linalg_cholesky_ex.default: cholesky_ex,
 }

@@ -1,4 +1,4 @@
-"""Decisions of a model's Python code: constants as they are, inputs as an assumption, in fields on every path."""
+"""Python decisions of a model: true for constants, assumptions for inputs, on every path in fields."""
 
 import bisect
 
@@ -40,12 +40,12 @@ def after_the_solve(x):
     return y * 0 if y.abs().max() > 1e3 else y
 
 
-def made(tmp_path, model, *args, dynamic=BATCH, **options):
+def exported_and_loaded(tmp_path, model, *args, dynamic=BATCH, **options):
     result = export(model, args, tmp_path / "out", dynamic=dynamic, samples=2, **options)
     return result, odelet.load(tmp_path / "out")
 
 
-def refused(tmp_path, model, *args, dynamic=BATCH, **options):
+def refusal(tmp_path, model, *args, dynamic=BATCH, **options):
     with pytest.raises(CaptureError) as error:
         export(model, args, tmp_path / "out", dynamic=dynamic, **options)
     assert not (tmp_path / "out").exists()
@@ -55,7 +55,7 @@ def refused(tmp_path, model, *args, dynamic=BATCH, **options):
 @pytest.mark.slow
 def test_a_decision_on_an_input_is_an_assumption_that_each_call_checks(tmp_path):
     x, mask = torch.randn(4, 3), torch.rand(4, 3) > 0.3
-    result, model = made(tmp_path, masked, x, mask, dynamic={"x": {0: "b"}, "mask": {0: "b"}})
+    result, model = exported_and_loaded(tmp_path, masked, x, mask, dynamic={"x": {0: "b"}, "mask": {0: "b"}})
     (assumed,) = result.card.assumptions
     assert (assumed.text, assumed.value, assumed.inputs) == ("if mask.any():", "True", ("mask",))
     assert assumed.source.startswith("test_answers.py:")
@@ -69,7 +69,9 @@ def test_a_decision_on_an_input_is_an_assumption_that_each_call_checks(tmp_path)
 @pytest.mark.slow
 def test_the_authors_own_checks_hold_at_run_time(tmp_path):
     t = torch.linspace(0, 1, 4)
-    result, model = made(tmp_path, checked, torch.randn(4, 3), t, dynamic={"x": {0: "batch"}, "t": {0: "times"}})
+    result, model = exported_and_loaded(
+        tmp_path, checked, torch.randn(4, 3), t, dynamic={"x": {0: "batch"}, "t": {0: "times"}}
+    )
     assert [assumption.value for assumption in result.card.assumptions] == ["True", "False"]
     x = np.ones((2, 3), np.float32)
     assert model(x, np.array([0, 0.5], np.float32)).shape == (2, 2, 3)
@@ -80,20 +82,20 @@ def test_the_authors_own_checks_hold_at_run_time(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("form", ["auto", "driven"])
 def test_a_decision_on_a_solution(form, tmp_path):
-    result, model = made(tmp_path, after_the_solve, torch.randn(4, 3), form=form)
+    result, model = exported_and_loaded(tmp_path, after_the_solve, torch.randn(4, 3), form=form)
     assert [assumption.value for assumption in result.card.assumptions] == ["False"]
     with pytest.raises(AssumptionError):
         model(np.full((1, 3), 1e5, np.float32))
 
 
 def test_strict_refuses_assumptions(tmp_path):
-    message = refused(tmp_path, masked, torch.randn(4, 3), torch.rand(4, 3) > 0.3, dynamic=None, strict=True)
+    message = refusal(tmp_path, masked, torch.randn(4, 3), torch.rand(4, 3) > 0.3, dynamic=None, strict=True)
     assert "if mask.any():" in message
     assert "leave strict out" in message
 
 
 class Constants(nn.Module):
-    """Decisions and numbers of constants, made in every way: nothing to report."""
+    """A model that reads decisions and numbers off constants in every way; none is an assumption."""
 
     def __init__(self):
         super().__init__()
@@ -117,13 +119,13 @@ class Constants(nn.Module):
 @pytest.mark.slow
 def test_decisions_on_constants_are_no_assumptions(tmp_path):
     model = Constants()
-    result, _ = made(tmp_path, model, torch.randn(4, 3), strict=True)
+    result, _ = exported_and_loaded(tmp_path, model, torch.randn(4, 3), strict=True)
     assert result.warnings == ()
     assert type(model.cache) is torch.Tensor, "what the tracer made stayed on the model"
 
 
 class Doses(nn.Module):
-    """Branches, a bisection in a table and an index, all of the time; a branch on the state; an error of the author."""
+    """A field with a bisection and an index by the time, a branch on the state, and an error after some time."""
 
     def __init__(self):
         super().__init__()
@@ -146,7 +148,7 @@ class Doses(nn.Module):
 def test_every_path_of_a_field_is_traced(form, tmp_path):
     torch.manual_seed(0)
     net = Doses()
-    result, model = made(
+    result, model = exported_and_loaded(
         tmp_path, net, torch.randn(4, 3), torch.tensor([0.0, 1.0]), form="auto" if form != "driven" else form
     )
     assert result.card.assumptions == ()
@@ -156,7 +158,7 @@ def test_every_path_of_a_field_is_traced(form, tmp_path):
         for t in (T, torch.tensor([0.9, 0.1])):
             expected = net(x, t).detach().numpy()
             np.testing.assert_allclose(model(x.numpy(), t.numpy()), expected, rtol=0, atol=2e-6)
-    # Beyond what the example had, and where the author raises, no answer is given.
+    # Beyond the whole numbers of the example, and where the field raises, the solve fails.
     for end in (1.9, 60.0):
         assert model.solve(np.ones((1, 3), np.float32), [0, end]).status is Status.NOT_FINITE
 
@@ -172,7 +174,7 @@ def newton(x):
 
 
 def test_too_many_paths_are_refused(tmp_path):
-    message = refused(tmp_path, newton, torch.rand(4, 3))
+    message = refusal(tmp_path, newton, torch.rand(4, 3))
     assert f"more than {MOST_PATHS} paths" in message
     assert "fixed number of passes" in message
 
@@ -187,7 +189,7 @@ def steps_of_an_input(x, n):
     return decay(x, torch.linspace(0, 1, int(n)))
 
 
-def observed_part(x, n):
+def first_columns(x, n):
     return decay(x[:, :n])
 
 
@@ -200,25 +202,25 @@ N = torch.tensor(4)
 
 
 @pytest.mark.parametrize(
-    ("model", "args", "found", "advice"),
+    ("model", "args", "finding", "advice"),
     [
         (number_in_field, (), "float() of a value of the field", "torch.sin(t), not math.sin(t)"),
         (steps_of_an_input, (N,), "int() of a value that depends on n", "--freeze n"),
-        (observed_part, (N,), "an index or a size of a value that depends on n", "--freeze n"),
+        (first_columns, (N,), "an index or a size of a value that depends on n", "--freeze n"),
     ],
     ids=lambda x: getattr(x, "__name__", None),
 )
-def test_a_number_that_a_graph_cannot_hold_is_refused_with_the_way_out(model, args, found, advice, tmp_path):
-    message = refused(tmp_path, model, torch.rand(5, 7), *args)
+def test_a_number_that_a_graph_cannot_hold_is_refused_with_the_way_out(model, args, finding, advice, tmp_path):
+    message = refusal(tmp_path, model, torch.rand(5, 7), *args)
     assert f'File "{__file__}", line ' in message
-    assert found in message
+    assert finding in message
     assert advice in message
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", [steps_of_an_input, observed_part])
+@pytest.mark.parametrize("model", [steps_of_an_input, first_columns])
 def test_a_frozen_input_is_held_and_checked(model, tmp_path):
-    result, loaded = made(tmp_path, model, torch.randn(5, 7), N, freeze=["n"])
+    result, loaded = exported_and_loaded(tmp_path, model, torch.randn(5, 7), N, freeze=["n"])
     (assumed,) = result.card.assumptions
     assert (assumed.value, assumed.inputs) == ("4", ("n",))
     x = np.ones((2, 7), np.float32)
@@ -227,13 +229,13 @@ def test_a_frozen_input_is_held_and_checked(model, tmp_path):
         loaded(x, 5)
 
 
-def test_freeze_names_an_input(tmp_path):
+def test_freeze_must_name_an_input(tmp_path):
     with pytest.raises(odelet.InputError, match="freeze names input 'm', but the model's inputs are x, n"):
         export(steps_of_an_input, (torch.rand(2, 3), N), tmp_path / "out", freeze=["m"])
 
 
-def scalars_kept(x, end, k):
-    """Numbers of inputs that never have to leave the graph."""
+def scalars_of_inputs(x, end, k):
+    """A model whose numbers of inputs can all stay tensors."""
     t = torch.tensor([0.0, end.item() / 2, end])
     y = odeint(lambda t, y: -y * end.item() + torch.tensor([t, 1.0, 0.0]), x, t, **FINE)
     first, second = end.reshape(1).expand(2).tolist()
@@ -243,8 +245,8 @@ def scalars_kept(x, end, k):
 @pytest.mark.slow
 def test_numbers_of_inputs_stay_in_the_graph(tmp_path):
     args = torch.randn(4, 3), torch.tensor(0.8), torch.tensor(1)
-    result, model = made(tmp_path, scalars_kept, *args, strict=True)
+    result, model = exported_and_loaded(tmp_path, scalars_of_inputs, *args, strict=True)
     for end, k in ((0.5, 2), (1.5, -1)):
-        expected = scalars_kept(args[0], torch.tensor(end), torch.tensor(k))
-        for found, wanted in zip(model(args[0].numpy(), end, k), expected, strict=True):
-            np.testing.assert_allclose(found, wanted.numpy(), rtol=0, atol=2e-6)
+        expected = scalars_of_inputs(args[0], torch.tensor(end), torch.tensor(k))
+        for ours, theirs in zip(model(args[0].numpy(), end, k), expected, strict=True):
+            np.testing.assert_allclose(ours, theirs.numpy(), rtol=0, atol=2e-6)

@@ -1,4 +1,4 @@
-"""Calls in other words give what torch gives: every rewrite beside the call itself, on ordinary tensors."""
+"""Every rewrite gives what the call itself gives, on ordinary tensors."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from odelet_export.capture.decisions.rewrites import legacy_constructor, rewritt
 
 
 class Traced:
-    """As while a model is traced: no tensor is a constant, but for sparse ones; sizes are what they are."""
+    """Numbers as during a trace: only sparse tensors are constants, and sizes have values."""
 
     def constant(self, x):
         return x if x.layout is not torch.strided else None
@@ -19,19 +19,19 @@ class Traced:
         return int(x)
 
 
-def again(function, *args, **kwargs):
-    """The rewrite of a call, computed; fails where there is none."""
+def computed_by_rewrite(function, *args, **kwargs):
+    """The result of a call's rewrite; fails where there is none."""
     name = function.__name__
     args, kwargs = sized(name, args, kwargs, Traced())
-    other = rewritten(name, args, kwargs, Traced())
-    assert other is not None, f"{name} is not rewritten"
-    return other()
+    rewrite = rewritten(name, args, kwargs, Traced())
+    assert rewrite is not None, f"{name} is not rewritten"
+    return rewrite()
 
 
-def same(found, expected):
-    assert found.dtype == expected.dtype
-    assert found.shape == expected.shape
-    torch.testing.assert_close(found, expected, rtol=1e-6, atol=0)
+def assert_same(actual, expected):
+    assert actual.dtype == expected.dtype
+    assert actual.shape == expected.shape
+    torch.testing.assert_close(actual, expected, rtol=1e-6, atol=0)
 
 
 T, D, N = torch.tensor(0.25), torch.tensor(0.5, dtype=torch.float64), torch.tensor(3)
@@ -42,18 +42,18 @@ X = torch.arange(24.0).reshape(2, 3, 4)
     "data", [[0.0, T], [T, N], [N, 2], [D, 1.0], [[0, T], [T, True]], (T, T), [T > 0, True]], ids=str
 )
 def test_a_tensor_made_of_numbers(data):
-    same(again(torch.tensor, data), torch.tensor(data))
-    same(again(torch.as_tensor, data), torch.as_tensor(data))
-    same(again(torch.tensor, data, dtype=torch.float64), torch.tensor(data, dtype=torch.float64))
-    same(again(torch.Tensor.new_tensor, X, data), X.new_tensor(data))
+    assert_same(computed_by_rewrite(torch.tensor, data), torch.tensor(data))
+    assert_same(computed_by_rewrite(torch.as_tensor, data), torch.as_tensor(data))
+    assert_same(computed_by_rewrite(torch.tensor, data, dtype=torch.float64), torch.tensor(data, dtype=torch.float64))
+    assert_same(computed_by_rewrite(torch.Tensor.new_tensor, X, data), X.new_tensor(data))
 
 
 def test_the_old_constructor_of_tensors():
     with legacy_constructor():
-        same(torch.Tensor([0.5, T]), torch.tensor([0.5, 0.25]))
-        same(torch.Tensor([D, N]), torch.tensor([0.5, 3.0]))
+        assert_same(torch.Tensor([0.5, T]), torch.tensor([0.5, 0.25]))
+        assert_same(torch.Tensor([D, N]), torch.tensor([0.5, 3.0]))
         assert torch.Tensor(2, 3).shape == (2, 3)
-        same(torch.Tensor([1, 2]), torch.tensor([1.0, 2.0]))
+        assert_same(torch.Tensor([1, 2]), torch.tensor([1.0, 2.0]))
     assert "__new__" not in vars(torch.Tensor)
 
 
@@ -72,24 +72,24 @@ INDICES = [
 
 
 @pytest.mark.parametrize("key", INDICES, ids=str)
-def test_an_element_picked_by_a_traced_number(key):
-    same(again(torch.Tensor.__getitem__, X, key), X[key])
+def test_an_element_at_a_traced_number(key):
+    assert_same(computed_by_rewrite(torch.Tensor.__getitem__, X, key), X[key])
 
 
 @pytest.mark.parametrize("key", INDICES, ids=str)
 def test_an_element_set_by_a_traced_number(key):
     found, expected = X.clone(), X.clone()
     value = torch.arange(X[key].numel()).reshape(X[key].shape) + 100.0
-    again(torch.Tensor.__setitem__, found, key, value)
+    computed_by_rewrite(torch.Tensor.__setitem__, found, key, value)
     expected[key] = value
-    same(found, expected)
-    again(torch.Tensor.__setitem__, found, key, 7)
+    assert_same(found, expected)
+    computed_by_rewrite(torch.Tensor.__setitem__, found, key, 7)
     expected[key] = 7
-    same(found, expected)
+    assert_same(found, expected)
 
 
 def test_slices_and_sizes_by_tensors():
-    same(again(torch.Tensor.__getitem__, X, slice(torch.tensor(1), None)), X[1:])
+    assert_same(computed_by_rewrite(torch.Tensor.__getitem__, X, slice(torch.tensor(1), None)), X[1:])
     args, kwargs = sized("zeros", (N, 2), {}, Traced())
     assert torch.zeros(*args, **kwargs).shape == (3, 2)
     args, _ = sized("expand", (T, [N, 2]), {}, Traced())
@@ -108,14 +108,16 @@ def test_slices_and_sizes_by_tensors():
 def test_places_in_a_table(table, values, right):
     knots = torch.tensor(sorted(table))
     for x in (torch.tensor(values), knots[:1], knots[0]):
-        same(again(torch.bucketize, x, knots, right=right), torch.bucketize(x, knots, right=right))
-        same(again(torch.searchsorted, knots, x, right=right), torch.searchsorted(knots, x, right=right))
+        assert_same(computed_by_rewrite(torch.bucketize, x, knots, right=right), torch.bucketize(x, knots, right=right))
+        assert_same(
+            computed_by_rewrite(torch.searchsorted, knots, x, right=right), torch.searchsorted(knots, x, right=right)
+        )
     rows = torch.stack([knots, knots + 1])
     x = torch.tensor([values, values]) if values else torch.zeros(2, 1)
     side = "right" if right else "left"
-    same(again(torch.searchsorted, rows, x, side=side), torch.searchsorted(rows, x, side=side))
-    found = again(torch.bucketize, x, knots, out_int32=True)
-    same(found, torch.bucketize(x, knots, out_int32=True))
+    assert_same(computed_by_rewrite(torch.searchsorted, rows, x, side=side), torch.searchsorted(rows, x, side=side))
+    found = computed_by_rewrite(torch.bucketize, x, knots, out_int32=True)
+    assert_same(found, torch.bucketize(x, knots, out_int32=True))
 
 
 @pytest.mark.parametrize("layout", ["coo", "csr"])
@@ -125,20 +127,22 @@ def test_products_with_a_sparse_matrix(layout):
     dense = torch.tensor(rng.standard_normal((4, 5)) * (rng.random((4, 5)) < 0.5), dtype=torch.float32)
     matrix = dense.to_sparse() if layout == "coo" else dense.to_sparse_csr()
     x = torch.tensor(rng.standard_normal((5, 3)), dtype=torch.float32)
-    torch.testing.assert_close(again(torch.matmul, matrix, x), dense @ x)
-    torch.testing.assert_close(again(torch.mv, matrix, x[:, 0]), dense @ x[:, 0])
+    torch.testing.assert_close(computed_by_rewrite(torch.matmul, matrix, x), dense @ x)
+    torch.testing.assert_close(computed_by_rewrite(torch.mv, matrix, x[:, 0]), dense @ x[:, 0])
     assert rewritten("matmul", (dense, x), {}, Traced()) is None
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5, 8])
 def test_even_steps_between_traced_numbers(steps):
     for start, end in ((0.0, T), (D, T), (T, 1)):
-        same(again(torch.linspace, start, end, steps), torch.linspace(float(start), float(end), steps))
-    found = again(torch.linspace, D, 2, steps=steps, dtype=torch.float64)
-    same(found, torch.linspace(0.5, 2, steps, dtype=torch.float64))
+        assert_same(
+            computed_by_rewrite(torch.linspace, start, end, steps), torch.linspace(float(start), float(end), steps)
+        )
+    found = computed_by_rewrite(torch.linspace, D, 2, steps=steps, dtype=torch.float64)
+    assert_same(found, torch.linspace(0.5, 2, steps, dtype=torch.float64))
 
 
 def test_full_of_a_traced_number():
-    same(again(torch.full, (2, 3), T), torch.full((2, 3), 0.25))
-    same(again(torch.full_like, X, T), torch.full_like(X, 0.25))
+    assert_same(computed_by_rewrite(torch.full, (2, 3), T), torch.full((2, 3), 0.25))
+    assert_same(computed_by_rewrite(torch.full_like, X, T), torch.full_like(X, 0.25))
     assert rewritten("full", ((2,), 1.0), {}, Traced()) is None

@@ -1,4 +1,4 @@
-"""Gradients inside a field, through layers of every kind: each export is compared with torch at other inputs."""
+"""Gradients inside a field, through layers of every kind, export and agree with torch at other inputs."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from torchdiffeq import odeint
 from odelet_export import CaptureError, export
 from odelet_export.capture.operators import matrices, pooling
 
-# Those without an operator or a decomposition yet, with what the exporter says of them.
+# Layers without an ONNX operator or a decomposition yet, each with the operator that the refusal names.
 NOT_YET = {
     "matrix_exp": "aten.linalg_matrix_exp",
 }
@@ -18,7 +18,7 @@ GROUPS = [NAMES[i : i + TOGETHER] for i in range(0, len(NAMES), TOGETHER)]
 
 
 def descent(names):
-    """A model whose state has a part for each layer, which follows the gradient of that layer."""
+    """A model and its inputs: each part of its state descends the gradient of one layer."""
 
     def field(t, state):
         with torch.enable_grad():
@@ -45,25 +45,25 @@ def test_a_gradient_through_a_layer_exports(names, tmp_path):
 
 
 @pytest.mark.parametrize("size", [1, 2, 5, 8])
-def test_small_matrices_are_reckoned_as_by_torch(size):
+def test_small_matrices_give_the_results_of_torch(size):
     torch.manual_seed(size)
-    # A zero in the corner: without exchanging rows there would be no pivot.
+    # With a zero in the corner, elimination without exchanges of rows would have no pivot.
     matrix, right = torch.randn(3, size, size, dtype=torch.float64), torch.randn(3, size, 2, dtype=torch.float64)
     matrix[:, 0, 0] *= size == 1
     torch.testing.assert_close(matrices.inv_ex(matrix)[0], torch.linalg.inv(matrix))
     torch.testing.assert_close(matrices.solve_ex(matrix, right)[0], torch.linalg.solve(matrix, right))
-    turned = matrices.solve_ex(matrix, right.mT, left=False)[0]
-    torch.testing.assert_close(turned, torch.linalg.solve(matrix, right.mT, left=False))
+    from_the_right = matrices.solve_ex(matrix, right.mT, left=False)[0]
+    torch.testing.assert_close(from_the_right, torch.linalg.solve(matrix, right.mT, left=False))
     torch.testing.assert_close(matrices.det(matrix)[0], torch.linalg.det(matrix))
     torch.testing.assert_close(matrices.slogdet(matrix)[:2], tuple(torch.linalg.slogdet(matrix)))
 
 
-def test_what_is_not_written_out_is_left_to_be_named():
+def test_operators_without_a_decomposition_are_left():
     large = torch.randn(9, 9)
     assert matrices.inv_ex(large) is NotImplemented
     assert matrices.det(large) is NotImplemented
     factors, pivots = torch.linalg.lu_factor(torch.randn(3, 3))
-    # A factorisation of torch's own is not what these functions hand to each other.
+    # These functions pass each other no factorisation, and so cannot take one of torch's.
     assert matrices.lu_solve(factors, pivots, torch.randn(3, 1)) is NotImplemented
     assert pooling.cdist_forward(large, large, float("inf"), None) is NotImplemented
     assert pooling.replication_pad_backward(large, large, [-1, 0]) is NotImplemented

@@ -1,4 +1,4 @@
-"""Float64 models keep their digits on the way to ONNX: torch beside ONNX Runtime, operator by operator."""
+"""Float64 models lose no digits in ONNX: ONNX Runtime against torch, operator by operator."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from odelet_export.capture.operators.translations import exact_float64
 
 Function = Callable[[Tensor], Tensor]
 
-# Of a (4, 6) tensor of any sign, 0 and tiny values among them.
+# Functions of a (4, 6) tensor with values of both signs, 0 and tiny ones.
 ACTIVATIONS: dict[str, Function] = {
     "celu": lambda y: F.celu(y, 0.3),
     "elu": F.elu,
@@ -59,7 +59,7 @@ ACTIVATIONS: dict[str, Function] = {
 
 
 def _unit(y: Tensor) -> Tensor:
-    """Strictly between -1 and 1."""
+    """Values strictly between -1 and 1."""
     return y / (1.1 + y.abs())
 
 
@@ -202,7 +202,7 @@ VALUES = np.array([*_SIZES, *(-size for size in _SIZES[:-1]), 0.0]).reshape(4, 6
 
 
 class Together(nn.Module):
-    """Many functions of one tensor."""
+    """A model with one output for each of many functions of its input."""
 
     def __init__(self, functions: list[Function]) -> None:
         super().__init__()
@@ -230,7 +230,7 @@ def _translated(program: torch.export.ExportedProgram, table: dict | None = None
 
 @cache
 def _answers(kind: str) -> dict[str, np.ndarray]:
-    """What ONNX Runtime computes for the functions of a roster."""
+    """The results of ONNX Runtime for the functions of a roster, by name."""
     functions = ROSTERS[kind]
     with exact_float64() as table:
         model = _translated(_program(list(functions.values()), torch.float64), table)
@@ -242,8 +242,8 @@ def _run(model: ir.Model, values: np.ndarray) -> list[np.ndarray]:
     return session.run(None, {session.get_inputs()[0].name: values})
 
 
-# Where torch and ONNX Runtime differ by more than 1e-14 of the element: measured error, relative to the largest
-# element of the result, and why.
+# Functions for which torch and ONNX Runtime differ by more than 1e-14 of an element: the measured error, relative to
+# the largest element of the result, and its cause.
 MEASURED: dict[str, tuple[float, str]] = {
     "sigmoid": (1.2e-16, "ONNX Runtime's sigmoid has an absolute error of 1e-16, much of a value near zero"),
     "silu": (1e-16, "by sigmoid"),
@@ -283,9 +283,9 @@ def test_far_out_and_close_to_zero() -> None:
 
 
 def test_float32_is_torchs_own() -> None:
-    """The same nodes, attributes and constants as without odelet, of many operators together.
+    """Many operators together have the same nodes, attributes and constants as without odelet.
 
-    But for two that are float64 by themselves: torch makes a logspace in it, and the tensor is one.
+    Two are left out, as they compute in float64: torch's logspace, and "tensor", which multiplies by a float64 tensor.
     """
     functions = [*ACTIVATIONS.values(), *NORMS.values()]
     functions += [function for name, function in NUMBERS.items() if name not in ("tensor", "logspace")]
@@ -296,7 +296,7 @@ def test_float32_is_torchs_own() -> None:
 
 
 def _described(model: ir.Model) -> list[object]:
-    """Nodes in order, what they read by where it was made, constants by their values."""
+    """The nodes in order with their inputs: the place of the node that made it, or the value of a constant."""
     places: dict[ir.Value | None, object] = {None: None}
     places.update({value: ("input", index) for index, value in enumerate(model.graph.inputs)})
     for value in model.graph.initializers.values():
@@ -319,7 +319,7 @@ def test_torch_is_as_it_was_after_an_error() -> None:
 
 
 class Solved(nn.Module):
-    """A field of numbers, norms and activations that float32 would show in, beyond 1e-9."""
+    """A model whose field has numbers, norms and activations; any of them in float32 would show, beyond 1e-9."""
 
     def __init__(self) -> None:
         super().__init__()

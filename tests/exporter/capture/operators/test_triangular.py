@@ -1,4 +1,4 @@
-"""Triangular systems and Cholesky factors, written out, beside torch's."""
+"""The decompositions of triangular systems and Cholesky factors agree with torch."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def matrices(*batch, size):
 @LEFT
 @UPPER
 @UNIT
-def test_a_system_is_solved_as_by_torch(left, upper, unit):
+def test_a_system_has_the_solution_of_torch(left, upper, unit):
     for a, b in ((matrices(size=4), matrices(2, size=4)), (matrices(2, 1, size=4), matrices(3, size=4)[..., :4])):
         options = {"upper": upper, "left": left, "unitriangular": unit}
         torch.testing.assert_close(
@@ -31,7 +31,7 @@ def test_a_system_is_solved_as_by_torch(left, upper, unit):
 
 
 @UPPER
-def test_a_factor_is_torchs(upper):
+def test_a_factor_is_that_of_torch(upper):
     a = matrices(3, size=4)
     factor, info = triangular.cholesky_ex(a @ a.mT, upper=upper)
     torch.testing.assert_close(factor, torch.linalg.cholesky(a @ a.mT, upper=upper))
@@ -47,7 +47,7 @@ def test_large_and_other_matrices_are_left_to_torch():
 
 @pytest.mark.slow
 def test_the_density_of_a_normal_distribution_with_a_covariance(tmp_path):
-    """Its factor depends on an input, its density on a solution."""
+    """The Cholesky factor depends on an input, the density on a solution."""
 
     def density(x, scale):
         covariance = torch.tensor([[1.0, 0.3, 0.1], [0.3, 0.8, -0.2], [0.1, -0.2, 0.5]]) * scale

@@ -1,0 +1,105 @@
+"""The tensors of a call and of what its functions return, checked, in the form in which an End marker takes them.
+
+Each function raises CaptureError for a value that cannot be exported. where: the start of the message, with the user's
+file and line. parts, state: the parts of a state, tensors of one dtype.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from odelet_export.model.spec import SolveSpec
+from odelet_intercept.call import Call
+from odelet_intercept.errors import CaptureError
+
+
+def option_values(
+    call: Call, spec: SolveSpec, parts: Sequence[torch.Tensor], t: torch.Tensor, where: str
+) -> list[torch.Tensor]:
+    """The options of a call that become values of the graph, in the order of `spec.extras`."""
+    # Where time runs backwards torchdiffeq negates the times of the call, and options that are tensors but not lists:
+    # the numbers of a list mean times of the other sign.
+    forward = torch.where(t[0] > t[-1], -1.0, 1.0)
+    values = []
+    for name in spec.extras:
+        value = (call.options or {}).get(name)
+        if name == "grid":
+            value = _grid(call, parts, t, where)
+        elif not isinstance(value, torch.Tensor):
+            value = torch.tensor(value, dtype=torch.float64) * forward
+        values.append(value)
+    return values
+
+
+def _grid(call: Call, parts: Sequence[torch.Tensor], t: torch.Tensor, where: str) -> torch.Tensor:
+    """The step ends (steps + 1,) that the user's grid_constructor gives; it must not call the field."""
+
+    def no_field(*_: Any, **__: Any) -> Any:
+        raise CaptureError(
+            where + "grid_constructor calls the field, which cannot be exported; compute it from y0 and t"
+        )
+
+    y0 = torch.cat([part.reshape(-1) for part in parts]) if isinstance(call.y0, tuple) else parts[0]
+    grid = (call.options or {})["grid_constructor"](no_field, y0, t)
+    if not isinstance(grid, torch.Tensor) or grid.ndim != 1 or grid.dtype != t.dtype:
+        raise CaptureError(where + f"grid_constructor must return a 1-D {t.dtype} tensor, as t is; got {_kind(grid)}")
+    return grid
+
+
+def state_parts(call: Call, where: str) -> list[torch.Tensor]:
+    """The parts of the initial state, promoted to one dtype as in torchdiffeq."""
+    parts = list(call.y0) if isinstance(call.y0, tuple) else [call.y0]
+    if not parts or not all(isinstance(part, torch.Tensor) for part in parts):
+        raise CaptureError(where + f"y0 must be a tensor or a tuple of tensors; got {type(call.y0).__name__}")
+    dtype = parts[0].dtype
+    for part in parts[1:]:
+        dtype = torch.promote_types(dtype, part.dtype)
+    if dtype not in (torch.float32, torch.float64):
+        raise CaptureError(where + f"the state is {dtype}; float32 and float64 can be exported")
+    return [part.to(dtype) for part in parts]
+
+
+def call_times(call: Call, where: str) -> torch.Tensor:
+    """The call's times (times,). Raises CaptureError for anything but a 1-D float32 or float64 tensor."""
+    t = call.t
+    if not isinstance(t, torch.Tensor) or t.dtype not in (torch.float32, torch.float64) or t.ndim != 1:
+        raise CaptureError(where + f"t must be a 1-D float32 or float64 tensor; got {_kind(t)}")
+    return t
+
+
+def _kind(value: object) -> str:
+    """A tensor's dtype and number of axes, or the name of another value's class, for a message."""
+    if isinstance(value, torch.Tensor):
+        return f"a {value.dtype} tensor of {value.ndim} axes"
+    return type(value).__name__
+
+
+def field_slopes(slope: Any, state: Sequence[torch.Tensor], *, single: bool, where: str) -> list[torch.Tensor]:
+    """The slopes that the field returned, one for each part, in the shapes and the dtype of the state."""
+    slopes = [slope] if single else list(slope)
+    if len(slopes) != len(state) or not all(isinstance(part, torch.Tensor) for part in slopes):
+        raise CaptureError(
+            where + f"the field returned {len(slopes)} parts for a state of {len(state)}; they must correspond"
+        )
+    if single:
+        return [torch.broadcast_to(slopes[0], state[0].shape).to(state[0].dtype)]
+    return [part.to(y.dtype).reshape(y.shape) for part, y in zip(slopes, state, strict=True)]
+
+
+def event_values(values: Any, state: Sequence[torch.Tensor], where: str) -> torch.Tensor:
+    """The values of an event function as one row (events,)."""
+    if not isinstance(values, torch.Tensor) or values.is_complex():
+        raise CaptureError(where + f"event_fn must return a tensor of real numbers; got {type(values).__name__}")
+    real = values if values.is_floating_point() else values.to(state[0].dtype)
+    return real.reshape(-1)
+
+
+def norm_value(value: Any, state: Sequence[torch.Tensor], where: str) -> torch.Tensor:
+    """The value of a norm as a scalar (), in the dtype of the state."""
+    if not isinstance(value, torch.Tensor) or value.is_complex() or any(size != 1 for size in value.shape):
+        got = _kind(value) if isinstance(value, torch.Tensor) else repr(value)
+        raise CaptureError(where + f"option norm must return one real number, as a tensor; got {got}")
+    return value.to(state[0].dtype).reshape(())

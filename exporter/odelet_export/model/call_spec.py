@@ -1,0 +1,171 @@
+"""Reading a caught call as a `SolveSpec`: the settings of the call, with the overrides of the export applied."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torchdiffeq
+
+from odelet.methods.adams import Adams
+from odelet.methods.method import Method
+from odelet.methods.roster import METHODS
+from odelet.numerics.control import Control
+from odelet.numerics.grid import Grid
+from odelet_export.model.overrides import Overrides
+from odelet_export.model.spec import SolveSpec
+from odelet_intercept import fixed_point, installed
+from odelet_intercept.call import Call
+from odelet_intercept.call_options import POINTS, Tolerance, has_norm, read_options, read_tolerance
+from odelet_intercept.errors import CaptureError
+from odelet_intercept.libraries.mark_calls import mark_arguments_of
+
+
+def spec_of(call: Call, index: int, overrides: Overrides) -> SolveSpec:
+    """The solve that a call asks for, with the overrides applied. index: its number in the artifact.
+
+    Raises CaptureError, naming file and line, for what cannot be exported; InputError for a bad argument of `mark`.
+    """
+    if call.entry == "mark":
+        return _iteration(call, index)
+    overridden = overrides.method is not None
+    solver = _method(call, overrides)
+    options, warnings = read_options(call, call.where, solver, overridden=overridden)
+    try:
+        solver = solver.with_options(**{name: options.pop(name) for name in solver.option_names() if name in options})
+        control, grid = _step_settings(solver, options, overrides)
+    except ValueError as error:
+        raise CaptureError(call.where + f"options: {error}") from None
+    if call.event_fn is not None:
+        _check_event_search(call, solver, grid)
+    rtol, atol = _tolerances(call, solver, overrides)
+    per_sample = overrides.per_sample and solver.adaptive
+    if per_sample:
+        _check_per_sample(call, overridden=overridden)
+    with_norm = solver.adaptive and has_norm(call, overridden=overridden)
+    return SolveSpec(
+        index=index,
+        call=index,
+        solver=solver,
+        rtol=rtol,
+        atol=atol,
+        control=control,
+        grid=grid,
+        parts=_parts(call) or 1,
+        functions=(*(("event",) if call.event_fn is not None else ()), *(("norm",) if with_norm else ())),
+        source=call.source,
+        warnings=(*warnings, *_warnings(call, solver)),
+        extras=_extras(call, solver, grid),
+        per_sample=per_sample,
+    )
+
+
+def _iteration(call: Call, index: int) -> SolveSpec:
+    """The iteration that a call of `mark` asks for, which no override changes. Raises InputError for a bad argument."""
+    arguments = mark_arguments_of(call)
+    return SolveSpec(
+        index=index,
+        call=index,
+        solver=arguments.method,
+        rtol=arguments.rtol,
+        atol=arguments.atol,
+        control=None,
+        grid=None,
+        parts=len(fixed_point.parts_of(call.y0, per_sample=arguments.per_sample)),
+        functions=("norm",) if arguments.norm is not None else (),
+        source=call.source,
+        per_sample=arguments.per_sample,
+        max_iters=arguments.max_iters,
+    )
+
+
+def _method(call: Call, overrides: Overrides) -> Method:
+    """The method of the override, or of the call: then what the installed torchdiffeq computes under its name."""
+    name = overrides.method or installed.name_of(call.method or "dopri5")
+    if name not in METHODS:
+        raise CaptureError(
+            call.where + f"method {name!r} cannot be exported; use one of {', '.join(METHODS)}, "
+            "or override it with --method"
+        )
+    return METHODS[name]
+
+
+def _step_settings(solver: Method, options: dict[str, Any], overrides: Overrides) -> tuple[Control | None, Grid | None]:
+    """How an adaptive method chooses its steps, or where a fixed-step method places them; the other is None.
+
+    Raises ValueError for an option that a setting cannot have.
+    """
+    if solver.adaptive:
+        return Control(**options, controller=overrides.controller or "integral"), None
+    if not solver.fixed:
+        return None, None
+    if overrides.steps is not None or overrides.step_size is not None:
+        options = options | {"steps": overrides.steps, "step_size": overrides.step_size, "constructed": False}
+    return None, Grid(**options)
+
+
+def _tolerances(call: Call, solver: Method, overrides: Overrides) -> tuple[Tolerance, Tolerance]:
+    """rtol and atol, where the method uses them; atol also where a fixed-step method searches for an event."""
+    parts = _parts(call)
+    uses_both = solver.adaptive or solver.uses_tolerances
+    rtol: Tolerance = None
+    atol: Tolerance = None
+    if uses_both:
+        rtol = overrides.rtol if overrides.rtol is not None else read_tolerance("rtol", call.rtol, parts, call.where)
+    if uses_both or call.event_fn is not None:
+        atol = overrides.atol if overrides.atol is not None else read_tolerance("atol", call.atol, parts, call.where)
+    if uses_both and not solver.adaptive and (isinstance(rtol, tuple) or isinstance(atol, tuple)):
+        raise CaptureError(
+            call.where
+            + f"{solver.name} cannot be exported with a tolerance for each part of the state; give one number"
+        )
+    if call.event_fn is not None and isinstance(atol, tuple):
+        raise CaptureError(call.where + "a search for an event takes one atol, as in torchdiffeq; give a number")
+    return rtol, atol
+
+
+def _check_event_search(call: Call, solver: Method, grid: Grid | None) -> None:
+    """Refuse a method that cannot search for an event, and one whose steps have no set length."""
+    if grid is not None and grid.step_size is None:
+        raise CaptureError(
+            call.where + "a fixed-step method searches for an event with steps of one length; give "
+            "options={'step_size': ...}, or override it with --step-size"
+        )
+    if not (solver.adaptive or solver.fixed):
+        raise CaptureError(call.where + f"{solver.name} cannot search for an event, nor can it in torchdiffeq")
+
+
+def _check_per_sample(call: Call, *, overridden: bool) -> None:
+    """Refuse a call whose batch rows cannot be solved each on its own."""
+    if has_norm(call, overridden=overridden):
+        raise CaptureError(
+            call.where + "a norm of the whole state cannot measure each sample; leave norm or per_sample out"
+        )
+    if call.event_fn is not None:
+        raise CaptureError(
+            call.where + "a solve that ends at an event cannot be solved per sample; leave per_sample out"
+        )
+
+
+def _warnings(call: Call, solver: Method) -> list[str]:
+    """What the user should hear of a solve, besides its options."""
+    warnings = []
+    if isinstance(solver, Adams) and not solver.remembers:
+        warnings.append(f"{call.source}: max_order={solver.max_order} leaves {solver.name} no steps but those of rk4")
+    if call.copy:
+        warnings.append(
+            f"{call.source}: {call.copy} was taken for a copy of torchdiffeq, and its solve is exported by the rules "
+            f"of torchdiffeq {torchdiffeq.__version__}"
+        )
+    return warnings
+
+
+def _extras(call: Call, solver: Method, grid: Grid | None) -> tuple[str, ...]:
+    """The names of the options whose values the model computes."""
+    points = {name: (call.options or {}).get(name) for name in (POINTS if solver.adaptive else ())}
+    names = [name for name, value in points.items() if value is not None and len(value) > 0]
+    return (*names, "grid") if grid is not None and grid.constructed else tuple(names)
+
+
+def _parts(call: Call) -> int | None:
+    """How many tensors a tuple state has; None for a state that is one tensor."""
+    return len(call.y0) if isinstance(call.y0, tuple) else None
