@@ -59,7 +59,8 @@ Atol = Annotated[
 ]
 MaxSteps = Annotated[int | None, typer.Option(help="Most steps that a solve may attempt (forms adaptive and driven).")]
 Seed = Annotated[
-    int | None, typer.Option(help="Seed of the random inputs that the file lacks. If it is left out, each run differs.")
+    int | None,
+    typer.Option(help="Seed of random inputs that the file lacks. If it is left out, each run draws other numbers."),
 ]
 
 
@@ -130,7 +131,7 @@ def bench(
         typer.Option("--input", help="File of inputs, as for `odelet run`. If left out: the artifact's first sample."),
     ] = None,
     batch: Annotated[int | None, typer.Option(help="Size of the batch; the rows of the inputs are repeated.")] = None,
-    seconds: Annotated[float, typer.Option(help="How long to measure, in all.")] = DEFAULT_SECONDS,
+    seconds: Annotated[float, typer.Option(help="How long to measure in all, in seconds.")] = DEFAULT_SECONDS,
     device: Device = "cpu",
     threads: Threads = None,
     as_json: Json = False,
@@ -252,7 +253,7 @@ def _main(args: list[str]) -> int:
     except OdeletError as error:
         return _fail(str(error), error.exit_code)
     except _UsageError as error:
-        format_message: Callable[[], str] = error.format_message  # type: ignore[attr-defined]  # a ClickException, as its class was found by name
+        format_message: Callable[[], str] = error.format_message  # type: ignore[attr-defined]  # see _UsageError
         return _fail(f"{format_message()} (try: odelet --help)", 2)
     except ImportError as error:
         for command in commands:

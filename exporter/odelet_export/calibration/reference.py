@@ -11,8 +11,9 @@ import torch
 from odelet.numerics.backend import NumpyArray
 from odelet_export.calibration.data import Inputs
 from odelet_export.calibration.solvers import KeptSolutions, as_asked, tightly
-from odelet_export.model import random_draws as noise
 from odelet_export.model.callee import Callee
+from odelet_export.model.random_draws import drawing
+from odelet_export.model.random_sources import ReplayedSource, SeededSource
 from odelet_export.model.reference import Solver, run_reference
 from odelet_export.model.spec import SolveSpec
 from odelet_export.model.widening import widened_model
@@ -48,8 +49,8 @@ class TorchReference:
         """The base draws of a call, by the names of the inputs that take them. number: of the call, for its seed."""
         if not self._judge.noise:
             return {}
-        source = noise.SeededSource(self._judge.seed + number)
-        with noise.drawing(source):
+        source = SeededSource(self._judge.seed + number)
+        with drawing(source):
             run_reference(self._judge.callee, self._tensors(call, None), self._judge.overrides)
         return {x.name: source.arrays[x.draw.index].numpy() for x in self._judge.noise}
 
@@ -87,7 +88,7 @@ class TorchReference:
         used = {x.draw.index: _as(torch.from_numpy(np.array(call[x.name])), dtype) for x in self._judge.noise}
         drawn = [used.get(index) for index in range(self._draws)]
         try:
-            with noise.drawing(noise.ReplayedSource(drawn)):
+            with drawing(ReplayedSource(drawn)):
                 outputs, _ = run_reference(
                     callee,
                     self._tensors(call, dtype),

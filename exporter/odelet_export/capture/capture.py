@@ -38,7 +38,8 @@ from odelet_export.graphs.nodes import DOMAIN
 from odelet_export.model.axes import Dynamic, traced_example
 from odelet_export.model.callee import Callee
 from odelet_export.model.overrides import Overrides
-from odelet_export.model.random_draws import TracedSource, drawing
+from odelet_export.model.random_draws import drawing
+from odelet_export.model.random_sources import TracedSource
 from odelet_export.model.spec import SolveSpec
 from odelet_intercept.errors import CaptureError, ExportError
 from odelet_intercept.intercept import intercepted

@@ -34,7 +34,7 @@ from odelet_export.capture.decisions.answers import TracingWatch
 from odelet_export.graphs.nodes import DOMAIN
 from odelet_export.model.call_spec import spec_of
 from odelet_export.model.overrides import Overrides
-from odelet_export.model.random_draws import field_call
+from odelet_export.model.random_sources import field_call
 from odelet_export.model.spec import SolveSpec
 from odelet_intercept.call import Call
 from odelet_intercept.errors import CaptureError

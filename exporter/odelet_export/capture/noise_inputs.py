@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 from onnx_ir import convenience
 
-from odelet_export.model.random_draws import DOMAIN, OPERATOR, Draw
+from odelet_export.model.random_sources import DOMAIN, OPERATOR, Draw
 from odelet_intercept.errors import CaptureError
 
 

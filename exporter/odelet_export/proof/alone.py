@@ -18,7 +18,8 @@ from odelet_export.lowering.hole import Hole
 from odelet_export.model.axes import Dynamic
 from odelet_export.model.callee import Callee
 from odelet_export.model.overrides import Overrides
-from odelet_export.model.random_draws import ReplayedSource, drawing
+from odelet_export.model.random_draws import drawing
+from odelet_export.model.random_sources import ReplayedSource
 from odelet_export.model.reference import SolveCount, run_reference
 
 

@@ -12,10 +12,11 @@ import torch
 from odelet.artifact.samples import OutputCheck, compare, largest_element
 from odelet.methods.implicit_rk import ImplicitRK
 from odelet_export.capture.noise_inputs import NoiseInput
-from odelet_export.model import random_draws as noise
 from odelet_export.model.axes import Dynamic
 from odelet_export.model.callee import Callee
 from odelet_export.model.overrides import Overrides
+from odelet_export.model.random_draws import drawing
+from odelet_export.model.random_sources import ReplayedSource, SeededSource
 from odelet_export.model.reference import SolveCount, Solver, run_reference
 from odelet_export.model.spec import SolveSpec
 from odelet_export.model.widening import widened, widened_model
@@ -112,8 +113,8 @@ class Judge:
 
     def sample(self, number: int, tensors: Sequence[torch.Tensor]) -> Sample:
         """Run the torch model on inputs, with random numbers drawn for them, all samples of a batch together."""
-        source = noise.SeededSource(self.seed + number)
-        with noise.drawing(source):
+        source = SeededSource(self.seed + number)
+        with drawing(source):
             expected, counts = run_reference(self.callee, tensors, self.overrides, self.instead)
         return Sample(number, tensors, source.arrays, expected, counts)
 
@@ -125,7 +126,7 @@ class Judge:
             used = {x.draw.index for x in self.noise}
             kept = [x if i in used else None for i, x in enumerate(drawn)]
             return run_alone(self.callee, tensors, self.overrides, self.alone, kept)
-        with noise.drawing(noise.ReplayedSource(drawn)):
+        with drawing(ReplayedSource(drawn)):
             return run_reference(self.callee, tensors, self.overrides, self.instead)
 
     def judge(
@@ -174,7 +175,7 @@ class Judge:
         if callee is None:
             return nothing
         try:
-            with noise.drawing(noise.ReplayedSource([x.double() for x in sample.noise])):
+            with drawing(ReplayedSource([x.double() for x in sample.noise])):
                 outputs, _ = run_reference(callee, widened(sample.tensors), self.overrides, self.instead)
         except Exception:  # a model with float32 numbers of its own raises anything
             return nothing

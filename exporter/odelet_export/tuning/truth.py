@@ -18,10 +18,11 @@ from odelet.errors import InputError
 from odelet.methods.roster import METHODS
 from odelet.numerics.backend import NumpyArray
 from odelet_export.capture.surroundings import frozen_weights
-from odelet_export.model import random_draws as noise
 from odelet_export.model.callee import Callee
 from odelet_export.model.intercepted_run import run_intercepted
 from odelet_export.model.overrides import Overrides
+from odelet_export.model.random_draws import drawing
+from odelet_export.model.random_sources import ReplayedSource, SeededSource
 from odelet_export.model.reference import run_reference, solved
 from odelet_export.model.widening import widened, widened_model
 from odelet_export.tuning.candidates import Solves
@@ -152,8 +153,8 @@ class Reference:
         """The base draws of a call, as the artifact takes them; empty for a model that draws nothing."""
         if number and not self._draws:
             return []
-        source = noise.SeededSource(self._seed + number)
-        with noise.drawing(source), self._naming(f"call {number}"):
+        source = SeededSource(self._seed + number)
+        with drawing(source), self._naming(f"call {number}"):
             run_reference(self._callee, self._tensors(self._data.call(number), wide=False), Overrides())
         self._draws = bool(source.arrays)
         return source.arrays
@@ -182,7 +183,7 @@ class Reference:
     ) -> list[NumpyArray]:
         wide = self._wide is not None
         callee = self._wide if self._wide is not None else self._callee
-        replayed = noise.drawing(noise.ReplayedSource([x.double() if wide else x for x in draws]))
+        replayed = drawing(ReplayedSource([x.double() if wide else x for x in draws]))
         with replayed, _float64(on=wide), frozen_weights(callee), self._naming(where):
             outputs = _run_tight(callee, self._tensors(arrays, wide=wide), tolerance)
         for output in outputs:

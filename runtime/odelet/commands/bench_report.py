@@ -114,7 +114,7 @@ def report_text(report: BenchReport) -> str:
         lines.append(f"solve {solve.index}     {solve.method}: {', '.join(counts) or 'it does not report its steps'}")
     if report.evaluations:
         each = _time(report.odelet.median / report.evaluations)
-        lines.append(f"evaluation  {each} of the whole call for each of {report.evaluations}")
+        lines.append(f"evaluation  {each}: the whole call, divided by its {report.evaluations} evaluations")
     if report.floor is None:
         lines.append(f"floor       none: {report.floor_note}")
     else:

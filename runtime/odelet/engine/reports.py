@@ -41,7 +41,7 @@ def _of_whole(solve: SolveCard, reports: Mapping[str, NumpyArray]) -> SolveOutco
         time=numbers.get("time"),
         steps=steps,
         # Only the form with error control inside the graph can reject a step.
-        accepted=numbers.get("accepted", steps if solve.form != "adaptive" else None),
+        accepted=numbers.get("accepted", None if solve.facts.chooses_steps else steps),
         evaluations=numbers.get("evaluations") if evaluations is None else evaluations,
         unconverged=numbers.get("unconverged"),
         error_ratio=None if ratios is None else tuple(ratios.tolist()),

@@ -53,7 +53,7 @@ class Observed:
         return {0: self.events} if self.events else {}
 
     def check(self, card: Card) -> None:
-        """Raise InputError for a model whose solves cannot be observed so."""
+        """Raise InputError for a model whose solves cannot be observed in this way."""
         if not (self.events or self.dense):
             return
         if not card.driven:

@@ -8,7 +8,8 @@ from torchdiffeq import odeint
 
 from odelet_export import ParityError, export
 from odelet_export.capture.surroundings import recurrent_loops
-from odelet_export.model.random_draws import SeededSource, drawing
+from odelet_export.model.random_draws import drawing
+from odelet_export.model.random_sources import SeededSource
 
 
 class Model(nn.Module):

@@ -12,7 +12,8 @@ from torchdiffeq import odeint
 
 import odelet
 from odelet_export import CaptureError, ParityError, export
-from odelet_export.model.random_draws import ReplayedSource, SeededSource, drawing, one_run
+from odelet_export.model.random_draws import drawing, one_run
+from odelet_export.model.random_sources import ReplayedSource, SeededSource
 
 BATCH = {0: "batch"}
 

@@ -126,6 +126,8 @@ def test_a_solve_that_failed_cannot_go_on(tmp_path):
         stream(t=TIMES[1:])
     with pytest.raises(InputError, match=r"has ended \(STEP_LIMIT: .*begin another with model.stream"):
         stream(t=np.array([3.0]))
+    with pytest.raises(InputError, match="deadline=3 cannot be set for a stream"):
+        model.stream(x=x, deadline=3)
     endless = model.stream(x=x * np.nan)
     assert endless.solve(t=TIMES[:1]).status is Status.NOT_FINITE
     limited = model.stream(x=x, max_evals=20)

@@ -16,7 +16,8 @@ from torch.overrides import TorchFunctionMode
 from odelet_export.model.callee import Callee
 from odelet_export.model.intercepted_run import run_intercepted
 from odelet_export.model.overrides import Overrides
-from odelet_export.model.random_draws import drawing, on_the_example
+from odelet_export.model.random_draws import drawing
+from odelet_export.model.random_sources import on_the_example
 from odelet_export.model.reference import overridden, solved
 from odelet_intercept.call import Call
 from odelet_intercept.user_code import user_frame
