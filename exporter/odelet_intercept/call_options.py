@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numbers
 from dataclasses import fields
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,8 +20,17 @@ Tolerance = float | tuple[float, ...] | None  # one number for the whole state, 
 POINTS = ("step_t", "jump_t")
 _CONTROL = tuple(f.name for f in fields(Control) if f.name not in ("controller", "dtype"))
 
-# Options that torchdiffeq drops without a warning for a kind of method, which they do not concern.
-_DROPPED = {"adaptive": (), "fixed": ("norm",), "scipy": ("norm", "grid_points", "eps")}
+
+class _Options(NamedTuple):
+    """The options of one kind of method. taken: what becomes settings. dropped: what torchdiffeq ignores in silence."""
+
+    taken: tuple[str, ...]
+    dropped: tuple[str, ...]
+
+
+_ADAPTIVE = _Options(_CONTROL, ())
+_FIXED = _Options(("step_size", "interp", "perturb"), ("norm",))
+_OUTSIDE = _Options((), ("norm", "grid_points", "eps"))  # SciPy takes the steps
 
 
 def read_options(call: Call, where: str, solver: Method, *, overridden: bool) -> tuple[dict[str, Any], list[str]]:
@@ -32,9 +41,8 @@ def read_options(call: Call, where: str, solver: Method, *, overridden: bool) ->
     values the model computes (step_t, jump_t, a grid) are read elsewhere; `constructed` says that there is a grid.
     Raises CaptureError for an option that cannot be exported.
     """
-    kind = "adaptive" if solver.adaptive else "fixed" if solver.fixed else "scipy"
-    settings: tuple[str, ...] = {"adaptive": _CONTROL, "fixed": ("step_size", "interp", "perturb"), "scipy": ()}[kind]
-    settings = (*settings, *solver.option_names())
+    options = _ADAPTIVE if solver.adaptive else _FIXED if solver.fixed else _OUTSIDE
+    settings = (*options.taken, *solver.option_names())
     taken: dict[str, Any] = {}
     warnings = []
     for name, value in (call.options or {}).items():
@@ -46,9 +54,9 @@ def read_options(call: Call, where: str, solver: Method, *, overridden: bool) ->
             taken[name] = "float64" if value is None else _time_dtype(value, where)
         elif name in settings:
             taken |= _setting(name, value, where)
-        elif kind == "fixed" and name == "grid_constructor":
+        elif solver.fixed and name == "grid_constructor":
             taken["constructed"] = value is not None
-        elif not overridden and name not in _DROPPED[kind]:
+        elif not overridden and name not in options.dropped:
             warnings.append(f"{call.source}: {solver.name} ignores option {name}={value!r}, as in torchdiffeq")
     if overridden and not solver.adaptive:
         # Settings of the iterations of the call's own method mean nothing to another method.

@@ -1,17 +1,17 @@
-"""The backend of torch tensors for the numerics of the runtime, with the functions that fixed points need."""
+"""The backend of torch tensors, with what layouts of states and fixed-point iterations need."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from odelet.numerics.backend import Numpy
+from odelet.numerics.backend import Numpy, Shape, StateBackend
 
 
 class Torch:
-    """Functions of torch tensors; each does what the function of that name in `odelet.numerics.backend.Numpy` does."""
+    """The backend on tensors. What each function returns is said in `odelet.numerics.backend`."""
 
     loop = staticmethod(Numpy.loop)
     stacked_shape = staticmethod(Numpy.stacked_shape)
@@ -43,7 +43,7 @@ class Torch:
         return x.expand(like.shape)
 
     @staticmethod
-    def reshape(x: torch.Tensor, shape: Any) -> torch.Tensor:
+    def reshape(x: torch.Tensor, shape: Shape) -> torch.Tensor:
         return x.reshape(shape)
 
     @staticmethod
@@ -76,3 +76,7 @@ class Torch:
 
 
 TORCH = Torch()
+
+if TYPE_CHECKING:
+    # mypy so proves that TORCH has all that its callers ask for, while its functions keep their own narrower types.
+    _: StateBackend = TORCH

@@ -1,4 +1,4 @@
-"""How a solve can end, in one enumeration: a code, a sentence, and what to try next."""
+"""The ways in which a solve can end, in one enumeration: each has a code, a sentence, and what to try next."""
 
 from __future__ import annotations
 
@@ -6,7 +6,16 @@ from enum import Enum
 
 
 class Status(Enum):
-    """How a solve ended. value: the int code in graphs. sentence: in words. advice: what to try next."""
+    """How a solve ended.
+
+    value: the code that graphs report, a whole number. sentence: the same in words. advice: what to try next, or "" if
+    nothing went wrong.
+
+    >>> Status(1)
+    <Status.STEP_LIMIT: 1>
+    >>> Status.STEP_LIMIT.sentence, Status.STEP_LIMIT.usable
+    ('the step limit was reached before the end time', False)
+    """
 
     sentence: str
     advice: str
@@ -29,7 +38,7 @@ class Status(Enum):
     )
     BAD_TIMES = (
         4,
-        "the output times are not strictly increasing or strictly decreasing, or step_t and jump_t name one twice",
+        "the output times are not strictly increasing or strictly decreasing, or step_t and jump_t hold a time twice",
         "give each time once, in order",
     )
     DEADLINE = (
@@ -48,11 +57,10 @@ class Status(Enum):
         "the iteration did not converge",
         "raise max_steps, loosen rtol and atol, or try the method anderson or a smaller tau",
     )
-
     OUT_OF_TOLERANCE = (
         9,
-        "its error estimate is above the tolerance",
-        "loosen rtol and atol, or export the model with such inputs among the calibration data, or with fallback",
+        "the error estimate is above the tolerance",
+        "loosen rtol and atol, add such inputs to the calibration data of the export, or export with a fallback",
     )
 
     def __new__(cls, code: int, sentence: str, advice: str) -> Status:
@@ -64,6 +72,6 @@ class Status(Enum):
 
     @property
     def usable(self) -> bool:
-        """Whether there is a state to go on from: all of it, or what was reached when the solve had to stop."""
+        """Whether the solve gave a state to go on from: the final one, or the last one before the solve had to stop."""
         early = (Status.DEADLINE, Status.EVALUATION_LIMIT, Status.EVENT, Status.NOT_CONVERGED)
         return self is Status.OK or self in early

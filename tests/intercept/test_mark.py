@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 import torchdiffeq
-from support.emitted import FUNCTIONS
+from support.emitted import FUNCTIONS, functions_of
 from support.models_marked import BATCH, drawn, traced
 from support.paths import ROOT
 from torch import nn
 
 import odelet
-from odelet.numerics.backend import NUMPY
+from odelet.numerics.backend import NUMPY, StateBackend
 from odelet_export import CaptureError, FormError, export, mark
 from odelet_export.capture.capture import capture
 from odelet_export.commands.screen import show
@@ -87,7 +87,7 @@ def test_arguments_that_cannot_be_are_refused_by_name(arguments, message):
         capture(Callee(model, (torch.ones(2, 3),), {}), {}, Overrides(), opset=20)
 
 
-@pytest.mark.parametrize("name", [name for name in FUNCTIONS if hasattr(TORCH, name)])
+@pytest.mark.parametrize("name", sorted(functions_of(StateBackend)))
 def test_functions_of_the_torch_backend_give_what_numpy_gives(name):
     row, number = np.array([[1.0, -2.0, 3.0, 0.5]]), np.float64(0.7)
     for build in FUNCTIONS[name]:

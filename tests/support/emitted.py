@@ -7,10 +7,27 @@ import numpy as np
 import onnx_ir as ir
 import onnxruntime as ort
 
+from odelet.numerics.backend import NUMPY, SCALARS, Backend, ScalarBackend, StateBackend
+from odelet_export.graphs.emit import ONNX
 from odelet_export.graphs.scope import Scope, Value
 from odelet_export.graphs.tidy import tidy
+from odelet_intercept.torch_backend import TORCH
 
 DTYPES = ["float32", "float64"]
+# Each backend, with the protocol that its callers ask for.
+BACKENDS = {
+    "NUMPY": (NUMPY, Backend),
+    "SCALARS": (SCALARS, ScalarBackend),
+    "ONNX": (ONNX, Backend),
+    "TORCH": (TORCH, StateBackend),
+}
+
+
+def functions_of(protocol):
+    """The names of the functions of a protocol, its own and inherited ones."""
+    return {
+        name for kind in protocol.__mro__ for name, value in vars(kind).items() if name[0] != "_" and callable(value)
+    }
 
 
 def run(build, *arrays, opset=20):

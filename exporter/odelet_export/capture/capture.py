@@ -13,7 +13,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import Any
 
 import onnx_ir as ir
 import onnx_ir.passes.common as passes
@@ -140,7 +139,7 @@ _DEMANDED_AXIS = re.compile(r"^ +(\w+) = ", re.MULTILINE)
 _DEMANDED_MINIMUM = re.compile(r"Dim\('(\w+)', min=(\d+)\)$", re.MULTILINE)
 
 # For each input, its dynamic axes as torch.export takes them; None for an input whose shape is fixed.
-Shapes = list[dict[int, Any] | None]
+Shapes = list[dict[int, torch.export.Dim] | None]
 
 
 def _dynamic_shapes(names: Sequence[str], dynamic: Dynamic, smallest_sizes: Mapping[str, int]) -> Shapes:

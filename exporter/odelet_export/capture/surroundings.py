@@ -14,7 +14,7 @@ from torch.export._patches import register_gru_while_loop_decomposition, registe
 from torch.fx.experimental import _config as fx_config
 
 from odelet_export.capture.frames import user_frames
-from odelet_export.model.random_draws import distribution_checks_restored
+from odelet_export.model.distribution_checks import distribution_checks_restored
 
 # torch's loggers that print the failures of tracers. `failures` explains those that end a capture.
 LOGGERS = ("torch.onnx", "torch.export", "torch.fx", "torch._subclasses", "onnxscript")

@@ -1,22 +1,50 @@
-"""The ONNX backend: `odelet`'s solver text runs on the values of a graph and so writes itself into it."""
+"""The ONNX backend: solver text runs on the values of a graph, and so writes itself into that graph."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
 import onnx_ir as ir
 
-from odelet_export.graphs.scope import Scope, Value, binary, deepest
+from odelet.numerics.backend import Backend, Shape
+from odelet_export.graphs.scope import Number, Scope, Value, binary, deepest
+
+# A value of the graph, or a number that becomes a constant of it.
+Operand = Value | Number
+NumberType = TypeVar("NumberType", bound=Number)
 
 
 class Onnx:
-    """The backend `xp` that emits; each function is the one of `odelet.backend.Numpy`."""
+    """The backend whose functions add nodes to a graph. What each returns is said in `odelet.numerics.backend`.
+
+    Where all that a function is given are numbers, it returns a number and adds nothing.
+    """
+
+    @overload
+    @staticmethod
+    def minimum(a: Value, b: Operand) -> Value: ...
+
+    @overload
+    @staticmethod
+    def minimum(a: Operand, b: Value) -> Value: ...
+
+    @overload
+    @staticmethod
+    def minimum(a: NumberType, b: NumberType) -> NumberType: ...
 
     @staticmethod
     def minimum(a: Any, b: Any) -> Any:
         return binary("Min", a, b) if isinstance(a, Value) or isinstance(b, Value) else min(a, b)
+
+    @overload
+    @staticmethod
+    def maximum(a: Value, *others: Operand) -> Value: ...
+
+    @overload
+    @staticmethod
+    def maximum(a: Any, *others: Any) -> Any: ...
 
     @staticmethod
     def maximum(a: Any, *others: Any) -> Any:
@@ -26,6 +54,14 @@ class Onnx:
         scope, dtype = deepest(*values), values[0].dtype
         return scope.call("Max", *(x if isinstance(x, Value) else scope.constant(x, dtype) for x in (a, *others)))
 
+    @overload
+    @staticmethod
+    def where(condition: Value, a: Operand, b: Operand) -> Value: ...
+
+    @overload
+    @staticmethod
+    def where(condition: bool, a: Any, b: Any) -> Any: ...
+
     @staticmethod
     def where(condition: Any, a: Any, b: Any) -> Any:
         if not isinstance(condition, Value):
@@ -34,6 +70,14 @@ class Onnx:
         scope = deepest(condition, a, b)
         a, b = (x if isinstance(x, Value) else scope.constant(x, typed) for x in (a, b))
         return scope.call("Where", condition, a, b)
+
+    @overload
+    @staticmethod
+    def cast(x: Value, like: Any) -> Value: ...
+
+    @overload
+    @staticmethod
+    def cast(x: Number, like: Any) -> np.generic: ...
 
     @staticmethod
     def cast(x: Any, like: Any) -> Any:
@@ -47,13 +91,13 @@ class Onnx:
         return float(info.eps) / 2, float(info.smallest_subnormal)
 
     @staticmethod
-    def combine(y: Any, h: Any, weights: Sequence[float], ks: Sequence[Value]) -> Value:
-        """One Concat and one Gemm: fewer nodes than products and sums, and faster at every size."""
-        kept = [(w, k) for w, k in zip(weights, ks, strict=True) if w != 0]
-        dtype = kept[0][1].dtype
-        row = np.array([[w for w, _ in kept]], dtype)
+    def combine(y: Value | None, h: Any, weights: Sequence[float], ks: Sequence[Value]) -> Value:
+        # One Concat and one Gemm: fewer nodes than a chain of products and sums, and faster at every size.
+        nonzero = [(w, k) for w, k in zip(weights, ks, strict=True) if w != 0]
+        dtype = nonzero[0][1].dtype
+        row = np.array([[w for w, _ in nonzero]], dtype)
         scope = deepest(h, *ks)
-        stacked = Onnx.concat([k for _, k in kept], axis=0) if len(kept) > 1 else kept[0][1]
+        stacked = Onnx.concat([k for _, k in nonzero], axis=0) if len(nonzero) > 1 else nonzero[0][1]
         if isinstance(h, Value) and h.dims != []:
             term = scope.call("MatMul", scope.constant(row), stacked) * h
             return term if y is None else y + term
@@ -69,8 +113,8 @@ class Onnx:
         return x.scope.call("Sqrt", mean)
 
     @staticmethod
-    def affine(a: Any, b: Any, x: Value) -> Value:
-        """One Gemm."""
+    def affine(a: Operand, b: Operand, x: Value) -> Value:
+        # For a row (1, n), as all states are, one Gemm.
         a, b = (number if isinstance(number, Value) else x.scope.constant(number) for number in (a, b))
         if x.dims is None or len(x.dims) != 2 or x.dims[0] != 1:
             return a + b * x
@@ -81,8 +125,7 @@ class Onnx:
         return deepest(x, like).call("Expand", x, like.scope.call("Shape", like))
 
     @staticmethod
-    def reshape(x: Value, shape: Any) -> Value:
-        """shape: a tuple of integers, at most one of them -1, or a 1-D int64 Value."""
+    def reshape(x: Value, shape: Shape) -> Value:
         if isinstance(shape, Value):
             return deepest(x, shape).call("Reshape", x, shape, allowzero=1)
         if x.dims is not None and _same_shape(x.dims, shape):
@@ -94,20 +137,19 @@ class Onnx:
         return deepest(*xs).call("Concat", *xs, axis=axis)
 
     @staticmethod
-    def split(x: Value, sizes: Any) -> list[Value]:
-        """sizes: a list of integers, or a pair of a 1-D int64 Value and its length."""
+    def split(x: Value, sizes: Sequence[int] | tuple[Value, int]) -> list[Value]:
         if isinstance(sizes, tuple):
             lengths, count = sizes
         else:
             lengths, count = x.scope.constant(np.array(sizes, np.int64)), len(sizes)
-        pieces = deepest(x, lengths).call("Split", x, lengths, axis=-1, outputs=count)
-        for piece in pieces:
-            if piece.ir.shape is None and x.dims is not None:
-                piece.ir.shape = ir.Shape([*x.dims[:-1], None])
-        return pieces
+        slices: list[Value] = deepest(x, lengths).call("Split", x, lengths, axis=-1, outputs=count)
+        for part in slices:
+            if part.ir.shape is None and x.dims is not None:
+                part.ir.shape = ir.Shape([*x.dims[:-1], None])
+        return slices
 
     @staticmethod
-    def matmul(a: Any, b: Any) -> Value:
+    def matmul(a: Operand, b: Operand) -> Value:
         scope = deepest(a, b)
         a, b = (x if isinstance(x, Value) else scope.constant(x) for x in (a, b))
         return scope.call("MatMul", a, b)
@@ -132,14 +174,14 @@ class Onnx:
         return condition.scope.call("ReduceSum", counted, keepdims=0) > 0
 
     @staticmethod
-    def stacked_shape(count: int, shape: Any) -> Any:
+    def stacked_shape(count: int, shape: Shape) -> Shape:
         if not isinstance(shape, Value):
             return (count, *shape)
         return Onnx.concat([shape.scope.constant(np.array([count], np.int64)), shape], axis=0)
 
     @staticmethod
     def divisor(x: Value) -> Value:
-        return x
+        return x  # In a graph, division by 0 gives infinity and raises nothing.
 
     @staticmethod
     def sign(x: Value) -> Value:
@@ -150,7 +192,7 @@ class Onnx:
         return x.scope.call("Log", x)
 
     @staticmethod
-    def equal(a: Any, b: Any) -> Value:
+    def equal(a: Operand, b: Operand) -> Value:
         return binary("Equal", a, b)
 
     @staticmethod
@@ -180,10 +222,10 @@ class Onnx:
 
     @staticmethod
     def resizable(x: Value) -> Value:
-        # A value of its own, as its shape must not say how many rows there are.
-        grown: Value = x.scope.passed(x)
-        grown.ir.shape = None if x.dims is None else ir.Shape([None, *x.dims[1:]])
-        return grown
+        # A copy of x with a shape of its own, which must not fix the number of rows.
+        copied = x.scope.passed(x)
+        copied.ir.shape = None if x.dims is None else ir.Shape([None, *x.dims[1:]])
+        return copied
 
     @staticmethod
     def row_count(x: Value) -> Value:
@@ -195,18 +237,18 @@ class Onnx:
 
     @staticmethod
     def largest(x: Value) -> Value:
-        # ReduceMax of ONNX Runtime passes over NaN, so a NaN is put back, and refuses an empty array.
+        # ReduceMax of ONNX Runtime skips NaN and refuses an empty array: the sum puts a NaN back, and a 0 is appended.
         padded = x.scope.call("Concat", Onnx.reshape(x, (1, -1)), x.scope.constant(np.zeros((1, 1), x.dtype)), axis=1)
         return x.scope.call("ReduceMax", padded, keepdims=0) + x.scope.call("ReduceSum", x * 0.0, keepdims=0)
 
     @staticmethod
     def ceil(x: Value) -> Value:
-        # A graph cannot refuse NaN or infinity; the times they come from make it report a status instead.
+        # A graph cannot refuse a count that is NaN or infinite. It becomes 0 here; the status of the solve tells.
         countable = Onnx.where(x < 2.0**31, x, 0.0)
         return x.scope.call("Cast", x.scope.call("Ceil", countable), to=ir.DataType.INT64)
 
     @staticmethod
-    def arange(count: Any, like: Value) -> Any:
+    def arange(count: int | Value, like: Value) -> Value:
         if not isinstance(count, Value):
             return like.scope.constant(np.arange(count, dtype=like.dtype))
         zero, one = (count.scope.constant(np.int64(i)) for i in (0, 1))
@@ -214,10 +256,14 @@ class Onnx:
 
 
 def _same_shape(dims: Sequence[int | str | None], shape: Sequence[int]) -> bool:
-    """Whether a reshape to `shape` would change nothing."""
+    """Whether a reshape of an array of these dims to `shape` would change nothing."""
     if len(dims) != len(shape) or list(shape).count(-1) > 1:
         return False
-    return all(isinstance(dim, int) and dim == want for dim, want in zip(dims, shape, strict=True) if want != -1)
+    return all(isinstance(dim, int) and dim == wanted for dim, wanted in zip(dims, shape, strict=True) if wanted != -1)
 
 
 ONNX = Onnx()
+
+if TYPE_CHECKING:
+    # mypy so proves that ONNX has all that solver text may use, while its functions keep their own narrower types.
+    _: Backend = ONNX

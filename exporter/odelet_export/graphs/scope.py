@@ -7,7 +7,7 @@ outside it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import onnx_ir as ir
@@ -34,6 +34,12 @@ class Scope:
     @property
     def graph(self) -> ir.Graph:
         return self.builder.graph
+
+    @overload
+    def call(self, op_type: str, *inputs: Any, outputs: int, **attributes: Any) -> Any: ...
+
+    @overload
+    def call(self, op_type: str, *inputs: Any, **attributes: Any) -> Value: ...
 
     def call(self, op_type: str, *inputs: Any, outputs: int = 1, **attributes: Any) -> Any:
         """Add a node, unless there is one that gives the same. inputs are Values, ir.Values or None. Returns a Value,
@@ -72,7 +78,8 @@ class Scope:
 
         Not by Identity: onnx_ir's elimination of those makes a subgraph return a value that it does not make.
         """
-        return self._add("Cast", [value.ir], 1, {"to": value.ir.dtype})
+        copied: Value = self._add("Cast", [value.ir], 1, {"to": value.ir.dtype})
+        return copied
 
     @property
     def root(self) -> Scope:
@@ -121,7 +128,7 @@ class Scope:
         otherwise: Callable[..., Any],
         operands: Sequence[Value],
     ) -> Any:
-        """Emit an If, each branch computed from the operands; see `odelet.backend.Numpy.branch`."""
+        """Emit an If, each branch computed from the operands; see `odelet.numerics.backend.Backend.branch`."""
         graphs = []
         single = True
         for name, function in (("then", then), ("else", otherwise)):

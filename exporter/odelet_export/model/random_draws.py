@@ -21,6 +21,7 @@ from torch._C._functorch import TransformType, get_interpreter_stack
 from torch.distributions import Distribution
 from torch.overrides import TorchFunctionMode
 
+from odelet_export.model.distribution_checks import distribution_checks_restored
 from odelet_export.model.random_functions import DRAWS, REFUSED, Base
 from odelet_export.model.random_sources import FIELD_CALL, Source, TracedSource, draw_refused
 
@@ -42,20 +43,6 @@ def drawing(source: Source) -> Iterator[None]:
             yield
     finally:
         _source.reset(token)
-
-
-@contextmanager
-def distribution_checks_restored() -> Iterator[None]:
-    """Restore, on leaving, whether torch.distributions checks its parameters.
-
-    torch turns the checks off for good when a process compiles for the first time (TorchPatcher.patch in
-    torch/_dynamo/eval_frame.py), as a recurrent layer does that is traced as a loop.
-    """
-    checked = Distribution._validate_args
-    try:
-        yield
-    finally:
-        Distribution.set_default_validate_args(checked)
 
 
 @contextmanager

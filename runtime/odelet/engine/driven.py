@@ -56,7 +56,7 @@ def _drive(problem: Problem) -> tuple[list[NumpyArray], SolveStats, SolveObserve
     if solve.per_sample:
         _check_samples(problem, observed=observed)
     observer = _observer(problem) if observed else None
-    run = solve_by_loop(loop_problem(problem), GraphSteppers(problem), observer)
+    run = solve_by_loop(loop_problem(problem), GraphSteppers(problem), observer=observer)
     solution = solution_arrays(run.rows, problem.parts)
     if run.event_time is not None:
         solution.append(np.asarray(run.event_time, t.dtype))

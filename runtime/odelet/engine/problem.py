@@ -13,7 +13,7 @@ from odelet.engine.adaptive_steps import SolveGraphs, run_graph
 from odelet.engine.buffers import NUMPY_TYPES, Buffers, MakeBuffers, StepArrays, memory_of
 from odelet.engine.sample_steps import shape_inputs
 from odelet.loops.adaptive import Limits, Points, direction_of
-from odelet.loops.options import settings_from
+from odelet.loops.options import control_from
 from odelet.loops.recorder import Recording
 from odelet.loops.trajectory import Time
 from odelet.numerics.backend import NUMPY, NumpyArray
@@ -126,7 +126,7 @@ def control_settings(problem: Problem) -> tuple[Control, dict[str, NumpyArray], 
     solve, values = problem.solve, problem.values
     names = solve.drive
     assert names is not None
-    control: Control = settings_from(Control, names.options, solve.method)
+    control = control_from(names.options, solve.method)
     control = replace(control, dtype=np.promote_types(control.dtype, problem.row.dtype).name)
     points: dict[str, Any] = {
         name: values[key].tolist() for name, key in (("step_t", names.step_t), ("jump_t", names.jump_t)) if key

@@ -52,7 +52,7 @@ class GraphSampleStepper:
         types = {node.name: NUMPY_TYPES.get(node.type) for node in self._graphs.step.get_outputs()}
         samples = len(self._parts[0])
         written = {"mid": np.empty_like(y), "ratio": np.zeros(samples, types["ratio"])}
-        self._buffers = self._step_buffers(StepArrays({"y": y, "k": k}, written, self._constants, samples))
+        self._buffers = self._step_buffers(StepArrays({"y": y, "k": k}, written, self._constants, lanes=samples))
 
     def _slope(self, t: Time, y: NumpyArray) -> NumpyArray:
         return run_graph(self._graphs.field, "k", {"t": np.asarray(t, y.dtype), "y": y, **self._constants})

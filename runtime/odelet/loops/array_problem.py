@@ -14,12 +14,11 @@ import numpy as np
 from odelet.errors import InputError
 from odelet.loops.adaptive import Limits, Points, direction_of
 from odelet.loops.array_steps import ArraySteppers, row_field
-from odelet.loops.options import method_and_grid, norm_of, points_of, settings_from, tolerances
+from odelet.loops.options import control_from, method_and_grid, norm_of, points_of, tolerances
 from odelet.loops.solve import LoopProblem
 from odelet.methods.method import Method
 from odelet.methods.roster import METHODS
 from odelet.numerics.backend import NUMPY, NumpyArray
-from odelet.numerics.control import Control
 from odelet.numerics.rk import Field
 from odelet.numerics.state import Layout, Tolerance
 
@@ -137,7 +136,7 @@ def _controlled(
     caller has read, for messages to list them as known."""
     points = {name: points_of(name, options.get(name, ())) for name in ("step_t", "jump_t")}
     rest = {name: value for name, value in options.items() if name not in points}
-    control: Control = settings_from(Control, rest, call.method.name, more=(*taken_out, *points))
+    control = control_from(rest, call.method.name, taken_out=(*taken_out, *points))
     dtype = np.promote_types(control.dtype, call.parts[0].dtype)
     bounds = tolerances(call.rtol, call.atol, len(call.parts), dtype.type)
     problem = _problem(call, call.method, layout, on_rows, bounds)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -15,9 +15,9 @@ from odelet.loops.trajectory import StepEnds
 from odelet.methods.explicit_rk import ExplicitRK
 from odelet.methods.method import FixedStep, Method, StepSettings
 from odelet.numerics.adaptive_step import Attempt, attempt, first_length, first_slope, slope_after_jump
-from odelet.numerics.backend import NUMPY, NumpyArray
+from odelet.numerics.backend import NUMPY, NumpyArray, Scalar
 from odelet.numerics.rk import Field
-from odelet.numerics.state import Layout
+from odelet.numerics.state import Layout, Tolerance
 from odelet.numerics.tableau import Tableau
 
 
@@ -45,8 +45,16 @@ def _tableau(problem: LoopProblem) -> Tableau:
     return problem.method.tableau
 
 
-def _error_measure(problem: LoopProblem) -> dict[str, Any]:
-    """The keywords with which the functions of `adaptive_step` measure an error; Any, as they are of several types."""
+class _ErrorMeasure(TypedDict):
+    """The keywords with which the functions of `adaptive_step` measure an error."""
+
+    rtol: Tolerance
+    atol: Tolerance
+    layout: Layout
+    direction: float
+
+
+def _error_measure(problem: LoopProblem) -> _ErrorMeasure:
     return {
         "rtol": problem.rtol,
         "atol": problem.atol,
@@ -166,7 +174,11 @@ class ArrayFixedStepper:
 
 
 def row_field(
-    field: Callable[..., Any], layout: Layout, *, single: bool, time: Callable[[Any, Any], Any] | None = None
+    field: Callable[..., Any],
+    layout: Layout,
+    *,
+    single: bool,
+    time: Callable[[Scalar, np.dtype[Any]], Scalar] | None = None,
 ) -> Field:
     """The user's field as a function of a time and a row (1, n).
 
@@ -175,7 +187,7 @@ def row_field(
     the slope's shape is not the state's.
     """
 
-    def on_row(t: Any, row: Any) -> Any:
+    def on_row(t: Scalar, row: NumpyArray) -> NumpyArray:
         parts = layout.unpack(row, xp=NUMPY)
         now = row.dtype.type(t) if time is None else time(t, row.dtype)
         slope = field(now, parts[0] if single else tuple(parts))
@@ -184,6 +196,7 @@ def row_field(
         shapes = [array.shape for array in arrays]
         if shapes != list(layout.shapes):
             raise InputError(f"field returned slopes of shapes {shapes} for a state of shapes {list(layout.shapes)}")
-        return layout.pack(arrays, xp=NUMPY)
+        packed: NumpyArray = layout.pack(arrays, xp=NUMPY)
+        return packed
 
     return on_row

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from odelet.artifact.solve_card import DRIVEN
 from odelet.errors import InputError
 from odelet.loops.adaptive import DEFAULT_MAX_STEPS
 from odelet.loops.array_problem import ArrayCall, array_problem, check_per_sample
@@ -76,7 +77,8 @@ def _solve(call: ArrayCall, events: Sequence[Event], *, dense: bool, per_sample:
     observer = _observer(call, events) if events or dense else None
     if per_sample:
         check_per_sample(call, observed=observer is not None)
-    run = solve_by_loop(*array_problem(call, per_sample=per_sample), observer)
+    problem, steppers = array_problem(call, per_sample=per_sample)
+    run = solve_by_loop(problem, steppers, observer=observer)
     outputs = dict(zip(call.names, solution_arrays(run.rows, call.shapes), strict=True))
     stats = Stats((SolveStats.of(_FunctionSolve(call.method.name), run),))
     if observer is None:
@@ -91,7 +93,7 @@ class _FunctionSolve:
 
     method: str
     index: int = 0
-    form: str = "driven"
+    form: str = DRIVEN.name
     source: str = ""
     nested: tuple[str, ...] = ()
 

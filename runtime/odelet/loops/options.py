@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -13,8 +13,11 @@ from odelet.errors import InputError
 from odelet.loops.adaptive import Limits
 from odelet.methods.method import Method
 from odelet.numerics.backend import NumpyArray
+from odelet.numerics.control import Control
 from odelet.numerics.grid import Grid
 from odelet.numerics.state import Tolerance
+
+AnyMethod = TypeVar("AnyMethod", bound=Method)
 
 # A norm of the parts of a state, a scalar; None is the root mean square, which needs no function.
 Norm = Callable[[list[NumpyArray]], NumpyArray]
@@ -25,22 +28,22 @@ NORMS: dict[str, Norm | None] = {
 }
 
 
-def settings_from(kind: Any, options: Mapping[str, Any] | None, method: str, *, more: Sequence[str] = ()) -> Any:
-    """The settings that options name, an instance of `kind`, which is a dataclass such as Control.
+def control_from(options: Mapping[str, Any] | None, method: str, *, taken_out: Sequence[str] = ()) -> Control:
+    """The settings of error control that options name.
 
-    more: options that the caller has taken out, for the message to list them as known. Raises InputError for an option
-    that is not known or cannot have its value.
+    taken_out: options that the caller has read itself, for the message to list them as known. Raises InputError for an
+    option that is not known or cannot have its value.
     """
     values = dict(options or {})
-    names = {field.name for field in fields(kind)}
-    _check_known(values, names, {*names, *more}, method)
+    names = {field.name for field in fields(Control)}
+    _check_known(values, names, {*names, *taken_out}, method)
     try:
-        return kind(**values)
+        return Control(**values)
     except ValueError as error:
         raise InputError(f"options: {error}") from None
 
 
-def method_and_grid(method: Method, options: Mapping[str, Any] | None) -> tuple[Any, Grid]:
+def method_and_grid(method: AnyMethod, options: Mapping[str, Any] | None) -> tuple[AnyMethod, Grid]:
     """A method that is not adaptive, with its own options set, and the grid that the other options make.
 
     A grid_constructor only says that the grid is constructed. Raises InputError for an option that is not known or

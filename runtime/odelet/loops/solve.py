@@ -1,6 +1,6 @@
-"""From a problem to the loop that solves it, whoever takes the steps.
+"""From a problem to the loop that solves it, for steps of any kind.
 
-The law here: the method decides which loop runs; that a step is numpy or a graph changes no loop.
+The law here: the method alone decides which loop runs; a loop is the same whether its steps are numpy or graphs.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from odelet.numerics.state import Layout, Tolerance
 class LoopProblem:
     """A solve as its loop sees it.
 
-    method: with its options set. row: the first state, (1, n). layout: of the row, with samples where they are solved
+    method: with its options set. row: the first state, (1, n). layout: of the row, per sample where samples are solved
     each on its own. t: output times, which run in `direction`, 1 or -1. slope: dy/dt on rows. rtol, atol: scalars in
     the dtype of times, or one for each part of the state. control, points: of an adaptive method. grid: of a fixed-step
     method. constructed: the points of the grid, where the model constructs them. event: the functions whose zero ends
@@ -53,7 +53,7 @@ class LoopProblem:
 
 
 class Steppers(Protocol):
-    """Makes what takes the steps of a problem, from its first state."""
+    """Makes the stepper of a problem, which starts from the first state of the problem."""
 
     def adaptive(self, problem: LoopProblem) -> AdaptiveStepper: ...
 
@@ -62,7 +62,7 @@ class Steppers(Protocol):
     def fixed(self, problem: LoopProblem) -> FixedStepper: ...
 
 
-def solve_by_loop(problem: LoopProblem, steppers: Steppers, observer: SolveObserver | None = None) -> SolveRun:
+def solve_by_loop(problem: LoopProblem, steppers: Steppers, *, observer: SolveObserver | None = None) -> SolveRun:
     """Solve by the loop of the method's kind. observer: of the steps of an adaptive or fixed-step method; no solve per
     sample and none that ends at an event can be observed."""
     if problem.layout.table_shapes is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 from odelet.methods.method import Method, option
 from odelet.numerics.backend import Array, Backend, Scalar, StateBackend
@@ -247,7 +247,7 @@ def iterate(
     *,
     rtol: Scalar,
     atol: Scalar,
-    limit: Any,
+    limit: Scalar,
     layout: Layout,
     xp: StateBackend,
     stops: bool = True,

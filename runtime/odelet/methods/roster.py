@@ -1,6 +1,15 @@
-"""The rosters of methods: of ODEs here, of fixed points in `fixed_point`.
+"""The roster of methods for ODEs; that of iterations to fixed points is in `fixed_point`.
 
-To add one: a line in a roster, and its data or its text where the others of its kind are.
+To add a method of a kind that is here, add its data and a line in the roster beside that: `numerics.tableau.TABLEAUS`,
+`implicit_tableau.IMPLICIT_TABLEAUS` or `fixed_point.ITERATIONS`. To add a new kind, write a module with a subclass of
+`Method`, and add a line here.
+
+>>> METHODS["dopri5"].order, METHODS["dopri5"].stages, METHODS["dopri5"].evaluations
+(5, 7, 6)
+>>> METHODS["rk4"].no_error_estimate
+'has no error estimate'
+>>> METHODS["explicit_adams"].with_options(max_order=5).remembers
+True
 """
 
 from __future__ import annotations
@@ -30,5 +39,5 @@ METHODS: dict[str, Method] = {
 
 
 def method_of(name: str) -> Method:
-    """The method of a solve, whatever it solves. Raises KeyError for a name in no roster."""
+    """The method of this name, for ODEs or for fixed points. Raises KeyError for a name in neither roster."""
     return METHODS[name] if name in METHODS else ITERATIONS[name]

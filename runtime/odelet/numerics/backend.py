@@ -25,6 +25,8 @@ Scalar = Any
 Shape = Any
 # A numpy array of any dtype and shape.
 NumpyArray = np.ndarray[Any, Any]
+# From the arrays that a loop carries to whether it goes on, and the arrays that it then carries.
+LoopBody = Callable[..., tuple[Scalar, Sequence[Array]]]
 
 
 class CommonBackend(Protocol):
@@ -93,9 +95,7 @@ class StateBackend(CommonBackend, Protocol):
     def any(self, condition: Array, /) -> Scalar:
         """Whether a condition, a scalar or a row, holds anywhere."""
 
-    def loop(
-        self, body: Callable[..., tuple[Any, Sequence[Array]]], limit: Any, go_on: Any, carried: Sequence[Array], /
-    ) -> Sequence[Array]:
+    def loop(self, body: LoopBody, limit: Scalar, go_on: Scalar, carried: Sequence[Array], /) -> Sequence[Array]:
         """Repeat go_on, carried = body(*carried) while go_on holds, at most `limit` times; return the last carried.
 
         go_on: a scalar; or True, which the body then returns too, so that only the limit ends the loop.
@@ -117,7 +117,7 @@ class Backend(ScalarBackend, StateBackend, Protocol):
     def log(self, x: Array, /) -> Array:
         """The natural logarithm."""
 
-    def ceil(self, x: Scalar, /) -> Any:
+    def ceil(self, x: Scalar, /) -> Scalar:
         """The smallest whole number that is not below x, as a count."""
 
     def equal(self, a: Array, b: Array, /) -> Array:
@@ -129,13 +129,13 @@ class Backend(ScalarBackend, StateBackend, Protocol):
     def largest(self, x: Array, /) -> Scalar:
         """The largest of numbers that are at least 0; NaN if any is NaN, and 0 for an empty array."""
 
-    def arange(self, count: Any, like: Array, /) -> Array:
+    def arange(self, count: Scalar, like: Array, /) -> Array:
         """0, 1, ..., count - 1 in the dtype of `like`."""
 
     def resizable(self, x: Array, /) -> Array:
         """x as the start of an array that a loop carries and adds rows to."""
 
-    def row_count(self, x: Array, /) -> Any:
+    def row_count(self, x: Array, /) -> Scalar:
         """The number of rows of x."""
 
     def branch(
@@ -217,9 +217,7 @@ class Numpy:
         return np.sqrt(np.mean(x * x, axis=axis))
 
     @staticmethod
-    def loop(
-        body: Callable[..., tuple[Any, Sequence[Array]]], limit: Any, go_on: Any, carried: Sequence[Array]
-    ) -> list[Array]:
+    def loop(body: LoopBody, limit: Scalar, go_on: Scalar, carried: Sequence[Array]) -> list[Array]:
         state, turns = list(carried), 0
         while go_on and turns < limit:
             go_on, after = body(*state)
@@ -268,15 +266,14 @@ class Numpy:
         return then(*operands) if condition else otherwise(*operands)
 
 
-# The built-in functions, with types that mypy can compare with the protocol's.
-_MIN: Callable[[float, float], float] = min
+# The built-in function, with a type that mypy can compare with the protocol's.
 _MAX: Callable[..., float] = max
 
 
 class Scalars:
     """The backend of Python floats, for step size control in drivers: 20 times faster than numpy's scalars."""
 
-    minimum = staticmethod(_MIN)
+    minimum = staticmethod(min)
     maximum = staticmethod(_MAX)
 
     @staticmethod

@@ -4,9 +4,9 @@ import operator
 
 import numpy as np
 import pytest
-from support.emitted import DTYPES, FUNCTIONS, ROW, emitted, run
+from support.emitted import BACKENDS, DTYPES, FUNCTIONS, ROW, emitted, functions_of, run
 
-from odelet.numerics.backend import NUMPY
+from odelet.numerics.backend import NUMPY, Backend
 from odelet.numerics.state import Layout
 from odelet_export.graphs.emit import ONNX
 
@@ -105,10 +105,15 @@ def test_the_largest_of_what_is_not_finite_is_not_small():
         assert not NUMPY.largest(row) < 1
 
 
-def test_every_function_of_the_backend_is_tested():
-    public = {name for name in dir(NUMPY) if not name.startswith("_")}
-    assert public == set(FUNCTIONS)
-    assert public <= set(dir(ONNX))
+def test_every_function_of_the_protocol_is_tested():
+    assert functions_of(Backend) == set(FUNCTIONS)
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_a_backend_has_the_functions_of_its_protocol_and_no_others(name):
+    backend, protocol = BACKENDS[name]
+    assert {name for name in dir(backend) if not name.startswith("_")} == functions_of(protocol)
+    assert all(callable(getattr(backend, function)) for function in functions_of(protocol))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -1,4 +1,4 @@
-"""Adams methods: coefficients derived exactly, and torchdiffeq's solves in every form."""
+"""Adams methods: their coefficients derived exactly, and their solves compared with torchdiffeq in every form."""
 
 from dataclasses import replace
 from fractions import Fraction
@@ -143,6 +143,6 @@ def test_every_form_is_torchdiffeqs(method, dtype, options, tmp_path):
         ({"max_steps": 3}, "options max_steps are not known for method 'implicit_adams'; known are"),
     ],
 )
-def test_options_that_make_no_method_are_refused(options, message):
+def test_options_out_of_range_are_refused(options, message):
     with pytest.raises(odelet.InputError, match=message):
         odelet.odeint(lambda t, y: -y, np.ones(1), [0.0, 1.0], method="implicit_adams", options=options)

@@ -1,4 +1,4 @@
-"""Fixed points by numpy: against exact answers and what is known of the methods."""
+"""Fixed points on numpy arrays: exact answers, and theorems about the methods."""
 
 from functools import partial
 
@@ -15,7 +15,7 @@ RNG = np.random.default_rng(0)
 
 
 def linear(n, samples=1, factor=0.95, seed=0):
-    """z = A z + b on samples (samples, n), with what it makes of them at the end. factor: the largest eigenvalue."""
+    """f(z) = A z + b on samples (samples, n), and its exact fixed points. factor: the largest |eigenvalue| of A."""
     rng = np.random.default_rng(seed)
     a, b = rng.normal(size=(n, n)), rng.normal(size=(samples, n))
     a *= factor / abs(np.linalg.eigvals(a)).max()
@@ -61,7 +61,7 @@ def test_plain_iteration_stops_at_the_first_small_change():
     assert state.turns == changes.index(True) + 1
 
 
-def test_one_call_remembered_is_plain_iteration():
+def test_one_evaluation_remembered_is_plain_iteration():
     f, _ = linear(6)
     for tau in (1.0, 0.8):
         plain, one = (solved(m.with_options(tau=tau), f, np.ones((1, 6))) for m in (PLAIN, ANDERSON.with_options(m=1)))
@@ -70,7 +70,7 @@ def test_one_call_remembered_is_plain_iteration():
 
 
 @pytest.mark.parametrize("n", [2, 4, 6])
-def test_as_many_calls_as_unknowns_solve_a_linear_system(n):
+def test_as_many_evaluations_as_unknowns_solve_a_linear_system(n):
     """With n + 1 changes remembered, one combination of them is zero: Walker & Ni 2011, theorem 2.2."""
     f, exact = linear(n)
     z, state = solved(ANDERSON.with_options(m=n + 2, lam=0.0), f, np.zeros((1, n)))
@@ -94,7 +94,7 @@ def test_acceleration_pays_on_a_curved_problem_and_lam_means_the_same_at_any_sca
 
 
 def test_weights_make_the_combined_change_least():
-    """Beside the least squares problem with the weights' sum as a side condition, by its normal equations."""
+    """They solve the least squares problem with the sum of the weights as a side condition, by its normal equations."""
     samples, width, m = 3, 7, 4
     changes = [RNG.normal(size=(m, samples, width)), RNG.normal(size=(m, samples, 2))]
     weights = ANDERSON.with_options(m=m, lam=0.0)._weights(changes, xp=NUMPY)
@@ -109,9 +109,8 @@ def test_elimination_solves_many_systems_at_once():
     half = RNG.normal(size=(5, 6, 6))
     a, b = half @ half.transpose(0, 2, 1) + 0.1 * np.eye(6), RNG.normal(size=(5, 6))
     system = np.concatenate([a, b[:, :, None]], axis=2).transpose(1, 2, 0)
-    assert (
-        pytest.approx(np.linalg.solve(a, b[..., None])[..., 0], rel=1e-9) == solve_by_elimination(system, 6, xp=NUMPY).T
-    )
+    solutions = solve_by_elimination(system, 6, xp=NUMPY).T
+    assert solutions == pytest.approx(np.linalg.solve(a, b[..., None])[..., 0], rel=1e-9)
 
 
 def test_going_half_the_way_converges_where_all_of_it_does_not():
@@ -166,7 +165,7 @@ def test_what_is_not_finite_ends_the_iteration(start):
     assert np.isnan(start) or np.isinf(start) or np.isfinite(z).all()
 
 
-def test_an_exact_guess_takes_one_call_and_without_lam_nothing_is_divided_by_zero():
+def test_an_exact_guess_takes_one_evaluation_and_without_lam_nothing_is_divided_by_zero():
     f = partial(lambda z, b: 0.5 * z + b, b=np.ones((1, 1)))
     z, state = solved(ANDERSON.with_options(lam=0.0), f, np.full((1, 1), 2.0))
     assert (z.item(), state.turns, status(state)) == (2.0, 1, Status.OK)
@@ -184,6 +183,6 @@ def test_an_exact_guess_takes_one_call_and_without_lam_nothing_is_divided_by_zer
         ({"tau": 0.0}, "tau=0.0 must be above 0 and at most 1"),
     ],
 )
-def test_options_that_cannot_be_are_refused_by_name(options, message):
+def test_options_out_of_range_are_refused_by_name(options, message):
     with pytest.raises(ValueError, match=message):
         ANDERSON.with_options(**options)

@@ -1,4 +1,4 @@
-"""Implicit Runge-Kutta methods: identities, stability against closed forms, the iteration, every form."""
+"""Implicit Runge-Kutta methods: identities, stability functions, the iteration for the stages, and every form."""
 
 from dataclasses import replace
 
@@ -102,34 +102,34 @@ def dense_broyden(residual, x, *, tolerance, limit):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_updates_of_the_inverse_are_those_of_the_jacobian(seed):
+def test_updates_of_the_inverse_jacobian_are_those_of_the_jacobian(seed):
     rng = np.random.default_rng(seed)
     matrix, b = rng.normal(size=(6, 6)), rng.normal(size=6)
 
     def residual(x):
         return x + 0.3 * np.tanh(matrix @ x) - b
 
-    found = broyden(lambda row: residual(row[0])[None], np.zeros((1, 6)), tolerance=1e-10, limit=100, xp=NUMPY)
+    root = broyden(lambda row: residual(row[0])[None], np.zeros((1, 6)), tolerance=1e-10, limit=100, xp=NUMPY)
     x, turns = dense_broyden(residual, np.zeros(6), tolerance=1e-10, limit=100)
-    assert not found.unconverged
-    assert found.turns == turns
-    assert found.x[0] == pytest.approx(x, rel=1e-11, abs=1e-12)
+    assert not root.unconverged
+    assert root.turns == turns
+    assert root.x[0] == pytest.approx(x, rel=1e-11, abs=1e-12)
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf])
 def test_an_iteration_that_breaks_says_so_at_once(wrong):
     with np.errstate(all="ignore"):
-        found = broyden(lambda x: x * wrong, np.ones((1, 3)), tolerance=1e-8, limit=100, xp=NUMPY)
-    assert found.unconverged
-    assert found.turns <= 2
+        root = broyden(lambda x: x * wrong, np.ones((1, 3)), tolerance=1e-8, limit=100, xp=NUMPY)
+    assert root.unconverged
+    assert root.turns <= 2
 
 
 def test_a_singular_jacobian_ends_the_iteration():
     # After one step of size 1 the slope of the secant is 0.
     with np.errstate(all="ignore"):
-        found = broyden(lambda x: x * 0 + 1.0, np.zeros((1, 1)), tolerance=1e-8, limit=100, xp=NUMPY)
-    assert found.unconverged
-    assert found.turns == 1
+        root = broyden(lambda x: x * 0 + 1.0, np.zeros((1, 1)), tolerance=1e-8, limit=100, xp=NUMPY)
+    assert root.unconverged
+    assert root.turns == 1
 
 
 def test_steps_that_do_not_converge_are_told():

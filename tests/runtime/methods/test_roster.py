@@ -1,4 +1,4 @@
-"""The roster of methods: what each says of itself is true, in order, in calls of the field and in forms."""
+"""The roster of methods: what each says of its order, its evaluations of the field and its forms is true."""
 
 from functools import cache
 
@@ -64,7 +64,7 @@ def test_measured_order_is_the_declared_one(name, system):
 
 @pytest.mark.filterwarnings("ignore:.*the iteration did not converge")
 @pytest.mark.parametrize("name", METHODS)
-def test_calls_of_the_field_are_counted(name):
+def test_evaluations_of_the_field_are_counted(name):
     calls = []
 
     def field(t, y):
@@ -82,7 +82,7 @@ def test_calls_of_the_field_are_counted(name):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_forms_that_a_method_cannot_have_are_those_it_says(name):
+def test_a_solve_can_have_the_forms_that_its_method_allows(name):
     forms = forms_of(Case(method=name, times=(0.0, 0.5, 1.0), positions=(0.0, 1.0)))
     method = METHODS[name]
     assert set(forms) == {form for form, module in FORMS.items() if module.excludes(method) is None}
@@ -104,7 +104,7 @@ def test_every_method_of_torchdiffeq_is_in_the_roster():
 
 
 def solver(method, **changes):
-    """A solver as torchdiffeq has them, with a tableau of ours."""
+    """A solver class as torchdiffeq has them, with the tableau of a method of the roster."""
     tableau = METHODS[method].tableau
     c = tableau.c if len(tableau.a[0]) else tableau.c[1:]
 

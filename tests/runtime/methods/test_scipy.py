@@ -1,4 +1,4 @@
-"""SciPy's solve_ivp as a method: torchdiffeq's answers, failures as statuses, SciPy optional."""
+"""SciPy's solve_ivp as a method: the answers are torchdiffeq's, failures are statuses, and SciPy is optional."""
 
 import sys
 
@@ -36,7 +36,7 @@ def test_solves_are_torchdiffeqs(solver, dtype, t):
 
     with torch.no_grad():
         theirs = torchdiffeq.odeint(counted, torch.from_numpy(y0), torch.from_numpy(times), **given).numpy()
-    # The same torch operators on both sides: what differs is how SciPy is asked.
+    # Both sides evaluate the same torch operators, so that only the way in which SciPy is called could differ.
     ours = odelet.odeint(lambda t, y: field(torch.tensor(t), torch.from_numpy(y)).numpy(), y0, times, **given)
     assert np.array_equal(ours.outputs["y"], theirs)
     assert ours.stats.evaluations == len(calls)

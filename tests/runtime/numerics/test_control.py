@@ -1,4 +1,4 @@
-"""Step size control alone, with invented error ratios, beside torchdiffeq's own functions."""
+"""Step size control alone, on invented error ratios, compared with the functions of torchdiffeq."""
 
 import math
 from dataclasses import fields, replace
@@ -53,9 +53,9 @@ def test_the_next_step_stays_within_the_factors(controller, xp, number, ratio, o
 @controllers
 @backends
 def test_a_ratio_that_is_not_a_number_leaves_no_next_step(controller, xp, number):
-    verdict = judged(math.nan, xp=xp, number=number, controller=controller, max_step=3.0)
-    assert not verdict.accept
-    assert math.isnan(verdict.h)
+    decision = judged(math.nan, xp=xp, number=number, controller=controller, max_step=3.0)
+    assert not decision.accept
+    assert math.isnan(decision.h)
 
 
 @controllers
@@ -156,8 +156,8 @@ def test_a_controller_is_at_rest_at_the_tolerance(controller):
     powers = CONTROLLERS[controller].powers
     assert 0 < sum(powers) <= 1
     rest = 0.9 ** (5 / sum(powers))
-    verdict = judged(rest, past=[rest] * (len(powers) - 1), controller=controller, safety=0.9)
-    assert verdict.h == pytest.approx(0.1)
+    decision = judged(rest, past=[rest] * (len(powers) - 1), controller=controller, safety=0.9)
+    assert decision.h == pytest.approx(0.1)
 
 
 @backends
@@ -170,7 +170,7 @@ def test_pi_and_pid_follow_their_formulas(xp, number):
     assert pid.h == pytest.approx(0.1 * 2 * r ** (-0.49 / k) * r1 ** (0.34 / k) * r2 ** (-0.10 / k))
     for controller, past in (("pi", [r1]), ("pid", [r1, 1e-30])):
         failed = judged(3.0, past=past, controller=controller, **settings)
-        assert failed.h == pytest.approx(0.1 * 2 * 3 ** (-1 / k)), "after a failure the past is not asked"
+        assert failed.h == pytest.approx(0.1 * 2 * 3 ** (-1 / k)), "after a rejected step the past plays no part"
 
 
 @backends
@@ -189,8 +189,8 @@ def test_only_accepted_steps_are_remembered(xp, number):
 )
 @backends
 def test_a_step_is_cut_at_a_point_strictly_inside_it(xp, number, point, expected):
-    found = stop_at(number(point), number(0.25), number(1.25), number(1.0), xp=xp)
-    assert (float(found.end), float(found.h), bool(found.hit)) == expected
+    cut = stop_at(number(point), number(0.25), number(1.25), number(1.0), xp=xp)
+    assert (float(cut.end), float(cut.h), bool(cut.hit)) == expected
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -212,7 +212,7 @@ def decay(t, y):
 
 
 def jump(t, y):
-    """Not a number everywhere but at the start."""
+    """NaN everywhere but at the start."""
     return y * (1 if t == 0.5 else math.nan)
 
 

@@ -1,4 +1,4 @@
-"""The time grid of a fixed-step solve: torchdiffeq's, to the last bit."""
+"""The time grid of a fixed-step solve is that of torchdiffeq, to the last bit."""
 
 import math
 
@@ -23,7 +23,7 @@ def points(grid, t, dtype="float64"):
 
 
 def theirs(step_size, t, dtype):
-    """torchdiffeq makes the grid on times that run forward."""
+    """The grid that torchdiffeq makes, which needs times that run forward."""
     t = np.array(t, dtype)
     sign = -1 if t[0] > t[-1] else 1
     make = FixedGridODESolver._grid_constructor_from_step_size(step_size)
@@ -54,9 +54,9 @@ def test_without_settings_the_grid_is_the_output_times():
     ],
 )
 def test_steps_of_a_given_size(step_size, t, dtype):
-    found = points(Grid(step_size=step_size), t, dtype)
-    assert found.dtype == dtype
-    assert np.array_equal(found, theirs(step_size, t, dtype))
+    grid = points(Grid(step_size=step_size), t, dtype)
+    assert grid.dtype == dtype
+    assert np.array_equal(grid, theirs(step_size, t, dtype))
 
 
 def test_the_last_step_is_shorter():
@@ -70,23 +70,23 @@ def test_the_last_step_is_shorter():
 def test_steps_of_any_size_are_torchdiffeqs(dtype, start, end, step_size):
     # A range that vanishes beside the step makes a grid of one point, and torchdiffeq refuses it.
     assume(abs(end - start) > 1e-6 * step_size)
-    found = points(Grid(step_size=step_size), [start, end], dtype)
-    assert np.array_equal(found, theirs(step_size, [start, end], dtype))
-    assert (found[0], found[-1]) == (np.dtype(dtype).type(start), np.dtype(dtype).type(end))
+    grid = points(Grid(step_size=step_size), [start, end], dtype)
+    assert np.array_equal(grid, theirs(step_size, [start, end], dtype))
+    assert (grid[0], grid[-1]) == (np.dtype(dtype).type(start), np.dtype(dtype).type(end))
 
 
 @steady
 @given(st.floats(-100, 100), st.floats(-100, 100), st.integers(1, 40))
 def test_a_number_of_equal_steps(start, end, steps):
     assume(abs(start - end) > 1e-6)
-    found = points(Grid(steps=steps), [start, end])
-    assert found.size == steps + 1
-    assert (found[0], found[-1]) == (start, end)
-    assert found == pytest.approx(np.linspace(start, end, steps + 1), rel=0, abs=1e-12)
+    grid = points(Grid(steps=steps), [start, end])
+    assert grid.size == steps + 1
+    assert (grid[0], grid[-1]) == (start, end)
+    assert grid == pytest.approx(np.linspace(start, end, steps + 1), rel=0, abs=1e-12)
 
 
 @pytest.mark.parametrize(
-    ("given_", "message"),
+    ("arguments", "message"),
     [
         ({"step_size": 0.1, "steps": 3}, r"step_size=0\.1 and steps=3 exclude each other"),
         ({"step_size": 0.0}, r"step_size=0\.0 must be positive and finite"),
@@ -98,6 +98,6 @@ def test_a_number_of_equal_steps(start, end, steps):
         ({"steps": -1}, "steps=-1 must be a whole number"),
     ],
 )
-def test_grids_that_cannot_work_are_refused(given_, message):
+def test_grids_that_cannot_work_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
-        Grid(**given_)
+        Grid(**arguments)

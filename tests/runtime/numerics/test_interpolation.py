@@ -1,4 +1,4 @@
-"""Reading between the ends of a step: what the quartic meets, how exact it is, and torchdiffeq's own."""
+"""Dense output: what the quartic passes through, how exact it is, and that it is that of torchdiffeq."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def rows(seed, count=5, size=4, dtype=np.float64):
     return list(np.random.default_rng(seed).normal(size=(count, 1, size)).astype(dtype))
 
 
-def test_it_meets_both_ends_the_middle_and_both_slopes():
+def test_the_quartic_meets_both_ends_the_middle_and_both_slopes():
     y0, y1, mid, k0, k1 = rows(0)
     h = 0.7
 
@@ -40,7 +40,7 @@ def test_it_meets_both_ends_the_middle_and_both_slopes():
 
 @steady
 @given(st.lists(numbers, min_size=5, max_size=5), fractions, st.floats(1e-3, 1e3))
-def test_it_is_exact_for_quartics(coefficients, x, h):
+def test_the_quartic_is_exact_for_quartics(coefficients, x, h):
     p = np.polynomial.Polynomial(coefficients)
     slope = p.deriv()
     read = quartic(x, h, p(0.0), p(1.0), p(0.5), slope(0.0) / h, slope(1.0) / h)
@@ -58,7 +58,7 @@ def test_the_end_of_a_step_is_read_bit_for_bit(dtype):
 
 
 @pytest.mark.parametrize("h", [0.25, -0.25])
-def test_it_is_torchdiffeqs_polynomial(h):
+def test_the_quartic_is_torchdiffeqs_polynomial(h):
     parts = rows(3)
     y0, y1, mid, k0, k1 = map(torch.from_numpy, parts)
     coefficients = _interp_fit(y0, y1, mid, k0, k1, torch.tensor(h, dtype=torch.float64))
@@ -69,8 +69,8 @@ def test_it_is_torchdiffeqs_polynomial(h):
 
 
 @pytest.mark.parametrize("name", ADAPTIVE)
-def test_measured_order_of_the_read_out(name):
-    """The error within a step of length h goes with h^5, or with the middle's order and one."""
+def test_measured_order_of_dense_output(name):
+    """The error within a step of length h falls as h to the power 5, or 1 + the order of the middle state if less."""
     tableau, start = TABLEAUS[name], 0.3
     expected = min(4, MIDDLE_ORDERS.get(name, 1)) + 1
     y0 = solution(start)
@@ -102,7 +102,7 @@ def test_states_and_slopes_are_continuous_across_steps(name):
 
 @steady
 @given(fractions, numbers, numbers)
-def test_the_straight_line_is_one_and_stays_between_its_ends(x, a, b):
+def test_the_straight_line_stays_between_its_ends(x, a, b):
     read = linear(x, np.float64(a), np.float64(b))
     assert read == pytest.approx((1 - x) * a + x * b, rel=0, abs=1e-12)
     assert min(a, b) - 1e-12 <= read <= max(a, b) + 1e-12

@@ -1,4 +1,4 @@
-"""One Runge-Kutta step: its arithmetic, its measured order, its error estimate, its last stage's time."""
+"""One Runge-Kutta step: its arithmetic, its measured order, its error estimate, the time of its last stage."""
 
 import numpy as np
 import pytest
@@ -96,7 +96,7 @@ def test_measured_order_is_the_declared_one(tableau):
 
 @adaptive
 def test_the_error_estimate_is_the_true_error_of_the_embedded_method(tableau):
-    """It is y1 - low, and y1 is better than low by an order: so it tends to the error of low itself."""
+    """The estimate is y1 - low, and y1 is one order better than low: so the estimate tends to the error of low."""
     start = 0.3
 
     sign = -1 if tableau.propagated else 1  # then y1 is low itself
@@ -125,9 +125,9 @@ def test_the_time_before_the_end_of_a_step_is_the_next_float(dtype, direction):
     @given(st.floats(-largest, largest, width=width).filter(lambda t: abs(t) > smallest))
     def check(t):
         t = dtype(t)
-        found = towards_start(t, dtype(direction), xp=NUMPY, like=np.zeros(1, dtype))
-        assert found.dtype == dtype
-        assert found == np.nextafter(t, dtype(-direction * np.inf))
+        neighbour = towards_start(t, dtype(direction), xp=NUMPY, like=np.zeros(1, dtype))
+        assert neighbour.dtype == dtype
+        assert neighbour == np.nextafter(t, dtype(-direction * np.inf))
 
     check()
 
@@ -137,5 +137,5 @@ def test_the_time_before_the_end_of_a_step_is_the_next_float(dtype, direction):
 @pytest.mark.parametrize("t", [0.0, 1.0, -1.0, 0.5, 2.0, 1024.0, 1 - 2**-24, 0.1, 3.0e7])
 def test_the_time_before_the_end_of_a_step_at_powers_of_two_and_zero(t, dtype, direction):
     t = dtype(t)
-    found = towards_start(t, dtype(direction), xp=NUMPY, like=np.zeros(1, dtype))
-    assert found == np.nextafter(t, dtype(-direction * np.inf))
+    neighbour = towards_start(t, dtype(direction), xp=NUMPY, like=np.zeros(1, dtype))
+    assert neighbour == np.nextafter(t, dtype(-direction * np.inf))

@@ -1,4 +1,4 @@
-"""Every tableau is what it claims: sizes, order conditions over rooted trees, and torchdiffeq's own numbers."""
+"""Every tableau is what it claims: its sizes, order conditions over rooted trees, and the numbers of torchdiffeq."""
 
 import math
 from dataclasses import replace
@@ -85,7 +85,7 @@ def test_the_weights_have_the_declared_order_and_no_higher(tableau):
 
 @adaptive
 def test_the_error_weights_compare_with_a_solution_of_one_order_less(tableau):
-    # Where the weights of lower order are those that are propagated, the error is that of the others.
+    # A tableau that propagates the weights of lower order estimates the error of the others.
     low = tableau.b if tableau.propagated else np.subtract(tableau.b, tableau.b_err)
     for order in range(1, tableau.order):
         assert max(defects(low, tableau, order)) < ROUNDING
@@ -110,7 +110,7 @@ def test_methods_whose_last_stage_is_the_new_slope():
 
 
 @every
-def test_what_is_derived(tableau):
+def test_stages_and_adaptive_follow_from_the_coefficients(tableau):
     assert tableau.stages == len(tableau.c) == len(tableau.a) == len(tableau.b)
     assert tableau.adaptive == (tableau.b_err is not None) == (tableau.mid is not None)
 
