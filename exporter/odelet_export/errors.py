@@ -2,9 +2,9 @@
 
 OdeletError
 └── ExportError              the base of all below
-    ├── CaptureError         the model cannot be traced; names the user's file and line
+    ├── CaptureError         the model cannot be traced; the message names the user's file and line
     ├── FormError            a form, method or option that does not go with a solve
-    └── ParityError          the artifact's answers are not torch's; `.report` has the figures
+    └── ParityError          the artifact's answers differ from torch's; `.report` has the numbers
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ class FormError(ExportError, ValueError):
 class ParityError(ExportError):
     """The exported model's answers differ from torch's by more than the tolerance.
 
-    report: the parity report. folder: where the artifact was left for inspection.
+    report: the comparison with torch. folder: where the artifact was left for inspection.
     """
 
-    keep = True  # the staging folder is kept, under that name
+    keep = True  # the staging folder is not removed, but renamed to `folder`
     exit_code = 3
 
     def __init__(self, message: str, report: Any, folder: str) -> None:

@@ -162,16 +162,16 @@ class Calibrator:
                 evaluate = partial(_ratios, few)
                 first = smallest_grid(evaluate, start, order=order, quantile=quantile, least=least).positions
             runs = [one.along(first) for one in posed]
-            known, grid = len(hard), TriedGrid(first, stacked([run.ratios for run in runs]))
+            before, grid = len(hard), TriedGrid(first, stacked([run.ratios for run in runs]))
             if grid.worst(quantile) > 1.0:
                 hard |= grid.hardest(_HARDEST)
-                if len(hard) > known:
+                if len(hard) > before:
                     continue
-            enough = enough or (min(2 * grid.steps + 2, MOST_STEPS) if known else 0)
-            if known and (grid.steps >= enough or self._honest(index, samples, posed, runs)):
+            enough = enough or (min(2 * grid.steps + 2, MOST_STEPS) if before else 0)
+            if before and (grid.steps >= enough or self._honest(index, samples, posed, runs)):
                 return grid
             hard |= grid.hardest(_HARDEST)
-            least = max(grid.steps + 1, ceil(1.05 * grid.steps)) if known else 1
+            least = max(grid.steps + 1, ceil(1.05 * grid.steps)) if before else 1
 
     def _honest(self, index: int, samples: CalibrationSamples, posed: Sequence[Posed], runs: Sequence[GridRun]) -> bool:
         """Whether the solutions are within the tolerance of the reference, or as near to it as torchdiffeq's own."""

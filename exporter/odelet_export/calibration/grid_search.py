@@ -45,7 +45,7 @@ class Density:
     def spread(self, steps: int) -> np.ndarray:
         """The positions (steps + 1,) of steps that hold equal shares of the density."""
         sums = np.concatenate([[0.0], np.cumsum(np.diff(self.edges) * self.values)])
-        positions = np.interp(np.linspace(0, sums[-1], steps + 1), sums, self.edges)
+        positions: np.ndarray = np.interp(np.linspace(0, sums[-1], steps + 1), sums, self.edges)
         positions[0], positions[-1] = 0.0, 1.0
         return positions
 

@@ -63,17 +63,17 @@ class TorchReference:
         return self._runs[key][1]
 
     def _solve(self, call: Inputs, *, tight: bool) -> ReferenceRun | None:
-        asked = self._judge.overrides
+        overrides = self._judge.overrides
         if not tight:
-            return self._run(self._judge.callee, call, None, {spec.call: as_asked(asked) for spec in self._specs})
+            return self._run(self._judge.callee, call, None, {spec.call: as_asked(overrides) for spec in self._specs})
         if self._wide is not None:
-            solvers = {spec.call: tightly(spec, asked, factor=_WIDE) for spec in self._specs}
+            solvers = {spec.call: tightly(spec, overrides, factor=_WIDE) for spec in self._specs}
             run = self._run(self._wide, call, torch.float64, solvers)
             if run is not None:
                 self._used.add(f"the torch model in float64, by dopri5 with tolerances {_WIDE:g} times those asked")
                 return run
         for factor in _OWN if self._judge.single else ():
-            solvers = {spec.call: tightly(spec, asked, factor=factor) for spec in self._specs}
+            solvers = {spec.call: tightly(spec, overrides, factor=factor) for spec in self._specs}
             run = self._run(self._judge.callee, call, None, solvers)
             if run is not None:
                 dtype = self._judge.dtype

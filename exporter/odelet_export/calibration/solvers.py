@@ -5,7 +5,7 @@ The law here: everything around the solve, the field included, stays the torch m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -117,6 +117,3 @@ def tightly(spec: SolveSpec, overrides: Overrides, *, factor: float = TIGHTER) -
         return solved(tight, original, overrides), SolveCount(None, None, None)
 
     return solve
-
-
-Solvers = Mapping[int, Solver]

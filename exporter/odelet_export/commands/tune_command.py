@@ -143,7 +143,9 @@ def _words(tuning: Tuning, weights: Path | None) -> list[str]:
 def _shared(tuning: Tuning) -> SharedChanges:
     """The settings of all exports of a tuning."""
     settings = tuning.record.identity["settings"]
-    return SharedChanges(**{name: settings[name] for name in SharedChanges.__annotations__})  # type: ignore[typeddict-item]  # of JSON
+    return SharedChanges(
+        max_steps=settings["max_steps"], opset=settings["opset"], freeze=settings["freeze"], seed=settings["seed"]
+    )
 
 
 def export_choice(tuning: Tuning, target: str, weights: Path | None) -> Result:

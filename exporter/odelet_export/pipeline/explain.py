@@ -1,4 +1,4 @@
-"""`explain`: what an export would do, as far as it can be told before any form is built."""
+"""`explain`: what an export would do, as far as that is certain before any form is built."""
 
 from __future__ import annotations
 

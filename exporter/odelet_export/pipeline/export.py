@@ -38,6 +38,15 @@ class Exported:
 
     path: the folder of the artifact. card: what the artifact says of itself. parity: the comparison with torch.
     explanation: what was captured, and by which tracer.
+
+    >>> import tempfile, torch
+    >>> from torchdiffeq import odeint
+    >>> def decay(x):
+    ...     return odeint(lambda t, y: -y, x, torch.tensor([0.0, 1.0]), method="rk4")[-1]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     exported = export(decay, (torch.ones(2, 3),), folder + "/decay", steps=4, samples=1)
+    >>> exported.path.name, exported.tracer, exported.card.solves[0].steps, exported.warnings
+    ('decay', 'torch.export', 4, ())
     """
 
     path: Path

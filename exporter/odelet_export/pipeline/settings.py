@@ -20,6 +20,13 @@ from odelet_export.pipeline.keywords import changed, keywords_of
 AUTO = "auto"
 OPSETS = range(18, 24)
 
+# Settings that `tune` has too.
+MaxSteps = Annotated[int, "Limit of attempted steps of an adaptive method."]
+Opset = Annotated[int, f"ONNX opset of the graphs, {OPSETS[0]} to {OPSETS[-1]}."]
+Freeze = Annotated[
+    tuple[str, ...], "Hold this input, whose numbers the model reads in Python, at its example; may be repeated."
+]
+
 
 @dataclass(frozen=True, kw_only=True)
 class ProofSettings:
@@ -88,12 +95,10 @@ class ExportSettings:
 
     form: Annotated[str, f"How each solve is put into ONNX: {', '.join((AUTO, *FORMS))}."] = AUTO
     solves: Overrides = Overrides()
-    max_steps: Annotated[int, "Limit of attempted steps of an adaptive method."] = DEFAULT_MAX_STEPS
-    opset: Annotated[int, f"ONNX opset of the graphs, {OPSETS[0]} to {OPSETS[-1]}."] = 20
+    max_steps: MaxSteps = DEFAULT_MAX_STEPS
+    opset: Opset = 20
     keep_debug_info: Annotated[bool, "Keep the paths of source files in the graphs."] = False
-    freeze: Annotated[
-        tuple[str, ...], "Hold this input, whose numbers the model reads in Python, at its example; may be repeated."
-    ] = ()
+    freeze: Freeze = ()
     strict: Annotated[bool, "Refuse a model whose Python code decides anything by its inputs."] = False
     proof: ProofSettings = ProofSettings()
     calibration: Calibration = Calibration()

@@ -76,7 +76,7 @@ class Data:
     def _total(self) -> int:
         """The number of samples in the arrays, those that are not used included."""
         return next(
-            self.inputs[name].shape[axis]
+            int(self.inputs[name].shape[axis])
             for name, axes in self.dynamic.items()
             for axis, label in axes.items()
             if label == self.label

@@ -40,7 +40,7 @@ Tell = Callable[[str, int, int, str], None]
 class TuningSearch:
     """One run of a tuning.
 
-    kept: the captures of the model, so that it is traced once. solves: what is known of the model's solves, after
+    captures: of the model, so that it is traced once. solves: what is known of the model's solves, after
     `begin`.
     """
 
@@ -51,11 +51,11 @@ class TuningSearch:
         folder: Path,
         metric: Metric | None,
         settings: TuneSettings,
-        kept: CaptureCache,
+        captures: CaptureCache,
         *,
         tell: Tell,
     ) -> None:
-        self._data, self._folder, self._metric, self._kept = data, folder, metric, kept
+        self._data, self._folder, self._metric, self._captures = data, folder, metric, captures
         self._settings, self._tell = settings, tell
         self._args, self._kwargs = call_arguments(_module(model), data.example())
         self._callee = Callee(model, self._args, self._kwargs)
@@ -143,7 +143,7 @@ class TuningSearch:
             reference = Reference(self._callee, self._data, axes, seed=self._settings.seed)
             truth = reference.find(lambda done, count: self._tell("reference", done, count, ""))
             _check_reference(truth.uncertainty, target)
-            captured, _ = self._kept.captures[0]
+            captured, _ = self._captures.captures[0]
             self._bench = Bench(self._shelf, self._data, truth, self._metric, captured, BASELINE)
             self._bench.milliseconds = self._record.milliseconds
         return self._bench

@@ -9,7 +9,7 @@ from typing import Annotated, Unpack
 
 from odelet.errors import InputError
 from odelet_export.pipeline.keywords import changed, check_names, keywords_of
-from odelet_export.pipeline.settings import ExportSettings, ProofSettings, SharedChanges
+from odelet_export.pipeline.settings import ExportSettings, Freeze, MaxSteps, Opset, ProofSettings, SharedChanges
 
 
 class TuneChanges(SharedChanges, total=False):
@@ -62,11 +62,9 @@ class TuneSettings:
     batch: Annotated[int, "Number of samples in a call."] = 1
     samples: Annotated[int | None, "Largest number of samples of the data that is used; all without it."] = None
     threads: Annotated[int, "Number of threads inside one operator."] = 1
-    max_steps: Annotated[int, "Limit of attempted steps of an adaptive method."] = ExportSettings.max_steps
-    opset: Annotated[int, "ONNX opset of the graphs, as in odelet export."] = ExportSettings.opset
-    freeze: Annotated[
-        tuple[str, ...], "Hold this input, whose numbers the model reads in Python, at its example; may be repeated."
-    ] = ExportSettings.freeze
+    max_steps: MaxSteps = ExportSettings.max_steps
+    opset: Opset = ExportSettings.opset
+    freeze: Freeze = ExportSettings.freeze
     seed: Annotated[int, "Seed of the order of the samples, and of random draws."] = ProofSettings.seed
 
     def __post_init__(self) -> None:

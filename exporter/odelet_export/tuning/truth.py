@@ -183,8 +183,7 @@ class Reference:
     ) -> list[NumpyArray]:
         wide = self._wide is not None
         callee = self._wide if self._wide is not None else self._callee
-        given = [x.double() if wide else x for x in draws]
-        replayed = drawing(ReplayedSource(given))
+        replayed = drawing(ReplayedSource([x.double() if wide else x for x in draws]))
         with replayed, _float64(on=wide), frozen_weights(callee), self._naming(where):
             outputs = _run_tight(callee, self._tensors(arrays, wide=wide), tolerance)
         for output in outputs:

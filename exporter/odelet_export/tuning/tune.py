@@ -62,9 +62,9 @@ def tune(
     settings = TuneSettings.of(**changes) if settings is None else settings.having(**changes)
     check_rosters(settings.tried)
     measure = None if metric is None else _named(metric)
-    with capturing_once() as kept, evaluation_mode(model):
+    with capturing_once() as captures, evaluation_mode(model):
         cut = read_data(model, data, dynamic, batch=settings.batch, samples=settings.samples, seed=settings.seed)
-        search = TuningSearch(model, cut, Path(out), measure, settings, kept, tell=tell or _silent)
+        search = TuningSearch(model, cut, Path(out), measure, settings, captures, tell=tell or _silent)
         search.begin(anew=anew)
         tuning = search.run(candidates(search.solves, settings.tried))
     write_picture(tuning)

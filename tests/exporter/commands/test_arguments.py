@@ -78,7 +78,7 @@ class TestExample:
             (("x=float32[_]",), "'_' keeps a size of --example"),
             (("x=float32[2]", "x=float32[3]"), "names 'x' twice"),
             (("x=float32[n=2]", "y=float32[n=3]"), "'n' is 3 here and 2 elsewhere"),
-            (("x=int64[2]",), r'write "x=int64\[2\]:0..9"'),
+            (("x=int64[2]",), r'whole numbers need a range, such as "x=int64\[2\]:0..9"'),
             (("x=float32[2]:9..0",), "the range ends before it begins"),
             (("x=uint8[2]:0..256",), "256 is not an uint8"),
             (("x=int64[2]:0.5",), "0.5 is not an int64"),
