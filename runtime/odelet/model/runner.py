@@ -12,13 +12,14 @@ from typing import TypeAlias
 from odelet.artifact.card import Card
 from odelet.artifact.solve_card import DRIVEN
 from odelet.engine.driven import drive_solve
+from odelet.engine.failures import GraphFailed, failing_as
 from odelet.engine.fallback import Fallback
 from odelet.engine.opening import Artifact
 from odelet.engine.problem import Request
 from odelet.engine.program import DriveSolve, RunGraph
 from odelet.engine.reports import reported_stats
-from odelet.engine.session import failing_as
 from odelet.errors import InputError
+from odelet.loops.adaptive import Limits
 from odelet.loops.observer import SolveObserver
 from odelet.loops.recorder import Recording
 from odelet.loops.solution import Solution
@@ -108,9 +109,18 @@ class Runner:
         """
         values = self.arguments.bind(args, named, seed=settings.seed)
         arrays = settings.checked(self._card)
-        limits = limits_for(arrays)
-        events = observed.events_by_solve
         result = CallResult(values, {}, {})
+        try:
+            self._run_program(result, arrays, limits_for(arrays), observed)
+        except GraphFailed as failed:
+            raise failed.judged({tensor.name: values[tensor.name] for tensor in self._card.inputs}) from None
+        return result
+
+    def _run_program(
+        self, result: CallResult, arrays: dict[str, NumpyArray], limits: Limits, observed: Observed
+    ) -> None:
+        """Run the program on the values of a result, and add what it computes. arrays: the settings of the call."""
+        values, events = result.values, observed.events_by_solve
         for step in self._program:
             if isinstance(step, RunGraph):
                 values |= step(values, arrays)
@@ -130,7 +140,6 @@ class Runner:
                 break
         if self._fallback is not None:
             result.driven.update(self._fallback.solve_again(values, arrays, Request(limits)))
-        return result
 
     def may_have_failed(self, result: CallResult) -> bool:
         """Whether a solve may have failed or an iteration may not have converged.
@@ -177,6 +186,12 @@ class Runner:
             driven[solve.index] if solve.index in driven else reported_stats(solve, values)
             for solve in self._card.solves
         )
+        for solve in solves:
+            # The driver has compared its times before its first step; a graph compares them on its way.
+            if solve.status is Status.BAD_TIMES:
+                raise InputError(
+                    f"solve {solve.index} ({solve.source}): {solve.status.sentence}; {solve.status.advice}"
+                )
         status = next((solve.status for solve in solves if solve.status is not Status.OK), Status.OK)
         noise = {name: values[name] for name in self.arguments.noise}
         return Solution(outputs, Stats(solves), status, noise=noise)

@@ -13,10 +13,10 @@ import numpy as np
 
 from odelet.artifact.card import Card
 from odelet.artifact.solve_card import DRIVEN
+from odelet.engine.failures import GraphFailed, failing_as
 from odelet.engine.opening import Artifact
 from odelet.engine.problem import Problem, Request, problem_of
 from odelet.engine.program import DriveSolve, RunGraph
-from odelet.engine.session import failing_as
 from odelet.engine.steppers import GraphSteppers, loop_problem
 from odelet.errors import InputError
 from odelet.loops.adaptive import AdaptiveSolve, continue_to, not_begun
@@ -124,13 +124,19 @@ class SolveStream:
         self._ended = "a call was interrupted"
         if self._values is None:
             start_values = dict(values)
-            for run in self._before:
-                start_values |= run(start_values, {})
+            try:
+                for run in self._before:
+                    start_values |= run(start_values, {})
+            except GraphFailed as failed:
+                raise failed.judged(values) from None
             # The random numbers that were drawn belong to the solve, and stay as they are.
             self._start |= {name: values[name] for name in self._arguments.noise if name not in named}
             self._values = {name: value for name, value in start_values.items() if name != self._time}
         self._t, self._direction = np.concatenate([self._t.astype(times.dtype), times]), direction
-        solution = self._solve_segment({**self._values, **values}, times)
+        try:
+            solution = self._solve_segment({**self._values, **values}, times)
+        except GraphFailed as failed:
+            raise failed.judged(values) from None
         ok = solution.status is Status.OK
         self._ended = None if ok else f"{solution.status.name}: {solution.status.sentence}"
         self._t = self._t[[0, -1]] if self._t.size > 1 else self._t
