@@ -11,6 +11,9 @@ import json
 import re
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
 
 from odelet.artifact.checks import check, check_file_name, check_names
 from odelet.artifact.decode import Json, decode, parse_json
@@ -42,6 +45,13 @@ class Tensor:
         for size in self.shape:
             good = size != "" if isinstance(size, str) else size >= 0
             check(good, f"{self.name!r}: {size!r} in the shape is neither a size nor the name of an axis")
+
+    def takes(self, dtype: np.dtype[Any], shape: tuple[int, ...]) -> bool:
+        """Whether an array has this dtype, as many axes, and the sizes that are fixed."""
+        fits = len(shape) == len(self.shape) and all(
+            isinstance(declared, str) or size == declared for size, declared in zip(shape, self.shape, strict=True)
+        )
+        return fits and dtype == self.dtype
 
     def __str__(self) -> str:
         return f"{self.dtype} [{', '.join(map(str, self.shape))}]"
