@@ -20,6 +20,7 @@ from odelet.artifact.decode import Json, decode, parse_json
 from odelet.artifact.input_cards import AssumptionCard, NoiseCard
 from odelet.artifact.solve_card import DRIVEN, FORMS, MIXED, SETTINGS, DriveStep, RunStep, SolveCard
 from odelet.errors import ArtifactError
+from odelet.text import screen
 
 FORMAT_VERSION = 1
 
@@ -220,7 +221,11 @@ class Card:
         lines = [f"{self.name}: form {self.form}, written by odelet {self.odelet}, format {self.format}"]
         for kind, tensors in (("inputs", self.inputs), ("outputs", self.outputs)):
             lines += [kind, *(f"  {tensor.name}: {tensor}" for tensor in tensors)]
-        lines += ["solves", *(f"  {solve}" for solve in self.solves)] if self.solves else []
+        lines += (
+            ["solves", *(f"  {line}" for solve in self.solves for line in str(solve).split("\n"))]
+            if self.solves
+            else []
+        )
         if self.fallback is not None:
             axis = self.fallback.axis
             what = f"each sample ({axis}) by itself" if axis else "the whole call"
@@ -236,4 +241,4 @@ class Card:
             lines += ["parity", *(f"  {key}: {value}" for key, value in self.parity.items())]
         if self.versions:
             lines.append("versions " + ", ".join(f"{key} {value}" for key, value in self.versions.items()))
-        return "\n".join(lines)
+        return screen(lines)

@@ -27,6 +27,7 @@ ORT_ERRORS: tuple[type[Exception], ...] = (
 DIVIDED_BY_ZERO = 2**62 + 57
 
 _RANGE = re.compile(r"idx=(-?\d+) must be within the inclusive range \[(-?\d+),(-?\d+)\]")
+_FOUND = re.compile(r"found, ind(?:ex|ice) = (-?\d+)")
 # What ONNX Runtime's operators say of numbers that they were given as data: indices, divisors, lengths and counts.
 _INDEX = ("out of data bounds", "Out of range value in index", "invalid index found", "invalid indice found")
 _ZERO = (f"idx={DIVIDED_BY_ZERO} ", "division by zero", "modulo by zero")
@@ -79,6 +80,10 @@ class GraphFailed(ArtifactError):
 def _out_of_range(text: str, whole: Mapping[str, NumpyArray]) -> str:
     match = _RANGE.search(text)
     if match is None:
+        if (found := _FOUND.search(text)) is not None:
+            index = int(found.group(1))
+            for name in [name for name, array in whole.items() if (array == index).any()]:
+                return f"input {name!r} holds {index}, which is looked up as an index and is out of range"
         return f"an index is out of range ({shortened(text)}){_blamed(list(whole), 'is a whole number')}"
     index, low, high = map(int, match.groups())
     bound = f"expected whole numbers from {low} to {high}" if low <= high else "there is nothing to look up"
