@@ -1,4 +1,4 @@
-"""What holds for the whole run of the tests."""
+"""Settings and fixtures for all tests."""
 
 from dataclasses import replace
 from functools import cache
@@ -6,21 +6,21 @@ from functools import cache
 import pytest
 from torch.onnx._internal.exporter import _registration
 
-# torch reads the source of each of its 500 translations anew at every export, always with the same result;
+# At every export torch reads the source of each of its 500 translations again, always with the same result;
 # that is a third of the time of a small model's export, and hundreds are exported here.
 _registration.onnxscript_apis.get_torchlib_ops = cache(_registration.onnxscript_apis.get_torchlib_ops)
 
 
 @pytest.fixture
 def captured_once(monkeypatch):
-    """Later exports in a test, to other forms, take what the first captured."""
+    """All exports of a test, to several forms, use the capture of the first."""
     from odelet_export.capture.capture import capture
     from odelet_export.pipeline import prepare
 
     kept = []
 
     def once(callee, *args, **options):
-        if kept:  # and replayed
+        if kept:  # the first export has replayed the capture
             monkeypatch.setattr(prepare.CaptureCheck, "check", lambda self, samples: None)
         else:
             kept.append((capture(callee, *args, **options), callee))
