@@ -1,4 +1,4 @@
-"""Copies of torchdiffeq that packages bring along: caught like torchdiffeq's own functions, proved by themselves."""
+"""Copies of torchdiffeq that packages bring along are caught like torchdiffeq, and compute their own reference."""
 
 import types
 
@@ -24,7 +24,7 @@ class Field(nn.Module):
 
 
 class Model(nn.Module):
-    """options: of the call. solve: any function of the copy."""
+    """A model that calls `solve`, a function of the copy, with the keywords `options`."""
 
     def __init__(self, solve=integrate, **options):
         super().__init__()
@@ -51,14 +51,14 @@ def test_a_copy_is_caught_and_is_its_own_reference(by, tmp_path):
     assert (integrate.__code__, vendored.odeint_adjoint.__code__) == before
 
 
-def test_tolerances_left_out_are_those_of_the_copys_signature(tmp_path):
-    # The reference of another method is torchdiffeq's, as the copy has no such method.
+def test_missing_tolerances_are_the_defaults_of_the_copy(tmp_path):
+    # torchdiffeq computes the reference of this method, as the copy does not have it.
     made = export(Model(), (X,), tmp_path / "out", method="dopri5", samples=1)
     assert (made.card.solves[0].rtol, made.card.solves[0].atol) == (1e-5, 1e-12)
     assert made.parity.card()["same_steps"]
 
 
-def test_a_copy_inside_a_solve_of_torchdiffeq(tmp_path):
+def test_a_copy_is_caught_inside_a_solve_of_torchdiffeq(tmp_path):
     def outer(x):
         def field(t, y):
             return integrate(lambda s, z: -z * t, y, TIMES, method="euler")[-1] - y
@@ -71,7 +71,7 @@ def test_a_copy_inside_a_solve_of_torchdiffeq(tmp_path):
 
 
 @pytest.mark.parametrize("options", [{"method": "midpoint"}, {"options": {"substeps": 3}}], ids=["method", "option"])
-def test_a_copy_that_computes_something_else_is_found_out(options, tmp_path):
+def test_a_copy_that_computes_something_else_fails_the_parity(options, tmp_path):
     with pytest.raises(ParityError, match=r"(?s)does not give torch's answers.*taken for a copy of torchdiffeq"):
         export(Model(**options), (X,), tmp_path / "out", samples=1)
     assert not (tmp_path / "out").exists()
@@ -114,7 +114,7 @@ def wrapper(func, y0, t, rtol=1e-7, atol=1e-9, method="euler", options=None):
     return torchdiffeq.odeint(func, y0, t, rtol=rtol, atol=atol, method="rk4")
 
 
-def test_what_is_no_copy_is_left_alone():
+def test_functions_that_are_not_copies_are_not_caught():
     wrapper.__name__ = "odeint"
     other = types.FunctionType(integrate.__code__, {"__name__": "elsewhere"}, "odeint", integrate.__defaults__)
     found = [entry.function for entry in find_copies(types.SimpleNamespace(a=wrapper, b=other))]

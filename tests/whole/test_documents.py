@@ -1,4 +1,4 @@
-"""The made parts of docs/ are what the code makes, and the numbers of the plots are measured."""
+"""The generated parts of docs/ are up to date, the numbers of plots are measured, and links and names exist."""
 
 import pkgutil
 import re
@@ -9,13 +9,13 @@ from support.problems import JUMPING, PROBLEMS
 from support.scripts import script
 
 
-def test_the_table_of_methods_is_made_from_the_rosters():
+def test_the_table_of_methods_is_up_to_date():
     methods = script(ROOT / "docs" / "methods.py")
     text = methods.PAGE.read_text(encoding="utf-8")
     assert methods.page(text) == text, "run: make docs"
 
 
-def test_only_what_lies_between_the_marks_is_made():
+def test_only_text_between_the_marks_is_generated():
     methods = script(ROOT / "docs" / "methods.py")
     for line in (
         "| `dopri8` | 8 | 14 | bounded, adaptive, driven | control |",
@@ -34,7 +34,7 @@ PLOT = script(ROOT / "benchmarks" / "work_precision.py")
 
 @pytest.mark.parametrize("method", PLOT.METHODS)
 def test_the_numbers_of_the_work_precision_plot_are_measured(method):
-    """Two points of each curve are measured again."""
+    """Two points of each curve are measured again here."""
     numbers = {
         (row["problem"], row["method"], row["tolerance"]): row for row in PLOT.read(PLOT.DOCS / "work-precision.csv")
     }
@@ -56,7 +56,7 @@ def test_a_curve_stops_where_a_method_fails(monkeypatch):
     assert PLOT.measure(PROBLEMS["E2"], "dopri5", 1e-3) is None
 
 
-def test_the_page_of_tune_is_made_by_its_script_and_its_pictures_are_small():
+def test_the_page_of_tune_is_that_of_its_script_and_its_pictures_are_small():
     tuning = script(ROOT / "benchmarks" / "tune.py")
     page = tuning.PAGE.read_text(encoding="utf-8")
     for name in tuning.MODELS:
