@@ -8,10 +8,10 @@ from odelet.methods.roster import METHODS
 from odelet.numerics.tableau import TABLEAUS
 
 ADAPTIVE = [name for name, method in METHODS.items() if method.adaptive]
-# Fixed-step methods, which step along a grid.
-MARCHING = [name for name, method in METHODS.items() if method.fixed]
+# Methods of fixed steps, which go along a grid.
+ON_GRID = [name for name, method in METHODS.items() if method.fixed]
 # Methods whose steps odelet takes; SciPy's solvers take their own.
-STEPPING = [name for name in METHODS if name in {*ADAPTIVE, *MARCHING}]
+STEPPING = [name for name in METHODS if name in {*ADAPTIVE, *ON_GRID}]
 # Explicit Runge-Kutta methods of fixed steps.
 FIXED = [name for name, tableau in TABLEAUS.items() if not tableau.adaptive]
 # Methods that iterate in each step, so that the calls of the field depend on the data.
