@@ -55,7 +55,7 @@ class Scripted:
 
 
 class Squares:
-    """A stepper of fixed steps whose state is the square of the time; one iteration fails in the step from `fail_at`."""
+    """A stepper of fixed steps whose state is the square of time; one iteration fails in the step from `fail_at`."""
 
     def __init__(self, fail_at=None):
         self.fail_at, self.steps = fail_at, []
