@@ -122,8 +122,8 @@ class Case:
     """A solve to lower: its method, form and settings.
 
     times: constant output times; None where they are an input. retrace: whether to trace with the constant times,
-    instead of putting them into the graph that was traced with times as an input. positions: the ends of the steps of the form
-    bounded, from 0 to 1; each sample is then measured on its own.
+    instead of putting them into the graph that was traced with times as an input. positions: the ends of the steps of
+    the form bounded, from 0 to 1; each sample is then measured on its own.
     """
 
     method: str
