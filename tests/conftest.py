@@ -17,14 +17,14 @@ def captured_once(monkeypatch):
     from odelet_export.capture.capture import capture
     from odelet_export.pipeline import prepare
 
-    kept = []
+    first_capture = []
 
     def once(callee, *args, **options):
-        if kept:  # the first export has replayed the capture
+        if first_capture:  # the first export has replayed the capture
             monkeypatch.setattr(prepare.CaptureCheck, "check", lambda self, samples: None)
         else:
-            kept.append((capture(callee, *args, **options), callee))
-        captured, traced = kept[0]
+            first_capture.append((capture(callee, *args, **options), callee))
+        captured, traced = first_capture[0]
         callee.take_over(traced)
         return replace(captured, model=captured.model.clone())
 

@@ -7,7 +7,7 @@ from idioms.cde_linear import LinearPath, NeuralCDE
 
 
 def staircase(x, *, time):
-    """The rectilinear path (batch, 2 knots - 1, channels) of values (batch, knots, channels). time: the time channel."""
+    """The rectilinear path (batch, 2 knots - 1, channels) of values (batch, knots, channels). time: its channel."""
     doubled = x.repeat_interleave(2, dim=1)
     held = doubled[:, :-1].clone()
     held[..., time] = doubled[:, 1:, time]

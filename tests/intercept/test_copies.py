@@ -40,10 +40,10 @@ BY = {"its default method": Model(), "adjoint": Model(vendored.odeint_adjoint, m
 @pytest.mark.parametrize("by", BY)
 def test_a_copy_is_caught_and_is_its_own_reference(by, tmp_path):
     before = integrate.__code__, vendored.odeint_adjoint.__code__
-    made = export(BY[by], (X,), tmp_path / "out", dynamic={"x": {0: "batch"}}, samples=2)
-    assert made.parity.card()["same_steps"]
-    assert made.card.solves[0].method == ("euler" if by == "adjoint" else "rk4")
-    (warning,) = made.warnings
+    exported = export(BY[by], (X,), tmp_path / "out", dynamic={"x": {0: "batch"}}, samples=2)
+    assert exported.parity.card()["same_steps"]
+    assert exported.card.solves[0].method == ("euler" if by == "adjoint" else "rk4")
+    (warning,) = exported.warnings
     assert "vendored._impl.odeint was taken for a copy of torchdiffeq" in warning
     assert torchdiffeq.__version__ in warning
     other = torch.cat([X, 2 * X])
@@ -53,9 +53,9 @@ def test_a_copy_is_caught_and_is_its_own_reference(by, tmp_path):
 
 def test_missing_tolerances_are_the_defaults_of_the_copy(tmp_path):
     # torchdiffeq computes the reference of this method, as the copy does not have it.
-    made = export(Model(), (X,), tmp_path / "out", method="dopri5", samples=1)
-    assert (made.card.solves[0].rtol, made.card.solves[0].atol) == (1e-5, 1e-12)
-    assert made.parity.card()["same_steps"]
+    exported = export(Model(), (X,), tmp_path / "out", method="dopri5", samples=1)
+    assert (exported.card.solves[0].rtol, exported.card.solves[0].atol) == (1e-5, 1e-12)
+    assert exported.parity.card()["same_steps"]
 
 
 def test_a_copy_is_caught_inside_a_solve_of_torchdiffeq(tmp_path):
@@ -65,9 +65,9 @@ def test_a_copy_is_caught_inside_a_solve_of_torchdiffeq(tmp_path):
 
         return torchdiffeq.odeint(field, x, TIMES, method="euler")
 
-    made = export(outer, (X,), tmp_path / "out", samples=1)
-    assert made.card.solves[0].nested[0].startswith("euler, unrolled, test_copies.py:")
-    assert any("copy of torchdiffeq" in warning for warning in made.warnings)
+    exported = export(outer, (X,), tmp_path / "out", samples=1)
+    assert exported.card.solves[0].nested[0].startswith("euler, unrolled, test_copies.py:")
+    assert any("copy of torchdiffeq" in warning for warning in exported.warnings)
 
 
 @pytest.mark.parametrize("options", [{"method": "midpoint"}, {"options": {"substeps": 3}}], ids=["method", "option"])
@@ -117,7 +117,7 @@ def wrapper(func, y0, t, rtol=1e-7, atol=1e-9, method="euler", options=None):
 def test_functions_that_are_not_copies_are_not_caught():
     wrapper.__name__ = "odeint"
     other = types.FunctionType(integrate.__code__, {"__name__": "elsewhere"}, "odeint", integrate.__defaults__)
-    found = [entry.function for entry in find_copies(types.SimpleNamespace(a=wrapper, b=other))]
-    assert integrate in found
-    assert vendored.odeint_adjoint in found
-    assert not {wrapper, other, torchdiffeq.odeint, odelet.odeint} & set(found)
+    caught = [entry.function for entry in find_copies(types.SimpleNamespace(a=wrapper, b=other))]
+    assert integrate in caught
+    assert vendored.odeint_adjoint in caught
+    assert not {wrapper, other, torchdiffeq.odeint, odelet.odeint} & set(caught)

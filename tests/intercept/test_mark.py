@@ -112,17 +112,17 @@ class Both(nn.Module):
 @pytest.mark.slow
 def test_overrides_for_odes_leave_marked_solves_as_they_are(tmp_path, capsys):
     x = drawn((3, 4))
-    made = export(Both(), (x,), tmp_path / "a", dynamic=BATCH, method="rk4", steps=8, rtol=None, samples=2)
-    assert [(solve.form, solve.method, solve.rtol) for solve in made.card.solves] == [
+    exported = export(Both(), (x,), tmp_path / "a", dynamic=BATCH, method="rk4", steps=8, rtol=None, samples=2)
+    assert [(solve.form, solve.method, solve.rtol) for solve in exported.card.solves] == [
         ("unrolled", "rk4", None),
         ("adaptive", "fixed_point", 1e-9),
     ]
-    show(made, tmp_path / "a")
+    show(exported, tmp_path / "a")
     printed = capsys.readouterr().out
     assert re.search(r"solve 0: 8 steps, 32 field evaluations, the same as torchdiffeq\n", printed)
     assert re.search(r"solve 1: \d+( to \d+)? steps, the same as torch\n", printed)
-    made = export(Both(), (x,), tmp_path / "b", dynamic=BATCH, rtol=1e-3, max_steps=7, form="driven", samples=1)
-    assert [(solve.rtol, solve.max_steps) for solve in made.card.solves] == [(1e-3, 7), (1e-9, 100)]
+    exported = export(Both(), (x,), tmp_path / "b", dynamic=BATCH, rtol=1e-3, max_steps=7, form="driven", samples=1)
+    assert [(solve.rtol, solve.max_steps) for solve in exported.card.solves] == [(1e-3, 7), (1e-9, 100)]
     with pytest.raises(FormError, match="per_sample: the call of mark at test_mark.py:.* give it per_sample=True too"):
         export(Both(), (x,), tmp_path / "c", dynamic=BATCH, per_sample=True)
 
@@ -138,11 +138,11 @@ def test_overrides_for_odes_are_refused_where_all_solves_are_marked(override):
 
 
 def test_functions_with_a_memory_and_nested_marks_are_refused():
-    kept = []
+    calls = []
 
     def stateful(z):
-        kept.append(z)
-        return 0.5 * z + 0.1 * kept[-2 if len(kept) > 1 else -1]
+        calls.append(z)
+        return 0.5 * z + 0.1 * calls[-2 if len(calls) > 1 else -1]
 
     def nested(z):
         return 0.5 * z + mark(lambda w: 0.5 * w + z, z)

@@ -100,7 +100,7 @@ def attempt(module: str, case: str, form: str, folder: Path) -> Row:
     frozen = options.get("freeze", ())
     start = time.perf_counter()
     try:
-        made = export(
+        exported = export(
             trial.model,
             trial.args,
             folder / "artifact",
@@ -117,13 +117,13 @@ def attempt(module: str, case: str, form: str, folder: Path) -> Row:
         return row("refused", reason=reason, rewrite=rewrite, said=said)
     except Exception as error:
         return row("fails", reason=f"{type(error).__name__}: {error}"[:300], said=traceback.format_exc())
-    solves = ", ".join(f"{solve.form} {solve.method}" for solve in made.card.solves)
+    solves = ", ".join(f"{solve.form} {solve.method}" for solve in exported.card.solves)
     return row(
         "frozen" if frozen else "works",
         solves=solves,
-        tracer=made.tracer,
-        assumptions=len(made.card.assumptions),
-        error=made.parity.max_rel,
+        tracer=exported.tracer,
+        assumptions=len(exported.card.assumptions),
+        error=exported.parity.max_rel,
         reason=f"with --freeze {' '.join(frozen)}" if frozen else "",
     )
 
@@ -196,10 +196,10 @@ def main() -> None:
         row = attempt(module, case, form, Path(folder))
         (Path(folder) / "row.json").write_text(json.dumps(asdict(row)))
         return
-    found = list(sources(arguments))
+    available = list(sources(arguments))
     wanted = [
         (module, source, name, form)
-        for module, source in found
+        for module, source in available
         for name, case in source.cases.items()
         for form in case.forms
         if arguments.k in f"{source.name} {name}"
@@ -214,7 +214,7 @@ def main() -> None:
             "".join(f"{'=' * 20} {r.source} {r.model} {r.form}: {r.result}\n{r.said}\n" for r in rows)
         )
     if arguments.write:
-        tried = [(source.name, source.tried) for _, source in found]
+        tried = [(source.name, source.tried) for _, source in available]
         arguments.write.write_text(page(rows, tried), encoding="utf-8")
 
 

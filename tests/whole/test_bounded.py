@@ -41,13 +41,13 @@ def plain(guarded, tmp_path_factory):
     return out
 
 
-def solved(given_, tolerance=1e-11):
+def solved(arrays, tolerance=1e-11):
     """The solutions of `Fields`, by an adaptive solve of each sample on its own."""
 
     def field(t, y):
-        return np.tanh(np.einsum("bij,bj->bi", given_["w"], y)) + np.sin(given_["c"] * t)
+        return np.tanh(np.einsum("bij,bj->bi", arrays["w"], y)) + np.sin(arrays["c"] * t)
 
-    y0 = given_["y0"].astype(np.float64)
+    y0 = arrays["y0"].astype(np.float64)
     return odelet.odeint(field, y0, [0.0, 0.7, 2.0], rtol=tolerance, atol=tolerance, per_sample=True).outputs["y"]
 
 
@@ -59,8 +59,8 @@ def over(y, reference, tolerance=1e-4):
 
 class TestGuard:
     def test_the_calibration_samples_are_within_the_tolerance(self, plain):
-        given_ = fields(80, 1)
-        solution = odelet.load(plain).solve(**given_)
+        arrays = fields(80, 1)
+        solution = odelet.load(plain).solve(**arrays)
         (stats,) = solution.stats.solves
         calibrated = [i for i in range(80) if i % 5 != 4]
         assert max(stats.error_ratio[i] for i in calibrated) <= 1
@@ -82,11 +82,11 @@ class TestGuard:
         assert stats.to_dict()["error_ratio"] == list(stats.error_ratio)
 
     def test_nan_in_one_sample_does_not_change_the_others(self, plain):
-        given_ = fields(80, 1)
-        given_ = {name: x[:3].copy() for name, x in given_.items()}
-        expected = odelet.load(plain).solve(**given_)
-        given_["y0"][1, 0] = np.nan
-        solution = odelet.load(plain).solve(**given_)
+        arrays = fields(80, 1)
+        arrays = {name: x[:3].copy() for name, x in arrays.items()}
+        expected = odelet.load(plain).solve(**arrays)
+        arrays["y0"][1, 0] = np.nan
+        solution = odelet.load(plain).solve(**arrays)
         assert solution.status is Status.NOT_FINITE
         assert solution.stats.solves[0].guarded == (1,)
         assert solution.stats.solves[0].to_dict()["error_ratio"][1] is None
@@ -95,33 +95,33 @@ class TestGuard:
 
     def test_the_graph_alone_returns_error_ratios(self, plain):
         session = ort.InferenceSession(plain / "model.onnx", providers=["CPUExecutionProvider"])
-        given_ = fields(3, 2, strength=8)
-        given_["y0"][0] = np.nan
-        (ratios,) = session.run(["solve_0.error_ratio"], given_)
+        arrays = fields(3, 2, strength=8)
+        arrays["y0"][0] = np.nan
+        (ratios,) = session.run(["solve_0.error_ratio"], arrays)
         assert ratios.shape == (3,)
         assert ratios[0] == np.inf
 
     def test_errors_are_within_ten_tolerances_where_error_ratios_are_at_most_1(self, plain):
         """Fields and ranges are those of the calibration and others. The error ratio estimates the error of single
         steps, not how the field amplifies it; for fields that amplify errors, the standard is dopri5 itself."""
-        model, found = odelet.load(plain), []
+        model, rows = odelet.load(plain), []
 
         @settings(derandomize=True, deadline=None, max_examples=60)
         @given(st.integers(0, 10_000), st.floats(0.1, 6), st.floats(0.1, 6))
         def check(seed, scale, strength):
-            given_ = fields(8, seed, scale=scale, strength=strength)
-            solution = model.solve(**given_)
-            reference, own = solved(given_), solved(given_, 1e-4)
-            errors = [over(y, reference) for y in (solution.outputs["output"], own)]
-            found.extend(zip(solution.stats.solves[0].error_ratio, *errors, strict=True))
+            arrays = fields(8, seed, scale=scale, strength=strength)
+            solution = model.solve(**arrays)
+            reference, dopri5_answers = solved(arrays), solved(arrays, 1e-4)
+            errors = [over(y, reference) for y in (solution.outputs["output"], dopri5_answers)]
+            rows.extend(zip(solution.stats.solves[0].error_ratio, *errors, strict=True))
 
         check()
-        ratios, errors, own = np.array(found).T
+        ratios, errors, errors_of_dopri5 = np.array(rows).T
         fine = ratios <= 1
         assert 300 < fine.sum() < 400
         # Measured: 2.6 % of the answers, and 8.6 % of dopri5's own, are further off; the second share is 0.3 %.
-        assert np.mean(errors[fine] > 10) <= 0.03 < np.mean(own[fine] > 10)
-        assert np.mean((errors > 10 * np.maximum(own, 1))[fine]) <= 0.01
+        assert np.mean(errors[fine] > 10) <= 0.03 < np.mean(errors_of_dopri5[fine] > 10)
+        assert np.mean((errors > 10 * np.maximum(errors_of_dopri5, 1))[fine]) <= 0.01
         # Most answers with error ratios above 1 are indeed outside the tolerance.
         assert np.mean(errors[~fine] > 1) > 0.9
 
@@ -130,10 +130,10 @@ class TestFallback:
     def test_exactly_the_rows_above_the_tolerance_are_solved_again_by_the_driver(self, guarded, plain):
         good, bad = fields(80, 1), fields(3, 2, strength=8)
         order = [0, 1, 2, 3, 4]
-        given_ = {name: np.concatenate([bad[name], good[name][:2]])[order] for name in good}
-        straight = odelet.load(plain).solve(**given_)
+        arrays = {name: np.concatenate([bad[name], good[name][:2]])[order] for name in good}
+        straight = odelet.load(plain).solve(**arrays)
         model = odelet.load(guarded)
-        solution = model.solve(**given_)
+        solution = model.solve(**arrays)
         (stats,) = solution.stats.solves
         bad_rows = straight.stats.solves[0].guarded
         assert solution.status is Status.OK
@@ -143,32 +143,32 @@ class TestFallback:
         for i in range(5):
             same = np.array_equal(solution.outputs["output"][:, i], straight.outputs["output"][:, i])
             assert same == (i not in bad_rows)
-        driven = solved(given_, 1e-4)[:, list(bad_rows)]
+        driven = solved(arrays, 1e-4)[:, list(bad_rows)]
         assert np.abs(solution.outputs["output"][:, list(bad_rows)] - driven).max() < 1e-9
-        assert np.array_equal(model(**given_), solution.outputs["output"])
-        alone = model({name: x[:1] for name, x in given_.items()}["y0"], *(given_[n][:1] for n in ("w", "c")))
+        assert np.array_equal(model(**arrays), solution.outputs["output"])
+        alone = model({name: x[:1] for name, x in arrays.items()}["y0"], *(arrays[n][:1] for n in ("w", "c")))
         assert np.array_equal(alone[:, 0], solution.outputs["output"][:, 0])
 
     def test_the_inputs_are_not_changed(self, guarded):
-        given_ = fields(3, 2, strength=8)
-        before = {name: x.copy() for name, x in given_.items()}
-        odelet.load(guarded)(**given_)
-        assert all(np.array_equal(given_[name], before[name]) for name in given_)
+        arrays = fields(3, 2, strength=8)
+        before = {name: x.copy() for name, x in arrays.items()}
+        odelet.load(guarded)(**arrays)
+        assert all(np.array_equal(arrays[name], before[name]) for name in arrays)
 
     def test_a_sample_that_fails_again_is_a_failure(self, guarded):
-        given_ = fields(3, 1)
-        given_["y0"][1, 0] = np.nan
-        solution = odelet.load(guarded).solve(**given_)
+        arrays = fields(3, 1)
+        arrays["y0"][1, 0] = np.nan
+        solution = odelet.load(guarded).solve(**arrays)
         assert solution.status is Status.NOT_FINITE
         assert solution.stats.solves[0].resolved == ()
         with pytest.raises(SolveError, match="became infinite or NaN"):
-            odelet.load(guarded)(**given_)
+            odelet.load(guarded)(**arrays)
 
     def test_the_fallback_obeys_a_tighter_tolerance_of_the_call(self, guarded):
-        given_ = {name: x[:4] for name, x in fields(80, 1).items()}
-        solution = odelet.load(guarded).solve(rtol=1e-9, atol=1e-9, **given_)
+        arrays = {name: x[:4] for name, x in fields(80, 1).items()}
+        solution = odelet.load(guarded).solve(rtol=1e-9, atol=1e-9, **arrays)
         assert solution.stats.solves[0].resolved == (0, 1, 2, 3)
-        assert over(solution.outputs["output"], solved(given_), 1e-9).max() < 20
+        assert over(solution.outputs["output"], solved(arrays), 1e-9).max() < 20
 
     def test_the_artifact_verifies_and_its_card_reads_back(self, guarded):
         assert verify(guarded).passed

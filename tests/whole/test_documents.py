@@ -23,10 +23,10 @@ def test_only_text_between_the_marks_is_generated():
     ):
         assert line in methods.PAGE.read_text(encoding="utf-8")
     marked = f"a\n{methods.START}old\n{methods.END}b\n"
-    made = methods.page(marked)
-    assert "old" not in made
-    assert made.startswith(f"a\n{methods.START}| method | order |")
-    assert made.endswith(f"{methods.END}b\n")
+    generated = methods.page(marked)
+    assert "old" not in generated
+    assert generated.startswith(f"a\n{methods.START}| method | order |")
+    assert generated.endswith(f"{methods.END}b\n")
 
 
 PLOT = script(ROOT / "benchmarks" / "work_precision.py")
@@ -60,14 +60,14 @@ def test_the_page_of_tune_is_that_of_its_script_and_its_pictures_are_small():
     tuning = script(ROOT / "benchmarks" / "tune.py")
     page = tuning.PAGE.read_text(encoding="utf-8")
     for name in tuning.MODELS:
-        made = page.split(tuning.MARK.format(name))[1].split(tuning.MARK.format(f"end of {name}"))[0]
-        (chosen,) = [line for line in made.splitlines() if line.startswith("| **")]
+        part = page.split(tuning.MARK.format(name))[1].split(tuning.MARK.format(f"end of {name}"))[0]
+        (chosen,) = [line for line in part.splitlines() if line.startswith("| **")]
         method, setting, form = [cell.strip(" *") for cell in chosen.split("|")[1:4]]
-        (command,) = [line for line in made.splitlines() if line.startswith("odelet export ")]
+        (command,) = [line for line in part.splitlines() if line.startswith("odelet export ")]
         assert f"--form {form} --method {method} " in command
         assert setting.split()[-1 if "tolerance" in setting else 0] in command
-        assert tuning.put(page, name, made) == page
-        assert f"![Error against milliseconds](tune-{name}.png)" in made
+        assert tuning.put(page, name, part) == page
+        assert f"![Error against milliseconds](tune-{name}.png)" in part
     pictures = [*(tuning.DOCS / f"tune-{name}.png" for name in tuning.MODELS), tuning.DOCS / "plot-van-der-pol.png"]
     assert all(path.stat().st_size < 60_000 for path in pictures)
 

@@ -46,7 +46,7 @@ def test_each_step_equals_an_attempt_of_the_adaptive_method(method, t):
         y, k = y0[sample : sample + 1], pendulum(np.float64(t[0]), y0[sample])
         for i in range(4):
             h = points[i + 1] - points[i]
-            made = attempt(
+            step = attempt(
                 pendulum,
                 METHODS[method].tableau,
                 *(points[i], points[i + 1], h, y, k),
@@ -56,9 +56,9 @@ def test_each_step_equals_an_attempt_of_the_adaptive_method(method, t):
                 direction=np.sign(h),
                 xp=NUMPY,
             )
-            assert ratios[i, sample] == pytest.approx(float(made.ratio), rel=1e-6)
-            assert path.states[i + 1][0, 2 * sample : 2 * sample + 2] == pytest.approx(made.y1[0], rel=1e-13, abs=1e-14)
-            y, k = made.y1, made.k1
+            assert ratios[i, sample] == pytest.approx(float(step.ratio), rel=1e-6)
+            assert path.states[i + 1][0, 2 * sample : 2 * sample + 2] == pytest.approx(step.y1[0], rel=1e-13, abs=1e-14)
+            y, k = step.y1, step.k1
 
 
 def test_states_between_the_ends_lie_on_the_quartic_of_their_step():
@@ -85,9 +85,9 @@ def test_a_sample_that_is_not_finite_has_an_infinite_error_ratio(bad):
     points = np.linspace(0, 1, 5)
     with np.errstate(all="ignore"):
         path = take_steps(field, METHODS["dopri5"].tableau, points, y0.reshape(1, -1), steps=4, direction=1.0, xp=NUMPY)
-        found = error_ratios(path, rtol=1e-3, atol=1e-3, layout=Layout.of([y0], per_sample=True), xp=NUMPY)
-    assert np.isinf(found[-1, 1])
-    assert np.isfinite(found[:, [0, 2]]).all()
+        ratios = error_ratios(path, rtol=1e-3, atol=1e-3, layout=Layout.of([y0], per_sample=True), xp=NUMPY)
+    assert np.isinf(ratios[-1, 1])
+    assert np.isfinite(ratios[:, [0, 2]]).all()
 
 
 def test_a_state_that_overflows_has_an_infinite_error_ratio():
@@ -95,9 +95,9 @@ def test_a_state_that_overflows_has_an_infinite_error_ratio():
     path = GridPath(rows, rows, rows[:1], np.array([[0.1, 0.1]]))
     with np.errstate(all="ignore"):
         layout = Layout.of([np.ones((2, 1))], per_sample=True)
-        found = error_ratios(path, rtol=1.0, atol=1.0, layout=layout, xp=NUMPY)
-    assert np.isinf(found[0, 0])
-    assert found[0, 1] == pytest.approx(0.05)
+        ratios = error_ratios(path, rtol=1.0, atol=1.0, layout=layout, xp=NUMPY)
+    assert np.isinf(ratios[0, 0])
+    assert ratios[0, 1] == pytest.approx(0.05)
 
 
 TIMES = {"two": (0.0, 1.0), "five": (0.0, 0.1, 0.5, 0.7, 1.0), "falling": (1.0, 0.9, 0.4, -0.1), "an input": None}

@@ -15,19 +15,21 @@ import torch
 import odelet
 from odelet_export import ExportError, export
 
-IDIOMS = {found.name: import_module(f"idioms.{found.name}") for found in iter_modules(idioms.__path__)}
+IDIOMS = {
+    module_info.name: import_module(f"idioms.{module_info.name}") for module_info in iter_modules(idioms.__path__)
+}
 
 
 def cases(*, waiting: bool) -> list[object]:
     """A test parameter for each case of the idioms that can be exported, or (waiting) of those that cannot yet."""
-    found = []
+    parameters = []
     for idiom, module in IDIOMS.items():
         names = [name for name in vars(module) if name == "case" or name.startswith("case_")]
         assert names, f"idioms/{idiom}.py has no function `case`"
         if waiting is hasattr(module, "NOT_YET"):
             for name in names:
-                found.append(pytest.param(module, name, id=idiom + name.removeprefix("case")))
-    return found
+                parameters.append(pytest.param(module, name, id=idiom + name.removeprefix("case")))
+    return parameters
 
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("captured_once")]

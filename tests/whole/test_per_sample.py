@@ -252,10 +252,10 @@ def test_an_export_is_proved_against_torch_sample_by_sample(form, controller, tm
     """torchdiffeq's loop runs with the controller of the export for the comparison."""
     x, t = torch.from_numpy(Y0), torch.tensor(T)
     settings = {"form": form, "controller": controller, "per_sample": form == "adaptive", "samples": 2}
-    made = export(MODELS["dopri5"], (x, t), tmp_path / "out", dynamic={"x": {0: "batch"}}, **settings)
-    assert made.parity.passed
-    assert all(solve.equal for sample in made.parity.samples for solve in sample.solves)
-    assert made.card.solves[0].per_sample == (form == "adaptive")
+    exported = export(MODELS["dopri5"], (x, t), tmp_path / "out", dynamic={"x": {0: "batch"}}, **settings)
+    assert exported.parity.passed
+    assert all(solve.equal for sample in exported.parity.samples for solve in sample.solves)
+    assert exported.card.solves[0].per_sample == (form == "adaptive")
     plain = load_captured(
         capture(Callee(MODELS["dopri5"], (x, t), {}), {"x": {0: "batch"}}, Overrides(), opset=20),
         form,

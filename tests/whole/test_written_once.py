@@ -52,18 +52,18 @@ def folded(node):
 
 def files_with_numbers():
     """The absolute value of every number in the sources, with the names of the files that have it."""
-    found = defaultdict(set)
+    files = defaultdict(set)
     for path, tree in SOURCES.items():
         for node in ast.walk(tree):
             value = folded(node)
             if value is not None:
-                found[abs(value)].add(path.name)
-    return found
+                files[abs(value)].add(path.name)
+    return files
 
 
 def test_coefficients_are_written_in_one_file():
     """Only coefficients of more than three decimals are looked for; shorter numbers occur for other reasons."""
-    found = files_with_numbers()
+    files = files_with_numbers()
     numbers = {
         abs(x)
         for tableau in TABLEAUS.values()
@@ -73,13 +73,13 @@ def test_coefficients_are_written_in_one_file():
     }
     assert len(numbers) > 150
     # Numbers such as thirds occur in both kinds of tableaus.
-    assert {name for x in numbers for name in found[x]} == {"tableau.py", "implicit_tableau.py"}
+    assert {name for x in numbers for name in files[x]} == {"tableau.py", "implicit_tableau.py"}
 
 
 def test_constants_of_step_size_control_are_written_in_one_file():
-    found = files_with_numbers()
+    files = files_with_numbers()
     others = {"tableau.py", "float64.py", "float64_layers.py"}  # coefficients of methods and of activations
-    assert [found[x] - others for x in (0.9, 1e-15, 1e-300)] == [{"control.py"}] * 3
+    assert [files[x] - others for x in (0.9, 1e-15, 1e-300)] == [{"control.py"}] * 3
 
 
 def readers(names, *, of=None):
@@ -155,12 +155,12 @@ def outcomes(kind, folder):
     alone = odelet.odeint(
         PROBLEMS["E1"].on(np), y0, TIMES, method=case.method, rtol=case.rtol, atol=case.atol, options=dict(case.options)
     )
-    found = {"numpy": (alone.outputs["y"], alone.stats.steps)}
+    results = {"numpy": (alone.outputs["y"], alone.stats.steps)}
     for form in forms_of(case):
         solution = replace(case, form=form).load(folder / form).solve(inputs("float64"))
         assert solution.status is odelet.Status.OK
-        found[form] = (solution.outputs["output"], solution.stats.steps)
-    return found
+        results[form] = (solution.outputs["output"], solution.stats.steps)
+    return results
 
 
 @pytest.fixture(scope="module")
@@ -211,11 +211,11 @@ FUNCTIONS = {
 }
 
 
-def assert_all_changed(found, unchanged):
-    assert found.keys() == unchanged.keys()
-    assert {name for name in found if same(found[name], unchanged[name])} == set()
+def assert_all_changed(results, unchanged):
+    assert results.keys() == unchanged.keys()
+    assert {name for name in results if same(results[name], unchanged[name])} == set()
     # All forms agree on the changed values.
-    first, *others = (values for name, (values, _) in found.items() if name != "numpy")
+    first, *others = (values for name, (values, _) in results.items() if name != "numpy")
     assert all(np.abs(values - first).max() < 1e-11 for values in others)
 
 
@@ -224,11 +224,11 @@ def test_a_function_that_is_changed_changes_every_form_that_uses_it(name, unchan
     original, place, kinds = FUNCTIONS[name]
     patch_everywhere(monkeypatch, original, scaled(original, place=place))
     for kind in CASES:
-        found = outcomes(kind, tmp_path / kind)
+        results = outcomes(kind, tmp_path / kind)
         if kind in kinds:
-            assert_all_changed(found, unchanged[kind])
+            assert_all_changed(results, unchanged[kind])
         else:
-            assert all(same(found[form], unchanged[kind][form]) for form in found)
+            assert all(same(results[form], unchanged[kind][form]) for form in results)
 
 
 @pytest.mark.parametrize("name", control.CONTROLLERS)
@@ -245,9 +245,9 @@ def test_a_grid_that_is_changed_changes_every_fixed_form(unchanged, monkeypatch,
     points = Grid.points
     halved = Grid(step_size=0.15)
     monkeypatch.setattr(Grid, "points", lambda self, t, **settings: points(halved, t, **settings))
-    found = outcomes("fixed", tmp_path)
-    assert_all_changed(found, unchanged["fixed"])
-    assert {steps for _, steps in found.values()} == {7}
+    results = outcomes("fixed", tmp_path)
+    assert_all_changed(results, unchanged["fixed"])
+    assert {steps for _, steps in results.values()} == {7}
 
 
 @pytest.mark.parametrize("kind", CASES)

@@ -35,21 +35,21 @@ def calibrated(case, data, **changes):
 def test_steps_are_found_for_every_embedded_pair(method):
     """All error ratios are at most 1. With fewer than 4 steps, errors are at most torchdiffeq's, or the tolerance."""
     case = Case(method=method, form="bounded", rtol=1e-3, atol=1e-3, pair=method == "bosh3")
-    found = calibrated(case, {"x": inputs("float64", 30), "t": np.array([0.0, 0.5, 1.0])})
-    (solve,) = found.trust.solves
+    calibration = calibrated(case, {"x": inputs("float64", 30), "t": np.array([0.0, 0.5, 1.0])})
+    (solve,) = calibration.trust.solves
     one = solve.sets["calibration"]
     assert one.ratios.max() <= 1
     assert one.errors.max() <= max(1, one.torch.max()) or len(solve.positions) > 4
-    assert not found.trust.problems
-    assert len(found.good) == 3
+    assert not calibration.trust.problems
+    assert len(calibration.good) == 3
 
 
 def test_each_calibration_call_may_have_its_own_times():
     """Arrays have one axis more than their inputs: each call has its own batch and its own output times."""
     t = np.array([[0.0, 0.5, 1.0], [0.0, 1.0, 2.0], [1.0, 0.3, -0.5]])
     x = np.stack([inputs("float64", 7, seed=i) for i in range(3)])
-    found = calibrated(Case(method="dopri5", form="bounded", rtol=1e-3, atol=1e-3), {"x": x, "t": t})
-    (solve,) = found.trust.solves
+    calibration = calibrated(Case(method="dopri5", form="bounded", rtol=1e-3, atol=1e-3), {"x": x, "t": t})
+    (solve,) = calibration.trust.solves
     assert len(solve.sets["calibration"].ratios) == 17
     assert len(solve.sets["held back"].ratios) == 4
     assert solve.sets["calibration"].ratios.max() <= 1
@@ -61,10 +61,10 @@ def test_a_lower_quantile_takes_no_more_steps():
     case, t = Case(method="dopri5", form="bounded", rtol=1e-4, atol=1e-4), np.array([0.0, 1.0])
     steps = {}
     for quantile in (1.0, 0.8):
-        found = calibrated(case, {"x": x, "t": t}, quantile=quantile)
-        one = found.trust.solves[0].sets["calibration"]
+        calibration = calibrated(case, {"x": x, "t": t}, quantile=quantile)
+        one = calibration.trust.solves[0].sets["calibration"]
         assert np.mean(one.fine) >= quantile
-        steps[quantile] = len(found.trust.solves[0].positions)
+        steps[quantile] = len(calibration.trust.solves[0].positions)
     assert steps[0.8] <= steps[1.0]
 
 
@@ -114,9 +114,15 @@ class TestRefusals:
 
     @pytest.mark.parametrize("name", ["calibration", "quantile", "fallback"])
     def test_settings_of_bounded_are_refused_for_other_forms(self, name, tmp_path):
-        given_ = {"calibration": None} | {name: {"calibration": self.GOOD, "quantile": 0.5, "fallback": True}[name]}
+        settings_of_bounded = {"calibration": None} | {
+            name: {"calibration": self.GOOD, "quantile": 0.5, "fallback": True}[name]
+        }
         self.refused(
-            tmp_path, FormError, rf"{name} is for the form bounded, and form='adaptive'", form="adaptive", **given_
+            tmp_path,
+            FormError,
+            rf"{name} is for the form bounded, and form='adaptive'",
+            form="adaptive",
+            **settings_of_bounded,
         )
 
     def test_per_sample_is_refused(self, tmp_path):

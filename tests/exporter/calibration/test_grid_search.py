@@ -33,12 +33,12 @@ def test_one_sample_gets_as_few_steps_as_there_can_be(height, middle, width, ord
     def wanted(s):
         return 1 + height * np.exp(-(((s - middle) / width) ** 2))
 
-    found = smallest_grid(ratios_of(wanted, order=order), START, order=order)
+    grid = smallest_grid(ratios_of(wanted, order=order), START, order=order)
     least = ceil(shares(np.array([0.0, 1.0]), wanted)[1])
-    assert least <= found.steps <= least + 1 + least // 10
-    assert found.ratios.max() <= LIMIT
-    assert np.all(np.diff(found.positions) > 0)
-    assert (found.positions[0], found.positions[-1]) == (0, 1)
+    assert least <= grid.steps <= least + 1 + least // 10
+    assert grid.ratios.max() <= LIMIT
+    assert np.all(np.diff(grid.positions) > 0)
+    assert (grid.positions[0], grid.positions[-1]) == (0, 1)
 
 
 def test_a_shared_grid_has_fewer_steps_than_the_grids_of_all_samples_together():
@@ -47,18 +47,18 @@ def test_a_shared_grid_has_fewer_steps_than_the_grids_of_all_samples_together():
 
     middles = (0.4, 0.45, 0.5, 0.55, 0.6)
     each = [smallest_grid(ratios_of(at(m), order=5), START, order=5).steps for m in middles]
-    found = smallest_grid(ratios_of(*map(at, middles), order=5), START, order=5)
-    assert max(each) <= found.steps <= sum(each) / 2
-    assert found.ratios.max() <= LIMIT
+    grid = smallest_grid(ratios_of(*map(at, middles), order=5), START, order=5)
+    assert max(each) <= grid.steps <= sum(each) / 2
+    assert grid.ratios.max() <= LIMIT
 
 
 def test_a_quantile_leaves_out_the_hardest_samples():
     densities = [lambda s, k=k: np.full_like(s, k) for k in (3, 3, 3, 30)]
     evaluate = ratios_of(*densities, order=5)
     assert smallest_grid(evaluate, START, order=5).steps >= 30
-    found = smallest_grid(evaluate, START, order=5, quantile=0.75)
-    assert found.steps in (3, 4)
-    assert found.worst(0.75) <= LIMIT < found.worst(1.0)
+    grid = smallest_grid(evaluate, START, order=5, quantile=0.75)
+    assert grid.steps in (3, 4)
+    assert grid.worst(0.75) <= LIMIT < grid.worst(1.0)
 
 
 def test_samples_that_fail_are_left_out_with_a_quantile_and_refused_without_one():
@@ -85,5 +85,5 @@ def test_merged_grids_are_as_dense_as_the_densest_everywhere():
 
 
 def test_hardest_returns_the_hardest_samples_of_each_step():
-    found = TriedGrid(np.array([0, 0.5, 1]), np.array([[1.0, 3.0, 2.0], [0.5, 0.1, 0.2]]))
-    assert found.hardest(1) == {0, 1}
+    grid = TriedGrid(np.array([0, 0.5, 1]), np.array([[1.0, 3.0, 2.0], [0.5, 0.1, 0.2]]))
+    assert grid.hardest(1) == {0, 1}

@@ -72,10 +72,10 @@ def test_a_floor_chains_the_evaluations_without_control_flow(form, tmp_path):
         floor, (output,) = floor_of(tmp_path, {"x": x}, {0: count})
         with torch.no_grad():
             np.testing.assert_allclose(output, model.nested(x, count), rtol=1e-12, atol=1e-13)
-        found = operators(floor.model.graph)
-        assert found["Tanh"] == count
-        assert found["Cos"] == count  # the time is an input, so that each evaluation computes it anew
-        assert not found.keys() & {"Loop", "If", "Scan"}
+        counts_of_operators = operators(floor.model.graph)
+        assert counts_of_operators["Tanh"] == count
+        assert counts_of_operators["Cos"] == count  # the time is an input, so that each evaluation computes it anew
+        assert not counts_of_operators.keys() & {"Loop", "If", "Scan"}
 
 
 class Flow(nn.Module):

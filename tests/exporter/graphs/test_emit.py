@@ -30,9 +30,9 @@ def test_operators_take_values_and_numbers_on_either_side(name, dtype):
         (lambda a, b: apply(a, number), apply(x, number)),
         (lambda a, b: apply(a, scalar), apply(x, number)),
     ):
-        found = emitted(build, x, y)
-        assert found.dtype == expected.dtype
-        assert found == pytest.approx(expected, rel=1e-6 if dtype == "float32" else 1e-15)
+        actual = emitted(build, x, y)
+        assert actual.dtype == expected.dtype
+        assert actual == pytest.approx(expected, rel=1e-6 if dtype == "float32" else 1e-15)
     if name != "pow":
         for left in (number, scalar):
             assert emitted(lambda a, left=left: apply(left, a), x) == pytest.approx(apply(number, x), rel=1e-6)
@@ -64,9 +64,9 @@ def test_logic_signs_and_sizes_are_those_of_numpy():
 )
 def test_an_operation_without_effect_adds_no_node(build, left):
     x = np.array([1.0, -2.0])
-    (found,), graph = run(build, x)
+    (actual,), graph = run(build, x)
     assert operators(graph) == left
-    assert np.array_equal(found, build(x))
+    assert np.array_equal(actual, build(x))
 
 
 @pytest.mark.parametrize(
@@ -127,10 +127,10 @@ def test_functions_give_the_results_of_numpy(build, dtype):
         expected = build(NUMPY, x, s)
     results, _ = run(lambda *values: build(ONNX, *values), x, s)
     expected = expected if isinstance(expected, list) else [expected]
-    for found, wanted in zip(results, expected, strict=True):
-        assert found.dtype == wanted.dtype
-        assert found.shape == np.shape(wanted)
-        assert found == pytest.approx(wanted, rel=4 * float(np.finfo(dtype).eps), nan_ok=True)
+    for actual, wanted in zip(results, expected, strict=True):
+        assert actual.dtype == wanted.dtype
+        assert actual.shape == np.shape(wanted)
+        assert actual == pytest.approx(wanted, rel=4 * float(np.finfo(dtype).eps), nan_ok=True)
 
 
 def test_a_count_that_is_not_finite_gives_an_empty_range():

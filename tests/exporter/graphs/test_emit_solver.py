@@ -35,9 +35,9 @@ def test_a_step_in_a_graph_equals_the_step_in_numpy(tableau, known, dtype):
 
     expected = step(NUMPY, t, t + h, h, y, *k0)
     results, _ = run(lambda *values: step(ONNX, *values), t, t + h, h, y, *k0)
-    for found, wanted in zip(results, expected, strict=True):
-        assert found.dtype == dtype
-        assert found == pytest.approx(wanted, rel=10 * float(np.finfo(dtype).eps), abs=10 * float(np.finfo(dtype).eps))
+    for actual, wanted in zip(results, expected, strict=True):
+        assert actual.dtype == dtype
+        assert actual == pytest.approx(wanted, rel=10 * float(np.finfo(dtype).eps), abs=10 * float(np.finfo(dtype).eps))
 
 
 @pytest.mark.parametrize("direction", [1.0, -1.0])
@@ -63,11 +63,11 @@ def test_the_first_length_and_an_attempt_in_a_graph_equal_those_in_numpy(name, d
     arrays = (t, h, y, np.float64(1e-3), np.float64(1e-2))
     expected = solve(NUMPY, *arrays)
     results, _ = run(lambda *values: solve(ONNX, *values), *arrays)
-    for place, (found, wanted) in enumerate(zip(results, expected, strict=True)):
+    for place, (actual, wanted) in enumerate(zip(results, expected, strict=True)):
         # The length of the first step and the error ratio are computed from differences of nearly equal numbers.
         loss = 1e6 if place == 5 else 1e3
-        assert found.dtype == wanted.dtype
-        assert found == pytest.approx(
+        assert actual.dtype == wanted.dtype
+        assert actual == pytest.approx(
             wanted, rel=loss * float(np.finfo(dtype).eps), abs=10 * float(np.finfo(dtype).eps)
         )
 
@@ -99,22 +99,22 @@ def test_a_sample_has_the_same_attempt_in_a_graph_in_numpy_and_alone(dtype, widt
         k0 = first_slope(field, t, y, xp=xp)
         length = first_length(field, t, y, k0, order=5, **common)
         tried = attempt(field, tableau, t, t + h, h, y, k0, **common)
-        made = [tried.y1, tried.k1, tried.mid, tried.ratio]
-        return [length, *made, layout.select(tried.ratio <= 1, tried.y1, y, xp=xp)]
+        arrays = [tried.y1, tried.k1, tried.mid, tried.ratio]
+        return [length, *arrays, layout.select(tried.ratio <= 1, tried.y1, y, xp=xp)]
 
     expected = solve(NUMPY, layout, t, h, *parts)
     results, _ = run(lambda *values: solve(ONNX, layout, *values), t, h, *parts)
     eps = float(np.finfo(dtype).eps)
-    for found, wanted in zip(results, expected, strict=True):
-        assert found == pytest.approx(wanted, rel=1e5 * eps, abs=10 * eps)
+    for actual, wanted in zip(results, expected, strict=True):
+        assert actual == pytest.approx(wanted, rel=1e5 * eps, abs=10 * eps)
     for i in range(3):
         mine = [part[i : i + 1] for part in parts]
         alone = solve(NUMPY, Layout.of(mine), t[i], h[i], *mine)
         assert expected[0][i] == pytest.approx(float(alone[0]), rel=1e4 * eps)
         assert expected[4][i] == pytest.approx(float(alone[4]), rel=1e5 * eps)
         tables = np.split(expected[1], np.cumsum([3 * w for w in widths])[:-1], axis=1)
-        own = np.concatenate([table.reshape(3, -1)[i] for table in tables])
-        assert own == pytest.approx(alone[1][0], rel=10 * eps, abs=10 * eps)
+        row_of_sample = np.concatenate([table.reshape(3, -1)[i] for table in tables])
+        assert row_of_sample == pytest.approx(alone[1][0], rel=10 * eps, abs=10 * eps)
 
 
 def test_a_graph_cuts_a_step_as_numpy_does():
@@ -154,8 +154,8 @@ def test_the_time_before_the_end_of_a_step_is_exact_in_a_graph(dtype, direction)
     generator = np.random.default_rng(0)
     t = np.concatenate([[0, 1, -1, 0.5, 1e-30], generator.normal(size=200) * 10.0 ** generator.integers(-9, 9, 200)])
     t = t.astype(dtype)
-    found = emitted(lambda t: towards_start(t, ONNX.cast(direction, t), xp=ONNX, like=t), t)
-    assert np.array_equal(found, np.nextafter(t, np.dtype(dtype).type(-direction * np.inf)))
+    actual = emitted(lambda t: towards_start(t, ONNX.cast(direction, t), xp=ONNX, like=t), t)
+    assert np.array_equal(actual, np.nextafter(t, np.dtype(dtype).type(-direction * np.inf)))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -174,5 +174,5 @@ def test_a_grid_in_a_graph_equals_the_grid_in_numpy(dtype, grid):
     for t in ([0, 0.4, 1.0], [1.0, 0.9, -0.3], [2.0]):
         t = np.array(t, dtype)
         direction = t.dtype.type(-1 if t[0] > t[-1] else 1)
-        found = emitted(lambda t, d: grid.points(t, direction=d, xp=ONNX), t, direction)
-        assert np.array_equal(found, grid.points(t, direction=direction, xp=NUMPY))
+        actual = emitted(lambda t, d: grid.points(t, direction=d, xp=ONNX), t, direction)
+        assert np.array_equal(actual, grid.points(t, direction=direction, xp=NUMPY))

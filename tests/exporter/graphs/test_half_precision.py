@@ -42,8 +42,10 @@ class Half(nn.Module):
 def test_half_precision_rounds_as_torch_does(form, dtype, tmp_path):
     state = torch.float64 if form == "driven" else torch.float32
     model = Half(DTYPES[dtype], method="rk4" if form == "unrolled" else "dopri5")
-    made = export(model, (torch.randn(2, 3, dtype=state),), tmp_path / "out", form=form, dynamic={"x": {0: "batch"}})
-    report = made.parity
+    exported = export(
+        model, (torch.randn(2, 3, dtype=state),), tmp_path / "out", form=form, dynamic={"x": {0: "batch"}}
+    )
+    report = exported.parity
     assert (report.rtol, report.atol) == TOLERANCES[dtype]
     # Far below the roundoff of the dtype: only numbers near a tie are rounded differently. An error estimate
     # in half precision has few digits, and so has the length of a step.
@@ -54,15 +56,15 @@ def test_half_precision_rounds_as_torch_does(form, dtype, tmp_path):
             assert solve.steps == solve.torch.steps
     if form == "driven":
         # The weights are constants of the solve's graphs, so that the context is their only input from the host graph.
-        (solve,) = made.card.solves
+        (solve,) = exported.card.solves
         assert len(solve.drive.captured) == 1
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_an_operator_that_onnx_splits_stays_within_the_roundoff(dtype, tmp_path):
     model = Half(DTYPES[dtype], method="rk4", activation=nn.functional.silu)
-    made = export(model, (torch.randn(2, 3),), tmp_path / "out", form="unrolled")
-    assert max(output.max_rel for sample in made.parity.samples for output in sample.outputs) < TOLERANCES[dtype][0]
+    exported = export(model, (torch.randn(2, 3),), tmp_path / "out", form="unrolled")
+    assert max(output.max_rel for sample in exported.parity.samples for output in sample.outputs) < TOLERANCES[dtype][0]
 
 
 class Given(nn.Module):
@@ -75,11 +77,11 @@ class Given(nn.Module):
 
 def test_inputs_and_outputs_may_be_float16_but_not_bfloat16(tmp_path):
     x = torch.randn(2, 3, dtype=torch.float16)
-    made = export(Given(), (x,), tmp_path / "out")
-    assert [tensor.dtype for tensor in (*made.card.inputs, *made.card.outputs)] == ["float16", "float16"]
+    exported = export(Given(), (x,), tmp_path / "out")
+    assert [tensor.dtype for tensor in (*exported.card.inputs, *exported.card.outputs)] == ["float16", "float16"]
     with pytest.raises(CaptureError, match="the input 'x' is bfloat16, which numpy does not have; cast it to float32"):
         export(Given(), (x.to(torch.bfloat16),), tmp_path / "refused")
-    assert np.isfinite(made.parity.samples[0].outputs[0].max_abs)
+    assert np.isfinite(exported.parity.samples[0].outputs[0].max_abs)
 
 
 def test_an_operator_without_a_kernel_and_an_input_to_cast_is_refused():

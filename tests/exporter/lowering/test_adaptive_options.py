@@ -56,14 +56,14 @@ def test_numpy_solves_with_options_equal_those_of_torchdiffeq(ours, theirs, meth
     t = np.array([0.0, 0.5, 1.5])
     settings = {"method": method, "rtol": 1e-4, "atol": 1e-5}
     expected = torch_solve(lambda t, y: field(torch, t, y), y0, t, options=theirs, **settings)
-    found = odelet.odeint(lambda t, y: field(np, t, y), y0, t, options=ours, **settings)
-    (stats,) = found.stats.solves
+    solution = odelet.odeint(lambda t, y: field(np, t, y), y0, t, options=ours, **settings)
+    (stats,) = solution.stats.solves
     if dtype == "float64":
         counts = (stats.steps, stats.accepted, stats.evaluations)
         assert counts == (expected.steps, expected.accepted, expected.evaluations)
     # The error estimate of dopri8 is near rounding at these tolerances.
     rtol = 2e-5 if dtype == "float32" else 1e-6 if method == "dopri8" else 1e-12
-    np.testing.assert_allclose(found.outputs["y"], expected.outputs[0], rtol=rtol, atol=rtol)
+    np.testing.assert_allclose(solution.outputs["y"], expected.outputs[0], rtol=rtol, atol=rtol)
 
 
 @pytest.mark.parametrize("direction", [1, -1])
@@ -77,14 +77,14 @@ def test_each_part_has_its_own_tolerance(tolerances, direction):
     )
     # torchdiffeq rounds a row of tolerances to float32.
     rtol, atol = (np.float32(x).astype(float) if isinstance(x, tuple) else x for x in tolerances)
-    found = odelet.odeint(lambda t, y: (np.sin(y[0]), np.cos(5 * t) - y[1]), y0, t, rtol=rtol, atol=atol)
-    (stats,) = found.stats.solves
+    solution = odelet.odeint(lambda t, y: (np.sin(y[0]), np.cos(5 * t) - y[1]), y0, t, rtol=rtol, atol=atol)
+    (stats,) = solution.stats.solves
     assert (stats.steps, stats.accepted, stats.evaluations) == (
         expected.steps,
         expected.accepted,
         expected.evaluations,
     )
-    for ours, theirs in zip(found.outputs.values(), expected.outputs, strict=True):
+    for ours, theirs in zip(solution.outputs.values(), expected.outputs, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-12)
 
 
@@ -207,8 +207,8 @@ def test_exported_solves_with_options_equal_those_of_torchdiffeq(model, dtype, t
             solution = exported.solve(*(tensor.numpy() for tensor in tensors)).raise_if_failed()
             (stats,) = solution.stats.solves
             if dtype == "float64":
-                found = (stats.steps, stats.accepted)
-                assert found == (count.steps, count.accepted), (form, times)
+                counts = (stats.steps, stats.accepted)
+                assert counts == (count.steps, count.accepted), (form, times)
             for ours, theirs in zip(solution.outputs.values(), expected, strict=True):
                 np.testing.assert_allclose(
                     ours, theirs, rtol=1e-11 if dtype == "float64" else 3e-5, atol=1e-5 if dtype == "float32" else 1e-11

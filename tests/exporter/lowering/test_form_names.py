@@ -29,8 +29,8 @@ PLACES = list(strings())
 @pytest.mark.parametrize("name", FORMS)
 def test_the_name_of_a_form_is_written_in_its_module_and_two_lists_only(name):
     allowed = {f"{FOLDER}/{name}.py", *LISTS}
-    assert {file for found, file, _ in PLACES if found == name} >= allowed
-    wrong = [f"{file}:{line}" for found, file, line in PLACES if found == name and file not in allowed]
+    assert {file for constant, file, _ in PLACES if constant == name} >= allowed
+    wrong = [f"{file}:{line}" for constant, file, line in PLACES if constant == name and file not in allowed]
     assert not wrong, f"ask for a fact of the form instead of comparing its name: {', '.join(wrong)}"
 
 
@@ -41,4 +41,4 @@ def test_both_lists_have_the_names_of_the_forms():
 @pytest.mark.parametrize("form", FORMS.values(), ids=lambda form: form.name)
 def test_each_list_and_the_module_have_the_name_once(form):
     for file in (*LISTS, f"{FOLDER}/{form.name}.py"):
-        assert [found for found, other, _ in PLACES if other == file].count(form.name) == 1, file
+        assert [constant for constant, other, _ in PLACES if other == file].count(form.name) == 1, file

@@ -44,12 +44,12 @@ def test_rolled_graphs_do_not_grow_with_the_number_of_steps(times, tmp_path):
 
 @pytest.mark.parametrize(("method", "form"), [("rk4", "rolled"), ("dopri5", "adaptive")])
 def test_loops_have_one_copy_of_the_field_for_each_stage(method, form, tmp_path):
-    found = operators(written(Case(method=method, form=form, times=TIMES), tmp_path)[MODEL].graph)
+    names = operators(written(Case(method=method, form=form, times=TIMES), tmp_path)[MODEL].graph)
     # An If in the loop chooses the state and slope from which the next step starts.
     expected = ["Loop"] if form == "rolled" else ["Loop", "If"]
-    assert [name for name in found if name in CONTROL_FLOW] == expected
+    assert [name for name in names if name in CONTROL_FLOW] == expected
     # Before its loop, `adaptive` evaluates the first slope, and another slope for the length of the first step.
-    assert found.count("Tanh") == (4 if form == "rolled" else 6 + 2)
+    assert names.count("Tanh") == (4 if form == "rolled" else 6 + 2)
 
 
 def test_driven_graphs_have_no_control_flow(tmp_path):
@@ -91,12 +91,12 @@ def test_an_artifact_has_no_paths_or_stack_traces_of_the_model(method, tmp_path)
 
 
 def test_debug_info_is_kept_on_demand(tmp_path):
-    kept = written(Case(method="rk4", times=TIMES, keep_debug_info=True), tmp_path / "kept")
-    assert "stack_trace" in str(kept[MODEL].graph)
-    dropped = written(Case(method="rk4", times=TIMES), tmp_path / "dropped")
+    with_debug_info = written(Case(method="rk4", times=TIMES, keep_debug_info=True), tmp_path / "kept")
+    assert "stack_trace" in str(with_debug_info[MODEL].graph)
+    without_debug_info = written(Case(method="rk4", times=TIMES), tmp_path / "dropped")
     size = [(tmp_path / name / MODEL).stat().st_size for name in ("kept", "dropped")]
     assert size[1] < size[0] / 2
-    assert operators(kept[MODEL].graph) == operators(dropped[MODEL].graph)
+    assert operators(with_debug_info[MODEL].graph) == operators(without_debug_info[MODEL].graph)
 
 
 @pytest.mark.parametrize("method", ["rk4", "dopri5", "dopri8"])

@@ -197,8 +197,8 @@ def test_a_cubic_is_exact_for_cubics_and_meets_both_ends():
 
     start, end = 0.3, 1.1
     for x in (0.0, 0.25, 0.6, 1.0):
-        found = hermite(x, end - start, f(start), f(end), slope(start), slope(end))
-        assert found == pytest.approx(f(start + x * (end - start)), rel=1e-14)
+        actual = hermite(x, end - start, f(start), f(end), slope(start), slope(end))
+        assert actual == pytest.approx(f(start + x * (end - start)), rel=1e-14)
     assert hermite(1.0, end - start, f(start), f(end), slope(start), slope(end)) == f(end)
 
 

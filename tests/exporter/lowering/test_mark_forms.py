@@ -27,13 +27,13 @@ def check(name, form, folder, dtype=torch.float64):
             shape = (batch, 2 * batch, 4)
         x = drawn(shape, seed=batch, dtype=dtype)
         expected, counts = run_reference(callee, [x], Overrides())
-        found = model.solve(x.numpy())
+        solution = model.solve(x.numpy())
         allowed = 1e-10 if dtype == torch.float64 else 2e-5
-        assert found.status is Status.OK
-        for ours, theirs in zip(found.outputs.values(), expected, strict=True):
+        assert solution.status is Status.OK
+        for ours, theirs in zip(solution.outputs.values(), expected, strict=True):
             assert (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype)
             assert abs(ours - theirs).max() < allowed
-        for stats, count in zip(found.stats.solves, counts, strict=True):
+        for stats, count in zip(solution.stats.solves, counts, strict=True):
             assert (stats.form, stats.time, stats.rejected) == (form, None, 0)
             if dtype == torch.float64:
                 assert stats.steps == count.steps
@@ -81,11 +81,11 @@ def test_an_iteration_that_does_not_converge_is_a_status(form, tmp_path):
     model = load_captured(short, form, tmp_path)
     x = drawn((4, 4), seed=5)
     x[1:3] *= 1e-9
-    found = model.solve(x.numpy())
-    (stats,) = found.stats.solves
-    assert found.status is stats.status is Status.NOT_CONVERGED
+    solution = model.solve(x.numpy())
+    (stats,) = solution.stats.solves
+    assert solution.status is stats.status is Status.NOT_CONVERGED
     assert set(stats.samples.status) <= {Status.OK, Status.NOT_CONVERGED}
-    assert np.isfinite(found.outputs["output"]).all()
+    assert np.isfinite(solution.outputs["output"]).all()
     with pytest.raises(
         odelet.SolveError, match=r"solve 0 \(fixed_point, models_marked.py:\d+\) stopped for .* not converge"
     ):
@@ -110,9 +110,9 @@ def test_the_driver_obeys_limits_and_refuses_dense_output_and_streams(tmp_path):
     model = load_captured(captured, "driven", tmp_path)
     x = drawn((2, 4)).numpy()
     for limits, status in (({"max_evals": 2}, Status.EVALUATION_LIMIT), ({"deadline": 1e-9}, Status.DEADLINE)):
-        found = model.solve(x, **limits)
-        assert (found.status, found.stats.steps) == (status, limits.get("max_evals", 0))
-        assert found.outputs["output"].shape == (2, 6)
+        solution = model.solve(x, **limits)
+        assert (solution.status, solution.stats.steps) == (status, limits.get("max_evals", 0))
+        assert solution.outputs["output"].shape == (2, 6)
     with pytest.raises(odelet.InputError, match="is an iteration .anderson., without time"):
         model.solve(x, dense=True)
     with pytest.raises(odelet.InputError, match="is an iteration .anderson., which has no times"):

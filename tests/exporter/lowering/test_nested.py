@@ -48,15 +48,15 @@ KINDS = {
 def test_a_solve_in_a_field_gives_the_answers_of_torch(kind, tmp_path, captured_once):
     outer, inner, forms = KINDS[kind]
     for form in forms:
-        made = export(
+        exported = export(
             Inner(outer, inner), (normal(4, 2), TIMES), tmp_path / form, form=form, dynamic=DYNAMIC, samples=2
         )
-        assert made.parity.passed
-        assert made.parity.card()["same_steps"], "the steps differ from torchdiffeq's"
-        assert len({str(sample.shapes) for sample in made.parity.samples}) > 1
-        (line,) = made.card.solves[0].nested
+        assert exported.parity.passed
+        assert exported.parity.card()["same_steps"], "the steps differ from torchdiffeq's"
+        assert len({str(sample.shapes) for sample in exported.parity.samples}) > 1
+        (line,) = exported.card.solves[0].nested
         assert line.startswith(f"{inner['method']}, {'adaptive' if 'rtol' in inner else 'unrolled'}, test_nested.py:")
-        assert f"inside it: {line}" in made.card.summary()
+        assert f"inside it: {line}" in exported.card.summary()
 
 
 @pytest.mark.slow
@@ -64,11 +64,11 @@ def test_fixed_steps_in_fixed_steps_can_be_unrolled_and_rolled(tmp_path, capture
     model = Inner({"method": "midpoint"}, {"method": "rk4"})
     x = normal(3, 2)
     for form, inside in (("unrolled", "unrolled"), ("rolled", "rolled"), ("auto", "unrolled")):
-        made = export(model, (x,), tmp_path / form, kwargs={"t": TIMES}, form=form, samples=1)
-        (solve,) = made.card.solves
+        exported = export(model, (x,), tmp_path / form, kwargs={"t": TIMES}, form=form, samples=1)
+        (solve,) = exported.card.solves
         # Copies of a field that holds a solve multiply, so `auto` rolls the outer one.
         assert (solve.form, solve.nested[0].split(", ")[1]) == (form if form != "auto" else "rolled", inside)
-        assert made.parity.card()["same_steps"]
+        assert exported.parity.card()["same_steps"]
 
 
 def three_levels(x):
@@ -88,9 +88,9 @@ def three_levels(x):
 
 @pytest.mark.slow
 def test_three_levels_of_solves_give_the_answers_of_torch(tmp_path):
-    made = export(three_levels, (normal(4, 2).float(),), tmp_path / "out", dynamic={"x": {0: "batch"}}, samples=2)
-    assert made.parity.passed
-    lines = [line.split(",")[0] + ("*" if "inside" in line else "") for line in made.card.solves[0].nested]
+    exported = export(three_levels, (normal(4, 2).float(),), tmp_path / "out", dynamic={"x": {0: "batch"}}, samples=2)
+    assert exported.parity.passed
+    lines = [line.split(",")[0] + ("*" if "inside" in line else "") for line in exported.card.solves[0].nested]
     assert sorted(lines) == ["euler", "euler", "midpoint*"]
     model, x = odelet.load(tmp_path / "out"), normal(7, 2, seed=3).float()
     np.testing.assert_allclose(model(x.numpy()), three_levels(x).numpy(), rtol=1e-5, atol=1e-6)
@@ -111,21 +111,21 @@ class Keeping(nn.Module):
 
 
 def test_a_solve_of_the_first_call_alone_is_exported_once(tmp_path):
-    made = export(Keeping(), (normal(3, 2),), tmp_path / "out", samples=2)
-    assert made.parity.passed
-    assert len(made.card.solves[0].nested) == 1
+    exported = export(Keeping(), (normal(3, 2),), tmp_path / "out", samples=2)
+    assert exported.parity.passed
+    assert len(exported.card.solves[0].nested) == 1
 
 
 def leaking(x, *, with_end):
-    kept = []
+    inner_ends = []
 
     def field(t, y):
-        kept[:] = [odeint(lambda s, z: -z, y, torch.tensor([0.0, 1.0]), method="euler")[-1]]
-        return kept[0]
+        inner_ends[:] = [odeint(lambda s, z: -z, y, torch.tensor([0.0, 1.0]), method="euler")[-1]]
+        return inner_ends[0]
 
     end = odeint(field, x, torch.tensor([0.0, 1.0]), method="euler")[-1]
     other = odeint(lambda t, y: -y, x, torch.tensor([0.0, 1.0]), method="euler")[-1]
-    return kept[0] + (end if with_end else other)
+    return inner_ends[0] + (end if with_end else other)
 
 
 @pytest.mark.slow
@@ -192,8 +192,8 @@ def bouncing(x, s):
 def test_an_inner_solve_in_an_event_function_gives_the_answers_of_torch(tmp_path, captured_once):
     x, s = torch.tensor([1.0, 1.5], dtype=torch.float64), torch.tensor([0.0, 0.3], dtype=torch.float64)
     for form in ("adaptive", "driven"):
-        made = export(bouncing, (x, s), tmp_path / form, form=form, samples=1)
-        assert made.parity.card()["same_steps"]
+        exported = export(bouncing, (x, s), tmp_path / form, form=form, samples=1)
+        assert exported.parity.card()["same_steps"]
         ready = odelet.load(tmp_path / form)
         time, _ = ready(1.2 * x.numpy(), s.numpy())
         np.testing.assert_allclose(time, bouncing(1.2 * x, s)[0].numpy(), atol=1e-7)

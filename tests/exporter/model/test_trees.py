@@ -199,8 +199,8 @@ def test_tensors_and_rows_are_found_in_containers():
     x, y = torch.zeros(1), torch.ones(1)
     doubled = map_tensors(lambda z: 2 * z, {"a": (x, 3), "b": [y]})
     assert doubled == {"a": (torch.zeros(1), 3), "b": [torch.full((1,), 2.0)]}
-    found = tensors_in({"a": (x, 3), "b": [y]})
-    assert (found[0] is x, found[1] is y, len(found)) == (True, True, 2)
+    tensors = tensors_in({"a": (x, 3), "b": [y]})
+    assert (tensors[0] is x, tensors[1] is y, len(tensors)) == (True, True, 2)
     assert row_leaves([1, (2, [3, "four"]), ()]) == [1, 2, 3, "four"]
     assert row_leaves(1) == [1]
 

@@ -60,8 +60,8 @@ def printed_json(file):
     return json.loads(out)
 
 
-def reads(found):
-    return {read["name"]: read["shape"] for read in found}
+def reads(read_values):
+    return {read["name"]: read["shape"] for read in read_values}
 
 
 def test_the_json_has_what_each_field_reads_and_the_nodes_computed_once(printed_json):

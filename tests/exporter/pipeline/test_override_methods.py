@@ -21,8 +21,8 @@ def test_a_method_that_replaces_the_one_of_the_model_is_proved(method, tmp_path)
     x = torch.tensor([[1.0], [-0.5]], dtype=torch.float64)
     fixed = METHODS[method].fixed
     settings = {"steps": 24} if fixed else {}
-    made = export(decay, (x,), tmp_path / "out", method=method, dynamic={"y0": {0: "batch"}}, samples=1, **settings)
-    assert made.parity.passed
-    (solve,) = made.card.solves
+    exported = export(decay, (x,), tmp_path / "out", method=method, dynamic={"y0": {0: "batch"}}, samples=1, **settings)
+    assert exported.parity.passed
+    (solve,) = exported.card.solves
     assert solve.method == method
     assert odelet.verify(tmp_path / "out").passed

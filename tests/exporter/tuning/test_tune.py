@@ -144,12 +144,12 @@ def solutions(speed, count):
 def errors(artifact, arrays):
     """The error of each sample and the mean number of evaluations, with one call of the artifact for each sample."""
     want = solutions(1.0, len(arrays["x"]))
-    found, evaluations = [], []
+    sample_errors, evaluations = [], []
     for i in range(len(want)):
         solution = artifact.solve(arrays["x"][i : i + 1], arrays["pace"][i : i + 1])
-        found.append(np.abs(solution.outputs["output"][0] - want[i]).max() / np.abs(want).max())
+        sample_errors.append(np.abs(solution.outputs["output"][0] - want[i]).max() / np.abs(want).max())
         evaluations.append(solution.stats.evaluations)
-    return np.array(found), np.mean(evaluations)
+    return np.array(sample_errors), np.mean(evaluations)
 
 
 class TestRows:
@@ -162,9 +162,9 @@ class TestRows:
         with capturing_once():
             for row in tuning.complete:
                 export(model, example, tmp_path / "a", dynamic=dynamic, samples=1, **row.candidate.options)
-                found, evaluations = errors(odelet.load(tmp_path / "a"), arrays)
-                assert row.error == pytest.approx(found.max(), rel=1e-4, abs=2e-8)
-                assert row.mean_error == pytest.approx(found.mean(), rel=1e-4, abs=2e-8)
+                sample_errors, evaluations = errors(odelet.load(tmp_path / "a"), arrays)
+                assert row.error == pytest.approx(sample_errors.max(), rel=1e-4, abs=2e-8)
+                assert row.mean_error == pytest.approx(sample_errors.mean(), rel=1e-4, abs=2e-8)
                 assert row.evaluations == pytest.approx(evaluations)
 
     def test_known_solvers_have_known_numbers_of_evaluations(self, tuned):
@@ -250,11 +250,11 @@ class Interrupt(Exception):
 class TestResume:
     def test_an_interrupted_run_goes_on_and_gives_the_same_rows(self, tuned, swing, tmp_path):
         whole, model = tuned
-        told = []
+        reports = []
 
         def tell(stage, done, count, what):
-            told.append(what)
-            if len([one for one in told if one]) > 5:
+            reports.append(what)
+            if len([one for one in reports if one]) > 5:
                 raise Interrupt
 
         settings = {"target": 1e-4, "metric": swing["upward"], **QUICK}
@@ -483,8 +483,8 @@ class TestCommand:
             "export": "odelet_export.commands.export_cli:export_command",
             "tune": "odelet_export.commands.tune_cli:tune_command",
         }
-        found = [EntryPoint(name, place, cli.GROUP) for name, place in points.items()]
-        monkeypatch.setattr(cli, "entry_points", lambda group: found)
+        entry_points = [EntryPoint(name, place, cli.GROUP) for name, place in points.items()]
+        monkeypatch.setattr(cli, "entry_points", lambda group: entry_points)
         monkeypatch.chdir(tmp_path)
         np.savez("data.npz", **data())
 
@@ -509,10 +509,10 @@ class TestCommand:
         assert line == record.command
         code, _, err = run(*shlex.split(line)[1:])
         assert code == 0, err
-        found, evaluations = errors(odelet.load("tune/artifact"), data())
+        sample_errors, evaluations = errors(odelet.load("tune/artifact"), data())
         chosen = max((row for row in record.rows if row.candidate == record.chosen), key=lambda row: row.calls)
         assert chosen.calls == 26
-        assert chosen.error == pytest.approx(found.max(), rel=1e-4, abs=2e-8)
+        assert chosen.error == pytest.approx(sample_errors.max(), rel=1e-4, abs=2e-8)
         assert chosen.evaluations == pytest.approx(evaluations)
         stages = [line for line in err.splitlines() if line.startswith("round")]
         assert stages == [] or stages[-1].endswith("26 calls of 1")
@@ -563,7 +563,7 @@ class TestRule:
     """The rules of successive halving, on invented rows."""
 
     rows = st.lists(st.tuples(st.floats(1e-9, 1) | st.just(inf), st.floats(0.01, 100)), min_size=1, max_size=40).map(
-        lambda found: [row_of(i, *one) for i, one in enumerate(found)]
+        lambda pairs: [row_of(i, *one) for i, one in enumerate(pairs)]
     )
 
     @given(st.integers(1, 100_000))
@@ -585,12 +585,12 @@ class TestRule:
 
     @given(rows, st.floats(1e-9, 1))
     def test_the_best_row_survives_and_failures_do_not(self, rows, target):
-        kept = halving.survivors(rows, target)
+        survived = halving.survivors(rows, target)
         alive = [row for row in rows if row.worst < inf]
         best = halving.choice(alive, target) or halving.nearest(alive, target)
-        assert (best in kept) if alive else kept == []
-        assert all(row.worst < inf for row in kept)
-        assert len(kept) >= len(alive) / 2
+        assert (best in survived) if alive else survived == []
+        assert all(row.worst < inf for row in survived)
+        assert len(survived) >= len(alive) / 2
 
     @given(rows, st.floats(1e-9, 1), st.floats(0.01, 100))
     def test_the_choice_is_the_cheapest_within_target_and_budget(self, rows, target, budget):
@@ -608,32 +608,32 @@ def row_of(number, error, milliseconds):
 
 class TestRoster:
     def test_every_method_is_tried_in_every_form_that_it_can_have(self):
-        found = candidates(Solves(("dopri5",), 1), Tried())
-        pairs = {(one.method, one.form) for one in found}
+        tried = candidates(Solves(("dopri5",), 1), Tried())
+        pairs = {(one.method, one.form) for one in tried}
         assert {("rk4", "unrolled"), ("rk4", "rolled"), ("dopri8", "adaptive"), ("dopri8", "driven")} <= pairs
         assert not {("rk4", "adaptive"), ("rk4", "driven"), ("dopri5", "unrolled")} & pairs
-        assert {one.method for one in found} == {None, *TRIED}
-        assert len(set(found)) == len(found)
+        assert {one.method for one in tried} == {None, *TRIED}
+        assert len(set(tried)) == len(tried)
 
     def test_driven_is_tried_with_fixed_steps_if_the_user_names_it(self):
-        found = candidates(Solves(("rk4",), 1), Tried(methods=["rk4"], forms=["driven"]))
-        assert Candidate(form="driven", method="rk4", steps=4) in found
+        tried = candidates(Solves(("rk4",), 1), Tried(methods=["rk4"], forms=["driven"]))
+        assert Candidate(form="driven", method="rk4", steps=4) in tried
 
     def test_steps_end_at_the_output_times(self):
-        found = candidates(Solves(("dopri5",), 10), Tried(methods=["rk4"]))
-        steps = {one.steps for one in found if one.method == "rk4"}
+        tried = candidates(Solves(("dopri5",), 10), Tried(methods=["rk4"]))
+        steps = {one.steps for one in tried if one.method == "rk4"}
         assert None in steps
         assert all(count % 10 == 0 for count in steps - {None})
 
     def test_the_steps_of_a_solve_to_an_event_are_not_changed(self):
-        found = candidates(Solves(("dopri5",), 1, until_event=True), Tried())
-        assert all(one.steps is None for one in found)
-        assert {one.method for one in found} >= {None, "dopri5"}
+        tried = candidates(Solves(("dopri5",), 1, until_event=True), Tried())
+        assert all(one.steps is None for one in tried)
+        assert {one.method for one in tried} >= {None, "dopri5"}
 
     def test_a_new_form_in_the_roster_is_tried(self, monkeypatch):
         monkeypatch.setitem(FORMS, "bounded", replace(FORMS["adaptive"], name="bounded"))
-        found = candidates(Solves(("dopri5",), 1), Tried())
-        assert {one.method for one in found if one.form == "bounded"} == {
+        tried = candidates(Solves(("dopri5",), 1), Tried())
+        assert {one.method for one in tried if one.form == "bounded"} == {
             None,
             *(method for method in TRIED if method in ("bosh3", "tsit5", "dopri5", "dopri8")),
         }

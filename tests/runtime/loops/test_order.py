@@ -48,9 +48,9 @@ def exact():
 
 def last_order(errors, *, above):
     """The exponent p of error ~ h^p, from the last halving of h whose errors are well above rounding."""
-    kept = [error for error in errors if error > above]
-    assert len(kept) >= 3
-    return log2(kept[-2] / kept[-1])
+    large_errors = [error for error in errors if error > above]
+    assert len(large_errors) >= 3
+    return log2(large_errors[-2] / large_errors[-1])
 
 
 @pytest.mark.parametrize("method", STEPPING)

@@ -72,11 +72,11 @@ def test_times_that_turn_or_repeat_are_refused(method, gaps, data):
 def test_a_solve_continued_from_the_end_of_a_step_equals_the_whole_solve(method, h, steps):
     """This holds for methods whose last stage is the first slope of the next step."""
     h = float(np.float32(h)) / 8
-    given_ = {"first_step": h, "min_step": h, "max_step": h}
+    fixed_step = {"first_step": h, "min_step": h, "max_step": h}
     middle, end = steps * h, (steps + 3) * h
-    whole = only(solve(pendulum, Y0, [0, middle, end], method, **given_))
-    half = only(solve(pendulum, Y0, [0, middle], method, **given_))[-1]
-    rest = only(solve(pendulum, half, [middle, end], method, **given_))[-1]
+    whole = only(solve(pendulum, Y0, [0, middle, end], method, **fixed_step))
+    half = only(solve(pendulum, Y0, [0, middle], method, **fixed_step))[-1]
+    rest = only(solve(pendulum, half, [middle, end], method, **fixed_step))[-1]
     assert np.array_equal(whole[1], half)
     assert rest == pytest.approx(whole[2], rel=0, abs=1e-13)
 

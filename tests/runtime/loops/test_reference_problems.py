@@ -98,23 +98,23 @@ def test_float64_answers_and_steps_are_those_of_torchdiffeq(method, tolerance, n
         with pytest.raises(odelet.SolveError, match="the step became too small"):
             ours(problem, **settings)
         return
-    found = ours(problem, **settings)
-    apart, allowed, counts = found.apart(expected), 1e-12, {expected.counts}
+    computed = ours(problem, **settings)
+    apart, allowed, counts = computed.apart(expected), 1e-12, {expected.counts}
     # Our steps may depend on rounding where torchdiffeq's do; on smooth problems none do at tolerances above 1e-9.
-    assert found.counts == expected.counts or name in JUMPING or tolerance == 1e-9
+    assert computed.counts == expected.counts or name in JUMPING or tolerance == 1e-9
     for seed in range(8):
-        if apart <= allowed and (found.counts == expected.counts or len(counts) > 1):
+        if apart <= allowed and (computed.counts == expected.counts or len(counts) > 1):
             break
         moved = theirs(problem, noise=seed, **settings)
         allowed, counts = max(allowed, 4 * moved.apart(expected)), counts | {moved.counts}
-    assert found.counts == expected.counts or len(counts) > 1
+    assert computed.counts == expected.counts or len(counts) > 1
     assert apart <= allowed
-    assert found.error == pytest.approx(expected.error, rel=0, abs=allowed * np.abs(expected.y).max())
+    assert computed.error == pytest.approx(expected.error, rel=0, abs=allowed * np.abs(expected.y).max())
 
 
-def log_ratios(found, expected):
+def log_ratios(computed, expected):
     """The logarithms of our errors over torchdiffeq's on each problem; rounding of float32 is added to both."""
-    return np.log((np.array(found) + ROUNDING) / (np.array(expected) + ROUNDING))
+    return np.log((np.array(computed) + ROUNDING) / (np.array(expected) + ROUNDING))
 
 
 ROUNDING = 10 * np.finfo(np.float32).eps
@@ -128,13 +128,13 @@ def test_float32_answers_with_given_steps_differ_by_rounding(method):
     settings = {"times": SHORT, "method": method, "options": options}
     errors = []
     for problem in list(PROBLEMS.values())[::2]:
-        expected, found = (solve(problem, "float32", **settings) for solve in (theirs, ours))
-        assert found.counts == expected.counts
-        if found.apart(expected) > 1e-5:
+        expected, computed = (solve(problem, "float32", **settings) for solve in (theirs, ours))
+        assert computed.counts == expected.counts
+        if computed.apart(expected) > 1e-5:
             moved = [theirs(problem, "float32", noise=seed, **settings) for seed in range(2)]
-            assert found.apart(expected) <= 4 * max(answer.apart(expected) for answer in moved)
+            assert computed.apart(expected) <= 4 * max(answer.apart(expected) for answer in moved)
         exact = theirs(problem, **settings)
-        errors.append((found.apart(exact), expected.apart(exact)))
+        errors.append((computed.apart(exact), expected.apart(exact)))
     assert np.exp(log_ratios(*zip(*errors, strict=True)).mean()) < 1.1
 
 
@@ -151,13 +151,13 @@ def test_float32_answers_with_error_control_are_as_exact_as_torchdiffeqs(method)
     settings = {"method": method, "rtol": tolerance, "atol": tolerance, "options": {"ifactor": 2.0}}
     errors, same = [], 0
     for problem in PROBLEMS.values():
-        expected, found = (solve(problem, "float32", **settings) for solve in (theirs, ours))
-        same += found.counts == expected.counts
+        expected, computed = (solve(problem, "float32", **settings) for solve in (theirs, ours))
+        same += computed.counts == expected.counts
         size = np.abs(expected.y).max()
-        if found.apart(expected) > max(1e-5, expected.error / size):
+        if computed.apart(expected) > max(1e-5, expected.error / size):
             moved = [theirs(problem, "float32", noise=seed, **settings) for seed in range(4)]
-            assert found.apart(expected) <= 4 * max(answer.apart(expected) for answer in moved)
-        errors.append((found.error / size, expected.error / size))
+            assert computed.apart(expected) <= 4 * max(answer.apart(expected) for answer in moved)
+        errors.append((computed.error / size, expected.error / size))
     assert same >= len(PROBLEMS) - 5
     logs = log_ratios(*zip(*errors, strict=True))
     assert logs.mean() - 2 * logs.std(ddof=1) / np.sqrt(len(logs)) < np.log(1.1)

@@ -138,6 +138,6 @@ def test_methods_that_torchdiffeq_lacks_are_lent_to_it_in_the_block_only():
 def test_the_stand_in_for_an_implicit_solver_solves_its_equations(dtype):
     matrix = torch.tensor([[-500.0, 3, 0], [1, -2, 0.5], [0, 4, -30]], dtype=dtype)
     b = torch.tensor([1.0, -2, 3], dtype=dtype)
-    found = installed.newton(lambda x: torch.tanh(x) + x - matrix @ x - b, torch.zeros(3, dtype=dtype))
-    residual = torch.tanh(found) + found - matrix @ found - b
+    root = installed.newton(lambda x: torch.tanh(x) + x - matrix @ x - b, torch.zeros(3, dtype=dtype))
+    residual = torch.tanh(root) + root - matrix @ root - b
     assert float(residual.norm()) < 2000 * torch.finfo(dtype).eps

@@ -78,14 +78,14 @@ def test_an_element_is_read_at_a_traced_number(key):
 
 @pytest.mark.parametrize("key", INDICES, ids=str)
 def test_an_element_is_set_at_a_traced_number(key):
-    found, expected = X.clone(), X.clone()
+    result, expected = X.clone(), X.clone()
     value = torch.arange(X[key].numel()).reshape(X[key].shape) + 100.0
-    computed_by_rewrite(torch.Tensor.__setitem__, found, key, value)
+    computed_by_rewrite(torch.Tensor.__setitem__, result, key, value)
     expected[key] = value
-    assert_same(found, expected)
-    computed_by_rewrite(torch.Tensor.__setitem__, found, key, 7)
+    assert_same(result, expected)
+    computed_by_rewrite(torch.Tensor.__setitem__, result, key, 7)
     expected[key] = 7
-    assert_same(found, expected)
+    assert_same(result, expected)
 
 
 def test_slices_and_sizes_may_be_tensors():
@@ -116,8 +116,8 @@ def test_searches_in_a_table_give_the_indices_of_torch(table, values, right):
     x = torch.tensor([values, values]) if values else torch.zeros(2, 1)
     side = "right" if right else "left"
     assert_same(computed_by_rewrite(torch.searchsorted, rows, x, side=side), torch.searchsorted(rows, x, side=side))
-    found = computed_by_rewrite(torch.bucketize, x, knots, out_int32=True)
-    assert_same(found, torch.bucketize(x, knots, out_int32=True))
+    result = computed_by_rewrite(torch.bucketize, x, knots, out_int32=True)
+    assert_same(result, torch.bucketize(x, knots, out_int32=True))
 
 
 @pytest.mark.parametrize("layout", ["coo", "csr"])
@@ -138,8 +138,8 @@ def test_linspace_takes_traced_numbers(steps):
         assert_same(
             computed_by_rewrite(torch.linspace, start, end, steps), torch.linspace(float(start), float(end), steps)
         )
-    found = computed_by_rewrite(torch.linspace, D, 2, steps=steps, dtype=torch.float64)
-    assert_same(found, torch.linspace(0.5, 2, steps, dtype=torch.float64))
+    result = computed_by_rewrite(torch.linspace, D, 2, steps=steps, dtype=torch.float64)
+    assert_same(result, torch.linspace(0.5, 2, steps, dtype=torch.float64))
 
 
 def test_full_takes_a_traced_number():

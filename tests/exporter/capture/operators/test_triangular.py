@@ -57,5 +57,5 @@ def test_the_density_of_a_multivariate_normal_distribution_exports(tmp_path):
     x = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
     export(density, (x, torch.tensor(1.5)), tmp_path / "out", dynamic={"x": {0: "batch"}})
     fresh = torch.tensor([[1.0, -2.0, 0.5]]), torch.tensor(0.7)
-    found = odelet.load(tmp_path / "out")(*(value.numpy() for value in fresh))
-    np.testing.assert_allclose(found, density(*fresh), rtol=1e-5)
+    actual = odelet.load(tmp_path / "out")(*(value.numpy() for value in fresh))
+    np.testing.assert_allclose(actual, density(*fresh), rtol=1e-5)
