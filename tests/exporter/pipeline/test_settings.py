@@ -161,7 +161,7 @@ class TestChanges:
         with pytest.raises(error, match=message):
             ExportSettings.of(**changes)
 
-    def test_calibration_goes_with_the_forms_that_need_it(self):
+    def test_calibration_is_only_for_the_forms_that_need_it(self):
         data = {"x": np.ones((4, 2))}
         ExportSettings.of(form="bounded", calibration=data, quantile=0.9).check_calibration()
         ExportSettings().check_calibration()

@@ -140,7 +140,7 @@ def test_a_model_that_computes_something_else_when_traced_is_refused(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_wrong_lowering_is_told_from_a_wrong_capture(tmp_path, monkeypatch):
+def test_a_wrong_lowering_is_distinguished_from_a_wrong_capture(tmp_path, monkeypatch):
     def spoiled(model):
         """Change an operator, as a wrong translation would."""
         for node in model.graph.all_nodes():

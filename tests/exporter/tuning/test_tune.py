@@ -248,7 +248,7 @@ class Interrupt(Exception):
 
 @pytest.mark.usefixtures("captured")
 class TestResume:
-    def test_an_interrupted_run_goes_on_and_gives_the_same_rows(self, tuned, swing, tmp_path):
+    def test_an_interrupted_run_continues_and_gives_the_same_rows(self, tuned, swing, tmp_path):
         whole, model = tuned
         reports = []
 
