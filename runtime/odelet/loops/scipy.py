@@ -1,4 +1,4 @@
-"""The loop of `scipy.integrate.solve_ivp`: SciPy takes the steps, and all it asks for is the field.
+"""The loop of `scipy.integrate.solve_ivp`: SciPy takes the steps, and asks for nothing but the field.
 
 SciPy is optional; it is imported by the first solve that needs it.
 """

@@ -1,4 +1,5 @@
-"""What a call of a model returns. The law here: a failed solve is a value, until the caller asks for an exception."""
+"""The solution that a call of a model returns. The law here: a failed solve is a value, until the caller asks for an
+exception."""
 
 from __future__ import annotations
 
@@ -49,8 +50,10 @@ class Solution:
         Needs `dense=True` in the call. Raises InputError without it, or for a time outside the range that was solved.
         """
         if solve not in self.trajectories:
-            kept = ", ".join(map(str, self.trajectories)) or "none"
-            raise InputError(f"the steps of solve={solve!r} were not kept (kept: {kept}); solve with dense=True")
+            kept_indices = ", ".join(map(str, self.trajectories)) or "none"
+            raise InputError(
+                f"the steps of solve={solve!r} were not kept (kept: {kept_indices}); solve with dense=True"
+            )
         return self.trajectories[solve].at(t)
 
     def raise_if_failed(self) -> Solution:

@@ -1,4 +1,4 @@
-"""From a problem to the loop that solves it, for steps of any kind.
+"""Chooses the loop that solves a problem, for steps of any kind.
 
 The law here: the method alone decides which loop runs; a loop is the same whether its steps are numpy or graphs.
 """

@@ -1,4 +1,4 @@
-"""Accepted steps, kept: the solution at any time between the first and the last of them.
+"""Accepted steps that are kept: they give the solution at any time between the first and the last of them.
 
 The law here: a DenseStep is a copy, and reading it gives what reading the step gave when it was taken.
 """

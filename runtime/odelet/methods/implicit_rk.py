@@ -18,8 +18,8 @@ from odelet.numerics.rk import Field, towards_start
 
 
 class Root(NamedTuple):
-    """Where an iteration for a root ended. x: the last iterate, (1, n). turns: how many it took. unconverged: whether
-    the residual at x is still too large."""
+    """The result of an iteration for a root. x: the last iterate, (1, n). turns: the number of turns taken.
+    unconverged: whether the residual at x is still too large."""
 
     x: Array
     turns: Scalar

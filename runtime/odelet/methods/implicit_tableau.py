@@ -40,7 +40,7 @@ class ImplicitTableau:
 
     @property
     def stages(self) -> int:
-        """How many slopes a step combines."""
+        """The number of slopes that a step combines."""
         return len(self.c)
 
     def explicit(self, stage: int) -> bool:

@@ -1,4 +1,4 @@
-"""`scipy.integrate.solve_ivp` as a method: its options and the values they may have. SciPy is not imported here."""
+"""SciPy's `solve_ivp` as a method: its options and the values that they may have. SciPy is not imported here."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from math import isclose
 
-# One coefficient for each stage.
+# A row of coefficients, one for each stage.
 Row = tuple[float, ...]
 
 
@@ -49,7 +49,7 @@ class Tableau:
 
     @property
     def stages(self) -> int:
-        """How often a step evaluates the field when its first slope is not known."""
+        """The number of evaluations of the field in a step whose first slope is not known."""
         return len(self.c)
 
     @property
@@ -59,7 +59,7 @@ class Tableau:
 
     @property
     def reuses_last_stage(self) -> bool:
-        """Whether the last stage is taken at the new state itself, which then needs no sum of its own."""
+        """Whether the last stage is evaluated at the new state itself, which then needs no sum of its own."""
         return self.c[-1] == 1 and self.b[-1] == 0 and self.a[-1] == self.b[:-1]
 
 
