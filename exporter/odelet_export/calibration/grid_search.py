@@ -17,8 +17,8 @@ from odelet_export.errors import FormError
 
 # The limit of error ratios is a little below 1, so that rounding on another machine puts no calibration sample above 1.
 LIMIT = 0.99
-# A grid of a given number of steps is placed again so often, from the error ratios on the last grid; a number of steps
-# is given up when the density asks for more than _HOPELESS times as many.
+# A grid of a given number of steps is placed again this often, from the error ratios on the last grid. A number of
+# steps is given up when the density asks for more than _HOPELESS times as many.
 _ROUNDS = 8
 _HOPELESS = 1.2
 MOST_STEPS = 1000

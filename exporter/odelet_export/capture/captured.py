@@ -14,7 +14,7 @@ from odelet_export.capture.noise_inputs import NoiseInput
 from odelet_export.model.spec import SolveSpec
 from odelet_intercept.call import Call
 
-# The graph's outputs that say whether an assumption holds are named by this and a number.
+# The prefix, before a number, of the names of the outputs that say whether an assumption holds.
 ASSUMPTION_OUTPUT = "assumed."
 
 

@@ -35,7 +35,7 @@ class FloorError(ExportError):
 class Floor:
     """A model whose solves are chains y, f(t, y), f(t, f(t, y)), ..., ready to run.
 
-    path: the artifact. evaluations: how many each chain has, by index of the solve. The end of the chain is the state
+    path: the artifact. evaluations: the length of each chain, by index of the solve. The end of the chain is the state
     at all output times of the solve. A part of the state that the field does not read is instead the sum of its slopes.
     inputs: names of the model's inputs. Raises FloorError for a solve whose card names no copy of its field.
     """
@@ -155,7 +155,8 @@ def _drive(
 def _chain(merged: _Merged, solve: SolveCard, values: Values, y0: list[ir.Value], count: int) -> list[ir.Value]:
     """The state at the end of `count` evaluations, each at the slopes of the evaluation before.
 
-    values: of the graph with the copy of the field. y0: the state at the start, a value for each part.
+    values: the values of the graph that has the copy of the field, by name. y0: the state at the start, a value for
+    each part.
     """
     piece = solve.piece
     assert piece is not None
@@ -237,7 +238,8 @@ class _Merged:
         return value
 
     def hoisted(self, read: Iterable[ir.Value], index: int) -> dict[ir.Value, ir.Value]:
-        """What the copy of a field reads, as values of this graph; a value inside a loop is computed outside the loop.
+        """The values that the copy of a field reads, as values of this graph, by the value read. A value that lies
+        inside a loop is computed outside the loop.
 
         Raises FloorError for a value that changes from step to step.
         """

@@ -1,4 +1,4 @@
-"""What the commands that run a model have in common: how errors are reported, and what is set before torch loads."""
+"""Shared by the commands that run a model: the report of errors, and the settings to make before torch loads."""
 
 from __future__ import annotations
 

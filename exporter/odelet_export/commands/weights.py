@@ -87,6 +87,6 @@ def _check_shapes(file: Path, in_file: Mapping[str, torch.Tensor], in_model: Map
 
 
 def _some(names: Sequence[str]) -> str:
-    """The first few names, and how many more there are."""
+    """The first few names, and the number of further names, as text."""
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(map(repr, names[:_SHOWN])) + more

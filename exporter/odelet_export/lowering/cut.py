@@ -16,8 +16,8 @@ from odelet_export.lowering.lift import ancestors
 
 @dataclass(frozen=True)
 class Cut:
-    """A host graph in segments. segments: one for each level, None where a level computes nothing. order: for each
-    level, the holes that are solved after its segment."""
+    """A host graph in segments. segments: one graph for each level, None where a level computes nothing. order: for
+    each level, the holes that are solved after its segment."""
 
     segments: Sequence[ir.Graph | None]
     order: Sequence[Sequence[Hole]]

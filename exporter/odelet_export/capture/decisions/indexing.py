@@ -15,7 +15,7 @@ from odelet_export.capture.decisions.example_values import real
 
 
 class Numbers(Protocol):
-    """What a rewrite asks about the tensors in a call."""
+    """The questions that a rewrite asks about the tensors in a call."""
 
     def constant(self, x: torch.Tensor) -> torch.Tensor | None:
         """The value of a tensor that is a constant of the model; None for any other tensor."""

@@ -49,7 +49,8 @@ def _new_tensor(args: Sequence[Any], kwargs: Mapping[str, Any], numbers: Numbers
 
 
 def _inferred_dtype(data: Any) -> torch.dtype:
-    """The dtype that torch.tensor gives to numbers: that of tensors, the default of their kind for Python numbers."""
+    """The dtype that torch.tensor gives to numbers: tensors keep theirs, Python numbers get the default of their
+    kind."""
     kinds = {bool: torch.bool, int: torch.int64, float: torch.get_default_dtype()}
     kinds |= {torch.SymInt: torch.int64, torch.SymFloat: torch.get_default_dtype(), torch.SymBool: torch.bool}
     dtype = torch.bool
@@ -83,7 +84,8 @@ def _searchsorted(args: Sequence[Any], kwargs: Mapping[str, Any], _: Numbers) ->
 
 
 def _count_before(table: torch.Tensor, values: Any, *, right: bool, int32: bool) -> Rewritten:
-    """How many elements of a sorted table (size,) or (*rows, size) are less than each value; right: or equal to it."""
+    """The number of elements of a sorted table (size,) or (*rows, size) that are less than each value; right: less than
+    or equal to it."""
 
     def count() -> torch.Tensor:
         x = torch.as_tensor(values).unsqueeze(-1)
@@ -118,7 +120,7 @@ def _sparse_product(args: Sequence[Any], _kwargs: Mapping[str, Any], numbers: Nu
 def _linspace(args: Sequence[Any], kwargs: Mapping[str, Any], _: Numbers) -> Rewritten:
     """torch.linspace between traced ends, or with as many numbers as an axis has.
 
-    Like torch's it counts the first half of the numbers from the start and the others from the end.
+    Like torch's function, this counts the first half of the numbers from the start and the others from the end.
     """
     start, end, steps = args[0], args[1], kwargs["steps"] if len(args) < 3 else args[2]
     ends = [x for x in (start, end) if isinstance(x, torch.Tensor)]

@@ -221,7 +221,7 @@ def atanh(x: ir.Value) -> ir.Value:
     return op.Mul(op.Sign(x), op.Mul(log1p(op.Div(op.Mul(size, 2.0), op.Sub(1.0, size))), 0.5))
 
 
-# By the names of ONNX operators, and of the functions of torch's translation that lose digits.
+# The formulas by the names of ONNX operators, and of functions of torch's translation that lose digits.
 FORMULAS: dict[str, Callable[..., Any]] = {
     "Acos": acos,
     "Acosh": acosh,
