@@ -277,8 +277,8 @@ def solve_adaptive(begin: Callable[[], AdaptiveSolve], y0: NumpyArray, t: NumpyA
 def continue_to(solve: AdaptiveSolve, y0: NumpyArray, t: NumpyArray, rows: NumpyArray) -> SolveRun:
     """Continue a solve to later times t, as `solve_adaptive` does from the start.
 
-    y0: (1, n), the state at the start of the solve. rows: to be filled; the last `len(t)` of them receive the states at
-    the times t.
+    y0: the state at the start of the solve, (1, n). rows: the array to fill; its last `len(t)` rows receive the states
+    at the times t.
     """
     status, reader = Status.OK, BatchedReader(rows)
     forward = solve.forward(t)

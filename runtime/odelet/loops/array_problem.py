@@ -27,8 +27,8 @@ from odelet.numerics.state import Layout, Tolerance
 class ArrayCall:
     """The arguments of `odeint`, checked as far as all methods share them.
 
-    parts: of the state. single: whether the state is one array, or a tuple. t: output times, which run in `direction`,
-    1 or -1.
+    parts: the parts of the state. single: whether the state is one array, or a tuple. t: the output times, which run in
+    `direction`, 1 or -1.
     """
 
     field: Callable[..., Any]

@@ -1,4 +1,4 @@
-"""Solving an ODE whose field is a Python function on numpy arrays: the loops run without a model."""
+"""The function `odeint`, which solves an ODE whose field is a Python function on numpy arrays, without a model."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def odeint(
     float32 or float64 array, or a tuple of them with one dtype. t: (times,), strictly monotone. rtol, atol: a number,
     or one for each part of a tuple. options: for an adaptive method the settings of `Control` (first_step, min_step,
     max_step, safety, ifactor, dfactor, max_num_steps, dtype, controller), with step_t, jump_t (1-D times) and norm
-    ("rms", "max", or a function from what the field takes to a number); for a fixed-step method those of `Grid`
+    ("rms", "max", or a function of the state that returns a number); for a fixed-step method those of `Grid`
     (step_size, interp, perturb, and grid_constructor, a function of field, y0 and t that returns the grid); max_order
     and max_iters of the methods that have them; solver, min_step and max_step of `scipy_solver`. max_steps, max_evals,
     deadline: give up after so many attempted steps, evaluations of the field, or seconds.

@@ -72,8 +72,8 @@ def _check_known(options: Mapping[str, Any], names: set[str], spelled: set[str],
 
 
 def limits_of(max_steps: int, max_evals: int | None, deadline: float | None) -> Limits:
-    """The limits of a call that begins now. deadline: in seconds. Raises InputError for a limit that is not positive
-    and finite."""
+    """The limits of a call that begins now. deadline: seconds from now. Raises InputError for a limit that is not
+    positive and finite."""
     for name, value in (("max_steps", max_steps), ("max_evals", max_evals), ("deadline", deadline)):
         if value is not None and not 0 < value < float("inf"):
             raise InputError(f"{name}={value!r} must be positive and finite")

@@ -95,7 +95,7 @@ class SampleSolve:
         self.evaluations = 0
 
     def run(self, layout: Layout) -> SolveRun:
-        """Solve until every sample has reached the last output time, or failed. layout: of the rows to return."""
+        """Solve until every sample has reached the last output time, or failed. layout: that of the rows to return."""
         with np.errstate(all="ignore"):
             self._begin()
             while (active := self._active()).any():

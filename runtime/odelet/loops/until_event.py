@@ -1,4 +1,4 @@
-"""Solves that end at an event of the model's own, found as torchdiffeq finds it: in `odeint_event`."""
+"""The loops of solves that end at an event of the model's own, which they find as torchdiffeq's `odeint_event` does."""
 
 from __future__ import annotations
 

@@ -204,7 +204,7 @@ Map = Callable[[Array], Array]
 
 def initial_state(method: Iteration, z: Array, *, layout: Layout, xp: StateBackend) -> IterationState:
     """The state before the first turn, at a first guess z (1, n)."""
-    # Zero; or NaN for a guess that is not finite, whose iteration so ends before its first turn.
+    # The sum is zero, or NaN for a guess that is not finite, so that its iteration ends before the first turn.
     zero = replace(layout, user_norm=None).norm(z * 0, xp=xp)
     no_turns = xp.where(zero < INFINITY, zero, xp.cast(0.0, zero))
     return IterationState(z, z, zero + 1, zero + INFINITY, no_turns, method.initial_memory(z, xp=xp))

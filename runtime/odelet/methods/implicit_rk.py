@@ -130,7 +130,7 @@ class ImplicitRK(Method):
     ) -> Root:
         """The slopes of the stages of a block, side by side in one row, (1, stages * n).
 
-        times: of these stages. ks: the slopes of all stages, of which those of earlier blocks are solved.
+        times: the times of these stages. ks: the slopes of all stages; the slopes of earlier blocks are already solved.
         """
 
         def residual(x: Array) -> Array:

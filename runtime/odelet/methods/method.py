@@ -34,9 +34,9 @@ class StepSettings:
 class FixedStep(NamedTuple):
     """A step that a fixed-step method took.
 
-    y1: the state at its end, k0: the slope at its start, both (1, n). memory: what the next step needs of this one and
-    those before it. evaluations: of the field. unconverged: whether an iteration inside the step did not converge, or
-    None for a method without one.
+    y1: the state at its end. k0: the slope at its start. Both are (1, n). memory: the values of this step and earlier
+    steps that the next step needs. evaluations: the number of evaluations of the field. unconverged: whether an
+    iteration inside the step failed to converge, or None for a method without one.
     """
 
     y1: Array
@@ -55,8 +55,9 @@ def option(default: Any) -> Any:
 class Method:
     """A way to solve an ODE, or to find a fixed point.
 
-    name: as torchdiffeq spells it, if it has the method. order: of the solution that is propagated, or None where it
-    varies. source: paper and section. Fields that a subclass declares by `option` are options that a caller may set.
+    name: the name as torchdiffeq spells it, if it has the method. order: the order of the solution that is propagated,
+    or None where it varies. source: paper and section. Fields that a subclass declares by `option` are options that a
+    caller may set.
     """
 
     name: str

@@ -295,6 +295,6 @@ class Scalars:
         return 1.0 if x > 0 else -1.0 if x < 0 else x
 
 
-# The annotations make mypy prove that each backend has what its callers ask for.
+# The annotations make mypy prove that each backend has the functions that its callers need.
 NUMPY: Backend = Numpy()
 SCALARS: ScalarBackend = Scalars()

@@ -176,9 +176,9 @@ def next_length(
             predicted = predicted / r ** (power / order)
         # After a rejected step the past says nothing: it may predict a longer step, which would be rejected for ever.
         predicted = xp.where(ratio <= 1, predicted, control.safety / ratios[0] ** (1.0 / order))
-    # sign(1 - ratio) is 1 only for an accepted step, whose factor is so at least 1; for others it is below dfactor and
-    # does nothing. (At a ratio of exactly 1 it is 0, and safety shortens the step, as in torchdiffeq.) In a graph one
-    # Max of three costs less than a Where.
+    # sign(1 - ratio) is 1 only for an accepted step, so that its factor is at least 1; for others it is below dfactor
+    # and does nothing. (At a ratio of exactly 1 it is 0, and safety shortens the step, as in torchdiffeq.) In a graph,
+    # one Max of three costs less than a Where.
     factor = xp.maximum(predicted, xp.sign(1 - ratio), control.dfactor)
     return h * xp.minimum(factor, control.ifactor)
 

@@ -16,11 +16,11 @@ Row = tuple[float, ...]
 class Tableau:
     """The Butcher tableau of an explicit Runge-Kutta method.
 
-    name: as torchdiffeq spells it. order: the order that step size control uses, and that of the solution which is
-    propagated; where the latter differs, it is `propagated`. c: the nodes, (stages,). a: one row for each stage, of the
-    weights of the stages before it; the first is empty. b: the weights of the new state, (stages,). b_err: the weights
-    of the error estimate, (stages,), or None for a fixed-step method. mid: the weights of the state in the middle of
-    the step, for dense output, (stages,). Raises ValueError when the sizes or the row sums do not agree.
+    name: the name as torchdiffeq spells it. order: the order that step size control uses, and the order of the
+    propagated solution; where the latter differs, it is `propagated`. c: the nodes, (stages,). a: one row for each
+    stage, the weights of the stages before it; the first is empty. b: the weights of the new state, (stages,). b_err:
+    the weights of the error estimate, (stages,), or None for a fixed-step method. mid: the weights of the state in the
+    middle of the step, for dense output, (stages,). Raises ValueError when the sizes or the row sums do not agree.
     """
 
     name: str
