@@ -1,4 +1,4 @@
-"""Reading the options and tolerances of a call of torchdiffeq, as settings of odelet's solvers."""
+"""Reads the options and tolerances of a call of torchdiffeq as settings of odelet's solvers."""
 
 from __future__ import annotations
 

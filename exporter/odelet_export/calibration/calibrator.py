@@ -1,4 +1,4 @@
-"""Finding the steps of the form `bounded` on data, and measuring the errors that they leave.
+"""Finds the steps of the form `bounded` on data, and measures the errors that they leave.
 
 The law here: steps are found on calibration samples alone; on all other samples they are only measured.
 """

@@ -99,8 +99,8 @@ def smallest_grid(
     """The grid with the fewest steps on which the ratios of a share `quantile` of the samples stay within LIMIT.
 
     evaluate: gives the ratios (steps, samples) on a grid, infinite where a solve fails. start: a first guess of the
-    density. order: of the method. least: the smallest number of steps. Bisects the number of steps, and places each
-    number of steps by the density that the ratios ask for. Raises FormError when MOST_STEPS are too few.
+    density. order: the method's order. least: the smallest number of steps. Bisects the number of steps, and places
+    each number of steps by the density that the ratios ask for. Raises FormError when MOST_STEPS are too few.
     """
     failed, steps, density = least - 1, max(ceil(start.total), least), start
     while True:

@@ -1,4 +1,4 @@
-"""Running a model in numpy with some of its solves along given grids, by the graphs of its driven form.
+"""Runs a model in numpy with some of its solves along given grids, by the graphs of its driven form.
 
 The law here: the steps are computed by the same text as in a bounded graph, `odelet.numerics.grid_path`.
 """
@@ -44,7 +44,7 @@ class Bounds:
 
     @property
     def tolerances(self) -> dict[str, Any]:
-        """rtol and atol by name."""
+        """The tolerances rtol and atol by name."""
         return {"rtol": self.rtol, "atol": self.atol}
 
 

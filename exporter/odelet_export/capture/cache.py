@@ -26,7 +26,7 @@ from odelet_intercept.errors import CaptureError
 class CaptureCache:
     """The captures of one model, one example and one set of dynamic axes.
 
-    captures: each with the callee whose run was traced, which knows the names of the outputs.
+    captures: the captures, each with the callee whose run was traced, which knows the names of the outputs.
     """
 
     captures: list[tuple[Captured, Callee]] = field(default_factory=list)

@@ -59,7 +59,7 @@ def capture(
     failures: list[Exception] = []
     watch = TracingWatch(dict(zip(names, example, strict=True)), dict(callee.state()), frozen=frozen)
     for tracer, trace, loops in _tracers(callee):
-        # Each run of the model makes new `shadows`; the source must reach those of the present run.
+        # Each run of the model makes new `shadows`; the source must reach the shadows of the present run.
         source = TracedSource(lambda *shadow: watch.shadows.hold(*shadow))
         try:
             with quiet_tracing(), loops(), frozen_weights(callee), drawing(source):
@@ -138,7 +138,7 @@ def _traced(
 _DEMANDED_AXIS = re.compile(r"^ +(\w+) = ", re.MULTILINE)
 _DEMANDED_MINIMUM = re.compile(r"Dim\('(\w+)', min=(\d+)\)$", re.MULTILINE)
 
-# For each input, its dynamic axes as torch.export takes them; None for an input whose shape is fixed.
+# The dynamic axes of each input, as torch.export takes them; None for an input whose shape is fixed.
 Shapes = list[dict[int, torch.export.Dim] | None]
 
 
@@ -204,7 +204,7 @@ def _make_fx_then_export(
     def detached_outputs(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         return tuple(output.detach() for output in callee(*tensors))
 
-    # ONNX has no operator for the gradient of fused attention; that of the plain formula consists of ONNX operators.
+    # ONNX has no operator for the gradient of fused attention; the plain formula's gradient consists of ONNX operators.
     with sdpa_kernel(SDPBackend.MATH):
         traced = make_fx(
             detached_outputs,

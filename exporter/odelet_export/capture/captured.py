@@ -1,4 +1,4 @@
-"""The result of a capture: one ONNX graph with markers in it, and what the exporter knows of its solves."""
+"""The result of a capture: one ONNX graph with markers in it, and the specs and calls of its solves."""
 
 from __future__ import annotations
 

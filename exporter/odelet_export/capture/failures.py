@@ -14,7 +14,7 @@ import onnx_ir as ir
 from odelet_intercept.errors import CaptureError
 from odelet_intercept.user_code import chain_of, place_in_trace, place_of_error, with_source
 
-# Fragments of a failure's message or of the name of its class; what such a failure means; what to do about it.
+# Fragments of a failure's message or of the name of its class, the meaning of such a failure, and the remedy.
 _KNOWN_FAILURES: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (
         ("Size-like symbols: u",),

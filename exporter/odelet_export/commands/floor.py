@@ -165,7 +165,8 @@ def _chain(merged: _Merged, solve: SolveCard, values: Values, y0: list[ir.Value]
         t = values[piece.t]
         if t.dtype is None or (t.shape is not None and len(t.shape) > 0):
             raise FloorError(f"solve {solve.index} has no floor: its field takes a time for each sample")
-        # The time is an input; else ONNX Runtime would fold what the field computes from it when the graph is loaded.
+        # The time is an input; if it were a constant, ONNX Runtime would fold all values that the field computes from
+        # it when the graph is loaded.
         replaced[t] = ir.Value(name=f"floor.t_{solve.index}", type=t.type, shape=ir.Shape([]))
         merged.graph.inputs.append(replaced[t])
     takes = [None if name is None else values[name] for name in piece.y]

@@ -1,4 +1,5 @@
-"""The options of the exporter's command lines: those of settings are made from the fields, so they are written once.
+"""The options of the exporter's command lines. Options for settings are made from the settings' fields, so that each
+is written once.
 
 No torch, so that the command line lists its commands, and each command its options, without it.
 """

@@ -1,4 +1,4 @@
-"""Shared by the commands that run a model: the report of errors, and the settings to make before torch loads."""
+"""The set-up that commands share which run a model: the report of errors, and the settings made before torch loads."""
 
 from __future__ import annotations
 

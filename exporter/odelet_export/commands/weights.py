@@ -1,4 +1,4 @@
-"""Trained weights from a file into a model. The law here: names must match exactly, and no code from the file runs."""
+"""Loads trained weights from a file into a model. The law here: names must match exactly; no code of a file runs."""
 
 from __future__ import annotations
 

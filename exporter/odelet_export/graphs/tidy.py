@@ -1,4 +1,4 @@
-"""Tidying a finished graph: unused nodes, order, names and debug information."""
+"""Tidies a finished graph: it removes unused nodes and debug information, orders the nodes, and gives names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Describing a captured model: its solves, what their fields read, and what is computed once."""
+"""Describes a captured model: its solves, the tensors that their fields read, and the nodes that are computed once."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ def _excludes(form: str, method: str) -> bool:
 
 
 def _of_steps(one: Candidate, solves: Solves, steps: Sequence[int]) -> Iterator[Candidate]:
-    """Candidates whose steps end at the output times, where these are evenly spaced: a fixed-step method interpolates
+    """Candidates whose steps end at the output times, if these are evenly spaced, as a fixed-step method interpolates
     linearly between its steps."""
     if solves.until_event:
         return  # the model itself sets the length of the steps to an event

@@ -1,4 +1,4 @@
-"""Measuring a candidate: it is exported as the command line would export it, run by the runtime, and timed.
+"""Measures a candidate: it is exported as the command line would export it, run by the runtime, and timed.
 
 The law here: every number that is reported was measured, on the artifact that the command makes.
 """

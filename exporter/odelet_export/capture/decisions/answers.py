@@ -1,4 +1,4 @@
-"""Answers to what Python asks of traced tensors: `if mask.any():`, `int(n)`, `t in times`.
+"""The answers to Python's questions about traced tensors: `if mask.any():`, `int(n)`, `t in times`.
 
 A tracer knows tensors but no values. `TracingWatch` sees every torch function that the model calls, and answers the
 functions whose result is no tensor. The answer to a question about a value is:

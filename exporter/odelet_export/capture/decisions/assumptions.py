@@ -52,7 +52,7 @@ class Assumption:
 
 
 def _equal(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """torch.equal as a bool tensor ()."""
+    """The answer of torch.equal as a bool tensor ()."""
     return (a == b).all() if a.shape == b.shape else torch.tensor(False)
 
 

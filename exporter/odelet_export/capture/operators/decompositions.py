@@ -65,7 +65,7 @@ def diagonal_scatter(x: torch.Tensor, src: torch.Tensor, offset: int = 0, dim1: 
 
 
 def cumprod(x: torch.Tensor, dim: int, *, dtype: torch.dtype | None = None) -> torch.Tensor | NotImplementedType:
-    """The cumulative product along `dim`, of the shape of x: for each element the product of a row of a triangle.
+    """The cumulative product along `dim`, in the shape of x: for each element the product of a row of a triangle.
 
     ONNX has cumulative sums alone. The memory is quadratic in the length of the axis.
     """
@@ -97,7 +97,7 @@ def max_dim(x: torch.Tensor, dim: int, keepdim: bool = False) -> tuple[torch.Ten
 
 
 def mul_scalar(x: torch.Tensor, other: float | torch.SymInt | torch.SymFloat) -> torch.Tensor | NotImplementedType:
-    """x times a number that follows from sizes, as a product of two tensors.
+    """The product of x and a number that follows from sizes, as a product of two tensors.
 
     Such a number is a value of the graph, which torch's translation of aten.mul.Scalar does not take.
     """

@@ -1,4 +1,4 @@
-"""Formulas for ONNX operators on float64 values: for operators with float32 attributes, and without a float64 kernel.
+"""Formulas for ONNX operators on float64 values, where an operator has float32 attributes or no float64 kernel.
 
 `translations.Recorder` calls a formula in place of recording the operator. A formula takes the inputs of the operator
 and then its attributes by name. It returns the output as a value of the graph, or None where the operator itself is

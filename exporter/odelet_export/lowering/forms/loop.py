@@ -44,7 +44,7 @@ class AdaptiveLoop(Reading):
         common = {name: in_dtype(self.number, value) for name, value in tolerances.items()}
         self.common = common | {"layout": site.layout, "direction": self.direction, "xp": ONNX}
         t = site.t if isinstance(site.t, Value) else site.scope.constant(site.t)
-        # Output times multiplied by the direction, so that they increase whatever the direction of the solve.
+        # Output times are multiplied by the direction, so that they increase whatever the direction of the solve.
         self.forward = in_dtype(self.number, t) * self.direction
         self.start, self.end = self.forward[0], self.forward[-1]
         self.begun = self._each(self.start)
