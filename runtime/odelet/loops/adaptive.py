@@ -123,7 +123,7 @@ class AdaptiveSolve:
     ) -> None:
         self._stepper, self.direction, self._order, self._control = stepper, direction, order, control
         self._limits = limits
-        # Python floats where times are float64: they are many times faster than numpy's scalars.
+        # Times are Python floats in place of float64, as they are many times faster than numpy's scalars.
         self._number: Callable[[Any], Time] = np.float32 if control.dtype == "float32" else float
         self._now: Time = self._number(direction * t0)
         self._start, self._last_h = self._now, self._number(0)
@@ -180,7 +180,7 @@ class AdaptiveSolve:
         """Continue from another state (1, n), at a time not after the present one, with steps as long as before."""
         self._stepper.restart(time, y)
         self.evaluations += 1
-        # The error ratio of a step that an event cut short says nothing about how much longer the next step may be.
+        # The error ratio of a step that an event cut short does not tell how long the next step may be.
         self._h = min(self._h, self._last_h)
         self._start = self._now = self._number(self.direction * time)
         self._step_i, self._jump_i = self._next_points()

@@ -18,7 +18,7 @@ from odelet.numerics.rk import Field, erk_step
 from odelet.numerics.tableau import RK4
 
 LARGEST_ORDER = 12
-# With fewer slopes than this, as in the first two steps, a step is one of Kutta's 3/8 rule.
+# A step that has fewer slopes than this, as the first two steps do, is a step of Kutta's 3/8 rule.
 _MIN_SLOPES = 3
 
 
@@ -187,7 +187,7 @@ class Adams(Method):
             moved = weight * field(last, y + dy) + older
             allowed = atol + rtol * xp.maximum(abs(dy), abs(moved))
             gap = xp.largest(abs(moved - dy) / allowed)
-            # Not `gap >= 1`: a gap of NaN has not converged.
+            # The test is not `gap >= 1`, as a gap of NaN has not converged.
             return ~(gap < 1), [moved, gap, turns + 1]
 
         dy = self._predicted(h, past, count, xp=xp)

@@ -22,7 +22,7 @@ Array = Any
 # An Array that is one number or one truth value, of shape (). Where each sample of a batch is solved on its own, it is
 # a row of one number for each sample, (samples,).
 Scalar = Any
-# What `reshape` takes: a tuple of whole numbers, one of them perhaps -1, or a 1-D int64 value of a graph.
+# A shape as `reshape` takes it: a tuple of whole numbers, one of them perhaps -1, or a 1-D int64 value of a graph.
 Shape = Any
 # A numpy array of any dtype and shape.
 NumpyArray = np.ndarray[Any, Any]

@@ -141,7 +141,7 @@ def initial_step(
     k1 = field(t0 + xp.cast(signed, t0), trial)
     d2 = layout.norm(xp.cast(k1 - k0, scale) / scale, xp=xp) / h0
     flat = (d1 <= 1e-15) & (d2 <= 1e-15)
-    # Not a maximum: where the trial slope is NaN, d2 > d1 is false and the first slope decides, as in torchdiffeq.
+    # A maximum would be wrong: where the trial slope is NaN, d2 > d1 is false, and d1 decides as in torchdiffeq.
     largest = xp.where(d2 > d1, d2, d1)
     h1 = xp.where(flat, xp.maximum(h0 * 1e-3, 1e-6), (0.01 / largest) ** (1.0 / order))
     return xp.minimum(100 * h0, h1)
@@ -174,7 +174,7 @@ def next_length(
         predicted = control.safety
         for power, r in zip(powers, ratios, strict=True):
             predicted = predicted / r ** (power / order)
-        # After a rejected step the past says nothing: it may predict a longer step, which would be rejected for ever.
+        # After a rejected step the past ratios do not count: they may predict a longer step, rejected for ever.
         predicted = xp.where(ratio <= 1, predicted, control.safety / ratios[0] ** (1.0 / order))
     # sign(1 - ratio) is 1 only for an accepted step, so that its factor is at least 1; for others it is below dfactor
     # and does nothing. (At a ratio of exactly 1 it is 0, and safety shortens the step, as in torchdiffeq.) In a graph,

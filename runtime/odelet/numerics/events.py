@@ -58,7 +58,7 @@ def bisect(
         middle = (high + low) / 2.0
         value = sign(middle, read(middle))
         same = xp.equal(value, before)
-        # Zero times the sign is 0, or NaN for NaN, which so reaches the bracket and stays there.
+        # Zero times the sign is 0, or NaN for NaN; in this way a NaN reaches the bracket and stays there.
         return True, [xp.where(same, middle, low), xp.where(same, high, middle + xp.cast(value * 0.0, middle))]
 
     low, high = xp.loop(halve, limit, True, [t0, t1 + xp.cast(sign(t1, read(t1)) * 0.0, t1)])

@@ -85,6 +85,6 @@ def is_valid_grid(points: Array, t: Array, *, direction: Scalar, strict: bool, x
     """
     gaps = (points[1:] - points[:-1]) * direction
     wrong = xp.where(gaps > 0 if strict else gaps >= 0, gaps * 0, gaps * 0 + 1)
-    # Not points[0] == t[0]: values of a graph have no `==` of their own, and NaN fails this comparison too.
+    # The test is not points[0] == t[0], as values of a graph have no `==` of their own; NaN fails this test, too.
     ends = (abs(points[0] - t[0]) <= 0) & (abs(points[-1] - t[-1]) <= 0)
     return ends & (xp.largest(wrong) <= 0)
