@@ -19,7 +19,7 @@ from odelet_intercept.libraries import LIBRARIES
 
 Place = tuple[str, int]  # a file and a line
 
-# Packages that run a model, solve it or translate it, and are never the model. Those of LIBRARIES come on top.
+# Packages that run a model, solve it or translate it, and are never the model. The packages of LIBRARIES are added.
 _PACKAGES = ("torch", "onnx", "onnxscript", "onnx_ir", "odelet", "odelet_intercept", "odelet_export")
 _STANDARD_LIBRARY = os.path.dirname(os.path.abspath(inspect.__file__)) + os.sep
 _TRACED_FROM = re.compile(r'File "([^"]+)", line (\d+)')

@@ -74,7 +74,7 @@ def quiet_tracing() -> Iterator[None]:
         for logger in loggers:
             logger.setLevel(logging.CRITICAL)
         fx_config.use_duck_shape = False
-        # torch prints half a graph when a trace fails. What the model itself prints is seen when it runs for parity.
+        # torch prints half a graph when a trace fails. The model's own output is seen when the model runs for parity.
         with warnings.catch_warnings(), redirect_stderr(io.StringIO()), user_frames():
             warnings.simplefilter("ignore")
             yield

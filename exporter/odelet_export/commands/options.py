@@ -61,7 +61,7 @@ def _parameter(name: str, keyword: Keyword, called: str) -> inspect.Parameter:
     """The option of a keyword, as a parameter of a command."""
     kind, default = keyword.kind, keyword.default
     metavar = _METAVARS.get(name)
-    if get_origin(kind) is tuple:  # of any length: an option that may be repeated
+    if get_origin(kind) is tuple:  # a tuple of any length becomes an option that may be repeated
         of = get_args(kind)[0]
         default, metavar = [], metavar or f"<{of.__name__}>"
         kind = list[of]  # type: ignore[valid-type]  # the type is only known at run time

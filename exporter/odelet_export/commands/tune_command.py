@@ -41,7 +41,7 @@ class Meter:
             TextColumn("{task.fields[what]}", style="dim"),
             console=self._console,
             disable=not self._console.is_terminal,
-            refresh_per_second=4,  # more would disturb the timing of candidates
+            refresh_per_second=4,  # a higher rate would disturb the timing of candidates
         )
         self._stage, self._task = "", self._bar.add_task("", visible=False, what="")
 

@@ -92,7 +92,7 @@ class Onnx:
 
     @staticmethod
     def combine(y: Value | None, h: Any, weights: Sequence[float], ks: Sequence[Value]) -> Value:
-        # One Concat and one Gemm: fewer nodes than a chain of products and sums, and faster at every size.
+        # One Concat and one Gemm have fewer nodes than a chain of products and sums, and are faster at every size.
         nonzero = [(w, k) for w, k in zip(weights, ks, strict=True) if w != 0]
         dtype = nonzero[0][1].dtype
         row = np.array([[w for w, _ in nonzero]], dtype)
@@ -222,7 +222,7 @@ class Onnx:
 
     @staticmethod
     def resizable(x: Value) -> Value:
-        # A copy of x with a shape of its own, which must not fix the number of rows.
+        # The result is a copy of x with a shape of its own, which must not fix the number of rows.
         copied = x.scope.passed(x)
         copied.ir.shape = None if x.dims is None else ir.Shape([None, *x.dims[1:]])
         return copied

@@ -118,7 +118,7 @@ def _normal_in(base: Base, x: Tensor, mean: Any = 0.0, std: Any = 1.0) -> Tensor
 
 
 def _uniform_in(base: Base, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    # torch calls its arguments `from` and `to`, and nn.init `a` and `b`.
+    # torch calls the arguments of uniform_ `from` and `to`; nn.init calls them `a` and `b`.
     names = dict(zip(("from", "to"), args, strict=False)) | kwargs
     low, high = names.get("from", names.get("a", 0.0)), names.get("to", names.get("b", 1.0))
     return base.uniform(list(x.shape), x.dtype) * (high - low) + low
@@ -277,7 +277,7 @@ DRAWS: dict[Any, _Function] = {
     torch.feature_dropout: _Function(_channels(None), _drops),
     **{getattr(Tensor, name): _Function(compute) for name, compute in _IN_PLACE.items()},
 }
-# Functions that draw and cannot be written so, each with a function that says whether its arguments make it draw.
+# Functions that draw and have no such arithmetic, each with a function that tells whether its arguments make it draw.
 REFUSED: dict[Any, Callable[..., bool]] = {
     torch.poisson: _always,
     torch.binomial: _always,

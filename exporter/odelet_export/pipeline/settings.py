@@ -20,7 +20,7 @@ from odelet_export.pipeline.keywords import changed, keywords_of
 AUTO = "auto"
 OPSETS = range(18, 24)
 
-# Settings that `tune` has too.
+# The settings that `tune` has, too.
 MaxSteps = Annotated[int, "Limit of attempted steps of an adaptive method."]
 Opset = Annotated[int, f"ONNX opset of the graphs, {OPSETS[0]} to {OPSETS[-1]}."]
 Freeze = Annotated[

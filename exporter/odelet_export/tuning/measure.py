@@ -146,9 +146,8 @@ class Bench:
         for number in range(calls):
             try:
                 with warnings.catch_warnings():
-                    warnings.simplefilter(
-                        "ignore", RuntimeWarning
-                    )  # these warn of steps that did not converge, which the error shows
+                    # These warnings tell of steps that did not converge, which the error shows.
+                    warnings.simplefilter("ignore", RuntimeWarning)
                     solution = model.solve(*self._inputs(model, number)).raise_if_failed()
             except OdeletError as error:
                 note = _note(f"failed on call {number}", error)

@@ -33,9 +33,9 @@ from odelet_intercept.errors import ExportError
 
 # Steps are made to end at the output times: between steps the solution is a quartic, which is less exact than a step.
 METHOD = "dopri8"
-# The method of solves that end at an event: no step can be made to end there beforehand.
+# The method of solves that end at an event, at which no step can be made to end beforehand.
 TO_EVENT = "dopri5"
-# The tolerance of the reference, and the looser one of its check: as tight as rounding lets an error estimate be.
+# The tolerance of the reference, and the looser tolerance of its check: as tight as rounding lets error estimates be.
 TIGHT = {"float64": (1e-9, 1e-8), "float32": (1e-6, 1e-5)}
 # The uncertainty of the reference may be this share of the target.
 SHARE = 0.1
