@@ -7,6 +7,7 @@ known to be what the card says.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -77,7 +78,7 @@ def _check_folder(path: Path) -> Checked:
                         "export` wrote"
                     )
                 text = folder.read(CARD_FILE, None)
-                return _checked(folder, Card.from_json(text))
+                return check_files(folder, Card.from_json(text))
             except ArtifactError:
                 if left == 0 or not _changed(folder, text):
                     raise
@@ -94,14 +95,12 @@ def _changed(folder: OpenFolder, text: bytes) -> bool:
         return False
 
 
-def _checked(folder: OpenFolder, card: Card) -> Checked:
-    graph_files: dict[str, None] = {}
-    for program_card in (card, *((card.solved_again,) if card.fallback is not None else ())):
-        graph_files |= dict.fromkeys(program_card.run_files)
-        for solve in program_card.solves:
-            if solve.drive is not None:
-                graph_files |= dict.fromkeys(solve.drive.graphs)
-    for name in graph_files:
+def check_files(folder: OpenFolder, card: Card) -> Checked:
+    """Read the files that a card lists, and check them. Raises ArtifactError for one that is not what the card says."""
+    graph_files = Counter(card.graph_files)
+    for name, count in graph_files.items():
+        if count > 1:
+            raise ArtifactError(f"{CARD_FILE}: {name} is used in {count} places; each graph has one")
         if name not in card.files:
             raise ArtifactError(f"{CARD_FILE}: {name} is used, but is not among the files that the card lists")
     contents = {name: folder.read(name, card.files[name]) for name in graph_files}
