@@ -15,7 +15,7 @@ from odelet.engine.adaptive_steps import SolveGraphs
 from odelet.engine.iteration import solve_iteration
 from odelet.engine.problem import Problem, Request, problem_of
 from odelet.engine.steppers import GraphSteppers, loop_problem
-from odelet.errors import ArtifactError, InputError
+from odelet.errors import InputError
 from odelet.loops.observer import SolveObserver
 from odelet.loops.run import solution_arrays
 from odelet.loops.solve import solve_by_loop
@@ -54,7 +54,9 @@ def _drive(problem: Problem) -> tuple[list[NumpyArray], SolveStats, SolveObserve
             )
         return *solve_iteration(problem), None
     if problem.graphs.event is not None and t.size < 2:
-        raise ArtifactError(f"solve {solve.index}: it ends at an event, and has no second time; export the model again")
+        raise InputError(
+            f"solve {solve.index} ({solve.source}): t must be two times, the start and one that says where to"
+        )
     if solve.per_sample:
         _check_samples(problem, observed=observed)
     observer = _observer(problem) if observed else None
