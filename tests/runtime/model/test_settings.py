@@ -53,7 +53,7 @@ def test_settings_become_arrays_and_limits():
     assert (limits.max_steps, limits.max_evals, limits.deadline) == (9, 7, None)
 
 
-@pytest.mark.parametrize(("name", "forms"), [("atol", "'adaptive' or 'driven'"), ("deadline", "'driven'")])
+@pytest.mark.parametrize(("name", "forms"), [("atol", "'adaptive' or 'driven'"), ("max_evals", "'driven'")])
 def test_a_refusal_names_the_forms_that_take_the_setting(name, forms):
     card = affine_card()
     card = replace(card, solves=(replace(card.solves[0], settings={}),))
