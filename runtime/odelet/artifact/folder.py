@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from odelet.artifact.card import Card, FileEntry
+from odelet.artifact.loop_bodies import check_loops
 from odelet.artifact.proto import ModelFacts, scan
 from odelet.artifact.solve_card import RunStep
 from odelet.errors import ArtifactError
@@ -76,6 +77,7 @@ def _check_folder(folder: Path) -> Checked:
     graphs: dict[str, bytes | Path] = {}
     for name, data in contents.items():
         facts = scan(data, name=name)
+        check_loops(data, name=name)
         _check_facts(name, facts, listed=card.files.keys() - contents.keys())
         graphs[name] = folder / name if facts.external else data
     return Checked(card, graphs, folder)
@@ -84,6 +86,7 @@ def _check_folder(folder: Path) -> Checked:
 def _check_lone(path: Path) -> Checked:
     data = read_checked(path.parent, path.name, None, limit=None)
     facts = scan(data, name=path.name)
+    check_loops(data, name=path.name)
     text = facts.metadata.get(CARD_KEY)
     if text is None and PART_KEY not in facts.metadata:
         raise ArtifactError(f"{path.name}: it carries no card, so odelet did not write it; use `odelet export`")

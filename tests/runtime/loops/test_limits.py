@@ -12,7 +12,7 @@ from odelet import Status
 from odelet.methods.roster import METHODS
 
 T = np.linspace(0.0, 1.0, 6)
-SOLVERS = sorted(name for name, method in METHODS.items() if method.fixed or method.adaptive) + ["scipy_solver"]
+SOLVERS = [*sorted(name for name, method in METHODS.items() if method.fixed or method.adaptive), "scipy_solver"]
 FINE = {"step_size": 0.01}
 
 
