@@ -1,5 +1,6 @@
 """Artifacts made by hand whose graphs run until they are ended."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -70,9 +71,16 @@ def _with_loop(model, old, *, turns):
     graph.initializer.extend([scalar("turns", I64, turns), scalar("yes", BOOL, True)])
 
 
-def write_driven(folder: Path, *, slow: str | None = None, turns=FOREVER):
-    """A driven solve whose steps change nothing. slow: the file of the graph that never ends."""
-    models = driven_models()
+def write_driven(folder: Path, *, slow: str | None = None, turns=FOREVER, times_given=False):
+    """A driven solve whose steps add the slope. slow: the file of the graph that never ends, or ends after so many
+    turns. times_given: whether the output times are an input of the model, as a stream needs them."""
+    models, card = driven_models(), driven_card()
+    if times_given:
+        graph = models["segment_0.onnx"].graph
+        del graph.node[-1], graph.output[-1]
+        drive = replace(card.solves[0].drive, t="t")
+        times = Tensor(name="t", dtype="float64", shape=("times",))
+        card = replace(card, inputs=(*card.inputs, times), solves=(replace(card.solves[0], drive=drive),))
     places = {
         "segment_0.onnx": "x",
         "segment_1.onnx": "solve_0.y.0",
@@ -81,4 +89,4 @@ def write_driven(folder: Path, *, slow: str | None = None, turns=FOREVER):
     }
     if slow is not None:
         _with_loop(models[slow], places[slow], turns=turns)
-    return write(folder, driven_card(), models)
+    return write(folder, card, models)

@@ -144,6 +144,25 @@ def test_calls_in_time_leave_nothing_behind(endless):
     assert endless.solve(X, FOREVER, deadline=0.05).status is Status.DEADLINE
 
 
+def test_a_stream_whose_call_was_late_goes_on_from_the_call_before(endless):
+    stream = endless.stream(carry={"x": "y"}, x=X)
+    assert np.array_equal(stream(turns=1), np.cos(X))
+    assert stream.solve(turns=FOREVER, deadline=0.05).status is Status.DEADLINE
+    stream.resume()
+    assert np.array_equal(stream(turns=1, deadline=60), np.cos(np.cos(X)))
+
+
+def test_a_slow_step_may_end_shortly_after_the_deadline(tmp_path):
+    """The outputs of a driven solve are there though the deadline passes amid a step."""
+    model = odelet.load(write_driven(tmp_path / "out", slow="solve_0_step.onnx", turns=2000))
+    x = np.full((2, 3), 1e-3, np.float32)
+    seconds = min(timed(model.solve, x, max_steps=1)[1] for _ in range(3))
+    solution = model.solve(x, deadline=seconds / 3)
+    assert solution.status is Status.DEADLINE
+    if seconds < 0.03:  # else the machine is too busy for the step to end in time
+        assert solution.outputs["y"].shape == (2, 3)
+
+
 class TestFallback:
     """Samples that a bounded solve is not good for, solved again under limits."""
 

@@ -41,6 +41,19 @@ except KeyboardInterrupt:
 )
 
 
+FORK = """
+import os, sys
+import numpy as np, odelet
+model, x = odelet.load(sys.argv[1]), np.zeros(3, np.float32)
+assert model.solve(x, 2**63 - 1, deadline=0.05).status is odelet.Status.DEADLINE
+child = os.fork()
+assert model.solve(x, 2**63 - 1, deadline=0.05).status is odelet.Status.DEADLINE
+if not child:
+    os._exit(0)  # ONNX Runtime does not get through the ordered exit of a forked process
+print(os.waitpid(child, 0)[1])
+"""
+
+
 class GivenUpError(Exception):
     pass
 
@@ -83,7 +96,7 @@ def test_ctrl_c_ends_a_command(command, folder, tmp_path):
     options = ("--input", tmp_path / "x.npz", "--output", tmp_path / "y.npz") if command == "run" else ()
     code, out, err, seconds = interrupted(COMMAND, command, folder, *options)
     assert (code, out, err) == (130, "", "odelet: interrupted\n")
-    assert seconds < 1
+    assert seconds < 2  # about 0.4, most of it the exit of Python; this machine may be busy
     assert not (tmp_path / "y.npz").exists()
 
 
@@ -91,6 +104,11 @@ def test_ctrl_c_ends_a_call_and_leaves_the_model_as_it_was(folder):
     code, out, err, seconds = interrupted(CALL, folder)
     assert (code, out, err) == (0, "interrupted [1.0, 1.0, 1.0]\n", "")
     assert seconds < 2
+
+
+def test_a_forked_process_has_its_own_deadlines(folder):
+    done = subprocess.run([sys.executable, "-c", FORK, folder], capture_output=True, text=True, timeout=20, check=False)
+    assert (done.stdout, done.stderr) == ("0\n", "")
 
 
 @pytest.mark.parametrize("slow", ["segment_0.onnx", "solve_0_field.onnx", "solve_0_step.onnx", "segment_1.onnx"])
@@ -112,6 +130,22 @@ def test_a_handler_that_raises_ends_calls_streams_and_solves(folder, alarm):
     assert stream.steps == 0
     assert np.array_equal(stream(turns=1), np.cos(X))
     assert not is_work_left()
+
+
+def test_a_long_solve_that_is_read_in_segments_can_be_interrupted(tmp_path, alarm):
+    x = np.ones((2, 3), np.float32)
+    plain = odelet.load(write_driven(tmp_path / "plain", times_given=True))
+    same = odelet.load(tmp_path / "plain", interruptible=True)
+    first, second = plain.stream(x=x), same.stream(x=x)
+    for times in ([0.0, 0.5], [1.0, 2.0]):
+        assert np.array_equal(first(t=times), second(t=times))
+    slow = write_driven(tmp_path / "slow", slow="solve_0_step.onnx", times_given=True)
+    stream = odelet.load(slow, interruptible=True).stream(x=x)
+    alarm(0.1)
+    with pytest.raises(GivenUpError):
+        stream(t=[0.0, 0.5])
+    with pytest.raises(InputError, match="a call was interrupted"):
+        stream(t=[0.5])
 
 
 def test_an_interruptible_call_is_otherwise_like_any_other(folder):
