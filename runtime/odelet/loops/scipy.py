@@ -1,4 +1,4 @@
-"""The loop of `scipy.integrate.solve_ivp`: SciPy takes the steps, and all it asks for is the field.
+"""The loop of `scipy.integrate.solve_ivp`: SciPy takes the steps, and asks for nothing but the field.
 
 SciPy is optional; it is imported by the first solve that needs it.
 """
@@ -37,8 +37,9 @@ class _LimitError(Exception):
 class _Field:
     """The field as SciPy calls it; it raises to end a solve that SciPy would never end, or not in time.
 
-    dtype, size: of the state. direction: backwards in time SciPy sees the time negated, as torchdiffeq has it. calls:
-    evaluations so far. not_finite: evaluations in a row that gave a slope that is infinite or NaN.
+    dtype, size: those of the state. direction: 1 or -1; backwards in time SciPy sees the time negated, as in
+    torchdiffeq. calls: the number of evaluations so far. not_finite: the number of evaluations in a row that gave a
+    slope that is infinite or NaN.
     """
 
     def __init__(self, slope: Slope, dtype: np.dtype[Any], size: int, direction: float, limits: Limits) -> None:
@@ -83,8 +84,8 @@ def solve_scipy(
 ) -> SolveRun:
     """Solve from y0 (1, n) and read the states at the times t (times,).
 
-    slope: in the dtype of y0; SciPy itself works in float64. limits: of evaluations and time; SciPy gives no state of a
-    solve that was stopped, so that after one of them the states are NaN. Raises InputError when SciPy is not installed
+    slope: the field, in the dtype of y0; SciPy itself works in float64. limits: after one of evaluations or time, the
+    states are NaN, as SciPy gives no state of a solve that was stopped. Raises InputError when SciPy is not installed
     or refuses a setting.
     """
     rows = rows_from(y0, t.size)
