@@ -16,6 +16,7 @@ from typing import Any
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 
+from odelet.engine.ending import EndedError, check_ended, run_options
 from odelet.errors import ArtifactError, InputError, OdeletError
 from odelet.numerics.backend import NumpyArray
 
@@ -158,12 +159,16 @@ def _options(threads: int) -> ort.SessionOptions:
 
 @contextmanager
 def failing_as(solve: int) -> Iterator[None]:
-    """Name the solve whose graphs fail: raise ArtifactError in place of ONNX Runtime's own errors. solve: its index."""
+    """Name the solve whose graphs fail: raise ArtifactError in place of ONNX Runtime's own errors. solve: its index.
+
+    Raises EndedError or KeyboardInterrupt where the call was ended.
+    """
     try:
         yield
-    except OdeletError:
+    except (OdeletError, EndedError):
         raise
     except ORT_ERRORS as error:
+        check_ended()
         raise ArtifactError(
             f"solve {solve}: its graphs failed on these inputs ({one_line(error)}); if `odelet verify` "
             "passes, they do not support these sizes: export the model with these axes dynamic"
@@ -225,11 +230,15 @@ class Graph:
         return all(size is not None for port in ports for size in port.shape)
 
     def run(self, feeds: Mapping[str, NumpyArray]) -> dict[str, NumpyArray]:
-        """Return all outputs, by name. feeds: the inputs, by name. Raises ArtifactError when the graph fails."""
+        """Return all outputs, by name. feeds: the inputs, by name.
+
+        Raises ArtifactError when the graph fails, and EndedError or KeyboardInterrupt where the call was ended.
+        """
         names = self.outputs.keys()
         try:
-            return dict(zip(names, self.session.run(list(names), feeds), strict=True))
+            return dict(zip(names, self.session.run(list(names), feeds, run_options()), strict=True))
         except ORT_ERRORS as error:
+            check_ended()
             inputs = ", ".join(f"{name} {array.dtype}{list(array.shape)}" for name, array in feeds.items())
             raise ArtifactError(
                 f"{self.file}: it failed on the inputs {inputs} ({one_line(error)}); if `odelet verify` "
