@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from odelet.artifact.card import Card, FileEntry
+from odelet.artifact.loop_bodies import check_loops
 from odelet.artifact.proto import ModelFacts, scan
 from odelet.artifact.reading import OpenFolder
 from odelet.artifact.seal import check_seal
@@ -106,6 +107,7 @@ def check_files(folder: OpenFolder, card: Card) -> Checked:
     contents = {name: folder.read(name, card.files[name]) for name in graph_files}
     facts = {name: scan(data, name=name) for name, data in contents.items()}
     for name, found in facts.items():
+        check_loops(contents[name], name=name)
         _check_facts(name, found, listed=card.files.keys() - contents.keys())
     locations = {tensor.location for found in facts.values() for tensor in found.weights}
     files = {name: folder.read_weights(name, card.files[name]) for name in sorted(locations)}
@@ -120,6 +122,7 @@ def _check_lone(path: Path) -> Checked:
     with OpenFolder(path.parent) as folder:
         data = folder.read(path.name, None, limit=_GRAPH_LIMIT)
     facts = scan(data, name=path.name)
+    check_loops(data, name=path.name)
     text = facts.metadata.get(CARD_KEY)
     if text is None and PART_KEY not in facts.metadata:
         raise ArtifactError(f"{path.name}: it carries no card, so odelet did not write it; use `odelet export`")

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 
+from odelet.engine.ending import EndedError, check_ended
 from odelet.errors import ArtifactError, InputError, OdeletError
 from odelet.numerics.backend import NumpyArray
 
@@ -100,12 +101,16 @@ def _blamed(names: list[str], what: str) -> str:
 
 @contextmanager
 def failing_as(solve: int) -> Iterator[None]:
-    """Name the solve whose graphs fail: raise GraphFailed in place of ONNX Runtime's own errors. solve: its index."""
+    """Name the solve whose graphs fail: raise GraphFailed in place of ONNX Runtime's own errors. solve: its index.
+
+    Raises EndedError or KeyboardInterrupt where the call was ended.
+    """
     try:
         yield
-    except OdeletError:
+    except (OdeletError, EndedError):
         raise
     except ORT_ERRORS as error:
+        check_ended()
         raise GraphFailed(f"solve {solve}", str(error)) from None
 
 

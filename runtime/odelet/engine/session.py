@@ -14,6 +14,7 @@ from typing import Any
 
 import onnxruntime as ort
 
+from odelet.engine.ending import check_ended, run_options
 from odelet.engine.failures import ORT_ERRORS, GraphFailed, one_line
 from odelet.errors import ArtifactError, InputError
 from odelet.numerics.backend import NumpyArray
@@ -198,11 +199,15 @@ class Graph:
         return all(size is not None for port in ports for size in port.shape)
 
     def run(self, feeds: Mapping[str, NumpyArray]) -> dict[str, NumpyArray]:
-        """Return all outputs, by name. feeds: the inputs, by name. Raises GraphFailed."""
+        """Return all outputs, by name. feeds: the inputs, by name.
+
+        Raises GraphFailed, and EndedError or KeyboardInterrupt where the call was ended.
+        """
         names = self.outputs.keys()
         try:
-            return dict(zip(names, self.session.run(list(names), feeds), strict=True))
+            return dict(zip(names, self.session.run(list(names), feeds, run_options()), strict=True))
         except ORT_ERRORS as error:
+            check_ended()
             raise GraphFailed(self.file, str(error)) from None
 
 
