@@ -56,7 +56,7 @@ def wild_card():
 @pytest.fixture
 def folder(tmp_path):
     card = wild_card()
-    model = affine_model(card, nodes=[*affine_nodes(), *positive_nodes()])
+    model = affine_model(card, nodes=[*affine_nodes(), *positive_nodes()], batch=card.inputs[0].shape[0])
     model.graph.output.append(value(POSITIVE.output, 9, []))
     names = {"x": card.inputs[0].name, "y": card.outputs[0].name}
     for node in model.graph.node:
