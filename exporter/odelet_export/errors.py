@@ -48,6 +48,11 @@ class ParityError(ExportError):
     exit_code = 3
 
     def __init__(self, message: str, report: Any, folder: str) -> None:
-        super().__init__(message)
+        # All three go to args, so that the error survives pickling between processes.
+        super().__init__(message, report, folder)
+        self.message = message
         self.report = report
         self.folder = folder
+
+    def __str__(self) -> str:
+        return self.message

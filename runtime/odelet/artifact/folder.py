@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from odelet.artifact.card import Card, FileEntry
+from odelet.artifact.origin import Origin
 from odelet.artifact.proto import ModelFacts, scan
 from odelet.artifact.solve_card import RunStep
 from odelet.errors import ArtifactError
@@ -31,19 +32,23 @@ class Checked:
     """An artifact whose files are what the card says.
 
     graphs: for each graph, by file name, the source of its session: its bytes, or its path if its weights lie in
-    another file. folder: where the artifact lies, None for a lone file.
+    another file. folder: where the artifact lies, None for a lone file. origin: what loads the artifact again.
     """
 
     card: Card
     graphs: dict[str, bytes | Path]
     folder: Path | None
+    origin: Origin
 
 
-def check(path: str | os.PathLike[str]) -> Checked:
+def check(path: str | os.PathLike[str] | Origin) -> Checked:
     """Read an artifact folder, or a lone .onnx file, and check its files; no session is opened.
 
-    Raises ArtifactError saying what is wrong and what to do.
+    path: or the origin of a model that was loaded, for the same artifact. Raises ArtifactError saying what is wrong and
+    what to do.
     """
+    if isinstance(path, Origin):
+        return _check_again(path)
     path = Path(path)
     if path.is_dir():
         return _check_folder(path)
@@ -51,7 +56,7 @@ def check(path: str | os.PathLike[str]) -> Checked:
         raise ArtifactError(f"{path}: there is no such folder or file; give the folder that `odelet export` wrote")
     if path.suffix != ".onnx":
         raise ArtifactError(f"{path}: expected an artifact's folder or an .onnx file")
-    return _check_lone(path)
+    return _check_lone(path, read_checked(path.parent, path.name, None, limit=None))
 
 
 def _check_folder(folder: Path) -> Checked:
@@ -59,7 +64,8 @@ def _check_folder(folder: Path) -> Checked:
         raise ArtifactError(
             f"{folder}: it has no {CARD_FILE}, so it is not an artifact; give the folder that `odelet export` wrote"
         )
-    card = Card.from_json(read_checked(folder, CARD_FILE, None))
+    text = read_checked(folder, CARD_FILE, None)
+    card = Card.from_json(text)
     graph_files: dict[str, None] = {}
     for program_card in (card, *((card.solved_again,) if card.fallback is not None else ())):
         graph_files |= dict.fromkeys(program_card.run_files)
@@ -78,11 +84,27 @@ def _check_folder(folder: Path) -> Checked:
         facts = scan(data, name=name)
         _check_facts(name, facts, listed=card.files.keys() - contents.keys())
         graphs[name] = folder / name if facts.external else data
-    return Checked(card, graphs, folder)
+    return Checked(card, graphs, folder, Origin.of(folder, text, lone=False))
 
 
-def _check_lone(path: Path) -> Checked:
-    data = read_checked(path.parent, path.name, None, limit=None)
+def _check_again(origin: Origin) -> Checked:
+    """Check the artifact that a model was loaded from. Raises ArtifactError where it is not there, or is another."""
+    if origin.data is not None:
+        return _check_lone(Path(origin.path), origin.data)
+    advice = "; a model that travels between processes is loaded again from there, so keep the artifact in its place"
+    try:
+        checked = check(origin.path)
+    except ArtifactError as error:
+        raise ArtifactError(f"{error}{advice}") from None
+    if checked.origin.digest != origin.digest:
+        raise ArtifactError(
+            f"{origin.path}: another artifact is there now (sha256 {checked.origin.digest[:12]}... where it was "
+            f"{origin.digest[:12]}...){advice}, or load it with odelet.load and send that model"
+        )
+    return checked
+
+
+def _check_lone(path: Path, data: bytes) -> Checked:
     facts = scan(data, name=path.name)
     text = facts.metadata.get(CARD_KEY)
     if text is None and PART_KEY not in facts.metadata:
@@ -91,7 +113,7 @@ def _check_lone(path: Path) -> Checked:
     if card is None or len(card.program) != 1 or not isinstance(card.program[0], RunStep) or card.fallback is not None:
         raise ArtifactError(f"{path.name}: it is one of several graphs of an artifact; load the whole folder")
     _check_facts(path.name, facts, listed=set())
-    return Checked(card, {card.program[0].run: data}, None)
+    return Checked(card, {card.program[0].run: data}, None, Origin.of(path, data, lone=True))
 
 
 def _check_facts(name: str, facts: ModelFacts, *, listed: set[str]) -> None:

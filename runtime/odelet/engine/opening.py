@@ -9,6 +9,8 @@ from pathlib import Path
 
 from odelet.artifact.card import Card
 from odelet.artifact.folder import check
+from odelet.artifact.origin import Origin
+from odelet.engine.forking import ForkGuard
 from odelet.engine.program import DriveSolve, RunGraph, plan
 from odelet.engine.session import Graph, check_device, open_session, threads_for
 from odelet.errors import ArtifactError
@@ -19,17 +21,22 @@ class Artifact:
     """An open artifact.
 
     program: the card's, with the graphs that it runs. folder: None for a lone file. fallback: the program that solves
-    samples again; empty if the card has none. threads: how many work inside one operator.
+    samples again; empty if the card has none. threads: how many work inside one operator. origin: what loads the same
+    artifact again. guard: stands around each call.
     """
 
     card: Card
     program: tuple[RunGraph | DriveSolve, ...]
     folder: Path | None
-    fallback: tuple[RunGraph | DriveSolve, ...] = ()
-    threads: int = 1
+    fallback: tuple[RunGraph | DriveSolve, ...]
+    threads: int
+    origin: Origin
+    guard: ForkGuard
 
 
-def open_artifact(path: str | os.PathLike[str], *, device: str = "cpu", threads: int | None = None) -> Artifact:
+def open_artifact(
+    path: str | os.PathLike[str] | Origin, *, device: str = "cpu", threads: int | None = None
+) -> Artifact:
     """Check an artifact, open its graphs, and check that their inputs and outputs are what the card says.
 
     threads: how many work inside one operator; None chooses, see `threads_for`. Raises ArtifactError for a file that is
@@ -45,7 +52,8 @@ def open_artifact(path: str | os.PathLike[str], *, device: str = "cpu", threads:
     }
     card = checked.card
     again = plan(card.solved_again, graphs) if card.fallback is not None else ()
-    return Artifact(card, plan(card, graphs), checked.folder, again, threads)
+    guard = ForkGuard(device=device, threads=threads)
+    return Artifact(card, plan(card, graphs), checked.folder, again, threads, checked.origin, guard)
 
 
 def _open(name: str, source: bytes | Path, *, stays: bool, device: str, threads: int, work: int | None) -> Graph:

@@ -13,12 +13,14 @@ from odelet.artifact.card import Card
 from odelet.artifact.solve_card import DRIVEN
 from odelet.engine.driven import drive_solve
 from odelet.engine.fallback import Fallback
+from odelet.engine.forking import RUNNING
 from odelet.engine.opening import Artifact
 from odelet.engine.problem import Request
 from odelet.engine.program import DriveSolve, RunGraph
 from odelet.engine.reports import reported_stats
 from odelet.engine.session import failing_as
 from odelet.errors import InputError
+from odelet.loops.adaptive import Limits
 from odelet.loops.observer import SolveObserver
 from odelet.loops.recorder import Recording
 from odelet.loops.solution import Solution
@@ -88,6 +90,7 @@ class Runner:
 
     def __init__(self, artifact: Artifact, *, device: str) -> None:
         self._card, self._program, self._device = artifact.card, artifact.program, device
+        self._guard = artifact.guard
         self.arguments = Arguments(artifact.card)
         self._fallback = Fallback(artifact.card, artifact.fallback, self._drive) if artifact.fallback else None
         reports = [solve.report for solve in self._card.solves]
@@ -109,8 +112,22 @@ class Runner:
         values = self.arguments.bind(args, named, seed=settings.seed)
         arrays = settings.checked(self._card)
         limits = limits_for(arrays)
-        events = observed.events_by_solve
         result = CallResult(values, {}, {})
+        if self._guard.refusal:
+            self._guard.check()
+        RUNNING.append(None)
+        try:
+            self._run_program(result, arrays, limits, observed)
+        finally:
+            if RUNNING:
+                RUNNING.pop()
+        return result
+
+    def _run_program(
+        self, result: CallResult, arrays: dict[str, NumpyArray], limits: Limits, observed: Observed
+    ) -> None:
+        """Run the program on the values of a result, and add what it computes. arrays: the settings of the call."""
+        values, events = result.values, observed.events_by_solve
         for step in self._program:
             if isinstance(step, RunGraph):
                 values |= step(values, arrays)
@@ -130,7 +147,6 @@ class Runner:
                 break
         if self._fallback is not None:
             result.driven.update(self._fallback.solve_again(values, arrays, Request(limits)))
-        return result
 
     def may_have_failed(self, result: CallResult) -> bool:
         """Whether a solve may have failed or an iteration may not have converged.
