@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from odelet.artifact.card import Card, FileEntry, Tensor
+from odelet.artifact.card import Card, FileEntry, Tensor, checksum_of
 from odelet.artifact.input_cards import AssumptionCard, NoiseCard
+from odelet.artifact.seal import BLANK, SEAL_KEY, sealed
 from odelet.artifact.solve_card import SETTINGS as DRIVER_SETTINGS
 from odelet.artifact.solve_card import DriveCard, DriveStep, Evaluations, RunStep, SolveCard
 
@@ -37,8 +39,23 @@ def onnx_model(nodes, inputs, outputs, initializers=(), *, card=None, functions=
     opsets = [helper.make_opsetid(domain, 20 if domain == "" else 1) for domain in domains]
     model = helper.make_model(graph, opset_imports=opsets, functions=list(functions), ir_version=10)
     if card is not None:
-        helper.set_model_props(model, {"odelet.card": card.short_json()})
+        helper.set_model_props(model, {"odelet.card": card.short_json(), SEAL_KEY: BLANK})
     return model
+
+
+def model_bytes(model):
+    """The bytes of a model's file, with its digest if it has a place for one."""
+    data = model.SerializeToString()
+    return sealed(data, name="the model") if SEAL_KEY in {prop.key for prop in model.metadata_props} else data
+
+
+def edit_card(folder: Path, change):
+    """Change the card of an artifact as JSON, by a function of the parsed text, and make its checksum right again."""
+    path = folder / "odelet.json"
+    data = json.loads(path.read_text())
+    del data["checksum"]
+    change(data)
+    path.write_text(json.dumps({**data, "checksum": checksum_of(data)}))
 
 
 def affine_card(**changes):
@@ -115,7 +132,7 @@ def write(folder: Path, card: Card, models: dict, samples: dict | None = None, b
     """Write an artifact's files and its card, with the entries of all files; returns the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, model in models.items():
-        (folder / name).write_bytes(model.SerializeToString())
+        (folder / name).write_bytes(model_bytes(model))
     for name, data in (blobs or {}).items():
         (folder / name).write_bytes(data)
     if samples is not None:
@@ -311,11 +328,17 @@ def write_noisy(folder: Path, *, second=("2*batch",)):
     return write(folder, card, {"model.onnx": model})
 
 
+def outside(name, shape, *, kind=F32, **where):
+    """A tensor whose numbers lie in another file. where: the keys of its place, as texts."""
+    tensor = onnx.TensorProto(name=name, data_type=kind, dims=shape, data_location=TensorProto.EXTERNAL)
+    for key, text in {"location": "weights.bin", "offset": "0", **where}.items():
+        tensor.external_data.add(key=key, value=text)
+    return tensor
+
+
 def external_model(card, *, location="weights.bin"):
     """y = x + w, with w in a file beside the graph."""
-    weight = onnx.TensorProto(name="w", data_type=F32, dims=[3], data_location=TensorProto.EXTERNAL)
-    for key, text in (("location", location), ("offset", "0"), ("length", "12")):
-        weight.external_data.add(key=key, value=text)
+    weight = outside("w", [3], location=location, length="12")
     return onnx_model(
         [node("Add", "x w", "y")],
         [value("x", F32, ["batch", 3])],

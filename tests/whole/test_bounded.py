@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.artifacts import edit_card
 from support.models_bounded import BATCH, DYNAMIC, WIDTH, Fields, Single, fields
 from torch import nn
 from torchdiffeq import odeint
@@ -35,9 +36,7 @@ def plain(guarded, tmp_path_factory):
     """The same without."""
     out = tmp_path_factory.mktemp("plain") / "out"
     shutil.copytree(guarded, out)
-    card = json.loads((out / "odelet.json").read_text())
-    del card["fallback"]
-    (out / "odelet.json").write_text(json.dumps(card))
+    edit_card(out, lambda card: card.pop("fallback"))
     return out
 
 

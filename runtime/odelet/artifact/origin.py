@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 
 # A lone file of at most this size travels as its bytes: reading it again costs more than sending it.
 TRAVELS_WHOLE = 2**20
@@ -17,8 +18,8 @@ TRAVELS_WHOLE = 2**20
 class Origin:
     """Where a model was loaded from.
 
-    path: absolute, with links followed. digest: the SHA-256 of the card of a folder, which has the hashes of all other
-    files, or of a lone file, as hex digits. data: the bytes of a small lone file, else None.
+    path: absolute, with links followed. digest: the SHA-256, as hex digits, of the card of a folder, which has the
+    hashes of all other files; or the digest of a lone file. data: the bytes of a small lone file, else None.
     """
 
     path: str
@@ -26,7 +27,12 @@ class Origin:
     data: bytes | None = field(default=None, repr=False)
 
     @classmethod
-    def of(cls, path: str | os.PathLike[str], text: bytes, *, lone: bool) -> Origin:
-        """The origin of a model. text: the bytes of the card, or of the lone file."""
-        data = text if lone and len(text) <= TRAVELS_WHOLE else None
-        return cls(os.path.realpath(path), hashlib.sha256(text).hexdigest(), data)
+    def of_folder(cls, path: Path, card: bytes) -> Origin:
+        """The origin of a model that is a folder. card: the bytes of its card."""
+        return cls(os.path.realpath(path), hashlib.sha256(card).hexdigest())
+
+    @classmethod
+    def of_file(cls, path: Path, data: bytes, *, seal: str | None) -> Origin:
+        """The origin of a model that is a lone file. seal: the digest that the file carries, if it carries one."""
+        digest = hashlib.sha256(data).hexdigest() if seal is None else seal
+        return cls(os.path.realpath(path), digest, data if len(data) <= TRAVELS_WHOLE else None)

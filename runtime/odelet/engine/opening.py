@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import onnxruntime as ort
+
 from odelet.artifact.card import Card
-from odelet.artifact.folder import check
+from odelet.artifact.folder import GraphBytes, check
 from odelet.artifact.origin import Origin
+from odelet.artifact.weights import Weights
 from odelet.engine.forking import ForkGuard
 from odelet.engine.program import DriveSolve, RunGraph, plan
 from odelet.engine.session import Graph, check_device, open_session, threads_for
@@ -46,22 +49,53 @@ def open_artifact(
     checked = check(path)
     threads = threads_for(checked.card.work) if threads is None else threads
     steps = {solve.drive.step for solve in checked.card.solves if solve.drive is not None}
-    graphs = {
-        name: _open(name, source, stays=name in steps, device=device, threads=threads, work=checked.card.work)
-        for name, source in checked.graphs.items()
-    }
+    opened = _Opening(device=device, threads=threads, work=checked.card.work)
+    graphs = {name: opened.graph(name, graph, stays=name in steps) for name, graph in checked.graphs.items()}
     card = checked.card
     again = plan(card.solved_again, graphs) if card.fallback is not None else ()
     guard = ForkGuard(device=device, threads=threads)
     return Artifact(card, plan(card, graphs), checked.folder, again, threads, checked.origin, guard)
 
 
-def _open(name: str, source: bytes | Path, *, stays: bool, device: str, threads: int, work: int | None) -> Graph:
-    """Open a graph. stays: whether it always runs on the same memory, so that a CUDA graph of it can be replayed."""
-    graph = Graph.of(name, open_session(source, name=name, device=device, threads=threads, work=work))
-    if device == "cuda" and stays and graph.of_one_shape:
-        # ONNX Runtime refuses to capture a graph of which a node runs on the CPU.
-        with suppress(ArtifactError):
-            session = open_session(source, name=name, device=device, threads=threads, work=work, capture=True)
-            return Graph.of(name, session)
-    return graph
+@dataclass(frozen=True, kw_only=True)
+class _Opening:
+    """Opens the graphs of one artifact, which share their weights. threads, work: as `open_session` takes them."""
+
+    device: str
+    threads: int
+    work: int | None
+    shared: dict[tuple[int, int, tuple[int, ...]], ort.OrtValue] = field(default_factory=dict)
+
+    def graph(self, name: str, source: GraphBytes, *, stays: bool) -> Graph:
+        """Open a graph. stays: whether it always runs on the same memory, so that a CUDA graph of it can be
+        replayed."""
+        weights = self._values(source.weights)
+        graph = Graph.of(name, self._session(name, source, weights))
+        if self.device == "cuda" and stays and graph.of_one_shape:
+            # ONNX Runtime refuses to capture a graph of which a node runs on the CPU.
+            with suppress(ArtifactError):
+                return Graph.of(name, self._session(name, source, weights, capture=True))
+        return graph
+
+    def _session(
+        self, name: str, source: GraphBytes, weights: dict[str, ort.OrtValue], *, capture: bool = False
+    ) -> ort.InferenceSession:
+        return open_session(
+            source.data,
+            name=name,
+            device=self.device,
+            threads=self.threads,
+            work=self.work,
+            capture=capture,
+            weights=weights,
+        )
+
+    def _values(self, weights: Weights) -> dict[str, ort.OrtValue]:
+        """The weights as ONNX Runtime takes them; those that are one array are one value in all graphs."""
+        values = {}
+        for name, weight in weights.items():
+            key = (weight.array.ctypes.data, weight.kind, weight.array.shape)
+            if key not in self.shared:
+                self.shared[key] = ort.OrtValue.ortvalue_from_numpy_with_onnx_type(weight.array, weight.kind)
+            values[name] = self.shared[key]
+        return values

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import onnxruntime as ort
@@ -57,18 +58,22 @@ def open_session(
     name: str = "",
     work: int | None = None,
     capture: bool = False,
+    weights: Mapping[str, ort.OrtValue] = MappingProxyType({}),
 ) -> ort.InferenceSession:
     """Open a graph for inference.
 
     source: a file, or the bytes of one. name: what messages call the bytes. threads: how many work inside one operator.
     work: of the model, as in `threads_for`. capture: whether to capture the first run as a CUDA graph and replay it
-    from then on; for graphs without control flow, of one shape, whose memory stays where it is. Raises InputError for a
-    device that is not there or a bad number of threads, ArtifactError when ONNX Runtime refuses the graph.
+    from then on; for graphs without control flow, of one shape, whose memory stays where it is. weights: the
+    initializers that the graph keeps in another file, by name; on the CPU the session shares their memory. Raises
+    InputError for a device that is not there or a bad number of threads, ArtifactError when ONNX Runtime refuses the
+    graph.
     """
     providers = _providers(device, capture=capture)
     options = _options(threads)
     if work is not None and work < WORTH_PACKING:
         options.add_session_config_entry("session.disable_prepacking", "1")
+    _take_weights(options, weights, device)
     name = name or (source.name if isinstance(source, Path) else "the graph")
     try:
         session = ort.InferenceSession(
@@ -85,6 +90,8 @@ def open_session(
             f"{name}: onnxruntime {ort.__version__} cannot load it ({one_line(error)}); "
             "upgrade onnxruntime, or export the model again with a lower opset"
         ) from None
+    # ONNX Runtime works on this memory and does not own it, so it must live as long as the session.
+    session.weights = weights
     if DEVICES[device] not in session.get_providers():
         # ONNX Runtime falls back to the CPU and only writes a line to its log.
         raise InputError(
@@ -92,6 +99,17 @@ def open_session(
             "its libraries fit this onnxruntime, or use device='cpu'"
         )
     return session
+
+
+def _take_weights(options: ort.SessionOptions, weights: Mapping[str, ort.OrtValue], device: str) -> None:
+    """Have sessions take these initializers from memory, and look for no file."""
+    if not weights:
+        return
+    options.add_external_initializers(list(weights), list(weights.values()))
+    if device == "cpu":
+        # The line above lets the optimizers read the weights, and each session would then keep a copy of its own.
+        for name, value in weights.items():
+            options.add_initializer(name, value)
 
 
 def check_device(device: str, threads: int | None) -> None:

@@ -18,6 +18,7 @@ from support.paths import ROOT
 
 import odelet
 from odelet.artifact.origin import TRAVELS_WHOLE
+from odelet.artifact.seal import sealed
 from odelet.errors import ArtifactError, InputError, OdeletError, SolveError
 from odelet.loops.ivp import odeint
 from odelet.model.model import Model
@@ -41,6 +42,13 @@ def answers(model, inputs):
 
 def equal(first, second):
     return all(np.array_equal(a, b, equal_nan=True) for a, b in zip(first, second, strict=True))
+
+
+def lone_file(text):
+    """The bytes of a lone graph that holds some text besides."""
+    model = affine_model()
+    model.doc_string = text
+    return sealed(model.SerializeToString(), name="lone.onnx")
 
 
 def again(thing):
@@ -96,24 +104,26 @@ class TestPickles:
 
     def test_a_small_lone_file_travels_whole(self, tmp_path):
         path = tmp_path / "lone.onnx"
-        path.write_bytes(affine_model().SerializeToString())
+        path.write_bytes(lone_file(""))
         model = odelet.load(path, threads=2)
         data = pickle.dumps(model)
         path.unlink()
         back = again(pickle.loads(data))
         assert (back.threads, back.folder) == (2, None)
         assert np.array_equal(back(X), model(X))
-        assert len(data) < len(affine_model().SerializeToString()) + 600
+        assert len(data) < len(lone_file("")) + 600
+
+    def test_a_lone_file_of_0_1_travels(self):
+        model = odelet.load(ARTIFACTS / "adaptive" / "model.onnx")
+        assert equal(answers(again(model), sample("adaptive")), answers(model, sample("adaptive")))
 
     def test_a_large_lone_file_is_loaded_again(self, tmp_path):
-        path, model = tmp_path / "lone.onnx", affine_model()
-        model.doc_string = "large" * (TRAVELS_WHOLE // 5 + 1)
-        path.write_bytes(model.SerializeToString())
+        path = tmp_path / "lone.onnx"
+        path.write_bytes(lone_file("large" * (TRAVELS_WHOLE // 5)))
         data = pickle.dumps(odelet.load(path))
         assert len(data) < 600
         assert pickle.loads(data)(X).shape == X.shape
-        model.doc_string = "other" * (TRAVELS_WHOLE // 5 + 1)
-        path.write_bytes(model.SerializeToString())
+        path.write_bytes(lone_file("other" * (TRAVELS_WHOLE // 5)))
         with pytest.raises(ArtifactError, match="another artifact is there now"):
             pickle.loads(data)
 
