@@ -5,12 +5,14 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event, Thread
 
 import pytest
-from support.artifacts import write_affine
+from support.artifacts import affine_card, write_affine
 
+from odelet.artifact.folder import check
 from odelet.errors import InputError, OdeletError
 from odelet_export.errors import OutputError
 from odelet_export.targets import exchange
@@ -93,6 +95,26 @@ class TestReplacing:
         assert len(seen) > 100
         assert text_of(out) == "39"
         assert False not in seen
+
+    def test_a_load_meanwhile_gives_the_old_artifact_or_the_new_one(self, tmp_path):
+        if exchange._function() is None:
+            pytest.skip("the system has no exchange")
+        out, done, loaded = tmp_path / "out", Event(), []
+        cards = [affine_card(versions={"torch": version}) for version in ("1", "2")]
+        write_affine(out, cards[0])
+
+        def replace():
+            for number in range(15):
+                with staging(out, failed=failed_of(out)) as folder:
+                    write_affine(folder, cards[1 - number % 2])
+            done.set()
+
+        with ThreadPoolExecutor(1) as pool:
+            replacing = pool.submit(replace)
+            while not done.is_set():
+                loaded.append(check(out).card.versions["torch"])
+            replacing.result()
+        assert {*loaded} == {"1", "2"}
 
     @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(errno.EIO, "I/O error")])
     @pytest.mark.parametrize("number", [1, 2])
