@@ -116,6 +116,7 @@ class Card:
         for name in self.files:
             check_file_name(name)
         self._check_solves()
+        check(self.work is None or self.work >= 0, f"work is {self.work}")
 
     def _check_tensors(self) -> None:
         for kind, tensors in (("input", self.inputs), ("output", self.outputs)):
@@ -207,9 +208,12 @@ class Card:
         return self.format >= _SEALED_FORMAT
 
     @property
-    def run_files(self) -> tuple[str, ...]:
-        """The files of the graphs that the program runs, in order, each once."""
-        return tuple(dict.fromkeys(step.run for step in self.program if isinstance(step, RunStep)))
+    def graph_files(self) -> tuple[str, ...]:
+        """The files of all graphs, those of the fallback last, each as often as the card names it."""
+        run = [step.run for step in self.program if isinstance(step, RunStep)]
+        driven = [file for solve in self.solves if solve.drive is not None for file in solve.drive.graphs]
+        again = self.solved_again.graph_files if self.fallback is not None else ()
+        return (*run, *driven, *again)
 
     @property
     def driven(self) -> bool:

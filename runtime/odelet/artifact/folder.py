@@ -7,6 +7,7 @@ known to be what the card says.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -84,7 +85,7 @@ def _check_folder(path: Path) -> Checked:
                         "export` wrote"
                     )
                 text = folder.read(CARD_FILE, None)
-                return _checked(folder, Card.from_json(text), Origin.of_folder(path, text))
+                return check_files(folder, Card.from_json(text), text=text)
             except ArtifactError:
                 if left == 0 or not _changed(folder, text):
                     raise
@@ -101,14 +102,15 @@ def _changed(folder: OpenFolder, text: bytes) -> bool:
         return False
 
 
-def _checked(folder: OpenFolder, card: Card, origin: Origin) -> Checked:
-    graph_files: dict[str, None] = {}
-    for program_card in (card, *((card.solved_again,) if card.fallback is not None else ())):
-        graph_files |= dict.fromkeys(program_card.run_files)
-        for solve in program_card.solves:
-            if solve.drive is not None:
-                graph_files |= dict.fromkeys(solve.drive.graphs)
-    for name in graph_files:
+def check_files(folder: OpenFolder, card: Card, *, text: bytes = b"") -> Checked:
+    """Read the files that a card lists, and check them. text: of the card, where the model is to travel.
+
+    Raises ArtifactError for a file that is not what the card says.
+    """
+    graph_files = Counter(card.graph_files)
+    for name, count in graph_files.items():
+        if count > 1:
+            raise ArtifactError(f"{CARD_FILE}: {name} is used in {count} places; each graph has one")
         if name not in card.files:
             raise ArtifactError(f"{CARD_FILE}: {name} is used, but is not among the files that the card lists")
     contents = {name: folder.read(name, card.files[name]) for name in graph_files}
@@ -121,7 +123,7 @@ def _checked(folder: OpenFolder, card: Card, origin: Origin) -> Checked:
         if name not in contents and name not in files:
             folder.check(name, entry)
     graphs = {name: GraphBytes(data, weights_of(name, facts[name].weights, files)) for name, data in contents.items()}
-    return Checked(card, graphs, folder.path, origin)
+    return Checked(card, graphs, folder.path, Origin.of_folder(folder.path, text))
 
 
 def _check_again(origin: Origin) -> Checked:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import onnxruntime as ort
 
 from odelet.artifact.card import Card
-from odelet.artifact.folder import GraphBytes, check
+from odelet.artifact.folder import Checked, GraphBytes, check
 from odelet.artifact.origin import Origin
 from odelet.artifact.weights import Weights
 from odelet.engine.forking import ForkGuard
@@ -48,9 +49,18 @@ def open_artifact(
     check_device(device, threads)
     checked = check(path)
     threads = threads_for(checked.card.work) if threads is None else threads
+    return joined(checked, open_graphs(checked, device=device, threads=threads), device=device, threads=threads)
+
+
+def open_graphs(checked: Checked, *, device: str = "cpu", threads: int = 1) -> dict[str, Graph]:
+    """The graphs of a checked artifact as sessions, by file name. Raises ArtifactError for one that does not open."""
     steps = {solve.drive.step for solve in checked.card.solves if solve.drive is not None}
     opened = _Opening(device=device, threads=threads, work=checked.card.work)
-    graphs = {name: opened.graph(name, graph, stays=name in steps) for name, graph in checked.graphs.items()}
+    return {name: opened.graph(name, graph, stays=name in steps) for name, graph in checked.graphs.items()}
+
+
+def joined(checked: Checked, graphs: Mapping[str, Graph], *, device: str = "cpu", threads: int = 1) -> Artifact:
+    """Join the card of an artifact with its graphs, by file name. Raises ArtifactError where they do not fit."""
     card = checked.card
     again = plan(card.solved_again, graphs) if card.fallback is not None else ()
     guard = ForkGuard(device=device, threads=threads)

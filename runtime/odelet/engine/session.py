@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -179,10 +179,15 @@ def one_line(error: Exception) -> str:
 @dataclass(frozen=True)
 class Port:
     """What a graph states of an input or output. dtype: numpy's name, or ONNX Runtime's if numpy has none. shape: the
-    sizes, None for a dynamic axis; () is a scalar, or a shape that the graph does not state."""
+    sizes, None for a dynamic axis; () is a scalar, or a shape that the graph does not state. axes: the names of dynamic
+    axes by place, where the graph names them."""
 
     dtype: str
     shape: tuple[int | None, ...]
+    axes: Mapping[int, str] = field(default_factory=dict, compare=False)
+
+    def __str__(self) -> str:
+        return f"{self.dtype} [{', '.join('?' if size is None else str(size) for size in self.shape)}]"
 
 
 @dataclass(frozen=True)
@@ -237,6 +242,7 @@ def _ports(arguments: Sequence[ort.NodeArg]) -> dict[str, Port]:
         argument.name: Port(
             _NUMPY_TYPES.get(argument.type, argument.type),
             tuple(size if isinstance(size, int) else None for size in argument.shape or ()),
+            {place: size for place, size in enumerate(argument.shape or ()) if isinstance(size, str) and size},
         )
         for argument in arguments
     }
