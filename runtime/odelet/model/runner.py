@@ -14,6 +14,7 @@ from odelet.artifact.solve_card import DRIVEN, SolveCard
 from odelet.engine.driven import drive_solve
 from odelet.engine.ending import EndedError, ended_at
 from odelet.engine.fallback import Fallback
+from odelet.engine.forking import RUNNING
 from odelet.engine.opening import Artifact
 from odelet.engine.problem import Request
 from odelet.engine.program import DriveSolve, RunGraph
@@ -98,6 +99,7 @@ class Runner:
     def __init__(self, artifact: Artifact, *, device: str, interruptible: bool = False) -> None:
         self._interruptible = interruptible
         self._card, self._program, self._device = artifact.card, artifact.program, device
+        self._guard = artifact.guard
         self.arguments = Arguments(artifact.card)
         self._fallback = Fallback(artifact.card, artifact.fallback, self._drive) if artifact.fallback else None
         reports = [solve.report for solve in self._card.solves]
@@ -120,10 +122,17 @@ class Runner:
         arrays = settings.checked(self._card)
         limits = limits_for(arrays)
         result = CallResult(values, {}, {})
-        if self._interruptible:
-            interruptible(lambda: self._run_both(result, arrays, limits, observed))
-        else:
-            self._run_both(result, arrays, limits, observed)
+        if self._guard.refusal:
+            self._guard.check()
+        RUNNING.append(None)
+        try:
+            if self._interruptible:
+                interruptible(lambda: self._run_both(result, arrays, limits, observed))
+            else:
+                self._run_both(result, arrays, limits, observed)
+        finally:
+            if RUNNING:
+                RUNNING.pop()
         return result
 
     def _run_both(self, result: CallResult, arrays: dict[str, NumpyArray], limits: Limits, observed: Observed) -> None:
