@@ -19,6 +19,7 @@ from odelet.model.settings import CallSettings, Tolerance
 from odelet.model.solve_stream import SolveStream
 from odelet.model.stream import Stream
 from odelet.numerics.backend import NumpyArray
+from odelet.text import printable
 
 
 def load(
@@ -98,7 +99,7 @@ class Model:
     def __repr__(self) -> str:
         inputs = ", ".join(f"{tensor.name}: {tensor}" for tensor in self.inputs)
         outputs = ", ".join(f"{tensor.name}: {tensor}" for tensor in self.outputs)
-        return f"<odelet.Model {self.card.name} ({self.card.form}): {inputs} -> {outputs}>"
+        return printable(f"<odelet.Model {self.card.name} ({self.card.form}): {inputs} -> {outputs}>")
 
     def __call__(
         self,

@@ -12,9 +12,9 @@ from functools import partial
 
 import numpy as np
 
+from odelet.engine.failures import GraphFailed, failing_as
 from odelet.engine.opening import Artifact
 from odelet.engine.problem import Problem, Request, problem_of
-from odelet.engine.session import failing_as
 from odelet.engine.steppers import GraphSteppers, loop_problem
 from odelet.errors import InputError
 from odelet.loops.adaptive import AdaptiveSolve, continue_to, not_begun
@@ -142,7 +142,10 @@ class SolveStream:
         self._ended = "a call was interrupted"
         self._direction = direction
         go_on = partial(self._go_on, named, values, times)
-        solution = interruptible(go_on) if self._interruptible else go_on()
+        try:
+            solution = interruptible(go_on) if self._interruptible else go_on()
+        except GraphFailed as failed:
+            raise failed.judged(values) from None
         ok = solution.status is Status.OK
         self._ended = None if ok else f"{solution.status.name}: {solution.status.sentence}"
         self._t = self._t[[0, -1]] if self._t.size > 1 else self._t
