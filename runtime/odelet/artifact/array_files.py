@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import tempfile
 import zipfile
 from collections.abc import Callable
@@ -143,21 +144,31 @@ def _kind(path: Path) -> str:
     return path.suffix
 
 
+def _followed(path: Path) -> Path:
+    """The file that a path leads to. Raises OSError for links in a circle, and InputError for what is no file."""
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise InputError(f"{path}: it cannot be written (it exists and is not a plain file)")
+    return Path(os.path.realpath(path)) if path.is_symlink() else path.absolute()
+
+
 def replace_file(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Write a temporary file beside the path, then rename it to the path, so that no reader sees half a file.
 
-    write: writes the contents to an open binary file. Raises InputError naming the path when it cannot be written.
+    A path that is a link stays one, and the file that it leads to is replaced. write: writes the contents to an open
+    binary file. Raises InputError naming the path when it cannot be written.
     """
     temporary = None
     try:
-        with tempfile.NamedTemporaryFile(dir=path.absolute().parent, prefix=path.name, delete=False) as file:
+        place = _followed(path)
+        with tempfile.NamedTemporaryFile(dir=place.parent, prefix=f".{path.name[:32]}.", delete=False) as file:
             temporary = Path(file.name)
             write(file.file)
         # A temporary file is private to its owner, and the result gets the rights that a new file has.
         mask = os.umask(0)
         os.umask(mask)
         temporary.chmod(0o666 & ~mask)
-        temporary.replace(path)
+        temporary.replace(place)
         temporary = None
     except OSError as error:
         raise InputError(f"{path}: it cannot be written ({error.strerror or error})") from None

@@ -15,6 +15,7 @@ from odelet.engine.driven import drive_solve
 from odelet.engine.ending import EndedError, ended_at
 from odelet.engine.failures import GraphFailed, failing_as
 from odelet.engine.fallback import Fallback
+from odelet.engine.forking import RUNNING
 from odelet.engine.opening import Artifact
 from odelet.engine.problem import Request
 from odelet.engine.program import DriveSolve, RunGraph
@@ -27,7 +28,7 @@ from odelet.loops.solution import Solution
 from odelet.loops.stats import SolveOutcome, SolveStats, Stats
 from odelet.model.arguments import Argument, Arguments
 from odelet.model.interruption import interruptible
-from odelet.model.settings import CallSettings, limits_for
+from odelet.model.settings import AS_EXPORTED, CallSettings, limits_for
 from odelet.numerics.backend import NumpyArray
 from odelet.numerics.events import Event
 from odelet.status import Status
@@ -74,6 +75,7 @@ class Observed:
 
 
 NOTHING = Observed()
+_NO_LIMITS = Limits()
 
 
 @dataclass
@@ -98,6 +100,7 @@ class Runner:
     def __init__(self, artifact: Artifact, *, device: str, interruptible: bool = False) -> None:
         self._interruptible = interruptible
         self._card, self._program, self._device = artifact.card, artifact.program, device
+        self._guard = artifact.guard
         self.arguments = Arguments(artifact.card)
         self._fallback = Fallback(artifact.card, artifact.fallback, self._drive) if artifact.fallback else None
         reports = [solve.report for solve in self._card.solves]
@@ -117,9 +120,15 @@ class Runner:
         Raises InputError for arguments and settings that do not fit, and AssumptionError; a failed solve is a result.
         """
         values = self.arguments.bind(args, named, seed=settings.seed)
-        arrays = settings.checked(self._card)
-        limits = limits_for(arrays)
+        arrays: dict[str, NumpyArray] = {}
+        limits = _NO_LIMITS
+        if settings is not AS_EXPORTED:
+            arrays = settings.checked(self._card)
+            limits = limits_for(arrays)
         result = CallResult(values, {}, {})
+        if self._guard.refusal:
+            self._guard.check()
+        RUNNING.append(None)
         try:
             if self._interruptible:
                 interruptible(lambda: self._run_both(result, arrays, limits, observed))
@@ -127,6 +136,9 @@ class Runner:
                 self._run_both(result, arrays, limits, observed)
         except GraphFailed as failed:
             raise failed.judged({tensor.name: values[tensor.name] for tensor in self._card.inputs}) from None
+        finally:
+            if RUNNING:
+                RUNNING.pop()
         return result
 
     def _run_both(self, result: CallResult, arrays: dict[str, NumpyArray], limits: Limits, observed: Observed) -> None:

@@ -52,6 +52,7 @@ class SolveStream:
         model that cannot go on, and for inputs and settings that do not fit."""
         self._interruptible = interruptible
         self._card, self._device, self._seed = artifact.card, device, settings.seed
+        self._guard = artifact.guard
         if settings.deadline is not None:
             raise InputError(
                 f"deadline={settings.deadline!r} cannot be set for a stream, whose solve lasts as long as its caller "
@@ -110,8 +111,19 @@ class SolveStream:
         outputs = tuple(solution.outputs[tensor.name] for tensor in self._card.outputs)
         return outputs[0] if len(outputs) == 1 else outputs
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Raise InputError: a solve that goes on cannot be copied."""
+        raise InputError(
+            "a stream of one long solve can be neither pickled nor copied, as its solve lives in the memory of this "
+            "process; send the model, and begin another stream with model.stream() from the state that was reached"
+        )
+
     def solve(self, **named: Argument) -> Solution:
         """Return a Solution, as `model.solve(...)` does; its statistics are those of the whole solve so far."""
+        with self._guard:
+            return self._continue(named)
+
+    def _continue(self, named: dict[str, Argument]) -> Solution:
         if self._ended is not None:
             raise InputError(
                 f"the solve of this stream has ended ({self._ended}), so there is nothing to go on from; begin another "
