@@ -51,7 +51,10 @@ class Fallback:
         """
         wrong = np.zeros(1, np.bool_)
         for name in self._ratios:
-            wrong = wrong | ~(values[name] <= 1)
+            ratios = values[name]
+            if ratios.ndim != 1 or (len(ratios) != len(wrong) and 1 not in (len(ratios), len(wrong))):
+                raise ArtifactError(f"the report {name!r} has the shape {ratios.shape}, which does not fit the others")
+            wrong = wrong | ~(ratios <= 1)
         if not wrong.any():
             return {}
         stats = {solve.index: reported_stats(solve, values) for solve in self._card.solves}
@@ -73,10 +76,13 @@ class Fallback:
 
     def _rows(self, values: Mapping[str, NumpyArray], wrong: NumpyArray, sample: int) -> list[int]:
         """The rows of a sample; all rows if the whole batch has one error ratio."""
-        if len(wrong) > 1:
-            return [sample]
         name, place = next((name, place) for name, place in self._inputs.items() if place is not None)
-        return list(range(values[name].shape[place]))
+        count = values[name].shape[place]
+        if len(wrong) == 1:
+            return list(range(count))
+        if len(wrong) != count:
+            raise ArtifactError(f"the graph reports {len(wrong)} error ratios for {count} samples; export it again")
+        return [sample]
 
     def _again(
         self, values: dict[str, NumpyArray], rows: list[int] | None, settings: dict[str, NumpyArray], request: Request
@@ -99,10 +105,17 @@ class Fallback:
         except EndedError:
             return self._unsolved(steps=None)
         for name, place in self._outputs.items():
+            array = sample_values[name]
             if rows is None or place is None:
-                values[name] = sample_values[name]
-            else:
-                values[name][(slice(None),) * place + (rows,)] = sample_values[name]
+                values[name] = array
+                continue
+            shape = (*values[name].shape[:place], len(rows), *values[name].shape[place + 1 :])
+            if array.shape != shape:
+                raise ArtifactError(
+                    f"the fallback makes the output {name!r} of shape {array.shape} for {len(rows)} samples; expected "
+                    f"{shape}: export the model again"
+                )
+            values[name][(slice(None),) * place + (rows,)] = array
         return second
 
     def _unsolved(self, *, steps: int | None) -> list[SolveStats]:
