@@ -13,7 +13,6 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import onnx_ir.passes.common as passes
-from onnx_ir import convenience
 
 from odelet.artifact.card import Card, Tensor
 from odelet.artifact.folder import GraphBytes, check
@@ -135,7 +134,7 @@ def _run(
                 continue
             solution = inner[name]
             replaced[solution] = merged.at_all_times(y, times)
-            convenience.replace_all_uses_with(solution, replaced[solution])
+            ir.convenience.replace_all_uses_with(solution, replaced[solution])
     values |= {name: replaced.get(value, value) for name, value in zip(names, outputs, strict=True)}
 
 
@@ -228,7 +227,7 @@ class _Merged:
             name = str(value.name)
             inner[name] = values.get(name, value)
             if name in values:
-                convenience.replace_all_uses_with(value, values[name])
+                ir.convenience.replace_all_uses_with(value, values[name])
         nodes = list(graph)
         graph.remove(nodes)
         self.graph.extend(nodes)
