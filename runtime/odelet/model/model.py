@@ -24,7 +24,8 @@ def load(path: str | os.PathLike[str], *, device: str = "cpu", threads: int | No
     """Load an artifact's folder, or a lone .onnx file of a self-contained form.
 
     device: "cpu" or "cuda". threads: how many threads work inside one operator; None takes 1, and up to 4 where an
-    operator is so large that more threads pay (the card's `work` says so).
+    operator is so large that more threads pay (the card's `work` says so). The files are read once, and no call looks
+    at them again.
 
     Raises ArtifactError when a file is missing, damaged or newer than this odelet, and InputError for a device that is
     not there.
