@@ -22,6 +22,8 @@ DTYPES = {
     **{1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64"},
     **{9: "bool", 10: "float16", 11: "float64", 12: "uint32", 13: "uint64", 16: "uint16"},
 }
+# Numpy counts the bytes of an array without axes of size 0 in an int64; older ones have no more axes than this.
+_MOST_AXES, _LARGEST_AXIS = 32, 2**31
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,10 @@ def weights_of(name: str, tensors: Sequence[ExternalTensor], files: Mapping[str,
             raise ArtifactError(f"{what} is there twice, or has no name; the file is damaged, export the model again")
         if tensor.kind not in DTYPES:
             raise ArtifactError(f"{what} in {tensor.location} has the type {tensor.kind} of ONNX, which is not known")
+        if len(tensor.shape) > _MOST_AXES or any(size > _LARGEST_AXIS for size in tensor.shape):
+            raise ArtifactError(
+                f"{what} has a shape that no array can have; the file is damaged, export the model again"
+            )
         dtype, size = np.dtype(DTYPES[tensor.kind]), math.prod(tensor.shape)
         length = size * dtype.itemsize
         data = files[tensor.location][tensor.offset : tensor.offset + length]

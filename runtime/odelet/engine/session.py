@@ -66,9 +66,9 @@ def open_session(
     options = _options(threads)
     if work is not None and work < WORTH_PACKING:
         options.add_session_config_entry("session.disable_prepacking", "1")
-    _take_weights(options, weights, device)
     name = name or (source.name if isinstance(source, Path) else "the graph")
     try:
+        _take_weights(options, weights, device)
         session = ort.InferenceSession(
             str(source) if isinstance(source, Path) else source,
             options,

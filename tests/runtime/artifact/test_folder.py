@@ -1,6 +1,7 @@
 """Loading an artifact: everything that docs/artifact.md says is checked, before any session is opened."""
 
 import os
+import re
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from support.artifacts import (
 
 import odelet
 from odelet.artifact import reading
+from odelet.artifact.folder import check
 from odelet.engine import session
 from odelet.errors import ArtifactError, InputError
 
@@ -270,3 +272,42 @@ def test_a_bomb_does_not_go_off_while_loading(tmp_path):
     )
     write(tmp_path, affine_card(solves=()), {"model.onnx": model})
     odelet.load(tmp_path)
+
+
+def test_every_bit_of_a_lone_file_is_hashed(tmp_path):
+    good = model_bytes(affine_model())
+    path = tmp_path / "model.onnx"
+    path.write_bytes(good)
+    check(path)
+    for bit in range(0, 8 * len(good), 29):
+        bad = bytearray(good)
+        bad[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(bad)
+        with pytest.raises(ArtifactError):
+            check(path)
+
+
+def test_a_lone_file_of_format_1_needs_no_digest(tmp_path):
+    card = affine_card(format=1)
+    model = affine_model(card)
+    del model.metadata_props[1]
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model_bytes(model))
+    np.testing.assert_array_equal(odelet.load(path)(X), 2 * X + 1)
+    assert "checksum" not in card.to_json()
+
+
+def test_a_lone_file_that_lost_its_digest(tmp_path):
+    model = affine_model()
+    del model.metadata_props[1]
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model_bytes(model))
+    refused(path, r"it carries no odelet\.sha256, so it was changed after its export")
+
+
+def test_a_card_that_lost_its_checksum(folder):
+    text = (folder / "odelet.json").read_text()
+    (folder / "odelet.json").write_text(text.replace('"rtol": 0.001', '"rtol": 0.101'))
+    refused(folder, "card: its checksum is not that of its text, so it was changed after its export")
+    (folder / "odelet.json").write_text(re.sub(r',\s*"checksum": "\w+"', "", text))
+    refused(folder, "card: its checksum is not that of its text")
