@@ -18,13 +18,13 @@ from onnx_ir import convenience
 from odelet.artifact.card import Card, Tensor
 from odelet.artifact.folder import GraphBytes, check
 from odelet.artifact.solve_card import DriveStep, RunStep, SolveCard
+from odelet.engine.ending import run_options
 from odelet.engine.session import open_session
 from odelet_export.graphs.nodes import copy_nodes, name_inner_values, read_by
 from odelet_export.graphs.unused import remove_unused
 from odelet_intercept.errors import ExportError
 
-# The values of a graph by name.
-Values = dict[str, ir.Value]
+Values = dict[str, ir.Value]  # the values of a graph by name
 
 
 class FloorError(ExportError):
@@ -297,4 +297,4 @@ def floor_call(
     """Build the floor, and return a function that runs it on these inputs, for `odelet bench`."""
     floor = Floor(path, evaluations, device=device, threads=threads)
     feeds = floor.feeds(values)
-    return lambda: floor.session.run(None, feeds)
+    return lambda: floor.session.run(None, feeds, run_options())

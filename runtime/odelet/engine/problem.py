@@ -42,6 +42,8 @@ class Request:
         limits = self.limits
         if "max_steps" not in settings and solve.max_steps is not None:
             limits = replace(limits, max_steps=solve.max_steps)
+        if "max_evals" not in solve.settings:  # what a caller sets goes to the solves that take it
+            limits = replace(limits, max_evals=None)
         return replace(self, limits=limits, rtol=settings.get("rtol"), atol=settings.get("atol"))
 
 
