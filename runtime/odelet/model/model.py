@@ -32,6 +32,7 @@ def load(
     another signal whose handler raises, ends a call at once. Without it Python runs the handler when the graph has
     ended, and a solve inside a graph may take long. With it the graphs of a call from the main thread run in another
     thread, which costs about 0.1 ms; calls from other threads and inside the event loop of asyncio are as without it.
+
     The files are read once, and no call looks at them again.
 
     Raises ArtifactError when a file is missing, damaged or newer than this odelet, and InputError for a device that is
