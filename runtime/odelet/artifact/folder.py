@@ -1,7 +1,7 @@
 """Reads the files of an artifact and checks everything that docs/artifact.md promises of them.
 
-The law here: no byte reaches ONNX Runtime before its hash, its operator domains and its external data are
-known to be what the card says.
+The law here: no byte reaches ONNX Runtime before its hash, its operators and its external data are known
+to be what the card says.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from odelet.artifact.card import Card, FileEntry
+from odelet.artifact.operators import check_operators
 from odelet.artifact.proto import ModelFacts, scan
 from odelet.artifact.solve_card import RunStep
 from odelet.errors import ArtifactError
@@ -21,7 +22,6 @@ CARD_FILE = "odelet.json"
 CARD_KEY, PART_KEY = "odelet.card", "odelet.part"
 SAMPLES_FILE = "samples.npz"
 
-_DOMAINS = ("", "ai.onnx")
 _CHUNK = 2**20
 _CARD_LIMIT = 16 * 2**20
 
@@ -95,12 +95,7 @@ def _check_lone(path: Path) -> Checked:
 
 
 def _check_facts(name: str, facts: ModelFacts, *, listed: set[str]) -> None:
-    for domain, operator in facts.domains.items():
-        if domain not in _DOMAINS:
-            raise ArtifactError(
-                f"{name}: it uses the operator {operator!r} of domain {domain!r}; only ONNX's own operators "
-                "run everywhere: export the model again without it"
-            )
+    check_operators(name, facts)
     for location in sorted(facts.external - listed):
         raise ArtifactError(
             f"{name}: it keeps weights in {location!r}, which the card does not list, so it is not followed; "
