@@ -9,6 +9,7 @@ from pathlib import Path
 
 from odelet.artifact.card import Card
 from odelet.artifact.folder import check
+from odelet.engine.memory import check_memory, registered
 from odelet.engine.program import DriveSolve, RunGraph, plan
 from odelet.engine.session import Graph, check_device, open_session, threads_for
 from odelet.errors import ArtifactError
@@ -29,28 +30,36 @@ class Artifact:
     threads: int = 1
 
 
-def open_artifact(path: str | os.PathLike[str], *, device: str = "cpu", threads: int | None = None) -> Artifact:
+def open_artifact(
+    path: str | os.PathLike[str], *, device: str = "cpu", threads: int | None = None, memory: int | None = None
+) -> Artifact:
     """Check an artifact, open its graphs, and check that their inputs and outputs are what the card says.
 
-    threads: how many work inside one operator; None chooses, see `threads_for`. Raises ArtifactError for a file that is
-    missing or damaged or does not fit the others, and InputError for a device that is not there.
+    threads: how many work inside one operator; None chooses, see `threads_for`. memory: how many bytes the graphs may
+    take together while they run, see `engine.memory`; None for no cap. Raises ArtifactError for a file that is missing
+    or damaged or does not fit the others, and InputError for a device that is not there or a bad number.
     """
     check_device(device, threads)
+    check_memory(memory, device)
     checked = check(path)
     threads = threads_for(checked.card.work) if threads is None else threads
     steps = {solve.drive.step for solve in checked.card.solves if solve.drive is not None}
-    graphs = {
-        name: _open(name, source, stays=name in steps, device=device, threads=threads, work=checked.card.work)
-        for name, source in checked.graphs.items()
-    }
+    work = checked.card.work
+    with registered(memory):
+        graphs = {
+            name: _open(name, source, stays=name in steps, device=device, threads=threads, work=work, memory=memory)
+            for name, source in checked.graphs.items()
+        }
     card = checked.card
     again = plan(card.solved_again, graphs) if card.fallback is not None else ()
     return Artifact(card, plan(card, graphs), checked.folder, again, threads)
 
 
-def _open(name: str, source: bytes | Path, *, stays: bool, device: str, threads: int, work: int | None) -> Graph:
+def _open(
+    name: str, source: bytes | Path, *, stays: bool, device: str, threads: int, work: int | None, memory: int | None
+) -> Graph:
     """Open a graph. stays: whether it always runs on the same memory, so that a CUDA graph of it can be replayed."""
-    graph = Graph.of(name, open_session(source, name=name, device=device, threads=threads, work=work))
+    graph = Graph.of(name, open_session(source, name=name, device=device, threads=threads, work=work, memory=memory))
     if device == "cuda" and stays and graph.of_one_shape:
         # ONNX Runtime refuses to capture a graph of which a node runs on the CPU.
         with suppress(ArtifactError):

@@ -20,11 +20,15 @@ from odelet.model.stream import Stream
 from odelet.numerics.backend import NumpyArray
 
 
-def load(path: str | os.PathLike[str], *, device: str = "cpu", threads: int | None = None) -> Model:
+def load(
+    path: str | os.PathLike[str], *, device: str = "cpu", threads: int | None = None, memory: int | None = None
+) -> Model:
     """Load an artifact's folder, or a lone .onnx file of a self-contained form.
 
     device: "cpu" or "cuda". threads: how many threads work inside one operator; None takes 1, and up to 4 where an
-    operator is so large that more threads pay (the card's `work` says so).
+    operator is so large that more threads pay (the card's `work` says so). memory: how many bytes the model's graphs
+    may take together while they run, beside the weights; a call that needs more raises MemoryLimitError, an
+    ArtifactError. docs/serving.md says what counts.
 
     Raises ArtifactError when a file is missing, damaged or newer than this odelet, and InputError for a device that is
     not there.
@@ -34,7 +38,7 @@ def load(path: str | os.PathLike[str], *, device: str = "cpu", threads: int | No
     >>> print(*model.outputs)
     float32 [3, batch, 3]
     """
-    return Model(path, device=device, threads=threads)
+    return Model(path, device=device, threads=threads, memory=memory)
 
 
 class Model:
@@ -53,8 +57,15 @@ class Model:
     (3, 5, 3)
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, device: str = "cpu", threads: int | None = None) -> None:
-        artifact = open_artifact(path, device=device, threads=threads)
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        device: str = "cpu",
+        threads: int | None = None,
+        memory: int | None = None,
+    ) -> None:
+        artifact = open_artifact(path, device=device, threads=threads, memory=memory)
         self.card: Card = artifact.card
         self.inputs: tuple[Tensor, ...] = artifact.card.inputs
         self.outputs: tuple[Tensor, ...] = artifact.card.outputs
