@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
+from odelet.artifact.operators import UNCOUNTED
+from odelet.artifact.proto import scan
 from odelet.errors import InputError, MemoryLimitError
 from odelet.numerics.backend import NumpyArray
 
@@ -40,6 +42,17 @@ def check_memory(memory: int | None, device: str) -> None:
         raise InputError(
             f"memory={memory}: onnxruntime {ort.__version__} cannot cap the memory of one model; upgrade it to "
             f"{'.'.join(map(str, _NEEDS))} or newer"
+        )
+
+
+def check_counted(name: str, graph: bytes, memory: int) -> None:
+    """Raise MemoryLimitError for a graph with an operator whose memory a cap does not reach. name: of its file."""
+    used = {operator for _, operator in scan(graph, name=name).operators} & set(UNCOUNTED)
+    if used:
+        raise MemoryLimitError(
+            f"{name}: it uses {', '.join(sorted(used))}, for which ONNX Runtime takes memory that memory={memory} "
+            "does not bound; load it without memory, if you trust it",
+            memory,
         )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from odelet.artifact.card import Card
 from odelet.artifact.folder import check
-from odelet.engine.memory import check_memory, registered
+from odelet.engine.memory import check_counted, check_memory, registered
 from odelet.engine.program import DriveSolve, RunGraph, plan
 from odelet.engine.session import Graph, check_device, open_session, threads_for
 from odelet.errors import ArtifactError
@@ -45,6 +45,9 @@ def open_artifact(
     threads = threads_for(checked.card.work) if threads is None else threads
     steps = {solve.drive.step for solve in checked.card.solves if solve.drive is not None}
     work = checked.card.work
+    if memory is not None:
+        for name, source in checked.graphs.items():
+            check_counted(name, source if isinstance(source, bytes) else source.read_bytes(), memory)
     with registered(memory):
         graphs = {
             name: _open(name, source, stays=name in steps, device=device, threads=threads, work=work, memory=memory)
