@@ -35,7 +35,7 @@ class FloorError(ExportError):
 class Floor:
     """A model whose solves are chains y, f(t, y), f(t, f(t, y)), ..., ready to run.
 
-    path: the artifact. evaluations: how many each chain has, by index of the solve. The end of the chain is the state
+    path: the artifact. evaluations: the length of each chain, by index of the solve. The end of the chain is the state
     at all output times of the solve. A part of the state that the field does not read is instead the sum of its slopes.
     inputs: names of the model's inputs. Raises FloorError for a solve whose card names no copy of its field.
     """
@@ -155,7 +155,8 @@ def _drive(
 def _chain(merged: _Merged, solve: SolveCard, values: Values, y0: list[ir.Value], count: int) -> list[ir.Value]:
     """The state at the end of `count` evaluations, each at the slopes of the evaluation before.
 
-    values: of the graph with the copy of the field. y0: the state at the start, a value for each part.
+    values: the values of the graph that has the copy of the field, by name. y0: the state at the start, a value for
+    each part.
     """
     piece = solve.piece
     assert piece is not None
@@ -164,7 +165,8 @@ def _chain(merged: _Merged, solve: SolveCard, values: Values, y0: list[ir.Value]
         t = values[piece.t]
         if t.dtype is None or (t.shape is not None and len(t.shape) > 0):
             raise FloorError(f"solve {solve.index} has no floor: its field takes a time for each sample")
-        # The time is an input; else ONNX Runtime would fold what the field computes from it when the graph is loaded.
+        # The time is an input; if it were a constant, ONNX Runtime would fold all values that the field computes from
+        # it when the graph is loaded.
         replaced[t] = ir.Value(name=f"floor.t_{solve.index}", type=t.type, shape=ir.Shape([]))
         merged.graph.inputs.append(replaced[t])
     takes = [None if name is None else values[name] for name in piece.y]
@@ -237,7 +239,8 @@ class _Merged:
         return value
 
     def hoisted(self, read: Iterable[ir.Value], index: int) -> dict[ir.Value, ir.Value]:
-        """What the copy of a field reads, as values of this graph; a value inside a loop is computed outside the loop.
+        """The values that the copy of a field reads, as values of this graph, by the value read. A value that lies
+        inside a loop is computed outside the loop.
 
         Raises FloorError for a value that changes from step to step.
         """

@@ -16,7 +16,7 @@ from odelet.numerics.grid import Grid, is_valid_grid
 from odelet.numerics.interpolation import hermite, linear
 from odelet.status import Status
 
-# dy/dt of a time and a row (1, n), a row.
+# The field as a function on rows: it takes a time and a row (1, n), and returns dy/dt, a row (1, n).
 Slope = Callable[[Time, NumpyArray], NumpyArray]
 
 
@@ -24,11 +24,11 @@ class FixedStepper(Protocol):
     """Holds the state of a solve and takes steps."""
 
     def step(self, t: float, t1: float) -> tuple[int, bool]:
-        """Take the step from t to t1; return how many evaluations of the field it took, and whether an iteration in it
-        did not converge."""
+        """Take the step from t to t1; return the number of evaluations of the field, and whether an iteration inside
+        the step failed to converge."""
 
     def ends(self) -> StepEnds:
-        """The step that was taken last; valid until the next."""
+        """The states and slopes of the step that was taken last; valid until the next step."""
 
 
 def solve_on_grid(
@@ -45,9 +45,9 @@ def solve_on_grid(
 ) -> SolveRun:
     """Step along the points (steps + 1,) and read the states at the times t (times,).
 
-    y0: (1, n). slope: called to read by cubics. trajectory: receives the steps; cubics then call the slope for each
-    step. The status is NOT_FINITE when a state that was read is infinite or NaN; the time reached is then the last
-    output time before it.
+    y0: (1, n). slope: the field, called where states are read off cubics. trajectory: receives the steps; cubics then
+    call the slope for each step. The status is NOT_FINITE when a state that was read is infinite or NaN; the time
+    reached is then the last output time before it.
     """
     rows = rows_from(y0, t.size)
     cubic = grid.reads_cubics
@@ -92,8 +92,8 @@ def grid_points(
 ) -> NumpyArray:
     """The ends of the steps of a solve over the times t, (steps + 1,), in the dtype of t.
 
-    constructed: the points, where the model constructs its grid. strict: whether they may not repeat, as for methods
-    that remember slopes. Raises InputError for constructed points that do not fit.
+    constructed: the points, where the model constructs its grid. strict: whether repeated points are refused, as they
+    are for methods that remember slopes. Raises InputError for constructed points that do not fit.
     """
     sign = t.dtype.type(direction)
     if constructed is not None:

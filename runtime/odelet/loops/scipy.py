@@ -1,4 +1,4 @@
-"""The loop of `scipy.integrate.solve_ivp`: SciPy takes the steps, and all it asks for is the field.
+"""The loop of `scipy.integrate.solve_ivp`: SciPy takes the steps, and asks for nothing but the field.
 
 SciPy is optional; it is imported by the first solve that needs it.
 """
@@ -32,8 +32,9 @@ class _StandstillError(Exception):
 class _Field:
     """The field as SciPy calls it; it raises to end a solve that SciPy would never end.
 
-    dtype, size: of the state. direction: backwards in time SciPy sees the time negated, as torchdiffeq has it. calls:
-    evaluations so far. not_finite: evaluations in a row that gave a slope that is infinite or NaN.
+    dtype, size: those of the state. direction: 1 or -1; backwards in time SciPy sees the time negated, as in
+    torchdiffeq. calls: the number of evaluations so far. not_finite: the number of evaluations in a row that gave a
+    slope that is infinite or NaN.
     """
 
     def __init__(self, slope: Slope, dtype: np.dtype[Any], size: int, direction: float) -> None:
@@ -66,8 +67,8 @@ def solve_scipy(
 ) -> SolveRun:
     """Solve from y0 (1, n) and read the states at the times t (times,).
 
-    slope: in the dtype of y0; SciPy itself works in float64. Raises InputError when SciPy is not installed or refuses a
-    setting.
+    slope: the field, in the dtype of y0; SciPy itself works in float64. Raises InputError when SciPy is not installed
+    or refuses a setting.
     """
     rows = rows_from(y0, t.size)
     field = _Field(slope, y0.dtype, y0.size, direction)

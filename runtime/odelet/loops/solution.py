@@ -1,4 +1,5 @@
-"""What a call of a model returns. The law here: a failed solve is a value, until the caller asks for an exception."""
+"""The solution that a call of a model returns. The law here: a failed solve is a value, until the caller asks for an
+exception."""
 
 from __future__ import annotations
 
@@ -19,12 +20,12 @@ class Solution:
     """The outputs of a call, by name, with its statistics.
 
     status: OK, or the status of the first solve that failed. After a failure the outputs are those of a solve that
-    stopped early (after a deadline or max_evals: of the state it had reached; of an iteration that did not converge:
-    the iterate that changed least), or there are none; look at the status before you use them. EVENT is no failure: the
-    outputs after a terminal event are NaN. events: when each event that was looked for happened, one Occurrences for
-    each event; of a model whose events were given by the index of the solve, a dictionary by that index. trajectories:
-    the solves whose steps were kept, by index. noise: the random numbers that went in, drawn or given, by the name of
-    their input; the same noise given to another call brings the same answer.
+    stopped early (with the state reached at a deadline or max_evals; with the iterate that changed least where an
+    iteration did not converge), or there are none; look at the status before you use them. EVENT is no failure: the
+    outputs after a terminal event are NaN. events: the occurrences of each event that was looked for, one Occurrences
+    for each event; for a model whose events were given by the index of the solve, a dictionary by that index.
+    trajectories: the solves whose steps were kept, by index. noise: the random numbers that the call used, drawn or
+    given, by the name of their input; the same noise given to another call brings the same answer.
 
     >>> import numpy as np, odelet
     >>> solution = odelet.odeint(lambda t, y: -y, np.array([1.0]), [0.0, 1.0], dense=True)
@@ -49,8 +50,10 @@ class Solution:
         Needs `dense=True` in the call. Raises InputError without it, or for a time outside the range that was solved.
         """
         if solve not in self.trajectories:
-            kept = ", ".join(map(str, self.trajectories)) or "none"
-            raise InputError(f"the steps of solve={solve!r} were not kept (kept: {kept}); solve with dense=True")
+            kept_indices = ", ".join(map(str, self.trajectories)) or "none"
+            raise InputError(
+                f"the steps of solve={solve!r} were not kept (kept: {kept_indices}); solve with dense=True"
+            )
         return self.trajectories[solve].at(t)
 
     def raise_if_failed(self) -> Solution:

@@ -1,4 +1,4 @@
-"""Solves that end at an event of the model's own, found as torchdiffeq finds it: in `odeint_event`."""
+"""The loops of solves that end at an event of the model's own, which they find as torchdiffeq's `odeint_event` does."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from odelet.numerics.events import MOST_FIXED_STEPS, bisect, combine_events
 from odelet.numerics.interpolation import linear
 from odelet.status import Status
 
-# The values (events,) of the event functions, of a signed time and a row (1, n).
+# The event functions as one function: it takes a signed time and a row (1, n), and returns their values (events,).
 EventFunction = Callable[[Time, NumpyArray], NumpyArray]
 
 
 def _sign_of(
     values: EventFunction, t0: Time, y0: NumpyArray, direction: float, number: Callable[[Time], Time]
 ) -> Callable[[Time, NumpyArray], Time]:
-    """The sign of the combined event functions, of a forward time and a row. number: makes the times they take."""
+    """The sign of the combined events, as a function of a forward time and a row. number: makes the events' times."""
     value = combine_events(values, number(t0), y0, xp=NUMPY)
 
     def sign(time: Time, row: NumpyArray) -> Time:
@@ -75,7 +75,7 @@ def solve_on_grid_until_event(
     step_size: float,
     atol: float,
 ) -> SolveRun:
-    """As `solve_until_event`, by steps of one length, between whose ends the state is read by straight lines.
+    """Solve as `solve_until_event` does, by steps of one length; the state inside a step is read off a straight line.
 
     Source: torchdiffeq `solvers.py::FixedGridODESolver.integrate_until_event`, with its times in the state's dtype.
     """
