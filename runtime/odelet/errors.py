@@ -13,12 +13,13 @@ The errors of packages that build on odelet are subclasses of OdeletError, so th
 from __future__ import annotations
 
 from odelet.status import Status
+from odelet.text import printable
 
 
 class OdeletError(Exception):
     """An error that odelet raises on purpose.
 
-    exit_code: the exit code of a command that ends with this error.
+    exit_code: the exit code of a command that ends with this error. has_lines: whether its message has several lines.
 
     >>> import odelet
     >>> try:
@@ -29,6 +30,14 @@ class OdeletError(Exception):
     """
 
     exit_code = 2
+    has_lines = False
+
+    def __str__(self) -> str:
+        return self.shown(super().__str__())
+
+    def shown(self, message: str) -> str:
+        """Return a message fit for a terminal: it may repeat names and lines of code from an artifact of others."""
+        return printable(message, keep="\n\t") if self.has_lines else printable(" ".join(message.split("\n")))
 
 
 class InputError(OdeletError, ValueError):
@@ -55,7 +64,7 @@ class AssumptionError(InputError):
         self.assumption = assumption
 
     def __str__(self) -> str:
-        return self.message
+        return self.shown(self.message)
 
 
 class ArtifactError(OdeletError):
@@ -89,7 +98,8 @@ class SolveError(OdeletError):
     """A solve that failed.
 
     status: the odelet.Status with which the solve ended. time: the time that it reached, in the model's unit, or None
-    if the artifact does not report it. solve: the solve's index in the card.
+    if the artifact does not report it. solve: the solve's index in the card, or None where the deadline passed outside
+    the solves of a call.
 
     >>> import numpy as np, odelet
     >>> batch = {"x": np.ones((5, 3), np.float32), "scale": 2.0}
@@ -102,7 +112,7 @@ class SolveError(OdeletError):
 
     exit_code = 4
 
-    def __init__(self, message: str, status: Status, time: float | None, solve: int) -> None:
+    def __init__(self, message: str, status: Status, time: float | None, solve: int | None) -> None:
         # All four go to args, so that the error survives pickling between processes.
         super().__init__(message, status, time, solve)
         self.message = message
@@ -111,4 +121,4 @@ class SolveError(OdeletError):
         self.solve = solve
 
     def __str__(self) -> str:
-        return self.message
+        return self.shown(self.message)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from odelet.engine.driven import drive_solve
+from odelet.engine.method_settings import settings_of
 from odelet.engine.opening import Artifact
 from odelet.engine.problem import Problem, Request, control_settings, problem_of
 from odelet.engine.program import RunGraph
@@ -112,7 +113,9 @@ class Posed:
     @classmethod
     def of(cls, problem: Problem, *, per_sample: bool) -> Posed:
         """The solve of a problem. per_sample: whether error ratios of samples are computed separately."""
-        control, tolerances, _ = control_settings(problem)
+        posed = settings_of(problem.solve).control
+        assert posed is not None, "only methods with an error estimate have grids"
+        control, tolerances, _ = control_settings(problem, posed)
         number = np.dtype(control.dtype)
         scalars = {name: list(value) if value.ndim else number.type(value) for name, value in tolerances.items()}
         tableau = METHODS[problem.solve.method].tableau  # type: ignore[attr-defined]  # all methods with an error estimate have one

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,8 +16,9 @@ import onnx_ir.passes.common as passes
 from onnx_ir import convenience
 
 from odelet.artifact.card import Card, Tensor
-from odelet.artifact.folder import check
+from odelet.artifact.folder import GraphBytes, check
 from odelet.artifact.solve_card import DriveStep, RunStep, SolveCard
+from odelet.engine.ending import run_options
 from odelet.engine.session import open_session
 from odelet_export.graphs.nodes import copy_nodes, name_inner_values, read_by
 from odelet_export.graphs.unused import remove_unused
@@ -57,8 +57,7 @@ class Floor:
             for value in self.model.graph.inputs[len(self.inputs) :]
             if value.dtype is not None
         }
-        # Large weights are in a file beside the graph.
-        self.model_bytes = ir.to_proto(ir.external_data.load_to_model(self.model)).SerializeToString()
+        self.model_bytes = ir.to_proto(self.model).SerializeToString()
         self.session = open_session(
             self.model_bytes, device=device, threads=threads, name="the floor", work=checked.card.work
         )
@@ -69,8 +68,13 @@ class Floor:
         return inputs | {name: np.array(t, dtype) for name, dtype in self._times.items()}
 
 
-def _read(source: bytes | Path) -> ir.Model:
-    return ir.load(source) if isinstance(source, Path) else ir.from_proto(onnx.ModelProto.FromString(source))
+def _read(source: GraphBytes) -> ir.Model:
+    """A checked graph, with its weights in it."""
+    model: ir.Model = ir.from_proto(onnx.ModelProto.FromString(source.data))
+    for name, weight in source.weights.items():
+        dtype = ir.DataType(weight.kind)
+        model.graph.initializers[name].const_value = ir.Tensor(weight.array.view(dtype.numpy()), dtype, name=name)
+    return model
 
 
 def _build(card: Card, graphs: Mapping[str, ir.Model], evaluations: Mapping[int, int]) -> ir.Model:
@@ -294,4 +298,4 @@ def floor_call(
     """Build the floor, and return a function that runs it on these inputs, for `odelet bench`."""
     floor = Floor(path, evaluations, device=device, threads=threads)
     feeds = floor.feeds(values)
-    return lambda: floor.session.run(None, feeds)
+    return lambda: floor.session.run(None, feeds, run_options())

@@ -18,12 +18,16 @@ from odelet.artifact.folder import CARD_KEY, PART_KEY
 from odelet.artifact.input_cards import AssumptionCard, NoiseCard
 from odelet.artifact.operators import check_operators
 from odelet.artifact.proto import scan
+from odelet.artifact.seal import BLANK, SEAL_KEY, sealed
 from odelet.artifact.solve_card import RunStep
+from odelet.artifact.weights import DTYPES
 from odelet.errors import ArtifactError
 from odelet_export.capture.noise_inputs import NoiseInput
+from odelet_export.errors import output_errors
 from odelet_export.graphs.work import largest_product
 from odelet_export.lowering.lower import LoweredModel
-from odelet_export.targets.folder import WEIGHTS, with_files
+from odelet_export.targets.folder import with_files
+from odelet_export.targets.replaceable import WEIGHTS
 from odelet_intercept.errors import ExportError
 
 # Smaller tensors stay in each graph: a reference to the shared file costs as many bytes.
@@ -75,18 +79,27 @@ def tensor_of(value: ir.Value) -> Tensor:
 def write_graphs(lowered: LoweredModel, card: Card, folder: Path) -> Card:
     """Write the graphs and the weights that they share. Returns the card with these files listed.
 
-    A model of one graph carries its card, so that the .onnx file alone can be loaded. Raises ExportError for a graph
-    with an operator that the runtime would refuse, and onnx's ValidationError for one that onnx's checker refuses.
+    A model of one graph carries its card and its digest, so that the .onnx file alone can be loaded. Raises ExportError
+    for a graph with an operator that the runtime would refuse, onnx's ValidationError for one that onnx's checker
+    refuses, OutputError where a file cannot be written.
     """
+    with output_errors(Path(folder.name)):
+        return _written(lowered, card, folder)
+
+
+def _written(lowered: LoweredModel, card: Card, folder: Path) -> Card:
     _share_weights(lowered.graphs, folder)
     for name, model in lowered.graphs.items():
         model.producer_name, model.producer_version = "odelet", __version__
         model.domain = "odelet"
         if card.program == (RunStep(run=name),):
             model.metadata_props[CARD_KEY] = card.short_json()
+            model.metadata_props[SEAL_KEY] = BLANK
         else:
             model.metadata_props[PART_KEY] = card.name
         ir.save(model, folder / name)
+        if SEAL_KEY in model.metadata_props:
+            (folder / name).write_bytes(sealed((folder / name).read_bytes(), name=name))
         _check_loadable(folder / name)
         onnx.checker.check_model(str(folder / name), full_check=True)
     files = [WEIGHTS] if (folder / WEIGHTS).exists() else []
@@ -112,7 +125,7 @@ def _share_weights(graphs: Mapping[str, ir.Model], folder: Path) -> None:
     for model in graphs.values():
         for value in model.graph.initializers.values():
             tensor = value.const_value
-            if tensor is not None and tensor.nbytes >= _SHARED_BYTES and tensor.dtype != ir.DataType.STRING:
+            if tensor is not None and tensor.nbytes >= _SHARED_BYTES and tensor.dtype.value in DTYPES:
                 key = hashlib.sha256(tensor.tobytes()).digest() + repr((tensor.dtype, tensor.shape)).encode()
                 holders.setdefault(key, []).append(value)
     shared = {key: values for key, values in holders.items() if len(values) > 1}

@@ -15,6 +15,7 @@ from odelet.errors import ArtifactError, InputError
 from odelet.model.model import Model, load
 from odelet.model.settings import AS_EXPORTED
 from odelet.status import Status
+from odelet.text import screen
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class VerifyReport:
         lines = [_line(check) for check in self.checks]
         failed = sum(not check.passed for check in self.checks)
         verdict = "passed" if self.passed else f"FAILED: {failed} of {len(self.checks)} outputs differ"
-        return "\n".join([*lines, verdict])
+        return screen([*lines, verdict])
 
 
 def verify(target: str | os.PathLike[str] | Model, *, device: str = "cpu", threads: int | None = None) -> VerifyReport:

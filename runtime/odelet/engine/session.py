@@ -6,17 +6,18 @@ The law here: only a file that `artifact` has checked is opened, and the same op
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import onnxruntime as ort
-from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 
+from odelet.engine.ending import check_ended, run_options
+from odelet.engine.failures import ORT_ERRORS, GraphFailed, one_line
 from odelet.engine.memory import UNCAPPED_OPTIMIZERS, CappedSession, cap_options, out_of_memory
-from odelet.errors import ArtifactError, InputError, MemoryLimitError, OdeletError
+from odelet.errors import ArtifactError, InputError, MemoryLimitError
 from odelet.numerics.backend import NumpyArray
 
 DEVICES = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -33,13 +34,6 @@ WORTH_THREADS, MOST_THREADS = 4_000_000, 4
 # multiplications, a Loop whose nodes share the unpacked weights is a seventh faster for one sample, and a few
 # hundredths slower for hundreds.
 WORTH_PACKING = 2**16
-
-# ONNX Runtime's exceptions share no base class but Exception.
-ORT_ERRORS: tuple[type[Exception], ...] = (
-    RuntimeError,
-    ValueError,
-    *(kind for kind in vars(ort_state).values() if isinstance(kind, type) and issubclass(kind, Exception)),
-)
 
 _NUMPY_TYPES = {
     "tensor(float16)": "float16",
@@ -58,20 +52,23 @@ def open_session(
     name: str = "",
     work: int | None = None,
     capture: bool = False,
+    weights: Mapping[str, ort.OrtValue] = MappingProxyType({}),
     memory: int | None = None,
 ) -> ort.InferenceSession:
     """Open a graph for inference.
 
     source: a file, or the bytes of one. name: what messages call the bytes. threads: how many work inside one operator.
     work: of the model, as in `threads_for`. capture: whether to capture the first run as a CUDA graph and replay it
-    from then on; for graphs without control flow, of one shape, whose memory stays where it is. memory: the cap that is
-    registered now, see `engine.memory`; None for none. Raises InputError for a device that is not there or a bad number
-    of threads, ArtifactError when ONNX Runtime refuses the graph.
+    from then on; for graphs without control flow, of one shape, whose memory stays where it is. weights: the
+    initializers that the graph keeps in another file, by name; on the CPU the session shares their memory. memory: the
+    cap that is registered now, see `engine.memory`; None for none. Raises InputError for a device that is not there or
+    a bad number of threads, ArtifactError when ONNX Runtime refuses the graph.
     """
     providers = _providers(device, capture=capture)
     options = _options(threads)
     if work is not None and work < WORTH_PACKING:
         options.add_session_config_entry("session.disable_prepacking", "1")
+    _take_weights(options, weights, device)
     if memory is not None:
         cap_options(options)
     name = name or (source.name if isinstance(source, Path) else "the graph")
@@ -94,6 +91,8 @@ def open_session(
             f"{name}: onnxruntime {ort.__version__} cannot load it ({one_line(error)}); "
             "upgrade onnxruntime, or export the model again with a lower opset"
         ) from None
+    # ONNX Runtime works on this memory and does not own it, so it must live as long as the session.
+    session.weights = weights
     if DEVICES[device] not in session.get_providers():
         # ONNX Runtime falls back to the CPU and only writes a line to its log.
         raise InputError(
@@ -101,6 +100,17 @@ def open_session(
             "its libraries fit this onnxruntime, or use device='cpu'"
         )
     return session if memory is None else CappedSession(session, memory, name)
+
+
+def _take_weights(options: ort.SessionOptions, weights: Mapping[str, ort.OrtValue], device: str) -> None:
+    """Have sessions take these initializers from memory, and look for no file."""
+    if not weights:
+        return
+    options.add_external_initializers(list(weights), list(weights.values()))
+    if device == "cpu":
+        # The line above lets the optimizers read the weights, and each session would then keep a copy of its own.
+        for name, value in weights.items():
+            options.add_initializer(name, value)
 
 
 def check_device(device: str, threads: int | None) -> None:
@@ -140,40 +150,26 @@ def _options(threads: int) -> ort.SessionOptions:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3  # errors
+    # Every error comes as an exception, too; only what ends the process is written to stderr.
+    options.log_severity_level = 4
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     options.add_session_config_entry("optimization.constant_folding_max_output_size_in_bytes", str(FOLDING_LIMIT))
     return options
 
 
-@contextmanager
-def failing_as(solve: int) -> Iterator[None]:
-    """Name the solve whose graphs fail: raise ArtifactError in place of ONNX Runtime's own errors. solve: its index."""
-    try:
-        yield
-    except OdeletError:
-        raise
-    except ORT_ERRORS as error:
-        raise ArtifactError(
-            f"solve {solve}: its graphs failed on these inputs ({one_line(error)}); if `odelet verify` "
-            "passes, they do not support these sizes: export the model with these axes dynamic"
-        ) from None
-
-
-def one_line(error: Exception) -> str:
-    """Return an exception's text on one line of at most 400 characters."""
-    text = " ".join(str(error).split())
-    return text if len(text) <= 400 else f"{text[:397]}..."
-
-
 @dataclass(frozen=True)
 class Port:
     """What a graph states of an input or output. dtype: numpy's name, or ONNX Runtime's if numpy has none. shape: the
-    sizes, None for a dynamic axis; () is a scalar, or a shape that the graph does not state."""
+    sizes, None for a dynamic axis; () is a scalar, or a shape that the graph does not state. axes: the names of dynamic
+    axes by place, where the graph names them."""
 
     dtype: str
     shape: tuple[int | None, ...]
+    axes: Mapping[int, str] = field(default_factory=dict, compare=False)
+
+    def __str__(self) -> str:
+        return f"{self.dtype} [{', '.join('?' if size is None else str(size) for size in self.shape)}]"
 
 
 @dataclass(frozen=True)
@@ -211,16 +207,16 @@ class Graph:
         return all(size is not None for port in ports for size in port.shape)
 
     def run(self, feeds: Mapping[str, NumpyArray]) -> dict[str, NumpyArray]:
-        """Return all outputs, by name. feeds: the inputs, by name. Raises ArtifactError when the graph fails."""
+        """Return all outputs, by name. feeds: the inputs, by name.
+
+        Raises GraphFailed, and EndedError or KeyboardInterrupt where the call was ended.
+        """
         names = self.outputs.keys()
         try:
-            return dict(zip(names, self.session.run(list(names), feeds), strict=True))
+            return dict(zip(names, self.session.run(list(names), feeds, run_options()), strict=True))
         except ORT_ERRORS as error:
-            inputs = ", ".join(f"{name} {array.dtype}{list(array.shape)}" for name, array in feeds.items())
-            raise ArtifactError(
-                f"{self.file}: it failed on the inputs {inputs} ({one_line(error)}); if `odelet verify` "
-                "passes, the graph does not support these sizes: export it with these axes dynamic"
-            ) from None
+            check_ended()
+            raise GraphFailed(self.file, str(error)) from None
 
 
 def _ports(arguments: Sequence[ort.NodeArg]) -> dict[str, Port]:
@@ -228,6 +224,7 @@ def _ports(arguments: Sequence[ort.NodeArg]) -> dict[str, Port]:
         argument.name: Port(
             _NUMPY_TYPES.get(argument.type, argument.type),
             tuple(size if isinstance(size, int) else None for size in argument.shape or ()),
+            {place: size for place, size in enumerate(argument.shape or ()) if isinstance(size, str) and size},
         )
         for argument in arguments
     }

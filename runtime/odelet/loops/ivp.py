@@ -46,7 +46,7 @@ def odeint(
     ("rms", "max", or a function of the state that returns a number); for a fixed-step method those of `Grid`
     (step_size, interp, perturb, and grid_constructor, a function of field, y0 and t that returns the grid); max_order
     and max_iters of the methods that have them; solver, min_step and max_step of `scipy_solver`. max_steps, max_evals,
-    deadline: give up after so many attempted steps, evaluations of the field, or seconds.
+    deadline: give up after so many attempted steps of an adaptive method, evaluations of the field, or seconds.
 
     per_sample: solve each sample of a batch (the first axis) by an adaptive method on its own, with its own steps,
     acceptance and status, so that no sample's answer depends on the others. The field is then called with t of the

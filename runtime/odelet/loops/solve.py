@@ -81,6 +81,7 @@ def solve_by_loop(problem: LoopProblem, steppers: Steppers, *, observer: SolveOb
         direction=problem.direction,
         rtol=float(problem.rtol),
         atol=float(problem.atol),
+        limits=problem.limits,
     )
 
 
@@ -133,9 +134,20 @@ def _solve_fixed(problem: LoopProblem, steppers: Steppers, observer: SolveObserv
     if problem.event is not None:
         assert grid.step_size is not None
         atol = float(problem.atol)
-        return solve_on_grid_until_event(stepper, method, row, t, problem.event, step_size=grid.step_size, atol=atol)
+        return solve_on_grid_until_event(
+            stepper, method, row, t, problem.event, step_size=grid.step_size, atol=atol, limits=problem.limits
+        )
     points = grid_points(grid, t, direction, problem.constructed, strict=method.remembers)
     trajectory = observer.trajectory if observer is not None else None
     return solve_on_grid(
-        stepper, problem.slope, method, row, t, points, grid=grid, direction=direction, trajectory=trajectory
+        stepper,
+        problem.slope,
+        method,
+        row,
+        t,
+        points,
+        grid=grid,
+        direction=direction,
+        limits=problem.limits,
+        trajectory=trajectory,
     )

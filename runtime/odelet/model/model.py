@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import overload
+from typing import Any, Self, overload
 
 from odelet.artifact.card import Card, Tensor
+from odelet.artifact.origin import Origin
 from odelet.engine.opening import open_artifact
 from odelet.loops.solution import Solution
 from odelet.model.arguments import Argument
@@ -18,17 +19,26 @@ from odelet.model.settings import CallSettings, Tolerance
 from odelet.model.solve_stream import SolveStream
 from odelet.model.stream import Stream
 from odelet.numerics.backend import NumpyArray
+from odelet.text import printable
 
 
 def load(
-    path: str | os.PathLike[str], *, device: str = "cpu", threads: int | None = None, memory: int | None = None
+    path: str | os.PathLike[str],
+    *,
+    device: str = "cpu",
+    threads: int | None = None,
+    interruptible: bool = False,
+    memory: int | None = None,
 ) -> Model:
     """Load an artifact's folder, or a lone .onnx file of a self-contained form.
 
     device: "cpu" or "cuda". threads: how many threads work inside one operator; None takes 1, and up to 4 where an
-    operator is so large that more threads pay (the card's `work` says so). memory: how many bytes the model's graphs
-    may take together while they run, beside the weights; a call that needs more raises MemoryLimitError, an
-    ArtifactError. docs/serving.md says what counts.
+    operator is so large that more threads pay (the card's `work` says so). interruptible: whether Ctrl-C, or
+    another signal whose handler raises, ends a call at once. Without it Python runs the handler when the graph has
+    ended, and a solve inside a graph may take long. With it the graphs of a call from the main thread run in another
+    thread, which costs about 0.1 ms; calls from other threads and inside the event loop of asyncio are as without it.
+    memory: how many bytes the model's graphs may take together while they run, beside the weights; a call that needs
+    more raises MemoryLimitError, an ArtifactError. docs/serving.md says what counts.
 
     Raises ArtifactError when a file is missing, damaged or newer than this odelet, and InputError for a device that is
     not there.
@@ -38,11 +48,18 @@ def load(
     >>> print(*model.outputs)
     float32 [3, batch, 3]
     """
-    return Model(path, device=device, threads=threads, memory=memory)
+    return Model(path, device=device, threads=threads, interruptible=interruptible, memory=memory)
+
+
+def _loaded_again(kind: type[Model], origin: Origin, settings: dict[str, Any]) -> Model:
+    """Load the same model as in the process that it comes from; pickles name this function."""
+    return kind(origin, **settings)
 
 
 class Model:
     """An exported model, ready to call; safe to call from several threads at once. `odelet.load` makes one.
+
+    A model can be pickled and sent to other processes, which load it again: see docs/serving.md.
 
     card: what the artifact says of itself. inputs: the model's inputs, in the order of positional arguments. outputs:
     the model's outputs, in the order in which a call returns them. folder: where the model was loaded from, None for a
@@ -59,10 +76,11 @@ class Model:
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
+        path: str | os.PathLike[str] | Origin,
         *,
         device: str = "cpu",
         threads: int | None = None,
+        interruptible: bool = False,
         memory: int | None = None,
     ) -> None:
         artifact = open_artifact(path, device=device, threads=threads, memory=memory)
@@ -70,13 +88,26 @@ class Model:
         self.inputs: tuple[Tensor, ...] = artifact.card.inputs
         self.outputs: tuple[Tensor, ...] = artifact.card.outputs
         self.folder, self.threads = artifact.folder, artifact.threads
-        self._artifact, self._device = artifact, device
-        self._runner = Runner(artifact, device=device)
+        self._artifact, self._device, self._interruptible = artifact, device, interruptible
+        self._settings = {"device": device, "threads": threads, "interruptible": interruptible, "memory": memory}
+        self._runner = Runner(artifact, device=device, interruptible=interruptible)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Return what loads the model again: in another process, or from a pickle. See docs/serving.md."""
+        return _loaded_again, (type(self), self._artifact.origin, self._settings)
+
+    def __copy__(self) -> Self:
+        """Return the model itself: it never changes, so a copy could not be told from it."""
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        """Return the model itself, as `__copy__` does."""
+        return self
 
     def __repr__(self) -> str:
         inputs = ", ".join(f"{tensor.name}: {tensor}" for tensor in self.inputs)
         outputs = ", ".join(f"{tensor.name}: {tensor}" for tensor in self.outputs)
-        return f"<odelet.Model {self.card.name} ({self.card.form}): {inputs} -> {outputs}>"
+        return printable(f"<odelet.Model {self.card.name} ({self.card.form}): {inputs} -> {outputs}>")
 
     def __call__(
         self,
@@ -96,8 +127,9 @@ class Model:
         with dots in their names may come in a dict, tuple or dataclass, as in the model's own call.
         rtol, atol, max_steps: in place of those that the model was exported with; where a solve has a tolerance for
         each part of its state, rtol and atol may be a row of them. max_evals: limit of evaluations of the field in each
-        solve; deadline: seconds for the whole call (both for the form driven only). seed: of the random numbers that
-        the model takes and that the call does not give; None draws other numbers in each call.
+        solve, in the form driven; the fallback of bounded solves takes max_steps and max_evals as well. deadline:
+        seconds for the whole call, in every form. seed: of the random numbers that the model takes and that the call
+        does not give; None draws other numbers in each call.
 
         Raises InputError for arguments that do not fit, AssumptionError (an InputError) for inputs for which an
         assumption of the card does not hold, and SolveError when a solve fails, or when the error estimate of a bounded
@@ -129,8 +161,8 @@ class Model:
     ) -> Solution:
         """Return a Solution: the outputs by name, statistics, and a status in place of SolveError.
 
-        args, named and the settings are those of a call. After a deadline or max_evals the outputs are those of the
-        state that was reached, and `stats` has its time.
+        args, named and the settings are those of a call. After a deadline or max_evals the outputs of a driven solve
+        are those of the state that was reached, and `stats` has its time; a deadline that ends a graph leaves none.
         events: to look for in solve 0, or in each solve by its index; what the model gives after a terminal event is
         NaN, and the status is EVENT. dense: whether to keep all solves, for `solution.at(t)`. Both need adaptive
         methods in the form driven.
@@ -193,7 +225,7 @@ class Model:
         if carry is not None:
             return Stream(self, carry, start)
         settings, inputs = CallSettings.split(start)
-        return SolveStream(self._artifact, inputs, settings, device=self._device)
+        return SolveStream(self._artifact, inputs, settings, device=self._device, interruptible=self._interruptible)
 
     def spread(self, named: Mapping[str, Argument]) -> dict[str, Argument]:
         """Return arguments under the names of the inputs: those that come in dicts, tuples and the like are taken

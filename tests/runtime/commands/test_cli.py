@@ -41,6 +41,14 @@ def run(odelet_cli, folder, tmp_path):
     return call
 
 
+def test_ctrl_c_in_any_command_is_one_line_and_an_exit_code(odelet_cli, folder, monkeypatch):
+    def stop(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "check", stop)
+    assert odelet_cli("info", folder) == (130, "", "odelet: interrupted\n")
+
+
 class TestRun:
     def test_npz(self, run, tmp_path):
         code, out, err = run()
@@ -84,6 +92,15 @@ class TestRun:
         assert "solve 0 (dopri5, affine.py:7) stopped at time" in one_line(err)
         assert (tmp_path / "y.npz").read_text() == "old"
 
+    def test_a_deadline(self, run, tmp_path):
+        assert run("--deadline", "60")[0] == 0
+        (tmp_path / "y.npz").write_text("old")
+        code, out, err = run("--deadline", "1e-9")
+        assert code == 4
+        assert out.endswith("status DEADLINE\n")
+        assert "the deadline passed before the end time" in one_line(err)
+        assert (tmp_path / "y.npz").read_text() == "old"
+
     def test_bad_options(self, run, tmp_path):
         for options, message in (
             (("--rtol", "-1"), "rtol=-1.0 must be positive"),
@@ -116,7 +133,9 @@ class TestRun:
             ("x.npy", b"junk", "it is not a readable .npy"),
             ("x.npy", b"", "it is not a readable .npy"),
             ("x.csv", b"a,b,c\n1,2,3\n", "it is not a table of float32 without header"),
-            ("x.csv", b"1,2\n1,2,3\n", "it is not a table of float32"),
+            ("x.csv", b"1,2,3\n1,2\n", "it is not a table of float32"),
+            ("x.csv", b"1,2\n", "its first line has 2 columns; input 'x' is float32 [batch, 3]"),
+            ("x.csv", b"\n1,2,3\n", "its first line is empty"),
             ("x.csv", b"\xff\xff", "it is not a table of float32"),
         ],
     )
