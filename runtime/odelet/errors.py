@@ -4,6 +4,7 @@
     |-- InputError      a bad argument: an array, a setting, a path on the command line (a ValueError)
     |   `-- AssumptionError   inputs for which the model's Python code would decide otherwise than for its example
     |-- ArtifactError   an artifact that is missing, damaged, newer, or not what its card says
+    |   `-- MemoryLimitError  a model that needs more memory than `load(memory=)` allows, to load or for these inputs
     `-- SolveError      a solve that did not reach its end time, raised for a caller who wants an exception
 
 The errors of packages that build on odelet are subclasses of OdeletError, so that one `except` catches all of them.
@@ -75,6 +76,22 @@ class ArtifactError(OdeletError):
     ...
     odelet.errors.ArtifactError: out/odelet.json: expected an artifact's folder or an .onnx file
     """
+
+
+class MemoryLimitError(ArtifactError):
+    """A model that needs more memory than `odelet.load(memory=)` allows. It can be called again.
+
+    memory: the number of bytes that was allowed.
+    """
+
+    def __init__(self, message: str, memory: int) -> None:
+        # Both go to args, so that the error survives pickling between processes.
+        super().__init__(message, memory)
+        self.message = message
+        self.memory = memory
+
+    def __str__(self) -> str:
+        return self.message
 
 
 class SolveError(OdeletError):

@@ -25,7 +25,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from odelet_export.capture.captured import ASSUMPTION_OUTPUT, Captured
 from odelet_export.capture.decisions.answers import NeedsExample, TracingWatch
 from odelet_export.capture.decisions.example_run import run_on_example
-from odelet_export.capture.failures import failure_text, refuse_random
+from odelet_export.capture.failures import failure_text, refuse_foreign, refuse_random
 from odelet_export.capture.frames import Retraced
 from odelet_export.capture.markers import Marker
 from odelet_export.capture.noise_inputs import inputs_for_draws
@@ -79,6 +79,7 @@ def capture(
             )
         refuse_random(model)
         passes.RemoveUnusedNodesPass()(model)
+        refuse_foreign(model)
         noise = inputs_for_draws(model, source.draws)
         widen(model)
         specs = _used_solves(marker.specs, model)

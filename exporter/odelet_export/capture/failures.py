@@ -1,7 +1,7 @@
 """Messages for models that cannot be captured: the user's file and line, the cause, and the remedy.
 
 torch describes a failed trace by its own internals. `failure_text` makes the text of one CaptureError of the errors of
-all tracers; `refuse_random` raises one for a graph that was traced and must not be used.
+all tracers; `refuse_random` and `refuse_foreign` raise one for a graph that was traced and must not be used.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
+from odelet.artifact.operators import OPERATORS
 from odelet_intercept.errors import CaptureError
 from odelet_intercept.user_code import chain_of, place_in_trace, place_of_error, with_source
 
@@ -108,4 +109,20 @@ def refuse_random(model: ir.Model) -> None:
         raise CaptureError(
             f"{with_source(place_in_trace(trace))}\n  found: a random draw (ONNX {node.op_type})\n"
             "  do: draw with a function such as torch.randn_like, or outside the model and pass the numbers as an input"
+        )
+
+
+def refuse_foreign(model: ir.Model) -> None:
+    """Raise CaptureError for a graph with an operator that no artifact may use; see `odelet.artifact.operators`.
+
+    Nodes that no output needs are removed by now, and not meant.
+    """
+    for node in model.graph.all_nodes():
+        if node.domain not in ("", "ai.onnx") or node.op_type in OPERATORS:
+            continue
+        trace = node.metadata_props.get("pkg.torch.onnx.stack_trace", "")
+        raise CaptureError(
+            f"{with_source(place_in_trace(trace))}\n  found: a line that becomes ONNX's {node.op_type}, "
+            "which odelet does not run\n  do: write the line with other functions, which take tensors of numbers and "
+            "give tensors of numbers; an artifact has no lists of tensors, no strings and no random draws inside"
         )

@@ -16,9 +16,12 @@ from odelet import __version__
 from odelet.artifact.card import Card, Tensor
 from odelet.artifact.folder import CARD_KEY, PART_KEY
 from odelet.artifact.input_cards import AssumptionCard, NoiseCard
+from odelet.artifact.operators import check_operators
+from odelet.artifact.proto import scan
 from odelet.artifact.seal import BLANK, SEAL_KEY, sealed
 from odelet.artifact.solve_card import RunStep
 from odelet.artifact.weights import DTYPES
+from odelet.errors import ArtifactError
 from odelet_export.capture.noise_inputs import NoiseInput
 from odelet_export.errors import output_errors
 from odelet_export.graphs.work import largest_product
@@ -76,8 +79,9 @@ def tensor_of(value: ir.Value) -> Tensor:
 def write_graphs(lowered: LoweredModel, card: Card, folder: Path) -> Card:
     """Write the graphs and the weights that they share. Returns the card with these files listed.
 
-    A model of one graph carries its card and its digest, so that the .onnx file alone can be loaded. Raises onnx's
-    ValidationError for a graph that onnx's checker refuses, OutputError where a file cannot be written.
+    A model of one graph carries its card and its digest, so that the .onnx file alone can be loaded. Raises ExportError
+    for a graph with an operator that the runtime would refuse, onnx's ValidationError for one that onnx's checker
+    refuses, OutputError where a file cannot be written.
     """
     with output_errors(Path(folder.name)):
         return _written(lowered, card, folder)
@@ -96,9 +100,21 @@ def _written(lowered: LoweredModel, card: Card, folder: Path) -> Card:
         ir.save(model, folder / name)
         if SEAL_KEY in model.metadata_props:
             (folder / name).write_bytes(sealed((folder / name).read_bytes(), name=name))
+        _check_loadable(folder / name)
         onnx.checker.check_model(str(folder / name), full_check=True)
     files = [WEIGHTS] if (folder / WEIGHTS).exists() else []
     return with_files(card, folder, [*lowered.graphs, *files])
+
+
+def _check_loadable(file: Path) -> None:
+    """Raise ExportError for a graph that the runtime would not load, by the runtime's own check."""
+    try:
+        check_operators(file.name, scan(file.read_bytes(), name=file.name))
+    except ArtifactError as error:
+        raise ExportError(
+            f"the runtime would not load this export: {error}\n  do: write the model with other functions of tensors; "
+            "docs/artifact.md says what a graph may use"
+        ) from None
 
 
 def _share_weights(graphs: Mapping[str, ir.Model], folder: Path) -> None:

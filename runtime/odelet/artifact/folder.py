@@ -13,6 +13,7 @@ from pathlib import Path
 
 from odelet.artifact.card import Card, FileEntry
 from odelet.artifact.loop_bodies import check_loops
+from odelet.artifact.operators import check_operators
 from odelet.artifact.origin import Origin
 from odelet.artifact.proto import ModelFacts, scan
 from odelet.artifact.reading import OpenFolder
@@ -25,7 +26,6 @@ CARD_FILE = "odelet.json"
 CARD_KEY, PART_KEY = "odelet.card", "odelet.part"
 SAMPLES_FILE = "samples.npz"
 
-_DOMAINS = ("", "ai.onnx")
 # ONNX Runtime reads no larger graph.
 _GRAPH_LIMIT = 2**31
 # A folder that is replaced while it is read is read again so many times.
@@ -117,8 +117,8 @@ def check_files(folder: OpenFolder, card: Card, *, text: bytes = b"") -> Checked
     contents = {name: folder.read(name, card.files[name]) for name in graph_files}
     facts = {name: scan(data, name=name) for name, data in contents.items()}
     for name, found in facts.items():
-        check_loops(contents[name], name=name)
         _check_facts(name, found, listed=card.files.keys() - contents.keys())
+        check_loops(contents[name], name=name)
     locations = {tensor.location for found in facts.values() for tensor in found.weights}
     files = {name: folder.read_weights(name, card.files[name]) for name in sorted(locations)}
     for name, entry in card.files.items():
@@ -161,12 +161,7 @@ def _check_lone(path: Path, data: bytes) -> Checked:
 
 
 def _check_facts(name: str, facts: ModelFacts, *, listed: set[str]) -> None:
-    for domain, operator in facts.domains.items():
-        if domain not in _DOMAINS:
-            raise ArtifactError(
-                f"{name}: it uses the operator {operator!r} of domain {domain!r}; only ONNX's own operators "
-                "run everywhere: export the model again without it"
-            )
+    check_operators(name, facts)
     for location in sorted(facts.external - listed):
         raise ArtifactError(
             f"{name}: it keeps weights in {location!r}, which the card does not list, so it is not followed; "

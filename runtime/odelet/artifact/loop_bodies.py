@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from odelet.artifact.proto import _fields as wire_fields
+from odelet.artifact.wire import fields as wire_fields
 from odelet.errors import ArtifactError
 
 _LOOPS = (b"Loop", b"Scan")

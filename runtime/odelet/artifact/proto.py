@@ -1,22 +1,20 @@
 """Reads from the bytes of an ONNX file what must be known before ONNX Runtime sees them.
 
 The law here: this module needs no onnx package and copies no weight; whatever the bytes are, the answer is facts or an
-ArtifactError. Field numbers are those of onnx/onnx.proto; the wire format is that of
-https://protobuf.dev/programming-guides/encoding/.
+ArtifactError. Field numbers are those of onnx/onnx.proto.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from odelet.artifact.wire import Malformed, fields, pair, placed_pair, text_at, varint
 from odelet.errors import ArtifactError
 
 # ONNX Runtime allows 32 levels of subgraphs as well.
 MAX_DEPTH = 32
 
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_MAX_TAG = 2**32 - 1
+_STRING = 8  # among the types of elements, TensorProto.DataType
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,23 +37,23 @@ class ExternalTensor:
 class ModelFacts:
     """What a model file needs of the program that runs it.
 
-    domains: each operator domain that a node uses, with one operator of that domain. opsets: version by domain.
+    operators: each operator that a node uses, in subgraphs and functions too, after its domain. opsets: version by
+    domain. texts: the length of the longest text, by the operator and the attribute that holds it. extras: what a model
+    of numbers does without, in words that follow "it has", such as a tensor of strings; with the name of one of them.
     external: locations of tensors that are kept in other files. weights: those of the tensors that are initializers of
     the model's graph itself. elsewhere: locations of the others, which lie in subgraphs and attributes. metadata: the
     model's own key-value pairs. places: where, in the bytes, each value of the metadata lies.
     """
 
-    domains: dict[str, str] = field(default_factory=dict)
+    operators: set[tuple[str, str]] = field(default_factory=set)
+    texts: dict[tuple[str, str], int] = field(default_factory=dict)
+    extras: dict[str, str] = field(default_factory=dict)
     opsets: dict[str, int] = field(default_factory=dict)
     external: set[str] = field(default_factory=set)
     weights: list[ExternalTensor] = field(default_factory=list)
     elsewhere: set[str] = field(default_factory=set)
     metadata: dict[str, str] = field(default_factory=dict)
     places: dict[str, tuple[int, int]] = field(default_factory=dict)
-
-
-class _Malformed(Exception):
-    """The bytes are not a model; the message says where and why."""
 
 
 def scan(data: bytes, *, name: str) -> ModelFacts:
@@ -66,83 +64,16 @@ def scan(data: bytes, *, name: str) -> ModelFacts:
     facts = ModelFacts()
     try:
         _scan_model(data, facts)
-    except _Malformed as error:
+    except Malformed as error:
         raise ArtifactError(
             f"{name} is not a readable ONNX file ({error}); it may be truncated or damaged: copy it again"
         ) from None
     return facts
 
 
-def _varint(data: bytes, at: int, end: int) -> tuple[int, int]:
-    """Return the number that begins at a byte, and the place of the byte after it."""
-    value = shift = 0
-    while at < end and shift < 70:
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-        shift += 7
-    raise _Malformed(f"bad number at byte {at}")
-
-
-def _fields(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Yield (number, start, stop) of each length-delimited field, and (number, value, -1) of each varint."""
-    while at < end:
-        tag = data[at]
-        if tag < 0x80:
-            at += 1
-        else:
-            tag, at = _varint(data, at, end)
-        number, wire = tag >> 3, tag & 7
-        if number == 0 or tag > _MAX_TAG:
-            raise _Malformed(f"bad field at byte {at}")
-        if wire == _BYTES:
-            size, at = _varint(data, at, end)
-            if size > end - at:
-                raise _Malformed(f"a field at byte {at} says {size} bytes, {end - at} are left")
-            yield number, at, at + size
-            at += size
-        elif wire == _VARINT:
-            value, at = _varint(data, at, end)
-            yield number, value, -1
-        elif wire in (_FIXED64, _FIXED32):
-            at += 8 if wire == _FIXED64 else 4
-            if at > end:
-                raise _Malformed(f"a field at byte {at} is cut short")
-        else:
-            # Groups are legal protobuf that ONNX has never used.
-            raise _Malformed(f"unknown field type {wire} at byte {at}")
-
-
-def _text(data: bytes, start: int, stop: int) -> str:
-    try:
-        return data[start:stop].decode()
-    except UnicodeDecodeError:
-        raise _Malformed(f"text at byte {start} is not UTF-8") from None
-
-
-def _pair(data: bytes, at: int, end: int) -> tuple[str, str]:
-    """Return the key and the value of a StringStringEntryProto."""
-    key, value, _ = _placed_pair(data, at, end)
-    return key, value
-
-
-def _placed_pair(data: bytes, at: int, end: int) -> tuple[str, str, tuple[int, int]]:
-    """Return the key, the value, and the place of the value of a StringStringEntryProto."""
-    key = value = ""
-    place = (end, end)
-    for number, start, stop in _fields(data, at, end):
-        if stop >= 0 and number == 1:
-            key = _text(data, start, stop)
-        elif stop >= 0 and number == 2:
-            value, place = _text(data, start, stop), (start, stop)
-    return key, value, place
-
-
 def _scan_model(data: bytes, facts: ModelFacts) -> None:
     graphs = 0
-    for number, start, stop in _fields(data, 0, len(data)):
+    for number, start, stop in fields(data, 0, len(data)):
         if stop < 0:
             continue
         if number == 7:  # graph
@@ -151,35 +82,39 @@ def _scan_model(data: bytes, facts: ModelFacts) -> None:
         elif number == 8:  # opset_import
             _scan_opset(data, start, stop, facts)
         elif number == 14:  # metadata_props
-            key, value, place = _placed_pair(data, start, stop)
+            key, value, place = placed_pair(data, start, stop)
             if key in facts.metadata:
-                raise _Malformed(f"metadata key {key[:40]!r} is there twice")
+                raise Malformed(f"metadata key {key[:40]!r} is there twice")
             facts.metadata[key], facts.places[key] = value, place
         elif number == 20:  # training_info, which the runtime does not run and nevertheless checks
-            for inner, begin, finish in _fields(data, start, stop):
+            facts.extras["a graph for training"] = "training_info"
+            for inner, begin, finish in fields(data, start, stop):
                 if finish >= 0 and inner in (1, 2):
                     _scan_graph(data, begin, finish, facts, 0)
         elif number == 25:  # functions
             _scan_function(data, start, stop, facts)
     if graphs == 0:
-        raise _Malformed("it holds no graph")
+        raise Malformed("it holds no graph")
 
 
 def _scan_opset(data: bytes, at: int, end: int, facts: ModelFacts) -> None:
     domain, version = "", 0
-    for number, start, stop in _fields(data, at, end):
+    for number, start, stop in fields(data, at, end):
         if number == 1 and stop >= 0:
-            domain = _text(data, start, stop)
+            domain = text_at(data, start, stop)
         elif number == 2 and stop < 0:
             version = start
     facts.opsets[domain] = version
 
 
 def _scan_function(data: bytes, at: int, end: int, facts: ModelFacts) -> None:
-    for number, start, stop in _fields(data, at, end):
+    facts.extras["a function of its own"] = ""
+    for number, start, stop in fields(data, at, end):
         if stop < 0:
             continue
-        if number == 7:  # node
+        if number == 1:
+            facts.extras["a function of its own"] = text_at(data, start, stop)
+        elif number == 7:  # node
             _scan_node(data, start, stop, facts, 0)
         elif number == 9:  # opset_import
             _scan_opset(data, start, stop, facts)
@@ -190,46 +125,85 @@ def _scan_function(data: bytes, at: int, end: int, facts: ModelFacts) -> None:
 def _scan_graph(data: bytes, at: int, end: int, facts: ModelFacts, depth: int, *, whole: bool = False) -> None:
     """Add the facts of a graph. whole: whether it is the model's own, and not a subgraph."""
     if depth > MAX_DEPTH:
-        raise _Malformed(f"subgraphs nest deeper than {MAX_DEPTH}")
-    for number, start, stop in _fields(data, at, end):
+        raise Malformed(f"subgraphs nest deeper than {MAX_DEPTH}")
+    for number, start, stop in fields(data, at, end):
         if stop < 0:
             continue
         if number == 1:  # node
             _scan_node(data, start, stop, facts, depth)
         elif number == 5:  # initializer
             _scan_tensor(data, start, stop, facts, initializer=whole)
+        elif number in (11, 12):  # input, output
+            _scan_port(data, start, stop, facts)
         elif number == 15:  # sparse_initializer
             _scan_sparse(data, start, stop, facts)
 
 
+def _scan_port(data: bytes, at: int, end: int, facts: ModelFacts) -> None:
+    """Look for a type of an input or output that is not a tensor of numbers."""
+    name, of_strings, other = "", False, False
+    for number, start, stop in fields(data, at, end):
+        if number == 1 and stop >= 0:
+            name = text_at(data, start, stop)
+        elif number == 2 and stop >= 0:  # type
+            for kind, begin, finish in fields(data, start, stop):
+                if kind == 1 and finish >= 0:  # tensor_type
+                    of_strings = of_strings or (1, _STRING, -1) in fields(data, begin, finish)
+                elif kind != 6:  # denotation
+                    other = True
+    if of_strings:
+        facts.extras["an input or output of strings"] = name
+    if other:
+        facts.extras["an input or output that is no tensor"] = name
+
+
 def _scan_node(data: bytes, at: int, end: int, facts: ModelFacts, depth: int) -> None:
     domain = operator = ""
-    for number, start, stop in _fields(data, at, end):
+    texts: list[tuple[str, int]] = []
+    for number, start, stop in fields(data, at, end):
         if stop < 0:
             continue
         if number == 4:
-            operator = _text(data, start, stop)
+            operator = text_at(data, start, stop)
         elif number == 5:
-            _scan_attribute(data, start, stop, facts, depth)
+            texts += _scan_attribute(data, start, stop, facts, depth)
         elif number == 7:
-            domain = _text(data, start, stop)
-    facts.domains.setdefault(domain, operator)
+            domain = text_at(data, start, stop)
+    facts.operators.add((domain, operator))
+    for attribute, size in texts:
+        facts.texts[operator, attribute] = max(size, facts.texts.get((operator, attribute), 0))
 
 
-def _scan_attribute(data: bytes, at: int, end: int, facts: ModelFacts, depth: int) -> None:
-    for number, start, stop in _fields(data, at, end):
+def _scan_attribute(data: bytes, at: int, end: int, facts: ModelFacts, depth: int) -> list[tuple[str, int]]:
+    """Scan what an attribute holds. Returns the attribute's name and the length of its text if it holds text."""
+    name, size, strings = b"", -1, False
+    for number, start, stop in fields(data, at, end):
         if stop < 0:
-            continue
-        if number in (5, 10):  # t, tensors
+            strings = strings or (number == 3 and start == _STRING)  # i
+        elif number == 1:
+            name = data[start:stop]
+        elif number in (4, 9):  # s, strings
+            size = max(size, 0) + stop - start
+        elif number in (5, 10):  # t, tensors
             _scan_tensor(data, start, stop, facts)
         elif number in (6, 11):  # g, graphs
             _scan_graph(data, start, stop, facts, depth + 1)
+        elif number in (14, 15):  # tp, type_protos
+            facts.extras["a type as an attribute"] = text_at(name, 0, len(name))
         elif number in (22, 23):  # sparse_tensor, sparse_tensors
             _scan_sparse(data, start, stop, facts)
+    if strings and name == b"to":
+        facts.extras["a cast to strings"] = "Cast"
+    if size < 0:
+        return []
+    if name.startswith(b"value_string"):  # of Constant
+        facts.extras["a tensor of strings"] = "Constant"
+    return [(text_at(name, 0, len(name)), size)]
 
 
 def _scan_sparse(data: bytes, at: int, end: int, facts: ModelFacts) -> None:
-    for number, start, stop in _fields(data, at, end):
+    facts.extras["a sparse tensor"] = ""
+    for number, start, stop in fields(data, at, end):
         if number in (1, 2) and stop >= 0:  # values, indices
             _scan_tensor(data, start, stop, facts)
 
@@ -237,16 +211,18 @@ def _scan_sparse(data: bytes, at: int, end: int, facts: ModelFacts) -> None:
 def _scan_tensor(data: bytes, at: int, end: int, facts: ModelFacts, *, initializer: bool = False) -> None:
     """Add the facts of a tensor. initializer: whether it is one of the model's own graph."""
     external, where, locations = False, dict[str, str](), set[str]()
-    for number, start, stop in _fields(data, at, end):
+    for number, start, stop in fields(data, at, end):
         if number == 14 and stop < 0:  # data_location, 1 is EXTERNAL
             external = external or start == 1
+        elif number == 2 and start == _STRING and stop < 0:  # data_type
+            facts.extras["a tensor of strings"] = ""
         elif number == 13 and stop >= 0:  # external_data
-            key, value = _pair(data, start, stop)
+            key, value = pair(data, start, stop)
             where[key] = value
             if key == "location":
                 locations.add(value)
     if external and not locations:
-        raise _Malformed("a tensor is said to be in another file that is not named")
+        raise Malformed("a tensor is said to be in another file that is not named")
     facts.external |= locations
     if external and initializer and len(locations) == 1:
         facts.weights.append(_external_tensor(data, at, end, where))
@@ -258,21 +234,21 @@ def _external_tensor(data: bytes, at: int, end: int, where: dict[str, str]) -> E
     """The tensor whose numbers lie at a place. where: its keys of the place, with their values."""
     name, kind = "", 0
     shape: list[int] = []
-    for number, start, stop in _fields(data, at, end):
+    for number, start, stop in fields(data, at, end):
         if number == 1 and stop < 0:  # dims
             shape.append(start)
         elif number == 1:  # dims, packed
             while start < stop:
-                size, start = _varint(data, start, stop)
+                size, start = varint(data, start, stop)
                 shape.append(size)
         elif number == 2 and stop < 0:  # data_type
             kind = start
         elif number == 8 and stop >= 0:
-            name = _text(data, start, stop)
+            name = text_at(data, start, stop)
     numbers = {key: where[key] for key in ("offset", "length") if key in where}
     for key, text in numbers.items():
         if not (text.isascii() and text.isdecimal() and len(text) < 20):
-            raise _Malformed(f"the {key} of the tensor {name[:40]!r} in another file is {text[:40]!r}")
+            raise Malformed(f"the {key} of the tensor {name[:40]!r} in another file is {text[:40]!r}")
     return ExternalTensor(
         name=name,
         kind=kind,

@@ -15,6 +15,7 @@ from odelet.artifact.folder import Checked, GraphBytes, check
 from odelet.artifact.origin import Origin
 from odelet.artifact.weights import Weights
 from odelet.engine.forking import ForkGuard
+from odelet.engine.memory import check_counted, check_memory, registered
 from odelet.engine.program import DriveSolve, RunGraph, plan
 from odelet.engine.session import Graph, check_device, open_session, threads_for
 from odelet.errors import ArtifactError
@@ -39,24 +40,37 @@ class Artifact:
 
 
 def open_artifact(
-    path: str | os.PathLike[str] | Origin, *, device: str = "cpu", threads: int | None = None
+    path: str | os.PathLike[str] | Origin,
+    *,
+    device: str = "cpu",
+    threads: int | None = None,
+    memory: int | None = None,
 ) -> Artifact:
     """Check an artifact, open its graphs, and check that their inputs and outputs are what the card says.
 
-    threads: how many work inside one operator; None chooses, see `threads_for`. Raises ArtifactError for a file that is
-    missing or damaged or does not fit the others, and InputError for a device that is not there.
+    threads: how many work inside one operator; None chooses, see `threads_for`. memory: how many bytes the graphs may
+    take together while they run, see `engine.memory`; None for no cap. Raises ArtifactError for a file that is missing
+    or damaged or does not fit the others, and InputError for a device that is not there or a bad number.
     """
     check_device(device, threads)
+    check_memory(memory, device)
     checked = check(path)
     threads = threads_for(checked.card.work) if threads is None else threads
-    return joined(checked, open_graphs(checked, device=device, threads=threads), device=device, threads=threads)
+    graphs = open_graphs(checked, device=device, threads=threads, memory=memory)
+    return joined(checked, graphs, device=device, threads=threads)
 
 
-def open_graphs(checked: Checked, *, device: str = "cpu", threads: int = 1) -> dict[str, Graph]:
+def open_graphs(
+    checked: Checked, *, device: str = "cpu", threads: int = 1, memory: int | None = None
+) -> dict[str, Graph]:
     """The graphs of a checked artifact as sessions, by file name. Raises ArtifactError for one that does not open."""
     steps = {solve.drive.step for solve in checked.card.solves if solve.drive is not None}
-    opened = _Opening(device=device, threads=threads, work=checked.card.work)
-    return {name: opened.graph(name, graph, stays=name in steps) for name, graph in checked.graphs.items()}
+    opened = _Opening(device=device, threads=threads, work=checked.card.work, memory=memory)
+    if memory is not None:
+        for name, graph in checked.graphs.items():
+            check_counted(name, graph.data, memory)
+    with registered(memory):
+        return {name: opened.graph(name, graph, stays=name in steps) for name, graph in checked.graphs.items()}
 
 
 def joined(checked: Checked, graphs: Mapping[str, Graph], *, device: str = "cpu", threads: int = 1) -> Artifact:
@@ -69,11 +83,13 @@ def joined(checked: Checked, graphs: Mapping[str, Graph], *, device: str = "cpu"
 
 @dataclass(frozen=True, kw_only=True)
 class _Opening:
-    """Opens the graphs of one artifact, which share their weights. threads, work: as `open_session` takes them."""
+    """Opens the graphs of one artifact, which share their weights. threads, work, memory: as `open_session` takes
+    them."""
 
     device: str
     threads: int
     work: int | None
+    memory: int | None
     shared: dict[tuple[int, int, tuple[int, ...]], ort.OrtValue] = field(default_factory=dict)
 
     def graph(self, name: str, source: GraphBytes, *, stays: bool) -> Graph:
@@ -98,6 +114,7 @@ class _Opening:
             work=self.work,
             capture=capture,
             weights=weights,
+            memory=self.memory,
         )
 
     def _values(self, weights: Weights) -> dict[str, ort.OrtValue]:

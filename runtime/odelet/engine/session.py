@@ -16,7 +16,8 @@ import onnxruntime as ort
 
 from odelet.engine.ending import check_ended, run_options
 from odelet.engine.failures import ORT_ERRORS, GraphFailed, one_line
-from odelet.errors import ArtifactError, InputError
+from odelet.engine.memory import UNCAPPED_OPTIMIZERS, CappedSession, cap_options, out_of_memory
+from odelet.errors import ArtifactError, InputError, MemoryLimitError
 from odelet.numerics.backend import NumpyArray
 
 DEVICES = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -52,20 +53,23 @@ def open_session(
     work: int | None = None,
     capture: bool = False,
     weights: Mapping[str, ort.OrtValue] = MappingProxyType({}),
+    memory: int | None = None,
 ) -> ort.InferenceSession:
     """Open a graph for inference.
 
     source: a file, or the bytes of one. name: what messages call the bytes. threads: how many work inside one operator.
     work: of the model, as in `threads_for`. capture: whether to capture the first run as a CUDA graph and replay it
     from then on; for graphs without control flow, of one shape, whose memory stays where it is. weights: the
-    initializers that the graph keeps in another file, by name; on the CPU the session shares their memory. Raises
-    InputError for a device that is not there or a bad number of threads, ArtifactError when ONNX Runtime refuses the
-    graph.
+    initializers that the graph keeps in another file, by name; on the CPU the session shares their memory. memory: the
+    cap that is registered now, see `engine.memory`; None for none. Raises InputError for a device that is not there or
+    a bad number of threads, ArtifactError when ONNX Runtime refuses the graph.
     """
     providers = _providers(device, capture=capture)
     options = _options(threads)
     if work is not None and work < WORTH_PACKING:
         options.add_session_config_entry("session.disable_prepacking", "1")
+    if memory is not None:
+        cap_options(options)
     name = name or (source.name if isinstance(source, Path) else "the graph")
     try:
         _take_weights(options, weights, device)
@@ -76,9 +80,13 @@ def open_session(
             # With it ONNX Runtime prints to stdout before it tries again, and replaces a device silently.
             enable_fallback=0,
             # This optimizer reads float64 constants as float32, and so drops a product with 1 + 1e-8.
-            disabled_optimizers=["NoopElimination"],
+            disabled_optimizers=["NoopElimination", *(UNCAPPED_OPTIMIZERS if memory is not None else ())],
         )
     except ORT_ERRORS as error:
+        if memory is not None and out_of_memory(error):
+            raise MemoryLimitError(
+                f"{name}: it cannot be loaded with memory={memory} bytes; allow more", memory
+            ) from None
         raise ArtifactError(
             f"{name}: onnxruntime {ort.__version__} cannot load it ({one_line(error)}); "
             "upgrade onnxruntime, or export the model again with a lower opset"
@@ -91,7 +99,7 @@ def open_session(
             f"device={device!r}: {DEVICES[device]} is there but could not start; check the driver and that "
             "its libraries fit this onnxruntime, or use device='cpu'"
         )
-    return session
+    return session if memory is None else CappedSession(session, memory, name)
 
 
 def _take_weights(options: ort.SessionOptions, weights: Mapping[str, ort.OrtValue], device: str) -> None:

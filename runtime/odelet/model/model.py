@@ -23,7 +23,12 @@ from odelet.text import printable
 
 
 def load(
-    path: str | os.PathLike[str], *, device: str = "cpu", threads: int | None = None, interruptible: bool = False
+    path: str | os.PathLike[str],
+    *,
+    device: str = "cpu",
+    threads: int | None = None,
+    interruptible: bool = False,
+    memory: int | None = None,
 ) -> Model:
     """Load an artifact's folder, or a lone .onnx file of a self-contained form.
 
@@ -32,6 +37,8 @@ def load(
     another signal whose handler raises, ends a call at once. Without it Python runs the handler when the graph has
     ended, and a solve inside a graph may take long. With it the graphs of a call from the main thread run in another
     thread, which costs about 0.1 ms; calls from other threads and inside the event loop of asyncio are as without it.
+    memory: how many bytes the model's graphs may take together while they run, beside the weights; a call that needs
+    more raises MemoryLimitError, an ArtifactError. docs/serving.md says what counts.
 
     The files are read once, and no call looks at them again.
 
@@ -43,7 +50,7 @@ def load(
     >>> print(*model.outputs)
     float32 [3, batch, 3]
     """
-    return Model(path, device=device, threads=threads, interruptible=interruptible)
+    return Model(path, device=device, threads=threads, interruptible=interruptible, memory=memory)
 
 
 def _loaded_again(kind: type[Model], origin: Origin, settings: dict[str, Any]) -> Model:
@@ -76,14 +83,15 @@ class Model:
         device: str = "cpu",
         threads: int | None = None,
         interruptible: bool = False,
+        memory: int | None = None,
     ) -> None:
-        artifact = open_artifact(path, device=device, threads=threads)
+        artifact = open_artifact(path, device=device, threads=threads, memory=memory)
         self.card: Card = artifact.card
         self.inputs: tuple[Tensor, ...] = artifact.card.inputs
         self.outputs: tuple[Tensor, ...] = artifact.card.outputs
         self.folder, self.threads = artifact.folder, artifact.threads
         self._artifact, self._device, self._interruptible = artifact, device, interruptible
-        self._settings = {"device": device, "threads": threads, "interruptible": interruptible}
+        self._settings = {"device": device, "threads": threads, "interruptible": interruptible, "memory": memory}
         self._runner = Runner(artifact, device=device, interruptible=interruptible)
 
     def __reduce__(self) -> tuple[object, ...]:
