@@ -11,6 +11,7 @@ from odelet.artifact.card import Card
 from odelet.artifact.folder import check
 from odelet.engine.program import DriveSolve, RunGraph, plan
 from odelet.engine.session import Graph, check_device, open_session, threads_for
+from odelet.engine.versions import check_engine_version
 from odelet.errors import ArtifactError
 
 
@@ -33,10 +34,13 @@ def open_artifact(path: str | os.PathLike[str], *, device: str = "cpu", threads:
     """Check an artifact, open its graphs, and check that their inputs and outputs are what the card says.
 
     threads: how many work inside one operator; None chooses, see `threads_for`. Raises ArtifactError for a file that is
-    missing or damaged or does not fit the others, and InputError for a device that is not there.
+    missing or damaged or does not fit the others, EngineError for an ONNX Runtime that is too old, and InputError for a
+    device that is not there.
     """
+    check_engine_version()
     check_device(device, threads)
     checked = check(path)
+    check_engine_version(needed=None if checked.card.needs is None else checked.card.needs.version)
     threads = threads_for(checked.card.work) if threads is None else threads
     steps = {solve.drive.step for solve in checked.card.solves if solve.drive is not None}
     graphs = {

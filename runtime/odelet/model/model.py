@@ -11,6 +11,7 @@ from typing import overload
 
 from odelet.artifact.card import Card, Tensor
 from odelet.engine.opening import open_artifact
+from odelet.engine.versions import tested
 from odelet.loops.solution import Solution
 from odelet.model.arguments import Argument
 from odelet.model.runner import NOTHING, Events, Observed, Runner
@@ -20,21 +21,26 @@ from odelet.model.stream import Stream
 from odelet.numerics.backend import NumpyArray
 
 
-def load(path: str | os.PathLike[str], *, device: str = "cpu", threads: int | None = None) -> Model:
+def load(
+    path: str | os.PathLike[str], *, device: str = "cpu", threads: int | None = None, try_engine: bool = True
+) -> Model:
     """Load an artifact's folder, or a lone .onnx file of a self-contained form.
 
     device: "cpu" or "cuda". threads: how many threads work inside one operator; None takes 1, and up to 4 where an
-    operator is so large that more threads pay (the card's `work` says so).
+    operator is so large that more threads pay (the card's `work` says so). try_engine: whether to run the artifact's
+    samples before anything else where the installed ONNX Runtime is none that odelet was tested with; this happens once
+    in a process for each artifact, and takes as long as a few calls.
 
-    Raises ArtifactError when a file is missing, damaged or newer than this odelet, and InputError for a device that is
-    not there.
+    Raises ArtifactError when a file is missing, damaged or newer than this odelet, EngineError (an ArtifactError) for
+    an ONNX Runtime that is too old or does not give torch's answers for the samples, and InputError for a device that
+    is not there.
 
     >>> import odelet
     >>> model = odelet.load("out")
     >>> print(*model.outputs)
     float32 [3, batch, 3]
     """
-    return Model(path, device=device, threads=threads)
+    return Model(path, device=device, threads=threads, try_engine=try_engine)
 
 
 class Model:
@@ -53,7 +59,14 @@ class Model:
     (3, 5, 3)
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, device: str = "cpu", threads: int | None = None) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        device: str = "cpu",
+        threads: int | None = None,
+        try_engine: bool = True,
+    ) -> None:
         artifact = open_artifact(path, device=device, threads=threads)
         self.card: Card = artifact.card
         self.inputs: tuple[Tensor, ...] = artifact.card.inputs
@@ -61,6 +74,10 @@ class Model:
         self.folder, self.threads = artifact.folder, artifact.threads
         self._artifact, self._device = artifact, device
         self._runner = Runner(artifact, device=device)
+        if try_engine and not tested():
+            from odelet.model import engine_check
+
+            engine_check.try_engine(self, device=device)
 
     def __repr__(self) -> str:
         inputs = ", ".join(f"{tensor.name}: {tensor}" for tensor in self.inputs)
