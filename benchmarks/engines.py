@@ -26,6 +26,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 ROOT = Path(__file__).resolve().parents[1]
 STORED = ROOT / "tests" / "whole" / "artifacts-0.1"
 
@@ -49,7 +51,7 @@ PAIRS = (
     ("1.31.1", "2.4.6"),
     ("", ""),
 )
-OPSETS = range(18, 24)
+OPSETS, USUAL_OPSET = range(18, 24), 20
 OLDEST_AND_NEWEST = (("1.20.0", "1.23.2"), ("", ""))
 
 # Runs in the environment of a pair. It lifts the bound of `odelet.load`, as the bound is what is measured.
@@ -72,25 +74,33 @@ print(json.dumps({"onnxruntime": onnxruntime.__version__, "numpy": numpy.__versi
 
 
 def corpus(folder: Path) -> list[Path]:
-    """The stored artifacts of 0.1, and the trained model of digits, exported into the folder in each form."""
+    """The stored artifacts of 0.1, and the exports of `forms` and of the other opsets."""
+    stored = sorted(path.parent for path in STORED.glob("*/odelet.json"))
+    others = [opset for opset in OPSETS if opset != USUAL_OPSET]
+    return stored + forms(folder) + [exported(folder, "adaptive", {}, opset=opset) for opset in others]
+
+
+def forms(folder: Path) -> list[Path]:
+    """The trained model of digits, exported into the folder in each form."""
+    rk4 = {"method": "rk4", "steps": 4}
+    data = {"x": np.random.default_rng(0).uniform(0, 16, (64, 64)).astype(np.float32)}
+    changes = {"unrolled": rk4, "rolled": rk4, "adaptive": {}, "driven": {}, "bounded": {"calibration": data}}
+    return [exported(folder, form, options) for form, options in changes.items()]
+
+
+def exported(folder: Path, form: str, options: dict[str, Any], *, opset: int = USUAL_OPSET) -> Path:
+    """The trained model of digits, exported into a folder in the folder. options: for `export`."""
     import torch
 
     from odelet_export import export
     from odelet_models.odenet import digits_pretrained
 
-    # torch.export gives this warning about its own use of torch's pytree.
-    warnings.filterwarnings("ignore", r".isinstance\(treespec, LeafSpec\)", FutureWarning)
-    paths = sorted(path.parent for path in STORED.glob("*/odelet.json"))
-    example, dynamic = (torch.rand(3, 64) * 16,), {"x": {0: "batch"}}
-    data = {"x": (torch.rand(64, 64) * 16).numpy()}
-    rk4 = {"method": "rk4", "steps": 4}
-    forms = {"unrolled": rk4, "rolled": rk4, "adaptive": {}, "driven": {}, "bounded": {"calibration": data}}
-    for form, changes in forms.items():
-        for opset in OPSETS if form == "adaptive" else (20,):
-            out = folder / f"digits-{form}-opset-{opset}"
-            export(digits_pretrained(), example, out, form=form, dynamic=dynamic, opset=opset, **changes)
-            paths.append(out)
-    return paths
+    out = folder / (form if opset == USUAL_OPSET else f"{form}-opset-{opset}")
+    example, dynamic = torch.rand(3, 64) * 16, {"x": {0: "batch"}}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        export(digits_pretrained(), (example,), out, form=form, dynamic=dynamic, opset=opset, **options)
+    return out
 
 
 def verified(folder: Path, pair: tuple[str, str], artifacts: Sequence[Path]) -> dict[str, Any]:

@@ -18,6 +18,9 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 from odelet.errors import ArtifactError, InputError, OdeletError
 from odelet.numerics.backend import NumpyArray
 
+# Microsoft's builds for Windows record events of use, unless a program says otherwise. Elsewhere this does nothing.
+ort.disable_telemetry_events()
+
 DEVICES = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 # A few bytes of graph can ask for gigabytes of folded constant while it loads (ConstantOfShape). No weight
