@@ -24,9 +24,14 @@ def main() -> int:
     options = parser.parse_args()
     numbers = [options.only] if options.only is not None else range(options.first, options.first + options.count)
     start = time.perf_counter()
-    verdicts = list(run(options.seed, numbers, workers=min(options.workers, len(numbers))))
-    print(summary(verdicts))
-    print(f"\nseed {options.seed}, {time.perf_counter() - start:.0f} s")
+    verdicts = []
+    for verdict in run(options.seed, numbers, workers=min(options.workers, len(numbers))):
+        verdicts.append(verdict)
+        if verdict.bad or options.only is not None:
+            print(f"{verdict}\n", flush=True)
+        elif len(verdicts) % 1000 == 0:
+            print(summary(verdicts), flush=True)
+    print(f"{summary(verdicts)}; seed {options.seed}, {time.perf_counter() - start:.0f} s")
     return int(any(verdict.bad for verdict in verdicts))
 
 

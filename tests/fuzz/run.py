@@ -11,9 +11,10 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from queue import Empty, Queue
+from threading import Thread
 
 from fuzz.mutants import mutant
 
@@ -34,21 +35,29 @@ class Verdict:
 
     @property
     def bad(self) -> bool:
+        """Whether this must not happen."""
         return self.verdict in BAD
+
+    def __str__(self) -> str:
+        return f"{self.verdict}, number {self.number}: {self.mutant}\n{self.detail.rstrip()}"
 
 
 @dataclass
 class Worker:
-    """A process that runs mutants of a seed; it is started again after a crash or a hang."""
+    """A process that runs mutants of a seed; it is started again after a crash or a hang.
+
+    prelude: code that the process runs first, for tests of this class.
+    """
 
     seed: int
+    prelude: str = ""
     _process: subprocess.Popen[str] | None = field(default=None, init=False)
 
     def judge(self, number: int) -> Verdict:
         """Have a mutant run, and return its verdict."""
         process = self._process or self._started()
         assert process.stdin is not None
-        line = ""
+        line: str | None = ""
         try:
             process.stdin.write(f"{number}\n")
             process.stdin.flush()
@@ -57,21 +66,22 @@ class Worker:
             pass
         if line:
             return Verdict(**json.loads(line))
-        hangs = process.poll() is None
-        self.close()
         what = str(mutant(self.seed, number))
-        if hangs:
+        if line is None:
+            self.close()
             return Verdict(number, "hang", what, f"no verdict in {PATIENCE:g} s")
-        code = process.returncode
+        code = process.wait()
+        errors = self._errors()
+        self.close()
         name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        return Verdict(number, "crash", what, f"{name}: {self._errors()}")
+        return Verdict(number, "crash", what, f"{name}: {errors}")
 
     def _started(self) -> subprocess.Popen[str]:
         folders = [ROOT / name for name in ("tests", "runtime")]
         path = os.pathsep.join([*map(str, folders), *filter(None, [os.environ.get("PYTHONPATH")])])
         self._stderr = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
         process = self._process = subprocess.Popen(
-            [sys.executable, "-m", "fuzz.worker", str(self.seed)],
+            [sys.executable, "-m", "fuzz.worker", str(self.seed), *filter(None, [self.prelude])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
@@ -80,15 +90,16 @@ class Worker:
             env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
         )
         if self._line(120) != "ready\n":
+            errors = self._errors()
             self.close()
-            raise RuntimeError(f"the worker did not start: {self._errors()}")
+            raise RuntimeError(f"the worker did not start: {errors}")
         return process
 
-    def _line(self, seconds: float) -> str:
-        """Return the next line of the process, or "" where none comes in time or it has ended."""
+    def _line(self, seconds: float) -> str | None:
+        """Return the next line of the process, "" where it has ended, or None where no line comes in time."""
         assert self._process is not None and self._process.stdout is not None
         ready, _, _ = select.select([self._process.stdout], [], [], seconds)
-        return self._process.stdout.readline() if ready else ""
+        return self._process.stdout.readline() if ready else None
 
     def _errors(self) -> str:
         self._stderr.seek(0)
@@ -97,36 +108,46 @@ class Worker:
     def close(self) -> None:
         """End the process."""
         if self._process is not None:
-            try:
-                # A process that has just crashed may take a moment to end.
-                self._process.wait(0.2 if self._process.stdin is None else 0.5)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
+            self._process.kill()
             self._process.communicate()
             self._process = None
+            self._stderr.close()
 
 
 def run(seed: int, numbers: Iterable[int], *, workers: int = 2) -> Iterator[Verdict]:
-    """Yield the verdict of each mutant of a seed, in no order. workers: how many processes run them."""
-    numbers = list(numbers)
+    """Yield the verdict of each mutant of a seed, as they come. workers: how many processes run them."""
+    waiting: Queue[int] = Queue()
+    verdicts: Queue[Verdict | BaseException] = Queue()
+    count = 0
+    for number in numbers:
+        waiting.put(number)
+        count += 1
 
-    def judged(first: int) -> list[Verdict]:
+    def work() -> None:
         worker = Worker(seed)
         try:
-            return [worker.judge(number) for number in numbers[first::workers]]
+            while True:
+                verdicts.put(worker.judge(waiting.get_nowait()))
+        except Empty:
+            pass
+        except BaseException as error:  # for the caller, who waits for a verdict
+            verdicts.put(error)
         finally:
             worker.close()
 
-    with ThreadPoolExecutor(workers) as pool:
-        for verdicts in pool.map(judged, range(workers)):
-            yield from verdicts
+    threads = [Thread(target=work, daemon=True) for _ in range(workers)]
+    for thread in threads:
+        thread.start()
+    for _ in range(count):
+        verdict = verdicts.get()
+        if isinstance(verdict, BaseException):
+            raise verdict
+        yield verdict
+    for thread in threads:
+        thread.join()
 
 
 def summary(verdicts: Iterable[Verdict]) -> str:
-    """The number of each verdict, and a paragraph for each bad one."""
-    verdicts = list(verdicts)
+    """The number of mutants with each verdict, on one line."""
     counts = Counter(verdict.verdict for verdict in verdicts)
-    lines = [f"{len(verdicts)} mutants: " + ", ".join(f"{count} {name}" for name, count in counts.most_common())]
-    for verdict in sorted((verdict for verdict in verdicts if verdict.bad), key=lambda verdict: verdict.number):
-        lines += [f"\n{verdict.verdict}, number {verdict.number}: {verdict.mutant}", verdict.detail.rstrip()]
-    return "\n".join(lines)
+    return f"{counts.total()} mutants: " + ", ".join(f"{count} {name}" for name, count in counts.most_common())

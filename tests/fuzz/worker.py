@@ -57,6 +57,8 @@ def main() -> None:
     # ONNX Runtime may write to stdout, where the verdicts go.
     verdicts, sys.stdout = sys.stdout, sys.stderr
     expected = {path.parent.name: Expected.of(path.parent) for path in CORPUS.glob("*/odelet.json")}
+    if len(sys.argv) > 2:
+        exec(sys.argv[2], {})  # what a test has this process do in place of loading
     print("ready", file=verdicts, flush=True)
     for line in sys.stdin:
         number = int(line)
