@@ -13,6 +13,8 @@ segments; the slope is the mean of theirs, and its error the standard error of t
 from __future__ import annotations
 
 import argparse
+import ctypes
+import gc
 import math
 import os
 import subprocess
@@ -29,11 +31,18 @@ from odelet.artifact.samples import samples_of
 
 CALLS, LOADS, SEGMENTS, WARM = 20, 2, 8, 0.2
 BATCHES = (1, 2, 3, 5, 8, 13)
+LIBC = ctypes.CDLL(None)
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def resident() -> int:
-    """The resident memory of this process, in bytes."""
+    """The resident memory of this process, in bytes, after free memory has gone back to the system.
+
+    Without this, memory that one turn frees and the next one takes again counts for both.
+    """
+    gc.collect()
+    if hasattr(LIBC, "malloc_trim"):  # glibc has it
+        LIBC.malloc_trim(0)
     return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * PAGE
 
 
