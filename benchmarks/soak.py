@@ -4,10 +4,11 @@
     python benchmarks/soak.py --minutes 3
     python benchmarks/soak.py --corpus DIR      # the artifacts in DIR in place of the exports of the model of digits
 
-A turn is a block of calls of one artifact, at other batch sizes than the turn before where the model takes them, with
-solves and refused arguments among them; or a block of loads, each with one call. Growth of the resident memory within a
-turn counts for the artifact whose turn it is. The first fifth of the time is left out. The rest is divided into
-segments; the slope is the mean of theirs, and its error the standard error of that mean. The process holds no torch.
+Each artifact has two processes, which hold no torch and take turns: one calls the model, at other batch sizes than in
+the turn before where the model takes them, with solves and refused arguments among the calls; the other one loads the
+artifact again and again, each time with one call. After each turn the process says how much memory it holds. The first
+fifth of the time is left out. The rest is divided into segments; the slope is the mean of theirs, and its error the
+standard error of that mean.
 """
 
 from __future__ import annotations
@@ -88,59 +89,76 @@ def loads_of(folder: Path) -> Callable[[int], int]:
     return turn
 
 
-def slope(calls: list[int], growth: list[int]) -> tuple[float, float]:
-    """The growth in bytes for each call, and its standard error. calls, growth: of each turn, in order."""
+def serve(kind: str, folder: Path) -> None:
+    """Take a turn for each line on stdin, and print the number of its calls and the memory that is held after it."""
+    turn = {"call": calls_of, "load": loads_of}[kind](folder)
+    for number, _ in enumerate(sys.stdin):
+        print(turn(number), resident(), flush=True)
+
+
+def slope(calls: list[int], memory: list[int]) -> tuple[float, float]:
+    """The growth in bytes for each call, and its standard error. calls, memory: of each turn, in order."""
     begin = int(len(calls) * WARM)
-    at, total = np.cumsum(calls[begin:], dtype=float), np.cumsum(growth[begin:], dtype=float)
-    if at.size < 3 * SEGMENTS:
+    at, held = np.cumsum(calls[begin:], dtype=float), np.array(memory[begin:], dtype=float)
+    if at.size < 2 * SEGMENTS:
         return math.nan, math.nan
-    parts = zip(np.array_split(at, SEGMENTS), np.array_split(total, SEGMENTS), strict=True)
+    parts = zip(np.array_split(at, SEGMENTS), np.array_split(held, SEGMENTS), strict=True)
     slopes = [float(np.polyfit(x - x[0], y, 1)[0]) for x, y in parts]
     return float(np.mean(slopes)), float(np.std(slopes, ddof=1) / math.sqrt(SEGMENTS))
 
 
 def soak(folders: list[Path], seconds: float) -> list[str]:
-    """Call each artifact in turn for so long. Returns a table as lines."""
-    turns = {folder.name: calls_of(folder) for folder in folders}
-    turns |= {f"load {folder.name}": loads_of(folder) for folder in folders}
-    calls: dict[str, list[int]] = {name: [] for name in turns}
-    growth: dict[str, list[int]] = {name: [] for name in turns}
-    whole: list[int] = []
-    end, number = perf_counter() + seconds, 0
+    """Have each artifact called and loaded in turn for so long. Returns a table as lines."""
+    names = [(kind, folder) for kind in ("call", "load") for folder in folders]
+    processes = {
+        f"{kind} {folder.name}": subprocess.Popen(
+            [sys.executable, __file__, "--serve", kind, "--corpus", str(folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for kind, folder in names
+    }
+    calls: dict[str, list[int]] = {name: [] for name in processes}
+    memory: dict[str, list[int]] = {name: [] for name in processes}
+    end = perf_counter() + seconds
     while perf_counter() < end:
-        for name, turn in turns.items():
-            before = resident()
-            calls[name].append(turn(number))
-            growth[name].append(resident() - before)
-        whole.append(resident())
-        number += 1
-    lines = [f"{'turns of':24}{'calls':>10}{'bytes a call':>16}{'error':>10}"]
-    for name in turns:
-        value, error = slope(calls[name], growth[name])
-        grows = "  GROWS" if value > max(3 * error, 1) else ""
-        lines.append(f"{name:24}{sum(calls[name]):>10,}{value:>16.2f}{error:>10.2f}{grows}")
-    warm = whole[int(len(whole) * WARM)]
-    value, error = slope([1] * len(whole), [*np.diff(whole, prepend=whole[0]).tolist()])
-    lines.append(f"{'all, a round':24}{len(whole):>10,}{value:>16.2f}{error:>10.2f}")
-    lines.append(
-        f"resident memory: {warm / 2**20:.1f} MiB after the first fifth, {whole[-1] / 2**20:.1f} MiB at the end"
-    )
+        for name, process in processes.items():
+            assert process.stdin is not None and process.stdout is not None
+            print("turn", file=process.stdin, flush=True)
+            count, held = process.stdout.readline().split()
+            calls[name].append(int(count))
+            memory[name].append(int(held))
+    for process in processes.values():
+        process.communicate()
+    lines = [
+        f"{'turns of':20}{'calls':>10}{'bytes a call':>14}{'error':>10}{'MiB after warm-up':>20}{'at the end':>12}"
+    ]
+    for name in processes:
+        value, error = slope(calls[name], memory[name])
+        warm, last = (memory[name][at] / 2**20 for at in (int(len(memory[name]) * WARM), -1))
+        row = f"{name:20}{sum(calls[name]):>10,}{value:>14.1f}{error:>10.1f}{warm:>20.2f}{last:>12.2f}"
+        lines.append(row + ("  GROWS" if value > 3 * error and last > warm else ""))
     return lines
 
 
 def main() -> int:
-    """Export, call, print the table; 1 if a form grows by more than three errors."""
+    """Export, call, print the table; 1 if the memory of a process grows by more than three errors."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--corpus", type=Path, help="folder of artifacts to call")
+    parser.add_argument("--serve", choices=("call", "load"), help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.corpus is None:
-        with tempfile.TemporaryDirectory(prefix="odelet-soak-") as folder:
-            make = f"from engines import forms; forms(__import__('pathlib').Path({folder!r}))"
+    if options.serve:
+        serve(options.serve, options.corpus)
+        return 0
+    with tempfile.TemporaryDirectory(prefix="odelet-soak-") as made:
+        if options.corpus is None:
+            # Exports bring torch, which needs more memory than all that is measured here.
+            make = f"from pathlib import Path; from engines import forms; forms(Path({made!r}))"
             subprocess.run([sys.executable, "-c", make], check=True, cwd=Path(__file__).parent)
-            again = [sys.executable, __file__, "--minutes", str(options.minutes), "--corpus", folder]
-            return subprocess.run(again, check=False).returncode
-    lines = soak(sorted(path.parent for path in options.corpus.glob("*/odelet.json")), options.minutes * 60)
+        corpus = options.corpus or Path(made)
+        lines = soak(sorted(path.parent for path in corpus.glob("*/odelet.json")), options.minutes * 60)
     print("\n".join(lines))
     return int(any(line.endswith("GROWS") for line in lines))
 

@@ -7,7 +7,7 @@ from random import Random
 from typing import Any
 
 import onnx
-from onnx import TensorProto, helper
+from onnx import AttributeProto, TensorProto, helper
 
 # Operators that a stranger may try: they draw numbers, make texts or sequences, ask for memory, or end a process.
 STRANGE = (
@@ -86,7 +86,7 @@ def _attribute(model: onnx.ModelProto, random: Random) -> str:
     elif kind == 1:
         attribute.name = random.choice(("axis", "to", "body", "", attribute.name.upper()))
     elif kind == 2:
-        attribute.type = random.randrange(16)  # type: ignore[assignment]  # any number, also those of no type
+        attribute.type = random.choice(AttributeProto.AttributeType.values())
     elif attribute.HasField("t"):
         _change_tensor(attribute.t, random)
     elif attribute.ints:
