@@ -29,9 +29,13 @@ MEMORY = 6 * 2**30
 
 @dataclass(frozen=True)
 class Expected:
-    """What the artifact gave before it was changed: inputs, the status, and outputs by name."""
+    """What the artifact gave before it was changed: inputs, the status, and outputs by name.
+
+    limit: the deadline as a setting of the call, where the artifact takes one.
+    """
 
     inputs: dict[str, np.ndarray[Any, Any]]
+    limit: dict[str, float]
     status: odelet.Status
     outputs: dict[str, np.ndarray[Any, Any]]
 
@@ -39,8 +43,13 @@ class Expected:
     def of(cls, folder: Path) -> Expected:
         model = odelet.load(folder)
         inputs = samples_of(model.card, folder)[0][0]
-        solution = model.solve(**inputs)
-        return cls(inputs, solution.status, solution.outputs)
+        limit = {"deadline": DEADLINE}
+        try:
+            solution = model.solve(**inputs, **limit)
+        except odelet.InputError:
+            limit = {}
+            solution = model.solve(**inputs)
+        return cls(inputs, limit, solution.status, solution.outputs)
 
     def is_given(self, solution: odelet.Solution) -> bool:
         """Whether a solution is the expected one, bit for bit."""
@@ -79,9 +88,7 @@ def judged(one: Mutant, expected: Expected, *, thorough: bool) -> tuple[str, str
         try:
             model = odelet.load(path)
             repr(model), model.card.summary(), model.card.to_json()
-            limit = {"deadline": DEADLINE} if any("deadline" in s.settings for s in model.card.solves) else {}
-            given = expected.inputs if model.inputs else {}
-            solution = model.solve(**given, **limit)
+            solution = model.solve(**expected.inputs, **expected.limit)
             same = solution.outputs.keys() == expected.outputs.keys() and expected.is_given(solution)
             if thorough and not one.lone:
                 odelet.verify(path)
