@@ -73,7 +73,7 @@ def _loading(*, quick: bool) -> Iterator[dict[str, Any]]:
     """Yield the time to open the session of a long straight graph, and to load its artifact."""
     folder = exported("rk4-128", "unrolled").folder
     ((name, source),) = check(folder).graphs.items()
-    calls = {"session": lambda: open_session(source, name=name), "load": lambda: odelet.load(folder)}
+    calls = {"session": lambda: open_session(source.data, name=name), "load": lambda: odelet.load(folder)}
     latencies = interleaved(calls, seconds=2 if quick else 6, turns=(3, 50), warmup=1)
     for what, latency in latencies.items():
         yield {"what": what, **record.milliseconds(latency)}

@@ -13,7 +13,7 @@ from odelet.numerics.grid import Grid
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from support.lowering import Case, forms_of
-from support.rosters import ADAPTIVE, MARCHING, METHODS, order_of
+from support.rosters import ADAPTIVE, METHODS, ON_GRID, order_of
 
 PAGE = Path(__file__).with_name("methods.md")
 START, END = "<!-- from the rosters: make docs -->\n", "<!-- to here -->\n"
@@ -23,7 +23,7 @@ HEADINGS = ("method", "order", "stages", "forms", "options", "source")
 def options_of(name: str) -> str:
     """The settings that a method takes: the name of a list below the table, then its own options."""
     method = METHODS[name]
-    shared = ["control"] if name in ADAPTIVE else ["grid"] if name in MARCHING else []
+    shared = ["control"] if name in ADAPTIVE else ["grid"] if name in ON_GRID else []
     return ", ".join([*shared, *(f"`{option}`" for option in method.option_names())])
 
 

@@ -1,30 +1,43 @@
-"""What holds for the whole run of the tests."""
+"""Settings and fixtures for all tests."""
 
 from dataclasses import replace
 from functools import cache
 
 import pytest
+import torch
 from torch.onnx._internal.exporter import _registration
 
-# torch reads the source of each of its 500 translations anew at every export, always with the same result;
+# At every export torch reads the source of each of its 500 translations again, always with the same result;
 # that is a third of the time of a small model's export, and hundreds are exported here.
 _registration.onnxscript_apis.get_torchlib_ops = cache(_registration.onnxscript_apis.get_torchlib_ops)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def module_seed():
+    """Models that a module's fixtures draw are the same in each run, whatever ran before."""
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def test_seed(module_seed):
+    """A test draws the same numbers alone, in any order and in any process."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture
 def captured_once(monkeypatch):
-    """Later exports in a test, to other forms, take what the first captured."""
+    """All exports of a test, to several forms, use the capture of the first."""
     from odelet_export.capture.capture import capture
     from odelet_export.pipeline import prepare
 
-    kept = []
+    first_capture = []
 
     def once(callee, *args, **options):
-        if kept:  # and replayed
+        if first_capture:  # the first export has replayed the capture
             monkeypatch.setattr(prepare.CaptureCheck, "check", lambda self, samples: None)
         else:
-            kept.append((capture(callee, *args, **options), callee))
-        captured, traced = kept[0]
+            first_capture.append((capture(callee, *args, **options), callee))
+        captured, traced = first_capture[0]
         callee.take_over(traced)
         return replace(captured, model=captured.model.clone())
 

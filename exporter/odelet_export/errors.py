@@ -1,4 +1,4 @@
-"""What can go wrong in an export, as subclasses of odelet's error tree.
+"""The errors of an export, as subclasses of odelet's error tree.
 
 OdeletError
 └── ExportError              the base of all below

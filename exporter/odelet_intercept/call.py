@@ -1,4 +1,4 @@
-"""What the interception knows of a solver library: its functions, how their calls are read, and a call as data."""
+"""Describes a solver library for the interception: its functions, the reading of their calls, and a call as data."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ class Call:
 
     func, y0, t, rtol, atol, method, options, event_fn: the arguments, by torchdiffeq's names, and its defaults. A call
     of `mark` has no time; its t is one number, which nothing reads. extra: arguments that have no place among these. A
-    library whose calls have much else makes a subclass with fields of its own, which handlers recognise by its type.
+    library whose calls have many others makes a subclass with fields of its own, which handlers recognise by its type.
 
-    The interception sets the rest. entry: the name of the function called. file, line: where the model's code calls it.
-    depth: how many solves the call is inside of. copy: the module of the copy of the library that was called, or "".
+    The interception sets the other fields. entry: the name of the function called. file, line: the place where the
+    model's code calls it. depth: the number of solves around the call. copy: the module of the copy of the library that
+    was called, or "".
     """
 
     func: Callable[..., Any]
@@ -41,7 +42,7 @@ class Call:
 
     @property
     def source(self) -> str:
-        """File name and line, without the folder, which is nobody's business but the author's."""
+        """The file name and line, without the folder, which is nobody's business but the author's."""
         return f"{os.path.basename(self.file)}:{self.line}"
 
     @property
@@ -58,7 +59,7 @@ class Call:
             "method": call.method,
             "options": dict(call.options) if call.options is not None else None,
         }
-        if call.event_fn is not None:  # old copies know no events
+        if call.event_fn is not None:  # old copies have no argument event_fn
             keywords["event_fn"] = call.event_fn
         return original(call.func, call.y0, call.t, **keywords)
 
@@ -72,9 +73,10 @@ def message_start(file: str, line: int) -> str:
 class Entry:
     """A function whose calls are caught.
 
-    name: of the function in its library. function: the function itself, written in Python; of a method of a class, the
-    function in the class, whose first argument is `self`. library: the key of its library in `LIBRARIES`. solver: the
-    function of the library that runs a solve, and an entry too; None for this function. A handler gets it, uncaught.
+    name: the name of the function in its library. function: the function itself, written in Python; for a method of a
+    class, the function in the class, whose first argument is `self`. library: the key of its library in `LIBRARIES`.
+    solver: the function of the library that runs a solve, and an entry too; None where it is this function. A handler
+    gets the solver uncaught.
     copy: the module of a copy of the library that a package brings along, or "" for the library itself.
     """
 
@@ -85,7 +87,8 @@ class Entry:
     copy: str = ""
 
 
-# A caught call; or a function to run in its place, which calls another caught function itself.
+# The result of reading a call: the call as data; or a function to run in its place, which calls another caught
+# function.
 Reading = Call | Callable[[], Any]
 
 
@@ -94,11 +97,11 @@ class Library:
     """A solver library whose calls are caught.
 
     package: the top-level package of the library; its files are never the user's own code. It need not be installed.
-    entries: returns the functions to catch, asked for whenever an interception begins. A library that odelet does not
-    require looks itself up in sys.modules there, and returns nothing where the model has not imported it.
-    read: returns what a call asks for. It gets the entry, the bound arguments (with no defaults filled in), and the
-    start of an error message, which names the user's file and line. It raises CaptureError for a call that cannot be
-    exported.
+    entries: returns the functions to catch; it is called whenever an interception begins. For a library that odelet
+    does not require, it looks in sys.modules, and returns no entries where the model has not imported the library.
+    read: returns the call as data, or a function to run in its place. It gets the entry, the bound arguments (with no
+    defaults filled in), and the start of an error message, which names the user's file and line. It raises CaptureError
+    for a call that cannot be exported.
     """
 
     package: str

@@ -1,4 +1,4 @@
-"""Reading the options and tolerances of a call of torchdiffeq, as settings of odelet's solvers."""
+"""Reads the options and tolerances of a call of torchdiffeq as settings of odelet's solvers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ _CONTROL = tuple(f.name for f in fields(Control) if f.name not in ("controller",
 
 
 class _Options(NamedTuple):
-    """The options of one kind of method. taken: what becomes settings. dropped: what torchdiffeq ignores in silence."""
+    """The options of one kind of method. taken: the options that become settings. dropped: the options that torchdiffeq
+    ignores in silence."""
 
     taken: tuple[str, ...]
     dropped: tuple[str, ...]
@@ -36,14 +37,14 @@ _OUTSIDE = _Options((), ("norm", "grid_points", "eps"))  # SciPy takes the steps
 def read_options(call: Call, where: str, solver: Method, *, overridden: bool) -> tuple[dict[str, Any], list[str]]:
     """The options of a call that its method takes, by the names of settings, and warnings.
 
-    where: the start of an error message. solver: the method that the export uses. overridden: whether that is not the
-    method of the call. Options of another kind of method are dropped with a warning, as in torchdiffeq. Options whose
-    values the model computes (step_t, jump_t, a grid) are read elsewhere; `constructed` says that there is a grid.
-    Raises CaptureError for an option that cannot be exported.
+    where: the start of an error message. solver: the method that the export uses. overridden: whether the export
+    replaces the method of the call. Options of another kind of method are dropped with a warning, as in torchdiffeq.
+    Options whose values the model computes (step_t, jump_t, a grid) are read elsewhere; `constructed` says that there
+    is a grid. Raises CaptureError for an option that cannot be exported.
     """
     options = _ADAPTIVE if solver.adaptive else _FIXED if solver.fixed else _OUTSIDE
-    settings = (*options.taken, *solver.option_names())
-    taken: dict[str, Any] = {}
+    setting_names = (*options.taken, *solver.option_names())
+    settings: dict[str, Any] = {}
     warnings = []
     for name, value in (call.options or {}).items():
         if name == "norm" and solver.adaptive and not overridden and not (value is None or callable(value)):
@@ -51,21 +52,21 @@ def read_options(call: Call, where: str, solver: Method, *, overridden: bool) ->
         if solver.adaptive and name in (*POINTS, "norm"):
             continue
         if solver.adaptive and name == "dtype":
-            taken[name] = "float64" if value is None else _time_dtype(value, where)
-        elif name in settings:
-            taken |= _setting(name, value, where)
+            settings[name] = "float64" if value is None else _time_dtype(value, where)
+        elif name in setting_names:
+            settings |= _setting(name, value, where)
         elif solver.fixed and name == "grid_constructor":
-            taken["constructed"] = value is not None
+            settings["constructed"] = value is not None
         elif not overridden and name not in options.dropped:
             warnings.append(f"{call.source}: {solver.name} ignores option {name}={value!r}, as in torchdiffeq")
     if overridden and not solver.adaptive:
         # Settings of the iterations of the call's own method mean nothing to another method.
-        taken = {name: value for name, value in taken.items() if name not in solver.option_names()}
-    return taken, warnings
+        settings = {name: value for name, value in settings.items() if name not in solver.option_names()}
+    return settings, warnings
 
 
 def has_norm(call: Call, *, overridden: bool) -> bool:
-    """Whether a function of the user's measures errors; one that belongs to an overridden method is left out."""
+    """Whether a function of the user's measures errors. A norm that belongs to an overridden method does not count."""
     return not overridden and (call.options or {}).get("norm") is not None
 
 
@@ -91,7 +92,7 @@ def _number(name: str, value: Any, where: str) -> float:
 
 
 def _time_dtype(value: Any, where: str) -> str:
-    """The name of the dtype of times, which is float32 at least, as the dtype of any state is."""
+    """The name of the dtype of times, which is at least float32, as is the dtype of any state."""
     if value not in (torch.float64, torch.float32, torch.float16, torch.bfloat16):
         raise CaptureError(where + f"option dtype={value!r} must be a floating-point torch dtype")
     return "float64" if value is torch.float64 else "float32"
@@ -102,8 +103,8 @@ def read_tolerance(name: str, value: Any, parts: int | None, where: str) -> Tole
 
     name: rtol or atol. parts: how many tensors a tuple state has; None for a state that is one tensor. where: the start
     of an error message. For a state of one tensor, a row of one number is not the same as that number: torchdiffeq then
-    takes error ratios in float64. torchdiffeq rounds the tolerances of a tuple state to float32, and so does this.
-    Raises CaptureError for a tolerance of another length, or one that is no number when the model is exported.
+    takes error ratios in float64. torchdiffeq rounds the tolerances of a tuple state to float32, and so does this
+    function. Raises CaptureError for a tolerance of another length, or for one that is no number at export.
     """
     row = _row(name, value, where)
     if row is None:
@@ -119,7 +120,7 @@ def read_tolerance(name: str, value: Any, parts: int | None, where: str) -> Tole
 
 
 def _row(name: str, value: Any, where: str) -> list[tuple[float, bool]] | None:
-    """The numbers of a row, each with whether it came as float64; None for a plain number."""
+    """The numbers of a row, each with a bool, whether it came as float64; None for a plain number."""
     if isinstance(value, (torch.Tensor, np.ndarray)):
         if value.ndim == 0:
             return None

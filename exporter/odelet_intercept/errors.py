@@ -1,4 +1,4 @@
-"""The errors of a model that cannot be exported; they stand here because catching and reading calls raises them too."""
+"""The errors of a model that cannot be exported; they are defined here as the interception raises them, too."""
 
 from __future__ import annotations
 

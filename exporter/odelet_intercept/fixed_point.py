@@ -21,7 +21,7 @@ from odelet_intercept.torch_backend import TORCH
 class MarkArguments:
     """The checked arguments of a call of `mark`, besides f and z0.
 
-    method: the iteration, with its options set. max_iters: the most calls of f. The rest is as in `mark`.
+    method: the iteration, with its options set. max_iters: the most calls of f. The other fields are as in `mark`.
     """
 
     method: Iteration
@@ -42,7 +42,7 @@ def check_mark_arguments(
     norm: Any,
     options: Mapping[str, Any] | None,
 ) -> MarkArguments:
-    """Check the arguments of `mark` besides f and z0. Raises InputError naming an argument that cannot be."""
+    """Check the arguments of `mark` besides f and z0. Raises InputError naming an argument that is not valid."""
     if method not in ITERATIONS:
         raise InputError(f"method={method!r} is not one of {', '.join(ITERATIONS)}")
     chosen = ITERATIONS[method]
@@ -97,7 +97,7 @@ def parts_of(z0: Any, *, per_sample: bool) -> list[torch.Tensor]:
 
 
 def as_field(f: Callable[[Any], Any], z0: Any) -> Callable[[Any, Any], Any]:
-    """f as a field: a function of a time, which it does not read, and a state.
+    """The function f as a field: a function of a time, which it does not read, and a state.
 
     The field raises InputError where f does not return tensors of the shapes of its argument. z0: a tensor for a state
     of one tensor, a tuple otherwise.
@@ -106,8 +106,8 @@ def as_field(f: Callable[[Any], Any], z0: Any) -> Callable[[Any, Any], Any]:
 
     def field(_t: Any, z: Any) -> Any:
         result = f(z)
-        parts, wanted = ([result], [z]) if single else (result, z)
-        shapes = [tuple(part.shape) for part in wanted]
+        parts, argument_parts = ([result], [z]) if single else (result, z)
+        shapes = [tuple(part.shape) for part in argument_parts]
         are_tensors = isinstance(parts, (tuple, list)) and all(isinstance(part, torch.Tensor) for part in parts)
         if not are_tensors or [tuple(part.shape) for part in parts] != shapes:
             got = [tuple(part.shape) for part in parts] if are_tensors else type(result).__name__

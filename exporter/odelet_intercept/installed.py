@@ -1,4 +1,4 @@
-"""What the installed torchdiffeq computes under the name of a method, and how to let it run methods that it lacks."""
+"""The methods that the installed torchdiffeq computes under each name, and stand-ins for the methods that it lacks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TWIN = "{}_torchdiffeq"
 
 
 def name_of(method: str) -> str:
-    """The name that odelet has for what the installed torchdiffeq computes as `method`.
+    """odelet's name for the method that the installed torchdiffeq computes as `method`.
 
     Some releases have wrong coefficients for a method. The plain name stands for the correct method. The method with
     the coefficients of those releases has a second name, and is recognised by comparing coefficients.

@@ -1,4 +1,4 @@
-"""Catching calls of solver libraries, however the model came by the function.
+"""Catches the calls of solver libraries, wherever the model keeps the function.
 
 Models import `odeint` by name, keep it on objects, in partials and default arguments, or call it through other
 packages. So the functions themselves are changed while an interception lasts: their code objects are swapped for a
@@ -21,7 +21,7 @@ from odelet_intercept.errors import CaptureError
 from odelet_intercept.libraries import LIBRARIES, all_entries
 from odelet_intercept.user_code import user_frame
 
-# Of a call, and the library's own solver, to what the call returns in the model.
+# A handler takes a call and the library's own solver, and returns the result of the call in the model.
 Handler = Callable[[Call, Callable[..., Any]], Any]
 
 
@@ -68,9 +68,9 @@ def dispatch(number: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 def intercepted(handler: Handler, *, copies: Sequence[Entry] = ()) -> Iterator[None]:
     """Send every call of a solver library on this thread to `handler(call, solver)`; `solver` is the library's own.
 
-    copies: further functions to catch, of copies of torchdiffeq; the handler then gets the `odeint` of the copy. Calls
-    made while the handler runs come to it as well, with their depth. The interception is undone on leaving, also after
-    an error. A process has one interception at a time; another thread waits for its end.
+    copies: further functions to catch, those of copies of torchdiffeq; the handler then gets the `odeint` of the copy.
+    Calls made while the handler runs come to it as well, with their depth. The interception is undone on leaving, also
+    after an error. A process has one interception at a time; another thread waits for its end.
     """
     global _active
     with _lock:
@@ -91,7 +91,7 @@ def intercepted(handler: Handler, *, copies: Sequence[Entry] = ()) -> Iterator[N
 
 
 def original_of(function: types.FunctionType) -> Callable[..., Any]:
-    """A copy of a function, which goes on doing what the function does when nobody catches its calls."""
+    """A copy of a function that does what the function does when its calls are not caught."""
     copy = types.FunctionType(
         function.__code__, function.__globals__, function.__name__, function.__defaults__, function.__closure__
     )

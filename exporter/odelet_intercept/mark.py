@@ -1,4 +1,4 @@
-"""Marking fixed points in a model: `mark` runs in plain torch, and becomes a solve when the model is exported.
+"""The function `mark`, for fixed points in a model: it runs in plain torch, and becomes a solve in an export.
 
 Importing this module does not import torch.
 """
@@ -32,8 +32,8 @@ def mark(
     method: "fixed_point" for plain iteration, or "anderson" for Anderson's acceleration.
     rtol, atol: tolerances, at least 0 and not both 0.
     max_iters: the most calls of f.
-    per_sample: the first axis of z0 counts samples, and each sample is solved on its own: it has weights of its own in
-        Anderson's method, and no longer changes once it has converged.
+    per_sample: whether each sample is solved on its own; the first axis of z0 then counts samples. A sample has weights
+        of its own in Anderson's method, and no longer changes once it has converged.
     norm: a function that maps what f returns to one number. None stands for the root mean square; of several tensors,
         the largest of their root mean squares counts.
     options: settings of the method. `tau` (1.0) is the share of the way from z to the proposal of the method that each
@@ -44,7 +44,7 @@ def mark(
     says so, and f(z) is returned for the z that changed least. Gradients flow through every call of f.
 
     In `odelet_export.export` the call becomes a solve, in any form; settings for ODEs do not apply to it.
-    Raises odelet.InputError, a ValueError, which names the argument that cannot be.
+    Raises odelet.InputError, a ValueError, which names the argument that is not valid.
 
     >>> import torch
     >>> from odelet_export import mark

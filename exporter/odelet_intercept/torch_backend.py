@@ -1,4 +1,4 @@
-"""The backend of torch tensors, with what layouts of states and fixed-point iterations need."""
+"""The backend of torch tensors, with the functions that layouts of states and fixed-point iterations need."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from odelet.numerics.backend import Numpy, Shape, StateBackend
 
 
 class Torch:
-    """The backend on tensors. What each function returns is said in `odelet.numerics.backend`."""
+    """The backend on tensors. `odelet.numerics.backend` documents the results of its functions."""
 
     loop = staticmethod(Numpy.loop)
     stacked_shape = staticmethod(Numpy.stacked_shape)
@@ -78,5 +78,5 @@ class Torch:
 TORCH = Torch()
 
 if TYPE_CHECKING:
-    # mypy so proves that TORCH has all that its callers ask for, while its functions keep their own narrower types.
+    # In this way mypy proves that TORCH has all functions that its callers need, while they keep narrower types.
     _: StateBackend = TORCH

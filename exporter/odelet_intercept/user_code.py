@@ -1,4 +1,4 @@
-"""Which line is the user's own: in the running stack, in an error, or in a stack trace as text.
+"""Finds the line of the user's own code: in the running stack, in an error, or in a stack trace as text.
 
 Every message that names a line of the model's code gets it from here.
 """
@@ -19,7 +19,7 @@ from odelet_intercept.libraries import LIBRARIES
 
 Place = tuple[str, int]  # a file and a line
 
-# Packages that run a model, solve it or translate it, and are never the model. Those of LIBRARIES come on top.
+# Packages that run a model, solve it or translate it, and are never the model. The packages of LIBRARIES are added.
 _PACKAGES = ("torch", "onnx", "onnxscript", "onnx_ir", "odelet", "odelet_intercept", "odelet_export")
 _STANDARD_LIBRARY = os.path.dirname(os.path.abspath(inspect.__file__)) + os.sep
 _TRACED_FROM = re.compile(r'File "([^"]+)", line (\d+)')
@@ -58,8 +58,8 @@ def user_frame() -> Place:
 def place_of_error(error: BaseException, *, causes: bool = True) -> Place | None:
     """The innermost line of the user's own code that an error passed through; None where it passed through none.
 
-    A SyntaxError has the place that it names. causes: whether to look into the causes of the error first, as a tracer
-    wraps the errors that the user's code raises.
+    The place of a SyntaxError is the one that it names. causes: whether to look into the causes of the error first, as
+    a tracer wraps the errors that the user's code raises.
     """
     if isinstance(error, SyntaxError) and error.filename is not None:
         return error.filename, error.lineno or 0
@@ -77,7 +77,7 @@ def place_in_trace(trace: str | None) -> Place | None:
 
 
 def chain_of(error: BaseException | None) -> Iterator[BaseException]:
-    """An error, its cause, the cause of its cause, and so on; an error that is in a circle comes once."""
+    """An error, its cause, the cause of its cause, and so on; in a circle of causes each error comes once."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))

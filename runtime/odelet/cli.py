@@ -7,8 +7,10 @@ becomes a group of commands.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -23,11 +25,14 @@ from odelet.commands.bench import bench as bench_artifact
 from odelet.commands.verify import verify as verify_artifact
 from odelet.errors import OdeletError
 from odelet.loops.solution import Solution
+from odelet.model.interruption import interruptible, is_work_left
 from odelet.model.model import load
 from odelet.model.settings import CallSettings
 from odelet.status import Status
 
 GROUP = "odelet.commands"
+# What a shell gives a command that Ctrl-C ended.
+INTERRUPTED = 130
 EXTRAS = {"odelet_export": "export", "odelet_train": "train"}
 
 app = typer.Typer(
@@ -57,7 +62,16 @@ Rtol = Annotated[
 Atol = Annotated[
     float | None, typer.Option(help="Absolute tolerance, in place of the artifact's (forms adaptive and driven).")
 ]
-MaxSteps = Annotated[int | None, typer.Option(help="Most steps that a solve may attempt (forms adaptive and driven).")]
+MaxSteps = Annotated[
+    int | None,
+    typer.Option(help="Most steps that a solve may attempt (forms adaptive and driven, and the fallback of bounded)."),
+]
+Deadline = Annotated[
+    float | None,
+    typer.Option(
+        help="Seconds after which the call ends, in any form; nothing is written then, and the exit code is 4."
+    ),
+]
 Seed = Annotated[
     int | None,
     typer.Option(help="Seed of random inputs that the file lacks. If it is left out, each run draws other numbers."),
@@ -89,16 +103,18 @@ def run(
     rtol: Rtol = None,
     atol: Atol = None,
     max_steps: MaxSteps = None,
+    deadline: Deadline = None,
     seed: Seed = None,
     device: Device = "cpu",
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
-    """Run a model on a file of inputs and write its outputs."""
+    """Run a model on a file of inputs and write its outputs. Ctrl-C ends it at once, as it ends all commands."""
     model = load(path, device=device, threads=threads)
     check_output(target, model.card)
-    settings = CallSettings(rtol=rtol, atol=atol, max_steps=max_steps, seed=seed)
-    solution = model.solve_with(settings, (), read_inputs(source, model.card))
+    settings = CallSettings(rtol=rtol, atol=atol, max_steps=max_steps, deadline=deadline, seed=seed)
+    inputs = read_inputs(source, model.card)
+    solution = interruptible(lambda: model.solve_with(settings, (), inputs))
     if solution.status is Status.OK:
         write_outputs(target, solution.outputs)
     typer.echo(_run_text(solution, as_json=as_json))
@@ -112,7 +128,7 @@ def verify(path: Folder, device: Device = "cpu", threads: Threads = None, as_jso
     The sample inputs and torch's outputs were put into the artifact by its export; torch is not needed. The exit code
     is 3 if an output differs by more than the artifact allows.
     """
-    report = verify_artifact(path, device=device, threads=threads)
+    report = interruptible(lambda: verify_artifact(path, device=device, threads=threads))
     typer.echo(json.dumps(report.to_dict(), indent=2) if as_json else report.summary())
     if not report.passed:
         raise typer.Exit(3)
@@ -142,16 +158,8 @@ def bench(
     one graph. It is timed if the package onnx-ir is installed. The torch model is timed if --against names it, which
     needs odelet[export].
     """
-    report = bench_artifact(
-        path,
-        source=source,
-        batch=batch,
-        against=against,
-        weights=weights,
-        seconds=seconds,
-        device=device,
-        threads=threads,
-    )
+    timed = partial(bench_artifact, path, source=source, batch=batch, against=against, weights=weights)
+    report = interruptible(partial(timed, seconds=seconds, device=device, threads=threads))
     typer.echo(json.dumps(report.to_dict(), indent=2) if as_json else report.summary())
 
 
@@ -181,7 +189,7 @@ def plot(
     model = load(path, threads=threads)
     settings = CallSettings(rtol=rtol, atol=atol, max_steps=max_steps, seed=seed)
     inputs = read_inputs(source, model.card)
-    recording = record(model, inputs, settings=settings, solve=solve, sample=sample)
+    recording = interruptible(lambda: record(model, inputs, settings=settings, solve=solve, sample=sample))
     write_picture(target, draw(recording))
     typer.echo(f"{recording.title}\nwrote {target}")
 
@@ -238,9 +246,19 @@ def main(args: list[str] | None = None) -> NoReturn:
     """Run the command line and exit with a code.
 
     0: all went well. 1: an unexpected error. 2: a bad argument or artifact. 3: a comparison failed. 4: a solve failed.
+    130: Ctrl-C.
     """
     args = sys.argv[1:] if args is None else args
-    raise SystemExit(_main(args or ["--help"]))
+    try:
+        code = _main(args or ["--help"])
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    if code == INTERRUPTED:
+        _fail("interrupted", code)
+        if is_work_left():  # the interpreter would wait for it
+            sys.stdout.flush()
+            os._exit(code)
+    raise SystemExit(code)
 
 
 def _main(args: list[str]) -> int:
@@ -260,8 +278,8 @@ def _main(args: list[str]) -> int:
             if command.name == args[0]:
                 return _fail(_advice(command, error), 2)
         raise
-    except typer.Abort:
-        return _fail("stopped", 1)
+    except typer.Abort as error:  # some versions of typer turn an interruption into it, and others into a code
+        return INTERRUPTED if isinstance(error.__cause__, KeyboardInterrupt) else _fail("stopped", 1)
     return code if isinstance(code, int) else 0
 
 

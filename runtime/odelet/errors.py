@@ -82,7 +82,8 @@ class SolveError(OdeletError):
     """A solve that failed.
 
     status: the odelet.Status with which the solve ended. time: the time that it reached, in the model's unit, or None
-    if the artifact does not report it. solve: the solve's index in the card.
+    if the artifact does not report it. solve: the solve's index in the card, or None where the deadline passed outside
+    the solves of a call.
 
     >>> import numpy as np, odelet
     >>> batch = {"x": np.ones((5, 3), np.float32), "scale": 2.0}
@@ -95,7 +96,7 @@ class SolveError(OdeletError):
 
     exit_code = 4
 
-    def __init__(self, message: str, status: Status, time: float | None, solve: int) -> None:
+    def __init__(self, message: str, status: Status, time: float | None, solve: int | None) -> None:
         # All four go to args, so that the error survives pickling between processes.
         super().__init__(message, status, time, solve)
         self.message = message

@@ -1,8 +1,9 @@
-"""Models as people write them, one idiom a file; `tests/whole/test_idioms.py` exports each in every form that suits it.
+"""Models as people write them, one idiom in each file; `tests/whole/test_idioms.py` exports each in suitable forms.
 
-To add one, write a file: a docstring of one line that names the idiom, the model, and a function `case`, or several
-`case_*`, that returns a `Case`. Two constants are optional. FORMS: the forms to export to after `auto`, instead of
-those that the methods of the solves allow. NOT_YET: where the exporter cannot do it yet, a part of what it says.
+To add an idiom, write a file with a docstring of one line that names the idiom, with the model, and with a function
+`case`, or several functions `case_*`, that return a `Case`. Two constants are optional. FORMS: the forms to export to
+after `auto`, instead of those that the methods of the solves allow. NOT_YET: a part of the exporter's message, if it
+cannot export the idiom yet.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,7 +15,7 @@ BATCH = {"x": {0: "batch"}}
 
 @dataclass(frozen=True)
 class Case:
-    """model: any callable. args, kwargs: an example call. dynamic: as `export` takes it."""
+    """A model and an example call. model: any callable. args, kwargs: those of the call. dynamic: as for `export`."""
 
     model: Callable[..., Any]
     args: tuple[Any, ...]

@@ -1,4 +1,4 @@
-"""`from torchdiffeq import odeint_adjoint as odeint` at the top of the module, with arguments of the adjoint."""
+"""`from torchdiffeq import odeint_adjoint as odeint` at the top of the file, and arguments of the adjoint."""
 
 import torch
 from torch import nn

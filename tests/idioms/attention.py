@@ -1,4 +1,4 @@
-"""A field over embedded tokens, of any number: attention, LayerNorm, dropout."""
+"""A field over any number of embedded tokens: attention, LayerNorm, dropout."""
 
 import torch
 import torch.nn.functional as F

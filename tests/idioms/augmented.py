@@ -1,4 +1,4 @@
-"""Augmented neural ODE: zeros beside the state, the path at times that the caller may give."""
+"""An augmented neural ODE: zeros are appended to the state, and the caller may give the output times."""
 
 import torch
 from torch import nn

@@ -1,4 +1,4 @@
-"""An encoder that runs backwards in time, a loop over the observations written by hand."""
+"""An encoder that runs backwards in time, as a handwritten loop over the observations."""
 
 import torch
 import torch.nn.functional as F

@@ -1,4 +1,4 @@
-"""Examples whose batch is one, or equal to the number of features."""
+"""Examples whose batch size is one, or equal to the number of features."""
 
 import torch
 from torch import nn

@@ -1,4 +1,4 @@
-"""A neural CDE along Hermite cubics, their slopes from backward differences, its step the gap of the closest knots."""
+"""A neural CDE along Hermite cubics with slopes from backward differences; the step is the smallest gap of knots."""
 
 import torch
 
@@ -7,7 +7,7 @@ from idioms.cde_linear import LinearPath, NeuralCDE
 
 
 class HermitePath(LinearPath):
-    """Cubics through values (batch, knots, channels) whose slope at a knot is that of the line before it."""
+    """Cubics through values (batch, knots, channels); the slope at a knot is that of the line before the knot."""
 
     def __init__(self, values, knots):
         super().__init__(values, knots)

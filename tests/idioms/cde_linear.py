@@ -1,4 +1,4 @@
-"""A neural CDE along a piecewise linear path: the piece is found by `bucketize`, and solves restart at the knots."""
+"""A neural CDE along a piecewise linear path: `bucketize` finds the interval, and solves restart at the knots."""
 
 import torch
 from torch import nn
@@ -8,7 +8,7 @@ from idioms import Case
 
 
 class LinearPath:
-    """The lines through values (batch, knots, channels) at knots one unit of time apart, or as given."""
+    """The lines through values (batch, knots, channels) at `knots`, by default one unit of time apart."""
 
     def __init__(self, values, knots=None):
         if knots is None:
@@ -30,7 +30,7 @@ class LinearPath:
 
 
 class NeuralCDE(nn.Module):
-    """dz = f(z) dX, from a linear map of the path's first value. solve: arguments of odeint."""
+    """The equation dz = f(z) dX, from a linear map of the first value of the path. solve: arguments of odeint."""
 
     def __init__(self, channels=2, hidden=4, **solve):
         super().__init__()

@@ -1,4 +1,4 @@
-"""A neural controlled equation, dz = f(z) dX, with a path that is a polynomial of the time."""
+"""A neural controlled equation, dz = f(z) dX, whose path is a polynomial in time."""
 
 import torch
 from torch import nn

@@ -1,4 +1,4 @@
-"""A neural CDE along a rectilinear path: each value holds while the time goes on, then it changes at once."""
+"""A neural CDE along a rectilinear path: first the time advances while the values stay, then the values change."""
 
 import torch
 
@@ -7,7 +7,7 @@ from idioms.cde_linear import LinearPath, NeuralCDE
 
 
 def staircase(x, *, time):
-    """Values (batch, knots, channels), one channel of which is the time, to twice as many knots less one."""
+    """The rectilinear path (batch, 2 knots - 1, channels) of values (batch, knots, channels). time: its channel."""
     doubled = x.repeat_interleave(2, dim=1)
     held = doubled[:, :-1].clone()
     held[..., time] = doubled[:, 1:, time]

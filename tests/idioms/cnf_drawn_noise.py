@@ -1,4 +1,4 @@
-"""Hutchinson noise drawn at the field's first call and kept for the solve: `if self._e is None`."""
+"""Hutchinson noise that the field draws in its first call and keeps for the solve: `if self._e is None`."""
 
 import torch
 from torch import nn

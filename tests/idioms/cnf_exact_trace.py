@@ -1,4 +1,4 @@
-"""A continuous normalizing flow, solved backwards: the divergence of the field is taken column by column."""
+"""A continuous normalizing flow, solved backwards; the divergence of the field is computed column by column."""
 
 import math
 
@@ -10,7 +10,7 @@ from idioms import Case
 
 
 class TimedTanh(nn.Module):
-    """A mixture of rank-one tanh layers whose weights a small network makes from the time."""
+    """A mixture of rank-one tanh layers whose weights a small network computes from the time."""
 
     def __init__(self, dim=2, units=4):
         super().__init__()

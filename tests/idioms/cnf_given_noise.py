@@ -1,4 +1,4 @@
-"""Hutchinson's estimate of the trace with noise that the caller gives, a kinetic energy beside it; on images too."""
+"""Hutchinson's estimate of the trace with noise that the caller gives, beside a kinetic energy; also on images."""
 
 import torch
 from torch import nn

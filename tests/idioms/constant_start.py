@@ -1,4 +1,4 @@
-"""An initial state that is a constant or a parameter of the model; only the context comes in."""
+"""An initial state that is a constant or a parameter of the model; the context is the only input."""
 
 import torch
 from torch import nn

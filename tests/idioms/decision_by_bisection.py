@@ -1,4 +1,4 @@
-"""A bisection for the interval of a table of times, in Python, inside the field."""
+"""A bisection in Python, inside the field, for the interval of a table of times."""
 
 import torch
 from torchdiffeq import odeint

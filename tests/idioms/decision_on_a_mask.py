@@ -1,4 +1,4 @@
-"""`if mask.any()` before the solve: values that are missing are filled in, when there are some."""
+"""`if mask.any()` before the solve: missing values are filled in if there are any."""
 
 import torch
 from torch import nn

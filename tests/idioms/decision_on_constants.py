@@ -1,4 +1,4 @@
-"""Decisions on constants: asserts on times, a flip where they run backwards, a check for negative ones."""
+"""Decisions on constants: asserts on times, a flip of times that run backwards, a check for negative times."""
 
 import torch
 from torchdiffeq import odeint

@@ -1,4 +1,4 @@
-"""A deep equilibrium layer: the output is where one layer stops changing, found by Anderson's method."""
+"""A deep equilibrium layer: its output is the fixed point of a layer, found by Anderson's method."""
 
 import torch
 from torch import nn
@@ -10,15 +10,15 @@ FORMS = ("rolled", "adaptive", "driven")
 
 
 def shortening(layer: nn.Linear) -> nn.Linear:
-    """The layer with weights that make no distance longer, as spectral normalization leaves them."""
+    """The layer with weights that increase no distance, as after spectral normalization."""
     with torch.no_grad():
         layer.weight /= torch.linalg.matrix_norm(layer.weight, 2)
     return layer
 
 
 class Equilibrium(nn.Module):
-    """A residual block whose input comes back in at every turn; its state is a tuple. With weights that make distances
-    longer there may be nothing to find."""
+    """The fixed point of a residual block that reads its input in every turn; the state is a tuple. With weights that
+    increase distances there may be no fixed point."""
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class Equilibrium(nn.Module):
 
 
 class Classifier(nn.Module):
-    """An encoder, an equilibrium, a head."""
+    """An encoder, an equilibrium layer and a head."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,6 +54,6 @@ class Classifier(nn.Module):
 
 
 def case() -> Case:
-    """Float64, so that turns are counted too."""
+    """The case in float64, so that the numbers of turns are compared too."""
     torch.manual_seed(0)
     return Case(Classifier().double().eval(), (torch.randn(4, 6, dtype=torch.float64),), BATCH)

@@ -1,4 +1,4 @@
-"""Device and dtype gymnastics: `type_as`, `.to(x)`, `.to(x.device)`, `.float()`, `.double()`, `.type(...)`."""
+"""Conversions of device and dtype: `type_as`, `.to(x)`, `.to(x.device)`, `.float()`, `.double()`, `.type(...)`."""
 
 import torch
 from torch import nn

@@ -1,4 +1,4 @@
-"""A batch of data as a dict, as a data loader gives it, and a dict of outputs."""
+"""A batch of data as a dict, as data loaders return it, and a dict of outputs."""
 
 import torch
 from torch import nn

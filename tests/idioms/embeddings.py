@@ -1,4 +1,4 @@
-"""Embeddings looked up inside the field, by an input and by a table of neighbours that the module keeps."""
+"""Embeddings looked up inside the field, at indices from an input and from a table of neighbours in the module."""
 
 import torch
 from torch import nn

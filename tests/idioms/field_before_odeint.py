@@ -1,4 +1,4 @@
-"""`before_odeint(noise)`: attributes of the field set before the solve, with noise that the caller gives."""
+"""`before_odeint(noise)` sets attributes of the field before the solve, with noise that the caller gives."""
 
 import torch
 from torch import nn

@@ -1,4 +1,4 @@
-"""The field is a bound method, which reads a context that forward keeps on the module for the length of the solve."""
+"""The field is a bound method that reads a context; forward sets it on the module before the solve and clears it."""
 
 import torch
 from torch import nn

@@ -1,4 +1,4 @@
-"""A field that makes tensors at its first call and keeps them: a grid, a mask, what it reads of a context."""
+"""A field that computes tensors in its first call and keeps them: a grid, a mask, a function of a context."""
 
 import torch
 from torch import nn

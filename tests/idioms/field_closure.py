@@ -1,4 +1,4 @@
-"""The field is a closure over what an encoder made, and over another input of the model."""
+"""The field is a closure over the output of an encoder and another input of the model."""
 
 import torch
 from torch import nn

@@ -1,4 +1,4 @@
-"""A field that counts its calls, in a number and in a buffer."""
+"""A field that counts its calls in a Python number and in a buffer."""
 
 import torch
 from torch import nn

@@ -1,4 +1,4 @@
-"""The field is a lambda, over a plain tensor as weight."""
+"""The field is a lambda over a plain tensor, its weight."""
 
 import torch
 from torchdiffeq import odeint

@@ -1,4 +1,4 @@
-"""The field is an object with `__call__`, no module."""
+"""The field is an object with `__call__` that is not a module."""
 
 import torch
 from torchdiffeq import odeint

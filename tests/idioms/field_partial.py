@@ -1,4 +1,4 @@
-"""The field is a `functools.partial` over a number and a tensor of the model's."""
+"""The field is a `functools.partial` over a number and a tensor of the model."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""Flow matching: conditional sampling with classifier-free guidance, the time embedded for each sample."""
+"""Flow matching: conditional sampling with classifier-free guidance, with the time embedded for each sample."""
 
 import math
 

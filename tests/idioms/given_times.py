@@ -1,4 +1,4 @@
-"""Times that the caller gives: as they are, scaled, turned round, with a zero before them."""
+"""Times that the caller gives: unchanged, scaled, reversed, with a zero before them."""
 
 import torch
 from torch import nn

@@ -1,4 +1,4 @@
-"""Gradients inside the field, back through normalisations and attention."""
+"""Gradients inside the field, through normalisation layers and attention."""
 
 import torch
 from torch import nn

@@ -1,4 +1,4 @@
-"""Message passing over a fixed graph by a dense adjacency matrix, with the times a parameter without gradient."""
+"""Message passing over a fixed graph by a dense adjacency matrix; the times are a parameter without gradient."""
 
 import torch
 from torch import nn

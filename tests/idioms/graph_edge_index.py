@@ -1,4 +1,4 @@
-"""Graph convolutions over an `edge_index` given at run time: gather, message, `index_add` and `scatter_add`."""
+"""Graph convolutions over an `edge_index` given in each call: gather, message, `index_add` and `scatter_add`."""
 
 import torch
 from torch import nn

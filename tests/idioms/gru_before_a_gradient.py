@@ -1,4 +1,4 @@
-"""A GRU before a field that takes gradients: tracing below autograd must keep both."""
+"""A GRU before a field that takes gradients: the tracer below autograd must capture both."""
 
 import torch
 from torch import nn

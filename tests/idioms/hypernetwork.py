@@ -1,4 +1,4 @@
-"""A hypernetwork: the weights of the field's layers are made from the time."""
+"""A hypernetwork: the weights of the field's layers are computed from the time."""
 
 import torch
 import torch.nn.functional as F

@@ -1,4 +1,4 @@
-"""A velocity over images: a small U-net, with the time through FiLM, solved by fixed steps."""
+"""A velocity field on images: a small U-net that reads the time through FiLM, solved by fixed steps."""
 
 import torch
 import torch.nn.functional as F

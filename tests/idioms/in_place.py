@@ -1,4 +1,4 @@
-"""Tensors written in place: the slope inside the field, the solution after it."""
+"""Tensors written in place: the slope inside the field, the solution after the solve."""
 
 import torch
 from torch import nn

@@ -1,4 +1,4 @@
-"""`int(t)` as an index into a table of inputs that hold for one unit of time each."""
+"""`int(t)` as an index into a table of inputs, each of which holds for one unit of time."""
 
 import torch
 from torch import nn

@@ -1,4 +1,4 @@
-"""Inputs by keyword only, and any number of them."""
+"""Keyword-only inputs, and any number of positional inputs."""
 
 import torch
 from torch import nn

@@ -1,4 +1,4 @@
-"""Latent ODE: a GRU reads backwards, the latent is the mean or a sample by given noise, decoded at requested times."""
+"""A latent ODE: a GRU reads backwards; the latent state is a mean or a sample by given noise, decoded at any times."""
 
 import torch
 from torch import nn

@@ -1,4 +1,4 @@
-"""An end time that is a trained parameter, as a tensor and as a number in a list."""
+"""An end time that is a trained parameter, used as a tensor and as a number in a list."""
 
 import torch
 from torch import nn

@@ -1,4 +1,4 @@
-"""Post-processing: a Gaussian log-likelihood of data under the solved path, a loss, the last state."""
+"""Outputs computed from a solution: a Gaussian log-likelihood of data, a loss, the last state."""
 
 import torch
 from torch import nn

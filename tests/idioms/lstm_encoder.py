@@ -1,4 +1,4 @@
-"""A bidirectional LSTM encoder over any number of observations, its cell state in the state of the solve."""
+"""A bidirectional LSTM encoder over any number of observations, whose cell state is part of the solve's state."""
 
 import torch
 from torch import nn

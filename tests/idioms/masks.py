@@ -1,4 +1,4 @@
-"""Masks as inputs: missing values filled before the solve, padded features silenced inside the field."""
+"""Masks as inputs: missing values are filled in before the solve; the field masks the slope."""
 
 import torch
 from torch import nn

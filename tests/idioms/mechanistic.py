@@ -1,4 +1,4 @@
-"""Mechanistic fields: parameters, columns by `unbind`, a vector state taken apart and stacked."""
+"""Mechanistic fields with parameters: columns by `unbind`, a vector state that is unpacked and stacked."""
 
 import torch
 from torch import nn

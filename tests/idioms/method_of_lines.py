@@ -1,4 +1,4 @@
-"""A heat equation by differences: padding, a convolution, a source by `torch.where` of the time, indexing by a list."""
+"""A heat equation in differences: padding, a convolution, a source by `torch.where` on the time, a list as index."""
 
 import torch
 import torch.nn.functional as F

@@ -1,4 +1,4 @@
-"""Everything is a parameter, and the model is called without inputs."""
+"""A model without inputs, in which everything is a parameter."""
 
 import torch
 from torch import nn

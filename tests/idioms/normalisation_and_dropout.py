@@ -1,4 +1,4 @@
-"""BatchNorm and Dropout, before the solves and inside the field, in a model left in training mode."""
+"""BatchNorm and Dropout, before the solves and inside the field, in a model that is still in training mode."""
 
 import torch
 from torch import nn

@@ -1,4 +1,4 @@
-"""Times out of the data: a column of the input."""
+"""Times that are a column of the input data."""
 
 import torch
 from torchdiffeq import odeint

@@ -1,4 +1,4 @@
-"""ODE-RNN: a solve between every two observations, then a GRU cell where the mask says that there is one."""
+"""An ODE-RNN: a solve between every two observations, then a GRU cell where the mask marks an observation."""
 
 import torch
 from torch import nn

@@ -1,4 +1,4 @@
-"""Optional arguments: a context and times that may be None, a flag that chooses what comes out."""
+"""Optional arguments: a context and times that may be None, a flag that chooses the output."""
 
 import torch
 from torch import nn

@@ -1,4 +1,4 @@
-"""What a model returns: a named tuple, a dict, a tuple, each with a path turned batch first."""
+"""Results that are a named tuple, a dict or a tuple, each with a path that is transposed to batch first."""
 
 from typing import NamedTuple
 

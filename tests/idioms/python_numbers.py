@@ -1,4 +1,4 @@
-"""An end time and a count of times that the caller gives as Python numbers."""
+"""An end time and a number of times that the caller gives as Python numbers."""
 
 import torch
 from torchdiffeq import odeint

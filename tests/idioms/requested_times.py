@@ -1,4 +1,4 @@
-"""torchdiffeq's own demo: a state (batch, 1, 2), cubed, solved at any times; and its truth, a state without a batch."""
+"""torchdiffeq's demo: a field of the cube of a state (batch, 1, 2), at any times; its true field, without a batch."""
 
 import torch
 from torch import nn

@@ -1,4 +1,4 @@
-"""The inverse of an invertible residual flow: each block y = x + g(x) is turned round by a fixed-point iteration."""
+"""The inverse of an invertible residual flow: each block y = x + g(x) is inverted by a fixed-point iteration."""
 
 import torch
 from torch import nn
@@ -10,14 +10,14 @@ FORMS = ("rolled", "adaptive", "driven")
 
 
 def shortening(layer: nn.Linear) -> nn.Linear:
-    """The layer with weights that make no distance longer, as spectral normalization leaves them."""
+    """The layer with weights that increase no distance, as after spectral normalization."""
     with torch.no_grad():
         layer.weight /= torch.linalg.matrix_norm(layer.weight, 2)
     return layer
 
 
 class Block(nn.Module):
-    """y = x + g(x), where g shortens distances to 0.7 of what they were at most."""
+    """The block y = x + g(x), where g reduces each distance to at most 0.7 of it."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -31,17 +31,17 @@ class Block(nn.Module):
         return x + self.residual(x)
 
     def inverse(self, y, tolerance=1e-5):
-        """x with x + g(x) = y, from x = y until every squared change is below tolerance * (1 + |y|)."""
+        """The x with x + g(x) = y, from x = y until each squared change is below tolerance * (1 + |y|)."""
 
         def worst(change):
             return (change * change / (tolerance * (1 + y.abs()))).max()
 
-        # `worst` is below 1 where that holds.
+        # The iteration stops once `worst` is below 1.
         return mark(lambda x: y - self.residual(x), y, norm=worst, rtol=0.0, atol=1.0, max_iters=100)
 
 
 class Sampler(nn.Module):
-    """Noise to samples: the inverses of all blocks, the last first."""
+    """A map of noise to samples: the inverses of all blocks, the last block first."""
 
     def __init__(self, width: int = 2, depth: int = 3) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class Sampler(nn.Module):
 
 
 def case() -> Case:
-    """Float32, as such flows are."""
+    """The case in float32, the usual dtype of such flows."""
     torch.manual_seed(1)
     model = Sampler().eval()
     return Case(model, (torch.randn(5, 2),), {"noise": {0: "batch"}})

@@ -1,4 +1,4 @@
-"""An end time as an input: of no axes, of one element, as a factor."""
+"""An end time as an input: a scalar, a tensor of one element, a factor of the times."""
 
 import torch
 from torchdiffeq import odeint

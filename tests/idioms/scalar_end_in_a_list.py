@@ -1,4 +1,4 @@
-"""An end time as an input, put into a list as it is and by `.item()`: `torch.tensor([0, T.item()])`."""
+"""An end time as an input, in a list as a tensor and by `.item()`: `torch.tensor([0, T.item()])`."""
 
 import torch
 from torchdiffeq import odeint

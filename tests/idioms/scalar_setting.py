@@ -1,4 +1,4 @@
-"""`.item()` of an input that is a number: a rate used inside the field and after the solve."""
+"""`.item()` of a scalar input: a rate that is used inside the field and after the solve."""
 
 import torch
 from torch import nn

@@ -1,4 +1,4 @@
-"""A second-order field: position and velocity in one tensor, the velocity learned from the start."""
+"""A second-order field: position and velocity in one tensor; a layer computes the first velocity."""
 
 import torch
 from torch import nn

@@ -1,4 +1,4 @@
-"""One field solved several times, forwards and backwards, with another beside it; one solve in a loop."""
+"""Several solves of one field, forwards and backwards, beside another field; a solve in a loop."""
 
 import torch
 from torch import nn

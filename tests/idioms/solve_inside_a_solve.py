@@ -1,4 +1,4 @@
-"""Solves inside solves: the field relaxes a fast variable to its rest by a solve of its own."""
+"""Nested solves: the field relaxes a fast variable to its equilibrium by another solve."""
 
 import torch
 from torch import nn

@@ -1,4 +1,4 @@
-"""Every name under which a module may know torchdiffeq's functions."""
+"""All names by which a module may call the functions of torchdiffeq."""
 
 import functools
 

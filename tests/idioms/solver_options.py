@@ -1,4 +1,4 @@
-"""Options of control, options that the method ignores, tolerances as tensors and as lists of one."""
+"""Options of step size control, options that the method ignores, tolerances as tensors and as lists of one number."""
 
 import torch
 from torch import nn

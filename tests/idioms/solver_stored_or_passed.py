@@ -1,4 +1,4 @@
-"""`odeint` kept on the class, kept on the object, and passed as an argument."""
+"""`odeint` as an attribute of the class, as an attribute of the object, and as an argument."""
 
 import torch
 from torch import nn

@@ -1,4 +1,4 @@
-"""`torch.sparse.mm` with a constant sparse adjacency, diffusion on a graph."""
+"""`torch.sparse.mm` with a constant sparse adjacency matrix: diffusion on a graph."""
 
 import torch
 from torch import nn

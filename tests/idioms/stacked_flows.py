@@ -1,4 +1,4 @@
-"""FFJORD-style stacked flows, forward and reverse: normalisation layers and flows in a chain with a log-density."""
+"""Stacked flows as in FFJORD, forward and reverse: a chain of normalisation layers and flows with a log-density."""
 
 import math
 

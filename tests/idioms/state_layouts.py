@@ -1,4 +1,4 @@
-"""States seen through `view` and `transpose`, and with the batch in their second axis."""
+"""Fields that use `view` and `transpose` on the state, and a state whose second axis is the batch."""
 
 import torch
 from torch import nn

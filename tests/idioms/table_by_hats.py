@@ -1,4 +1,4 @@
-"""A table of inputs read between its knots by hat functions, without an index."""
+"""A table of inputs, interpolated between its knots by hat functions, without an index."""
 
 import torch
 from torch import nn

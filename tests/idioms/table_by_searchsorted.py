@@ -1,4 +1,4 @@
-"""A table of inputs read between its knots, the interval found by `searchsorted` of the time, `x[:, i]` taken there."""
+"""A table of inputs, interpolated between its knots: `searchsorted` of the time finds the interval for `x[:, i]`."""
 
 import torch
 from torch import nn

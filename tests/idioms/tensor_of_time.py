@@ -1,4 +1,4 @@
-"""Tensors made of Python lists that hold the time: `torch.tensor([t, 1.0])`, `torch.Tensor([t])`."""
+"""Tensors made of Python lists that contain the time: `torch.tensor([t, 1.0])`, `torch.Tensor([t])`."""
 
 import torch
 from torchdiffeq import odeint

@@ -1,4 +1,4 @@
-"""A table read at a row that the time chooses, as a whole-number tensor."""
+"""A table whose row is chosen by the time, as an integer tensor."""
 
 import torch
 from torchdiffeq import odeint

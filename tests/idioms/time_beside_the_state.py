@@ -8,7 +8,7 @@ from idioms import Case
 
 
 def of_dim(t, y):
-    # The check of many networks: make the time a vector if it is a scalar.
+    # Many networks check this: they make the time a vector if it is a scalar.
     if t.dim() == 0:
         t = t.repeat(y.shape[0])
     return t[:, None] if len(t.shape) == 1 else t

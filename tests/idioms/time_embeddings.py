@@ -1,4 +1,4 @@
-"""The time in sinusoids and in powers, beside the state and as a gain."""
+"""Sinusoids and powers of the time, appended to the state and used as a gain."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""`t` put into tensors: `full`, `fill_`, `as_tensor`, a test whether it is one already."""
+"""`t` in tensors: `full`, `fill_`, `as_tensor`, and a test of whether it is a tensor already."""
 
 import torch
 from torch import nn

@@ -1,4 +1,4 @@
-"""`x[i]` with a whole-number input: one of several fields' contexts, chosen by the caller."""
+"""`x[i]` with an integer input, by which the caller chooses one of several contexts of the field."""
 
 import torch
 from torch import nn

@@ -1,4 +1,4 @@
-"""A solve in one branch of `if self.training`; the export takes the model as it is used."""
+"""A solve in one branch of `if self.training`; the export captures the model in the mode in which it is."""
 
 import torch
 from torch import nn

@@ -1,4 +1,4 @@
-"""States that are tuples: parts of two shapes, of no axes at all, a slope in a list, one part."""
+"""States that are tuples: parts of two shapes, scalar parts, a slope in a list, a single part."""
 
 import torch
 from torch import nn
@@ -24,7 +24,7 @@ def case_of_two_shapes():
 
 
 def case_of_scalars():
-    """Parts of no axes at all, as torchdiffeq's bouncing ball and other hand-written mechanics have."""
+    """Scalar parts, as in torchdiffeq's bouncing ball and other handwritten mechanics."""
 
     def model(height, speed):
         def field(t, state):

@@ -1,4 +1,4 @@
-"""A solve whose solution nothing uses, before one that counts."""
+"""A solve whose solution is not used, before one that is."""
 
 import torch
 from torchdiffeq import odeint

@@ -1,4 +1,4 @@
-"""A wrapper class (`ODEBlock`, `NeuralODE`) that keeps the times in a buffer, casts them and counts evaluations."""
+"""A wrapper class (`ODEBlock`, `NeuralODE`) that keeps the times in a buffer, converts them and counts evaluations."""
 
 import torch
 from torch import nn

@@ -1,4 +1,4 @@
-"""Copies of torchdiffeq that packages bring along: caught like torchdiffeq's own functions, proved by themselves."""
+"""Copies of torchdiffeq that packages bring along are caught like torchdiffeq, and compute their own reference."""
 
 import types
 
@@ -24,7 +24,7 @@ class Field(nn.Module):
 
 
 class Model(nn.Module):
-    """options: of the call. solve: any function of the copy."""
+    """A model that calls `solve`, a function of the copy, with the keywords `options`."""
 
     def __init__(self, solve=integrate, **options):
         super().__init__()
@@ -40,10 +40,10 @@ BY = {"its default method": Model(), "adjoint": Model(vendored.odeint_adjoint, m
 @pytest.mark.parametrize("by", BY)
 def test_a_copy_is_caught_and_is_its_own_reference(by, tmp_path):
     before = integrate.__code__, vendored.odeint_adjoint.__code__
-    made = export(BY[by], (X,), tmp_path / "out", dynamic={"x": {0: "batch"}}, samples=2)
-    assert made.parity.card()["same_steps"]
-    assert made.card.solves[0].method == ("euler" if by == "adjoint" else "rk4")
-    (warning,) = made.warnings
+    exported = export(BY[by], (X,), tmp_path / "out", dynamic={"x": {0: "batch"}}, samples=2)
+    assert exported.parity.card()["same_steps"]
+    assert exported.card.solves[0].method == ("euler" if by == "adjoint" else "rk4")
+    (warning,) = exported.warnings
     assert "vendored._impl.odeint was taken for a copy of torchdiffeq" in warning
     assert torchdiffeq.__version__ in warning
     other = torch.cat([X, 2 * X])
@@ -51,27 +51,27 @@ def test_a_copy_is_caught_and_is_its_own_reference(by, tmp_path):
     assert (integrate.__code__, vendored.odeint_adjoint.__code__) == before
 
 
-def test_tolerances_left_out_are_those_of_the_copys_signature(tmp_path):
-    # The reference of another method is torchdiffeq's, as the copy has no such method.
-    made = export(Model(), (X,), tmp_path / "out", method="dopri5", samples=1)
-    assert (made.card.solves[0].rtol, made.card.solves[0].atol) == (1e-5, 1e-12)
-    assert made.parity.card()["same_steps"]
+def test_missing_tolerances_are_the_defaults_of_the_copy(tmp_path):
+    # torchdiffeq computes the reference of this method, as the copy does not have it.
+    exported = export(Model(), (X,), tmp_path / "out", method="dopri5", samples=1)
+    assert (exported.card.solves[0].rtol, exported.card.solves[0].atol) == (1e-5, 1e-12)
+    assert exported.parity.card()["same_steps"]
 
 
-def test_a_copy_inside_a_solve_of_torchdiffeq(tmp_path):
+def test_a_copy_is_caught_inside_a_solve_of_torchdiffeq(tmp_path):
     def outer(x):
         def field(t, y):
             return integrate(lambda s, z: -z * t, y, TIMES, method="euler")[-1] - y
 
         return torchdiffeq.odeint(field, x, TIMES, method="euler")
 
-    made = export(outer, (X,), tmp_path / "out", samples=1)
-    assert made.card.solves[0].nested[0].startswith("euler, unrolled, test_copies.py:")
-    assert any("copy of torchdiffeq" in warning for warning in made.warnings)
+    exported = export(outer, (X,), tmp_path / "out", samples=1)
+    assert exported.card.solves[0].nested[0].startswith("euler, unrolled, test_copies.py:")
+    assert any("copy of torchdiffeq" in warning for warning in exported.warnings)
 
 
 @pytest.mark.parametrize("options", [{"method": "midpoint"}, {"options": {"substeps": 3}}], ids=["method", "option"])
-def test_a_copy_that_computes_something_else_is_found_out(options, tmp_path):
+def test_a_copy_that_computes_something_else_fails_the_parity(options, tmp_path):
     with pytest.raises(ParityError, match=r"(?s)does not give torch's answers.*taken for a copy of torchdiffeq"):
         export(Model(**options), (X,), tmp_path / "out", samples=1)
     assert not (tmp_path / "out").exists()
@@ -114,10 +114,10 @@ def wrapper(func, y0, t, rtol=1e-7, atol=1e-9, method="euler", options=None):
     return torchdiffeq.odeint(func, y0, t, rtol=rtol, atol=atol, method="rk4")
 
 
-def test_what_is_no_copy_is_left_alone():
+def test_functions_that_are_not_copies_are_not_caught():
     wrapper.__name__ = "odeint"
     other = types.FunctionType(integrate.__code__, {"__name__": "elsewhere"}, "odeint", integrate.__defaults__)
-    found = [entry.function for entry in find_copies(types.SimpleNamespace(a=wrapper, b=other))]
-    assert integrate in found
-    assert vendored.odeint_adjoint in found
-    assert not {wrapper, other, torchdiffeq.odeint, odelet.odeint} & set(found)
+    caught = [entry.function for entry in find_copies(types.SimpleNamespace(a=wrapper, b=other))]
+    assert integrate in caught
+    assert vendored.odeint_adjoint in caught
+    assert not {wrapper, other, torchdiffeq.odeint, odelet.odeint} & set(caught)

@@ -1,4 +1,4 @@
-"""Catching calls of the libraries on the roster, and of a library that only these tests know."""
+"""Calls of the libraries on the roster are caught, and so are calls of a library that only these tests have."""
 
 import inspect
 import subprocess
@@ -27,7 +27,7 @@ def decay(t, y):
     return -y
 
 
-# Calls as a model makes them, and the entry and the method of the caught call.
+# Calls as a model makes them; the entry and the method that the caught call must have.
 CALLS = {
     "torchdiffeq": (lambda: torchdiffeq.odeint(decay, START, TIMES, method="rk4"), ("odeint", "rk4")),
     "adjoint": (lambda: torchdiffeq.odeint_adjoint(decay, START, TIMES, adjoint_params=()), ("odeint_adjoint", None)),
@@ -36,7 +36,7 @@ CALLS = {
 
 
 class Solver:
-    """A library of a class, whose method `integrate` is caught, and whose constructor has a closure."""
+    """The class of a library: its method `integrate` and its constructor, which has a closure, are caught."""
 
     def __init__(self, rate, *, scale=1.0):
         super().__init__()  # `super()` without arguments makes a closure over the class
@@ -48,7 +48,7 @@ class Solver:
 
 @dataclass(frozen=True)
 class FakeCall(Call):
-    """A call with a field that no other library has."""
+    """A call with an attribute, `noise`, that calls of other libraries do not have."""
 
     noise: Any = None
 
@@ -57,7 +57,7 @@ INTEGRATE, CONSTRUCT = Solver.integrate, Solver.__init__
 
 
 def fake_entries():
-    """The methods of `Solver`, where its module is imported."""
+    """The entries of `Solver`; none while its module is not imported."""
     module = sys.modules.get("fake_library")
     if module is None:
         return []
@@ -79,7 +79,7 @@ CONSTRUCT_ORIGINAL = intercept.original_of(CONSTRUCT)
 
 @pytest.fixture
 def fake(monkeypatch):
-    """The library of `Solver` on the roster, and imported."""
+    """Import the library of `Solver` and put it on the roster."""
     module = types.ModuleType("fake_library")
     module.Solver = Solver
     monkeypatch.setitem(sys.modules, "fake_library", module)
@@ -88,7 +88,7 @@ def fake(monkeypatch):
 
 @pytest.fixture
 def code():
-    """Checks that every function is itself again."""
+    """Check after the test that every caught function has its original code and defaults."""
     functions = [*(entry.function for entry in all_entries()), INTEGRATE, CONSTRUCT]
     before = [(f.__code__, f.__defaults__, f.__kwdefaults__) for f in functions]
     yield
@@ -96,7 +96,7 @@ def code():
 
 
 @pytest.mark.parametrize("name", LIBRARIES)
-def test_a_library_names_itself_as_the_roster_does(name):
+def test_entries_have_the_name_of_their_library_on_the_roster(name):
     entries = LIBRARIES[name].entries()
     assert {entry.library for entry in entries} <= {name}
     functions = {entry.function for entry in entries}
@@ -125,7 +125,7 @@ def test_every_function_of_the_roster_is_caught(entry, monkeypatch):
 
 @pytest.mark.usefixtures("code")
 @pytest.mark.parametrize("name", CALLS)
-def test_a_call_is_caught_with_its_place(name):
+def test_a_caught_call_has_the_file_and_line_of_the_model(name):
     run, expected = CALLS[name]
     calls, solvers = [], []
 
@@ -146,7 +146,7 @@ def test_a_call_is_caught_with_its_place(name):
 
 
 @pytest.mark.usefixtures("code", "fake")
-def test_methods_of_a_class_are_caught_and_a_call_may_have_fields_of_its_own():
+def test_methods_are_caught_and_a_call_may_have_attributes_of_its_own():
     calls = []
 
     def handler(call, solver):
@@ -159,13 +159,13 @@ def test_methods_of_a_class_are_caught_and_a_call_may_have_fields_of_its_own():
     (call,) = calls
     assert isinstance(call, FakeCall)
     assert (call.entry, call.func, call.noise) == ("integrate", solver, "white")
-    # The reading of the constructor doubled the scale.
+    # Reading the call of the constructor has set the scale to 2.
     assert answer.tolist() == [6.0, 6.0]
     assert Solver(torch.tensor(3.0)).integrate(START, TIMES).tolist() == [3.0, 3.0]
 
 
 @pytest.mark.usefixtures("code")
-def test_a_library_that_is_not_imported_costs_nothing(monkeypatch):
+def test_a_library_that_is_not_imported_is_skipped(monkeypatch):
     monkeypatch.setitem(LIBRARIES, "fake", Library("no_such_package", fake_entries, read_fake))
     with intercepted(lambda call, solver: "answer"):
         assert Solver(1.0).integrate(START, TIMES).tolist() == [1.0, 1.0]
@@ -181,7 +181,7 @@ def test_a_call_that_cannot_be_read_names_the_line_of_the_model():
 
 
 @pytest.mark.usefixtures("code")
-def test_a_bad_argument_that_the_handler_finds_gets_the_line_of_the_model():
+def test_an_input_error_of_the_handler_gets_the_line_of_the_model():
     def handler(call, solver):
         raise InputError("rtol is bad")
 
@@ -190,7 +190,7 @@ def test_a_bad_argument_that_the_handler_finds_gets_the_line_of_the_model():
 
 
 @pytest.mark.usefixtures("code")
-def test_the_functions_are_put_back_after_an_error():
+def test_the_functions_are_restored_after_an_error():
     def handler(call, solver):
         raise KeyError("the handler's own")
 

@@ -1,4 +1,4 @@
-"""`mark` in plain torch: what it gives, warns of and refuses; and what an export's options mean to it."""
+"""`mark` in plain torch: its answers, warnings and refusals, and its treatment of the overrides of an export."""
 
 import doctest
 import re
@@ -38,12 +38,12 @@ def test_torch_finds_the_exact_answer_and_its_gradient():
     assert torch.allclose(gradient, inverse.sum(dim=0, keepdim=True), rtol=0, atol=1e-9)
 
 
-def test_importing_mark_brings_no_torch():
+def test_importing_mark_does_not_import_torch():
     code = "from odelet_export import mark; import sys; sys.exit('torch' in sys.modules or not callable(mark))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_torch_warns_of_what_does_not_converge_or_is_not_finite():
+def test_an_iteration_that_fails_in_torch_warns():
     z0 = torch.tensor([[0.0], [1.0]])
     with pytest.warns(RuntimeWarning, match=r"did not converge for 1 of 2 samples in 20 calls of f; raise max_iters"):
         z = mark(lambda z: -z + 2, z0, per_sample=True, max_iters=20)
@@ -74,7 +74,7 @@ def test_torch_warns_of_what_does_not_converge_or_is_not_finite():
     ],
     ids=lambda value: "" if isinstance(value, dict) else value[:30],
 )
-def test_arguments_that_cannot_be_are_refused_by_name(arguments, message):
+def test_bad_arguments_are_refused_by_name(arguments, message):
     z0 = arguments.get("z0", torch.zeros(2, 3))
     others = {name: value for name, value in arguments.items() if name != "z0"}
 
@@ -88,12 +88,12 @@ def test_arguments_that_cannot_be_are_refused_by_name(arguments, message):
 
 
 @pytest.mark.parametrize("name", sorted(functions_of(StateBackend)))
-def test_functions_of_the_torch_backend_give_what_numpy_gives(name):
+def test_functions_of_the_torch_backend_give_the_results_of_numpy(name):
     row, number = np.array([[1.0, -2.0, 3.0, 0.5]]), np.float64(0.7)
     for build in FUNCTIONS[name]:
         try:
             ours = build(TORCH, torch.from_numpy(row), torch.tensor(number))
-        except AttributeError:  # it also asks for a function that fixed points do without
+        except AttributeError:  # this expression also calls a function that fixed points do not need
             continue
         theirs = build(NUMPY, row, number)
         pairs = zip(ours, theirs, strict=True) if isinstance(theirs, list) else [(ours, theirs)]
@@ -102,7 +102,7 @@ def test_functions_of_the_torch_backend_give_what_numpy_gives(name):
 
 
 class Both(nn.Module):
-    """A solve of an ODE, and then a fixed point."""
+    """A solve of an ODE, and then a marked fixed point."""
 
     def forward(self, x):
         y = torchdiffeq.odeint(lambda t, y: -y, x, torch.tensor([0.0, 1.0], dtype=x.dtype), method="dopri5")[-1]
@@ -112,17 +112,17 @@ class Both(nn.Module):
 @pytest.mark.slow
 def test_overrides_for_odes_leave_marked_solves_as_they_are(tmp_path, capsys):
     x = drawn((3, 4))
-    made = export(Both(), (x,), tmp_path / "a", dynamic=BATCH, method="rk4", steps=8, rtol=None, samples=2)
-    assert [(solve.form, solve.method, solve.rtol) for solve in made.card.solves] == [
+    exported = export(Both(), (x,), tmp_path / "a", dynamic=BATCH, method="rk4", steps=8, rtol=None, samples=2)
+    assert [(solve.form, solve.method, solve.rtol) for solve in exported.card.solves] == [
         ("unrolled", "rk4", None),
         ("adaptive", "fixed_point", 1e-9),
     ]
-    show(made, tmp_path / "a")
-    told = capsys.readouterr().out
-    assert re.search(r"solve 0: 8 steps, 32 field evaluations, the same as torchdiffeq\n", told)
-    assert re.search(r"solve 1: \d+( to \d+)? steps, the same as torch\n", told)
-    made = export(Both(), (x,), tmp_path / "b", dynamic=BATCH, rtol=1e-3, max_steps=7, form="driven", samples=1)
-    assert [(solve.rtol, solve.max_steps) for solve in made.card.solves] == [(1e-3, 7), (1e-9, 100)]
+    show(exported, tmp_path / "a")
+    printed = capsys.readouterr().out
+    assert re.search(r"solve 0: 8 steps, 32 field evaluations, the same as torchdiffeq\n", printed)
+    assert re.search(r"solve 1: \d+( to \d+)? steps, the same as torch\n", printed)
+    exported = export(Both(), (x,), tmp_path / "b", dynamic=BATCH, rtol=1e-3, max_steps=7, form="driven", samples=1)
+    assert [(solve.rtol, solve.max_steps) for solve in exported.card.solves] == [(1e-3, 7), (1e-9, 100)]
     with pytest.raises(FormError, match="per_sample: the call of mark at test_mark.py:.* give it per_sample=True too"):
         export(Both(), (x,), tmp_path / "c", dynamic=BATCH, per_sample=True)
 
@@ -137,12 +137,12 @@ def test_overrides_for_odes_are_refused_where_all_solves_are_marked(override):
         check_overrides(captured.specs, Overrides(**override))
 
 
-def test_a_function_that_keeps_something_and_marks_inside_marks_are_refused():
-    kept = []
+def test_functions_with_a_memory_and_nested_marks_are_refused():
+    calls = []
 
     def stateful(z):
-        kept.append(z)
-        return 0.5 * z + 0.1 * kept[-2 if len(kept) > 1 else -1]
+        calls.append(z)
+        return 0.5 * z + 0.1 * calls[-2 if len(calls) > 1 else -1]
 
     def nested(z):
         return 0.5 * z + mark(lambda w: 0.5 * w + z, z)

@@ -1,4 +1,4 @@
-"""Which line is the user's own: in the running stack, in an error, in a trace as text."""
+"""The user's own line is found in the running stack, in an error, and in a stack trace as text."""
 
 import functools
 import os
@@ -25,19 +25,19 @@ PACKAGES = ("runtime/odelet", "exporter/odelet_intercept", "exporter/odelet_expo
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_every_file_of_odelet_is_odelets_own(package):
+def test_no_file_of_odelet_is_user_code(package):
     files = list((ROOT / package).rglob("*.py"))
     assert len(files) > 5
     assert [str(file) for file in files if not is_library(str(file))] == []
 
 
-def test_solver_libraries_torch_and_python_are_no_code_of_the_users():
+def test_solver_libraries_torch_and_python_are_not_user_code():
     for module in (torch, torchdiffeq, onnx, functools):
         assert is_library(module.__file__)
     assert is_library("<string>")
 
 
-def test_zoo_and_users_files_are_the_users():
+def test_models_and_files_of_users_are_user_code():
     zoo = list((ROOT / "models" / "odelet_models").rglob("*.py"))
     assert zoo
     theirs = [*map(str, zoo), __file__, "/home/someone/model.py", str(ROOT / "exporter" / "model.py")]
@@ -48,10 +48,10 @@ def line():
     return sys._getframe(1).f_lineno
 
 
-def test_the_running_line_of_the_user():
+def test_the_innermost_running_line_of_the_user_is_found():
     assert user_frame() == (__file__, line())
     places = []
-    # Frames of torch stand between these two lines of the user's, and the inner one counts.
+    # Frames of torch lie between these two lines of the user's; the inner line is the right one.
     torch.func.vmap(
         lambda x: (places.append(user_frame()), x)[1]  # the inner line
     )(torch.ones(1))
@@ -70,13 +70,13 @@ def fails_at(function):
     raise AssertionError("nothing was raised")
 
 
-def test_the_line_that_an_error_passed_through():
+def test_the_line_that_an_error_passed_through_is_found():
     inside = fails.__code__.co_firstlineno + 1
     assert place_of_error(fails_at(fails)) == (__file__, inside)
     assert place_of_error(ValueError("never raised")) is None
 
 
-def test_the_line_of_a_cause_comes_first_unless_it_is_not_asked_for():
+def test_the_line_of_the_cause_comes_first_unless_causes_are_excluded():
     def wraps():
         try:
             fails()
@@ -96,11 +96,11 @@ def test_an_error_that_causes_itself_ends():
     assert list(chain_of(error)) == [error, other]
 
 
-def test_a_syntax_error_has_the_place_that_it_names():
+def test_a_syntax_error_has_the_file_and_line_that_it_names():
     assert place_of_error(fails_at(lambda: compile("a =\n", "models/model.py", "exec"))) == ("models/model.py", 1)
 
 
-def test_the_innermost_line_of_the_user_in_a_trace():
+def test_the_innermost_line_of_the_user_is_found_in_a_trace():
     trace = f'  File "/home/me/net.py", line 7, in forward\n    x\n  File "{torch.__file__}", line 9, in f\n    y\n'
     assert place_in_trace(trace) == ("/home/me/net.py", 7)
     assert place_in_trace(None) is None
@@ -113,7 +113,7 @@ def test_an_installed_package_counts_only_where_there_is_no_other_code():
     assert place_in_trace('  File "/home/me/net.py", line 7, in forward\n' + installed) == ("/home/me/net.py", 7)
 
 
-def test_places_as_text(tmp_path, monkeypatch):
+def test_lines_are_written_as_text(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     file = tmp_path / "models" / "net.py"
     file.parent.mkdir()

@@ -1,8 +1,9 @@
-"""Small artifacts made by hand with onnx: tests of the runtime need neither torch nor the exporter."""
+"""Small artifacts made by hand with onnx, so that tests of the runtime need neither torch nor the exporter."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from odelet.artifact.card import Card, FileEntry, Tensor
+from odelet.artifact.card import Card, FileEntry, Tensor, checksum_of
 from odelet.artifact.input_cards import AssumptionCard, NoiseCard
+from odelet.artifact.seal import BLANK, SEAL_KEY, sealed
 from odelet.artifact.solve_card import SETTINGS as DRIVER_SETTINGS
 from odelet.artifact.solve_card import DriveCard, DriveStep, Evaluations, RunStep, SolveCard
 
@@ -37,12 +39,27 @@ def onnx_model(nodes, inputs, outputs, initializers=(), *, card=None, functions=
     opsets = [helper.make_opsetid(domain, 20 if domain == "" else 1) for domain in domains]
     model = helper.make_model(graph, opset_imports=opsets, functions=list(functions), ir_version=10)
     if card is not None:
-        helper.set_model_props(model, {"odelet.card": card.short_json()})
+        helper.set_model_props(model, {"odelet.card": card.short_json(), SEAL_KEY: BLANK})
     return model
 
 
+def model_bytes(model):
+    """The bytes of a model's file, with its digest if it has a place for one."""
+    data = model.SerializeToString()
+    return sealed(data, name="the model") if SEAL_KEY in {prop.key for prop in model.metadata_props} else data
+
+
+def edit_card(folder: Path, change):
+    """Change the card of an artifact as JSON, by a function of the parsed text, and make its checksum right again."""
+    path = folder / "odelet.json"
+    data = json.loads(path.read_text())
+    del data["checksum"]
+    change(data)
+    path.write_text(json.dumps({**data, "checksum": checksum_of(data)}))
+
+
 def affine_card(**changes):
-    """y = 2 x + 1, as if by an adaptive solve of 5 steps that says what it did."""
+    """The card of y = 2 x + 1, computed as if by an adaptive solve of 5 steps with a report."""
     solve = SolveCard(
         index=0,
         form="adaptive",
@@ -70,7 +87,8 @@ def affine_card(**changes):
 
 
 def affine_nodes():
-    """Report steps = min(max_steps, 5), accepted one less, time = rtol + atol, status 1 below 5 steps."""
+    """The nodes of y = 2 x + 1 and of its report: steps = min(max_steps, 5), accepted one less, time = rtol + atol,
+    status 1 below 5 steps."""
     return [
         node("Mul", "x two", "doubled"),
         node("Add", "doubled one", "y"),
@@ -112,10 +130,10 @@ def affine_samples():
 
 
 def write(folder: Path, card: Card, models: dict, samples: dict | None = None, blobs: dict | None = None):
-    """Write an artifact's files and its card, with the entries of all files; returns the folder."""
+    """Write the files of an artifact, and its card with an entry for each file. Returns the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, model in models.items():
-        (folder / name).write_bytes(model.SerializeToString())
+        (folder / name).write_bytes(model_bytes(model))
     for name, data in (blobs or {}).items():
         (folder / name).write_bytes(data)
     if samples is not None:
@@ -125,7 +143,7 @@ def write(folder: Path, card: Card, models: dict, samples: dict | None = None, b
 
 
 def write_card(folder: Path, card: Card):
-    """List what is in the folder, and write the card."""
+    """Write the card with an entry for each file of the folder. Returns the folder."""
     files = {
         path.name: FileEntry(sha256=hashlib.sha256(path.read_bytes()).hexdigest(), bytes=path.stat().st_size)
         for path in sorted(folder.iterdir())
@@ -141,7 +159,7 @@ def write_affine(folder: Path, card: Card | None = None, **model_options):
 
 
 def write_pair(folder: Path):
-    """total = a + b * factor, mask = not flag: four inputs, an axis that two share, two outputs, no solve."""
+    """Write total = a + b * factor, mask = not flag: four inputs, two with an axis in common, two outputs, no solve."""
     card = Card(
         odelet="0.1.0",
         name="Pair",
@@ -184,7 +202,7 @@ def write_pair(folder: Path):
 
 
 def driven_card(**changes):
-    """Two segments with a driven solve between them; its field and step graphs only have the right ports."""
+    """The card of two segments with a driven solve between; its field and step graphs have the right ports only."""
     names = DriveCard(
         field="solve_0_field.onnx",
         step="solve_0_step.onnx",
@@ -264,7 +282,7 @@ POSITIVE = AssumptionCard(
 
 
 def positive_nodes(source="x"):
-    """assumption_0: whether all of a value is above 0."""
+    """The nodes of assumption_0: whether all elements of a value are above 0."""
     return [
         node("ReduceMin", source, "lowest", keepdims=0),
         node("Constant", "", "zero", value=helper.make_tensor("zero", F32, [], [0.0])),
@@ -273,7 +291,7 @@ def positive_nodes(source="x"):
 
 
 def write_guarded(folder: Path):
-    """The affine model, for positive x only."""
+    """Write the affine model with the assumption that x is positive."""
     card = affine_card(assumptions=(POSITIVE,))
     model = affine_model(card, nodes=[*affine_nodes(), *positive_nodes()])
     model.graph.output.append(value(POSITIVE.output, BOOL, []))
@@ -281,7 +299,7 @@ def write_guarded(folder: Path):
 
 
 def write_noisy(folder: Path, *, second=("2*batch",)):
-    """y = x + noise_0, and u = noise_1, uniform; second: the shape of noise_1 in the card."""
+    """Write y = x + noise_0, u = noise_1, the latter uniform. second: the shape of noise_1 in the card."""
     shape = ["batch", 3]
     card = Card(
         odelet="0.1.0",
@@ -311,11 +329,17 @@ def write_noisy(folder: Path, *, second=("2*batch",)):
     return write(folder, card, {"model.onnx": model})
 
 
+def outside(name, shape, *, kind=F32, **where):
+    """A tensor whose numbers lie in another file. where: the keys of its place, as texts."""
+    tensor = onnx.TensorProto(name=name, data_type=kind, dims=shape, data_location=TensorProto.EXTERNAL)
+    for key, text in {"location": "weights.bin", "offset": "0", **where}.items():
+        tensor.external_data.add(key=key, value=text)
+    return tensor
+
+
 def external_model(card, *, location="weights.bin"):
     """y = x + w, with w in a file beside the graph."""
-    weight = onnx.TensorProto(name="w", data_type=F32, dims=[3], data_location=TensorProto.EXTERNAL)
-    for key, text in (("location", location), ("offset", "0"), ("length", "12")):
-        weight.external_data.add(key=key, value=text)
+    weight = outside("w", [3], location=location, length="12")
     return onnx_model(
         [node("Add", "x w", "y")],
         [value("x", F32, ["batch", 3])],

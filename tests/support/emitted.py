@@ -1,6 +1,6 @@
-"""Graphs of a few nodes, built from a function of values and run by ONNX Runtime; and functions to build them of.
+"""Graphs of a few nodes, built by a function of values and run by ONNX Runtime, and a roster of such functions.
 
-FUNCTIONS is the roster of what solvers may call on a backend `xp`. Every backend is held against numpy on it.
+FUNCTIONS has calls of every function that a solver may call on a backend `xp`; tests compare each backend with numpy.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ from odelet_export.graphs.tidy import tidy
 from odelet_intercept.torch_backend import TORCH
 
 DTYPES = ["float32", "float64"]
-# Each backend, with the protocol that its callers ask for.
+# By name: each backend, and the protocol that it must have.
 BACKENDS = {
     "NUMPY": (NUMPY, Backend),
     "SCALARS": (SCALARS, ScalarBackend),
@@ -61,14 +61,14 @@ ROW = np.array([[1.0, -2.0, 3.0, 0.5]])
 
 
 def _stacked(xp, x):
-    """A block, (rows, 4), that has grown by one row in each turn of a loop."""
+    """A block (rows, 4) that grows by one row in each turn of a loop."""
     rows, _ = xp.loop(
         lambda rows, y: (xp.rms(y) < 9, [xp.concat([rows, y], axis=0), y * 2]), 9, True, [xp.resizable(x), x]
     )
     return rows
 
 
-# By the name of a function of a backend: calls of it. Each takes the backend, a row (1, 4), and a float64 scalar.
+# Calls of each function of a backend, by its name. A call takes the backend, a row (1, 4) and a float64 scalar.
 FUNCTIONS = {
     "minimum": [lambda xp, x, s: xp.minimum(x, 0.7), lambda xp, x, s: xp.minimum(x, x * 2)],
     "maximum": [

@@ -1,4 +1,4 @@
-"""A model captured once, then lowered with any method, form and times, so that each of them needs no trace."""
+"""A model that is captured once and lowered with any method, form and times, without another trace."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ WIDTH = 3
 
 
 class Net(nn.Module):
-    """A swirl driven by time and by a context from outside the field.
+    """A solve whose field reads time, and a context from outside the field.
 
     pair: whether the state is a tuple, of y and of the integral of its squared slope. settings: keywords of the solve.
-    counted: wraps the field, if it is there.
+    counted: a counter of calls that wraps the field, or None.
     """
 
     def __init__(self, *, pair: bool) -> None:
@@ -92,7 +92,7 @@ def inputs(dtype: str, batch: int = 2, seed: int = 0) -> np.ndarray:
 def traced(
     dtype: str, *, pair: bool, times: tuple[float, ...] | None, time_dtype: str, opset: int
 ) -> tuple[Captured, Callee]:
-    """The model captured, with times that are a constant, or an input of any length."""
+    """The capture of the model and its callee. times: constant times; None for an input of any length."""
     x = torch.from_numpy(inputs(dtype))
     model = net(dtype, pair=pair)
     axes: dict[str, dict[int, str]] = {"x": {0: "batch"}}
@@ -119,11 +119,11 @@ class _AtTimes(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """What to lower: a method, a form, and the settings of a solve.
+    """A solve to lower: its method, form and settings.
 
-    times: constant output times; None where they are an input. retrace: whether to trace with the constant times, and
-    not to put them into the model that was traced with times as an input. positions: of the steps of the form bounded;
-    each sample then counts on its own.
+    times: constant output times; None where they are an input. retrace: whether to trace with the constant times,
+    instead of putting them into the graph that was traced with times as an input. positions: the ends of the steps of
+    the form bounded, from 0 to 1; each sample is then measured on its own.
     """
 
     method: str
@@ -143,7 +143,7 @@ class Case:
     positions: tuple[float, ...] | None = None
 
     def captured(self) -> tuple[Captured, Callee]:
-        """A copy of the capture with this case's method and times, which may be lowered; and the callee."""
+        """A copy of the capture, which may be changed, with the method and times of this case, and the callee."""
         at = self.times if self.retrace else None
         captured, callee = traced(
             self.dtype, pair=self.pair, times=at, time_dtype=self.time_dtype or self.dtype, opset=self.opset
@@ -167,7 +167,7 @@ class Case:
         return replace(spec, solver=method, control=control, grid=grid, **tolerances)
 
     def lowered(self) -> LoweredModel:
-        """The lowered model, which is not written."""
+        """The lowered model, in memory."""
         captured, _ = self.captured()
         return self._lower(captured)
 

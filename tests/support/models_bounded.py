@@ -1,4 +1,4 @@
-"""Models for tests of the form bounded: a field of its own for each sample, and a single trajectory."""
+"""Models for tests of the form bounded: one with a field for each sample, and one with a single trajectory."""
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ DYNAMIC = {name: BATCH for name in ("y0", "w", "c")}
 
 
 class Fields(nn.Module):
-    """Each sample has a field of its own: y' = tanh(w y) + sin(c t)."""
+    """A solve in which each sample has its own field, y' = tanh(w y) + sin(c t)."""
 
     def forward(self, y0, w, c):
         def field(t, y):
@@ -22,7 +22,7 @@ class Fields(nn.Module):
 
 
 class Single(nn.Module):
-    """One trajectory of a pendulum, with no axis that counts samples. y0: (2,)."""
+    """One trajectory of a pendulum, without an axis of samples. y0: (2,)."""
 
     def forward(self, y0):
         t = torch.tensor([0.0, 2.0], dtype=y0.dtype)

@@ -7,7 +7,7 @@ from torchdiffeq import odeint
 
 TIMES = torch.tensor([0.0, 0.5, 1.0])
 
-# Functions of a table of rates in (0, 1), (rows, 4), to (rows, n) numbers, by a name that says how these are drawn.
+# By name: ways to draw (rows, n) numbers, as functions of a table of rates in (0, 1), (rows, 4).
 DRAWS = {
     "randn": lambda p: torch.randn(p.shape[0], 4),
     "randn of a size": lambda p: torch.randn(size=(2 * p.shape[0], 3), dtype=torch.float64)[: p.shape[0]],
@@ -49,7 +49,7 @@ DRAWS = {
 
 
 class All(nn.Module):
-    """Every way to draw: the numbers stand side by side in the initial state of a solve."""
+    """A solve whose initial state has the numbers of every way to draw, side by side."""
 
     def forward(self, p):
         start = torch.cat([draw(p).float() for draw in DRAWS.values()], 1)

@@ -9,13 +9,13 @@ from odelet.numerics.rk import erk_step
 
 
 def step(field, tableau, t, y, h, k0=None, t1=None):
-    """One step by numpy, with times in float64; t1 is t + h unless it is given."""
+    """One step in numpy, with times in float64. t1: the end time, t + h by default."""
     t1 = np.float64(t + h if t1 is None else t1)
     return erk_step(field, tableau, np.float64(t), t1, y, np.float64(h), k0, xp=NUMPY)
 
 
 def smooth(t, y):
-    """A field of two equations with the solution `solution`. y, and the slope: (1, 2)."""
+    """The field of two equations that `solution` solves. y and the slope have the shape (1, 2)."""
     return np.stack([y[:, 0] * np.cos(t), -2 * t * y[:, 1] ** 2], axis=1)
 
 
@@ -25,7 +25,7 @@ def solution(t):
 
 
 def slope_of(lengths, errors):
-    """The exponent p in error ~ h^p."""
+    """The exponent p of error ~ h^p, from a fit to all lengths."""
     return np.polyfit(np.log(lengths), np.log(errors), 1)[0]
 
 

@@ -23,7 +23,7 @@ def matches(case, model, x, t=None):
         assert (stats.steps, stats.accepted, stats.evaluations) == (theirs.steps, theirs.accepted, theirs.evaluations)
     end = (case.times if t is None else t)[-1]
     assert stats.time == pytest.approx(end, rel=1e-7) or (adaptive and stats.steps > 0)
-    # In float32 rounding moves the ends of steps, and the read-out errs with the tolerance; see test_odeint.py.
+    # In float32, rounding moves the ends of steps, and dense output has the error of the tolerance; see test_odeint.py.
     allowed = {"float64": 1e-15, "float32": 1e-6}[case.dtype] * 10
     if adaptive:
         allowed = 20 * case.rtol if case.dtype == "float32" else 1e-10 if case.method == "dopri8" else 1e-11

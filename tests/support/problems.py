@@ -244,7 +244,7 @@ JUMPING: dict[str, Problem] = {
 
 @dataclass
 class TorchSolution:
-    """What torchdiffeq gave and did. outputs: one array for each part of the state."""
+    """A solution of torchdiffeq and its counts. outputs: an array for each part of the state."""
 
     outputs: list[np.ndarray]
     steps: int
@@ -253,7 +253,7 @@ class TorchSolution:
 
 
 class Counted:
-    """A field for torchdiffeq that counts calls, steps, and for an adaptive method accepted steps."""
+    """A field for torchdiffeq that counts its calls, the steps, and with an adaptive method the accepted steps."""
 
     def __init__(self, field: Callable[[Any, Any], Any], *, adaptive: bool) -> None:
         self.field = field
@@ -273,7 +273,7 @@ class Counted:
 
 
 def torch_solve(field: Callable[[Any, Any], Any], y0: Any, t: Any, *, method: str, **settings: Any) -> TorchSolution:
-    """Solve with torchdiffeq. y0, t: numpy arrays (y0 also a tuple of them); field: on torch tensors."""
+    """The solution of torchdiffeq. y0: a numpy array or a tuple of them. t: a numpy array. field: of torch tensors."""
     adaptive = METHODS[method].adaptive
     counted = Counted(field, adaptive=adaptive)
     state = tuple(map(torch.from_numpy, y0)) if isinstance(y0, tuple) else torch.from_numpy(y0)

@@ -1,4 +1,4 @@
-"""The methods that tests go over, by kind; all are read from the roster of the runtime."""
+"""The names of methods that tests run over, by kind, from the roster of the runtime."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from odelet.methods.roster import METHODS
 from odelet.numerics.tableau import TABLEAUS
 
 ADAPTIVE = [name for name, method in METHODS.items() if method.adaptive]
-# Fixed-step methods, which step along a grid.
-MARCHING = [name for name, method in METHODS.items() if method.fixed]
+# Methods of fixed steps, which go along a grid.
+ON_GRID = [name for name, method in METHODS.items() if method.fixed]
 # Methods whose steps odelet takes; SciPy's solvers take their own.
-STEPPING = [name for name in METHODS if name in {*ADAPTIVE, *MARCHING}]
+STEPPING = [name for name in METHODS if name in {*ADAPTIVE, *ON_GRID}]
 # Explicit Runge-Kutta methods of fixed steps.
 FIXED = [name for name, tableau in TABLEAUS.items() if not tableau.adaptive]
 # Methods that iterate in each step, so that the calls of the field depend on the data.
 ITERATED = [name for name, method in METHODS.items() if method.iterates]
-# Methods with the coefficients that some releases of torchdiffeq have under the plain name.
+# Methods with coefficients that some releases of torchdiffeq use for the name without `_torchdiffeq`.
 TWINS = [name for name in METHODS if name.endswith("_torchdiffeq")]
 
 
@@ -26,13 +26,13 @@ def order_of(method: str) -> int | None:
 
 
 def steps_of(method: str, h: float) -> dict[str, float]:
-    """The options that make all steps of a solve h long, by name."""
+    """The options, by name, with which all steps of a solve have the length h."""
     if method in ADAPTIVE:
         return {"first_step": h, "min_step": h, "max_step": h}
     return {"step_size": h}
 
 
-# The order of the state in the middle of a step, for methods with an interpolant of their own. Others take half a step
+# The order of the state in the middle of a step, for methods with weights for it. Other methods take half a step
 # of Euler's method there.
 MIDDLE_ORDERS = {"dopri5": 4, "tsit5": 4, "tsit5_torchdiffeq": 4, "dopri8": 5}
 

@@ -14,7 +14,7 @@ SOURCE = Source(
 
 BATCH = {"x": {0: "batch"}, "logpx": {0: "batch"}}
 
-# What train_toy.py and train_tabular.py ask for when they are run without arguments, but for the sizes.
+# The defaults of train_toy.py and train_tabular.py, but with smaller sizes.
 TOY: dict[str, Any] = dict(
     layer_type="concatsquash",
     dims="16-16",
@@ -47,7 +47,7 @@ TABULAR: dict[str, Any] = {
 
 
 def _weighted(model: Any) -> Any:
-    """The model as after some training: no weight and no statistic of a norm is where it started."""
+    """The model, changed as by some training: all weights and the statistics of norms are drawn anew."""
     fresh_weights(model)
     for name, parameter in model.named_parameters():
         if name.endswith("sqrt_end_time"):
@@ -171,7 +171,7 @@ def toy_log_density() -> Trial:
     return Trial(Script(density, model).eval(), (torch.randn(5, 2),), {"x": {0: "batch"}})
 
 
-# train_cnf.py without arguments, but for the sizes.
+# The defaults of train_cnf.py, but with smaller sizes.
 IMAGE: dict[str, Any] = {
     **TOY,
     "dims": "4,8,4",

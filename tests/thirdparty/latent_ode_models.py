@@ -18,7 +18,7 @@ def _lib() -> None:
 
 
 def _data() -> tuple[torch.Tensor, torch.Tensor]:
-    """Observations of three series with two variables, and the mask of those that are there."""
+    """Observations of three series with two variables, and the mask of the values that are not missing."""
     mask = (torch.rand(3, len(TIMES), 2) < 0.7).float()
     return torch.randn(3, len(TIMES), 2) * mask, mask
 

@@ -12,17 +12,17 @@ GOOD = ("works", "frozen")
 
 
 def line(row: Any) -> str:
-    """The line of one trial, for a terminal."""
+    """The row of one trial as a line for a terminal."""
     error = f"{row.error:.1e}" if row.error is not None else ""
-    told = " ".join(part for part in (row.reason, f"DO: {row.rewrite}" if row.rewrite else "") if part)
+    reason = " ".join(part for part in (row.reason, f"DO: {row.rewrite}" if row.rewrite else "") if part)
     columns = f"{row.source:24} {row.model:28} {row.form:9} {row.result:9} {row.tracer:13} {error:8}"
-    return f"{columns} {row.seconds:5.1f} s {told}"
+    return f"{columns} {row.seconds:5.1f} s {reason}"
 
 
 def page(rows: Sequence[Any], tried: Iterable[tuple[str, str]]) -> str:
-    """The page docs/compatibility.md, from the rows of all trials.
+    """The text of docs/compatibility.md, made from the rows of all trials.
 
-    tried: the name of each source, and which of its code was tried.
+    tried: for each source its name, and a phrase that says which of its code was tried.
     """
     counts = Counter(row.result for row in rows)
     lines = [
@@ -77,7 +77,7 @@ def page(rows: Sequence[Any], tried: Iterable[tuple[str, str]]) -> str:
 
 
 def _shortened(solves: str) -> str:
-    """The solves with equal ones counted, as a flow or a recurrent encoder has many."""
+    """The list of solves with equal entries counted ("8 x ..."), as a flow or a recurrent encoder has many."""
     counts = Counter(part for part in solves.split(", ") if part)
     return ", ".join(f"{count} x {name}" if count > 1 else name for name, count in counts.items())
 

@@ -12,7 +12,7 @@ SOURCE = Source("torchcde", "0.2.5 from PyPI", "site")
 
 
 class _Field(torch.nn.Module):
-    """A field of hidden times input channels, with a last tanh."""
+    """A field (batch, hidden, input channels) that ends with a tanh."""
 
     def __init__(self, inputs: int, hidden: int) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class _Field(torch.nn.Module):
 
 
 class _Product(_Field):
-    """The same, with the product that torchcde prefers where it is there."""
+    """The same field with the method `prod`, which torchcde calls where a field has it."""
 
     def prod(self, t: torch.Tensor, z: torch.Tensor, control: torch.Tensor) -> torch.Tensor:
         return torch.einsum("bhi,bi->bh", self.forward(t, z), control)
@@ -46,7 +46,7 @@ class _NeuralCDE(torch.nn.Module):
 
         X = self.control(coeffs)
         options = dict(self.options)
-        if self.grid:  # tell the solver where the control is not smooth
+        if self.grid:  # the solver must know where the control is not smooth
             options["options"] = {"jump_t": X.grid_points}
         z0 = self.initial(X.evaluate(X.interval[0]))
         z = torchcde.cdeint(X=X, func=self.func, z0=z0, t=X.interval, **options)
@@ -54,7 +54,7 @@ class _NeuralCDE(torch.nn.Module):
 
 
 def _path(length: int = 7) -> torch.Tensor:
-    """Two series over time, with time as their first channel."""
+    """Two series whose first channel is the time."""
     t = torch.linspace(0.0, 2.0, length)
     return torch.stack([t.expand(4, length), *torch.randn(2, 4, length).cumsum(-1) * 0.4], dim=-1)
 

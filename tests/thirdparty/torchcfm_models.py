@@ -1,4 +1,4 @@
-"""Flow matching with torchcfm: its networks, sampled by torchdiffeq as its examples do."""
+"""Flow matching with torchcfm: its networks, sampled with torchdiffeq as in its examples."""
 
 from __future__ import annotations
 

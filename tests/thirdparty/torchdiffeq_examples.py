@@ -13,7 +13,7 @@ SOURCE = Source("rtqichen/torchdiffeq", "examples/ at commit 657943a", "torchdif
 
 
 def _example(name: str, *arguments: str) -> Any:
-    """An example's script as a module; only what it does when it is imported runs."""
+    """The script of an example, imported as a module: its block `if __name__ == "__main__"` does not run."""
     sys.path.insert(0, str(Path(sys.path[0]) / "examples"))
     stub("torchvision.datasets", "torchvision.transforms", "torchvision.utils")
     with_arguments(*arguments)
@@ -160,7 +160,7 @@ def cnf_samples() -> Trial:
 
 
 def _ball(**options: Any) -> Any:
-    script = _example("bouncing_ball")  # makes float64 the default, as it does for its user
+    script = _example("bouncing_ball")  # the script makes float64 the default dtype
     return script.BouncingBallExample(**options)
 
 

@@ -1,4 +1,4 @@
-"""What a trial is: a model built as its authors' example builds it, and how to call it."""
+"""Trials: a model built as in its authors' example, with an example call, and functions that import such examples."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Forms = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Trial:
-    """One model to export. model, args, dynamic, kwargs: as `odelet_export.export` takes them."""
+    """One model to export: the arguments `model`, `args`, `dynamic` and `kwargs` of `odelet_export.export`."""
 
     model: Callable[..., Any]
     args: Sequence[Any]
@@ -29,7 +29,11 @@ class Trial:
 
 @dataclass(frozen=True)
 class Case:
-    """exercises: for people. build: makes the trial. forms: to try, each with the other options of its export."""
+    """A model in the table.
+
+    exercises: a phrase for the table that says what the model tests. build: makes the trial. forms: by the name of each
+    form to try, further settings of its export.
+    """
 
     exercises: str
     build: Callable[[], Trial]
@@ -38,9 +42,10 @@ class Case:
 
 @dataclass(frozen=True)
 class Source:
-    """Where models come from.
+    """A repository or package that models come from.
 
-    name, tried: for people; what the cases were written for. option: of the command, that says where the source is.
+    name, tried: phrases for the table: the source, and which of its code is tried. option: the option with
+    the path of the source.
     """
 
     name: str
@@ -51,7 +56,7 @@ class Source:
     def case(
         self, exercises: str, *, forms: Forms | None = None
     ) -> Callable[[Callable[[], Trial]], Callable[[], Trial]]:
-        """Enter a function that builds a trial, under its own name."""
+        """A decorator that adds a function that builds a trial to `cases`, under the name of the function."""
 
         def enter(build: Callable[[], Trial]) -> Callable[[], Trial]:
             self.cases[build.__name__.replace("_", "-")] = Case(exercises, build, forms or {"auto": {}})
@@ -61,14 +66,14 @@ class Source:
 
 
 def seed() -> None:
-    """Make what is drawn from here on the same each time."""
+    """Seed all generators of random numbers."""
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
 
 
 class Script(torch.nn.Module):
-    """Lines of an example's script as a module: a function, and the modules that it uses."""
+    """A torch module made of some lines of a script: a function as its forward, and the modules that it uses."""
 
     def __init__(self, forward: Callable[..., Any], *modules: torch.nn.Module) -> None:
         super().__init__()
@@ -77,7 +82,7 @@ class Script(torch.nn.Module):
 
 
 class _Anything:
-    """An object that takes every use that a script makes of it while it is imported."""
+    """An object that allows everything that a script does with it while it is imported."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         pass
@@ -101,9 +106,9 @@ class _Stub(types.ModuleType):
 
 
 def stub(*names: str) -> None:
-    """Put empty modules in the place of those that a script imports only to plot, to load data or to train.
+    """Replace modules that a script imports only to plot, to load data or to train by empty ones.
 
-    Those that are installed stay as they are.
+    Installed modules are not replaced.
     """
     for whole in names:
         parts = whole.split(".")
@@ -113,16 +118,16 @@ def stub(*names: str) -> None:
             name = ".".join(parts[:i])
             if name not in sys.modules:
                 sys.modules[name] = _Stub(name)
-                sys.modules[name].__spec__ = ModuleSpec(name, None)  # what is asked of all modules
+                sys.modules[name].__spec__ = ModuleSpec(name, None)  # every module must have a spec
 
 
 def with_arguments(*arguments: str) -> None:
-    """The command line that a script parses while it is imported."""
+    """Set the command line that a script parses while it is imported."""
     sys.argv = ["example.py", *arguments]
 
 
 def fresh_weights(module: torch.nn.Module) -> torch.nn.Module:
-    """Draw all weights anew, also those that start as zeros, so that every part of the model matters."""
+    """Draw all weights anew, including those that start as zeros, so that every part of the model matters."""
     for parameter in module.parameters():
         fan = parameter[0].numel() if parameter.ndim > 1 else 4
         parameter.data.normal_(0.0, fan**-0.5)

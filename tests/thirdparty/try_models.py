@@ -1,4 +1,4 @@
-"""Export models that others wrote, compare each with torch, and print a table.
+"""Export models that others wrote, compare each export with torch, and print a table.
 
     python tests/thirdparty/try_models.py --torchdiffeq PATH --ffjord PATH --latent-ode PATH --site PATH
 
@@ -28,7 +28,7 @@ from typing import Any
 from table import line, page
 
 HERE = Path(__file__).resolve().parent
-# The files with cases, in the order of the table, and the package that a source is, if it is one.
+# The files with cases, in the order of the table, each with the package that it needs, or None for a repository.
 SOURCES = {
     "torchdiffeq_examples": None,
     "ffjord_flows": None,
@@ -41,9 +41,9 @@ OPTIONS = ("torchdiffeq", "ffjord", "latent_ode", "site")
 
 @dataclass(frozen=True)
 class Row:
-    """How one export went. result: works, frozen, refused, wrong, fails, no torch or too long; reason: for all but
-    the first. solves: the form and method of each. assumptions: decisions of the model's that hold for the example and
-    are checked in each call. error: largest error of any output, relative to its largest element.
+    """The result of one export. result: works, frozen, refused, wrong, fails, no torch or too long. reason: for all but
+    the first. solves: the form and method of each solve. assumptions: the number of decisions of the model that each
+    call checks. error: the largest error of any output, relative to its largest element.
     """
 
     source: str
@@ -62,7 +62,7 @@ class Row:
 
 
 def sources(arguments: argparse.Namespace) -> Iterator[tuple[str, Any]]:
-    """The sources that are there, with their cases."""
+    """The sources whose path or package is available, with their cases."""
     for module, package in SOURCES.items():
         if package is not None and importlib.util.find_spec(package) is None:
             continue
@@ -92,7 +92,7 @@ def attempt(module: str, case: str, form: str, folder: Path) -> Row:
         trial = build()
         seed()
         trial.model(*trial.args, **trial.kwargs)
-        trial = build()  # a run may have left something in the model
+        trial = build()  # a fresh model, as a run may have changed the last one
     except Exception as error:
         traceback.print_exc()
         return row("no torch", reason=f"the model does not run: {type(error).__name__}: {error}"[:300])
@@ -100,7 +100,7 @@ def attempt(module: str, case: str, form: str, folder: Path) -> Row:
     frozen = options.get("freeze", ())
     start = time.perf_counter()
     try:
-        made = export(
+        exported = export(
             trial.model,
             trial.args,
             folder / "artifact",
@@ -113,23 +113,23 @@ def attempt(module: str, case: str, form: str, folder: Path) -> Row:
         return row("wrong", reason=str(error).split(". It was left")[0], said=str(error))
     except ExportError as error:
         said = str(error)
-        reason, rewrite = told(said)
+        reason, rewrite = reason_and_rewrite(said)
         return row("refused", reason=reason, rewrite=rewrite, said=said)
     except Exception as error:
         return row("fails", reason=f"{type(error).__name__}: {error}"[:300], said=traceback.format_exc())
-    solves = ", ".join(f"{solve.form} {solve.method}" for solve in made.card.solves)
+    solves = ", ".join(f"{solve.form} {solve.method}" for solve in exported.card.solves)
     return row(
         "frozen" if frozen else "works",
         solves=solves,
-        tracer=made.tracer,
-        assumptions=len(made.card.assumptions),
-        error=made.parity.max_rel,
+        tracer=exported.tracer,
+        assumptions=len(exported.card.assumptions),
+        error=exported.parity.max_rel,
         reason=f"with --freeze {' '.join(frozen)}" if frozen else "",
     )
 
 
-def told(said: str) -> tuple[str, str]:
-    """The reason in a message of odelet's, with the line of the model that it names, and the rewrite."""
+def reason_and_rewrite(said: str) -> tuple[str, str]:
+    """The reason in a message of odelet, with the line of the model that it names, and the rewrite that it advises."""
     parts = {key: text for key, text in re.findall(r"^  (found|do|cause): (.*)$", said, re.MULTILINE)}
     if "found" not in parts:
         return said.splitlines()[0], ""
@@ -141,7 +141,7 @@ def told(said: str) -> tuple[str, str]:
 
 
 def spawn(module: str, source: Any, case: str, form: str, *, given: Sequence[str], limit: float) -> Row:
-    """The same in a process of its own, within a time limit."""
+    """Export one case in one form in a new process, within a time limit. Returns its row."""
     exercises = source.cases[case].exercises
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "row.json"
@@ -159,7 +159,7 @@ def spawn(module: str, source: Any, case: str, form: str, *, given: Sequence[str
 
 
 def paths(arguments: argparse.Namespace) -> list[str]:
-    """The arguments that say where the sources are, for another process; their folders go on the path of this one."""
+    """The arguments with the paths of the sources, for another process. Adds those of --site to sys.path here."""
     given: list[str] = []
     for option in OPTIONS:
         value = getattr(arguments, option)
@@ -174,15 +174,17 @@ def paths(arguments: argparse.Namespace) -> list[str]:
 
 
 def main() -> None:
-    """The command."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for option in OPTIONS:
         parser.add_argument(f"--{option.replace('_', '-')}", metavar="PATH")
     parser.add_argument("-k", metavar="NAME", default="", help="only cases whose source or name contains this")
-    parser.add_argument("--jobs", type=int, default=1, help="exports at a time; their times then tell less")
+    parser.add_argument(
+        "--jobs", type=int, default=1, help="exports at a time; with more than one, their seconds are less exact"
+    )
     parser.add_argument("--limit", type=float, default=300.0, help="seconds for each export")
     parser.add_argument("--write", metavar="FILE", type=Path, help="write the table as Markdown")
-    parser.add_argument("--said", metavar="FILE", type=Path, help="write all that odelet said of failures")
+    parser.add_argument("--said", metavar="FILE", type=Path, help="write the full messages of failures")
     parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     given = paths(arguments)
@@ -194,10 +196,10 @@ def main() -> None:
         row = attempt(module, case, form, Path(folder))
         (Path(folder) / "row.json").write_text(json.dumps(asdict(row)))
         return
-    found = list(sources(arguments))
+    available = list(sources(arguments))
     wanted = [
         (module, source, name, form)
-        for module, source in found
+        for module, source in available
         for name, case in source.cases.items()
         for form in case.forms
         if arguments.k in f"{source.name} {name}"
@@ -212,7 +214,7 @@ def main() -> None:
             "".join(f"{'=' * 20} {r.source} {r.model} {r.form}: {r.result}\n{r.said}\n" for r in rows)
         )
     if arguments.write:
-        tried = [(source.name, source.tried) for _, source in found]
+        tried = [(source.name, source.tried) for _, source in available]
         arguments.write.write_text(page(rows, tried), encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""The parts of the benchmarks: peers solve the same fields, and the page shows the stored results."""
+"""The benchmarks: peers solve the same fields as torchdiffeq, and the page shows the stored results."""
 
 import sys
 
@@ -16,7 +16,7 @@ def scripts(monkeypatch):
         sys.modules.pop(name, None)
 
 
-def test_the_page_holds_the_results():
+def test_the_page_shows_the_stored_results():
     import report
 
     page = report.PAGE.read_text(encoding="utf-8")
@@ -25,7 +25,7 @@ def test_the_page_holds_the_results():
         report.filled("# nothing here")
 
 
-def test_a_missed_target_is_said():
+def test_a_missed_target_is_reported():
     import report
 
     assert report.verdict(1.2, 1.5) == "1.20 (at most 1.5: reached)"
@@ -76,7 +76,7 @@ def test_the_spiral_has_learned_its_field():
     y = torch.rand(100, 2, generator=torch.Generator().manual_seed(5)) * 4 - 2
     true = y**3 @ torch.tensor([[-0.1, 2.0], [-2.0, -0.1]])
     with torch.no_grad():
-        assert (spiral().field(None, y) - true).square().mean().sqrt() < 0.2  # The field reaches values of 16.
+        assert (spiral().field(None, y) - true).square().mean().sqrt() < 0.2  # slopes of the field are up to 16
 
 
 def test_peers_give_the_answers_of_torchdiffeq():

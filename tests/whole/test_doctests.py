@@ -1,4 +1,4 @@
-"""The examples in docstrings run, in a folder with the artifacts `out` and `series`."""
+"""The examples in docstrings run in a folder that has the artifacts `out` and `series`."""
 
 import doctest
 import importlib
@@ -19,7 +19,7 @@ FOLDERS = {
     "odelet_train": "trainer",
 }
 ARTIFACTS = {"out": "adaptive", "series": "fixed-point"}
-# The exporter's public classes are errors, and what its functions return.
+# The public classes of the exporter are errors, and results of its functions.
 PUBLIC = [(odelet, name) for name in odelet.__all__ if name != "__version__"]
 PUBLIC += [(odelet_export, name) for name in odelet_export.__all__ if name.islower()]
 
@@ -39,20 +39,20 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def run(test, told):
-    """Run the examples of one docstring and return how many there were; told: receives what went wrong."""
+def run(test, failures):
+    """Run the examples of one docstring and return their number. failures: a list that gets a text for each failure."""
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
-    return runner.run(test, out=told.append).attempted
+    return runner.run(test, out=failures.append).attempted
 
 
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize("module", [module for package in FOLDERS for module in modules(package)])
 def test_the_examples_of_a_module_run(module):
-    told, count = [], 0
+    failures, count = [], 0
     namespace = {"np": np, "odelet": odelet}
     for test in doctest.DocTestFinder().find(importlib.import_module(module), extraglobs=namespace):
-        count += run(test, told)
-    assert not told, "".join(told)
+        count += run(test, failures)
+    assert not failures, "".join(failures)
     assert count, f"{module} has >>> where no docstring is"
 
 
@@ -66,8 +66,8 @@ def test_a_public_name_has_an_example(package, name):
     assert ">>> " in (getattr(package, name).__doc__ or "")
 
 
-def test_an_example_that_is_wrong_is_told():
-    told = []
+def test_a_wrong_example_is_reported():
+    failures = []
     test = doctest.DocTestParser().get_doctest(">>> 1 + 1\n3\n", {}, "wrong", None, 0)
-    assert run(test, told) == 1
-    assert "Expected:\n    3\nGot:\n    2" in "".join(told)
+    assert run(test, failures) == 1
+    assert "Expected:\n    3\nGot:\n    2" in "".join(failures)

@@ -1,4 +1,4 @@
-"""The made parts of docs/ are what the code makes, and the numbers of the plots are measured."""
+"""The generated parts of docs/ are up to date, the numbers of plots are measured, and links and names exist."""
 
 import pkgutil
 import re
@@ -9,13 +9,13 @@ from support.problems import JUMPING, PROBLEMS
 from support.scripts import script
 
 
-def test_the_table_of_methods_is_made_from_the_rosters():
+def test_the_table_of_methods_is_up_to_date():
     methods = script(ROOT / "docs" / "methods.py")
     text = methods.PAGE.read_text(encoding="utf-8")
     assert methods.page(text) == text, "run: make docs"
 
 
-def test_only_what_lies_between_the_marks_is_made():
+def test_only_text_between_the_marks_is_generated():
     methods = script(ROOT / "docs" / "methods.py")
     for line in (
         "| `dopri8` | 8 | 14 | bounded, adaptive, driven | control |",
@@ -23,10 +23,10 @@ def test_only_what_lies_between_the_marks_is_made():
     ):
         assert line in methods.PAGE.read_text(encoding="utf-8")
     marked = f"a\n{methods.START}old\n{methods.END}b\n"
-    made = methods.page(marked)
-    assert "old" not in made
-    assert made.startswith(f"a\n{methods.START}| method | order |")
-    assert made.endswith(f"{methods.END}b\n")
+    generated = methods.page(marked)
+    assert "old" not in generated
+    assert generated.startswith(f"a\n{methods.START}| method | order |")
+    assert generated.endswith(f"{methods.END}b\n")
 
 
 PLOT = script(ROOT / "benchmarks" / "work_precision.py")
@@ -34,7 +34,7 @@ PLOT = script(ROOT / "benchmarks" / "work_precision.py")
 
 @pytest.mark.parametrize("method", PLOT.METHODS)
 def test_the_numbers_of_the_work_precision_plot_are_measured(method):
-    """Two points of each curve are measured again."""
+    """Two points of each curve are measured again here."""
     numbers = {
         (row["problem"], row["method"], row["tolerance"]): row for row in PLOT.read(PLOT.DOCS / "work-precision.csv")
     }
@@ -56,18 +56,18 @@ def test_a_curve_stops_where_a_method_fails(monkeypatch):
     assert PLOT.measure(PROBLEMS["E2"], "dopri5", 1e-3) is None
 
 
-def test_the_page_of_tune_is_made_by_its_script_and_its_pictures_are_small():
+def test_the_page_of_tune_is_that_of_its_script_and_its_pictures_are_small():
     tuning = script(ROOT / "benchmarks" / "tune.py")
     page = tuning.PAGE.read_text(encoding="utf-8")
     for name in tuning.MODELS:
-        made = page.split(tuning.MARK.format(name))[1].split(tuning.MARK.format(f"end of {name}"))[0]
-        (chosen,) = [line for line in made.splitlines() if line.startswith("| **")]
+        part = page.split(tuning.MARK.format(name))[1].split(tuning.MARK.format(f"end of {name}"))[0]
+        (chosen,) = [line for line in part.splitlines() if line.startswith("| **")]
         method, setting, form = [cell.strip(" *") for cell in chosen.split("|")[1:4]]
-        (command,) = [line for line in made.splitlines() if line.startswith("odelet export ")]
+        (command,) = [line for line in part.splitlines() if line.startswith("odelet export ")]
         assert f"--form {form} --method {method} " in command
         assert setting.split()[-1 if "tolerance" in setting else 0] in command
-        assert tuning.put(page, name, made) == page
-        assert f"![Error against milliseconds](tune-{name}.png)" in made
+        assert tuning.put(page, name, part) == page
+        assert f"![Error against milliseconds](tune-{name}.png)" in part
     pictures = [*(tuning.DOCS / f"tune-{name}.png" for name in tuning.MODELS), tuning.DOCS / "plot-van-der-pol.png"]
     assert all(path.stat().st_size < 60_000 for path in pictures)
 

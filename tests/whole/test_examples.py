@@ -1,4 +1,4 @@
-"""The examples run, and the README shows their code unchanged."""
+"""The examples run, and the README shows their code as it is."""
 
 import os
 import re
@@ -54,7 +54,7 @@ def test_the_quickstart_on_the_command_line(checkout):
     assert logits.argmax(1).tolist() == digits().test_labels[:5].tolist()
 
 
-def test_the_digits_of_the_quickstart_are_held_out_ones():
+def test_the_digits_of_the_quickstart_were_not_trained_on():
     images = np.loadtxt(EXAMPLES / "digits.csv", delimiter=",")
     np.testing.assert_array_equal(images, digits().test_images[:5])
 
@@ -81,14 +81,14 @@ def test_the_device_of_the_demo_stops_when_torch_can_be_imported(monkeypatch):
     monkeypatch.syspath_prepend(EXAMPLES)
     import demo_device
 
-    monkeypatch.setattr(demo_device, "Absence", lambda: demo_device)  # A finder that hides nothing.
+    monkeypatch.setattr(demo_device, "Absence", lambda: demo_device)  # a finder that hides no package
     monkeypatch.setattr(demo_device, "find_spec", lambda *args: None, raising=False)
     monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
     with pytest.raises(SystemExit, match="torch can be imported, so this would prove nothing"):
         demo_device.prove_absent()
 
 
-def test_the_readme_shows_the_examples_as_they_are():
+def test_the_readme_shows_the_code_of_the_examples():
     shown = re.findall(r"^```(?:python|sh)\n(.*?)^```", (ROOT / "README.md").read_text(), flags=re.M | re.S)
     written = [file.read_text() for file in EXAMPLES.glob("*.*") if file.suffix in (".py", ".sh")]
     marked = [re.search(r"# \[quickstart\]\n(.*?)# \[/quickstart\]", text, flags=re.S) for text in written]

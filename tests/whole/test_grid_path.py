@@ -1,4 +1,4 @@
-"""Steps along a grid: what each does, what it says of its error, and what is read between."""
+"""Steps along a grid: their states and error ratios, and the states between their ends."""
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ def path_of(method, y0, t, positions=POSITIONS):
 
 @every
 @pytest.mark.parametrize("t", [(0.0, 2.0), (2.0, -1.0)])
-def test_each_step_is_an_attempted_one_of_the_adaptive_method(method, t):
+def test_each_step_equals_an_attempt_of_the_adaptive_method(method, t):
     y0 = np.random.default_rng(0).normal(size=(3, 2))
     path, points = path_of(method, y0, t)
     ratios = error_ratios(path, rtol=1e-4, atol=1e-5, layout=Layout.of([y0], per_sample=True), xp=NUMPY)
@@ -46,7 +46,7 @@ def test_each_step_is_an_attempted_one_of_the_adaptive_method(method, t):
         y, k = y0[sample : sample + 1], pendulum(np.float64(t[0]), y0[sample])
         for i in range(4):
             h = points[i + 1] - points[i]
-            made = attempt(
+            step = attempt(
                 pendulum,
                 METHODS[method].tableau,
                 *(points[i], points[i + 1], h, y, k),
@@ -56,12 +56,12 @@ def test_each_step_is_an_attempted_one_of_the_adaptive_method(method, t):
                 direction=np.sign(h),
                 xp=NUMPY,
             )
-            assert ratios[i, sample] == pytest.approx(float(made.ratio), rel=1e-6)
-            assert path.states[i + 1][0, 2 * sample : 2 * sample + 2] == pytest.approx(made.y1[0], rel=1e-13, abs=1e-14)
-            y, k = made.y1, made.k1
+            assert ratios[i, sample] == pytest.approx(float(step.ratio), rel=1e-6)
+            assert path.states[i + 1][0, 2 * sample : 2 * sample + 2] == pytest.approx(step.y1[0], rel=1e-13, abs=1e-14)
+            y, k = step.y1, step.k1
 
 
-def test_states_between_are_read_off_the_quartic_of_their_step():
+def test_states_between_the_ends_lie_on_the_quartic_of_their_step():
     y0 = np.array([[1.0, 0.2]])
     path, points = path_of("dopri5", y0, (0.0, 2.0))
     t = np.array([0.0, 0.1, 0.4, 1.0, 1.9, 2.0])
@@ -75,8 +75,8 @@ def test_states_between_are_read_off_the_quartic_of_their_step():
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e200])
-def test_what_is_not_finite_is_never_within_the_tolerance(bad):
-    """Of its own sample; the others know nothing of it."""
+def test_a_sample_that_is_not_finite_has_an_infinite_error_ratio(bad):
+    """The error ratios of the other samples stay finite."""
     y0 = np.array([[1.0, 0.2], [bad, 0.2], [0.3, 0.1]])
 
     def field(t, row):
@@ -85,19 +85,19 @@ def test_what_is_not_finite_is_never_within_the_tolerance(bad):
     points = np.linspace(0, 1, 5)
     with np.errstate(all="ignore"):
         path = take_steps(field, METHODS["dopri5"].tableau, points, y0.reshape(1, -1), steps=4, direction=1.0, xp=NUMPY)
-        found = error_ratios(path, rtol=1e-3, atol=1e-3, layout=Layout.of([y0], per_sample=True), xp=NUMPY)
-    assert np.isinf(found[-1, 1])
-    assert np.isfinite(found[:, [0, 2]]).all()
+        ratios = error_ratios(path, rtol=1e-3, atol=1e-3, layout=Layout.of([y0], per_sample=True), xp=NUMPY)
+    assert np.isinf(ratios[-1, 1])
+    assert np.isfinite(ratios[:, [0, 2]]).all()
 
 
-def test_a_state_that_overflows_in_a_step_is_not_small_against_itself():
+def test_a_state_that_overflows_has_an_infinite_error_ratio():
     rows = [np.array([[1.0, 1.0]]), np.array([[np.inf, 1.0]])]
     path = GridPath(rows, rows, rows[:1], np.array([[0.1, 0.1]]))
     with np.errstate(all="ignore"):
         layout = Layout.of([np.ones((2, 1))], per_sample=True)
-        found = error_ratios(path, rtol=1.0, atol=1.0, layout=layout, xp=NUMPY)
-    assert np.isinf(found[0, 0])
-    assert found[0, 1] == pytest.approx(0.05)
+        ratios = error_ratios(path, rtol=1.0, atol=1.0, layout=layout, xp=NUMPY)
+    assert np.isinf(ratios[0, 0])
+    assert ratios[0, 1] == pytest.approx(0.05)
 
 
 TIMES = {"two": (0.0, 1.0), "five": (0.0, 0.1, 0.5, 0.7, 1.0), "falling": (1.0, 0.9, 0.4, -0.1), "an input": None}
@@ -108,7 +108,7 @@ CASES += [("bosh3", "an input", "float64", True), ("dopri8", "falling", "float64
 
 
 def on_the_grid(case, x, t=None):
-    """The torch model with its solve along the case's steps."""
+    """The outputs and the counts of the torch model, solved by torchdiffeq along the steps of the case."""
     captured, callee = case.captured()
     (spec,) = captured.specs
     times = torch.tensor(case.times if t is None else t, dtype=DTYPES[case.dtype])
@@ -119,7 +119,7 @@ def on_the_grid(case, x, t=None):
 
 
 @pytest.mark.parametrize(("method", "times", "dtype", "pair"), CASES)
-def test_the_graph_gives_what_the_torch_model_gives_on_the_same_grid(method, times, dtype, pair, tmp_path):
+def test_the_graph_gives_the_answers_of_torchdiffeq_on_the_same_grid(method, times, dtype, pair, tmp_path):
     case = Case(
         method=method, form="bounded", dtype=dtype, pair=pair, times=TIMES[times], positions=POSITIONS, rtol=1e-3
     )
@@ -144,14 +144,14 @@ def test_the_graph_gives_what_the_torch_model_gives_on_the_same_grid(method, tim
 
 @pytest.mark.parametrize("times", TIMES)
 @pytest.mark.parametrize("pair", [False, True])
-def test_the_graph_is_a_straight_line(times, pair, tmp_path):
+def test_the_graph_has_no_control_flow(times, pair, tmp_path):
     files = written(Case(method="dopri5", form="bounded", times=TIMES[times], pair=pair, positions=POSITIONS), tmp_path)
     assert set(files) == {MODEL}
     assert not CONTROL_FLOW & set(operators(files[MODEL].graph))
     assert operators(files[MODEL].graph).count("Tanh") == 1 + 6 * 4
 
 
-def test_a_batch_of_nothing(tmp_path):
+def test_an_empty_batch_gives_empty_outputs(tmp_path):
     model = Case(method="dopri5", form="bounded", times=(0.0, 0.5, 1.0), positions=POSITIONS).load(tmp_path)
     solution = model.solve(inputs("float64", 0))
     assert solution.status is Status.OK
@@ -159,7 +159,7 @@ def test_a_batch_of_nothing(tmp_path):
     assert solution.outputs["output"].shape == (3, 0, 3)
 
 
-def test_the_tolerance_may_be_set_and_the_grid_stays(tmp_path):
+def test_a_tolerance_of_a_call_changes_error_ratios_and_not_the_grid(tmp_path):
     model = Case(method="dopri5", form="bounded", times=(0.0, 1.0), positions=POSITIONS).load(tmp_path)
     x = inputs("float64", 3)
     first, other = model.solve(x), model.solve(x, rtol=1e-7, atol=1e-8)
@@ -171,6 +171,6 @@ def test_the_tolerance_may_be_set_and_the_grid_stays(tmp_path):
         model(x, max_steps=5)
 
 
-def test_times_that_turn_back_are_told(tmp_path):
+def test_times_that_turn_back_are_a_status(tmp_path):
     model = Case(method="dopri5", form="bounded", positions=POSITIONS).load(tmp_path)
     assert model.solve(inputs("float64", 2), np.array([0.0, 1.0, 0.5])).status is Status.BAD_TIMES

@@ -1,6 +1,6 @@
 """Models as people write them, exported unchanged in every form that suits them, with torch's answers.
 
-Each file in `idioms` is one idiom; see its `__init__` for how to add one. What is there is tested.
+Each file in `idioms` is one idiom, and every file there is tested; `idioms/__init__.py` says how to add one.
 """
 
 import warnings
@@ -15,19 +15,21 @@ import torch
 import odelet
 from odelet_export import ExportError, export
 
-IDIOMS = {found.name: import_module(f"idioms.{found.name}") for found in iter_modules(idioms.__path__)}
+IDIOMS = {
+    module_info.name: import_module(f"idioms.{module_info.name}") for module_info in iter_modules(idioms.__path__)
+}
 
 
 def cases(*, waiting: bool) -> list[object]:
-    """A parameter of a test for each case of the idioms that the exporter has to learn yet, or of the others."""
-    found = []
+    """A test parameter for each case of the idioms that can be exported, or (waiting) of those that cannot yet."""
+    parameters = []
     for idiom, module in IDIOMS.items():
         names = [name for name in vars(module) if name == "case" or name.startswith("case_")]
         assert names, f"idioms/{idiom}.py has no function `case`"
         if waiting is hasattr(module, "NOT_YET"):
             for name in names:
-                found.append(pytest.param(module, name, id=idiom + name.removeprefix("case")))
-    return found
+                parameters.append(pytest.param(module, name, id=idiom + name.removeprefix("case")))
+    return parameters
 
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("captured_once")]
@@ -43,13 +45,14 @@ def built(module: ModuleType, name: str) -> idioms.Case:
 
 
 def suiting(module: ModuleType, card) -> tuple[str, ...]:
-    """The forms besides the default: the one that all solves have, and the other one where all have fixed steps."""
+    """The forms to export to besides the default: those of the module, or else the form driven, and the form rolled
+    too if the default was unrolled for all solves."""
     fixed = all(solve.form == "unrolled" for solve in card.solves)
     return getattr(module, "FORMS", ("driven", "rolled") if fixed else ("driven",))
 
 
 def check_sizes(case, report):
-    """Every axis that is said to be dynamic was tried at other sizes."""
+    """Assert that the export compared every dynamic axis at more than one size."""
     for name, axes in case.dynamic.items():
         for axis, label in axes.items():
             sizes = {sample.shapes[name][axis] for sample in report.samples}
@@ -70,10 +73,10 @@ def test_a_model_exports_unchanged(module, name, tmp_path):
 
 
 @pytest.mark.parametrize(("module", "name"), cases(waiting=True))
-def test_what_is_not_exported_yet_is_said(module, name, tmp_path):
+def test_an_idiom_that_is_not_exported_yet_is_refused_with_its_message(module, name, tmp_path):
     case = built(module, name)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's own, when it first differentiates forwards
+        warnings.simplefilter("ignore")  # torch warns when it first differentiates in forward mode
         case.model(*case.args, **case.kwargs)
     with pytest.raises(ExportError) as refused:
         exported(case, tmp_path / "out")

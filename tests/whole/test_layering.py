@@ -1,4 +1,4 @@
-"""Import direction: who may import whom, by reading every import statement in the packages."""
+"""Imports run in one direction between the packages: every import statement is read and checked."""
 
 import ast
 import subprocess
@@ -12,10 +12,10 @@ from support.paths import ROOT
 HEAVY = {"torch", "torchdiffeq", "onnx", "onnx_ir", "onnxscript", "lightning", "sklearn", "scipy", "matplotlib", "rich"}
 OURS = {"odelet", "odelet_export", "odelet_intercept", "odelet_models", "odelet_train"}
 
-# Optional packages, each in one file, which imports it when it is asked to.
+# Optional packages, each with the only file that may import it, inside a function.
 ALLOWED = {"scipy.py": {"scipy"}, "plot.py": {"matplotlib"}, "pareto.py": {"matplotlib"}}
 
-# Folder, package, and what no file in it may import.
+# The folder and the package, and the packages that no file of it may import.
 LAYERS = {
     "odelet": ("runtime", HEAVY | OURS - {"odelet"}),
     "odelet_intercept": (
@@ -42,7 +42,7 @@ def imported(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("package", LAYERS)
-def test_no_file_imports_what_its_layer_may_not(package):
+def test_no_file_imports_a_package_that_its_layer_forbids(package):
     folder, banned = LAYERS[package]
     files = sorted((ROOT / folder / package).rglob("*.py"))
     assert files
@@ -60,14 +60,14 @@ def test_only_the_command_line_of_the_runtime_imports_typer():
 @pytest.mark.parametrize(
     "module", ["odelet", "odelet.cli", "odelet_export", "odelet_export.commands.export_cli", "odelet_train.cli"]
 )
-def test_importing_a_front_door_does_not_import_torch(module):
+def test_importing_a_package_does_not_import_torch(module):
     heavy = sorted(HEAVY - {"rich"} | ({"typer"} if module == "odelet" else set()))
     code = f"import {module}, sys; sys.exit(','.join(name for name in {heavy} if name in sys.modules) or 0)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
 
 
-def test_a_plain_install_brings_no_torch():
+def test_a_plain_install_does_not_need_torch():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert [name.split(">")[0] for name in sorted(project["dependencies"])] == ["numpy", "onnxruntime", "typer"]
     assert {"export", "train", "dev"} <= set(project["optional-dependencies"])

@@ -9,7 +9,7 @@ FOLDER = ROOT / "tests" / "whole" / "artifacts-0.1"
 ARTIFACTS = sorted(path.parent.name for path in FOLDER.glob("*/odelet.json"))
 
 
-def test_there_are_five_and_together_they_have_every_kind_of_solve():
+def test_the_five_old_artifacts_have_every_kind_of_solve():
     cards = [odelet.load(FOLDER / name).card for name in ARTIFACTS]
     assert len(cards) == 5
     assert {card.form for card in cards} == {"adaptive", "bounded", "driven", "rolled"}

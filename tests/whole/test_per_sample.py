@@ -1,4 +1,4 @@
-"""Each sample of a batch solved on its own: its steps and its answer are what it would have alone."""
+"""With per_sample, each sample of a batch has the steps and the answer that it has when it is solved alone."""
 
 import numpy as np
 import pytest
@@ -45,7 +45,7 @@ SETTINGS = {
 
 @pytest.mark.parametrize("direction", [1, -1])
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
-def test_in_numpy_a_sample_does_what_it_does_alone(settings, direction):
+def test_a_sample_has_the_steps_and_answer_of_a_solve_alone_in_numpy(settings, direction):
     settings = dict(settings)
     y0, t = Y0.astype(settings.pop("dtype", "float64")), direction * T
     options = settings.get("options", {})
@@ -54,11 +54,11 @@ def test_in_numpy_a_sample_does_what_it_does_alone(settings, direction):
     together = odelet.odeint(field, y0, t, per_sample=True, **settings)
     (stats,) = together.stats.solves
     for i in range(len(y0)):
-        # A batch of one does the same to the last digits. A solve of the whole state takes the same steps, but raises
-        # to a power in Python's floats: numpy's vectors do it in instructions of the processor, a few units in the last
-        # place apart (with AVX-512, not without), which the first steps of high orders multiply.
+        # A batch of one agrees to the last digits. A solve of the whole state takes the same steps, but computes powers
+        # with Python's floats: numpy's powers of vectors are instructions of the processor, a few units in the last
+        # place apart (with AVX-512, not without), and the first steps of high orders multiply the difference.
         one, single = alone(y0[i : i + 1], t, per_sample=True, **settings), alone(y0[i : i + 1], t, **settings)
-        # In float32 that is as much as the tolerance of the solve, and the end of the last step moves further still.
+        # In float32 the difference is as large as the tolerance of the solve, and larger for the end of the last step.
         short = "dtype" in options
         exact, rounded = ((1e-6, 1e-5), (1e-2, 1e-4)) if short else ((1e-12, 1e-10), (1e-10, 1e-10))
         for other, (ends, near) in ((one, exact), (single, rounded)):
@@ -73,13 +73,13 @@ def test_in_numpy_a_sample_does_what_it_does_alone(settings, direction):
         assert stats.evaluations == 2 + calls * max(stats.samples.steps)
 
 
-def test_a_sample_that_diverges_harms_no_other():
+def test_a_sample_that_diverges_does_not_change_the_others():
     y0 = np.array([[1.0], [1e200], [np.nan], [0.5]])
     with np.errstate(all="ignore"):
         solution = odelet.odeint(lambda t, y: y * y, y0, [0.0, 0.9], per_sample=True)
     samples = solution.stats.solves[0].samples
     assert samples.status == (Status.OK, Status.STEP_UNDERFLOW, Status.NOT_FINITE, Status.OK)
-    assert solution.status is Status.STEP_UNDERFLOW, "that of the first that failed"
+    assert solution.status is Status.STEP_UNDERFLOW, "the status of the first sample that failed"
     np.testing.assert_allclose(solution.outputs["y"][1, [0, 3], 0], [10, 1 / (2 - 0.9)], rtol=1e-5)
     assert np.isnan(solution.outputs["y"][1, [1, 2]]).all()
     with pytest.raises(odelet.SolveError, match="for 2 of 4 samples, the first of them sample 1"):
@@ -99,7 +99,7 @@ def test_limits_hold_for_each_sample():
     assert samples.status == (Status.OK, Status.EVALUATION_LIMIT)
     assert 0 < samples.time[1] < 1
     last = spent.outputs["y"][2, 1, 0]
-    assert last == pytest.approx(50 / (1 + 50 * samples.time[1]), rel=1e-4), "what was reached"
+    assert last == pytest.approx(50 / (1 + 50 * samples.time[1]), rel=1e-4), "the output is the state that was reached"
     per_interval = {"options": {"max_num_steps": 10}}
     assert odelet.odeint(stiff, y0, [0.0, 1.0], per_sample=True, **per_interval).status is Status.STEP_LIMIT
     assert odelet.odeint(stiff, y0, [0.0, 1e-4, 2e-4], per_sample=True, **per_interval).status is Status.OK
@@ -113,7 +113,7 @@ def test_limits_hold_for_each_sample():
         ({"options": {"norm": "max"}}, "nor a norm of its own"),
     ],
 )
-def test_what_cannot_be_per_sample_is_refused(settings, message):
+def test_settings_that_exclude_per_sample_are_refused(settings, message):
     with pytest.raises(InputError, match=message):
         odelet.odeint(field, Y0, T, per_sample=True, **settings)
 
@@ -126,7 +126,7 @@ def test_states_without_samples_are_refused():
 
 
 class Model(nn.Module):
-    """A field of time, state and an encoding of the input; the state one tensor or two."""
+    """A model whose field reads time, state and an encoding of the input; pair: whether the state has two parts."""
 
     def __init__(self, *, pair=False, **settings):
         super().__init__()
@@ -153,7 +153,7 @@ class Model(nn.Module):
 
 
 class Indexed(Model):
-    """A field that a time of the shape (samples, 1) would make (samples, samples): it is called on each sample."""
+    """A field that must be called for each sample: with a time (samples, 1) its slope would be (samples, samples)."""
 
     def forward(self, x, t):
         def slope(t, y):
@@ -173,7 +173,7 @@ MODELS = {
 
 @pytest.mark.parametrize("times", ["constant", "two", "given"])
 @pytest.mark.parametrize("name", MODELS)
-def test_in_every_form_a_sample_does_what_it_does_alone_in_torch(name, times, tmp_path):
+def test_a_sample_has_the_steps_and_answer_of_torch_alone_in_every_form(name, times, tmp_path):
     if times != "given" and name not in ("dopri5", "a pair"):
         pytest.skip("the way that times come in is tested with two models")
     model = MODELS[name]
@@ -205,8 +205,8 @@ def test_in_every_form_a_sample_does_what_it_does_alone_in_torch(name, times, tm
                 np.testing.assert_allclose(ours, theirs, rtol=1e-6 if name == "eighth order" else 1e-10, atol=1e-9)
 
 
-def test_the_batch_is_cut_down_to_those_that_are_left(tmp_path, monkeypatch):
-    """Finished samples cost nothing: the rows that go through the step graph are about those that are needed."""
+def test_the_batch_shrinks_to_the_samples_that_are_not_finished(tmp_path, monkeypatch):
+    """Finished samples cost little: the step graph runs on few more rows than the samples have steps."""
     model = MODELS["dopri5"]
     callee = Callee(model, (torch.from_numpy(Y0), torch.tensor(T)), {})
     captured = capture(callee, {"x": {0: "batch"}, "t": {0: "times"}}, Overrides(per_sample=True), opset=20)
@@ -216,7 +216,7 @@ def test_the_batch_is_cut_down_to_those_that_are_left(tmp_path, monkeypatch):
     monkeypatch.setattr(
         GraphSampleStepper, "attempt", lambda self, *times: rows.append(len(times[0])) or attempt(self, *times)
     )
-    # Large states saturate the field, which makes them easy.
+    # Samples with large states need few steps, as these states saturate the field.
     solution = driven.solve(np.concatenate([np.tile(Y0 * 300, (6, 1)), np.zeros((5, 2))]), np.array([0, 0.3]))
     steps = np.array(solution.stats.solves[0].samples.steps)
     needed, without = steps.sum(), len(steps) * steps.max()
@@ -225,7 +225,7 @@ def test_the_batch_is_cut_down_to_those_that_are_left(tmp_path, monkeypatch):
     assert driven.card.solves[0].drive.batched, "the encoding has a row for each sample"
 
 
-def test_failures_stay_with_their_samples_in_every_form(tmp_path):
+def test_a_failed_sample_does_not_change_the_others_in_every_form(tmp_path):
     model = MODELS["a pair"]
     callee = Callee(model, (torch.from_numpy(Y0), torch.tensor(T)), {})
     captured = capture(callee, {"x": {0: "batch"}}, Overrides(per_sample=True), opset=20)
@@ -248,14 +248,14 @@ def test_failures_stay_with_their_samples_in_every_form(tmp_path):
 
 
 @pytest.mark.parametrize(("form", "controller"), [("adaptive", "pi"), ("driven", "pid")])
-def test_an_export_is_proved_sample_by_sample(form, controller, tmp_path):
-    """With another controller too: torch's own loop is given it for the comparison."""
+def test_an_export_is_proved_against_torch_sample_by_sample(form, controller, tmp_path):
+    """torchdiffeq's loop runs with the controller of the export for the comparison."""
     x, t = torch.from_numpy(Y0), torch.tensor(T)
     settings = {"form": form, "controller": controller, "per_sample": form == "adaptive", "samples": 2}
-    made = export(MODELS["dopri5"], (x, t), tmp_path / "out", dynamic={"x": {0: "batch"}}, **settings)
-    assert made.parity.passed
-    assert all(solve.equal for sample in made.parity.samples for solve in sample.solves)
-    assert made.card.solves[0].per_sample == (form == "adaptive")
+    exported = export(MODELS["dopri5"], (x, t), tmp_path / "out", dynamic={"x": {0: "batch"}}, **settings)
+    assert exported.parity.passed
+    assert all(solve.equal for sample in exported.parity.samples for solve in sample.solves)
+    assert exported.card.solves[0].per_sample == (form == "adaptive")
     plain = load_captured(
         capture(Callee(MODELS["dopri5"], (x, t), {}), {"x": {0: "batch"}}, Overrides(), opset=20),
         form,
@@ -264,7 +264,7 @@ def test_an_export_is_proved_sample_by_sample(form, controller, tmp_path):
     assert odelet.load(tmp_path / "out").solve(Y0, T).stats.steps != plain.solve(Y0, T).stats.steps
 
 
-def test_exports_that_cannot_be_per_sample_are_refused(tmp_path):
+def test_models_that_exclude_per_sample_are_refused(tmp_path):
     x, t = torch.from_numpy(Y0), torch.tensor(T)
     with pytest.raises(FormError, match="one dynamic axis that is the first of every state; the states have 5"):
         export(MODELS["dopri5"], (x, t), tmp_path / "static", per_sample=True)

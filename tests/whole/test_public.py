@@ -1,4 +1,4 @@
-"""What `import odelet` gives, and what it must not bring."""
+"""`import odelet` gives the public names, and loads no heavy package."""
 
 import subprocess
 import sys
@@ -10,35 +10,35 @@ import odelet
 
 
 def modules_after(code):
-    """The packages that a process holds after some code."""
+    """The packages that are loaded in a new process after it has run `code`."""
     code += "; import sys; print(*sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return {name.split(".")[0] for name in done.stdout.split()}
 
 
-def test_importing_odelet_brings_nothing_that_is_not_asked_for():
+def test_importing_odelet_loads_no_optional_package():
     assert not modules_after("import odelet") & {"numpy", "onnxruntime"}
 
 
-def test_names_that_are_not_there_are_refused():
+def test_unknown_names_are_refused():
     with pytest.raises(AttributeError, match="module 'odelet' has no attribute 'lod'"):
         odelet.lod  # noqa: B018
     assert {*odelet.__all__} <= {*dir(odelet)}
 
 
-def test_no_part_of_odelet_has_the_name_of_what_it_gives():
-    """Importing such a module would put it in the place of the function."""
+def test_no_module_of_odelet_has_the_name_of_a_public_function():
+    """Importing such a module would replace the function by the module."""
     parts = {path.stem for path in Path(odelet.__file__).parent.glob("*.py")}
     assert not parts & {*odelet.__all__}
 
 
-def test_no_part_of_odelet_brings_a_heavy_package():
+def test_no_module_of_odelet_loads_a_heavy_package():
     loaded = modules_after("import odelet; [getattr(odelet, name) for name in odelet.__all__]")
     assert "onnxruntime" in loaded
     assert not loaded & {"torch", "onnx", "onnxscript", "onnx_ir", "typer", "rich", "jsonschema", "scipy"}
 
 
-def test_the_public_names_are_sorted_and_all_there():
+def test_the_public_names_are_sorted_and_exist():
     assert odelet.__all__ == sorted(odelet.__all__)
     assert set(odelet.__all__) == {
         *(

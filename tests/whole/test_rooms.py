@@ -1,4 +1,4 @@
-"""The rooms of the packages: who imports whom, how long files and functions are, and one law a room."""
+"""The rooms of the packages: the order of imports, the lengths of files and functions, and a law for each room."""
 
 import ast
 import re
@@ -12,7 +12,7 @@ PACKAGES = tuple(ARCHITECTURE.ROOMS)
 MODULES = ARCHITECTURE.files()
 FOLDERS = {package: folder for package, (folder, _) in ARCHITECTURE.ROOMS.items()}
 LONGEST_FILE, LONGEST_FUNCTION, MOST_ROOMS = 300, 60, 12
-# Files of data alone, which may be longer.
+# Files that hold only data may be longer.
 DATA = {"odelet.numerics.tableau"}
 
 
@@ -36,7 +36,7 @@ def test_a_room_imports_only_rooms_above_it(package):
     assert not wrong, "\n".join(wrong)
 
 
-def test_the_rows_name_the_rooms_that_there_are():
+def test_the_rows_name_exactly_the_existing_rooms():
     for package, (folder, rows) in ARCHITECTURE.ROOMS.items():
         paths = (ROOT / folder / package).iterdir()
         there = {path.stem for path in paths if path.suffix == ".py" or any(path.glob("*.py"))} - {"__init__"}
@@ -48,7 +48,7 @@ def test_a_package_has_few_rooms(package):
     assert len(floors(package)) <= MOST_ROOMS
 
 
-def test_no_circle_of_imports():
+def test_imports_make_no_circle():
     assert ARCHITECTURE.circles(ARCHITECTURE.imports()) == []
 
 
@@ -74,13 +74,13 @@ def test_every_room_states_its_law_in_one_sentence():
             assert law.endswith("."), f"{package}.{room}: {law!r}"
 
 
-def test_the_page_has_the_rooms_as_they_are():
+def test_the_tables_of_the_page_are_up_to_date():
     text = ARCHITECTURE.PAGE.read_text(encoding="utf-8")
     assert ARCHITECTURE.page(text) == text, "run: make docs"
 
 
 def missing_paths(text):
-    """The paths in backticks that stand neither in the repository nor in a package; `<name>` stands for any name."""
+    """The paths in backticks that exist neither in the repository nor in a package; `<name>` stands for any name."""
     bases = [ROOT, *(ROOT / folder / part for name, folder in FOLDERS.items() for part in (name, "."))]
     named = re.findall(r"`([\w.<>-]*/[\w./<>-]*|[\w<>]+\.(?:py|md|toml))`", text)
     paths = [name.rsplit("/", 1)[0] if "<" in name else name for name in named]
@@ -97,7 +97,7 @@ def test_a_missing_path_would_be_found():
 
 
 def test_no_test_imports_another_test():
-    """What tests share stands in tests/support."""
+    """Code that tests share is in tests/support."""
     wrong = []
     for path in sorted((ROOT / "tests").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -1,4 +1,4 @@
-"""Numerics are written once: no second copy in the sources, and a change of the one changes every form."""
+"""Numerics are written once: the sources have no second copy, and a change of the one copy changes every form."""
 
 import ast
 import operator
@@ -27,7 +27,7 @@ SOURCES = {
 }
 
 
-def test_the_sources_are_there():
+def test_the_sources_are_found():
     names = {path.name for path in SOURCES}
     assert {"tableau.py", "rk.py", "control.py", "adaptive.py", "capture.py", "fit.py", "odenet.py"} <= names
 
@@ -36,7 +36,7 @@ ARITHMETIC = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.m
 
 
 def folded(node):
-    """The number that an expression of numbers stands for, or None."""
+    """The value of an expression of numbers alone; None for any other expression."""
     if isinstance(node, ast.Constant) and type(node.value) in (int, float):
         return node.value
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
@@ -51,19 +51,19 @@ def folded(node):
 
 
 def files_with_numbers():
-    """The size of every number written in a source, to the names of the files."""
-    found = defaultdict(set)
+    """The absolute value of every number in the sources, with the names of the files that have it."""
+    files = defaultdict(set)
     for path, tree in SOURCES.items():
         for node in ast.walk(tree):
             value = folded(node)
             if value is not None:
-                found[abs(value)].add(path.name)
-    return found
+                files[abs(value)].add(path.name)
+    return files
 
 
 def test_coefficients_are_written_in_one_file():
-    """Those of more than three digits; the others are anybody's."""
-    found = files_with_numbers()
+    """Only coefficients of more than three decimals are looked for; shorter numbers occur for other reasons."""
+    files = files_with_numbers()
     numbers = {
         abs(x)
         for tableau in TABLEAUS.values()
@@ -72,18 +72,18 @@ def test_coefficients_are_written_in_one_file():
         if round(x, 3) != x
     }
     assert len(numbers) > 150
-    # Thirds and the like are in both kinds of tableaus.
-    assert {name for x in numbers for name in found[x]} == {"tableau.py", "implicit_tableau.py"}
+    # Numbers such as thirds occur in both kinds of tableaus.
+    assert {name for x in numbers for name in files[x]} == {"tableau.py", "implicit_tableau.py"}
 
 
 def test_constants_of_step_size_control_are_written_in_one_file():
-    found = files_with_numbers()
+    files = files_with_numbers()
     others = {"tableau.py", "float64.py", "float64_layers.py"}  # coefficients of methods and of activations
-    assert [found[x] - others for x in (0.9, 1e-15, 1e-300)] == [{"control.py"}] * 3
+    assert [files[x] - others for x in (0.9, 1e-15, 1e-300)] == [{"control.py"}] * 3
 
 
 def readers(names, *, of=None):
-    """The files that read attributes of these names (of anything whose source ends in `of`)."""
+    """The files that read attributes of these names; `of`: only attributes of expressions that end in this text."""
     return {
         path.name
         for path, tree in SOURCES.items()
@@ -93,7 +93,7 @@ def readers(names, *, of=None):
     }
 
 
-def test_one_function_goes_along_the_rows_of_a_tableau():
+def test_only_the_steppers_read_the_rows_of_a_tableau():
     # installed.py hands a tableau that torchdiffeq lacks to torchdiffeq's own loop.
     assert readers({"a"}, of="tableau") == {"rk.py", "implicit_rk.py", "installed.py"}
     assert readers({"c"}, of="tableau") == {"rk.py", "implicit_rk.py", "installed.py"}
@@ -111,7 +111,7 @@ def test_one_file_reads_the_settings_of_step_size_control():
     assert readers({"min_step", "max_step"}) == {"control.py", "scipy.py"}  # SciPy controls its own steps
 
 
-def test_stages_are_summed_where_steps_are_taken():
+def test_only_the_steppers_sum_stages():
     assert readers({"combine"}) == {"rk.py", "adaptive_step.py", "grid_path.py", "implicit_rk.py"}
 
 
@@ -139,7 +139,7 @@ def test_functions_of_the_solver_are_defined_once(file):
         assert defined[name] == [file]
 
 
-# What follows changes a function of the solver, and looks who computes something else.
+# The tests below change a function of the solver, and check that numpy and every form compute something else.
 
 TIMES = (0.0, 0.1, 0.5, 1.0)
 CASES = {
@@ -149,18 +149,18 @@ CASES = {
 
 
 def outcomes(kind, folder):
-    """Values and steps of a solve by numpy, and by every form of a model."""
+    """The values and the number of steps of a solve in numpy, and of a model in every form, by name."""
     case = CASES[kind]
     y0 = np.array(PROBLEMS["E1"].y0)
     alone = odelet.odeint(
         PROBLEMS["E1"].on(np), y0, TIMES, method=case.method, rtol=case.rtol, atol=case.atol, options=dict(case.options)
     )
-    found = {"numpy": (alone.outputs["y"], alone.stats.steps)}
+    results = {"numpy": (alone.outputs["y"], alone.stats.steps)}
     for form in forms_of(case):
         solution = replace(case, form=form).load(folder / form).solve(inputs("float64"))
         assert solution.status is odelet.Status.OK
-        found[form] = (solution.outputs["output"], solution.stats.steps)
-    return found
+        results[form] = (solution.outputs["output"], solution.stats.steps)
+    return results
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +173,7 @@ def same(one, other):
 
 
 def patch_everywhere(monkeypatch, original, changed):
-    """Put a function in the place of another in all modules that have it."""
+    """Replace a function in all modules that have it."""
     for name, module in list(sys.modules.items()):
         if name.split(".")[0] in ("odelet", "odelet_export"):
             for key, value in list(vars(module).items()):
@@ -182,7 +182,7 @@ def patch_everywhere(monkeypatch, original, changed):
 
 
 def scaled(function, factor=1.03125, *, place=None):
-    """The function with its result, or one part of it, multiplied."""
+    """A function like `function`, with its result, or the part of it at `place`, multiplied by `factor`."""
 
     def changed(*args, **kwargs):
         result = function(*args, **kwargs)
@@ -195,7 +195,7 @@ def scaled(function, factor=1.03125, *, place=None):
     return changed
 
 
-# A function, the part of its result to change, and the kinds of solves that use it.
+# By name: a function, the part of its result to change, and the kinds of solves that use it.
 FUNCTIONS = {
     "erk_step": (rk.erk_step, 0, {"adaptive", "fixed"}),
     "towards_start": (rk.towards_start, None, {"adaptive"}),
@@ -211,11 +211,11 @@ FUNCTIONS = {
 }
 
 
-def assert_all_changed(found, unchanged):
-    assert found.keys() == unchanged.keys()
-    assert {name for name in found if same(found[name], unchanged[name])} == set()
-    # Whoever computes something else computes the same else.
-    first, *others = (values for name, (values, _) in found.items() if name != "numpy")
+def assert_all_changed(results, unchanged):
+    assert results.keys() == unchanged.keys()
+    assert {name for name in results if same(results[name], unchanged[name])} == set()
+    # All forms agree on the changed values.
+    first, *others = (values for name, (values, _) in results.items() if name != "numpy")
     assert all(np.abs(values - first).max() < 1e-11 for values in others)
 
 
@@ -224,11 +224,11 @@ def test_a_function_that_is_changed_changes_every_form_that_uses_it(name, unchan
     original, place, kinds = FUNCTIONS[name]
     patch_everywhere(monkeypatch, original, scaled(original, place=place))
     for kind in CASES:
-        found = outcomes(kind, tmp_path / kind)
+        results = outcomes(kind, tmp_path / kind)
         if kind in kinds:
-            assert_all_changed(found, unchanged[kind])
+            assert_all_changed(results, unchanged[kind])
         else:
-            assert all(same(found[form], unchanged[kind][form]) for form in found)
+            assert all(same(results[form], unchanged[kind][form]) for form in results)
 
 
 @pytest.mark.parametrize("name", control.CONTROLLERS)
@@ -245,9 +245,9 @@ def test_a_grid_that_is_changed_changes_every_fixed_form(unchanged, monkeypatch,
     points = Grid.points
     halved = Grid(step_size=0.15)
     monkeypatch.setattr(Grid, "points", lambda self, t, **settings: points(halved, t, **settings))
-    found = outcomes("fixed", tmp_path)
-    assert_all_changed(found, unchanged["fixed"])
-    assert {steps for _, steps in found.values()} == {7}
+    results = outcomes("fixed", tmp_path)
+    assert_all_changed(results, unchanged["fixed"])
+    assert {steps for _, steps in results.values()} == {7}
 
 
 @pytest.mark.parametrize("kind", CASES)

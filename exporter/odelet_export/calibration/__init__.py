@@ -1,1 +1,1 @@
-"""The steps of a `bounded` solve, found on the user's data."""
+"""Finds the steps of `bounded` solves on the user's data, and measures how large their errors are."""

@@ -1,4 +1,4 @@
-"""The accuracy of bounded solves on data: their error ratios, and their distances from a reference."""
+"""The accuracy of bounded solves on data: their error ratios, and their distances from a reference solution."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from odelet_export.proof.trust import BoundedErrors
 class Measure:
     """Compares a model whose solves run along grids with torch.
 
-    specs: the solves that have grids, by index. names: of the outputs. axes: the axis that counts samples, by output.
+    specs: the solves that have grids, by index. names: the names of the outputs. axes: the axis that counts samples, by
+    name of the output.
     """
 
     def __init__(
@@ -28,8 +29,8 @@ class Measure:
     def distances_of(
         self, index: int, samples: CalibrationSamples, posed: Sequence[Posed], runs: Sequence[GridRun]
     ) -> list[list[NumpyArray]]:
-        """For each call that torch can solve: the distances (samples,) of a solve from the reference, over the
-        tolerances, and the distances of torchdiffeq's own answer."""
+        """A pair of arrays (samples,) for each call that torch can solve: the distances of a solve from the reference,
+        over the tolerances, and the distances of torchdiffeq's own answer."""
         key, both = self._specs[index].call, []
         for call, one, run in zip(samples.calls, posed, runs, strict=True):
             tight, plain = (self._torch.solve(call, tight=tight) for tight in (True, False))
@@ -39,7 +40,7 @@ class Measure:
         return both
 
     def on(self, trial: Trial, samples: CalibrationSamples) -> tuple[dict[int, BoundedErrors], dict[str, NumpyArray]]:
-        """The errors on some samples: of the solves by index, and of the outputs (samples,) by name."""
+        """The errors on some samples: those of the solves by index, and those of the outputs, (samples,), by name."""
         solves: dict[int, list[BoundedErrors]] = {index: [] for index in self._specs}
         errors: dict[str, list[NumpyArray]] = {}
         for one in (CalibrationSamples([call], samples.axes) for call in samples.calls):
@@ -61,7 +62,7 @@ class Measure:
     def _measured(
         self, trial: Trial, samples: CalibrationSamples, *, failures: bool = False
     ) -> tuple[dict[int, BoundedErrors], dict[str, NumpyArray]] | None:
-        """The errors in one call. Where torch fails: None, or infinite errors with `failures`."""
+        """The errors in one call. Where torch fails, the result is None, or infinite errors with `failures`."""
         call = samples.calls[0]
         tight, plain = self._torch.solve(call, tight=True), self._torch.solve(call, tight=False)
         if (tight is None or plain is None) and not failures:

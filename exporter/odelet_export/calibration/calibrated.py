@@ -14,8 +14,8 @@ from odelet_export.proof.trust import Trust
 class Calibrated:
     """The result of a calibration.
 
-    placed: the steps of solves, by index. samples: the name of the axis that counts samples, or None. trust: the errors
-    that were measured. good: a few calls of calibration samples that are well within the tolerance. mixing: whether the
+    placed: the steps of the solves, by index. samples: the name of the axis that counts samples, or None. trust: the
+    measured errors. good: a few calls of calibration samples that are well within the tolerance. mixing: whether the
     samples of a batch change each other's outputs.
     """
 
@@ -26,5 +26,5 @@ class Calibrated:
     mixing: bool
 
     def holes(self, holes: Sequence[Hole]) -> list[Hole]:
-        """The holes, those that were calibrated with their steps."""
+        """The holes, with steps for those that were calibrated."""
         return [replace(hole, placed=self.placed.get(hole.spec.index)) for hole in holes]

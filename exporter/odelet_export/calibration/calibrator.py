@@ -1,4 +1,4 @@
-"""Finding the steps of the form `bounded` on data, and measuring what they are worth.
+"""Finds the steps of the form `bounded` on data, and measures the errors that they leave.
 
 The law here: steps are found on calibration samples alone; on all other samples they are only measured.
 """
@@ -43,8 +43,8 @@ _FEW = 64
 
 
 class Calibrator:
-    """One calibration. judge: the torch model. times: names of inputs that must not be scaled: output times, and inputs
-    that are held at the example."""
+    """One calibration. judge: the torch model. times: the names of inputs that must not be scaled: output times, and
+    inputs that are held at the example."""
 
     def __init__(
         self,
@@ -140,7 +140,7 @@ class Calibrator:
         ]
 
     def _search(self, trial: Trial, samples: CalibrationSamples, index: int) -> TriedGrid:
-        """The steps of one solve: a grid for the hardest samples; more samples are taken until the grid suits all.
+        """The steps of one solve: a grid for the hardest samples, to which samples are added until the grid suits all.
 
         Over a long step the error estimate can be small by chance. So the true error must not be larger than that of
         torchdiffeq's own answer either; a grid with twice the steps that the estimates ask for is taken all the same.

@@ -56,7 +56,7 @@ def calls_of(inputs: Mapping[str, Any], callee: Callee, dynamic: Dynamic) -> lis
 
 
 def _checked(name: str, value: Any, example: torch.Tensor, axes: Mapping[int, str]) -> NumpyArray:
-    """The data of an input as an array. axes: those that may change. Raises InputError where it does not fit."""
+    """The data of an input as an array. axes: the axes that may change. Raises InputError for data that do not fit."""
     dtype = np.dtype(str(example.dtype).removeprefix("torch."))
     try:
         array = np.asarray(value)
@@ -70,13 +70,14 @@ def _checked(name: str, value: Any, example: torch.Tensor, axes: Mapping[int, st
         )
     shape = array.shape[array.ndim - example.ndim :] if array.ndim in (example.ndim, example.ndim + 1) else None
     fits = shape is not None and all(
-        axis in axes or size == known for axis, (size, known) in enumerate(zip(shape, example.shape, strict=True))
+        axis in axes or size == example_size
+        for axis, (size, example_size) in enumerate(zip(shape, example.shape, strict=True))
     )
     if not fits:
-        wanted = ", ".join(axes.get(axis, str(size)) for axis, size in enumerate(example.shape))
-        many = "[calls" + (", " if wanted else "") + f"{wanted}]"
+        expected_shape = ", ".join(axes.get(axis, str(size)) for axis, size in enumerate(example.shape))
+        many = "[calls" + (", " if expected_shape else "") + f"{expected_shape}]"
         raise InputError(
-            f"calibration {name!r} has shape {list(array.shape)}; expected [{wanted}], or {many} for many calls"
+            f"calibration {name!r} has shape {list(array.shape)}; expected [{expected_shape}], or {many} for many calls"
         )
     if array.size == 0 and example.numel() > 0:
         raise InputError(f"calibration {name!r} is empty: its shape is {list(array.shape)}; give at least one sample")
@@ -103,24 +104,25 @@ def _check_axes(call: Inputs, dynamic: Dynamic) -> None:
 
 @dataclass(frozen=True)
 class CalibrationSamples:
-    """Calls, and by input name the axis that counts their samples; without any, each call is one sample."""
+    """Calls of the model, cut into samples. axes: the axis that counts samples, by input name; where no input has such
+    an axis, each call is one sample."""
 
     calls: Sequence[Inputs]
     axes: Mapping[str, int]
 
     @property
     def sizes(self) -> list[int]:
-        """How many samples each call has."""
+        """The number of samples in each call."""
         return [next((call[name].shape[axis] for name, axis in self.axes.items()), 1) for call in self.calls]
 
     def __len__(self) -> int:
         return sum(self.sizes)
 
     def take(self, chosen: Iterable[int]) -> CalibrationSamples:
-        """The samples with some numbers, in order."""
-        wanted, calls, first = np.unique(np.fromiter(chosen, int)), [], 0
+        """The samples with these numbers, in rising order."""
+        numbers, calls, first = np.unique(np.fromiter(chosen, int)), [], 0
         for call, size in zip(self.calls, self.sizes, strict=True):
-            rows = wanted[(wanted >= first) & (wanted < first + size)] - first
+            rows = numbers[(numbers >= first) & (numbers < first + size)] - first
             first += size
             if len(rows) == size:
                 calls.append(call)
@@ -132,7 +134,7 @@ class CalibrationSamples:
         return np.take(array, rows, axis=self.axes[name]) if name in self.axes else array
 
     def split(self) -> tuple[CalibrationSamples, CalibrationSamples]:
-        """The samples that steps are found on, and those held back, which are one in HELD_BACK."""
+        """The samples on which steps are found, and the samples that are held back, one in HELD_BACK."""
         numbers = range(len(self))
         held_back = [i for i in numbers if i % HELD_BACK == HELD_BACK - 1]
         return self.take(i for i in numbers if i % HELD_BACK != HELD_BACK - 1), self.take(held_back)

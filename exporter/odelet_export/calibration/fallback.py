@@ -1,4 +1,4 @@
-"""The model in the form `driven`: it is run to find grids, and it solves samples again that a grid does not suit."""
+"""The model in the form `driven`, which runs to find grids, and solves again the samples that a grid does not suit."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def driven_copy(captured: Captured, holes: Sequence[Hole], *, max_steps: int) ->
 def with_fallback(
     card: Card, lowered: LoweredModel, again: LoweredModel, calibrated: Calibrated
 ) -> tuple[Card, LoweredModel]:
-    """The card and the graphs of a bounded model together with those of the driven model that solves samples again.
+    """The card and the graphs of a bounded model, joined with those of the driven model that solves samples again.
 
     Raises FormError where samples cannot be solved alone.
     """

@@ -17,8 +17,8 @@ from odelet_export.errors import FormError
 
 # The limit of error ratios is a little below 1, so that rounding on another machine puts no calibration sample above 1.
 LIMIT = 0.99
-# A grid of a given number of steps is placed again so often, from the error ratios on the last grid; a number of steps
-# is given up when the density asks for more than _HOPELESS times as many.
+# A grid of a given number of steps is placed again this often, from the error ratios on the last grid. A number of
+# steps is given up when the density asks for more than _HOPELESS times as many.
 _ROUNDS = 8
 _HOPELESS = 1.2
 MOST_STEPS = 1000
@@ -99,8 +99,8 @@ def smallest_grid(
     """The grid with the fewest steps on which the ratios of a share `quantile` of the samples stay within LIMIT.
 
     evaluate: gives the ratios (steps, samples) on a grid, infinite where a solve fails. start: a first guess of the
-    density. order: of the method. least: the smallest number of steps. Bisects the number of steps, and places each
-    number of steps by the density that the ratios ask for. Raises FormError when MOST_STEPS are too few.
+    density. order: the method's order. least: the smallest number of steps. Bisects the number of steps, and places
+    each number of steps by the density that the ratios ask for. Raises FormError when MOST_STEPS are too few.
     """
     failed, steps, density = least - 1, max(ceil(start.total), least), start
     while True:

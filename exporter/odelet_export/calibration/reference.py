@@ -1,4 +1,4 @@
-"""The torch model on calibration data: solved as it asks, and at tight tolerances as the reference of all errors."""
+"""The torch model on calibration data: solved with its own settings, and at tight tolerances as the reference."""
 
 from __future__ import annotations
 
@@ -19,20 +19,23 @@ from odelet_export.model.spec import SolveSpec
 from odelet_export.model.widening import widened_model
 from odelet_export.proof.judge import Judge
 
-# The tolerances of the reference over those asked for: in float64, and in the model's own dtype, tried in this order.
+# The reference's tolerances over the model's own tolerances: in float64, and in the model's own dtype, tried in this
+# order.
 _WIDE, _OWN = 1e-4, (1e-3, 1e-2)
 
 
 @dataclass(frozen=True)
 class ReferenceRun:
-    """One run of the model. outputs: of the model. rows: the states (times, n) of its solves, by number of the call."""
+    """One run of the model. outputs: the model's outputs. rows: the states (times, n) of its solves, by the number of
+    the call."""
 
     outputs: Sequence[NumpyArray]
     rows: dict[int, NumpyArray]
 
 
 class TorchReference:
-    """Runs the torch model on calls. specs: the solves whose states are kept. draws: how many base draws a call has."""
+    """Runs the torch model on calls. specs: the solves whose states are kept. draws: the number of base draws of a
+    call."""
 
     def __init__(self, judge: Judge, specs: Sequence[SolveSpec], draws: int) -> None:
         self._judge, self._specs, self._draws = judge, specs, draws
@@ -42,11 +45,11 @@ class TorchReference:
 
     @property
     def reference(self) -> str:
-        """How the reference was solved, in words."""
+        """A description of the reference: its method, dtype and tolerances, in words."""
         return " and ".join(sorted(self._used))
 
     def noise(self, call: Inputs, number: int) -> Inputs:
-        """The base draws of a call, by the names of the inputs that take them. number: of the call, for its seed."""
+        """The base draws of a call, by the names of the inputs that take them. number: the call's, for its seed."""
         if not self._judge.noise:
             return {}
         source = SeededSource(self._judge.seed + number)
@@ -55,7 +58,8 @@ class TorchReference:
         return {x.name: source.arrays[x.draw.index].numpy() for x in self._judge.noise}
 
     def solve(self, call: Inputs, *, tight: bool) -> ReferenceRun | None:
-        """Run the model on a call, once; None where it fails. tight: as the reference, else as the model asks."""
+        """Run the model on a call, once; None where it fails. tight: whether to solve as the reference, at tight
+        tolerances, not with the model's own settings."""
         key = (id(call), tight)
         if key not in self._runs:
             # The call is kept too, so that no other call gets its id.

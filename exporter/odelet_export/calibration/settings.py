@@ -1,4 +1,4 @@
-"""What a user says of the calibration of `bounded` solves. No torch: the command line reads defaults and help here."""
+"""The settings of the calibration of `bounded` solves. No torch: the command line reads defaults and help here."""
 
 from __future__ import annotations
 

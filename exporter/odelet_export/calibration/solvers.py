@@ -1,4 +1,4 @@
-"""Other ways to solve a call of torchdiffeq: along a grid, or at tight tolerances; and keeping the solution.
+"""Other solvers for a call of torchdiffeq: along a grid, or at tight tolerances; and solvers that keep the solution.
 
 The law here: everything around the solve, the field included, stays the torch model's own.
 """
@@ -25,19 +25,19 @@ from odelet_export.model.reference import SolveCount, Solver, solved
 from odelet_export.model.spec import SolveSpec
 from odelet_intercept.call import Call
 
-# The tolerances of the reference over those of the solve that is compared with it, and the least that rounding allows.
+# The reference's tolerances over those of the solve that is compared with it, and the smallest that rounding allows.
 TIGHTER = 1e-4
 TIGHTEST = 1e-13
 
 
 @dataclass
 class KeptSolutions:
-    """The states (times, n) that solves returned, by the number of the call."""
+    """A store of the states (times, n) that solves returned, by the number of the call."""
 
     rows: dict[int, np.ndarray] = field(default_factory=dict)
 
     def by(self, solver: Solver, number: int) -> Solver:
-        """A solver that does the same and keeps its solution."""
+        """A solver that solves as `solver` does, and keeps the solution under `number`."""
 
         def solve(call: Call, original: Callable[..., Any]) -> tuple[Any, SolveCount]:
             answer, count = solver(call, original)
@@ -98,12 +98,12 @@ def on_grid(spec: SolveSpec, placed: Placed) -> Solver:
 
 
 def as_asked(overrides: Overrides) -> Solver:
-    """A solver that is torchdiffeq's own, with the overrides of the export."""
+    """torchdiffeq's own solver, with the overrides of the export."""
     return lambda call, original: (solved(call, original, overrides), SolveCount(None, None, None))
 
 
 def tightly(spec: SolveSpec, overrides: Overrides, *, factor: float = TIGHTER) -> Solver:
-    """A solver that is torchdiffeq's dopri5, at the tolerances of the solve times `factor`."""
+    """torchdiffeq's dopri5 as a solver, at the tolerances of the solve times `factor`."""
     tolerances = [
         max(factor * min(value if isinstance(value, tuple) else (value or 0.0,)), TIGHTEST)
         for value in (spec.rtol, spec.atol)

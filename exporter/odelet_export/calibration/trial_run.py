@@ -1,4 +1,4 @@
-"""Running a model in numpy with some of its solves along given grids, by the graphs of its driven form.
+"""Runs a model in numpy with some of its solves along given grids, by the graphs of its driven form.
 
 The law here: the steps are computed by the same text as in a bounded graph, `odelet.numerics.grid_path`.
 """
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from odelet.engine.driven import drive_solve
+from odelet.engine.method_settings import settings_of
 from odelet.engine.opening import Artifact
 from odelet.engine.problem import Problem, Request, control_settings, problem_of
 from odelet.engine.program import RunGraph
@@ -31,10 +32,10 @@ from odelet_export.lowering.hole import Placed
 
 @dataclass(frozen=True)
 class Bounds:
-    """The tolerances of a solve, and the method they are for.
+    """The tolerances of a solve, and the method that they are for.
 
-    number: the dtype of the times and the error ratios. rtol, atol: scalars of that dtype, or a list with one for each
-    part of the state.
+    number: the dtype of the times and the error ratios. rtol, atol: a scalar of that dtype, or a list with one scalar
+    for each part of the state.
     """
 
     tableau: Tableau
@@ -44,7 +45,7 @@ class Bounds:
 
     @property
     def tolerances(self) -> dict[str, Any]:
-        """rtol and atol by name."""
+        """The tolerances rtol and atol by name."""
         return {"rtol": self.rtol, "atol": self.atol}
 
 
@@ -68,8 +69,8 @@ def run_along(
 ) -> GridRun:
     """Solve on numpy arrays along a grid.
 
-    t: the output times (times,). positions: (steps + 1,), from 0 to 1. row: the state (1, n) at the start. layout: with
-    samples, where error ratios of samples are computed separately.
+    t: the output times (times,). positions: (steps + 1,), from 0 to 1. row: the state (1, n) at the start. layout: has
+    a table of samples, where error ratios of samples are computed separately.
     """
     times = t.astype(bounds.number)
     steps = len(positions) - 1
@@ -112,13 +113,15 @@ class Posed:
     @classmethod
     def of(cls, problem: Problem, *, per_sample: bool) -> Posed:
         """The solve of a problem. per_sample: whether error ratios of samples are computed separately."""
-        control, tolerances, _ = control_settings(problem)
+        posed = settings_of(problem.solve).control
+        assert posed is not None, "only methods with an error estimate have grids"
+        control, tolerances, _ = control_settings(problem, posed)
         number = np.dtype(control.dtype)
-        found = {name: list(value) if value.ndim else number.type(value) for name, value in tolerances.items()}
+        scalars = {name: list(value) if value.ndim else number.type(value) for name, value in tolerances.items()}
         tableau = METHODS[problem.solve.method].tableau  # type: ignore[attr-defined]  # all methods with an error estimate have one
         assert problem.solve.drive is not None
         parts = [problem.values[name] for name in problem.solve.drive.y0]
-        return cls(problem, Bounds(tableau, number, **found), Layout.of(parts, per_sample=per_sample))
+        return cls(problem, Bounds(tableau, number, **scalars), Layout.of(parts, per_sample=per_sample))
 
     def along(self, positions: NumpyArray) -> GridRun:
         """Run the solve along a grid of positions (steps + 1,)."""
@@ -185,7 +188,7 @@ def _plain(tolerance: Any) -> Any:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The results of one call of the model. outputs: by name. solves: those along grids, by index."""
+    """The results of one call of the model. outputs: arrays by name. solves: the solves along grids, by index."""
 
     outputs: Mapping[str, NumpyArray]
     solves: Mapping[int, tuple[Posed, GridRun]]
@@ -203,7 +206,7 @@ class Trial:
         return replace(self, placed={**self.placed, index: placed})
 
     def pose(self, samples: CalibrationSamples, index: int, *, per_sample: bool) -> list[Posed]:
-        """A solve in each call of some samples, after the solves before it were run. index: of the solve."""
+        """A solve in each call of some samples, after the solves before it were run. index: the solve's index."""
         return [self._until(call, index, per_sample=per_sample) for call in samples.calls]
 
     def _until(self, call: Inputs, index: int, *, per_sample: bool) -> Posed:

@@ -1,1 +1,1 @@
-"""From a running torch model to one ONNX graph in which markers stand where its solves are."""
+"""Traces a running torch model into one ONNX graph, in which markers stand for the model's solves."""

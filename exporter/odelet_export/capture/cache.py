@@ -26,7 +26,7 @@ from odelet_intercept.errors import CaptureError
 class CaptureCache:
     """The captures of one model, one example and one set of dynamic axes.
 
-    captures: each with the callee whose run was traced, which knows the names of the outputs.
+    captures: the captures, each with the callee whose run was traced, which knows the names of the outputs.
     """
 
     captures: list[tuple[Captured, Callee]] = field(default_factory=list)
@@ -55,7 +55,7 @@ def capture(
 ) -> Captured:
     """Capture a model, or copy an earlier capture where `capturing_once` is on and one fits.
 
-    Takes the arguments of `odelet_export.capture.capture.capture`, and raises what that does.
+    Takes the arguments of `odelet_export.capture.capture.capture`, and raises the same errors.
     """
     cache = _cache.get()
     if cache is None:
@@ -79,7 +79,7 @@ def _with_overrides(captured: Captured, overrides: Overrides) -> Captured | None
             [_read_again(captured, spec, overrides) for spec in specs] for specs in (captured.specs, captured.nested)
         )
     except CaptureError:
-        return None  # a new trace raises the same error with its cause, or reads what only a running model tells
+        return None  # a new trace raises the same error with its cause, or reads a value that only a running model has
     pairs = zip([*captured.specs, *captured.nested], [*specs, *nested], strict=True)
     if any(_trace_key(before) != _trace_key(after) for before, after in pairs):
         return None
@@ -93,6 +93,6 @@ def _read_again(captured: Captured, spec: SolveSpec, overrides: Overrides) -> So
 
 
 def _trace_key(spec: SolveSpec) -> tuple[object, ...]:
-    """What the markers of a solve depend on: solves with equal keys have equal markers."""
+    """The properties of a solve that its markers depend on: solves with equal keys have equal markers."""
     event_dtype = spec.control.dtype if spec.control is not None and spec.until_event else None
     return spec.functions, spec.extras, spec.parts, spec.own_times, spec.timeless, event_dtype

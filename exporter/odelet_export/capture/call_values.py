@@ -1,4 +1,4 @@
-"""The tensors of a call and of what its functions return, checked, in the form in which an End marker takes them.
+"""The tensors of a call and of its functions' results, checked, in the form in which an End marker takes them.
 
 Each function raises CaptureError for a value that cannot be exported. where: the start of the message, with the user's
 file and line. parts, state: the parts of a state, tensors of one dtype.
@@ -19,9 +19,9 @@ from odelet_intercept.errors import CaptureError
 def option_values(
     call: Call, spec: SolveSpec, parts: Sequence[torch.Tensor], t: torch.Tensor, where: str
 ) -> list[torch.Tensor]:
-    """The options of a call that become values of the graph, in the order of `spec.extras`."""
-    # Where time runs backwards torchdiffeq negates the times of the call, and options that are tensors but not lists:
-    # the numbers of a list mean times of the other sign.
+    """The values of the options of a call that the model computes, in the order of `spec.extras`."""
+    # Where time runs backwards, torchdiffeq negates the times of the call and the options that are tensors, but not
+    # those that are lists: the numbers of a list mean times of the other sign.
     forward = torch.where(t[0] > t[-1], -1.0, 1.0)
     values = []
     for name in spec.extras:

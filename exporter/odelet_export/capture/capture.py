@@ -1,7 +1,7 @@
 """Capture a model: run it once under a tracer and return one ONNX graph with markers where its solves are.
 
-What comes in: a `Callee` (the model with its example inputs), the axes that may change, and the overrides of the
-export. What goes out: a `Captured`. In between, calls of solver libraries are intercepted and marked (`markers`),
+A capture takes a `Callee` (the model with its example inputs), the axes that may change, and the overrides of the
+export; it returns a `Captured`. In between, calls of solver libraries are intercepted and marked (`markers`),
 Python decisions are answered and recorded (`decisions`), random draws become inputs (`noise_inputs`), and operators
 that torch does not translate to ONNX are replaced (`operators`). A trace can succeed and be wrong: the replay in
 proof/capture_check.py finds that out.
@@ -59,7 +59,7 @@ def capture(
     failures: list[Exception] = []
     watch = TracingWatch(dict(zip(names, example, strict=True)), dict(callee.state()), frozen=frozen)
     for tracer, trace, loops in _tracers(callee):
-        # Each run of the model makes new `shadows`; the source must reach those of the present run.
+        # Each run of the model makes new `shadows`; the source must reach the shadows of the present run.
         source = TracedSource(lambda *shadow: watch.shadows.hold(*shadow))
         try:
             with quiet_tracing(), loops(), frozen_weights(callee), drawing(source):
@@ -138,7 +138,7 @@ def _traced(
 _DEMANDED_AXIS = re.compile(r"^ +(\w+) = ", re.MULTILINE)
 _DEMANDED_MINIMUM = re.compile(r"Dim\('(\w+)', min=(\d+)\)$", re.MULTILINE)
 
-# For each input, its dynamic axes as torch.export takes them; None for an input whose shape is fixed.
+# The dynamic axes of each input, as torch.export takes them; None for an input whose shape is fixed.
 Shapes = list[dict[int, torch.export.Dim] | None]
 
 
@@ -155,7 +155,7 @@ Trace = Callable[[Callee, tuple[torch.Tensor, ...], Shapes], torch.export.Export
 
 
 def _tracers(callee: Callee) -> list[tuple[str, Trace, Callable[[], AbstractContextManager[None]]]]:
-    """The ways to trace in the order to try them, each as its name, the function, and what to enter around it.
+    """The ways to trace, in the order in which to try them: each way's name, function, and context to enter around it.
 
     A recurrent layer becomes a loop only where the trace without loops fails.
     """
@@ -169,8 +169,8 @@ def _tracers(callee: Callee) -> list[tuple[str, Trace, Callable[[], AbstractCont
 def _used_solves(specs: list[SolveSpec], model: ir.Model) -> list[SolveSpec]:
     """The specs of the solves whose End node is left in a graph without unused nodes.
 
-    Raises CaptureError where no solve outside of others is left, and where a node of a second call (Again) is: that
-    call must lead nowhere unless the field remembers it.
+    Raises CaptureError where no solve outside of others is left, and where a node of a second call (Again) is left: an
+    output can depend on that call only where the field remembers it.
     """
     marked = {(node.op_type, node.attributes["solve"].as_int()) for node in model.graph if node.domain == DOMAIN}
     for spec in specs:
@@ -204,7 +204,7 @@ def _make_fx_then_export(
     def detached_outputs(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         return tuple(output.detach() for output in callee(*tensors))
 
-    # ONNX has no operator for the gradient of fused attention; that of the plain formula consists of ONNX operators.
+    # ONNX has no operator for the gradient of fused attention; the plain formula's gradient consists of ONNX operators.
     with sdpa_kernel(SDPBackend.MATH):
         traced = make_fx(
             detached_outputs,
@@ -222,7 +222,7 @@ def _to_onnx(
     program: torch.export.ExportedProgram, names: Sequence[str], output_names: Sequence[str], opset: int
 ) -> tuple[ir.Model, torch.export.ExportedProgram]:
     """The ONNX model of a program, and the program decomposed into the operators that were translated."""
-    # Two of the three calls of each field lead nowhere; the translation is faster without their nodes.
+    # No output depends on two of the three calls of each field; the translation is faster without their nodes.
     program.graph.eliminate_dead_code()
     program.graph_module.recompile()
     with exact_float64() as table:

@@ -1,4 +1,4 @@
-"""The result of a capture: one ONNX graph with markers in it, and what the exporter knows of its solves."""
+"""The result of a capture: one ONNX graph with markers in it, and the specs and calls of its solves."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from odelet_export.capture.noise_inputs import NoiseInput
 from odelet_export.model.spec import SolveSpec
 from odelet_intercept.call import Call
 
-# The graph's outputs that say whether an assumption holds are named by this and a number.
+# The prefix, before a number, of the names of the outputs that say whether an assumption holds.
 ASSUMPTION_OUTPUT = "assumed."
 
 

@@ -1,4 +1,4 @@
-"""A check that copies of torchdiffeq which a model calls return what torchdiffeq would: solutions of the same form.
+"""A check that the copies of torchdiffeq that a model calls return solutions of the same form as torchdiffeq.
 
 Some repositories carry a changed copy of torchdiffeq. Interception catches its functions by their names, and could
 not tell that one returns something else.
@@ -18,7 +18,7 @@ from odelet_intercept.errors import CaptureError
 
 
 def check_copies(callee: Callee) -> None:
-    """Run the model on its example, if it knows copies of torchdiffeq, and check what they return.
+    """Run the model on its example, if it may call copies of torchdiffeq, and check the solutions of the copies.
 
     Calls of the original libraries get a solution of the right form without being solved. Raises CaptureError for a
     copy that returns another number of tensors than the state has, or tensors of other shapes than (times, *part).
@@ -35,7 +35,7 @@ def check_copies(callee: Callee) -> None:
 
 
 def _checked_solution(call: Call, original: Callable[..., Any]) -> Any:
-    """The answer to a call: a copy's own, once it is checked; for the original libraries a stand-in."""
+    """The answer to a call: the checked solution of a copy, or a stand-in for that of an original library."""
     if not call.copy:
         return _stand_in(call)
     result = call.solve(original)

@@ -1,4 +1,4 @@
-"""Messages for what cannot be captured: the user's file and line, what was found there, and what to do.
+"""Messages for models that cannot be captured: the user's file and line, the cause, and the remedy.
 
 torch describes a failed trace by its own internals. `failure_text` makes the text of one CaptureError of the errors of
 all tracers; `refuse_random` raises one for a graph that was traced and must not be used.
@@ -14,7 +14,7 @@ import onnx_ir as ir
 from odelet_intercept.errors import CaptureError
 from odelet_intercept.user_code import chain_of, place_in_trace, place_of_error, with_source
 
-# Fragments of a failure's message or of the name of its class; what such a failure means; what to do about it.
+# Fragments of a failure's message or of the name of its class, the meaning of such a failure, and the remedy.
 _KNOWN_FAILURES: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (
         ("Size-like symbols: u",),
@@ -58,8 +58,8 @@ _KNOWN_FAILURES: tuple[tuple[tuple[str, ...], str, str], ...] = (
 def failure_text(failures: Sequence[Exception]) -> str:
     """The message for the failures of all tracers, in the order in which they were tried.
 
-    The last failure gives the cause, as the last tracer comes furthest; the place is that of the last failure that has
-    one.
+    The last failure gives the cause, as the last tracer comes furthest; the last failure that has a place in the user's
+    code gives the place.
     """
     error = failures[-1]
     place = next(filter(None, (place_of_error(failure) for failure in reversed(failures))), None)
@@ -99,7 +99,7 @@ _RANDOM_OPERATORS = (
 def refuse_random(model: ir.Model) -> None:
     """Raise CaptureError for a graph that draws random numbers itself: no two runs of it would agree.
 
-    Draws that `odelet_export.model.random_draws` knows are markers by now, and not meant.
+    Draws that `odelet_export.model.random_draws` knows are markers by now, and are not refused.
     """
     for node in model.graph.all_nodes():
         if node.op_type not in _RANDOM_OPERATORS:

@@ -1,8 +1,8 @@
-"""Each node of a traced graph keeps the frames of the user's code that it comes from, for messages with file and line.
+"""The frames of the user's code from which each node of a traced graph comes, for messages with file and line.
 
-By itself torch.export keeps only frames of functions called `forward`, and so nothing of a field that is a lambda, and
-tracing below autograd keeps none. Here every frame between the model's call and the operator is kept that is not a
-library's.
+By itself torch.export keeps only frames of functions called `forward`, and so no frame of a field that is a lambda;
+tracing below autograd keeps none. Here every frame between the model's call and the operator is kept, except frames of
+libraries.
 """
 
 from __future__ import annotations

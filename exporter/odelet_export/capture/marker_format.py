@@ -1,4 +1,4 @@
-"""How the inputs of an End marker are laid out, for those who read a captured graph; `markers` writes them."""
+"""The layout of an End marker's inputs, for code that reads a captured graph; `markers` writes them."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ T = TypeVar("T")
 class EndInputs(Generic[T]):
     """The inputs of an End marker, as values of an ONNX graph or nodes of an FX graph.
 
-    results: what each function of the solve returned in its marked call, by the function's name: "field" (a slope for
-    each part of the state), then those of `spec.functions`. y0: the parts of the initial state. extras: the options of
-    the call that are values of the graph, by name. t: the times (times,).
+    results: the results of each function of the solve in its marked call, by the function's name: "field" (a slope for
+    each part of the state), then the names in `spec.functions`. y0: the parts of the initial state. extras: the options
+    of the call that are values of the graph, by name. t: the times (times,).
     """
 
     results: Mapping[str, list[T]]

@@ -5,8 +5,8 @@ A call leaves in the graph:
     odelet::Begin   stands for a time and a state; the nodes of one call of the field follow
     odelet::Event   the same for the event function of the call, if it has one
     odelet::Norm    the same for the user's norm of errors
-    odelet::Again   a time and a state for a second call of each function, of which nothing may be used
-    odelet::End     takes what the functions returned, the initial state, options and times, and stands for the solution
+    odelet::Again   a time and a state for a second call of each function, whose result nothing may use
+    odelet::End     takes the functions' results, the initial state, options and times, and stands for the solution
 
 A value from outside that a function reads is just another value of the same graph. A solve inside a field leaves its
 markers among the nodes of that field. `marker_format` reads the inputs of an End marker; lowering/ replaces markers by
@@ -39,15 +39,15 @@ from odelet_export.model.spec import SolveSpec
 from odelet_intercept.call import Call
 from odelet_intercept.errors import CaptureError
 
-# A function of a solve, of a time and the parts of a state.
+# A function of a solve: it takes a time and the parts of a state.
 SolveFunction = Callable[[torch.Tensor, Sequence[torch.Tensor]], Any]
 
 
 class Marker:
     """Answers the calls of one run of the model by markers, and records them.
 
-    specs, calls, solvers: for each call what it asks for, the call, and the library's function that it would have
-    reached. solve_count: how many calls were made outside any other solve.
+    specs, calls, solvers: for each call its spec, the call itself, and the library's function that it would have
+    reached. solve_count: the number of calls outside any other solve.
     """
 
     def __init__(self, overrides: Overrides, watch: TracingWatch) -> None:
@@ -93,7 +93,8 @@ class Marker:
             shapes = ", ".join(str(tuple(part.shape)) for part in parts)
             raise CaptureError(where + f"per_sample needs a state whose first axis counts samples; it has {shapes}")
         single = not isinstance(call.y0, tuple)
-        # torchdiffeq calls the event function first. The order matters where it makes something that the field keeps.
+        # torchdiffeq calls the event function first. The order matters where the event function makes a value that the
+        # field keeps.
         functions: list[tuple[str, Callable[..., Any], torch.dtype]] = [("Begin", call.func, parts[0].dtype)]
         if spec.until_event:
             if t.shape[0] != 2:
@@ -139,21 +140,21 @@ class Marker:
         single: bool,
         where: str,
     ) -> Any:
-        """What one of the user's functions returns for the time and state of a marker; its nodes are the region.
+        """The result of one of the user's functions for the time and state of a marker; its nodes are the region.
 
         The function is called three times: on the initial state, on an Again marker, and on the marker of `kind`.
-        time_dtype: of the time that the function gets. single: whether the state is one tensor, not a tuple.
+        time_dtype: the dtype of the time that the function gets. single: whether the state is one tensor, not a tuple.
         """
 
         def plain(time: torch.Tensor, state: Sequence[torch.Tensor]) -> Any:
             return function(time, state[0] if single else tuple(state))
 
         call: SolveFunction = plain
-        # Some functions make noise or embeddings at their first call and keep them. Made here, before the region
-        # begins, these are values from outside, as they are for a real solver from its second evaluation on.
+        # Some functions make noise or embeddings at their first call and keep them. As this call comes before the
+        # region begins, these are values from outside, as they are for a real solver from its second evaluation on.
         watch = self._watch
         watch.warm_up(lambda: call(t[0].to(time_dtype), [part.clone() for part in parts]), where)
-        # No output may depend on what the second call makes; else the function depends on its own history.
+        # No output may depend on values that the second call makes; else the function depends on its own history.
         t_second, *y_second = self._mark("Again", spec, parts, t, time_dtype)
         with field_call("unused"):
             if spec.own_times:
@@ -182,9 +183,9 @@ class Marker:
 def _with_time_per_sample(
     call: SolveFunction, t: torch.Tensor, parts: Sequence[torch.Tensor], spec: SolveSpec
 ) -> SolveFunction:
-    """A field that takes a time for each sample, (samples, 1, ...), made of the user's.
+    """The user's field as a field that takes a time for each sample, (samples, 1, ...).
 
-    That is the user's field itself, if it broadcasts such a time; else a vmap over the samples, which a field allows
+    It is the user's field itself, if that broadcasts such a time; else a vmap over the samples, which works for a field
     that reads no value from outside with a row for each sample. t, parts: a time and a state to try both on. Raises
     CaptureError where neither returns slopes of the state's shapes.
     """
@@ -218,11 +219,12 @@ def _with_time_per_sample(
 def time_shape(spec: SolveSpec, parts: Sequence[torch.Tensor]) -> tuple[int, ...]:
     """The shape of the time that a solve's functions get.
 
-    () for one time; (samples, 1, ...), of as many axes as the state's first part, where each sample has its own.
+    The shape is () for one time; (samples, 1, ...), with as many axes as the state's first part, where each sample has
+    its own time.
     """
     return (parts[0].shape[0], *[1] * (parts[0].ndim - 1)) if spec.own_times else ()
 
 
 def _solution_shape(spec: SolveSpec, part: torch.Tensor, t: torch.Tensor) -> tuple[int, ...]:
-    """The shape of a part's solution: (times, *part); of an iteration, that of the part."""
+    """The shape of a part's solution: (times, *part); for an iteration, the shape of the part."""
     return tuple(part.shape) if spec.timeless else (t.shape[0], *part.shape)

@@ -29,7 +29,7 @@ def inputs_for_draws(model: ir.Model, draws: Sequence[Draw]) -> list[NoiseInput]
     """
     graph = model.graph
     markers = [node for node in model.graph.all_nodes() if (node.domain, node.op_type) == (DOMAIN, OPERATOR)]
-    taken = {value.name for value in [*graph.inputs, *graph.outputs]}
+    used_names = {value.name for value in [*graph.inputs, *graph.outputs]}
     noise_inputs: list[NoiseInput] = []
     for node in sorted(markers, key=lambda node: node.attributes["index"].as_int()):
         index = node.attributes["index"].as_int()
@@ -39,11 +39,11 @@ def inputs_for_draws(model: ir.Model, draws: Sequence[Draw]) -> list[NoiseInput]
                 "loop of torch's; draw them before the solve"
             )
         number = len(noise_inputs)
-        while f"noise_{number}" in taken:
+        while f"noise_{number}" in used_names:
             number += 1
         (marker_output,) = node.outputs
         value = ir.Value(name=f"noise_{number}", type=marker_output.type, shape=marker_output.shape)
-        taken.add(value.name)
+        used_names.add(value.name)
         convenience.replace_all_uses_with(marker_output, value)
         graph.remove(node)
         graph.inputs.append(value)

@@ -1,4 +1,4 @@
-"""Settings of torch that hold during a trace: context managers which all put back, on leaving, what they changed."""
+"""Settings of torch during a trace: context managers, each of which puts its changes back on leaving."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ def recurrent_loops() -> Iterator[None]:
         register_gru_while_loop_decomposition(),
         distribution_checks_restored(),
     ):
-        # An operator caches the kernel that it used last, which may be that of an attempt without loops.
+        # An operator caches the kernel that it used last, which may be the kernel of a trace without loops.
         for layer in layers:
             layer._dispatch_cache.clear()
-        # What torch keeps of an earlier compilation may fix the length of this loop.
+        # The state that torch keeps of an earlier compilation may fix the length of this loop.
         torch._dynamo.reset()
         try:
             yield
@@ -74,7 +74,7 @@ def quiet_tracing() -> Iterator[None]:
         for logger in loggers:
             logger.setLevel(logging.CRITICAL)
         fx_config.use_duck_shape = False
-        # torch prints half a graph when a trace fails. What the model itself prints is seen when it runs for parity.
+        # torch prints half a graph when a trace fails. The model's own output is seen when the model runs for parity.
         with warnings.catch_warnings(), redirect_stderr(io.StringIO()), user_frames():
             warnings.simplefilter("ignore")
             yield

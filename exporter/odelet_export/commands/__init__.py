@@ -1,1 +1,1 @@
-"""The exporter's command lines: text in, text out; everything they do is a call of another room."""
+"""The exporter's command lines: they read text and print text, and leave all other work to other rooms."""

@@ -1,5 +1,5 @@
-"""The torch model beside its artifact, for `odelet bench --against`. The law here: it gets the same inputs, and records
-no gradients."""
+"""The torch model that `odelet bench --against` times beside an artifact. The law here: it gets the artifact's inputs,
+and records no gradients."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def torch_model(
         raise InputError("device='cuda': this torch finds no GPU; use the device 'cpu', or leave --against out")
     place = read_target(target)
     before = torch.get_num_threads()
-    # What the model's code prints must not mix with the result on stdout.
+    # Text that the model's code prints must not mix with the result on stdout.
     with redirect_stdout(sys.stderr), loaded(place, weights=weights) as model:
         args, kwargs = call_arguments(model, values)
         check_runs(model, args, kwargs)

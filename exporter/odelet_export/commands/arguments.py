@@ -1,4 +1,4 @@
-"""The arguments of an export, from the command line: which model, and the example call to trace it with.
+"""The arguments of an export, read from the command line: the place of the model, and the example call to trace.
 
 The law here: the same text and seed give the same arrays. No torch is imported, so that a mistake is reported at once.
 """
@@ -27,7 +27,8 @@ _LINSPACE = re.compile(rf"linspace\(({_NUMBER}),({_NUMBER})\)")
 
 @dataclass(frozen=True)
 class Target:
-    """Where a model is. place: a file or module, as the user wrote it. name: in that place. file: None for a module."""
+    """The place of a model. place: a file or module, as the user wrote it. name: the model's name in that place. file:
+    the file, or None for a module."""
 
     place: str
     name: str
@@ -50,7 +51,8 @@ def read_target(text: str) -> Target:
 
 @dataclass(frozen=True)
 class Example:
-    """An example call. arrays: by input name. dynamic: names of the axes that may change, by input name and axis."""
+    """An example call. arrays: the inputs by name. dynamic: the names of the axes that may change, by input name and
+    axis."""
 
     arrays: dict[str, NumpyArray]
     dynamic: dict[str, dict[int, str]]
@@ -58,7 +60,7 @@ class Example:
 
 @dataclass(frozen=True)
 class _Axis:
-    """One axis of an input. name: None for an axis whose size is fixed. size: None where the text has none."""
+    """One axis of an input. name: None for an axis whose size is fixed. size: None where the text names no size."""
 
     name: str | None
     size: int | None
@@ -66,7 +68,8 @@ class _Axis:
 
 @dataclass(frozen=True)
 class _Input:
-    """One `--input`. text: as the user wrote it. values: the text after the colon; it and dtype may be None."""
+    """One `--input`. text: the option as the user wrote it. values: the text after the colon. dtype and values are None
+    where the text has none."""
 
     text: str
     name: str

@@ -8,14 +8,14 @@ from typing import Any
 from odelet_export.commands.screen import numbers, print_rows
 from odelet_export.pipeline.explanation import Explanation, FieldExplained, Read, SolveExplained
 
-# A line about a function names so many operators; the others are counted together.
+# A line about a function names at most this many operators; the others are counted together.
 _TOP = 5
-# A line names so many tensors.
+# A line names at most this many tensors.
 _MANY = 12
 
 
 def show_explanation(explanation: Explanation, *, name: str) -> None:
-    """Print an explanation on stdout, wrapped on a terminal, in whole lines elsewhere. name: of the model."""
+    """Print an explanation on stdout, wrapped on a terminal, in whole lines elsewhere. name: the model's name."""
     print_rows("Captured ", f"{name} {explanation.traced}", rows(explanation))
 
 

@@ -1,4 +1,4 @@
-"""What `odelet export` does. The law here: a mistake that shows without torch is reported before torch loads."""
+"""The work of `odelet export`. The law here: a mistake that shows without torch is reported before torch loads."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Result:
-    """The result of the command: a finished export, or only what was captured where nothing was to be written.
+    """The result of the command: a finished export, or only an explanation where nothing was to be written.
 
-    exported: None where nothing was written. explanation: what was captured, where it is to be printed. name: of the
-    model. seconds: by stage. out: the artifact's folder, as the user wrote it.
+    exported: the export, or None where nothing was written. explanation: the explanation of the captured model, where
+    it is to be printed. name: the model's name. seconds: the time of each stage, by name. out: the artifact's folder,
+    as the user wrote it.
     """
 
     exported: Exported | None
@@ -68,10 +69,11 @@ class Result:
 
 @dataclass(frozen=True)
 class Request:
-    """What the command line says besides the settings.
+    """The arguments of the command line besides the settings.
 
-    target: where the model is. inputs: texts like "x=float32[batch,64]". example: an .npz of arrays by input name.
-    weights: a file. out: the artifact's folder, None to write nothing. explained: whether to print what was captured.
+    target: the place of the model. inputs: texts like "x=float32[batch,64]". example: an .npz of arrays by input name.
+    weights: a file of weights. out: the artifact's folder, None to write nothing. explained: whether to print the
+    explanation of the captured model.
     """
 
     target: str
@@ -90,7 +92,7 @@ class Request:
 
 
 def settings_from(data: Path | None, **changes: Unpack[ExportChanges]) -> ExportSettings:
-    """The settings of an export as the command line says them. data: an .npz with calibration data, by input name.
+    """The settings of an export as the command line gives them. data: an .npz with calibration data, by input name.
 
     Raises what `ExportSettings` raises, and InputError for a file that cannot be read.
     """
@@ -111,7 +113,7 @@ def perform(request: Request, settings: ExportSettings) -> Result:
     target = read_target(request.target)
     example = read_example(request.inputs, request.example, seed=seed)
     stages = STAGES if settings.calibration.inputs is None else CALIBRATING
-    # What the model's code prints must not mix with the result on stdout.
+    # Text that the model's code prints must not mix with the result on stdout.
     with (
         Checklist(stages=EXPLAINING if request.out is None else stages) as checklist,
         redirect_stdout(sys.stderr),
@@ -124,7 +126,7 @@ def perform(request: Request, settings: ExportSettings) -> Result:
 def _run(
     request: Request, settings: ExportSettings, target: Target, example: Example, on_stage: Callable[[str], None]
 ) -> tuple[str, Exported | None, Explanation]:
-    """The model's name, the finished export if there is a folder for one, and what was captured."""
+    """The model's name, the finished export if there is a folder for one, and the explanation of the capture."""
     switch_off_script()
     from odelet_export.commands.target import loaded
     from odelet_export.model.call_arguments import call_arguments

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,8 +16,9 @@ import onnx_ir.passes.common as passes
 from onnx_ir import convenience
 
 from odelet.artifact.card import Card, Tensor
-from odelet.artifact.folder import check
+from odelet.artifact.folder import GraphBytes, check
 from odelet.artifact.solve_card import DriveStep, RunStep, SolveCard
+from odelet.engine.ending import run_options
 from odelet.engine.session import open_session
 from odelet_export.graphs.nodes import copy_nodes, name_inner_values, read_by
 from odelet_export.graphs.unused import remove_unused
@@ -35,7 +35,7 @@ class FloorError(ExportError):
 class Floor:
     """A model whose solves are chains y, f(t, y), f(t, f(t, y)), ..., ready to run.
 
-    path: the artifact. evaluations: how many each chain has, by index of the solve. The end of the chain is the state
+    path: the artifact. evaluations: the length of each chain, by index of the solve. The end of the chain is the state
     at all output times of the solve. A part of the state that the field does not read is instead the sum of its slopes.
     inputs: names of the model's inputs. Raises FloorError for a solve whose card names no copy of its field.
     """
@@ -57,8 +57,7 @@ class Floor:
             for value in self.model.graph.inputs[len(self.inputs) :]
             if value.dtype is not None
         }
-        # Large weights are in a file beside the graph.
-        self.model_bytes = ir.to_proto(ir.external_data.load_to_model(self.model)).SerializeToString()
+        self.model_bytes = ir.to_proto(self.model).SerializeToString()
         self.session = open_session(
             self.model_bytes, device=device, threads=threads, name="the floor", work=checked.card.work
         )
@@ -69,8 +68,13 @@ class Floor:
         return inputs | {name: np.array(t, dtype) for name, dtype in self._times.items()}
 
 
-def _read(source: bytes | Path) -> ir.Model:
-    return ir.load(source) if isinstance(source, Path) else ir.from_proto(onnx.ModelProto.FromString(source))
+def _read(source: GraphBytes) -> ir.Model:
+    """A checked graph, with its weights in it."""
+    model: ir.Model = ir.from_proto(onnx.ModelProto.FromString(source.data))
+    for name, weight in source.weights.items():
+        dtype = ir.DataType(weight.kind)
+        model.graph.initializers[name].const_value = ir.Tensor(weight.array.view(dtype.numpy()), dtype, name=name)
+    return model
 
 
 def _build(card: Card, graphs: Mapping[str, ir.Model], evaluations: Mapping[int, int]) -> ir.Model:
@@ -155,7 +159,8 @@ def _drive(
 def _chain(merged: _Merged, solve: SolveCard, values: Values, y0: list[ir.Value], count: int) -> list[ir.Value]:
     """The state at the end of `count` evaluations, each at the slopes of the evaluation before.
 
-    values: of the graph with the copy of the field. y0: the state at the start, a value for each part.
+    values: the values of the graph that has the copy of the field, by name. y0: the state at the start, a value for
+    each part.
     """
     piece = solve.piece
     assert piece is not None
@@ -164,7 +169,8 @@ def _chain(merged: _Merged, solve: SolveCard, values: Values, y0: list[ir.Value]
         t = values[piece.t]
         if t.dtype is None or (t.shape is not None and len(t.shape) > 0):
             raise FloorError(f"solve {solve.index} has no floor: its field takes a time for each sample")
-        # The time is an input; else ONNX Runtime would fold what the field computes from it when the graph is loaded.
+        # The time is an input; if it were a constant, ONNX Runtime would fold all values that the field computes from
+        # it when the graph is loaded.
         replaced[t] = ir.Value(name=f"floor.t_{solve.index}", type=t.type, shape=ir.Shape([]))
         merged.graph.inputs.append(replaced[t])
     takes = [None if name is None else values[name] for name in piece.y]
@@ -237,7 +243,8 @@ class _Merged:
         return value
 
     def hoisted(self, read: Iterable[ir.Value], index: int) -> dict[ir.Value, ir.Value]:
-        """What the copy of a field reads, as values of this graph; a value inside a loop is computed outside the loop.
+        """The values that the copy of a field reads, as values of this graph, by the value read. A value that lies
+        inside a loop is computed outside the loop.
 
         Raises FloorError for a value that changes from step to step.
         """
@@ -291,4 +298,4 @@ def floor_call(
     """Build the floor, and return a function that runs it on these inputs, for `odelet bench`."""
     floor = Floor(path, evaluations, device=device, threads=threads)
     feeds = floor.feeds(values)
-    return lambda: floor.session.run(None, feeds)
+    return lambda: floor.session.run(None, feeds, run_options())

@@ -1,4 +1,5 @@
-"""The options of the exporter's command lines: those of settings are made from the fields, so they are written once.
+"""The options of the exporter's command lines. Options for settings are made from the settings' fields, so that each
+is written once.
 
 No torch, so that the command line lists its commands, and each command its options, without it.
 """
@@ -26,7 +27,7 @@ Weights = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
-# What the command line takes as a file; the command reads it.
+# The types of settings that the command line takes as a file; the command reads the file.
 _FILES = {"calibration": "NPZ"}
 _METAVARS = {"freeze": "INPUT", **_FILES}
 
@@ -36,31 +37,31 @@ def takes_settings(
 ) -> Callable[[Command], Command]:
     """Make a command with `**settings` take an option for each keyword of a class of settings.
 
-    The command then gets all keywords, as they were given or with their defaults. called: options whose names are not
-    their keywords', by keyword. without: keywords that are no options.
+    The command then gets all keywords, as the user gave them or with their defaults. called: the names of options that
+    differ from their keywords, by keyword. without: the keywords that become no options.
     """
     names = called or {}
 
-    def made(command: Command) -> Command:
+    def with_options(command: Command) -> Command:
         signature = inspect.signature(command, eval_str=True)
-        own = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
+        parameters = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
         options = [
             _parameter(name, keyword, names.get(name, name))
             for name, keyword in keywords_of(kind).items()
             if name not in without
         ]
         # Typer reads the signature.
-        command.__signature__ = signature.replace(parameters=[*own, *options])  # type: ignore[attr-defined]  # of any function
+        command.__signature__ = signature.replace(parameters=[*parameters, *options])  # type: ignore[attr-defined]  # of any function
         return command
 
-    return made
+    return with_options
 
 
 def _parameter(name: str, keyword: Keyword, called: str) -> inspect.Parameter:
     """The option of a keyword, as a parameter of a command."""
     kind, default = keyword.kind, keyword.default
     metavar = _METAVARS.get(name)
-    if get_origin(kind) is tuple:  # of any length: an option that may be repeated
+    if get_origin(kind) is tuple:  # a tuple of any length becomes an option that may be repeated
         of = get_args(kind)[0]
         default, metavar = [], metavar or f"<{of.__name__}>"
         kind = list[of]  # type: ignore[valid-type]  # the type is only known at run time

@@ -1,4 +1,4 @@
-"""What the commands that run a model have in common: how errors are reported, and what is set before torch loads."""
+"""The set-up that commands share which run a model: the report of errors, and the settings made before torch loads."""
 
 from __future__ import annotations
 

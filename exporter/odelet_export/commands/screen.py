@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from odelet_export.proof.report import Report, SolveCheck
 
 
-# Each stage, with what it does in words for a user who waits.
+# Each stage, with a description of its work for a user who waits.
 STAGES = {
     "load": "import torch and the model",
     "capture": "trace the model once",
@@ -45,7 +45,7 @@ class Checklist:
     """A list of stages that are checked off as they end; plain lines where there is no terminal.
 
     Call the checklist with the name of a stage when that stage begins; leaving the context ends the last stage.
-    stages: all that there will be, with what they do. seconds: how long each finished stage took, by name.
+    stages: all stages to come, each with a description of its work. seconds: the time of each finished stage, by name.
     """
 
     def __init__(self, console: Console | None = None, *, stages: Mapping[str, str] = STAGES) -> None:

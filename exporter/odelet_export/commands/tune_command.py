@@ -1,4 +1,4 @@
-"""What `odelet tune` does. The law here: a mistake that shows without torch is reported before torch loads."""
+"""The work of `odelet tune`. The law here: a mistake that shows without torch is reported before torch loads."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Meter:
             TextColumn("{task.fields[what]}", style="dim"),
             console=self._console,
             disable=not self._console.is_terminal,
-            refresh_per_second=4,  # more would disturb the timing of candidates
+            refresh_per_second=4,  # a higher rate would disturb the timing of candidates
         )
         self._stage, self._task = "", self._bar.add_task("", visible=False, what="")
 
@@ -57,7 +57,7 @@ class Meter:
         self._bar.stop()
 
     def __call__(self, stage: str, done: int, count: int, what: str) -> None:
-        """Show how far a stage is: `done` of `count`, with `what` under way."""
+        """Show the progress of a stage: `done` of `count`, with `what` under way."""
         if stage != self._stage:
             self._finish()
             self._stage = stage
@@ -84,8 +84,8 @@ def perform(
 ) -> Tuning:
     """Tune a model, with a progress bar on stderr.
 
-    target: where the model is. data: an .npz. inputs: texts like "x=[batch,_]". weights: a file. metric: where a
-    function is. out, settings, anew: as in `tune`.
+    target: the place of the model. data: an .npz file. inputs: texts like "x=[batch,_]". weights: a file of weights.
+    metric: the place of a function. out, settings, anew: as in `tune`.
 
     Raises what `tune` raises, and InputError for a file that cannot be read.
     """
@@ -95,7 +95,7 @@ def perform(
     arrays, dynamic = read_arrays(inputs, data)
     switch_off_script()
     with ExitStack() as stack:
-        # What the model's code prints must not mix with the result on stdout.
+        # Text that the model's code prints must not mix with the result on stdout.
         meter = stack.enter_context(Meter())
         stack.enter_context(redirect_stdout(sys.stderr))
         meter("import torch and the model", 0, 1, "")

@@ -1,4 +1,4 @@
-"""Trained weights from a file into a model. The law here: names must match exactly, and no code from the file runs."""
+"""Loads trained weights from a file into a model. The law here: names must match exactly; no code of a file runs."""
 
 from __future__ import annotations
 
@@ -87,6 +87,6 @@ def _check_shapes(file: Path, in_file: Mapping[str, torch.Tensor], in_model: Map
 
 
 def _some(names: Sequence[str]) -> str:
-    """The first few names, and how many more there are."""
+    """The first few names, and the number of further names, as text."""
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(map(repr, names[:_SHOWN])) + more

@@ -1,1 +1,1 @@
-"""ONNX graphs, built and tidied by onnx-ir; it imports no torch."""
+"""Builds and tidies ONNX graphs with onnx-ir; it imports no torch."""

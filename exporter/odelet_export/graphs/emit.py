@@ -17,9 +17,9 @@ NumberType = TypeVar("NumberType", bound=Number)
 
 
 class Onnx:
-    """The backend whose functions add nodes to a graph. What each returns is said in `odelet.numerics.backend`.
+    """The backend whose functions add nodes to a graph. `odelet.numerics.backend` documents their results.
 
-    Where all that a function is given are numbers, it returns a number and adds nothing.
+    A function whose arguments are all numbers returns a number and adds no node.
     """
 
     @overload
@@ -92,7 +92,7 @@ class Onnx:
 
     @staticmethod
     def combine(y: Value | None, h: Any, weights: Sequence[float], ks: Sequence[Value]) -> Value:
-        # One Concat and one Gemm: fewer nodes than a chain of products and sums, and faster at every size.
+        # One Concat and one Gemm have fewer nodes than a chain of products and sums, and are faster at every size.
         nonzero = [(w, k) for w, k in zip(weights, ks, strict=True) if w != 0]
         dtype = nonzero[0][1].dtype
         row = np.array([[w for w, _ in nonzero]], dtype)
@@ -114,7 +114,7 @@ class Onnx:
 
     @staticmethod
     def affine(a: Operand, b: Operand, x: Value) -> Value:
-        # For a row (1, n), as all states are, one Gemm.
+        # One Gemm is enough for a row (1, n), as all states are.
         a, b = (number if isinstance(number, Value) else x.scope.constant(number) for number in (a, b))
         if x.dims is None or len(x.dims) != 2 or x.dims[0] != 1:
             return a + b * x
@@ -222,7 +222,7 @@ class Onnx:
 
     @staticmethod
     def resizable(x: Value) -> Value:
-        # A copy of x with a shape of its own, which must not fix the number of rows.
+        # The result is a copy of x with a shape of its own, which must not fix the number of rows.
         copied = x.scope.passed(x)
         copied.ir.shape = None if x.dims is None else ir.Shape([None, *x.dims[1:]])
         return copied
@@ -243,7 +243,8 @@ class Onnx:
 
     @staticmethod
     def ceil(x: Value) -> Value:
-        # A graph cannot refuse a count that is NaN or infinite. It becomes 0 here; the status of the solve tells.
+        # A graph cannot refuse a count that is NaN or infinite. It becomes 0 here, and the status of the solve tells of
+        # it.
         countable = Onnx.where(x < 2.0**31, x, 0.0)
         return x.scope.call("Cast", x.scope.call("Ceil", countable), to=ir.DataType.INT64)
 
@@ -259,11 +260,11 @@ def _same_shape(dims: Sequence[int | str | None], shape: Sequence[int]) -> bool:
     """Whether a reshape of an array of these dims to `shape` would change nothing."""
     if len(dims) != len(shape) or list(shape).count(-1) > 1:
         return False
-    return all(isinstance(dim, int) and dim == wanted for dim, wanted in zip(dims, shape, strict=True) if wanted != -1)
+    return all(isinstance(dim, int) and dim == size for dim, size in zip(dims, shape, strict=True) if size != -1)
 
 
 ONNX = Onnx()
 
 if TYPE_CHECKING:
-    # mypy so proves that ONNX has all that solver text may use, while its functions keep their own narrower types.
+    # In this way mypy proves that ONNX has all functions that solver text may use, while they keep narrower types.
     _: Backend = ONNX

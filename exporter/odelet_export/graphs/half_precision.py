@@ -51,8 +51,9 @@ def widen(model: ir.Model) -> None:
 def _compute_in_float32(
     node: ir.Node, takes: list[int], gives: list[ir.Value], stored: dict[ir.Value, ir.Value]
 ) -> None:
-    """Put casts around a node. takes, gives: its half-precision inputs, by position, and outputs. stored: the float32
-    copies of constants that earlier nodes read; the copies of this node's constants are added."""
+    """Put casts around a node. takes: the positions of its half-precision inputs. gives: its half-precision outputs.
+    stored: the float32 copies of constants that earlier nodes read, to which the copies of this node's constants are
+    added."""
     assert node.graph is not None
     for place in takes:
         value = node.inputs[place]

@@ -1,4 +1,4 @@
-"""Nodes of a graph: which values they read, and copies of them. The law here: onnx-ir alone, so no torch is needed."""
+"""Nodes of a graph: the values that they read, and copies of nodes. The law here: onnx-ir alone, and so no torch."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ def bodies(node: ir.Node) -> list[ir.Graph]:
 
 
 def read_by(node: ir.Node) -> list[ir.Value]:
-    """The values that a node and its subgraphs read from outside the node. A value may stand there twice."""
+    """The values that a node and its subgraphs read from outside the node. A value may be in the list twice."""
     read = [value for value in node.inputs if value is not None]
     for body in bodies(node):
-        made = {output for inner in body.all_nodes() for output in inner.outputs} | set(body.inputs)
-        made |= set(body.initializers.values())
+        inner_values = {output for inner in body.all_nodes() for output in inner.outputs} | set(body.inputs)
+        inner_values |= set(body.initializers.values())
         deeper = [graph for inner in body.all_nodes() for graph in bodies(inner)]
-        made |= {value for graph in deeper for value in [*graph.inputs, *graph.initializers.values()]}
+        inner_values |= {value for graph in deeper for value in [*graph.inputs, *graph.initializers.values()]}
         nested = [value for inner in body.all_nodes() for value in inner.inputs if value is not None]
         nested += [value for graph in [body, *deeper] for value in graph.outputs]
-        read += [value for value in nested if value not in made]
+        read += [value for value in nested if value not in inner_values]
     return read
 
 
@@ -44,15 +44,15 @@ def copy_nodes(
     replaced: for each value that the nodes read and do not make, the value that the copy reads. Returns the copies of
     the results, by result, where the nodes make them; and the keys of `replaced` that the nodes read.
     """
-    made = {output for node in nodes for output in node.outputs}
-    wanted = [result for result in results if result in made]
-    view = ir.GraphView(list(replaced), wanted, nodes=nodes)
+    node_outputs = {output for node in nodes for output in node.outputs}
+    made_results = [result for result in results if result in node_outputs]
+    view = ir.GraphView(list(replaced), made_results, nodes=nodes)
     copy = view.clone()
     stand_ins = dict(zip(replaced, list(copy.inputs), strict=True))
     read = {value for value, stand_in in stand_ins.items() if stand_in.uses()}
     for value, actual in replaced.items():
         convenience.replace_all_uses_with(stand_ins[value], actual)
-    copied = dict(zip(wanted, list(copy.outputs), strict=True))
+    copied = dict(zip(made_results, list(copy.outputs), strict=True))
     copies = list(copy)
     copy.outputs.clear()
     copy.remove(copies)
@@ -66,9 +66,9 @@ def name_inner_values(graph: ir.Graph) -> None:
     ONNX Runtime refuses a name inside a subgraph that a value of the outer graph has, even where a later node makes
     that value; NameFixPass looks only at earlier ones.
     """
-    taken = {output.name for node in graph for output in node.outputs}
+    used_names = {output.name for node in graph for output in node.outputs}
     for node in graph.all_nodes():
         for output in node.outputs if node.graph is not graph else ():
-            while output.name in taken:
+            while output.name in used_names:
                 output.name = f"{output.name}.inner"
-            taken.add(output.name)
+            used_names.add(output.name)

@@ -1,6 +1,6 @@
 """A graph under construction, and its values with Python's operators.
 
-A node goes into the innermost scope of its operands, so that what does not change inside a loop is computed
+A node goes into the innermost scope of its operands, so that a value that does not change inside a loop is computed
 outside it.
 """
 
@@ -17,7 +17,7 @@ Number = int | float | bool | np.generic | np.ndarray
 
 
 class Scope:
-    """A graph under construction: the main one, or the body of a loop inside another scope."""
+    """A graph under construction: the main graph, or the body of a loop inside another scope."""
 
     def __init__(self, builder: GraphBuilder, parent: Scope | None = None) -> None:
         self.builder = builder
@@ -42,8 +42,8 @@ class Scope:
     def call(self, op_type: str, *inputs: Any, **attributes: Any) -> Value: ...
 
     def call(self, op_type: str, *inputs: Any, outputs: int = 1, **attributes: Any) -> Any:
-        """Add a node, unless there is one that gives the same. inputs are Values, ir.Values or None. Returns a Value,
-        or a list of them."""
+        """Add a node, or find an equal node that is there already. inputs: Values, ir.Values or None. Returns a Value,
+        or a list of Values."""
         raw = [x.ir if isinstance(x, Value) else x for x in inputs]
         if any(isinstance(x, ir.Graph) for x in attributes.values()):
             return self._add(op_type, raw, outputs, attributes)
@@ -59,7 +59,7 @@ class Scope:
         return [Value(value, self) for value in result]
 
     def constant(self, x: Number, dtype: Any = None) -> Value:
-        """A constant; equal ones are stored once."""
+        """A constant of the graph; equal constants are stored once."""
         array = np.ascontiguousarray(np.asarray(x, dtype=dtype)).reshape(np.shape(x))
         root = self.root
         key = (array.dtype.str, array.shape, array.tobytes())
@@ -74,9 +74,10 @@ class Scope:
         return Value(root._constants[key], root)
 
     def passed(self, value: Value) -> Value:
-        """A value from outside, or an input, as one that this graph makes.
+        """A value from outside, or an input, as a value that this graph makes.
 
-        Not by Identity: onnx_ir's elimination of those makes a subgraph return a value that it does not make.
+        An Identity would not do: onnx_ir's elimination of Identity nodes makes a subgraph return a value that it does
+        not make.
         """
         copied: Value = self._add("Cast", [value.ir], 1, {"to": value.ir.dtype})
         return copied
@@ -134,7 +135,7 @@ class Scope:
         for name, function in (("then", then), ("else", otherwise)):
             graph = ir.Graph([], [], nodes=[], opset_imports=dict(self.graph.opset_imports), name=f"{name}_branch")
             inner = Scope(GraphBuilder(graph, parent=self.builder), self)
-            # What is computed from an operand belongs in the branch, though the operand itself is outside.
+            # A value computed from an operand belongs in the branch, though the operand itself is outside.
             results = function(*(Value(x.ir, inner) for x in operands))
             single = isinstance(results, Value)
             for result in [results] if single else results:
@@ -143,8 +144,8 @@ class Scope:
                 graph.outputs.append(result.ir if inside else inner.passed(result).ir)
             graphs.append(graph)
         count = len(graphs[0].outputs)
-        made = self.call("If", condition, then_branch=graphs[0], else_branch=graphs[1], outputs=count)
-        values = made if isinstance(made, list) else [made]
+        outputs = self.call("If", condition, then_branch=graphs[0], else_branch=graphs[1], outputs=count)
+        values = outputs if isinstance(outputs, list) else [outputs]
         for value, result in zip(values, graphs[0].outputs, strict=True):
             value.ir.type, value.ir.shape = result.type, result.shape
         return values[0] if single else tuple(values)

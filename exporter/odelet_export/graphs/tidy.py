@@ -1,4 +1,4 @@
-"""Tidying a finished graph: unused nodes, order, names and debug information."""
+"""Tidies a finished graph: it removes unused nodes and debug information, orders the nodes, and gives names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from odelet_export.graphs.unused import identities_to_keep, remove_unused
 def tidy(model: ir.Model, *, keep_debug_info: bool) -> None:
     """Remove nodes that no output needs, put the others in order, and give each value a name of its own.
 
-    keep_debug_info: leave the metadata and node names by which torch says where a node comes from.
+    keep_debug_info: whether to leave the metadata and node names by which torch says where a node comes from.
     """
     remove_unused(model)
     model.graph.sort()
@@ -26,10 +26,10 @@ def tidy(model: ir.Model, *, keep_debug_info: bool) -> None:
     ]
     if not keep_debug_info:
         steps.append(passes.ClearMetadataAndDocStringPass())
-        # The pass clears the metadata of graphs and nodes, and leaves those that torch put on values.
+        # The pass clears the metadata of graphs and nodes, and leaves the metadata that torch put on values.
         for value in [*model.graph.inputs, *model.graph.initializers.values()]:
             value.metadata_props.clear()
-    # IdentityEliminationPass would remove these too; in another domain it does not see them.
+    # IdentityEliminationPass would remove these nodes too; in another domain it does not see them.
     needed_identities = identities_to_keep(model)
     for node in needed_identities:
         node.domain = DOMAIN

@@ -1,4 +1,4 @@
-"""Removing nodes that no output needs from a graph and its subgraphs, and keeping the Identity nodes that one needs."""
+"""The removal of nodes that no output needs from a graph and its subgraphs, and the Identity nodes that must stay."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from odelet_export.graphs.nodes import bodies
 def remove_unused(model: ir.Model) -> None:
     """Remove the nodes and initializers that no output depends on.
 
-    onnx-ir still counts the uses in the subgraphs of a node that was removed; of a field that holds a loop, these
+    onnx-ir still counts the uses in the subgraphs of a node that was removed. In a field that holds a loop, these uses
     would keep everything that the loop read. So they are cut, and the rest is removed in another round.
     """
     graph = model.graph
@@ -29,7 +29,7 @@ def remove_unused(model: ir.Model) -> None:
 def identities_to_keep(model: ir.Model) -> list[ir.Node]:
     """The Identity nodes that a graph needs.
 
-    A branch returns a value from outside by an Identity, and of two outputs with one value, one is an Identity.
+    A branch returns a value from outside by an Identity; where two outputs have one value, one of them is an Identity.
     """
     needed, returned = [], set()
     for node in model.graph.all_nodes():

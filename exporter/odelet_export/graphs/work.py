@@ -1,4 +1,4 @@
-"""How much arithmetic the largest operation of some graphs does, by which the runtime chooses its threads."""
+"""The amount of arithmetic in the largest operation of some graphs, by which the runtime chooses its threads."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import onnx_ir as ir
 
-# For an operator with weights: the sizes of the axes of its second input that each element of the output sums over.
+# The sizes of the axes of an operator's second input, its weights, over which each element of the output sums.
 _SUMMED = {
     "Conv": lambda shape, node: shape[1:],
     "Gemm": lambda shape, node: [shape[1 if _attribute(node, "transB") else 0]],

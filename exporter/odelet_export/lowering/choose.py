@@ -1,4 +1,4 @@
-"""Which form each solve of a model takes: the form that the user asks for where a solve can have it, else its own."""
+"""The choice of a form for each solve: the form that the user asks for where the solve can have it, else its own."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Choice:
 def choose(sites: Sequence[Site], name: str) -> list[Choice]:
     """Choose a form for each solve: the form of that name where the solve can have it, else the solve's own form.
 
-    name: of a form, or AUTO for the own form of each solve. Raises FormError when no solve of the model can have the
-    form, when a solve beside it can only be driven, or when output times make no sense.
+    name: the name of a form, or AUTO for the own form of each solve. Raises FormError when no solve of the model can
+    have the form, when another solve of the model can only be driven, or when output times make no sense.
     """
     if name != AUTO and name not in FORMS:
         raise FormError(f"form={name!r} is not one of {AUTO}, {', '.join(FORMS)}")
@@ -58,14 +58,14 @@ def choose(sites: Sequence[Site], name: str) -> list[Choice]:
     return [Choice(site, form_of_site) for site, form_of_site in zip(sites, chosen, strict=True)]
 
 
-def _driven_together(sites: Sequence[Site], own: Sequence[Form]) -> list[Choice]:
-    """The forms of the solves; a solve that runs outside the graph takes the whole model there."""
-    outside = next((form for form in own if form.runs_outside), None)
-    return [Choice(site, outside or form) for site, form in zip(sites, own, strict=True)]
+def _driven_together(sites: Sequence[Site], own_forms: Sequence[Form]) -> list[Choice]:
+    """The forms of the solves: their own, or for all of them the form of a solve that runs outside the graph."""
+    outside = next((form for form in own_forms if form.runs_outside), None)
+    return [Choice(site, outside or form) for site, form in zip(sites, own_forms, strict=True)]
 
 
 def _beside(form: Form, site: Site) -> Form:
-    """The form of a solve beside solves of another form, which the solve cannot have."""
+    """The form of a solve that cannot have `form`, the form of the other solves of its model."""
     # A graph that is a straight line for the sake of the other solves stays one if it can.
     return UNROLLED if form.straight and UNROLLED.refuse(site) is None else own_form(site)
 

@@ -1,4 +1,4 @@
-"""Cutting a host graph at its holes into segments, which run before, between and after the driven solves."""
+"""Cuts a host graph at its holes into segments, which run before, between and after the driven solves."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from odelet_export.lowering.lift import ancestors
 
 @dataclass(frozen=True)
 class Cut:
-    """A host graph in segments. segments: one for each level, None where a level computes nothing. order: for each
-    level, the holes that are solved after its segment."""
+    """A host graph in segments. segments: one graph for each level, None where a level computes nothing. order: for
+    each level, the holes that are solved after its segment."""
 
     segments: Sequence[ir.Graph | None]
     order: Sequence[Sequence[Hole]]
@@ -26,8 +26,8 @@ class Cut:
 def cut(graph: ir.Graph, holes: Sequence[Hole], captured: Mapping[int, Sequence[ir.Value]]) -> Cut:
     """Cut a host graph into segments.
 
-    captured: by index of the solve, the values of the host besides t, y0 and the extras that its graphs read. The level
-    of a node is the number of solves, one after the other, that must come before it.
+    captured: the values of the host besides t, y0 and the extras that a solve's graphs read, by index of the solve. The
+    level of a node is the number of solves, one after the other, that must come before it.
     """
     levels: dict[ir.Value, int] = {value: 0 for value in graph.inputs}
     needs = {h.spec.index: [*h.y0, *h.extras.values(), *captured[h.spec.index]] for h in holes}
@@ -77,7 +77,7 @@ def _segment(
         return None
     view = ir.GraphView(inputs, outputs, nodes=nodes, initializers=stored, opset_imports=graph.opset_imports, name=name)
     segment = view.clone()
-    # The runtime looks up what a solve reads by name, constants too, so a graph must return them.
+    # The runtime looks up by name the values that a solve reads, constants too, so a graph must return them.
     for value in dict.fromkeys(constants):
         assert value.const_value is not None and value.name is not None
         copy = ir.Value(name=f"{value.name}.stored", type=value.type, shape=value.shape, const_value=value.const_value)

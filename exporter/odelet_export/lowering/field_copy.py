@@ -1,5 +1,5 @@
-"""Finding a copy of each solve's field in finished graphs. The law here: values are compared as objects, and their
-names are read last, when no pass changes them any more."""
+"""The search for a copy of each solve's field in finished graphs. The law here: values are compared as objects, and
+their names are read last, when no pass changes them any more."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def field_card(
     """The card entry of the first copy of a solve's field that no pass changed, or None where there is none.
 
     solution: the parts of the solution in the host; none where the solve is driven. There is no entry either where a
-    chain of field evaluations cannot stand for the solve: of a solve that ends at an event, whose result is another,
-    and of a solve in which each batch row has its own steps.
+    chain of field evaluations cannot stand for the solve: for a solve that ends at an event, whose result is another,
+    and for a solve in which each batch row has its own steps.
     """
     if hole.spec.until_event or hole.spec.own_times:
         return None

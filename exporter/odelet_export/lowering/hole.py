@@ -16,9 +16,9 @@ from odelet_export.model.spec import SolveSpec
 
 @dataclass(frozen=True)
 class Placed:
-    """Where the steps of a solve lie.
+    """The places of the steps of a solve.
 
-    positions: (steps + 1,), the ends of the steps, from 0 at the first output time to 1 at the last. samples: the name
+    positions: the ends of the steps, (steps + 1,), from 0 at the first output time to 1 at the last. samples: the name
     of the axis that counts batch rows and is the first axis of every part of the state, or None.
     """
 
@@ -31,13 +31,13 @@ class Hole:
     """A solve of the host graph that waits for a solver.
 
     regions: the functions of the solve, the "field" and those that the spec names. t: the output times, a value of the
-    host; of an iteration, a number that nothing reads. times: the constant output times (times,), where t is a
+    host; for an iteration, a number that nothing reads. times: the constant output times (times,), where t is a
     constant. y0: the parts of the initial state. solution: values that stand for the results until a form replaces
-    them, (times, *shape) each, of an iteration (*shape). event_time: a value that stands for the time of the event, a
+    them, (times, *shape) each, (*shape) for an iteration. event_time: a value that stands for the time of the event, a
     scalar in the dtype of t, where the solve ends at an event; the two times in t are then the start and a time that
-    says the direction. extras: other values of the host that the solver takes, by their names in the spec, such as the
+    gives the direction. extras: other values of the host that the solver takes, by their names in the spec, such as the
     grid of a fixed-step solve where the model constructs it. nested: a line about each solve inside the functions,
-    which is filled already. placed: where the steps lie, for the form `bounded`.
+    which is filled already. placed: the places of the steps, for the form `bounded`.
     """
 
     spec: SolveSpec
@@ -52,7 +52,7 @@ class Hole:
     placed: Placed | None = None
 
     def reading(self, filled: Mapping[ir.Value, ir.Value]) -> Hole:
-        """The hole after earlier solves were filled: it reads their results, not the values that stood for them.
+        """The hole after earlier solves were filled: it reads their results, not the stand-ins of these results.
 
         filled: the result for each value that stood for it.
         """

@@ -1,4 +1,4 @@
-"""Lift: from a captured graph with markers to a host graph with holes, each hole with the functions of its solve."""
+"""Lift: turns a captured graph with markers into a host graph with holes, each with the functions of its solve."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def lift(captured: Captured, nested: Notes = MappingProxyType({})) -> list[Hole]
 
 
 def hole_of(graph: ir.Graph, spec: SolveSpec, nested: tuple[str, ...] = ()) -> Hole:
-    """The hole of one solve, whose functions hold no other marked solve any more."""
+    """The hole of one solve. The solve's functions must hold no other marked solve any more."""
     return replace(_hole(graph, spec, _markers(graph), owners_in(graph)), nested=nested)
 
 
@@ -48,7 +48,7 @@ def _markers(graph: ir.Graph) -> Markers:
 
 
 def owners_in(graph: ir.Graph) -> Owners:
-    """For each node inside a subgraph, the node of the main graph that it lies in."""
+    """The node of the main graph in which each node of a subgraph lies, by the inner node."""
     return {inner: node for node in graph for body in bodies(node) for inner in body.all_nodes()}
 
 
@@ -114,7 +114,8 @@ def _values(values: Sequence[ir.Value | None]) -> list[ir.Value]:
 
 
 def _hoist_shapes(marks: Sequence[ir.Value], y0: Sequence[ir.Value]) -> None:
-    """Take the shape of the state from the initial state, so that nodes that depend on it stay outside the field."""
+    """Take the shape of the state from the initial state, so that nodes that depend on the shape stay outside the
+    field."""
     for mark, initial in zip(marks, y0, strict=True):
         for use in list(mark.uses()):
             if use.node.op_type == "Shape" and use.node.domain == "":
@@ -163,7 +164,7 @@ def time_inputs(captured: Captured) -> set[str]:
 
 
 def _check_closed(spec: SolveSpec, node: ir.Node, end: ir.Node, owners: Owners) -> None:
-    """Raise CaptureError for a node of a field whose value is used outside; one that nothing uses is removed later."""
+    """Raise CaptureError for a node of a field whose value is used outside; a node without use is removed later."""
     waiting, seen = [node], {node}
     while waiting:
         current = waiting.pop()

@@ -25,7 +25,8 @@ MODEL = "model.onnx"
 
 @dataclass(frozen=True)
 class LoweredModel:
-    """A model as graphs. graphs: by file name. program: in which order they run. solves: their card entries."""
+    """A model as graphs. graphs: the graphs by file name. program: the order in which they run. solves: the card
+    entries of the solves."""
 
     graphs: dict[str, ir.Model]
     program: list[RunStep | DriveStep]
@@ -40,7 +41,7 @@ class LoweredModel:
 
 @dataclass(frozen=True)
 class _FilledHole:
-    """A hole, what a form built for it, and the solve's entry in the card."""
+    """A hole, the lowered solve that fills it, and the solve's entry in the card."""
 
     hole: Hole
     lowered: LoweredSolve
@@ -60,8 +61,8 @@ def lower(
     if outside:
         rename_crossing_values(host.graph, holes)
     filled = _fill_holes(host.graph, choices)
-    # The host is cut after all solves are built, in a path of its own: where a graph ends depends on all solves that
-    # run outside it, so no form can cut for its own solve. `choose` sees to it that all solves do, or none.
+    # The host is cut after all solves are built, in a path of its own: the end of a graph depends on all solves that
+    # run outside it, so no form can cut for its own solve. `choose` makes sure that all solves run outside, or none.
     graphs: dict[str, ir.Model] = {MODEL: host}
     program: list[RunStep | DriveStep] = [RunStep(run=MODEL)]
     if outside:
@@ -73,14 +74,15 @@ def lower(
 
 
 def forms_of(captured: Captured, holes: Sequence[Hole], form: str, *, max_steps: int) -> list[Choice]:
-    """Choose a form for every solve, as `lower` does. The host's graph gets nodes for what the solves read of it."""
+    """Choose a form for every solve, as `lower` does. The host graph gets nodes for the values that the solves read."""
     scope = Scope.of(captured.model.graph)
     alone = sum(hole.spec.adaptive or hole.spec.timeless for hole in holes) == 1
     return choose([Site.of(hole, scope, max_steps, _setting_names(hole, alone=alone)) for hole in holes], form)
 
 
 def _setting_names(hole: Hole, *, alone: bool) -> dict[str, str]:
-    """The graph inputs for what a caller may set; a number tells several solves apart."""
+    """The names of the graph inputs for the settings that a caller may change, by setting. alone: whether the solve is
+    the only one; else the names hold the solve's number."""
     return {key: key if alone else f"{key}_{hole.spec.index}" for key in ("rtol", "atol", "max_steps")}
 
 
@@ -101,7 +103,7 @@ def _fill_holes(graph: ir.Graph, choices: Sequence[Choice]) -> list[_FilledHole]
 
 
 def fill(hole: Hole, lowered: LoweredSolve) -> None:
-    """Put what a form made where the results of a solve were used."""
+    """Put the results that a form built where the results of a solve were used."""
     for stand_in, value in zip(hole.results, lowered.results, strict=True):
         name = stand_in.name
         value.ir.shape = value.ir.shape if value.ir.shape is not None else stand_in.shape
@@ -111,7 +113,7 @@ def fill(hole: Hole, lowered: LoweredSolve) -> None:
 
 
 def _add_report(graph: ir.Graph, site: Site, lowered: LoweredSolve) -> dict[str, str]:
-    """Add graph outputs for a report. Returns the names of the outputs, by the names of the report.
+    """Add graph outputs for a report. Returns the names of the outputs, by the names in the report.
 
     Two report names that stand for the same value, such as steps and accepted of a solve that rejects no step, share
     one graph output.
@@ -124,8 +126,8 @@ def _add_report(graph: ir.Graph, site: Site, lowered: LoweredSolve) -> dict[str,
             continue
         names[key] = outputs[value.ir] = f"solve_{site.hole.spec.index}.{key}"
         # An output needs a node of its own, with a name of its own.
-        own = value.ir.producer() is not None and not value.ir.is_graph_output()
-        output = value if own else value.scope.root.call("Identity", value)
+        has_own_node = value.ir.producer() is not None and not value.ir.is_graph_output()
+        output = value if has_own_node else value.scope.root.call("Identity", value)
         output.ir.name = names[key]
         output.ir.shape = ir.Shape([None] if site.hole.spec.per_sample or key == "error_ratio" else [])
         graph.outputs.append(output.ir)

@@ -1,4 +1,4 @@
-"""Solves inside the functions of other solves: filled in place, the innermost first.
+"""The solves inside the functions of other solves, which are filled in place, the innermost first.
 
 A nested solve becomes a loop or a straight line among the nodes of the function around it, which is then lifted like
 any other function. A caller can change no setting of a nested solve, and gets no report of it. The law here: a nested
@@ -26,9 +26,9 @@ from odelet_export.lowering.lower import fill
 
 
 def fill_nested(captured: Captured, form: str, *, max_steps: int) -> Notes:
-    """Fill the nested solves in the captured graph. Returns a line about each, by the mark of the solve around it.
+    """Fill the nested solves in the captured graph. Returns lines about them, by the mark of the solve around them.
 
-    form: the name of the form that the export is asked for, or "auto"; a solve that cannot have it takes its own form.
+    form: the name of the form of the export, or "auto"; a solve that cannot have that form takes its own form.
     max_steps: the limit of attempted steps. Raises FormError for a solve that only the runtime could drive.
     """
     graph = captured.model.graph
@@ -54,22 +54,23 @@ def fill_nested(captured: Captured, form: str, *, max_steps: int) -> Notes:
 def _form(site: Site, name: str) -> Form:
     """The form of that name where the solve can have it in a graph, else the solve's own."""
     check_times(site)
-    asked = FORMS.get(name)
-    if asked is not None and not asked.runs_outside and asked.refuse(site) is None:
-        return asked
-    own = own_form(site)
-    if own.runs_outside:
+    named_form = FORMS.get(name)
+    if named_form is not None and not named_form.runs_outside and named_form.refuse(site) is None:
+        return named_form
+    default_form = own_form(site)
+    if default_form.runs_outside:
         in_graph = [form for form in FORMS.values() if not form.runs_outside and form.refuse(site) is None]
-        names = " or ".join(form.name for form in in_graph) or f"{own.name} only"
+        names = " or ".join(form.name for form in in_graph) or f"{default_form.name} only"
         raise FormError(
             f"the solve at {site.hole.spec.source} lies inside the field of another, so it must be in the graph, and "
             f"{site.hole.spec.method} can be {names}; change the method"
         )
-    return own
+    return default_form
 
 
 def _replace(graph: ir.Graph, site: Site, lowered: LoweredSolve) -> None:
-    """Put the results where they are used, NaN where the solve failed; and let the function around it return NaN."""
+    """Put the results of a solve where they are used, as NaN where the solve failed; let the function around the solve
+    return NaN then, too."""
     ok = ONNX.equal(lowered.report["status"], OK)
     guarded = _guarded(graph, site.hole)
     event_time = None if lowered.event_time is None else _unless(ok, lowered.event_time)
@@ -88,7 +89,8 @@ def _unless(ok: Value, value: Value) -> Value:
 
 
 def _guarded(graph: ir.Graph, hole: Hole) -> list[tuple[ir.Node, int]]:
-    """The results of the function around a solve that depend on it, as inputs of an End marker: node and position.
+    """The results of the function around a solve that depend on the solve, as inputs of an End marker: pairs of the
+    node and the position.
 
     NaN in the solution is not enough: a clamp or a comparison in the function can lose it.
     """

@@ -1,4 +1,4 @@
-"""The functions of a solve, its vector field above all, as nodes that can be copied into any number of places."""
+"""The functions of a solve, its field above all, as nodes that can be copied into any number of places."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from odelet_export.graphs.scope import Scope, Value
 
 
 class Copy(NamedTuple):
-    """A copy of a function in a graph: the values of its arguments, None where it does not read one; its results."""
+    """A copy of a function in a graph: the values of its arguments, None for an argument that it does not read; its
+    results."""
 
     inputs: list[ir.Value | None]
     results: list[ir.Value]
@@ -29,7 +30,8 @@ class Copy(NamedTuple):
 class Region:
     """A function of the model between two markers of a solve.
 
-    nodes: in order. inputs: the values that stand for the arguments, the time first. results: the values returned.
+    nodes: the nodes in order. inputs: the values that stand for the arguments, the time first. results: the values that
+    the function returns.
     captured: values from outside that the nodes read, weights included. copies: the copies made so far.
     """
 
@@ -62,7 +64,7 @@ class Region:
     ) -> list[Value]:
         """Put a copy on a time and a row (1, n), and return its results.
 
-        t: a scalar, or (samples,) where each batch row has its own. The copy goes into the innermost scope of the row,
+        t: a scalar, or (samples,) where each batch row has its own time. The copy goes into the innermost scope of row,
         the time and `scope`. outside: as in `emit`.
         """
         like = Value(self.inputs[0], scope)
@@ -73,15 +75,16 @@ class Region:
         return self.emit(inner, [time, *layout.unpack(row, xp=ONNX)], outside)
 
     def field(self, scope: Scope, layout: Layout, outside: Mapping[ir.Value, ir.Value]) -> RowField:
-        """The field as the solver text calls it: from a time and a row (1, n) to the slope, a row (1, n)."""
+        """The field as the solver text calls it: it takes a time and a row (1, n), and returns the slope, (1, n)."""
         return lambda t, row: layout.pack(self.call(scope, layout, outside, t, row), xp=ONNX)
 
     def event(self, scope: Scope, layout: Layout, outside: Mapping[ir.Value, ir.Value]) -> EventValues:
-        """The event function as the solver text calls it: from a time and a row (1, n) to the values (events,)."""
+        """The event function as the solver text calls it: it takes a time and a row (1, n), and returns the values
+        (events,)."""
         return lambda t, row: self.call(scope, layout, outside, t, row)[0]
 
     def measure(self, scope: Scope, outside: Mapping[ir.Value, ir.Value]) -> Callable[[list[Array]], Array]:
-        """The norm as a Layout takes it: from the parts of a state to a scalar.
+        """The norm as a Layout takes it: a function of the parts of a state that returns a scalar.
 
         The parts are cast to the dtype that the norm was traced in. torchdiffeq calls it with float64 where tolerances
         are per part or the state has the shape (); in a float32 model the norm then has fewer digits here.

@@ -1,4 +1,4 @@
-"""What an artifact's card says of a solve: facts of the call, of its form and of how the form built it."""
+"""The card entry of a solve: facts of the call, of the form, and of the solve as the form built it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def solve_card(site: Site, form: Form, lowered: LoweredSolve, report: Mapping[st
 
 
 def _evaluations(spec: SolveSpec, lowered: LoweredSolve) -> Evaluations | None:
-    """How often the solve calls the field, where that number is fixed or follows from the number of steps."""
+    """The number of calls of the field, where it is fixed or follows from the number of steps; else None."""
     if lowered.evaluations is not None:
         return Evaluations(start=lowered.evaluations, step=0)
     if spec.timeless:
@@ -43,7 +43,7 @@ def _evaluations(spec: SolveSpec, lowered: LoweredSolve) -> Evaluations | None:
     if spec.adaptive:
         assert spec.control is not None and calls is not None
         estimated = spec.control.first_step is None
-        # Past each jump the solver takes the slope anew, and the steps do not tell how many jumps there were.
+        # Past each jump the solver evaluates the slope again, and the steps do not tell how many jumps there were.
         return None if "jump_t" in spec.extras else Evaluations(start=1 + estimated, step=calls)
     if calls is None or spec.grid is None or spec.grid.reads_cubics:
         return None

@@ -40,7 +40,7 @@ def check_dynamic(dynamic: Dynamic | None, names: Sequence[str], example: Sequen
 
 
 def _check_sizes(dynamic: Dynamic, example: Mapping[str, torch.Tensor]) -> None:
-    """Refuse a label whose axes differ in size in the example."""
+    """Raise CaptureError for a label whose axes differ in size in the example."""
     first_use: dict[str, tuple[int, str]] = {}
     for name, axes in dynamic.items():
         for axis, label in axes.items():
@@ -56,8 +56,8 @@ def _check_sizes(dynamic: Dynamic, example: Mapping[str, torch.Tensor]) -> None:
 def traced_example(names: Sequence[str], example: Sequence[torch.Tensor], dynamic: Dynamic) -> list[torch.Tensor]:
     """The example resized along its dynamic axes so that a tracer confuses no two sizes.
 
-    The sizes are at least 2, differ from each other, and differ from every size that stays. A size of the example that
-    is so already is kept.
+    The sizes are at least 2, differ from each other, and differ from every size that is fixed. A size of the example
+    that meets these conditions is kept.
     """
     used = {
         size
@@ -80,7 +80,7 @@ def traced_example(names: Sequence[str], example: Sequence[torch.Tensor], dynami
 
 
 def resize(tensor: torch.Tensor, sizes: Mapping[int, int]) -> torch.Tensor:
-    """A tensor of other sizes along some axes. sizes: by axis.
+    """A tensor of other sizes along some axes. sizes: the new sizes by axis.
 
     Slices are repeated or left out. Along an axis on which all values rise, or all fall, they are interpolated, so that
     times stay in order.

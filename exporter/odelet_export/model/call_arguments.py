@@ -23,7 +23,7 @@ def required_parameters(function: Callable[..., Any]) -> list[str]:
     """The names of the parameters that have no default; none for a builtin that has no signature."""
     try:
         parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):  # a builtin: the call itself will tell
+    except (TypeError, ValueError):  # a builtin: an error of the call itself will name what is missing
         return []
     return [p.name for p in parameters if p.default is p.empty and p.kind not in _ANY_NUMBER]
 

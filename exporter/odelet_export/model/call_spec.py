@@ -1,4 +1,4 @@
-"""Reading a caught call as a `SolveSpec`: the settings of the call, with the overrides of the export applied."""
+"""Reads a caught call as a `SolveSpec`: the settings of the call, with the overrides of the export applied."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ from odelet_intercept.libraries.mark_calls import mark_arguments_of
 
 
 def spec_of(call: Call, index: int, overrides: Overrides) -> SolveSpec:
-    """The solve that a call asks for, with the overrides applied. index: its number in the artifact.
+    """The solve that a call asks for, with the overrides applied. index: the solve's number in the artifact.
 
-    Raises CaptureError, naming file and line, for what cannot be exported; InputError for a bad argument of `mark`.
+    Raises CaptureError, naming file and line, for a call that cannot be exported; InputError for a bad argument of
+    `mark`.
     """
     if call.entry == "mark":
         return _iteration(call, index)
@@ -79,7 +80,7 @@ def _iteration(call: Call, index: int) -> SolveSpec:
 
 
 def _method(call: Call, overrides: Overrides) -> Method:
-    """The method of the override, or of the call: then what the installed torchdiffeq computes under its name."""
+    """The method of the override, or else the method that the installed torchdiffeq computes under the call's name."""
     name = overrides.method or installed.name_of(call.method or "dopri5")
     if name not in METHODS:
         raise CaptureError(
@@ -90,7 +91,7 @@ def _method(call: Call, overrides: Overrides) -> Method:
 
 
 def _step_settings(solver: Method, options: dict[str, Any], overrides: Overrides) -> tuple[Control | None, Grid | None]:
-    """How an adaptive method chooses its steps, or where a fixed-step method places them; the other is None.
+    """The step size control of an adaptive method, or the grid of a fixed-step method; the other is None.
 
     Raises ValueError for an option that a setting cannot have.
     """
@@ -104,7 +105,8 @@ def _step_settings(solver: Method, options: dict[str, Any], overrides: Overrides
 
 
 def _tolerances(call: Call, solver: Method, overrides: Overrides) -> tuple[Tolerance, Tolerance]:
-    """rtol and atol, where the method uses them; atol also where a fixed-step method searches for an event."""
+    """The tolerances rtol and atol, where the method uses them; atol also where a fixed-step method searches for an
+    event."""
     parts = _parts(call)
     uses_both = solver.adaptive or solver.uses_tolerances
     rtol: Tolerance = None
@@ -124,7 +126,7 @@ def _tolerances(call: Call, solver: Method, overrides: Overrides) -> tuple[Toler
 
 
 def _check_event_search(call: Call, solver: Method, grid: Grid | None) -> None:
-    """Refuse a method that cannot search for an event, and one whose steps have no set length."""
+    """Raise CaptureError for a method that cannot search for an event, or whose steps have no set length."""
     if grid is not None and grid.step_size is None:
         raise CaptureError(
             call.where + "a fixed-step method searches for an event with steps of one length; give "
@@ -135,7 +137,7 @@ def _check_event_search(call: Call, solver: Method, grid: Grid | None) -> None:
 
 
 def _check_per_sample(call: Call, *, overridden: bool) -> None:
-    """Refuse a call whose batch rows cannot be solved each on its own."""
+    """Raise CaptureError for a call whose batch rows cannot be solved each on its own."""
     if has_norm(call, overridden=overridden):
         raise CaptureError(
             call.where + "a norm of the whole state cannot measure each sample; leave norm or per_sample out"
@@ -147,7 +149,7 @@ def _check_per_sample(call: Call, *, overridden: bool) -> None:
 
 
 def _warnings(call: Call, solver: Method) -> list[str]:
-    """What the user should hear of a solve, besides its options."""
+    """The warnings about a solve, besides those about its options, a sentence each."""
     warnings = []
     if isinstance(solver, Adams) and not solver.remembers:
         warnings.append(f"{call.source}: max_order={solver.max_order} leaves {solver.name} no steps but those of rk4")
@@ -167,5 +169,5 @@ def _extras(call: Call, solver: Method, grid: Grid | None) -> tuple[str, ...]:
 
 
 def _parts(call: Call) -> int | None:
-    """How many tensors a tuple state has; None for a state that is one tensor."""
+    """The number of tensors in a tuple state; None for a state that is one tensor."""
     return len(call.y0) if isinstance(call.y0, tuple) else None

@@ -22,7 +22,7 @@ from odelet_intercept.libraries.torchdiffeq_calls import find_copies
 
 
 class Watching(Protocol):
-    """What watches a model's decisions while the model is traced."""
+    """A watch over a model's decisions while the model is traced."""
 
     def running(
         self, inputs: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor]
@@ -30,13 +30,13 @@ class Watching(Protocol):
         """A context that watches one run of the model. inputs, weights: the tracer's tensors for them, by name."""
 
     def guards(self) -> list[torch.Tensor]:
-        """For each assumption that the run made, whether it holds: bool scalars of the trace."""
+        """A bool scalar of the trace for each assumption that the run made: whether it holds."""
 
 
 class _RunRecord:
-    """What a run of the model showed.
+    """The record of a run of the model.
 
-    It is an object of its own because torch.export puts a module's attributes back after tracing, also those in
+    It is an object of its own because torch.export puts a module's attributes back after tracing, also attributes in
     containers, but does not look into objects of other classes.
     """
 
@@ -53,7 +53,7 @@ class Callee(nn.Module):
     dotted names. Arguments that are not tensors stay as they are in the example. Raises CaptureError where the example
     does not fit the model's signature, and where a name is reserved.
 
-    names: of the input tensors, in order. example: their values in the example.
+    names: the names of the input tensors, in order. example: the values of these tensors in the example.
     """
 
     def __init__(self, model: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
@@ -91,7 +91,7 @@ class Callee(nn.Module):
 
     @contextmanager
     def restoring(self) -> Iterator[None]:
-        """Put back, on leaving, what runs change on the model's modules: attributes, and the values of buffers."""
+        """Put back, on leaving, the attributes and buffers of the model's modules that runs change."""
         modules = [(module, dict(vars(module))) for module in self.modules()]
         tables: list[tuple[dict[str, Any], dict[str, Any]]] = [
             (table, dict(table)) for module, _ in modules for table in (module._buffers, module._parameters)
@@ -157,7 +157,7 @@ class Callee(nn.Module):
 
 
 def _names(model: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[str]:
-    """A name for each argument: that of its parameter in the model's signature.
+    """A name for each argument: the name of its parameter in the model's signature.
 
     Arguments of `*args` are numbered, and those of a builtin without a signature are `input_0`, `input_1`, ...
     Raises CaptureError for arguments that do not fit the signature.

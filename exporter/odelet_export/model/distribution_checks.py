@@ -1,4 +1,4 @@
-"""Whether torch.distributions checks its parameters: a setting of the process, put back after a block of code."""
+"""The process's setting whether torch.distributions checks its parameters, put back after a block of code."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""One run of the torch model in which a handler answers its calls of solver libraries: set up here and nowhere else.
+"""The run of the torch model in which a handler answers its calls of solver libraries: it is set up here alone.
 
-Whoever needs the model's answers, its calls or its solutions in plain torch passes a handler to `run_intercepted`. What
-only some runs need (random numbers from a source, no gradients, attributes put back) is entered around the call. A
-trace has a setup of its own, in capture/capture.py.
+Code that needs the model's answers, calls or solutions in plain torch passes a handler to `run_intercepted`. Contexts
+that only some runs need (random numbers from a source, no gradients, attributes put back) are entered around the call.
+A trace has a setup of its own, in capture/capture.py.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from odelet_intercept.intercept import Handler, intercepted
 def run_intercepted(
     callee: Callee, tensors: Sequence[torch.Tensor], handler: Handler, *, silent: bool = True
 ) -> tuple[torch.Tensor, ...]:
-    """Run a model on some inputs, each of its solves by `handler`, and return its outputs.
+    """Run a model on some inputs, with `handler` for each of its solves, and return its outputs.
 
     tensors: one for each name of `callee.names`; the model gets copies, as it may write into its inputs or mark them as
     needing gradients. handler: is given each call, also of a copy of torchdiffeq, and the solver that the call would
@@ -37,7 +37,7 @@ def run_intercepted(
 def torchdiffeq_solving(*, silent: bool = True) -> Iterator[None]:
     """Let torchdiffeq solve with every method that odelet has, those included that the installed version lacks.
 
-    silent: whether warnings are swallowed. They concern the model's author, who hears them where the model is used.
+    silent: whether warnings are swallowed. They concern the model's author, who gets them where the model is used.
     """
     with lacking(), warnings.catch_warnings():
         if silent:

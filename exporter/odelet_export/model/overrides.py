@@ -1,4 +1,4 @@
-"""What an export changes in the solves of a model. No torch: the command line reads the defaults and the help here."""
+"""The changes that an export makes to a model's solves. No torch: the command line reads defaults and help here."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from odelet_export.errors import FormError
 
 @dataclass(frozen=True, kw_only=True)
 class Overrides:
-    """What an export changes in every solve that the change applies to; None leaves the model's own choice.
+    """The changes that an export makes to every solve that they apply to; None leaves the model's own choice.
 
     Raises FormError for a value that no solve can have.
     """

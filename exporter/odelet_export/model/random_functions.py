@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 BaseDraw = Callable[[str, Sequence[Any], torch.dtype], Tensor]
-# How many bits a uniform number keeps in a dtype of few digits, so that no number is rounded to 1.
+# The number of bits that a uniform number keeps in a dtype of few digits, so that no number is rounded to 1.
 _BITS = {torch.float16: 11, torch.bfloat16: 8}
 
 
@@ -55,7 +55,8 @@ def _wide(dtype: torch.dtype) -> torch.dtype:
 class _Function:
     """A random function of torch as arithmetic.
 
-    compute: takes a Base, then the arguments of torch's function. draws: whether a call with some arguments draws.
+    compute: takes a Base, then the arguments of torch's function. draws: tells whether a call with some arguments draws
+    numbers.
     """
 
     compute: Callable[..., Tensor]
@@ -66,7 +67,7 @@ class _Function:
 
 
 def _size(size: Sequence[Any]) -> list[Any]:
-    """The sizes of a shape, which came one by one or as one sequence; a tensor among them is read as a number."""
+    """The sizes of a shape, given one by one or as one sequence; a tensor among them is read as a number."""
     sizes = size[0] if len(size) == 1 and isinstance(size[0], (tuple, list)) else size
     return [operator.index(n) if isinstance(n, Tensor) else n for n in sizes]
 
@@ -77,7 +78,7 @@ def _made(value: Tensor, requires_grad: bool) -> Tensor:
 
 
 def _of_size(kind: str) -> Callable[..., Tensor]:
-    """A function that draws a shape, as torch.randn does. kind: a method of Base."""
+    """A function that draws numbers in a given shape, as torch.randn does. kind: the name of a Base method."""
 
     def compute(
         base: Base, *args: Any, size: Any = None, dtype: Any = None, requires_grad: bool = False, **_: Any
@@ -89,7 +90,7 @@ def _of_size(kind: str) -> Callable[..., Tensor]:
 
 
 def _like(kind: str) -> Callable[..., Tensor]:
-    """A function that draws in the shape of a tensor, as torch.randn_like does. kind: a method of Base."""
+    """A function that draws numbers in a tensor's shape, as torch.randn_like does. kind: the name of a Base method."""
 
     def compute(base: Base, x: Tensor, *, dtype: Any = None, requires_grad: bool = False, **_: Any) -> Tensor:
         return _made(getattr(base, kind)(list(x.shape), dtype or x.dtype), requires_grad)
@@ -117,7 +118,7 @@ def _normal_in(base: Base, x: Tensor, mean: Any = 0.0, std: Any = 1.0) -> Tensor
 
 
 def _uniform_in(base: Base, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    # torch calls its arguments `from` and `to`, and nn.init `a` and `b`.
+    # torch calls the arguments of uniform_ `from` and `to`; nn.init calls them `a` and `b`.
     names = dict(zip(("from", "to"), args, strict=False)) | kwargs
     low, high = names.get("from", names.get("a", 0.0)), names.get("to", names.get("b", 1.0))
     return base.uniform(list(x.shape), x.dtype) * (high - low) + low
@@ -199,8 +200,8 @@ def _multinomial(base: Base, weights: Tensor, num_samples: Any, replacement: boo
 
 
 def _dropped(base: Base, x: Tensor, shape: Sequence[Any], p: float, inplace: bool) -> Tensor:
-    kept = (base.uniform(shape, x.dtype) >= p).to(x.dtype)
-    value = x * (kept / (1 - p)) if p < 1 else x * 0
+    mask = (base.uniform(shape, x.dtype) >= p).to(x.dtype)
+    value = x * (mask / (1 - p)) if p < 1 else x * 0
     return x.copy_(value) if inplace else value
 
 
@@ -216,8 +217,8 @@ def _channels(unbatched: int | None) -> Callable[..., Tensor]:
     """Dropout of whole channels. unbatched: how many axes an input of one sample has; its channels come first."""
 
     def compute(base: Base, x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-        kept = 1 if x.ndim == unbatched else 2
-        return _dropped(base, x, [*x.shape[:kept], *[1] * (x.ndim - kept)], p, inplace)
+        leading_axes = 1 if x.ndim == unbatched else 2
+        return _dropped(base, x, [*x.shape[:leading_axes], *[1] * (x.ndim - leading_axes)], p, inplace)
 
     return compute
 
@@ -276,7 +277,7 @@ DRAWS: dict[Any, _Function] = {
     torch.feature_dropout: _Function(_channels(None), _drops),
     **{getattr(Tensor, name): _Function(compute) for name, compute in _IN_PLACE.items()},
 }
-# Functions that draw and cannot be written so, each with a function that says whether its arguments make it draw.
+# Functions that draw and have no such arithmetic, each with a function that tells whether its arguments make it draw.
 REFUSED: dict[Any, Callable[..., bool]] = {
     torch.poisson: _always,
     torch.binomial: _always,

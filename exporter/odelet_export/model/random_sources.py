@@ -1,4 +1,4 @@
-"""Where the base draws of a model come from: markers in a trace, a seed, or numbers that are replayed."""
+"""The sources of a model's base draws: markers in a trace, a seed, or numbers that are replayed."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from odelet_intercept.user_code import short, user_frame, with_source
 # The operator that marks a base draw in a captured graph, and its domain.
 OPERATOR = "Noise"
 DOMAIN = "odelet"
-RANDOM = "random numbers"  # what a marker is on the example, in words
+RANDOM = "random numbers"  # the description of a marker's value on the example
 
 _SEED_ADVICE = "draw without a seed, which makes the numbers an input, or from constant arguments"
-# Which call of a solve's function is running, as `field_call` says.
+# The call of a solve's function that is running; `field_call` sets it.
 FIELD_CALL: ContextVar[Literal["kept", "unused", "refused"]] = ContextVar("field_call", default="kept")
 
 
 class Source(Protocol):
-    """Where base draws come from."""
+    """A source of base draws."""
 
     def begin(self) -> None:
         """Begin a run of the model."""
@@ -35,7 +35,7 @@ class Source(Protocol):
         """A base draw. distribution: "normal" (standard), or "uniform" (from 0 up to 1); dtype: float32 or float64."""
 
     def constant(self, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """The numbers of a draw from a generator that the model seeds: those of function(*args, **kwargs)."""
+        """The numbers of a draw from a generator that the model seeds: the result of function(*args, **kwargs)."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ class Draw:
 class TracedSource:
     """A source that marks base draws in a trace.
 
-    hold: called for each base draw with its marker, its numbers on the example, and what they are in words. draws: the
-    base draws of the last run.
+    hold: called for each base draw with its marker, its numbers on the example, and their description. draws: the base
+    draws of the last run.
     """
 
     def __init__(self, hold: Callable[[torch.Tensor, torch.Tensor, str], None]) -> None:
@@ -77,7 +77,7 @@ class TracedSource:
         return traced
 
     def constant(self, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """The numbers, drawn while tracing: a constant, which depends on nothing but the shapes of tensors."""
+        """The numbers of a seeded draw, drawn while tracing: a constant, which depends on tensor shapes alone."""
         if function is torch.normal:
             return _seeded_normal(*args, **kwargs)
         in_place = function.__name__.endswith("_")
@@ -119,7 +119,7 @@ def _plain_size(value: Any) -> Any:
 
 
 class _Real:
-    """A source for runs of the torch model, in which seeded draws are the model's own. arrays: the base draws."""
+    """A source for runs of the torch model, which draws seeded numbers itself. arrays: the base draws."""
 
     def __init__(self) -> None:
         self.arrays: list[torch.Tensor] = []
@@ -169,9 +169,12 @@ class ReplayedSource(_Real):
         if more and numbers is None:
             numbers = torch.zeros(tuple(shape), dtype=dtype)
         if numbers is None or (tuple(numbers.shape), numbers.dtype) != (tuple(shape), dtype):
-            found = "there are no more" if numbers is None else f"the next are {numbers.dtype} {list(numbers.shape)}"
+            next_draw = (
+                "there are no more" if numbers is None else f"the next are {numbers.dtype} {list(numbers.shape)}"
+            )
             raise CaptureError(
-                f"the model draws {distribution} numbers, {dtype} {list(shape)}, for its draw {self._next}, and {found}"
+                f"the model draws {distribution} numbers, {dtype} {list(shape)}, for its draw {self._next}, "
+                f"and {next_draw}"
             )
         self._next += 1
         return numbers.clone()

@@ -35,7 +35,7 @@ _OWN = original_of(torchdiffeq.odeint)
 
 @dataclass(frozen=True)
 class SolveCount:
-    """What torchdiffeq did in one solve.
+    """The counts of torchdiffeq's steps in one solve.
 
     steps: attempts of an adaptive method, or steps of a fixed-step method. accepted: accepted steps. evaluations: calls
     of the field. A count is None where another solver ran in place of torchdiffeq's, or where the solver does not tell.
@@ -46,7 +46,7 @@ class SolveCount:
     evaluations: int | None
 
 
-# A function of a call, and of the odeint that the call would have reached, to the solution and a count.
+# A solver takes a call, and the odeint that the call would have reached; it returns the solution and a count.
 Solver = Callable[[Call, Callable[..., Any]], tuple[Any, SolveCount]]
 
 
@@ -133,7 +133,7 @@ def solved(call: Call, original: Callable[..., Any], overrides: Overrides) -> An
     if call.entry == "mark":
         return _marked(call)[0]
     if call.copy and overrides.method is not None:
-        original = _OWN  # which has the methods that odelet has
+        original = _OWN  # unlike a copy, the library itself can run all methods that odelet has
     with _controlled(overrides.controller):
         return call.solve(original)
 
@@ -150,7 +150,8 @@ def _marked(call: Call) -> tuple[Any, SolveCount]:
 
 @contextmanager
 def _controlled(name: str | None) -> Iterator[None]:
-    """Let torchdiffeq's own loop choose its steps by another controller. name: in CONTROLLERS; None changes nothing."""
+    """Let torchdiffeq's own loop choose its steps by another controller. name: a name in CONTROLLERS; None changes
+    nothing."""
     if name is None:
         yield
         return

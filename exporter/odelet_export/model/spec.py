@@ -1,4 +1,4 @@
-"""What a solve is asked to do, as plain data; and a check that the overrides of an export apply to some solve.
+"""The specification of a solve, as plain data, and a check that the overrides of an export apply to some solve.
 
 `odelet_export.model.call_spec` reads a `SolveSpec` from a caught call.
 """
@@ -28,11 +28,11 @@ class SolveSpec:
     the solves whose functions make this one, the outermost first. solver: the method, with its own options set. rtol,
     atol: one number, or one for each part of the state, where the method uses tolerances; atol also where the solve
     searches for an event. control, grid: the settings of an adaptive or of a fixed-step method; the other is None.
-    parts: how many tensors the state has. functions: the user's functions besides the field, in the order of their
+    parts: the number of tensors in the state. functions: the user's functions besides the field, in the order of their
     results in the End marker: `event`, a function of (t, y), ends the solve at its first zero; `norm`, a function of y,
-    measures an error. source: file and line. warnings: what the user should hear. extras: the options whose values the
-    model computes (step_t, jump_t, grid). per_sample: each batch row has its own steps. max_iters: the most steps of an
-    iteration.
+    measures an error. source: the file and line of the call. warnings: sentences for the user. extras: the options
+    whose values the model computes (step_t, jump_t, grid). per_sample: whether each batch row has its own steps.
+    max_iters: the most turns of an iteration.
     """
 
     index: int
@@ -103,7 +103,8 @@ class SolveSpec:
 
 
 def _check_marked(specs: list[SolveSpec], overrides: Overrides) -> None:
-    """Refuse overrides of a model that has only iterations, and per_sample where an iteration solves a whole batch."""
+    """Raise FormError for overrides of a model that has only iterations, and for per_sample where an iteration solves a
+    whole batch."""
     changed = [f.name for f in fields(overrides) if getattr(overrides, f.name) != f.default]
     if changed and all(spec.timeless for spec in specs):
         raise FormError(
@@ -119,7 +120,7 @@ def _check_marked(specs: list[SolveSpec], overrides: Overrides) -> None:
 
 
 def check_overrides(specs: list[SolveSpec], overrides: Overrides) -> None:
-    """Refuse an override that no solve of the model can take. Raises FormError naming it and the solves."""
+    """Raise FormError, naming override and solves, for an override that no solve of the model can take."""
     _check_marked(specs, overrides)
     specs = [spec for spec in specs if not spec.timeless]
     methods = ", ".join(f"solve {spec.index} ({spec.source}) uses {spec.method}" for spec in specs)

@@ -1,6 +1,6 @@
 """Tensors in dicts, tuples and the like, as a flat row with dotted names: `batch.x`, `parts.0`, `state.h.0`.
 
-All walks over nested containers stand here. torch's pytree takes arguments apart and builds them again. The result of a
+All walks over nested containers are here. torch's pytree takes arguments apart and builds them again. The result of a
 model is walked by the rules of the runtime, which looks into more classes than the pytree does: dataclasses that torch
 does not know, and mappings of any class.
 """
@@ -37,7 +37,7 @@ class Tree:
             self.leaves.append((name, leaf))
 
     def rebuilt(self, leaves: Sequence[Any]) -> list[Any]:
-        """The arguments with other values for their leaves, in the order of `leaves`."""
+        """The arguments with other values for their leaves. leaves: the values, in the order of `self.leaves`."""
         arguments: list[Any] = pytree.tree_unflatten(leaves, self._spec)
         return arguments
 
@@ -51,7 +51,7 @@ def _key(entry: Any) -> str:
 
 
 def _check_leaf(name: str, leaf: Any) -> None:
-    """Refuse a dataclass that torch does not look into: its tensors would stay as they are in the example."""
+    """Raise CaptureError for a dataclass that torch does not look into: its tensors would stay as in the example."""
     if not is_dataclass(leaf) or isinstance(leaf, type):
         return
     tensor_fields = [f.name for f in fields(leaf) if tensors_in(getattr(leaf, f.name, None))]
@@ -67,7 +67,7 @@ def result_leaves(result: Any) -> list[Leaf]:
     """The leaves of a model's result, with names; leaves that are not tensors are among them.
 
     The name is `output` for a tensor, `output_0`, `output_1`, ... for the elements of a tuple or list, and the key or
-    the field for those of other containers. Deeper leaves have dotted names.
+    the field for the elements of other containers. Deeper leaves have dotted names.
     """
     if type(result) in (tuple, list):
         return [leaf for i, value in enumerate(result) for leaf in _leaves(f"output_{i}", value)]

@@ -25,5 +25,5 @@ def widened_model(callee: Callee) -> Callee | None:
 
 
 def widened(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """The floating-point tensors in float64, and the others as they are."""
+    """The tensors, with floating-point tensors in float64 and the others as they are."""
     return [tensor.double() if tensor.is_floating_point() else tensor for tensor in tensors]

@@ -1,1 +1,1 @@
-"""The order of the stages of an export; every stage's work is done in another room."""
+"""Runs the stages of an export in order; every stage's work is done in another room."""

@@ -14,15 +14,15 @@ from odelet_export.pipeline.prepare import Prepared
 
 @dataclass(frozen=True)
 class Calibrating:
-    """The steps that were found. again: the same model in the form `driven`, which solves samples again that are out
-    of tolerance; None without fallback."""
+    """The calibrated steps of a model. again: the same model in the form `driven`, which solves samples again that are
+    out of tolerance; None without fallback."""
 
     calibrated: Calibrated
     again: LoweredModel | None
 
     @classmethod
     def of(cls, ready: Prepared) -> Calibrating:
-        """Find steps for the solves of a captured model. Its graph stays as it is."""
+        """Find steps for the solves of a captured model. The model's graph stays as it is."""
         settings = ready.settings
         calibrated = Calibrator(
             ready.captured,
@@ -40,5 +40,5 @@ class Calibrating:
         return cls(calibrated, again)
 
     def with_fallback(self, card: Card, lowered: LoweredModel) -> tuple[Card, LoweredModel]:
-        """The card and the model, with what solves samples again where that is asked for."""
+        """The card and the model, joined with the driven model that solves samples again where there is one."""
         return (card, lowered) if self.again is None else with_fallback(card, lowered, self.again, self.calibrated)

@@ -1,4 +1,4 @@
-"""Describing a captured model: its solves, what their fields read, and what is computed once."""
+"""Describes a captured model: its solves, the tensors that their fields read, and the nodes that are computed once."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ def describe(ready: Prepared) -> Explanation:
     captured, holes, callee = ready.captured, ready.holes, ready.judge.callee
     graph = captured.model.graph
     marked = {node for node in graph if node.domain == DOMAIN}
-    taken = {node for hole in holes for region in hole.regions.values() for node in region.nodes}
+    inside = {node for hole in holes for region in hole.regions.values() for node in region.nodes}
     names = _names(captured, callee)
     solve_warnings = [warning for spec in (*captured.specs, *captured.nested) for warning in spec.warnings]
     assumed = [f"holds only while {one}" for one in captured.assumptions]
     return Explanation(
         tracer=captured.tracer,
         nodes=len(list(graph)) - len(marked),
-        host=len([node for node in graph if node not in taken and node not in marked]),
+        host=len([node for node in graph if node not in inside and node not in marked]),
         unused=captured.solve_count - len(captured.specs),
-        solves=tuple(_solve(captured, hole, names, taken) for hole in holes),
+        solves=tuple(_solve(captured, hole, names, inside) for hole in holes),
         assumptions=captured.assumptions,
         noise=tuple(_noise(ready, one) for one in captured.noise),
         warnings=tuple(dict.fromkeys([*solve_warnings, *callee.warnings, *captured.warnings, *assumed])),
@@ -50,7 +50,7 @@ def _noise(ready: Prepared, one: NoiseInput) -> Read:
     return Read(one.name, tensor.dtype, tensor.shape, f"{one.draw.distribution}, {one.draw.source}")
 
 
-def _solve(captured: Captured, hole: Hole, names: dict[str, str], taken: set[ir.Node]) -> SolveExplained:
+def _solve(captured: Captured, hole: Hole, names: dict[str, str], inside: set[ir.Node]) -> SolveExplained:
     spec, call = hole.spec, captured.calls[hole.spec.mark]
     return SolveExplained(
         index=spec.index,
@@ -65,7 +65,9 @@ def _solve(captured: Captured, hole: Hole, names: dict[str, str], taken: set[ir.
         text=linecache.getline(call.file, call.line).strip(),
         times=_times(hole),
         state=tuple(_read("", part) for part in hole.y0),
-        functions=tuple(_function(captured, hole, name, region, names, taken) for name, region in hole.regions.items()),
+        functions=tuple(
+            _function(captured, hole, name, region, names, inside) for name, region in hole.regions.items()
+        ),
         per_sample=spec.per_sample,
     )
 
@@ -79,12 +81,12 @@ def _times(hole: Hole) -> str:
 
 
 def _function(
-    captured: Captured, hole: Hole, name: str, region: Region, names: dict[str, str], taken: set[ir.Node]
+    captured: Captured, hole: Hole, name: str, region: Region, names: dict[str, str], inside: set[ir.Node]
 ) -> FieldExplained:
     counts = Counter(node.op_type for node in region.nodes)
     reads: dict[str, dict[str, Read]] = {"weights": {}, "inputs": {}, "contexts": {}}
     numbers = 0
-    host = {node for node in captured.model.graph if node not in taken}
+    host = {node for node in captured.model.graph if node not in inside}
     for value in region.captured:
         if _stored(value) and str(value.name) not in names and _size(value) == 1:
             numbers += 1
@@ -113,7 +115,7 @@ def _function(
 
 
 def _hoisted(graph: ir.Graph, hole: Hole, region: Region, host: set[ir.Node]) -> int:
-    """How many nodes come from the function's code and are computed once.
+    """The number of nodes that come from the function's code and are computed once.
 
     The code ran between the markers of its inputs and the End marker of the solve.
     """
@@ -196,7 +198,7 @@ def _read(name: str, value: ir.Value) -> Read:
 
 
 def _maker(node: ir.Node) -> str:
-    """What computes a value, in a word or two."""
+    """The operation that computes a value, in a word or two."""
     if node.domain == DOMAIN and node.op_type == "End":
         return f"from solve {node.attributes['solve'].as_int()}"
     return node.op_type

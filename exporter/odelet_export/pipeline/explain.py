@@ -1,4 +1,4 @@
-"""`explain`: what an export would do, as far as that is certain before any form is built."""
+"""The function `explain`: it tells what an export would do, as far as that is certain before any form is built."""
 
 from __future__ import annotations
 

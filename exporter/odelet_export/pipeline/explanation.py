@@ -1,4 +1,5 @@
-"""What was captured of a model, as data: each solve, what its field reads, and what is computed once."""
+"""The explanation of a captured model, as data: each solve, the tensors that its field reads, and the nodes that are
+computed once."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Read:
-    """A tensor that a field reads from outside. source: where the host graph computes the tensor, or ""."""
+    """A tensor that a field reads from outside. source: the place where the host graph computes the tensor, or ""."""
 
     name: str
     dtype: str
@@ -23,14 +24,15 @@ class Read:
 
 @dataclass(frozen=True)
 class FieldExplained:
-    """What was captured of a function of a solve: its field, its norm or its event.
+    """The explanation of a function of a solve: of its field, its norm or its event.
 
-    nodes: how many ONNX nodes there are; operators: how many of each, the most frequent first. hoisted: how many nodes
-    of its code depend on neither t nor y, so that they run once. uses_time: whether the function reads t.
+    nodes: the number of ONNX nodes. operators: the number of nodes of each operator, the most frequent first. hoisted:
+    the number of nodes of the function's code that depend on neither t nor y, so that they run once. uses_time: whether
+    the function reads t.
 
     weights: the parameters, buffers and constants that the function reads. inputs: the model's inputs that it reads.
-    contexts: what the host graph computes for it from those, or from other solves. numbers: how many scalar constants
-    it reads. nested: a line about each solve inside the function.
+    contexts: the tensors that the host graph computes for it from weights and inputs, or from other solves. numbers:
+    the number of scalar constants that it reads. nested: a line about each solve inside the function.
     """
 
     name: str
@@ -47,10 +49,10 @@ class FieldExplained:
 
 @dataclass(frozen=True)
 class SolveExplained:
-    """What was captured of a solve.
+    """The explanation of a solve.
 
-    entry: the name of the function that the model calls. form: the chosen form, by name. times: the output times in
-    words. file, line, text: where the call is, and its source line. state: a tensor for each part.
+    entry: the name of the function that the model calls. form: the name of the chosen form. times: the output times in
+    words. file, line, text: the place of the call, and its source line. state: a tensor for each part.
     """
 
     index: int
@@ -71,11 +73,12 @@ class SolveExplained:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What was captured of a model.
+    """The explanation of a captured model.
 
-    tracer: "torch.export" or "make_fx". nodes: how many the whole graph has; host: how many lie outside the functions
-    of solves. unused: how many solves no output depends on. assumptions: decisions of the model's Python code, taken on
-    the example and checked in each call. noise: base draws that the graph takes as inputs.
+    tracer: "torch.export" or "make_fx". nodes: the number of nodes in the whole graph. host: the number of nodes
+    outside the functions of solves. unused: the number of solves that no output depends on. assumptions: decisions of
+    the model's Python code, taken on the example and checked in each call. noise: base draws that the graph takes as
+    inputs.
 
     >>> print(Read("weight", "float32", ("batch", 2)))
     weight float32 [batch, 2]
@@ -96,17 +99,17 @@ class Explanation:
     warnings: tuple[str, ...] = field(default=())
 
     def in_forms(self, forms: Sequence[str]) -> Explanation:
-        """The explanation with the form of each solve."""
+        """The explanation with a form for each solve. forms: the names of the forms, in the order of the solves."""
         solves = tuple(replace(solve, form=form) for solve, form in zip(self.solves, forms, strict=True))
         return replace(self, solves=solves)
 
     @property
     def traced(self) -> str:
-        """How the model was traced, in words."""
+        """A description of the way in which the model was traced."""
         if self.tracer == "torch.export":
             return "by torch.export"
         return "below autograd (make_fx), as torch.export could not trace it"
 
     def to_dict(self) -> dict[str, Any]:
-        """The explanation as JSON."""
+        """The explanation as a dict of JSON types."""
         return asdict(self)

@@ -1,4 +1,4 @@
-"""`export`: capture, lift, replay, lower, check and parity, in this order, into one folder."""
+"""The function `export`: it runs capture, lift, replay, lower, check and parity, in this order, into one folder."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from odelet_export.proof.report import Report
 from odelet_export.targets.folder import staging
 from odelet_export.targets.onnx_files import card_of, write_graphs
 
-# With calibration data there is one more, before `lower`: calibrate.
+# With calibration data there is one more stage, before `lower`: calibrate.
 STAGES = ("capture", "lift", "replay", "lower", "check", "parity")
 
 
@@ -36,8 +36,8 @@ STAGES = ("capture", "lift", "replay", "lower", "check", "parity")
 class Exported:
     """A finished export.
 
-    path: the folder of the artifact. card: what the artifact says of itself. parity: the comparison with torch.
-    explanation: what was captured, and by which tracer.
+    path: the folder of the artifact. card: the contents of its odelet.json. parity: the report of the comparison with
+    torch. explanation: the explanation of the captured model.
 
     >>> import tempfile, torch
     >>> from torchdiffeq import odeint
@@ -56,12 +56,12 @@ class Exported:
 
     @property
     def tracer(self) -> str:
-        """How the model was traced: "torch.export", or "make_fx" below autograd."""
+        """The name of the tracer of the model: "torch.export", or "make_fx" below autograd."""
         return self.explanation.tracer
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the user should know of the model or the artifact, a sentence each."""
+        """Warnings about the model and the artifact, a sentence each."""
         return self.explanation.warnings
 
 

@@ -1,7 +1,7 @@
-"""Settings that consist of parts, as flat keywords: which field each keyword sets, and how several are changed.
+"""Flat keywords for settings that consist of parts: the field that each keyword sets, and changes by keywords.
 
-A part is a field whose own type is a dataclass. The keyword of a field is the field's name, or what the metadata of
-the field say under "keyword".
+A part is a field whose own type is a dataclass. The keyword of a field is the field's name, or the entry "keyword" in
+the metadata of the field.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ Settings = TypeVar("Settings")
 
 @dataclass(frozen=True)
 class Keyword:
-    """A flat keyword. part: the field that holds the part with the keyword's field, "" for a field outside any part.
-    field: the name of the keyword's field. kind: the type of its values. default: dataclasses.MISSING where a value is
-    required. help: a line for the command line."""
+    """A flat keyword. part: the name of the field that holds the keyword's part, "" for a keyword outside any part.
+    field: the name of the keyword's own field. kind: the type of its values. default: the default value,
+    dataclasses.MISSING where a value is required. help: a line for the command line."""
 
     part: str
     field: str
@@ -47,7 +47,7 @@ def keywords_of(kind: type) -> dict[str, Keyword]:
 def changed(settings: Settings, changes: Mapping[str, Any]) -> Settings:
     """The settings with some values changed by flat keywords.
 
-    Raises TypeError for a keyword that there is not, and what the settings raise for values that they refuse.
+    Raises TypeError for an unknown keyword, and the settings' own errors for values that they refuse.
     """
     keywords = keywords_of(type(settings))
     check_names(changes, keywords)

@@ -1,4 +1,4 @@
-"""A model that cannot be exported because it does not run at all is reported by torch's own error."""
+"""Reports a model that cannot be exported because it does not run at all by torch's own error."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from odelet_intercept.errors import ExportError
 
 @contextmanager
 def plain_torch_first(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[None]:
-    """Where an export fails, run the model on its example in plain torch.
+    """Run the model on its example in plain torch if the export in the `with` block fails.
 
     Raises InputError where the model fails there too, as that error is easier to understand; else the error of the
     export.

@@ -1,4 +1,4 @@
-"""The first half of an export: capture, lift, replay. Its result is checked, and not yet in any form."""
+"""The first half of an export: capture, lift, replay. Its result is checked, but has no form yet."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from odelet_intercept.errors import CaptureError, ExportError
 
 @dataclass(frozen=True)
 class Prepared:
-    """A captured model with holes for its solves, checked beside the torch model, and not yet in any form.
+    """A captured model with holes for its solves, checked beside the torch model, before its solves have forms.
 
-    settings, dynamic: of the export. inputs, outputs: of the host graph, without the outputs that check assumptions.
-    times: the names of the inputs that output times are computed from. judge: the torch model, which answers are
-    compared with. drawn: its answers on the example and on fresh inputs. check: the comparison of the capture with the
-    model, on any such inputs.
+    settings, dynamic: the settings and dynamic axes of the export. inputs, outputs: those of the host graph, without
+    the outputs that check assumptions. times: the names of the inputs from which output times are computed. judge: the
+    torch model, with which answers are compared. drawn: its answers on the example and on fresh inputs. check: the
+    comparison of the capture with the model, on any such inputs.
     """
 
     settings: ExportSettings

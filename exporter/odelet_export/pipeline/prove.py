@@ -1,4 +1,4 @@
-"""The last part of an export: the artifact is compared with the torch model, and the report is written."""
+"""The last stage of an export: it compares the artifact with the torch model, and writes the report."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ _BUNDLED_BYTES = 4 * 2**20
 class Prover:
     """Compares the artifact in a folder with the torch model, and writes the report beside the artifact.
 
-    ready: the captured model. folder: where the artifact is. failed: where the folder will go if the answers differ.
-    warnings: sentences that the message of a failure repeats.
+    ready: the captured model. folder: the folder of the artifact. failed: the folder to which it moves if the answers
+    differ. warnings: sentences that the message of a failure repeats.
     """
 
     ready: Prepared
@@ -41,7 +41,7 @@ class Prover:
     warnings: Sequence[str]
 
     def report(self, card: Card, calibrated: Calibrated | None) -> Report:
-        """The comparison with torch; with calibrated steps, with the torch model on the same grids.
+        """The report of the comparison with torch; a model with calibrated steps is compared on the same grids.
 
         Raises CaptureError where the capture is wrong, FormError where samples cannot be told apart for `per_sample`.
         """
@@ -54,7 +54,7 @@ class Prover:
         return self._compared(card, replace(ready.judge, alone=alone))
 
     def _compared(self, card: Card, judge: Judge) -> Report:
-        """The artifact beside torch."""
+        """The report of the artifact compared with torch."""
         write_card(card, self.folder)
         report, compared = self._comparison(judge).check(self.ready.drawn)
         if not report.passed:
@@ -63,10 +63,12 @@ class Prover:
         return report
 
     def _along_grids(self, card: Card, calibrated: Calibrated) -> Report:
-        """A bounded artifact beside the torch model on the same grids: the same answers to rounding, for any inputs,
-        however large the error of the grid is. `calibrated.trust` says how large it is, and stands in the report.
+        """The report of a bounded artifact compared with the torch model on the same grids. The answers are the same up
+        to rounding, for any inputs, however large the error of the grid is. `calibrated.trust` measures that error, and
+        is part of the report.
 
-        card: with the fallback, if there is one; the graph without fallback and the fallback are compared separately.
+        card: the card with the fallback, if there is one; the graph without fallback and the fallback are compared
+        separately.
         """
         write_card(replace(card, fallback=None), self.folder)
         ready = self.ready
@@ -110,7 +112,7 @@ class Prover:
 
 
 def _blame(report: Report) -> str:
-    """Who is to blame for a difference, in a sentence. The captured graph was right at each failed sample."""
+    """A sentence that names the cause of a difference. The captured graph was right at each failed sample."""
     if all(sample.note for sample in report.samples if not sample.passed):
         return ""
     return (

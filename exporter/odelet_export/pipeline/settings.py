@@ -20,7 +20,7 @@ from odelet_export.pipeline.keywords import changed, keywords_of
 AUTO = "auto"
 OPSETS = range(18, 24)
 
-# Settings that `tune` has too.
+# The settings that `tune` has, too.
 MaxSteps = Annotated[int, "Limit of attempted steps of an adaptive method."]
 Opset = Annotated[int, f"ONNX opset of the graphs, {OPSETS[0]} to {OPSETS[-1]}."]
 Freeze = Annotated[
@@ -30,10 +30,10 @@ Freeze = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class ProofSettings:
-    """How an artifact is compared with the torch model.
+    """The settings of the comparison of an artifact with the torch model.
 
-    samples: how many fresh inputs both are run on, besides the example. seed: of these inputs and of the model's random
-    draws. tolerance: (rtol, atol) of the comparison; None for the default of the dtype.
+    samples: the number of fresh inputs on which both are run, besides the example. seed: the seed of these inputs and
+    of the model's random draws. tolerance: (rtol, atol) of the comparison; None for the default of the dtype.
     """
 
     samples: Annotated[int, "Number of fresh random inputs on which the artifact is compared with torch."] = 4
@@ -80,12 +80,12 @@ class ExportChanges(SharedChanges, total=False):
 class ExportSettings:
     """The settings of an export.
 
-    form: how each solve is put into ONNX; "auto" chooses by its method. solves: what is changed in the model's solves.
-    max_steps: the limit of attempted steps in an adaptive solve. opset: of the ONNX graphs. keep_debug_info: whether
-    the graphs keep source paths. freeze: names of inputs whose numbers the model reads in Python; they are held at the
-    numbers of the example. strict: whether a model is refused whose Python code decides anything by its inputs; else
-    each decision on the example is an assumption, which the card lists and the artifact checks in each call. proof:
-    the comparison with torch. calibration: the data for the form `bounded`.
+    form: the form in which each solve is put into ONNX; "auto" chooses by the solve's method. solves: the changes in
+    the model's solves. max_steps: the limit of attempted steps in an adaptive solve. opset: the opset of the ONNX
+    graphs. keep_debug_info: whether the graphs keep source paths. freeze: names of inputs whose numbers the model reads
+    in Python; they are held at the numbers of the example. strict: whether a model is refused whose Python code decides
+    anything by its inputs; else each decision on the example is an assumption, which the card lists and the artifact
+    checks in each call. proof: the comparison with torch. calibration: the data for the form `bounded`.
 
     Raises InputError or FormError for a value that no export can have.
 

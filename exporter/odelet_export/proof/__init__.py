@@ -1,1 +1,1 @@
-"""Whether the artifact's answers are torch's: it measures and judges, and changes no graph."""
+"""Compares an artifact's answers with torch's: it measures and judges, and changes no graph."""

@@ -25,7 +25,7 @@ from odelet_export.model.reference import SolveCount, run_reference
 
 @dataclass(frozen=True)
 class SampleAxes:
-    """The axis of each input, output and base draw that counts batch rows; None for one that all rows share."""
+    """The axes of the inputs, outputs and base draws that count batch rows; None for a tensor that all rows share."""
 
     inputs: tuple[int | None, ...]
     outputs: tuple[int, ...]
@@ -54,13 +54,13 @@ def run_alone(
     for i in range(count):
         drawn = [of_sample(x, axis, i) for x, axis in zip(noise, samples.noise, strict=True)]
         with drawing(ReplayedSource(drawn)) if noise else nullcontext():
-            own = [of_sample(x, axis, i) for x, axis in zip(tensors, axes, strict=True)]
-            runs.append(run_reference(callee, own, overrides))
+            row_tensors = [of_sample(x, axis, i) for x, axis in zip(tensors, axes, strict=True)]
+            runs.append(run_reference(callee, row_tensors, overrides))
     outputs = [
         np.concatenate(arrays, axis=axis)
         for *arrays, axis in zip(*(outputs for outputs, _ in runs), samples.outputs, strict=True)
     ]
-    # In a batch, one call of the field serves all rows, so that the sum of the evaluations says nothing.
+    # In a batch, one call of the field serves all rows, so that the sum of the evaluations has no meaning.
     totals = [
         SolveCount(sum(c.steps or 0 for c in counts), sum(c.accepted or 0 for c in counts), None)
         for counts in zip(*(counts for _, counts in runs), strict=True)
@@ -79,11 +79,11 @@ def batch_axes(holes: Sequence[Hole], dynamic: Dynamic, callee: Callee, card: Ca
             dim = hole.y0[0].shape[0] if hole.y0[0].shape is not None else None
             labels.add(dim.value if isinstance(dim, ir.SymbolicDim) else dim)
     (label, *others) = labels
-    known = {name for axes in dynamic.values() for name in axes.values()}
-    if others or label not in known:
+    dynamic_names = {name for axes in dynamic.values() for name in axes.values()}
+    if others or label not in dynamic_names:
         raise FormError(
             "per_sample needs one dynamic axis that is the first of every state; the states have "
-            f"{', '.join(sorted(map(str, labels)))}, the dynamic axes are {', '.join(sorted(known)) or 'none'}"
+            f"{', '.join(sorted(map(str, labels)))}, the dynamic axes are {', '.join(sorted(dynamic_names)) or 'none'}"
         )
     inputs = [
         next((axis for axis, name in dynamic.get(tensor, {}).items() if name == label), None) for tensor in callee.names

@@ -1,4 +1,4 @@
-"""Whether a capture is right: the captured graph, run under torchdiffeq, against the model, before it is lowered."""
+"""The check of a capture: the captured graph, run under torchdiffeq, must answer as the model, before it is lowered."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class CaptureCheck:
     def check(self, samples: Iterable[Sample]) -> None:
         """Raise CaptureError where the captured graph does not give the model's answers.
 
-        Two kinds of samples say nothing about the capture and are passed over: where torch itself gives other answers
-        when it runs again, and where an assumption does not hold.
+        Two kinds of samples tell nothing about the capture and are passed over: samples at which torch itself gives
+        other answers when it runs again, and samples at which an assumption does not hold.
         """
         for sample in samples:
             problem = self._problem(sample)
@@ -44,7 +44,7 @@ class CaptureCheck:
                 raise CaptureError(self._message(sample, problem))
 
     def _problem(self, sample: Sample) -> str | None:
-        """What is wrong at a sample, or None."""
+        """The description of what is wrong at a sample, or None."""
         try:
             outputs = [
                 output.numpy() for output in self._replay.run(sample.tensors, noise=dict(enumerate(sample.noise)))
@@ -63,7 +63,7 @@ class CaptureCheck:
         return f"output {worst.output!r} {worst.failure}"
 
     def _message(self, sample: Sample, problem: str) -> str:
-        """The text of the error: where the capture is wrong, what that tells, and what to do."""
+        """The text of the error: where the capture is wrong, the likely cause, and the remedy."""
         shapes = ", ".join(f"{name} {shape}" for name, shape in sample.shapes(self._judge.callee.names).items())
         lines = [
             "the capture is wrong: the captured graph, solved by torchdiffeq itself, does not give the model's answers",

@@ -1,4 +1,5 @@
-"""The torch model's answers at the sample inputs of an export, and how far other answers may be from them."""
+"""The torch model's answers at the sample inputs of an export, and the largest differences that other answers may
+have."""
 
 from __future__ import annotations
 
@@ -35,8 +36,8 @@ TOLERANCES = {
     "float32": (1e-4, 1e-6),
     "float64": (1e-9, 1e-11),
 }
-# The same for implicit Runge-Kutta methods, whose stages torchdiffeq and odelet iterate to 1e-8; the stand-in for a
-# torchdiffeq that lacks these methods iterates them to rounding.
+# The same tolerances for implicit Runge-Kutta methods, whose stages torchdiffeq and odelet iterate to 1e-8; the
+# stand-in for a torchdiffeq that lacks these methods iterates them to rounding.
 ITERATED = (1e-7, 1e-8)
 
 
@@ -44,8 +45,8 @@ ITERATED = (1e-7, 1e-8)
 class Sample:
     """A sample input, and the torch model's answer.
 
-    number: 0 for the example. noise: the base draws, those that nothing uses included. expected: the outputs. counts:
-    what each solve did.
+    number: the sample's number, 0 for the example. noise: all base draws, also those that nothing uses. expected: the
+    outputs. counts: the counts of each solve.
     """
 
     number: int
@@ -61,9 +62,9 @@ class Sample:
 
 @dataclass(frozen=True)
 class SampleVerdict:
-    """Outputs compared with torch's.
+    """The result of comparing the outputs at one sample with torch's outputs.
 
-    allowed: the largest error of each output that passes. steady: whether torch itself gave the same answers when it
+    allowed: the largest error with which each output passes. steady: whether torch itself gave the same answers when it
     ran again. same_steps: whether torch took the same steps when its inputs changed in their last places.
     """
 
@@ -80,13 +81,13 @@ class SampleVerdict:
 
 @dataclass(frozen=True)
 class Judge:
-    """The torch model that answers are compared with, and how far they may differ.
+    """The torch model with which answers are compared, and the differences that they may have.
 
     floats: the dtypes of the model's outputs, and of the states of its solves. tolerance: (rtol, atol) that the user
-    gave, or None for TOLERANCES and for what rounding does to torch itself. alone: the batch axes, where each batch row
+    gave, or None for TOLERANCES and the effect of rounding on torch itself. alone: the batch axes, where each batch row
     is solved on its own; torch then runs on each row alone. noise: the inputs that stand for base draws. nested: the
-    nested solves, which are not compared by themselves. seed: of the base draws. instead: solvers that take the place
-    of torchdiffeq, by the number of the call.
+    nested solves, which are not compared by themselves. seed: the seed of the base draws. instead: solvers that take
+    the place of torchdiffeq, by the number of the call.
     """
 
     callee: Callee
@@ -102,7 +103,7 @@ class Judge:
 
     @property
     def dtype(self) -> str:
-        """The float with the fewest digits: of the inputs, outputs and states, or the half precision of weights."""
+        """The float dtype with the fewest digits among inputs, outputs and states, or the weights' half precision."""
         ends = {str(t.dtype).removeprefix("torch.") for t in self.callee.example} | set(self.floats)
         weights = {str(weight.dtype).removeprefix("torch.") for weight in self.callee.state_dict().values()}
         names = ends | (weights & {"float16", "bfloat16"})
@@ -129,7 +130,7 @@ class Judge:
     def reference(
         self, tensors: Sequence[torch.Tensor], drawn: Sequence[torch.Tensor]
     ) -> tuple[list[np.ndarray], list[SolveCount]]:
-        """The torch model's outputs, and what its solves did, with these base draws."""
+        """The torch model's outputs, and the counts of its solves, with these base draws."""
         if self.alone is not None:
             used = {x.draw.index for x in self.noise}
             used_draws = [x if i in used else None for i, x in enumerate(drawn)]
@@ -140,7 +141,8 @@ class Judge:
     def judge(
         self, sample: Sample, names: Sequence[str], outputs: Sequence[np.ndarray], *, steps_differ: bool = False
     ) -> SampleVerdict:
-        """Compare outputs with torch's. Where the outputs or the steps differ, allow what rounding does to torch."""
+        """Compare outputs with torch's. Where outputs or steps differ, allow the differences that rounding makes in
+        torch."""
         rtol, atol = self.base
         allowed = [atol + rtol * largest_element(value) for value in sample.expected]
         checks = _compared(sample, names, outputs, allowed)
@@ -154,8 +156,8 @@ class Judge:
         return SampleVerdict(_compared(sample, names, outputs, allowed), allowed, same_steps=same_steps)
 
     def _rounding(self, sample: Sample) -> tuple[list[float], bool]:
-        """How far each of torch's outputs moves when the inputs change in their last places, and whether the steps stay
-        the same."""
+        """The distance by which each of torch's outputs moves when the inputs change in their last places, and whether
+        the steps stay the same."""
         normal = {x.draw.index for x in self.noise if x.draw.distribution == "normal"}
         generator = torch.Generator().manual_seed(0)
         moved = [OWN_ERRORS / ROUNDING_FACTOR * error for error in self._own_error(sample)]
@@ -166,7 +168,7 @@ class Judge:
             drawn = [_shake(x, generator) if i in normal else x for i, x in enumerate(sample.noise)]
             try:
                 outputs, again = self.reference(shaken, drawn)
-            except Exception:  # what fails after rounding says nothing about how far the answer moves
+            except Exception:  # a model that fails after rounding does not show how far its answer moves
                 continue
             same &= list(again) == list(sample.counts)
             moved = [
@@ -175,7 +177,8 @@ class Judge:
         return moved, same
 
     def _own_error(self, sample: Sample) -> list[float]:
-        """How far each of torch's float32 outputs is from its float64 one; zeros if the model does not run in float64.
+        """The distance of each of torch's float32 outputs from its float64 output; zeros if the model does not run in
+        float64.
 
         An adaptive solve that takes another step because of rounding is as far off as its tolerance.
         """
@@ -188,7 +191,7 @@ class Judge:
         try:
             with drawing(ReplayedSource([x.double() for x in sample.noise])):
                 outputs, _ = run_reference(callee, widened(sample.tensors), self.overrides, self.instead)
-        except Exception:  # a model with float32 numbers of its own raises anything
+        except Exception:  # a model with float32 numbers of its own may raise any error
             return nothing
         return [_distance(one, other) for one, other in zip(outputs, sample.expected, strict=True)]
 
@@ -197,8 +200,8 @@ class FreshSamples:
     """The sample inputs of an export: the example, then fresh inputs that the torch model takes; torch runs each once.
 
     times: the inputs that are output times. frozen: the inputs that stay as in the example. count: the number of fresh
-    samples wanted; iterating gives more, as some may break an assumption. Iterating raises ExportError where the torch
-    model fails on the example.
+    samples wanted; iteration gives more, as some samples may break an assumption. Iteration raises ExportError where
+    the torch model fails on the example.
     """
 
     def __init__(

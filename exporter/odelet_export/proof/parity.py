@@ -19,13 +19,13 @@ from odelet_export.model.spec import SolveSpec
 from odelet_export.proof.judge import FreshSamples, Judge, Sample
 from odelet_export.proof.report import Report, SampleCheck, SolveCheck
 
-# A bounded solve may end like this and is compared all the same, as torch solves it on the same grid.
+# A bounded solve may end with this status and is compared all the same, as torch solves it on the same grid.
 _GUARDED = (Status.OUT_OF_TOLERANCE, Status.NOT_FINITE)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """An artifact and the judge of its answers. solves, draws: how many solves and random draws the model makes."""
+    """An artifact and the judge of its answers. solves, draws: the numbers of the model's solves and random draws."""
 
     model: Model
     judge: Judge
@@ -84,7 +84,7 @@ class Comparison:
         bundle = {f"in/{name}": array for name, array in arrays.items()}
         bundle |= {f"out/{name}": value for name, value in zip(names, sample.expected, strict=True)}
         bundle |= {f"allowed/{name}": np.asarray(a) for name, a in zip(names, verdict.allowed, strict=True)}
-        # `odelet verify` expects solves that end well, not only answers that are torch's.
+        # `odelet verify` expects solves that end well, not only answers that agree with torch's.
         stored = bundle if solution.status is Status.OK else {}
         return SampleCheck(shapes, list(verdict.checks), solves, note, stored)
 

@@ -1,4 +1,4 @@
-"""Replay: torch runs the captured graph, and torchdiffeq its solves.
+"""Replay: torch runs the captured graph, and torchdiffeq runs its solves.
 
 Neither ONNX nor a solver of odelet takes part, so the answers tell a wrong capture from a wrong lowering. The graph is
 the one that was translated to ONNX: it changes no tensor in place, and its solves lie between markers.
@@ -90,7 +90,7 @@ class Replay:
         return values
 
     def _dependences(self) -> dict[Node, frozenset[Node]]:
-        """For each node, the argument markers that it depends on: those of the functions that it lies in."""
+        """The argument markers that each node depends on, by node: the markers of the functions in which it lies."""
         inside: dict[Node, frozenset[Node]] = {}
         for node in self._nodes:
             op, solve = self._markers.get(node, ("", 0))
@@ -103,10 +103,11 @@ class Replay:
         return inside
 
     def _plan(self, wanted: Sequence[Node], within: frozenset[Node], *, marker: Node | None = None) -> list[Node]:
-        """The nodes to compute for the wanted ones, in order.
+        """The nodes to compute for the wanted nodes, in order.
 
-        marker: of the function that the nodes lie in, or None for the whole graph. within: that marker and those of the
-        functions around it. In a function, nodes that do not depend on its marker have values already.
+        marker: the marker of the function in which the nodes lie, or None for the whole graph. within: that marker and
+        the markers of the functions around it. In a function, nodes that do not depend on its marker have values
+        already.
         """
         needed: set[Node] = set()
         waiting = list(wanted)
@@ -190,7 +191,7 @@ class Replay:
     ) -> Callable[[torch.Tensor, Sequence[torch.Tensor]], list[torch.Tensor]]:
         """A function of a solve, from a time and the parts of a state to its results.
 
-        A function that reads neither has no marker; its results are values of the graph around it.
+        A function that reads neither time nor state has no marker; its results are values of the graph around it.
         """
         marker = self._begins.get(("Begin" if name == "field" else name.capitalize(), spec.mark))
         if marker is None:
@@ -222,12 +223,16 @@ def _attribute(module: Any, path: str) -> Any:
     return module
 
 
-def _tolerance(asked: Any, read: Tolerance) -> Any:
-    """A tolerance as the model gave it, or as it was read where it holds tensors, which may belong to a tracer."""
-    row = asked if isinstance(asked, (tuple, list)) else [asked]
+def _tolerance(from_call: Any, from_spec: Tolerance) -> Any:
+    """A tolerance as the call has it; or as the spec has it, where the call's has tensors, which may be a tracer's."""
+    row = from_call if isinstance(from_call, (tuple, list)) else [from_call]
     if not any(isinstance(number, torch.Tensor) for number in row):
-        return asked
-    return [torch.tensor(number, dtype=torch.float64) for number in read] if isinstance(read, tuple) else read
+        return from_call
+    return (
+        [torch.tensor(number, dtype=torch.float64) for number in from_spec]
+        if isinstance(from_spec, tuple)
+        else from_spec
+    )
 
 
 def _options(call: Call, spec: SolveSpec, extras: Mapping[str, Any], norm: Callable[..., Any]) -> dict[str, Any]:

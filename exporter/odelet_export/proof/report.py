@@ -14,19 +14,20 @@ from odelet.artifact.samples import OutputCheck
 from odelet_export.model.reference import SolveCount
 from odelet_export.proof.trust import Trust
 
-# A solve can amplify rounding. An answer may then be as far off as rounding moves torch's own answer, when its inputs
-# change by a few units in the last place, in any of some runs. With some models, an adaptive solve in float32 takes
-# another step in one run of five or ten, so four runs do not show it.
+# A solve can amplify rounding. An answer may then be as far off as torch's own answer moves in any of this many runs,
+# when the inputs change by a few units in the last place. With some models, an adaptive solve in float32 takes another
+# step in one run of five or ten, so four runs do not show it.
 ROUNDING_RUNS = 16
 ROUNDING_ULPS = 2.0
 ROUNDING_FACTOR = 10.0
-# Or it may be twice as far off as torch's float32 answer is from its float64 one, which shows such a step too.
+# An answer may also be twice as far off as torch's float32 answer is from its float64 answer, which shows such a step
+# too.
 OWN_ERRORS = 2.0
 
 
 @dataclass(frozen=True)
 class SolveCheck:
-    """What torchdiffeq and odelet did in one solve of one sample. A count is None where the form cannot know it."""
+    """The counts of torchdiffeq and of odelet in one solve of one sample, None where the form cannot know a count."""
 
     index: int
     method: str
@@ -37,7 +38,7 @@ class SolveCheck:
 
     @property
     def equal(self) -> bool:
-        """Whether all counts agree that both know."""
+        """Whether the two agree in all counts that both know."""
         pairs = (
             (self.steps, self.torch.steps),
             (self.accepted, self.torch.accepted),
@@ -46,7 +47,7 @@ class SolveCheck:
         return all(ours is None or theirs is None or ours == theirs for ours, theirs in pairs)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON."""
+        """The counts as a dict of JSON types."""
         ours = {"steps": self.steps, "accepted": self.accepted, "evaluations": self.evaluations}
         return {
             "index": self.index,
@@ -59,9 +60,9 @@ class SolveCheck:
 
 @dataclass(frozen=True)
 class SampleCheck:
-    """One sample: the shapes of its inputs, its outputs and solves compared, and what went wrong besides.
+    """The checks of one sample: the shapes of its inputs, the comparison of its outputs and solves, and further notes.
 
-    arrays: inputs, outputs and allowed errors, which `odelet verify` runs again.
+    arrays: the inputs, outputs and allowed errors, which `odelet verify` runs again.
     """
 
     shapes: dict[str, list[int]]
@@ -81,9 +82,10 @@ class Report:
     """The comparison of an artifact with its torch model.
 
     rtol, atol: an output passes when its largest error is at most atol + rtol times its largest element, or
-    at most ROUNDING_FACTOR times what rounding does to torch. strict: whether the steps must be the same too, unless
-    rounding changes torch's own steps; so in float64. trust: what was measured of a bounded artifact, whose samples are
-    compared with the torch model on the same grid. fallback: the report of the artifact's fallback, if it has one.
+    at most ROUNDING_FACTOR times the effect of rounding on torch. strict: whether the steps must be the same too, as
+    they must in float64, unless rounding changes torch's own steps. trust: the measurements of a bounded artifact,
+    whose samples are compared with the torch model on the same grid. fallback: the report of the artifact's fallback,
+    if it has one.
     """
 
     rtol: float
@@ -109,7 +111,7 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """Whether there are no problems."""
+        """Whether the list of problems is empty."""
         return not self.problems
 
     @property
@@ -135,7 +137,7 @@ class Report:
         }
 
     def to_json(self) -> str:
-        """The whole report as JSON."""
+        """The whole report as text in JSON."""
         data = {
             **self.card(),
             "problems": self.problems,
@@ -156,7 +158,7 @@ class Report:
         return json.dumps(data, indent=2, allow_nan=False)
 
     def to_markdown(self) -> str:
-        """The whole report as Markdown."""
+        """The whole report as text in Markdown."""
         verdict = "passed" if self.passed else "FAILED"
         lines = [
             f"# Parity with torch: {verdict}",

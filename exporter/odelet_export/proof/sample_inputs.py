@@ -8,7 +8,7 @@ import torch
 
 from odelet_export.model.axes import Dynamic, resize
 
-# Sizes that dynamic axes take in turn, besides the example's own. A size of 1 shows mistakes of broadcasting.
+# The sizes that dynamic axes take in turn, besides the example's own. A size of 1 shows mistakes of broadcasting.
 _SIZES = (1, 4, 2, 9)
 
 
@@ -24,7 +24,7 @@ def samples(
 ) -> Iterator[list[torch.Tensor]]:
     """Yield the example itself, then fresh inputs without end, whose sizes repeat after `count` of them.
 
-    times: the names of the inputs that output times are computed from. Fresh ones stay monotone in the same direction.
+    times: the names of the inputs from which output times are computed; fresh ones stay monotone in the same direction.
     frozen: the names of the inputs that keep the values of the example.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -51,14 +51,14 @@ def draw(
     is_time: bool,
     generator: torch.Generator,
 ) -> torch.Tensor:
-    """One fresh input like the example. axes: the names of the dynamic axes; sizes: their sizes by name."""
-    wanted = {axis: sizes[label] for axis, label in axes.items()}
+    """A fresh input like the example. axes: the names of the dynamic axes, by axis. sizes: the sizes by name."""
+    sizes_by_axis = {axis: sizes[label] for axis, label in axes.items()}
     if is_time and example.is_floating_point() and example.ndim <= 1 and example.numel():
-        count = wanted.get(0, example.shape[0] if example.ndim else 1)
+        count = sizes_by_axis.get(0, example.shape[0] if example.ndim else 1)
         drawn = _times(example, max(count, min(2, example.numel())) if example.ndim else 1, generator)
         if drawn is not None:
             return drawn
-    like = resize(example, wanted)
+    like = resize(example, sizes_by_axis)
     if like.numel() == 0:
         return like
     if like.dtype == torch.bool:

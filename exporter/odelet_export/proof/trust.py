@@ -1,4 +1,4 @@
-"""How far a bounded artifact can be trusted, as data, JSON and Markdown. The law here: every number was measured."""
+"""The measured accuracy of a bounded artifact, as data, JSON and Markdown. The law here: every number was measured."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class BoundedErrors:
     """The errors of a solve on a set of samples, each an array (samples,).
 
     ratios: the reported error ratios. errors: the distance of the solution from the reference over the tolerance, the
-    largest of all output times. torch: the same for torchdiffeq's own solution.
+    largest of all output times. torch: the same distance for torchdiffeq's own solution.
     """
 
     ratios: np.ndarray
@@ -43,12 +43,12 @@ class BoundedErrors:
 
     @property
     def fine(self) -> np.ndarray:
-        """Where the error ratio says that the answer is within the tolerance, (samples,)."""
+        """The mask (samples,) of the samples whose error ratio says that the answer is within the tolerance."""
         return self.ratios <= 1
 
     @property
     def off(self) -> dict[str, np.ndarray]:
-        """Where the error is too large, (samples,), for each of the limits in OFF."""
+        """The masks (samples,) of the samples whose error is too large, for each of the limits in OFF."""
         with np.errstate(invalid="ignore"):
             worse = ~(self.errors <= FACTOR * self.torch)
         above = ~(self.errors <= 1)
@@ -62,16 +62,16 @@ class BoundedErrors:
             "torchdiffeq_true_error": quantiles(self.torch),
             "guarded": int(np.sum(~self.fine)),
             "true_error_above": {
-                told: {"samples": int(off.sum()), "said_fine": int((off & self.fine).sum())}
-                for told, off in self.off.items()
+                limit: {"samples": int(off.sum()), "said_fine": int((off & self.fine).sum())}
+                for limit, off in self.off.items()
             },
         }
 
 
 @dataclass(frozen=True)
 class SolveTrust:
-    """The measured errors of one solve. positions: (steps + 1,), the ends of the steps, from 0 to 1. sets: by name, in
-    the order of SETS."""
+    """The measured errors of one solve. positions: the ends of the steps, (steps + 1,), from 0 to 1. sets: the errors
+    on each set of samples, by name, in the order of SETS."""
 
     index: int
     method: str
@@ -82,7 +82,7 @@ class SolveTrust:
 
     @property
     def problems(self) -> list[str]:
-        """A line where answers with an error ratio of at most 1 are further off than promised, else nothing.
+        """A list with one line if answers with an error ratio of at most 1 are further off than promised, else empty.
 
         FACTOR tolerances are promised, or FACTOR times the worst error of torchdiffeq's own answers.
         """
@@ -100,10 +100,10 @@ class SolveTrust:
 
 @dataclass(frozen=True)
 class Trust:
-    """What calibration measured.
+    """The measurements of a calibration.
 
-    quantile: the share of samples that the steps were to keep within the tolerance. reference: how the reference was
-    solved. outputs: by set and name of the output, its largest error, (samples,).
+    quantile: the share of samples that the steps were to keep within the tolerance. reference: a description of the
+    reference. outputs: the largest error (samples,) of each output, by set of samples and name of the output.
     """
 
     quantile: float
@@ -113,7 +113,7 @@ class Trust:
 
     @property
     def problems(self) -> list[str]:
-        """A line about each solve that is not as promised."""
+        """Lines about the solves whose answers are further off than promised."""
         return [problem for solve in self.solves for problem in solve.problems]
 
     @property
@@ -130,7 +130,7 @@ class Trust:
         return lines
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON."""
+        """The measurements as a dict of JSON types."""
         return {
             "quantile": self.quantile,
             "reference": self.reference,
@@ -147,12 +147,13 @@ class Trust:
                 for solve in self.solves
             ],
             "output_errors": {
-                of: {name: quantiles(errors) for name, errors in found.items()} for of, found in self.outputs.items()
+                set_name: {name: quantiles(errors) for name, errors in by_output.items()}
+                for set_name, by_output in self.outputs.items()
             },
         }
 
     def to_markdown(self) -> list[str]:
-        """As lines of Markdown."""
+        """The measurements as lines of Markdown."""
         lines = [
             "",
             "# Calibration",
@@ -162,7 +163,7 @@ class Trust:
             "The true error is the distance from a reference, over the tolerance, the largest of all output times.",
             f"The reference: {self.reference}.",
             "",
-            *(f"- {name}: {told}" for name, told in SETS.items()),
+            *(f"- {name}: {description}" for name, description in SETS.items()),
         ]
         for solve in self.solves:
             steps = len(solve.positions) - 1
@@ -177,29 +178,31 @@ class Trust:
             for name, one in solve.sets.items():
                 rows = {"error_ratio": one.ratios, "true error": one.errors, "torchdiffeq's true error": one.torch}
                 for label, values in rows.items():
-                    told = " | ".join(_told(x) for x in quantiles(values).values())
-                    lines.append(f"| {name}, {len(values)} | {label} | {told} |")
-            heads = " | ".join(f"true error above {told} | said to be fine" for told in OFF)
+                    cells = " | ".join(_number_text(x) for x in quantiles(values).values())
+                    lines.append(f"| {name}, {len(values)} | {label} | {cells} |")
+            heads = " | ".join(f"true error above {limit} | said to be fine" for limit in OFF)
             lines += ["", f"| samples | guarded | {heads} |", f"|---|---|{'---|---|' * len(OFF)}"]
             for name, one in solve.sets.items():
                 counts = [(off.sum(), (off & one.fine).sum()) for off in one.off.values()]
-                told = " | ".join(f"{int(all_)} | {int(missed)}" for all_, missed in counts)
-                lines.append(f"| {name}, {len(one.ratios)} | {int(np.sum(~one.fine))} | {told} |")
+                cells = " | ".join(f"{int(all_)} | {int(missed)}" for all_, missed in counts)
+                lines.append(f"| {name}, {len(one.ratios)} | {int(np.sum(~one.fine))} | {cells} |")
         lines += ["", "## Errors of the outputs", "", f"| samples | output | {' | '.join(QUANTILES)} |"]
         lines.append(f"|---|---|{'---|' * len(QUANTILES)}")
-        for of, found in self.outputs.items():
-            for name, errors in found.items():
-                lines.append(f"| {of} | {name} | {' | '.join(_told(x) for x in quantiles(errors).values())} |")
+        for set_name, by_output in self.outputs.items():
+            for name, errors in by_output.items():
+                lines.append(
+                    f"| {set_name} | {name} | {' | '.join(_number_text(x) for x in quantiles(errors).values())} |"
+                )
         return lines
 
 
 def quantiles(values: np.ndarray) -> dict[str, float | None]:
-    """Some quantiles of numbers by name, each one of the numbers; None for a quantile that is not finite."""
+    """The quantiles of numbers by name, each of them one of the numbers; None for a quantile that is not finite."""
     if not values.size:
         return {}
     numbers = {name: float(np.quantile(values, q, method="higher")) for name, q in QUANTILES.items()}
     return {name: x if math.isfinite(x) else None for name, x in numbers.items()}
 
 
-def _told(x: float | None) -> str:
+def _number_text(x: float | None) -> str:
     return "not finite" if x is None else f"{x:.3g}"

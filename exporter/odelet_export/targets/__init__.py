@@ -1,1 +1,1 @@
-"""A lowered model as files on disk."""
+"""Writes a lowered model as files on disk."""

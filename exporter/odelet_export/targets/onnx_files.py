@@ -17,7 +17,9 @@ from odelet.artifact.card import Card, Tensor
 from odelet.artifact.folder import CARD_KEY, PART_KEY
 from odelet.artifact.input_cards import AssumptionCard, NoiseCard
 from odelet.artifact.needs_card import NeedsCard
+from odelet.artifact.seal import BLANK, SEAL_KEY, sealed
 from odelet.artifact.solve_card import RunStep
+from odelet.artifact.weights import DTYPES
 from odelet.engine.versions import OLDEST
 from odelet_export.capture.noise_inputs import NoiseInput
 from odelet_export.graphs.work import largest_product
@@ -100,8 +102,8 @@ def tensor_of(value: ir.Value) -> Tensor:
 def write_graphs(lowered: LoweredModel, card: Card, folder: Path) -> Card:
     """Write the graphs and the weights that they share. Returns the card with these files listed.
 
-    A model of one graph carries its card, so that the .onnx file alone can be loaded. Raises onnx's ValidationError for
-    a graph that onnx's checker refuses.
+    A model of one graph carries its card and its digest, so that the .onnx file alone can be loaded. Raises onnx's
+    ValidationError for a graph that onnx's checker refuses.
     """
     _share_weights(lowered.graphs, folder)
     for name, model in lowered.graphs.items():
@@ -110,9 +112,12 @@ def write_graphs(lowered: LoweredModel, card: Card, folder: Path) -> Card:
         model.ir_version = ir_version_of(model)
         if card.program == (RunStep(run=name),):
             model.metadata_props[CARD_KEY] = card.short_json()
+            model.metadata_props[SEAL_KEY] = BLANK
         else:
             model.metadata_props[PART_KEY] = card.name
         ir.save(model, folder / name)
+        if SEAL_KEY in model.metadata_props:
+            (folder / name).write_bytes(sealed((folder / name).read_bytes(), name=name))
         onnx.checker.check_model(str(folder / name), full_check=True)
     files = [WEIGHTS] if (folder / WEIGHTS).exists() else []
     return with_files(card, folder, [*lowered.graphs, *files])
@@ -126,7 +131,7 @@ def _share_weights(graphs: Mapping[str, ir.Model], folder: Path) -> None:
     for model in graphs.values():
         for value in model.graph.initializers.values():
             tensor = value.const_value
-            if tensor is not None and tensor.nbytes >= _SHARED_BYTES and tensor.dtype != ir.DataType.STRING:
+            if tensor is not None and tensor.nbytes >= _SHARED_BYTES and tensor.dtype.value in DTYPES:
                 key = hashlib.sha256(tensor.tobytes()).digest() + repr((tensor.dtype, tensor.shape)).encode()
                 holders.setdefault(key, []).append(value)
     shared = {key: values for key, values in holders.items() if len(values) > 1}

@@ -1,1 +1,1 @@
-"""Many exports of one model, measured and compared; it knows no command line."""
+"""Makes many exports of one model, measures and compares them; it knows no command line."""

@@ -1,4 +1,4 @@
-"""What is tried: the rosters of methods and forms, and the steps or tolerances of each.
+"""The candidates of a tuning: the rosters of methods and forms, and the steps or tolerances to try with each.
 
 The law here: a candidate is nothing but settings that `odelet export` takes too.
 """
@@ -29,7 +29,7 @@ MOST_STEPS = 512
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """Settings of an export that are tried together; None leaves the model's own. rtol, atol: equal, where given."""
+    """Settings of an export that are tried together; None leaves the model's own setting. rtol and atol are equal."""
 
     form: str
     method: str | None = None
@@ -68,10 +68,11 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Solves:
-    """What is known of a model's solves before anything is tried.
+    """The facts of a model's solves that are known before any candidate is tried.
 
-    methods: of the solves. intervals: how many lie between the output times of the solve that has most of them; 1 where
-    only the end of each solve is an output. until_event: whether any solve ends at an event.
+    methods: the names of the solves' methods. intervals: the number of intervals between the output times of the solve
+    that has most of them; 1 where only the end of each solve is an output. until_event: whether any solve ends at an
+    event.
     """
 
     methods: tuple[str, ...]
@@ -82,13 +83,15 @@ class Solves:
 def candidates(solves: Solves, tried: Tried) -> list[Candidate]:
     """All candidates, those with the model's own method first.
 
-    tried: methods, forms, steps and tolerances instead of the rosters. Raises FormError for a name or number in `tried`
-    that there cannot be.
+    tried: methods, forms, steps and tolerances instead of the rosters. Raises FormError for an unknown name or an
+    impossible number in `tried`.
     """
     check_rosters(tried)
     # The forms that need data come last: they take longest to export.
     forms = tried.forms or sorted(FORMS, key=lambda name: FORMS[name].needs_data)
-    found = [Candidate(form=form) for form in forms if not all(_excludes(form, method) for method in solves.methods)]
+    every_candidate = [
+        Candidate(form=form) for form in forms if not all(_excludes(form, method) for method in solves.methods)
+    ]
     for method in tried.methods or TRIED:
         for form in forms:
             if _excludes(form, method):
@@ -97,10 +100,10 @@ def candidates(solves: Solves, tried: Tried) -> list[Candidate]:
             # Fixed steps outside the graph are tried only when the form is named: the answers are those of `rolled`,
             # which takes less time.
             if METHODS[method].fixed and (FORMS[form].varies == "steps" or tried.forms):
-                found += _of_steps(one, solves, tried.steps)
+                every_candidate += _of_steps(one, solves, tried.steps)
             elif not METHODS[method].fixed and FORMS[form].varies == "tolerances":
-                found += [replace(one, rtol=x, atol=x) for x in tried.tolerances or TOLERANCES]
-    return found
+                every_candidate += [replace(one, rtol=x, atol=x) for x in tried.tolerances or TOLERANCES]
+    return every_candidate
 
 
 def _excludes(form: str, method: str) -> bool:
@@ -109,10 +112,10 @@ def _excludes(form: str, method: str) -> bool:
 
 
 def _of_steps(one: Candidate, solves: Solves, steps: Sequence[int]) -> Iterator[Candidate]:
-    """Candidates whose steps end at the output times, where these are evenly spaced: a fixed-step method interpolates
+    """Candidates whose steps end at the output times, if these are evenly spaced, as a fixed-step method interpolates
     linearly between its steps."""
     if solves.until_event:
-        return  # the model itself says how long the steps to an event are
+        return  # the model itself sets the length of the steps to an event
     few = MOST_UNROLLED if one.form == UNROLLED.name else MOST_STEPS
     if 1 < solves.intervals <= few and not steps:
         yield one
@@ -122,7 +125,7 @@ def _of_steps(one: Candidate, solves: Solves, steps: Sequence[int]) -> Iterator[
 
 
 def check_rosters(tried: Tried) -> None:
-    """Raise FormError for a method or form that there is not, and for steps and tolerances that no solve can have."""
+    """Raise FormError for an unknown method or form, and for steps and tolerances that no solve can have."""
     for name, chosen, roster in (("method", tried.methods, METHODS), ("form", tried.forms, FORMS)):
         for one in chosen:
             if one not in roster:

@@ -41,16 +41,16 @@ class Data:
 
     @property
     def calls(self) -> int:
-        """How many calls there are."""
+        """The number of calls."""
         return max(len(self.order) // self.batch, 1) if self.label is not None else 1
 
     @property
     def samples(self) -> int:
-        """How many samples are in all calls."""
+        """The number of samples in all calls."""
         return self.calls * self.batch if self.label is not None else 1
 
     def call(self, number: int, count: int = 1) -> dict[str, NumpyArray]:
-        """The inputs of a call, by name; with `count`, of so many consecutive calls as one batch."""
+        """The inputs of a call, by name. count: the number of consecutive calls to take as one batch."""
         return self._inputs(self.order[number * self.batch : (number + count) * self.batch])
 
     def example(self, most: int = EXAMPLE) -> dict[str, NumpyArray]:
@@ -74,7 +74,7 @@ class Data:
         return array if axis is None or self.label is None else np.ascontiguousarray(array.take(places, axis))
 
     def _total(self) -> int:
-        """The number of samples in the arrays, those that are not used included."""
+        """The number of all samples in the arrays, also of those that are not used."""
         return next(
             int(self.inputs[name].shape[axis])
             for name, axes in self.dynamic.items()
@@ -84,7 +84,7 @@ class Data:
 
     @property
     def specs(self) -> tuple[str, ...]:
-        """The inputs with axes that may change, as `odelet export --input` takes them beside an example."""
+        """The inputs with axes that may change, in the notation of `odelet export --input` beside an example."""
         return tuple(
             f"{name}=[{','.join(axes.get(axis, '_') for axis in range(self.inputs[name].ndim))}]"
             for name, axes in self.dynamic.items()
@@ -193,11 +193,11 @@ def _check(inputs: Mapping[str, NumpyArray]) -> None:
 def scaled_error(
     outputs: Sequence[NumpyArray], expected: Sequence[NumpyArray], scales: Sequence[float], axes: Sequence[int | None]
 ) -> NumpyArray:
-    """The errors (samples,) of a call: for each sample the largest of any output, relative to the output's scale.
+    """The errors (samples,) of a call: for each sample the largest error of any output, relative to the output's scale.
 
     outputs, expected: an array for each output. axes: for each output the axis that counts samples; None for an output
-    of all samples together. An element that is no float has the error 1 where it differs, one that is NaN or infinite
-    an infinite error.
+    of all samples together. An element that is no float has the error 1 where it differs; an element that is NaN or
+    infinite has an infinite error.
     """
     errors: NumpyArray = np.zeros(1)
     for got, want, scale, axis in zip(outputs, expected, scales, axes, strict=True):

@@ -1,4 +1,4 @@
-"""Successive halving: all candidates are measured on a few calls, the better ones on more, the last ones on all.
+"""Successive halving: all candidates are measured on a few calls, the better ones on more, and the last ones on all.
 
 The law here: the error of a candidate is its largest error on any sample, so more calls only raise it. A candidate
 whose error is above the target on some calls is above it on all calls, and is never the choice.
@@ -67,7 +67,8 @@ def choice(rows: Iterable[T], target: float, budget: float = inf) -> T | None:
 
 
 def nearest(rows: Sequence[T], target: float) -> T | None:
-    """The row that comes nearest where none is good enough: the fastest that meets the target, or the most exact."""
+    """The row that is nearest to a choice where none is good enough: the fastest that meets the target, or else the
+    most exact."""
     return choice(rows, target) or min(
         (row for row in rows if row.worst < inf), key=lambda row: row.worst, default=None
     )

@@ -1,4 +1,4 @@
-"""What measured rows depend on besides the model and the data: the machine, the versions, the metric.
+"""The surroundings that measured rows depend on, besides the model and the data: machine, versions, metric.
 
 The law here: rows for which any of these differ are not compared.
 """
@@ -18,7 +18,7 @@ from odelet import __version__
 
 
 def source_of(function: Callable[..., Any]) -> str:
-    """A hash of the source code of a function; of its repr where there is no source."""
+    """A hash of the source code of a function, or of its repr where there is no source."""
     try:
         text = inspect.getsource(function)
     except (OSError, TypeError):

@@ -1,4 +1,4 @@
-"""Measuring a candidate: it is exported as the command line would export it, run by the runtime, and timed.
+"""Measures a candidate: it is exported as the command line would export it, run by the runtime, and timed.
 
 The law here: every number that is reported was measured, on the artifact that the command makes.
 """
@@ -32,17 +32,18 @@ from odelet_export.tuning.metric import Metric
 from odelet_export.tuning.record import Row
 from odelet_export.tuning.truth import Truth
 
-# For how many seconds a candidate and the baseline are timed in turns, and on the inputs of how many calls: in the
-# first rounds, where there are many candidates, and in the last, whose times decide.
+# The seconds for which a candidate and the baseline are timed in turns, and the number of calls whose inputs are used:
+# in the first rounds, where there are many candidates, and in the last round, whose times decide.
 QUICK, LONG = (0.25, 6), (1.0, 16)
-# Each of these inputs gets at least so many turns.
+# Each of these inputs gets at least this many turns.
 _TURNS = 3
 _NOTE = 200
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What the exports of all candidates have in common. args, kwargs: the example. settings: without a candidate's."""
+    """The part that the exports of all candidates have in common. args, kwargs: the example. settings: the settings
+    without those of a candidate."""
 
     model: Callable[..., Any]
     args: Sequence[Any]
@@ -78,7 +79,7 @@ class Shelf:
         return load(out, threads=self.threads)
 
     def made_anew(self, candidate: Candidate) -> Model:
-        """The artifact of a candidate, made again even if an earlier run made it: that may be of another model."""
+        """The artifact of a candidate, made again even if an earlier run made it, as that may be of another model."""
         shutil.rmtree(self._place(candidate), ignore_errors=True)
         return self.model(candidate)
 
@@ -90,8 +91,8 @@ class Shelf:
 class Bench:
     """Measures candidates on the data, beside a baseline.
 
-    captured: the captured model, for the places of its random draws. truth: the reference. milliseconds: the time of a
-    call of the baseline.
+    captured: the captured model, for the places of its random draws. truth: the reference answers. milliseconds: the
+    time of a call of the baseline.
     """
 
     def __init__(
@@ -145,9 +146,8 @@ class Bench:
         for number in range(calls):
             try:
                 with warnings.catch_warnings():
-                    warnings.simplefilter(
-                        "ignore", RuntimeWarning
-                    )  # about steps that did not converge: the error shows it
+                    # These warnings tell of steps that did not converge, which the error shows.
+                    warnings.simplefilter("ignore", RuntimeWarning)
                     solution = model.solve(*self._inputs(model, number)).raise_if_failed()
             except OdeletError as error:
                 note = _note(f"failed on call {number}", error)
@@ -183,7 +183,7 @@ class Bench:
         return [arrays[tensor.name] for tensor in model.inputs]
 
     def _best(self, models: Sequence[Model], calls: int, how: tuple[float, int]) -> list[NumpyArray]:
-        """For each model, the seconds (inputs,) of a call on each of some inputs: the shortest of all turns.
+        """The seconds (inputs,) of a call of each model on each of some inputs: the shortest of all turns.
 
         With one thread the clock leaves out the time that other processes take: on a busy machine the times of two
         equal artifacts then differ by at most 5%, else by 20%. The shortest time is of a call that nothing disturbed.
@@ -219,7 +219,7 @@ class Bench:
 
 
 def axes_of(model: Model, data: Data) -> list[int | None]:
-    """For each output, the axis that counts samples, or None."""
+    """The axis of each output that counts samples, or None."""
     shapes = [tensor.shape for tensor in model.outputs]
     return [shape.index(data.label) if data.label in shape else None for shape in shapes]
 

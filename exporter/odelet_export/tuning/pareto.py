@@ -1,4 +1,4 @@
-"""The picture of a tuning: error against latency, and which candidate was chosen.
+"""The picture of a tuning: error against latency, with a mark on the chosen candidate.
 
 The law here: each mark is a measured row. The marks of rows on part of the data are pale.
 """
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 PICTURE = "pareto.png"
-# These are Okabe and Ito's colours, which colour-blind readers can tell apart, and two more.
+# The colours are Okabe and Ito's, which colour-blind readers can tell apart, and two more.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F3C8D", "#8C564B")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _OWN = "#000000"
@@ -74,7 +74,7 @@ def _name(row: Row) -> str:
 
 
 def _groups(rows: Sequence[Row], calls: int, *, complete: bool) -> dict[tuple[str | None, str], list[Row]]:
-    """The rows on all calls, or those on fewer, by method and form."""
+    """The rows on all calls, or the rows on fewer calls, by method and form."""
     groups: dict[tuple[str | None, str], list[Row]] = {}
     for row in rows:
         if (row.calls == calls) is complete:

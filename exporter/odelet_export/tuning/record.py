@@ -1,4 +1,4 @@
-"""tune.json: every row as it was measured, and everything that it was measured with.
+"""The file tune.json: every row as it was measured, and everything that it was measured with.
 
 The law here: the file is whole at any time, holds each row as soon as it is measured, and never mixes rows of different
 models, data or machines.
@@ -25,13 +25,14 @@ FORMAT = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """The measurements of a candidate on the first `calls` calls. None was not measured, for the reason in `note`.
+    """The measurements of a candidate on the first `calls` calls. A value of None was not measured, for the reason in
+    `note`.
 
     error: the largest error of any sample, relative to the largest element of its output; mean_error: the mean of the
-    samples' largest errors. metric: the result of the user's metric. evaluations: of the fields of all solves, the mean
-    of a call. ratio: the time of a call over that of the baseline; both are measured in turns, and a time is the mean
-    over inputs of the shortest time of each input. milliseconds: the ratio times the milliseconds of the baseline;
-    slowest: the same for the slowest input. bytes: the size of the graphs and weights.
+    samples' largest errors. metric: the result of the user's metric. evaluations: the evaluations of the fields of all
+    solves, the mean over calls. ratio: the time of a call over that of the baseline; both are measured in turns, and a
+    time is the mean over inputs of the shortest time of each input. milliseconds: the ratio times the milliseconds of
+    the baseline. slowest: the milliseconds of the slowest input. bytes: the size of the graphs and weights.
     """
 
     candidate: Candidate
@@ -62,11 +63,12 @@ class Row:
 class Record:
     """The contents of tune.json.
 
-    identity: what all rows were measured with; where any of it differs, the rows are of no use. baseline, milliseconds:
-    the candidate that others are timed beside, and its time of a call. inputs: names and axes, as `odelet export
-    --input` takes them. reference: how the answers were found that errors are measured against. target, budget, chosen:
-    of the run that wrote the file; chosen is None while the run is not finished, and where nothing is good enough.
-    command: the `odelet export` that makes the choice.
+    identity: the model, data, metric, settings, machine and versions that all rows were measured with; where any of
+    these differs, the rows are of no use. baseline, milliseconds: the candidate beside which others are timed, and its
+    time of a call. inputs: names and axes, in the notation of `odelet export --input`. reference: a description of the
+    reference, against which errors are measured. target, budget, chosen: those of the run that wrote the file; chosen
+    is None while the run is not finished, and where no candidate is good enough. command: the `odelet export` that
+    makes the choice.
     """
 
     format: int = FORMAT
@@ -89,7 +91,7 @@ class Record:
         return math.inf if self.budget is None else self.budget
 
     def latest(self) -> dict[Candidate, Row]:
-        """For each candidate, its row on the largest number of calls."""
+        """The row of each candidate on the largest number of calls, by candidate."""
         latest: dict[Candidate, Row] = {}
         for row in self.rows:
             earlier = latest.get(row.candidate)

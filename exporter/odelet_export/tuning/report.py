@@ -15,7 +15,7 @@ from odelet_export.tuning.record import Row
 from odelet_export.tuning.result import Tuning
 
 PAGE = "tune.md"
-# The screen shows at most so many rows; tune.md has all of them.
+# The screen shows at most this many rows; tune.md has all of them.
 MOST_SHOWN = 24
 HEADS = ("method", "setting", "form", "error", "mean error", "metric", "evaluations", "ms", "slowest", "kB")
 # Columns of text are aligned to the left. The screen has no room for the columns in NARROW.
@@ -75,7 +75,7 @@ def markdown(tuning: Tuning, *, picture: str | None = None) -> str:
 
 
 def _verdict(tuning: Tuning) -> list[str]:
-    """A line about the choice, or about the row that comes nearest."""
+    """Lines about the choice, or about the row that is nearest to a choice."""
     record, row = tuning.record, tuning.choice
     within = "" if record.budget is None else f" and at most {record.budget:g} ms"
     if row is None:

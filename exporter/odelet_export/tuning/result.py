@@ -12,7 +12,8 @@ from odelet_export.tuning.record import Record, Row, write_record
 
 
 class TargetError(OdeletError):
-    """No candidate is good enough. nearest: the row that comes nearest, or None where all candidates failed."""
+    """The error of a tuning in which no candidate is good enough. nearest: the row that is nearest to a choice, or None
+    where all candidates failed."""
 
     exit_code = 3
 
@@ -25,8 +26,8 @@ class TargetError(OdeletError):
 class Tuning:
     """The result of a tuning.
 
-    folder: where its files are. record: as in tune.json. calls: the number of calls in all data, which the choice was
-    measured on. fresh: how many rows this run measured; earlier runs measured the others.
+    folder: the folder of its files. record: the contents of tune.json. calls: the number of calls in all data, on which
+    the choice was measured. fresh: the number of rows that this run measured; earlier runs measured the others.
 
     >>> from odelet_export.tuning.candidates import Candidate
     >>> rows = [
@@ -66,7 +67,7 @@ class Tuning:
 
     @property
     def nearest(self) -> Row | None:
-        """The choice, or the complete row that comes nearest; None where all candidates failed."""
+        """The choice, or the complete row that is nearest to one; None where all candidates failed."""
         return self.choice or halving.nearest(self.complete, self.record.target)
 
     @property

@@ -1,4 +1,4 @@
-"""The run of a tuning: earlier rows are used again, candidates are measured round by round, and one is chosen."""
+"""The run of a tuning: it uses earlier rows again, measures candidates round by round, and chooses one."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ from odelet_export.tuning.truth import SHARE, Reference, solves_of
 
 BASELINE = Candidate(form="auto")
 EXAMPLE, CALIBRATED, ARTIFACTS = "example.npz", "calibration.npz", ".artifacts"
-# Called while a tuning runs, with a stage, how much of it is done, how much there is, and what is under way.
+# A function to call while a tuning runs: with a stage, the count done, the count of all, and the work under way.
 Tell = Callable[[str, int, int, str], None]
 
 
 class TuningSearch:
     """One run of a tuning.
 
-    captures: of the model, so that it is traced once. solves: what is known of the model's solves, after
+    captures: the captures of the model, so that it is traced once. solves: the facts of the model's solves, set by
     `begin`.
     """
 
@@ -120,7 +120,7 @@ class TuningSearch:
             self._whole = self._shelf.made_anew(BASELINE)
 
     def _identity(self) -> dict[str, Any]:
-        """Everything that measured rows depend on, as JSON."""
+        """Everything that measured rows depend on, as a dict of JSON types."""
         metric = None if self._metric is None else f"{self._metric.name} {source_of(self._metric.function)}"
         return {
             "model": digest(self._whole),

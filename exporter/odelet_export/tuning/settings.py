@@ -28,7 +28,8 @@ class TuneChanges(SharedChanges, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class Tried:
-    """What is tried instead of the rosters; an empty tuple leaves the roster. Lists become tuples."""
+    """The methods, forms, steps and tolerances to try instead of the rosters; an empty tuple leaves the roster. Lists
+    become tuples."""
 
     methods: Annotated[tuple[str, ...], "Method to try instead of the usual ones; may be repeated."] = ()
     forms: Annotated[tuple[str, ...], "Form to try instead of all; may be repeated."] = ()
@@ -46,9 +47,9 @@ class TuneSettings:
 
     target: the largest error of any output of any sample that is good enough, relative to the largest element of that
     output in all data. budget_ms: the longest time of a call of `batch` samples on this machine, in milliseconds.
-    tried: methods, forms, steps and tolerances. samples: the largest number of samples of the data that is used.
-    threads: inside one operator. max_steps, opset, freeze: as in `ExportSettings`. seed: of the order of the samples
-    and of random draws.
+    tried: the methods, forms, steps and tolerances to try. samples: the largest number of samples of the data that is
+    used. threads: the number of threads inside one operator. max_steps, opset, freeze: as in `ExportSettings`. seed:
+    the seed of the order of the samples and of random draws.
 
     Raises InputError for a value that no tuning can have.
 
@@ -77,7 +78,7 @@ class TuneSettings:
 
     @classmethod
     def of(cls, **changes: Unpack[TuneChanges]) -> TuneSettings:
-        """Settings by keywords. Raises TypeError for an unknown keyword, and where `target` is missing."""
+        """The settings given by keywords. Raises TypeError for an unknown keyword, and where `target` is missing."""
         check_names(changes, keywords_of(cls))
         if "target" not in changes:
             raise TypeError("target is missing: give the largest error that is good enough, such as target=1e-3")

@@ -33,13 +33,13 @@ from odelet_intercept.errors import ExportError
 
 # Steps are made to end at the output times: between steps the solution is a quartic, which is less exact than a step.
 METHOD = "dopri8"
-# The method of solves that end at an event: no step can be made to end there beforehand.
+# The method of solves that end at an event, at which no step can be made to end beforehand.
 TO_EVENT = "dopri5"
-# The tolerance of the reference, and the looser one of its check: as tight as rounding lets an error estimate be.
+# The tolerance of the reference, and the looser tolerance of its check: as tight as rounding lets error estimates be.
 TIGHT = {"float64": (1e-9, 1e-8), "float32": (1e-6, 1e-5)}
 # The uncertainty of the reference may be this share of the target.
 SHARE = 0.1
-# So many samples are solved as one batch, where no sample's answer depends on the other samples.
+# This many samples are solved as one batch, where no sample's answer depends on the other samples.
 TOGETHER = 256
 
 
@@ -47,10 +47,10 @@ TOGETHER = 256
 class Truth:
     """The answers of the reference.
 
-    tolerance, compared: of the reference, and of the looser solve that it is compared with. calls: the outputs of each
-    call. scales: the largest element of each output, over all calls. axes: for each output the axis that counts
-    samples, or None. uncertainty: the largest error between the two tolerances, relative to the scales. noise: the base
-    draws of each call, for a model that draws. together: whether calls were solved as one batch.
+    tolerance, compared: the tolerance of the reference, and that of the looser solve that it is compared with. calls:
+    the outputs of each call. scales: the largest element of each output, over all calls. axes: for each output the axis
+    that counts samples, or None. uncertainty: the largest error between the two tolerances, relative to the scales.
+    noise: the base draws of each call, for a model that draws. together: whether calls were solved as one batch.
     """
 
     dtype: str
@@ -64,7 +64,7 @@ class Truth:
     together: bool
 
     def to_dict(self) -> dict[str, Any]:
-        """How the reference was solved, as JSON."""
+        """The description of the reference as a dict of JSON types."""
         return {
             "method": METHOD,
             "dtype": self.dtype,
@@ -81,7 +81,7 @@ class Truth:
 
 
 def solves_of(callee: Callee, tensors: Sequence[torch.Tensor]) -> Solves:
-    """Run the model as it is, and collect what its solves are called with."""
+    """Run the model as it is, and collect the facts of its solves from their calls."""
     calls: list[Call] = []
 
     def handler(call: Call, original: Callable[..., Any]) -> Any:
@@ -117,7 +117,7 @@ class Reference:
         try:
             with _float64():
                 run_reference(wide, self._tensors(self._data.call(0), wide=True), Overrides())
-        except Exception:  # a model with float32 numbers of its own raises anything
+        except Exception:  # a model with float32 numbers of its own may raise any error
             return None
         return wide
 
@@ -126,8 +126,8 @@ class Reference:
         return widened(tensors) if wide else tensors
 
     def find(self, on_call: Callable[[int, int], None]) -> Truth:
-        """Solve all calls. on_call: called with the number of calls that are done, and of all. Raises InputError where
-        the model fails."""
+        """Solve all calls. on_call: called with the number of calls done and the number of all calls. Raises InputError
+        where the model fails."""
         data = self._data
         dtype = "float64" if self._wide is not None else "float32"
         tolerances = TIGHT[dtype]
@@ -198,7 +198,7 @@ class Reference:
             yield
         except (InputError, ExportError):
             raise
-        except Exception as error:  # the model may raise anything on data that it was not made for
+        except Exception as error:  # the model may raise any error on data that it was not made for
             raise InputError(
                 f"data: the torch model fails on {where}, solved by {METHOD}: {type(error).__name__}: {error}"
             ) from error
@@ -238,7 +238,7 @@ def _scale(outputs: Sequence[NumpyArray]) -> float:
 
 @contextmanager
 def _float64(*, on: bool = True) -> Iterator[None]:
-    """Tensors that the model makes without a dtype are float64 meanwhile."""
+    """Let tensors that the model makes without a dtype be float64 inside the `with` block."""
     before = torch.get_default_dtype()
     if on:
         torch.set_default_dtype(torch.float64)

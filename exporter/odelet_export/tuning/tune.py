@@ -1,4 +1,4 @@
-"""`tune`: find the cheapest way to solve a model that is exact enough, by measuring."""
+"""The function `tune`: it finds the cheapest way to solve a model that is exact enough, by measuring."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ def tune(
     out: a folder; rows that an interrupted run left there are used again. metric: called with the outputs and with the
     arrays of the data, both dicts by name, for the same samples; its result is reported beside the errors. dynamic: as
     in `export`; without it, the first axis of every input that is as long as the first input's counts samples and is
-    named `batch`. anew: whether rows in `out` are discarded. tell: called with a stage, how much of it is done, how
-    much there is, and what is under way. settings: see `TuneSettings`; changes: some of them as keywords, `target`
-    among them where settings are not given.
+    named `batch`. anew: whether rows in `out` are discarded. tell: called with a stage, the count of its work done, the
+    count of all its work, and the work under way. settings: see `TuneSettings`; changes: some of them as keywords,
+    `target` among them where settings are not given.
 
-    Writes tune.json, tune.md, and where matplotlib is installed pareto.png. Where nothing is good enough,
+    Writes tune.json, tune.md and, where matplotlib is installed, pareto.png. Where no candidate is good enough,
     `Tuning.choice` is None.
 
     Raises InputError for data that the model does not take, for a folder with measurements of something else, and for
-    a target below what the reference resolves; FormError for a method or form that there is not; ExportError for a
-    model that cannot be exported; TypeError for an unknown keyword.
+    a target below what the reference resolves; FormError for an unknown method or form; ExportError for a model that
+    cannot be exported; TypeError for an unknown keyword.
 
     >>> import numpy as np, tempfile, torch
     >>> from torchdiffeq import odeint

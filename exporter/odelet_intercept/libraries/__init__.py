@@ -1,7 +1,7 @@
-"""Solver libraries whose calls are caught: a module for each, and the roster.
+"""The solver libraries whose calls are caught: a module for each, and the roster.
 
 To add a library, write a module with its `Library`, and a line in LIBRARIES. The functions to catch may be methods of
-classes, and the library need not be installed: `odelet_intercept.call` says what each field of a `Library` is.
+classes, and the library need not be installed: `odelet_intercept.call` documents the fields of a `Library`.
 """
 
 from __future__ import annotations

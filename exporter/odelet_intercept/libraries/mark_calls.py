@@ -13,7 +13,7 @@ from odelet_intercept.mark import mark
 
 
 def mark_arguments_of(call: Call) -> MarkArguments:
-    """The checked arguments of a caught call of `mark`. Raises InputError naming an argument that cannot be."""
+    """The checked arguments of a caught call of `mark`. Raises InputError naming an argument that is not valid."""
     options = dict(call.options or {})
     norm = options.pop("norm", None)
     return check_mark_arguments(
@@ -27,7 +27,7 @@ def _read(_entry: Entry, bound: inspect.BoundArguments, _where: str) -> Call:
 
 
 def _as_call(f: Any, z0: Any, *, method: Any, rtol: Any, atol: Any, norm: Any, options: Any, **extra: Any) -> Call:
-    """A call of `mark` by odeint's names. norm is an option there; what odeint has no name for is `extra`."""
+    """A call of `mark` by odeint's names. norm is an option there; arguments unknown to odeint are `extra`."""
     options = dict(options or {}) | ({"norm": norm} if norm is not None else {})
     # A capture calls the field with a time, as it does the fields of ODEs; no time is read.
     field, t = as_field(f, z0), torch.zeros(1)

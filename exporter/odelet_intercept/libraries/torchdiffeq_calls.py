@@ -53,16 +53,17 @@ def _read(entry: Entry, bound: inspect.BoundArguments, where: str) -> Reading:
     arguments = dict(bound.arguments)
     if entry.name == "odeint_event":
         return lambda: _until_event(**arguments, where=where)
-    known = {name: arguments.pop(name) for name in _FIELDS if name in arguments}
-    return Call(**known, extra=arguments)
+    fields = {name: arguments.pop(name) for name in _FIELDS if name in arguments}
+    return Call(**fields, extra=arguments)
 
 
 def _check_known(entry: Entry, bound: inspect.BoundArguments, where: str) -> None:
-    """Refuse an argument that a copy of torchdiffeq takes and torchdiffeq does not, unless its value is the default."""
-    known = ARGUMENTS[entry.name].union(GRADIENTS)
+    """Raise CaptureError for an argument that a copy of torchdiffeq takes and torchdiffeq does not, unless its value is
+    the default."""
+    known_arguments = ARGUMENTS[entry.name].union(GRADIENTS)
     for name, value in bound.arguments.items():
         default = bound.signature.parameters[name].default
-        if name not in known and value is not default and value is not None and value is not False:
+        if name not in known_arguments and value is not default and value is not None and value is not False:
             raise CaptureError(
                 where
                 + f"{name}={value!r} is an argument of {entry.name} in {entry.copy}, a copy of torchdiffeq, which "
@@ -81,10 +82,10 @@ def _until_event(
     kwargs: Mapping[str, Any] | None = None,
     where: str = "",
 ) -> Any:
-    """The result of `odeint_event` at inference: that of a solve until an event.
+    """The result of `odeint_event` at inference: the result of a solve until an event.
 
-    The second of its two times only gives the direction. odeint_interface is one of the caught functions, or calls one.
-    The rest of `odeint_event` concerns gradients.
+    The second of the solve's two times only gives the direction. odeint_interface is one of the caught functions, or
+    calls one. Everything else in `odeint_event` concerns gradients.
     """
     if not isinstance(t0, torch.Tensor) or t0.numel() != 1:
         raise CaptureError(where + f"t0 must be a tensor of one number; got {t0!r}")
@@ -122,7 +123,7 @@ def _namespaces(model: Callable[..., Any]) -> Iterator[Mapping[str, Any]]:
 
 
 def _copy_entries(function: types.FunctionType) -> dict[types.FunctionType, Entry]:
-    """The entries of a function and of the odeint that solves for it; none where they belong to no copy."""
+    """The entries of a function and of the odeint that solves for it; empty where they belong to no copy."""
     odeint = function if function.__name__ == "odeint" else function.__globals__.get("odeint")
     if not isinstance(odeint, types.FunctionType) or not _is_copy(odeint) or _hands_on(function):
         return {}

@@ -1,1 +1,1 @@
-"""From the bytes of an artifact to checked facts, or an ArtifactError; it opens no session."""
+"""Turns the bytes of an artifact into checked facts, or raises ArtifactError; it opens no session."""

@@ -1,12 +1,14 @@
 """The card of an artifact: what docs/artifact.md says, as frozen data.
 
 The law here: the dataclasses are the format. Their fields are the keys of odelet.json, in the order in which they are
-written; reading refuses a key that is not a field, and a value that is not of the field's type.
+written; reading refuses a key that is not a field, and a value that is not of the field's type. The one key that is no
+field is `checksum`: it is of the others.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import re
 from collections import Counter
@@ -19,7 +21,9 @@ from odelet.artifact.needs_card import NeedsCard
 from odelet.artifact.solve_card import DRIVEN, FORMS, MIXED, SETTINGS, DriveStep, RunStep, SolveCard
 from odelet.errors import ArtifactError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+# From this format on, a card has a checksum, and a lone graph a digest.
+_SEALED_FORMAT = 2
 
 # No input may have one of these names: calls of a model have arguments of these names.
 RESERVED = (*SETTINGS, "seed")
@@ -107,13 +111,15 @@ class Card:
     needs: NeedsCard | None = None
 
     def __post_init__(self) -> None:
-        check(self.format == FORMAT_VERSION, f"format is {self.format!r}; this odelet has {FORMAT_VERSION}")
+        known = f"this odelet reads 1 to {FORMAT_VERSION}"
+        check(1 <= self.format <= FORMAT_VERSION, f"format is {self.format!r}; {known}")
         check_names("form", [self.form], (*FORMS, MIXED))
         self._check_tensors()
         self._check_assumptions()
         for name in self.files:
             check_file_name(name)
         self._check_solves()
+        check(self.work is None or self.work >= 0, f"work is {self.work}")
 
     def _check_tensors(self) -> None:
         for kind, tensors in (("input", self.inputs), ("output", self.outputs)):
@@ -166,7 +172,14 @@ class Card:
                 f"card: format {version} was written by odelet {data.get('odelet', '')!r} and is newer than "
                 f"this odelet reads ({FORMAT_VERSION}); upgrade with: pip install --upgrade odelet"
             )
-        return decode(cls, data, what="card")
+        found = data.pop("checksum", None) if isinstance(data, dict) else None
+        card = decode(cls, data, what="card")
+        check(card.sealed or found is None, f"it has a checksum, which format {card.format} does not have")
+        if card.sealed and found != checksum_of(data):
+            raise ArtifactError(
+                "card: its checksum is not that of its text, so it was changed after its export: copy it again"
+            )
+        return card
 
     def to_json(self) -> str:
         """Return the whole card as JSON text. Raises ArtifactError for a value that JSON cannot hold."""
@@ -185,14 +198,25 @@ class Card:
             for key in [key for key in ("drive", "piece") if solve[key] is None]:
                 del solve[key]
         try:
+            if self.sealed:
+                # Lists in place of tuples, and floats as they are read again.
+                data["checksum"] = checksum_of(json.loads(json.dumps(data, allow_nan=False)))
             return json.dumps(data, indent=2, allow_nan=False)
         except (TypeError, ValueError) as error:
             raise ArtifactError(f"card: it holds something that JSON cannot ({error})") from None
 
     @property
-    def run_files(self) -> tuple[str, ...]:
-        """The files of the graphs that the program runs, in order, each once."""
-        return tuple(dict.fromkeys(step.run for step in self.program if isinstance(step, RunStep)))
+    def sealed(self) -> bool:
+        """Whether the card has a checksum, and its graph a digest where it can be loaded alone."""
+        return self.format >= _SEALED_FORMAT
+
+    @property
+    def graph_files(self) -> tuple[str, ...]:
+        """The files of all graphs, those of the fallback last, each as often as the card names it."""
+        run = [step.run for step in self.program if isinstance(step, RunStep)]
+        driven = [file for solve in self.solves if solve.drive is not None for file in solve.drive.graphs]
+        again = self.solved_again.graph_files if self.fallback is not None else ()
+        return (*run, *driven, *again)
 
     @property
     def driven(self) -> bool:
@@ -230,3 +254,9 @@ class Card:
         if self.versions:
             lines.append("versions " + ", ".join(f"{key} {value}" for key, value in self.versions.items()))
         return "\n".join(lines)
+
+
+def checksum_of(data: dict[str, Json]) -> str:
+    """The checksum of a card's keys and values: the SHA-256, in hex digits, of their shortest JSON with sorted keys."""
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -6,15 +6,18 @@ known to be what the card says.
 
 from __future__ import annotations
 
-import hashlib
 import os
-import stat
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from odelet.artifact.card import Card, FileEntry
+from odelet.artifact.loop_bodies import check_loops
 from odelet.artifact.proto import ModelFacts, scan
+from odelet.artifact.reading import OpenFolder
+from odelet.artifact.seal import check_seal
 from odelet.artifact.solve_card import RunStep
+from odelet.artifact.weights import Weights, weights_of
 from odelet.errors import ArtifactError
 
 CARD_FILE = "odelet.json"
@@ -22,27 +25,38 @@ CARD_KEY, PART_KEY = "odelet.card", "odelet.part"
 SAMPLES_FILE = "samples.npz"
 
 _DOMAINS = ("", "ai.onnx")
-_CHUNK = 2**20
-_CARD_LIMIT = 16 * 2**20
+# ONNX Runtime reads no larger graph.
+_GRAPH_LIMIT = 2**31
+# A folder that is replaced while it is read is read again so many times.
+_TRIES = 5
+
+
+@dataclass(frozen=True)
+class GraphBytes:
+    """A graph that was read and checked. data: its file. weights: its initializers that lie in another file, by
+    name."""
+
+    data: bytes
+    weights: Weights = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Checked:
     """An artifact whose files are what the card says.
 
-    graphs: for each graph, by file name, the source of its session: its bytes, or its path if its weights lie in
-    another file. folder: where the artifact lies, None for a lone file.
+    graphs: each graph, by file name. folder: where the artifact lies, None for a lone file.
     """
 
     card: Card
-    graphs: dict[str, bytes | Path]
+    graphs: dict[str, GraphBytes]
     folder: Path | None
 
 
 def check(path: str | os.PathLike[str]) -> Checked:
     """Read an artifact folder, or a lone .onnx file, and check its files; no session is opened.
 
-    Raises ArtifactError saying what is wrong and what to do.
+    A folder that another one replaces meanwhile gives either the old artifact or the new one. Raises ArtifactError
+    saying what is wrong and what to do.
     """
     path = Path(path)
     if path.is_dir():
@@ -54,36 +68,61 @@ def check(path: str | os.PathLike[str]) -> Checked:
     return _check_lone(path)
 
 
-def _check_folder(folder: Path) -> Checked:
-    if not (folder / CARD_FILE).exists():
-        raise ArtifactError(
-            f"{folder}: it has no {CARD_FILE}, so it is not an artifact; give the folder that `odelet export` wrote"
-        )
-    card = Card.from_json(read_checked(folder, CARD_FILE, None))
-    graph_files: dict[str, None] = {}
-    for program_card in (card, *((card.solved_again,) if card.fallback is not None else ())):
-        graph_files |= dict.fromkeys(program_card.run_files)
-        for solve in program_card.solves:
-            if solve.drive is not None:
-                graph_files |= dict.fromkeys(solve.drive.graphs)
-    for name in graph_files:
+def _check_folder(path: Path) -> Checked:
+    for left in reversed(range(_TRIES)):
+        with OpenFolder(path) as folder:
+            text = b""
+            try:
+                if not folder.has(CARD_FILE):
+                    raise ArtifactError(
+                        f"{path}: it has no {CARD_FILE}, so it is not an artifact; give the folder that `odelet "
+                        "export` wrote"
+                    )
+                text = folder.read(CARD_FILE, None)
+                return check_files(folder, Card.from_json(text))
+            except ArtifactError:
+                if left == 0 or not _changed(folder, text):
+                    raise
+    raise AssertionError("the last try returns or raises")
+
+
+def _changed(folder: OpenFolder, text: bytes) -> bool:
+    """Whether the folder, or its card, whose text was this, was replaced since it was opened."""
+    if folder.replaced():
+        return True
+    try:
+        return text != b"" and folder.read(CARD_FILE, None) != text
+    except ArtifactError:
+        return False
+
+
+def check_files(folder: OpenFolder, card: Card) -> Checked:
+    """Read the files that a card lists, and check them. Raises ArtifactError for one that is not what the card says."""
+    graph_files = Counter(card.graph_files)
+    for name, count in graph_files.items():
+        if count > 1:
+            raise ArtifactError(f"{CARD_FILE}: {name} is used in {count} places; each graph has one")
         if name not in card.files:
             raise ArtifactError(f"{CARD_FILE}: {name} is used, but is not among the files that the card lists")
-    contents = {name: read_checked(folder, name, card.files[name]) for name in graph_files}
+    contents = {name: folder.read(name, card.files[name]) for name in graph_files}
+    facts = {name: scan(data, name=name) for name, data in contents.items()}
+    for name, found in facts.items():
+        check_loops(contents[name], name=name)
+        _check_facts(name, found, listed=card.files.keys() - contents.keys())
+    locations = {tensor.location for found in facts.values() for tensor in found.weights}
+    files = {name: folder.read_weights(name, card.files[name]) for name in sorted(locations)}
     for name, entry in card.files.items():
-        if name not in contents:
-            read_checked(folder, name, entry, keep=False)
-    graphs: dict[str, bytes | Path] = {}
-    for name, data in contents.items():
-        facts = scan(data, name=name)
-        _check_facts(name, facts, listed=card.files.keys() - contents.keys())
-        graphs[name] = folder / name if facts.external else data
-    return Checked(card, graphs, folder)
+        if name not in contents and name not in files:
+            folder.check(name, entry)
+    graphs = {name: GraphBytes(data, weights_of(name, facts[name].weights, files)) for name, data in contents.items()}
+    return Checked(card, graphs, folder.path)
 
 
 def _check_lone(path: Path) -> Checked:
-    data = read_checked(path.parent, path.name, None, limit=None)
+    with OpenFolder(path.parent) as folder:
+        data = folder.read(path.name, None, limit=_GRAPH_LIMIT)
     facts = scan(data, name=path.name)
+    check_loops(data, name=path.name)
     text = facts.metadata.get(CARD_KEY)
     if text is None and PART_KEY not in facts.metadata:
         raise ArtifactError(f"{path.name}: it carries no card, so odelet did not write it; use `odelet export`")
@@ -91,7 +130,8 @@ def _check_lone(path: Path) -> Checked:
     if card is None or len(card.program) != 1 or not isinstance(card.program[0], RunStep) or card.fallback is not None:
         raise ArtifactError(f"{path.name}: it is one of several graphs of an artifact; load the whole folder")
     _check_facts(path.name, facts, listed=set())
-    return Checked(card, {card.program[0].run: data}, None)
+    check_seal(data, facts, name=path.name, needed=card.sealed)
+    return Checked(card, {card.program[0].run: GraphBytes(data)}, None)
 
 
 def _check_facts(name: str, facts: ModelFacts, *, listed: set[str]) -> None:
@@ -106,44 +146,15 @@ def _check_facts(name: str, facts: ModelFacts, *, listed: set[str]) -> None:
             f"{name}: it keeps weights in {location!r}, which the card does not list, so it is not followed; "
             "load the whole folder, or export the model again"
         )
-
-
-def read_checked(
-    folder: Path, name: str, entry: FileEntry | None, *, keep: bool = True, limit: int | None = _CARD_LIMIT
-) -> bytes:
-    """Return the bytes of a file of the folder, after comparing its size and sha256 with its entry in the card.
-
-    keep: without it, the file is only checked, and the result is b"". limit: the largest size in bytes of a file that
-    has no entry. Raises ArtifactError.
-    """
-    path = folder / name
-    try:
-        # Path.resolve would meet a circle of links with an error of another kind.
-        if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
-            raise ArtifactError(f"{path}: it is a link that leaves the folder; put the file itself there")
-        file_stat = path.stat()
-        if not stat.S_ISREG(file_stat.st_mode):
-            raise ArtifactError(f"{path}: it is not a plain file")
-        if entry is not None and file_stat.st_size != entry.bytes:
-            raise ArtifactError(
-                f"{path}: it has {file_stat.st_size} bytes where the card says {entry.bytes}; it was cut short "
-                "or replaced: copy the artifact again"
-            )
-        if entry is None and limit is not None and file_stat.st_size > limit:
-            raise ArtifactError(f"{path}: it has {file_stat.st_size} bytes, too many for a card")
-        digest = hashlib.sha256()
-        chunks = []
-        with path.open("rb") as file:
-            while chunk := file.read(_CHUNK):
-                digest.update(chunk)
-                if keep:
-                    chunks.append(chunk)
-    except FileNotFoundError:
-        raise ArtifactError(f"{path}: the card lists it, but it is missing; copy the artifact again") from None
-    except OSError as error:
-        raise ArtifactError(f"{path}: it cannot be read ({error.strerror or error})") from None
-    if entry is not None and digest.hexdigest() != entry.sha256:
+    for location in sorted(facts.elsewhere):
         raise ArtifactError(
-            f"{path}: its sha256 is not the one in the card, so its bytes have changed: copy the artifact again"
+            f"{name}: it keeps a tensor in {location!r} that is no initializer of the graph itself, so it is not "
+            "followed; export the model again"
         )
-    return b"".join(chunks)
+
+
+def read_checked(path: Path, name: str, entry: FileEntry) -> bytes:
+    """Return the bytes of a file of a folder, after comparing its size and sha256 with its entry in the card. Raises
+    ArtifactError."""
+    with OpenFolder(path) as folder:
+        return folder.read(name, entry)

@@ -19,18 +19,39 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _MAX_TAG = 2**32 - 1
 
 
+@dataclass(frozen=True, kw_only=True)
+class ExternalTensor:
+    """A tensor whose numbers lie in another file.
+
+    kind: its type, as a number of onnx.proto. location: the file. offset: of its first byte. length: its size in bytes,
+    None where the tensor does not say it.
+    """
+
+    name: str
+    kind: int
+    shape: tuple[int, ...]
+    location: str
+    offset: int = 0
+    length: int | None = None
+
+
 @dataclass
 class ModelFacts:
     """What a model file needs of the program that runs it.
 
     domains: each operator domain that a node uses, with one operator of that domain. opsets: version by domain.
-    external: locations of tensors that are kept in other files. metadata: the model's own key-value pairs.
+    external: locations of tensors that are kept in other files. weights: those of the tensors that are initializers of
+    the model's graph itself. elsewhere: locations of the others, which lie in subgraphs and attributes. metadata: the
+    model's own key-value pairs. places: where, in the bytes, each value of the metadata lies.
     """
 
     domains: dict[str, str] = field(default_factory=dict)
     opsets: dict[str, int] = field(default_factory=dict)
     external: set[str] = field(default_factory=set)
+    weights: list[ExternalTensor] = field(default_factory=list)
+    elsewhere: set[str] = field(default_factory=set)
     metadata: dict[str, str] = field(default_factory=dict)
+    places: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
 class _Malformed(Exception):
@@ -103,13 +124,20 @@ def _text(data: bytes, start: int, stop: int) -> str:
 
 def _pair(data: bytes, at: int, end: int) -> tuple[str, str]:
     """Return the key and the value of a StringStringEntryProto."""
+    key, value, _ = _placed_pair(data, at, end)
+    return key, value
+
+
+def _placed_pair(data: bytes, at: int, end: int) -> tuple[str, str, tuple[int, int]]:
+    """Return the key, the value, and the place of the value of a StringStringEntryProto."""
     key = value = ""
+    place = (end, end)
     for number, start, stop in _fields(data, at, end):
         if stop >= 0 and number == 1:
             key = _text(data, start, stop)
         elif stop >= 0 and number == 2:
-            value = _text(data, start, stop)
-    return key, value
+            value, place = _text(data, start, stop), (start, stop)
+    return key, value, place
 
 
 def _scan_model(data: bytes, facts: ModelFacts) -> None:
@@ -119,14 +147,14 @@ def _scan_model(data: bytes, facts: ModelFacts) -> None:
             continue
         if number == 7:  # graph
             graphs += 1
-            _scan_graph(data, start, stop, facts, 0)
+            _scan_graph(data, start, stop, facts, 0, whole=True)
         elif number == 8:  # opset_import
             _scan_opset(data, start, stop, facts)
         elif number == 14:  # metadata_props
-            key, value = _pair(data, start, stop)
+            key, value, place = _placed_pair(data, start, stop)
             if key in facts.metadata:
                 raise _Malformed(f"metadata key {key[:40]!r} is there twice")
-            facts.metadata[key] = value
+            facts.metadata[key], facts.places[key] = value, place
         elif number == 20:  # training_info, which the runtime does not run and nevertheless checks
             for inner, begin, finish in _fields(data, start, stop):
                 if finish >= 0 and inner in (1, 2):
@@ -159,7 +187,8 @@ def _scan_function(data: bytes, at: int, end: int, facts: ModelFacts) -> None:
             _scan_attribute(data, start, stop, facts, 0)
 
 
-def _scan_graph(data: bytes, at: int, end: int, facts: ModelFacts, depth: int) -> None:
+def _scan_graph(data: bytes, at: int, end: int, facts: ModelFacts, depth: int, *, whole: bool = False) -> None:
+    """Add the facts of a graph. whole: whether it is the model's own, and not a subgraph."""
     if depth > MAX_DEPTH:
         raise _Malformed(f"subgraphs nest deeper than {MAX_DEPTH}")
     for number, start, stop in _fields(data, at, end):
@@ -168,7 +197,7 @@ def _scan_graph(data: bytes, at: int, end: int, facts: ModelFacts, depth: int) -
         if number == 1:  # node
             _scan_node(data, start, stop, facts, depth)
         elif number == 5:  # initializer
-            _scan_tensor(data, start, stop, facts)
+            _scan_tensor(data, start, stop, facts, initializer=whole)
         elif number == 15:  # sparse_initializer
             _scan_sparse(data, start, stop, facts)
 
@@ -205,15 +234,50 @@ def _scan_sparse(data: bytes, at: int, end: int, facts: ModelFacts) -> None:
             _scan_tensor(data, start, stop, facts)
 
 
-def _scan_tensor(data: bytes, at: int, end: int, facts: ModelFacts) -> None:
-    external = located = False
+def _scan_tensor(data: bytes, at: int, end: int, facts: ModelFacts, *, initializer: bool = False) -> None:
+    """Add the facts of a tensor. initializer: whether it is one of the model's own graph."""
+    external, where, locations = False, dict[str, str](), set[str]()
     for number, start, stop in _fields(data, at, end):
         if number == 14 and stop < 0:  # data_location, 1 is EXTERNAL
             external = external or start == 1
         elif number == 13 and stop >= 0:  # external_data
             key, value = _pair(data, start, stop)
+            where[key] = value
             if key == "location":
-                located = True
-                facts.external.add(value)
-    if external and not located:
+                locations.add(value)
+    if external and not locations:
         raise _Malformed("a tensor is said to be in another file that is not named")
+    facts.external |= locations
+    if external and initializer and len(locations) == 1:
+        facts.weights.append(_external_tensor(data, at, end, where))
+    else:
+        facts.elsewhere |= locations
+
+
+def _external_tensor(data: bytes, at: int, end: int, where: dict[str, str]) -> ExternalTensor:
+    """The tensor whose numbers lie at a place. where: its keys of the place, with their values."""
+    name, kind = "", 0
+    shape: list[int] = []
+    for number, start, stop in _fields(data, at, end):
+        if number == 1 and stop < 0:  # dims
+            shape.append(start)
+        elif number == 1:  # dims, packed
+            while start < stop:
+                size, start = _varint(data, start, stop)
+                shape.append(size)
+        elif number == 2 and stop < 0:  # data_type
+            kind = start
+        elif number == 8 and stop >= 0:
+            name = _text(data, start, stop)
+    numbers = {key: where[key] for key in ("offset", "length") if key in where}
+    for key, text in numbers.items():
+        if not (text.isascii() and text.isdecimal() and len(text) < 20):
+            raise _Malformed(f"the {key} of the tensor {name[:40]!r} in another file is {text[:40]!r}")
+    return ExternalTensor(
+        name=name,
+        kind=kind,
+        shape=tuple(shape),
+        location=where["location"],
+        offset=int(numbers.get("offset", 0)),
+        length=int(numbers["length"]) if "length" in numbers else None,
+    )

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from odelet.artifact.checks import check, check_file_name, check_names
 from odelet.artifact.decode import Json
 from odelet.artifact.field_card import FieldCard
+from odelet.methods.fixed_point import ITERATIONS, Iteration
+from odelet.methods.roster import METHODS, method_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,19 +23,26 @@ class FormFacts:
     name: as a card spells it. why_not_set: why a call cannot change a setting that no solve of this form takes.
     chooses_steps: whether the step sizes are chosen in each call, so that steps may be rejected and tolerances may be
     set. calibrated: whether the steps were chosen on data at export, so that the solve reports an error ratio.
-    outside: whether the runtime takes the steps, outside the graph, so that the solve has a drive entry.
+    of_again: the settings that go to the fallback, where the artifact has one, and not to the solve itself. outside:
+    whether the runtime takes the steps, outside the graph, so that the solve has a drive entry.
     """
 
     name: str
     why_not_set: str
     chooses_steps: bool = False
     calibrated: bool = False
+    of_again: tuple[str, ...] = ()
     outside: bool = False
 
 
 UNROLLED = FormFacts(name="unrolled", why_not_set="its steps were fixed at export")
 ROLLED = FormFacts(name="rolled", why_not_set="its steps were fixed at export")
-BOUNDED = FormFacts(name="bounded", why_not_set="its steps were chosen at export", calibrated=True)
+BOUNDED = FormFacts(
+    name="bounded",
+    why_not_set="its steps were chosen at export",
+    calibrated=True,
+    of_again=("max_steps", "max_evals"),
+)
 ADAPTIVE = FormFacts(name="adaptive", why_not_set="its graph was exported without that input", chooses_steps=True)
 DRIVEN = FormFacts(name="driven", why_not_set="its solver does not take it", chooses_steps=True, outside=True)
 
@@ -43,6 +52,10 @@ FORMS = {facts.name: facts for facts in (UNROLLED, ROLLED, BOUNDED, ADAPTIVE, DR
 MIXED = "mixed"
 
 SETTINGS = ("rtol", "atol", "max_steps", "max_evals", "deadline")
+# The settings of a whole call: every artifact takes them, whether its card lists them or not.
+CALL_SETTINGS = ("deadline",)
+# What a graph reports of each sample that it solves on its own.
+_OF_SAMPLES = ("steps", "accepted", "status")
 REPORTS = ("steps", "accepted", "status", "time", "evaluations", "unconverged", "error_ratio")
 
 
@@ -134,6 +147,9 @@ class Evaluations:
     start: int
     step: int
 
+    def __post_init__(self) -> None:
+        check(min(self.start, self.step) >= 0, "evaluations are 0 or more")
+
 
 @dataclass(frozen=True, kw_only=True)
 class SolveCard:
@@ -169,6 +185,8 @@ class SolveCard:
         check_names(f"{me} form", [self.form], FORMS)
         check_names(f"{me} setting", list(self.settings), SETTINGS)
         check_names(f"{me} report", list(self.report), REPORTS)
+        check_names(f"{me} method", [self.method], (*METHODS, *ITERATIONS))
+        self._check_samples(me)
         for key in ("rtol", "atol", "max_steps", "steps"):
             numbers = self._numbers(key)
             check(all(0 <= x < math.inf for x in numbers), f"{me} {key} is {getattr(self, key)!r}; expected 0 or more")
@@ -180,6 +198,16 @@ class SolveCard:
         for key, name in self.settings.items():
             expected = "null, as the driver takes it" if outside else "the name of a graph input"
             check(outside == (name is None), f"{me} settings.{key} is {name!r}; expected {expected}")
+
+    def _check_samples(self, me: str) -> None:
+        """Raise ArtifactError unless the method can solve samples alone, and a graph that does it tells of each."""
+        if not self.per_sample:
+            return
+        method = method_of(self.method)
+        check(method.adaptive or isinstance(method, Iteration), f"{me} per_sample does not go with {self.method}")
+        check(not self.facts.calibrated, f"{me} per_sample does not go with the form {self.form}")
+        missing = [] if self.facts.outside else [key for key in _OF_SAMPLES if key not in self.report]
+        check(not missing, f"{me} with per_sample, it has no report {', '.join(missing)}")
 
     @property
     def facts(self) -> FormFacts:

@@ -1,1 +1,1 @@
-"""What the command line does, as functions from text and files to text and files; no solver number is made here."""
+"""Does the work of the command line, from text and files to text and files; it makes no number of a solver."""

@@ -11,6 +11,7 @@ import numpy as np
 import onnxruntime as ort
 
 from odelet.engine.buffers import NUMPY_TYPES, BufferPool, Buffers, StepArrays
+from odelet.engine.ending import run_options
 from odelet.loops.trajectory import StepEnds, Time
 from odelet.numerics.adaptive_step import first_slope, slope_after_jump
 from odelet.numerics.backend import NUMPY, NumpyArray
@@ -34,7 +35,7 @@ class SolveGraphs:
 def run_graph(session: ort.InferenceSession | None, output: str, feeds: Mapping[str, Any]) -> NumpyArray:
     """One output of a graph. feeds: values by name, of which the graph is given the ones it takes."""
     assert session is not None, "a solve asks for no graph that its kind does not have"
-    (value,) = session.run([output], {node.name: feeds[node.name] for node in session.get_inputs()})
+    (value,) = session.run([output], {node.name: feeds[node.name] for node in session.get_inputs()}, run_options())
     return np.asarray(value)
 
 

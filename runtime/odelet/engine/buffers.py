@@ -17,6 +17,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import ArrayLike
 
+from odelet.engine.ending import check_ended, run_options
 from odelet.numerics.backend import NumpyArray
 
 NUMPY_TYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(int64)": np.int64}
@@ -147,7 +148,12 @@ class Buffers:
         their own times."""
         for place, _, cell in self._scalars:
             cell.write(scalars[place])
-        self._session.run_with_iobinding(self._bindings[self._turn], self._options[self._turn])
+        options = self._options[self._turn]
+        if options is None:
+            options = run_options()
+        else:
+            check_ended()
+        self._session.run_with_iobinding(self._bindings[self._turn], options)
 
     def swap(self) -> None:
         """Accept the step: the state is then what the step wrote."""

@@ -52,7 +52,11 @@ def _drive(problem: Problem) -> tuple[list[NumpyArray], SolveStats, SolveObserve
                 f"solve {solve.index} ({solve.source}) is an iteration ({solve.method}), without time; events and "
                 "dense are for other solves"
             )
-        return *solve_iteration(problem, method), None
+        return *solve_iteration(problem), None
+    if problem.graphs.event is not None and t.size < 2:
+        raise InputError(
+            f"solve {solve.index} ({solve.source}): t must be two times, the start and one that says where to"
+        )
     if solve.per_sample:
         _check_samples(problem, observed=observed)
     observer = _observer(problem) if observed else None

@@ -13,12 +13,13 @@ from dataclasses import replace
 import numpy as np
 
 from odelet.artifact.card import Card, Tensor
+from odelet.engine.ending import EndedError
 from odelet.engine.problem import Request
 from odelet.engine.program import DriveSolve, RunGraph
 from odelet.engine.reports import reported_stats
 from odelet.errors import ArtifactError
 from odelet.loops.observer import SolveObserver
-from odelet.loops.stats import SolveStats, total
+from odelet.loops.stats import SolveOutcome, SolveStats, total
 from odelet.numerics.backend import NumpyArray
 from odelet.status import Status
 
@@ -46,11 +47,14 @@ class Fallback:
 
         values: of the call, by name; its outputs are replaced by copies first. Returns what all solves did, by index,
         or nothing if no sample had to be solved again. The status of a solve is then that of the first sample that
-        failed again.
+        failed again; such a sample keeps its bounded answer. After the deadline no further sample is begun.
         """
         wrong = np.zeros(1, np.bool_)
         for name in self._ratios:
-            wrong = wrong | ~(values[name] <= 1)
+            ratios = values[name]
+            if ratios.ndim != 1 or (len(ratios) != len(wrong) and 1 not in (len(ratios), len(wrong))):
+                raise ArtifactError(f"the report {name!r} has the shape {ratios.shape}, which does not fit the others")
+            wrong = wrong | ~(ratios <= 1)
         if not wrong.any():
             return {}
         stats = {solve.index: reported_stats(solve, values) for solve in self._card.solves}
@@ -59,17 +63,26 @@ class Fallback:
         for name in self._outputs:
             values[name] = values[name].copy()
         again: list[tuple[int, list[SolveStats]]] = []
+        late = False
         for sample in np.flatnonzero(wrong).tolist():
+            if late:
+                again.append((sample, self._unsolved(steps=0)))
+                continue
             rows = None if self._whole else self._rows(values, wrong, sample)
-            again.append((sample, self._again(values, rows, settings, request)))
+            second = self._again(values, rows, settings, request)
+            again.append((sample, second))
+            late = any(one.status is Status.DEADLINE for one in second)
         return {index: _with_second(one, again) for index, one in stats.items()}
 
     def _rows(self, values: Mapping[str, NumpyArray], wrong: NumpyArray, sample: int) -> list[int]:
         """The rows of a sample; all rows if the whole batch has one error ratio."""
-        if len(wrong) > 1:
-            return [sample]
         name, place = next((name, place) for name, place in self._inputs.items() if place is not None)
-        return list(range(values[name].shape[place]))
+        count = values[name].shape[place]
+        if len(wrong) == 1:
+            return list(range(count))
+        if len(wrong) != count:
+            raise ArtifactError(f"the graph reports {len(wrong)} error ratios for {count} samples; export it again")
+        return [sample]
 
     def _again(
         self, values: dict[str, NumpyArray], rows: list[int] | None, settings: dict[str, NumpyArray], request: Request
@@ -80,20 +93,37 @@ class Fallback:
         """
         sample_values = {name: _rows_of(values[name], place, rows) for name, place in self._inputs.items()}
         second: list[SolveStats] = []
-        for step in self._program:
-            if isinstance(step, RunGraph):
-                sample_values |= step(sample_values, settings)
-                continue
-            stats, _ = self._drive(step, sample_values, settings, request)
-            second.append(stats)
-            if stats.status is not Status.OK:
-                return second
+        try:
+            for step in self._program:
+                if isinstance(step, RunGraph):
+                    sample_values |= step(sample_values, settings)
+                    continue
+                stats, _ = self._drive(step, sample_values, settings, request)
+                second.append(stats)
+                if stats.status is not Status.OK:
+                    return second
+        except EndedError:
+            return self._unsolved(steps=None)
         for name, place in self._outputs.items():
+            array = sample_values[name]
             if rows is None or place is None:
-                values[name] = sample_values[name]
-            else:
-                values[name][(slice(None),) * place + (rows,)] = sample_values[name]
+                values[name] = array
+                continue
+            shape = (*values[name].shape[:place], len(rows), *values[name].shape[place + 1 :])
+            if array.shape != shape:
+                raise ArtifactError(
+                    f"the fallback makes the output {name!r} of shape {array.shape} for {len(rows)} samples; expected "
+                    f"{shape}: export the model again"
+                )
+            values[name][(slice(None),) * place + (rows,)] = array
         return second
+
+    def _unsolved(self, *, steps: int | None) -> list[SolveStats]:
+        """What the solves did for a sample that the deadline kept from being solved again. steps: 0, or None if nobody
+        counted those that were taken."""
+        assert self._card.fallback is not None
+        outcome = SolveOutcome(status=Status.DEADLINE, time=None, steps=steps, accepted=steps, evaluations=steps)
+        return [SolveStats.of(solve, outcome) for solve in self._card.fallback.solves]
 
 
 def sample_axes(card: Card) -> tuple[dict[str, int | None], dict[str, int | None]]:

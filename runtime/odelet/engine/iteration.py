@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from odelet.engine.buffers import MEMORY, StepArrays
+from odelet.engine.method_settings import settings_of
 from odelet.engine.problem import Problem
-from odelet.loops.options import method_and_grid
 from odelet.loops.stats import SampleStats, SolveOutcome, SolveStats, status_of
 from odelet.methods.fixed_point import Iteration, IterationState, initial_state, status_code
 from odelet.numerics.backend import NUMPY, NumpyArray
@@ -14,15 +14,15 @@ from odelet.numerics.state import Layout
 from odelet.status import Status
 
 
-def solve_iteration(problem: Problem, method: Iteration) -> tuple[list[NumpyArray], SolveStats]:
+def solve_iteration(problem: Problem) -> tuple[list[NumpyArray], SolveStats]:
     """Iterate from the problem's state, the first guess.
 
     Returns the parts of the answer, in the shapes of the first guess, and what the iteration did. Every turn is an
     accepted step that takes one evaluation for all samples.
     """
-    solve, names = problem.solve, problem.solve.drive
-    assert names is not None
-    method, _ = method_and_grid(method, names.options)
+    solve = problem.solve
+    method = settings_of(solve).method
+    assert isinstance(method, Iteration)
     layout = Layout.of(problem.states, per_sample=solve.per_sample)
     with np.errstate(all="ignore"):
         first = initial_state(method, problem.row, layout=layout, xp=NUMPY)

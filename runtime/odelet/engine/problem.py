@@ -13,7 +13,6 @@ from odelet.engine.adaptive_steps import SolveGraphs, run_graph
 from odelet.engine.buffers import NUMPY_TYPES, Buffers, MakeBuffers, StepArrays, memory_of
 from odelet.engine.sample_steps import shape_inputs
 from odelet.loops.adaptive import Limits, Points, direction_of
-from odelet.loops.options import control_from
 from odelet.loops.recorder import Recording
 from odelet.loops.trajectory import Time
 from odelet.numerics.backend import NUMPY, NumpyArray
@@ -43,6 +42,8 @@ class Request:
         limits = self.limits
         if "max_steps" not in settings and solve.max_steps is not None:
             limits = replace(limits, max_steps=solve.max_steps)
+        if "max_evals" not in solve.settings:  # what a caller sets goes to the solves that take it
+            limits = replace(limits, max_evals=None)
         return replace(self, limits=limits, rtol=settings.get("rtol"), atol=settings.get("atol"))
 
 
@@ -121,12 +122,13 @@ def problem_of(
     return Problem(solve, graphs, row, shapes, t, constants, values, request, direction, device, make_buffers)
 
 
-def control_settings(problem: Problem) -> tuple[Control, dict[str, NumpyArray], Points]:
-    """The settings of error control, rtol and atol in the dtype of times, and the times at which steps end."""
-    solve, values = problem.solve, problem.values
-    names = solve.drive
+def control_settings(problem: Problem, control: Control) -> tuple[Control, dict[str, NumpyArray], Points]:
+    """The settings of error control with the dtype of times, rtol and atol in it, and the times at which steps end.
+
+    control: as the options of the solve give it.
+    """
+    names, values = problem.solve.drive, problem.values
     assert names is not None
-    control = control_from(names.options, solve.method)
     control = replace(control, dtype=np.promote_types(control.dtype, problem.row.dtype).name)
     points: dict[str, Any] = {
         name: values[key].tolist() for name, key in (("step_t", names.step_t), ("jump_t", names.jump_t)) if key

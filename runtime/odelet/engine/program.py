@@ -10,17 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import onnxruntime as ort
 
 from odelet.artifact.card import Card, Tensor
 from odelet.artifact.input_cards import AssumptionCard
 from odelet.artifact.solve_card import DriveCard, RunStep, SolveCard
 from odelet.engine.adaptive_steps import SolveGraphs
-from odelet.engine.buffers import MEMORY
+from odelet.engine.drive_check import check_drive
 from odelet.engine.session import Graph, Port
 from odelet.errors import ArtifactError, AssumptionError
-from odelet.methods.fixed_point import Iteration
-from odelet.methods.roster import method_of
 from odelet.numerics.backend import NumpyArray
 
 _SETTING_TYPES = {"rtol": "float64", "atol": "float64", "max_steps": "int64"}
@@ -28,11 +25,6 @@ _REPORT_TYPES = {
     **dict.fromkeys(("steps", "accepted", "status", "evaluations", "unconverged"), "int64"),
     **dict.fromkeys(("time", "error_ratio"), "float64"),
 }
-
-# The inputs that the driver can feed to the graphs of a driven solve, besides captured values and shapes.
-_FIELD_INPUTS = ("t", "y")
-_START_INPUTS = ("t", "direction", "y", "k", "rtol", "atol")
-_STEP_INPUTS = ("t", "t1", "h", "y", "k", "rtol", "atol", *MEMORY)
 
 
 @dataclass(frozen=True)
@@ -57,7 +49,8 @@ class RunGraph:
                 feeds[name] = np.broadcast_to(value, [size or 0 for size in self.graph.defaults[name].shape])
         outputs = self.graph.run(feeds)
         for guard in self.guards:
-            if not outputs[guard.output]:
+            # A graph may state no rank, and give more than one number.
+            if not outputs[guard.output].all():
                 raise AssumptionError(guard.refusal, guard)
         return outputs
 
@@ -71,53 +64,60 @@ class DriveSolve:
     graphs: SolveGraphs
 
 
-def plan(card: Card, graphs: dict[str, Graph]) -> tuple[RunGraph | DriveSolve, ...]:
+def plan(card: Card, graphs: Mapping[str, Graph]) -> tuple[RunGraph | DriveSolve, ...]:
     """Join a card's program with its graphs, given by file name. Raises ArtifactError if they do not fit."""
-    available: dict[str, Port | None] = {tensor.name: None for tensor in card.inputs}
+    available = {
+        tensor.name: Port(tensor.dtype, tuple(size if isinstance(size, int) else None for size in tensor.shape))
+        for tensor in card.inputs
+    }
+    made: dict[str, Port] = {}
     steps: list[RunGraph | DriveSolve] = []
     for item in card.program:
         if isinstance(item, RunStep):
             run = _plan_run(card, graphs[item.run], available)
-            _add(available, dict(run.graph.outputs), by=run.graph.file)
+            _add(available, run.graph.outputs, by=run.graph.file)
+            made |= run.graph.outputs
             steps.append(run)
             continue
         solve = card.solves[item.drive]
-        drive = _plan_drive(solve, graphs, available)
-        _add(available, dict.fromkeys(drive.names.results), by=f"solve {solve.index}")
-        steps.append(drive)
+        _add(available, check_drive(solve, graphs, available), by=f"solve {solve.index}")
+        steps.append(_plan_drive(solve, graphs))
     _check_taken(card, steps)
     for tensor in card.outputs:
         if tensor.name not in available:
             raise ArtifactError(f"the card's output {tensor.name!r} is made by no step of the program")
-        port = available[tensor.name]
-        if port is not None:
-            _check_port("output", tensor, port, dynamic=True)
+        _check_port("output", tensor, available[tensor.name], dynamic=True)
     for assumption in card.assumptions:
-        if available.get(assumption.output) is None:
+        if assumption.output not in made:
             raise ArtifactError(f"the assumption's output {assumption.output!r} is given by no graph")
     for solve in card.solves:
-        _check_report(solve, available)
+        _check_report(solve, made)
     return tuple(_guarded(step, card) if isinstance(step, RunGraph) else step for step in steps)
 
 
-def _add(available: dict[str, Port | None], new: dict[str, Port | None], *, by: str) -> None:
-    """Add the values that a step makes to those made before it, each with its port, or None if no graph states it."""
+def _add(available: dict[str, Port], new: Mapping[str, Port], *, by: str) -> None:
+    """Add the values that a step makes to those made before it."""
     for name, port in new.items():
         if name in available:
             raise ArtifactError(f"{by}: it makes {name!r}, which is there already; export the model again")
         available[name] = port
 
 
-def _plan_run(card: Card, graph: Graph, available: dict[str, Port | None]) -> RunGraph:
+def _plan_run(card: Card, graph: Graph, available: Mapping[str, Port]) -> RunGraph:
     for name in graph.inputs:
         if name not in available:
             raise ArtifactError(
                 f"{graph.file}: it needs {name!r}, which is neither an input in the card nor made by an earlier step"
             )
     feeds = (*graph.inputs, *(name for name in graph.defaults if name in available))
+    taken, inputs = graph.inputs | graph.defaults, {tensor.name for tensor in card.inputs}
     for tensor in card.inputs:
         if tensor.name in feeds:
-            _check_port(f"{graph.file}: input", tensor, (graph.inputs | graph.defaults)[tensor.name], dynamic=False)
+            _check_port(f"{graph.file}: input", tensor, taken[tensor.name], dynamic=False)
+    for name in (name for name in feeds if name not in inputs):
+        port, given = taken[name], available[name]
+        if port.dtype != given.dtype or (port.shape and given.shape and len(port.shape) != len(given.shape)):
+            raise ArtifactError(f"{graph.file}: input {name!r} is {port}, and what an earlier step makes is {given}")
     settings: dict[str, tuple[str, ...]] = {}
     for solve in card.solves:
         for key, target in solve.settings.items():
@@ -129,40 +129,12 @@ def _plan_run(card: Card, graph: Graph, available: dict[str, Port | None]) -> Ru
     return RunGraph(graph, feeds, settings)
 
 
-def _plan_drive(solve: SolveCard, graphs: dict[str, Graph], available: dict[str, Port | None]) -> DriveSolve:
+def _plan_drive(solve: SolveCard, graphs: Mapping[str, Graph]) -> DriveSolve:
     names = solve.drive
     assert names is not None, "the card has checked that a solve in the program has a drive entry"
-    needed = (names.t, *names.y0, *names.captured, names.step_t, names.jump_t, names.grid)
-    for name in (name for name in needed if name is not None):
-        if name not in available:
-            raise ArtifactError(f"solve {solve.index}: it needs {name!r}, which is made by no earlier step")
-    method = method_of(solve.method)
-    if isinstance(method, Iteration) != (names.field is None):
-        raise ArtifactError(f"solve {solve.index}: {solve.method} does not go with its drive entry; export it again")
-    if method.adaptive and names.start is None and "first_step" not in names.options:
-        raise ArtifactError(f"solve {solve.index}: it names neither a first_step nor a graph that estimates one")
-    shapes = [f"shape.{index}" for index in range(len(names.y0))]
-    event = names.event.graph if names.event is not None else None
-    roles: tuple[tuple[str | None, tuple[str, ...], str], ...] = (
-        (names.field, _FIELD_INPUTS, "k"),
-        (names.step, _STEP_INPUTS, "y1"),
-        (names.start, _START_INPUTS, "h"),
-        (event, _FIELD_INPUTS, "c"),
-    )
-    sessions: list[ort.InferenceSession | None] = []
-    for file, fed, output in roles:
-        if file is None:
-            sessions.append(None)
-            continue
-        graph = graphs[file]
-        for name in graph.inputs:
-            if name not in (*fed, *names.captured, *shapes):
-                raise ArtifactError(f"{graph.file}: it needs {name!r}, which the driver does not have")
-        if output not in graph.outputs:
-            raise ArtifactError(f"{graph.file}: it has no output {output!r}, which the driver needs")
-        sessions.append(graph.session)
-    field, step, start, ends = sessions
-    return DriveSolve(solve, names, SolveGraphs(field=field, step=step, start=start, event=ends))
+    files = (names.field, names.step, names.start, names.event.graph if names.event is not None else None)
+    field, step, start, event = (None if file is None else graphs[file].session for file in files)
+    return DriveSolve(solve, names, SolveGraphs(field=field, step=step, start=start, event=event))
 
 
 def _check_taken(card: Card, steps: list[RunGraph | DriveSolve]) -> None:
@@ -190,14 +162,16 @@ def _guarded(run: RunGraph, card: Card) -> RunGraph:
     return replace(run, guards=guards)
 
 
-def _check_report(solve: SolveCard, available: dict[str, Port | None]) -> None:
+def _check_report(solve: SolveCard, made: Mapping[str, Port]) -> None:
     for key, name in solve.report.items():
-        port = available.get(name)
+        port = made.get(name)
         if port is None:
             raise ArtifactError(f"solve {solve.index}: its report {key} is {name!r}, which no graph gives")
         what = f"solve {solve.index}: the report {name!r}"
-        row = solve.per_sample or key == "error_ratio"
-        if row and len(port.shape) == 1 and port.dtype == _REPORT_TYPES[key]:
+        if solve.per_sample or key == "error_ratio":
+            row = len(port.shape) == 1 and port.dtype == _REPORT_TYPES[key]
+            if not row:
+                raise ArtifactError(f"{what} is {port}; expected {_REPORT_TYPES[key]} [?]")
             continue
         _check_small(what, port, _REPORT_TYPES[key], ())
 
@@ -205,7 +179,7 @@ def _check_report(solve: SolveCard, available: dict[str, Port | None]) -> None:
 def _check_small(what: str, port: Port, dtype: str, shape: tuple[int, ...]) -> None:
     if port != Port(dtype, shape):
         wanted = f"{dtype} {list(shape)}" if shape else f"a {dtype} scalar"
-        raise ArtifactError(f"{what} is {port.dtype} {list(port.shape)}; expected {wanted}")
+        raise ArtifactError(f"{what} is {port}; expected {wanted}")
 
 
 def _check_port(what: str, tensor: Tensor, port: Port, *, dynamic: bool) -> None:
@@ -221,9 +195,11 @@ def _check_port(what: str, tensor: Tensor, port: Port, *, dynamic: bool) -> None
             size is None or size == declared or (dynamic and isinstance(declared, str))
             for size, declared in zip(port.shape, tensor.shape, strict=True)
         )
+        if fits and not dynamic:
+            named = {place: name for place, name in enumerate(tensor.shape) if isinstance(name, str)}
+            fits = all(named.get(place, name) == name for place, name in port.axes.items())
     if not fits:
-        shape = ", ".join("?" if size is None else str(size) for size in port.shape)
         raise ArtifactError(
-            f"{what} {tensor.name!r} is {tensor} in the card, and {port.dtype} [{shape}] in the graph; "
+            f"{what} {tensor.name!r} is {tensor} in the card, and {port} in the graph; "
             "the two do not belong together: export the model again"
         )

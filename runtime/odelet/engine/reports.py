@@ -6,10 +6,12 @@ The law here: a count that the graph does not report is taken from the card, or 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from odelet.artifact.solve_card import SolveCard
+from odelet.errors import ArtifactError
 from odelet.loops.stats import SampleStats, SolveOutcome, SolveStats, status_of
 from odelet.numerics.backend import NumpyArray
 from odelet.status import Status
@@ -29,7 +31,7 @@ def _of_samples(solve: SolveCard, reports: Mapping[str, NumpyArray]) -> SolveOut
 
 
 def _of_whole(solve: SolveCard, reports: Mapping[str, NumpyArray]) -> SolveOutcome:
-    numbers = {key: value.item() for key, value in reports.items() if key != "error_ratio"}
+    numbers = {key: _number(solve, key, value) for key, value in reports.items() if key != "error_ratio"}
     ratios = reports.get("error_ratio")
     steps = numbers.get("steps", solve.steps)
     evaluations = None if steps is None else _evaluations(solve, steps)
@@ -46,6 +48,13 @@ def _of_whole(solve: SolveCard, reports: Mapping[str, NumpyArray]) -> SolveOutco
         unconverged=numbers.get("unconverged"),
         error_ratio=None if ratios is None else tuple(ratios.tolist()),
     )
+
+
+def _number(solve: SolveCard, key: str, value: NumpyArray) -> Any:  # an int or a float, as the report is
+    """The number that a report holds. Raises ArtifactError for an array of another size: a graph may state no rank."""
+    if value.size != 1:
+        raise ArtifactError(f"solve {solve.index}: its report {key} has the shape {value.shape}; expected one number")
+    return value.item()
 
 
 def _evaluations(solve: SolveCard, steps: int) -> int | None:

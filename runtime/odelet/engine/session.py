@@ -8,13 +8,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 
+from odelet.engine.ending import EndedError, check_ended, run_options
 from odelet.errors import ArtifactError, InputError, OdeletError
 from odelet.numerics.backend import NumpyArray
 
@@ -60,18 +62,22 @@ def open_session(
     name: str = "",
     work: int | None = None,
     capture: bool = False,
+    weights: Mapping[str, ort.OrtValue] = MappingProxyType({}),
 ) -> ort.InferenceSession:
     """Open a graph for inference.
 
     source: a file, or the bytes of one. name: what messages call the bytes. threads: how many work inside one operator.
     work: of the model, as in `threads_for`. capture: whether to capture the first run as a CUDA graph and replay it
-    from then on; for graphs without control flow, of one shape, whose memory stays where it is. Raises InputError for a
-    device that is not there or a bad number of threads, ArtifactError when ONNX Runtime refuses the graph.
+    from then on; for graphs without control flow, of one shape, whose memory stays where it is. weights: the
+    initializers that the graph keeps in another file, by name; on the CPU the session shares their memory. Raises
+    InputError for a device that is not there or a bad number of threads, ArtifactError when ONNX Runtime refuses the
+    graph.
     """
     providers = _providers(device, capture=capture)
     options = _options(threads)
     if work is not None and work < WORTH_PACKING:
         options.add_session_config_entry("session.disable_prepacking", "1")
+    _take_weights(options, weights, device)
     name = name or (source.name if isinstance(source, Path) else "the graph")
     try:
         session = ort.InferenceSession(
@@ -88,6 +94,8 @@ def open_session(
             f"{name}: onnxruntime {ort.__version__} cannot load it ({one_line(error)}); "
             "upgrade onnxruntime, or export the model again with a lower opset"
         ) from None
+    # ONNX Runtime works on this memory and does not own it, so it must live as long as the session.
+    session.weights = weights
     if DEVICES[device] not in session.get_providers():
         # ONNX Runtime falls back to the CPU and only writes a line to its log.
         raise InputError(
@@ -95,6 +103,17 @@ def open_session(
             "its libraries fit this onnxruntime, or use device='cpu'"
         )
     return session
+
+
+def _take_weights(options: ort.SessionOptions, weights: Mapping[str, ort.OrtValue], device: str) -> None:
+    """Have sessions take these initializers from memory, and look for no file."""
+    if not weights:
+        return
+    options.add_external_initializers(list(weights), list(weights.values()))
+    if device == "cpu":
+        # The line above lets the optimizers read the weights, and each session would then keep a copy of its own.
+        for name, value in weights.items():
+            options.add_initializer(name, value)
 
 
 def check_device(device: str, threads: int | None) -> None:
@@ -143,12 +162,16 @@ def _options(threads: int) -> ort.SessionOptions:
 
 @contextmanager
 def failing_as(solve: int) -> Iterator[None]:
-    """Name the solve whose graphs fail: raise ArtifactError in place of ONNX Runtime's own errors. solve: its index."""
+    """Name the solve whose graphs fail: raise ArtifactError in place of ONNX Runtime's own errors. solve: its index.
+
+    Raises EndedError or KeyboardInterrupt where the call was ended.
+    """
     try:
         yield
-    except OdeletError:
+    except (OdeletError, EndedError):
         raise
     except ORT_ERRORS as error:
+        check_ended()
         raise ArtifactError(
             f"solve {solve}: its graphs failed on these inputs ({one_line(error)}); if `odelet verify` "
             "passes, they do not support these sizes: export the model with these axes dynamic"
@@ -164,10 +187,15 @@ def one_line(error: Exception) -> str:
 @dataclass(frozen=True)
 class Port:
     """What a graph states of an input or output. dtype: numpy's name, or ONNX Runtime's if numpy has none. shape: the
-    sizes, None for a dynamic axis; () is a scalar, or a shape that the graph does not state."""
+    sizes, None for a dynamic axis; () is a scalar, or a shape that the graph does not state. axes: the names of dynamic
+    axes by place, where the graph names them."""
 
     dtype: str
     shape: tuple[int | None, ...]
+    axes: Mapping[int, str] = field(default_factory=dict, compare=False)
+
+    def __str__(self) -> str:
+        return f"{self.dtype} [{', '.join('?' if size is None else str(size) for size in self.shape)}]"
 
 
 @dataclass(frozen=True)
@@ -205,11 +233,15 @@ class Graph:
         return all(size is not None for port in ports for size in port.shape)
 
     def run(self, feeds: Mapping[str, NumpyArray]) -> dict[str, NumpyArray]:
-        """Return all outputs, by name. feeds: the inputs, by name. Raises ArtifactError when the graph fails."""
+        """Return all outputs, by name. feeds: the inputs, by name.
+
+        Raises ArtifactError when the graph fails, and EndedError or KeyboardInterrupt where the call was ended.
+        """
         names = self.outputs.keys()
         try:
-            return dict(zip(names, self.session.run(list(names), feeds), strict=True))
+            return dict(zip(names, self.session.run(list(names), feeds, run_options()), strict=True))
         except ORT_ERRORS as error:
+            check_ended()
             inputs = ", ".join(f"{name} {array.dtype}{list(array.shape)}" for name, array in feeds.items())
             raise ArtifactError(
                 f"{self.file}: it failed on the inputs {inputs} ({one_line(error)}); if `odelet verify` "
@@ -222,6 +254,7 @@ def _ports(arguments: Sequence[ort.NodeArg]) -> dict[str, Port]:
         argument.name: Port(
             _NUMPY_TYPES.get(argument.type, argument.type),
             tuple(size if isinstance(size, int) else None for size in argument.shape or ()),
+            {place: size for place, size in enumerate(argument.shape or ()) if isinstance(size, str) and size},
         )
         for argument in arguments
     }

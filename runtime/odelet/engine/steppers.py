@@ -8,15 +8,14 @@ import numpy as np
 
 from odelet.engine.adaptive_steps import GraphAdaptiveStepper
 from odelet.engine.fixed_steps import GraphFixedStepper
+from odelet.engine.method_settings import settings_of
 from odelet.engine.problem import Problem, control_settings
 from odelet.engine.sample_steps import GraphSampleStepper
 from odelet.loops.adaptive import AdaptiveStepper
 from odelet.loops.fixed import FixedStepper
-from odelet.loops.options import method_and_grid
 from odelet.loops.per_sample import SampleStepper
 from odelet.loops.recorder import RecordedFixedStepper, RecordedSampleStepper, RecordedStepper
 from odelet.loops.solve import LoopProblem
-from odelet.methods.roster import METHODS
 from odelet.numerics.backend import NUMPY, NumpyArray
 from odelet.numerics.state import Layout
 
@@ -70,7 +69,7 @@ def loop_problem(problem: Problem) -> LoopProblem:
     """A driven solve that is no iteration, as its loop sees it."""
     solve, graphs, names = problem.solve, problem.graphs, problem.solve.drive
     assert names is not None
-    method = METHODS[solve.method]
+    method, control, grid = settings_of(solve)
     loop = LoopProblem(
         method=method,
         row=problem.row,
@@ -83,10 +82,8 @@ def loop_problem(problem: Problem) -> LoopProblem:
         atol=problem.tolerance("atol"),
         event=None if graphs.event is None else problem.event,
     )
-    if method.adaptive:
-        control, tolerances, points = control_settings(problem)
+    if control is not None:
+        control, tolerances, points = control_settings(problem, control)
         return replace(loop, control=control, points=points, rtol=tolerances["rtol"], atol=tolerances["atol"])
-    options = names.options if names.grid is None else {**names.options, "grid_constructor": names.grid}
-    method, grid = method_and_grid(method, options)
     constructed = None if names.grid is None else problem.values[names.grid]
-    return replace(loop, method=method, grid=grid, constructed=constructed)
+    return replace(loop, grid=grid, constructed=constructed)

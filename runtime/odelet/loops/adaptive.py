@@ -45,20 +45,20 @@ class AdaptiveStepper(Protocol):
         """Continue from another state, a row (1, n), and evaluate the slope there."""
 
     def ends(self) -> StepEnds:
-        """The step that was accepted last; valid until the next attempt."""
+        """The states and slopes of the step that was accepted last; valid until the next attempt."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """When to give up. max_steps: attempted steps in all. max_evals: evaluations of the field, or None. deadline: the
-    value of `time.perf_counter()` when the call must end, or None."""
+    """The limits at which a solve gives up. max_steps: attempted steps in all. max_evals: evaluations of the field, or
+    None for no limit. deadline: the value of `time.perf_counter()` at which the call must end, or None."""
 
     max_steps: int = DEFAULT_MAX_STEPS
     max_evals: int | None = None
     deadline: float | None = None
 
     def exceeded(self, evaluations: int) -> Status:
-        """OK, or which limit forbids a step after which there would have been so many evaluations."""
+        """OK, or the status of the limit that forbids the next step. evaluations: the count after that step."""
         if self.max_evals is not None and evaluations > self.max_evals:
             return Status.EVALUATION_LIMIT
         if self.deadline is not None and perf_counter() >= self.deadline:
@@ -91,7 +91,7 @@ class Points:
 
 
 def direction_of(t: NumpyArray, name: str = "t") -> float:
-    """1 or -1, as the times t run. Raises InputError unless t is a 1-D array of finite, strictly monotone times."""
+    """The direction of the times t: 1 or -1. Raises InputError unless t is 1-D, finite and strictly monotone."""
     if t.ndim != 1 or t.size == 0:
         raise InputError(f"{name} must be a 1-D array of at least one time; got shape {t.shape}")
     if not np.isfinite(t).all():
@@ -103,9 +103,9 @@ def direction_of(t: NumpyArray, name: str = "t") -> float:
 
 
 class AdaptiveSolve:
-    """A solve with error control under way: the time it has reached, and what it takes to continue.
+    """A solve with error control under way: the time that it has reached, and all that it needs to continue.
 
-    Steps do not stop at output times and go past the last one, as in torchdiffeq. order: of the method. calls: the
+    Steps do not stop at output times and go past the last one, as in torchdiffeq. order: the method's order. calls: the
     evaluations that one attempt takes. steps, accepted, evaluations: counts so far. direction: 1 or -1, as time runs.
     """
 
@@ -123,7 +123,7 @@ class AdaptiveSolve:
     ) -> None:
         self._stepper, self.direction, self._order, self._control = stepper, direction, order, control
         self._limits = limits
-        # Python floats where times are float64: they are many times faster than numpy's scalars.
+        # Times are Python floats in place of float64, as they are many times faster than numpy's scalars.
         self._number: Callable[[Any], Time] = np.float32 if control.dtype == "float32" else float
         self._now: Time = self._number(direction * t0)
         self._start, self._last_h = self._now, self._number(0)
@@ -169,7 +169,7 @@ class AdaptiveSolve:
         return np.asarray(self.direction * t, self.time_type)
 
     def advance(self, target: float) -> Status:
-        """Step until the time `target` is reached. Returns OK, or why the solve stopped before."""
+        """Step until the time `target` is reached. Returns OK, or the status with which the solve stopped before."""
         return self._until(self._number(self.direction * target), self.steps)
 
     def step(self, since: int) -> Status:
@@ -180,7 +180,7 @@ class AdaptiveSolve:
         """Continue from another state (1, n), at a time not after the present one, with steps as long as before."""
         self._stepper.restart(time, y)
         self.evaluations += 1
-        # The error ratio of a step that an event cut short says nothing about how much longer the next step may be.
+        # The error ratio of a step that an event cut short does not tell how long the next step may be.
         self._h = min(self._h, self._last_h)
         self._start = self._now = self._number(self.direction * time)
         self._step_i, self._jump_i = self._next_points()
@@ -212,7 +212,7 @@ class AdaptiveSolve:
         return Status.OK
 
     def _pass(self, on_step: bool, on_jump: bool) -> None:
-        """Turn to the next point. A point that a step ends at by chance stays the next one, as in torchdiffeq."""
+        """Make the next point the goal. A point at which a step ends by chance stays the goal, as in torchdiffeq."""
         if on_step:
             self._step_i = min(self._step_i + 1, len(self._step_t) - 1)
         if on_jump:
@@ -220,7 +220,7 @@ class AdaptiveSolve:
             self.evaluations += 1
 
     def _obstacle(self, limit: int) -> Status:
-        """Why the next step cannot be attempted, or OK. limit: of attempted steps."""
+        """The status that says why the next step cannot be attempted, or OK. limit: the most steps to attempt."""
         h = self._h
         if h != h:
             return Status.NOT_FINITE
@@ -244,7 +244,7 @@ class AdaptiveSolve:
     def run(
         self, rows: NumpyArray, status: Status, *, time: float | None = None, event_time: float | None = None
     ) -> SolveRun:
-        """The solve so far, with the rows that were read. time: in place of the end of the last accepted step."""
+        """The solve so far, with the rows that were read. time: replaces the end of the last accepted step."""
         return SolveRun(
             rows=rows,
             status=status,
@@ -265,8 +265,8 @@ def solve_adaptive(begin: Callable[[], AdaptiveSolve], y0: NumpyArray, t: NumpyA
     """Solve with error control and read the states at the times t off the accepted steps.
 
     begin: begins the solve. y0: (1, n). Stops early, with a status, when a limit is reached, when a step no longer
-    moves time, or when the error ratio is NaN. The states after that are NaN, except those of a solve that had to stop
-    in time (max_evals, deadline): they are the last state that was reached.
+    moves time, or when the error ratio is NaN. The states after that are NaN; after max_evals or the deadline they are
+    instead the last state that was reached.
     """
     rows = rows_from(y0, t.size)
     if not np.isfinite(y0).all():
@@ -277,8 +277,8 @@ def solve_adaptive(begin: Callable[[], AdaptiveSolve], y0: NumpyArray, t: NumpyA
 def continue_to(solve: AdaptiveSolve, y0: NumpyArray, t: NumpyArray, rows: NumpyArray) -> SolveRun:
     """Continue a solve to later times t, as `solve_adaptive` does from the start.
 
-    y0: (1, n), the state at the start of the solve. rows: to be filled; the last `len(t)` of them receive the states at
-    the times t.
+    y0: the state at the start of the solve, (1, n). rows: the array to fill; its last `len(t)` rows receive the states
+    at the times t.
     """
     status, reader = Status.OK, BatchedReader(rows)
     forward = solve.forward(t)

@@ -1,4 +1,4 @@
-"""From the arguments of `odeint` to the problem that a loop solves, with steps on numpy arrays.
+"""Reads the arguments of `odeint` as the problem that a loop solves, with steps on numpy arrays.
 
 The law here: whatever the arguments leave open is settled here, or refused; no step is taken.
 """
@@ -27,8 +27,8 @@ from odelet.numerics.state import Layout, Tolerance
 class ArrayCall:
     """The arguments of `odeint`, checked as far as all methods share them.
 
-    parts: of the state. single: whether the state is one array, or a tuple. t: output times, which run in `direction`,
-    1 or -1.
+    parts: the parts of the state. single: whether the state is one array, or a tuple. t: the output times, which run in
+    `direction`, 1 or -1.
     """
 
     field: Callable[..., Any]
@@ -99,7 +99,7 @@ def _parts(y0: Any) -> list[NumpyArray]:
 
 
 def array_problem(call: ArrayCall, *, per_sample: bool) -> tuple[LoopProblem, ArraySteppers]:
-    """The problem of a call, and what takes its steps. Raises InputError for arguments that its method cannot take."""
+    """The problem of a call, and the maker of its steppers. Raises InputError for arguments that its method refuses."""
     if per_sample:
         return _sample_problem(call)
     return _adaptive_problem(call) if call.method.adaptive else _plain_problem(call)
@@ -132,8 +132,8 @@ def _adaptive_problem(call: ArrayCall) -> tuple[LoopProblem, ArraySteppers]:
 def _controlled(
     call: ArrayCall, options: dict[str, Any], layout: Layout, on_rows: Field, *, taken_out: tuple[str, ...]
 ) -> tuple[LoopProblem, ArraySteppers]:
-    """The problem of a solve with error control. taken_out: options that the
-    caller has read, for messages to list them as known."""
+    """The problem of a solve with error control, and the maker of its steppers. taken_out: options that the caller has
+    read already, so that messages list them as known."""
     points = {name: points_of(name, options.get(name, ())) for name in ("step_t", "jump_t")}
     rest = {name: value for name, value in options.items() if name not in points}
     control = control_from(rest, call.method.name, taken_out=(*taken_out, *points))
@@ -144,7 +144,7 @@ def _controlled(
 
 
 def _plain_problem(call: ArrayCall) -> tuple[LoopProblem, ArraySteppers]:
-    """The problem of a fixed-step method or of SciPy's."""
+    """The problem of a fixed-step method or of SciPy's solver, and the maker of its steppers."""
     layout = Layout.of(call.parts)
     on_rows = row_field(call.field, layout, single=call.single)
     construct = call.options.get("grid_constructor") if call.method.fixed else None
@@ -160,7 +160,7 @@ def _plain_problem(call: ArrayCall) -> tuple[LoopProblem, ArraySteppers]:
 def _problem(
     call: ArrayCall, method: Method, layout: Layout, on_rows: Field, bounds: tuple[Tolerance, Tolerance]
 ) -> LoopProblem:
-    """What the problems of all methods have. bounds: rtol and atol."""
+    """The problem of a call, with the fields that all kinds of methods have. bounds: rtol and atol."""
     return LoopProblem(
         method=method,
         row=layout.pack(call.parts, xp=NUMPY),

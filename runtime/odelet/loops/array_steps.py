@@ -23,7 +23,7 @@ from odelet.numerics.tableau import Tableau
 
 @dataclass(frozen=True)
 class ArraySteppers:
-    """Makes steppers on numpy arrays. field: of a time and a row (1, n)."""
+    """Makes steppers on numpy arrays. field: a function of a time and a row (1, n)."""
 
     field: Field
 
@@ -64,7 +64,7 @@ def _error_measure(problem: LoopProblem) -> _ErrorMeasure:
 
 
 class ArrayAdaptiveStepper:
-    """An AdaptiveStepper on numpy arrays. field: of a time and a row (1, n)."""
+    """An AdaptiveStepper on numpy arrays. field: a function of a time and a row (1, n)."""
 
     def __init__(self, field: Field, problem: LoopProblem) -> None:
         assert problem.control is not None
@@ -182,9 +182,9 @@ def row_field(
 ) -> Field:
     """The user's field as a function of a time and a row (1, n).
 
-    layout: of the row. single: whether the field takes one array, or a tuple. time: makes what the field takes as its
-    time from a time and the state's dtype; None for a scalar of that dtype. The field returned raises InputError when
-    the slope's shape is not the state's.
+    layout: the layout of the row. single: whether the field takes one array, or a tuple. time: makes the field's time
+    argument from a time and the state's dtype; None for a scalar of that dtype. The function that is returned raises
+    InputError when the slope's shape is not the state's.
     """
 
     def on_row(t: Scalar, row: NumpyArray) -> NumpyArray:

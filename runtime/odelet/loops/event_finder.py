@@ -18,7 +18,7 @@ from odelet.numerics.state import Layout
 class EventFinder:
     """Finds the events of a solve, step after step.
 
-    layout: of the row (1, n) that is the state. direction: 1 or -1, as time runs. single: whether the state is one
+    layout: the layout of the state, a row (1, n). direction: 1 or -1, as time runs. single: whether the state is one
     array, or a tuple. Raises InputError for an event that is no odelet.Event.
     """
 
@@ -110,13 +110,13 @@ class EventFinder:
         return fresh
 
     def occurrences(self) -> tuple[Occurrences, ...]:
-        """When each event happened so far, in the order of the events."""
-        return tuple(self._occurrences(found) for found in self._found)
+        """The occurrences of each event so far, in the order of the events."""
+        return tuple(self._occurrences(occurred) for occurred in self._found)
 
-    def _occurrences(self, found: list[tuple[float, NumpyArray]]) -> Occurrences:
+    def _occurrences(self, occurred: list[tuple[float, NumpyArray]]) -> Occurrences:
         shapes = [tuple(shape) for shape in self._layout.shapes]
-        if found:
-            states = solution_arrays(np.array([row.reshape(-1) for _, row in found]), shapes)
+        if occurred:
+            states = solution_arrays(np.array([row.reshape(-1) for _, row in occurred]), shapes)
         else:
             states = [np.zeros((0, *shape)) for shape in shapes]
-        return Occurrences(np.array([time for time, _ in found]), states[0] if self._single else tuple(states))
+        return Occurrences(np.array([time for time, _ in occurred]), states[0] if self._single else tuple(states))

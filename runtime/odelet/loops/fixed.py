@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from odelet.errors import InputError
+from odelet.loops.adaptive import Limits
 from odelet.loops.run import SolveRun, rows_from
 from odelet.loops.trajectory import DenseStep, StepEnds, Time, Trajectory
 from odelet.methods.method import Method
@@ -16,19 +17,21 @@ from odelet.numerics.grid import Grid, is_valid_grid
 from odelet.numerics.interpolation import hermite, linear
 from odelet.status import Status
 
-# dy/dt of a time and a row (1, n), a row.
+# The field as a function on rows: it takes a time and a row (1, n), and returns dy/dt, a row (1, n).
 Slope = Callable[[Time, NumpyArray], NumpyArray]
+
+NO_LIMITS = Limits()
 
 
 class FixedStepper(Protocol):
     """Holds the state of a solve and takes steps."""
 
     def step(self, t: float, t1: float) -> tuple[int, bool]:
-        """Take the step from t to t1; return how many evaluations of the field it took, and whether an iteration in it
-        did not converge."""
+        """Take the step from t to t1; return the number of evaluations of the field, and whether an iteration inside
+        the step failed to converge."""
 
     def ends(self) -> StepEnds:
-        """The step that was taken last; valid until the next."""
+        """The states and slopes of the step that was taken last; valid until the next step."""
 
 
 def solve_on_grid(
@@ -41,21 +44,26 @@ def solve_on_grid(
     *,
     grid: Grid,
     direction: float,
+    limits: Limits = NO_LIMITS,
     trajectory: Trajectory | None = None,
 ) -> SolveRun:
     """Step along the points (steps + 1,) and read the states at the times t (times,).
 
-    y0: (1, n). slope: called to read by cubics. trajectory: receives the steps; cubics then call the slope for each
-    step. The status is NOT_FINITE when a state that was read is infinite or NaN; the time reached is then the last
-    output time before it.
+    y0: (1, n). slope: the field, called where states are read off cubics. trajectory: receives the steps; cubics then
+    call the slope for each step. The status is NOT_FINITE when a state that was read is infinite or NaN; the time
+    reached is then the last output time before it. After a limit the states are the last that was reached.
     """
     rows = rows_from(y0, t.size)
-    cubic = grid.reads_cubics
-    calls = failures = 0
-    j = 1
+    cubic, limited = grid.reads_cubics, limits != NO_LIMITS
+    calls = failures = steps = 0
+    status, j = Status.OK, 1
     for start, end in zip(points[:-1], points[1:], strict=True):
+        status = limits.exceeded(calls + (method.evaluations or 1)) if limited else Status.OK
+        if status is not Status.OK:
+            rows[j:] = stepper.ends().y1 if steps else y0
+            break
         step_calls, failed = stepper.step(start, end)
-        calls, failures = calls + step_calls, failures + failed
+        calls, failures, steps = calls + step_calls, failures + failed, steps + 1
         if trajectory is not None:
             y1, k0, k1 = stepper.ends().y1.copy(), None, None
             if cubic:
@@ -73,15 +81,16 @@ def solve_on_grid(
                 else:
                     rows[j] = linear(x, ends.y0, ends.y1)[0]
             j += 1
+    time = t[-1] if status is Status.OK else points[steps]
     finite = np.isfinite(rows).all(axis=1)
-    good = bool(finite.all())
-    last = -1 if good else max(int(np.argmin(finite)) - 1, 0)
+    if status is Status.OK and not finite.all():
+        status, time = Status.NOT_FINITE, t[max(int(np.argmin(finite)) - 1, 0)]
     return SolveRun(
         rows=rows,
-        status=Status.OK if good else Status.NOT_FINITE,
-        time=float(t[last]),
-        steps=points.size - 1,
-        accepted=points.size - 1,
+        status=status,
+        time=float(time),
+        steps=steps,
+        accepted=steps,
         evaluations=calls,
         unconverged=failures if method.iterates else None,
     )
@@ -92,8 +101,8 @@ def grid_points(
 ) -> NumpyArray:
     """The ends of the steps of a solve over the times t, (steps + 1,), in the dtype of t.
 
-    constructed: the points, where the model constructs its grid. strict: whether they may not repeat, as for methods
-    that remember slopes. Raises InputError for constructed points that do not fit.
+    constructed: the points, where the model constructs its grid. strict: whether repeated points are refused, as they
+    are for methods that remember slopes. Raises InputError for constructed points that do not fit.
     """
     sign = t.dtype.type(direction)
     if constructed is not None:

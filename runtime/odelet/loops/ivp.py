@@ -1,4 +1,4 @@
-"""Solving a field given as a Python function on numpy arrays: the loops with no model."""
+"""The function `odeint`, which solves an ODE whose field is a Python function on numpy arrays, without a model."""
 
 from __future__ import annotations
 
@@ -43,17 +43,17 @@ def odeint(
     float32 or float64 array, or a tuple of them with one dtype. t: (times,), strictly monotone. rtol, atol: a number,
     or one for each part of a tuple. options: for an adaptive method the settings of `Control` (first_step, min_step,
     max_step, safety, ifactor, dfactor, max_num_steps, dtype, controller), with step_t, jump_t (1-D times) and norm
-    ("rms", "max", or a function from what the field takes to a number); for a fixed-step method those of `Grid`
+    ("rms", "max", or a function of the state that returns a number); for a fixed-step method those of `Grid`
     (step_size, interp, perturb, and grid_constructor, a function of field, y0 and t that returns the grid); max_order
     and max_iters of the methods that have them; solver, min_step and max_step of `scipy_solver`. max_steps, max_evals,
-    deadline: give up after so many attempted steps, evaluations of the field, or seconds.
+    deadline: give up after so many attempted steps of an adaptive method, evaluations of the field, or seconds.
 
     per_sample: solve each sample of a batch (the first axis) by an adaptive method on its own, with its own steps,
     acceptance and status, so that no sample's answer depends on the others. The field is then called with t of the
     shape (samples, 1, ...), with as many axes as (the first part of) the state.
 
-    events: looked for between the accepted steps of an adaptive method; after a terminal event the outputs are NaN and
-    the status is EVENT. dense: keep the steps, for `solution.at(t)`.
+    events: the events to look for in the accepted steps of an adaptive method; after a terminal event the outputs are
+    NaN and the status is EVENT. dense: whether to keep the steps, for `solution.at(t)`.
 
     Returns a Solution whose outputs are `y` (times, *shape), or `y_0`, `y_1`, ... for a tuple. Raises InputError for
     arguments that cannot work; a solve that fails is a status, and a RuntimeWarning tells of steps whose iteration did
@@ -99,7 +99,7 @@ class _FunctionSolve:
 
 
 def _observer(call: ArrayCall, events: Sequence[Event]) -> SolveObserver:
-    """What observes the solve of a call. Raises InputError for a method whose steps cannot be observed so."""
+    """The observer of a call's solve. Raises InputError for a method whose steps cannot be observed."""
     method = call.method
     if not (method.adaptive or (method.fixed and not events)):
         raise InputError(f"events are for adaptive methods, which {method.name!r} is not; use 'dopri5'")

@@ -22,7 +22,8 @@ from odelet.status import Status
 
 @dataclass(frozen=True)
 class SolveObserver:
-    """What observes a solve, and holds what was observed. finder: of its events. trajectory: its accepted steps."""
+    """The observer of a solve, which also holds what it observed. finder: finds the events. trajectory: keeps the
+    accepted steps."""
 
     finder: EventFinder
     trajectory: Trajectory
@@ -53,7 +54,7 @@ class SolveObserver:
 def solve_observed(
     begin: Callable[[], AdaptiveSolve], y0: NumpyArray, t: NumpyArray, observer: SolveObserver
 ) -> SolveRun:
-    """As `solve_adaptive`, keeping the accepted steps and looking for events in them.
+    """Solve as `solve_adaptive` does, keep the accepted steps, and look for events in them.
 
     After a terminal event the states are NaN, and the status is EVENT.
     """

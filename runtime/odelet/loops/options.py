@@ -1,4 +1,4 @@
-"""Options as torchdiffeq spells them, to the settings of a method, a controller and a grid."""
+"""Reads options as torchdiffeq spells them into the settings of a method, a controller and a grid."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ NORMS: dict[str, Norm | None] = {
 
 
 def control_from(options: Mapping[str, Any] | None, method: str, *, taken_out: Sequence[str] = ()) -> Control:
-    """The settings of error control that options name.
+    """The settings of error control that the options name.
 
-    taken_out: options that the caller has read itself, for the message to list them as known. Raises InputError for an
-    option that is not known or cannot have its value.
+    taken_out: options that the caller has read itself, so that the message lists them as known. Raises InputError for
+    an option that is not known or cannot have its value.
     """
     values = dict(options or {})
     names = {field.name for field in fields(Control)}
@@ -64,7 +64,7 @@ def method_and_grid(method: AnyMethod, options: Mapping[str, Any] | None) -> tup
 
 
 def _check_known(options: Mapping[str, Any], names: set[str], spelled: set[str], method: str) -> None:
-    """Raise InputError for an option that is not among the names. spelled: the known options as a user spells them."""
+    """Raise InputError for an option that is not among `names`. spelled: the known options as a user spells them."""
     unknown = sorted(options.keys() - names)
     if unknown:
         listed = ", ".join(sorted(spelled))
@@ -72,8 +72,8 @@ def _check_known(options: Mapping[str, Any], names: set[str], spelled: set[str],
 
 
 def limits_of(max_steps: int, max_evals: int | None, deadline: float | None) -> Limits:
-    """The limits of a call that begins now. deadline: in seconds. Raises InputError for a limit that is not positive
-    and finite."""
+    """The limits of a call that begins now. deadline: seconds from now. Raises InputError for a limit that is not
+    positive and finite."""
     for name, value in (("max_steps", max_steps), ("max_evals", max_evals), ("deadline", deadline)):
         if value is not None and not 0 < value < float("inf"):
             raise InputError(f"{name}={value!r} must be positive and finite")
@@ -82,7 +82,7 @@ def limits_of(max_steps: int, max_evals: int | None, deadline: float | None) -> 
 
 
 def tolerances(rtol: Any, atol: Any, parts: int, number: Callable[[Any], Any]) -> tuple[Tolerance, Tolerance]:
-    """rtol and atol, each a scalar or a list of one for each part of the state. number: the type of the scalars.
+    """rtol and atol, each a scalar or a list of one scalar for each part of the state. number: the scalars' type.
 
     Raises InputError for a value of another shape, or one that is negative or not finite.
     """

@@ -55,8 +55,8 @@ class SampleStepper(Protocol):
 class SampleSolve:
     """The solves of a batch under way.
 
-    table: the first states, (samples, n). t: the output times. order: of the method. calls: the evaluations that one
-    attempt takes. Inside, `held` are the numbers of the samples that the stepper still has.
+    table: the first states, (samples, n). t: the output times. order: the order of the method. calls: the evaluations
+    that one attempt takes. The attribute `_held` has the numbers of the samples that the stepper still has.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class SampleSolve:
         self.evaluations = 0
 
     def run(self, layout: Layout) -> SolveRun:
-        """Solve until every sample has reached the last output time, or failed. layout: of the rows to return."""
+        """Solve until every sample has reached the last output time, or failed. layout: that of the rows to return."""
         with np.errstate(all="ignore"):
             self._begin()
             while (active := self._active()).any():
@@ -119,7 +119,8 @@ class SampleSolve:
         self._h = clamp(h, control=self._control, xp=NUMPY)
 
     def _active(self) -> NumpyArray:
-        """Which of the held samples continue; each of the others has finished, or gets the status that says why not."""
+        """The mask of the held samples that continue, True for those. Any other sample has finished, or failed: it then
+        gets the status that says why."""
         held = self._held
         unfinished = (self._status[held] == Status.OK.value) & (self._next[held] < len(self._forward))
         if not unfinished.any():

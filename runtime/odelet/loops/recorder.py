@@ -1,4 +1,4 @@
-"""What a driven solve attempts, step by step: for pictures, and for finding out why a solve is slow.
+"""A record of the steps that a driven solve attempts, for pictures, and for finding out why a solve is slow.
 
 The law here: recording changes nothing. A recorded solve takes the steps that it takes unrecorded.
 """
@@ -30,7 +30,7 @@ class AttemptedStep:
 
 @dataclass
 class Recording:
-    """The steps of one solve. sample: which one to record, where samples are solved each on its own.
+    """The steps of one solve. sample: the number of the sample to record, where each sample is solved on its own.
 
     attempts: all steps, in order. steps: the accepted ones, with their dense output; states are rows (1, n), of the
     recorded sample alone in a solve per sample. The rest is filled in when the solve begins: method, its name; times,

@@ -1,4 +1,4 @@
-"""What a loop hands back: the states at the output times, how the solve ended, and what it took.
+"""The result of a loop: the states at the output times, the status of the solve, and its counts of steps.
 
 A state inside a loop is a row (1, n); the shapes of its parts come back only in what the caller gets.
 """
@@ -17,9 +17,9 @@ from odelet.numerics.backend import NumpyArray
 
 @dataclass(frozen=True, kw_only=True)
 class SolveRun(SolveOutcome):
-    """A solve as its loop leaves it.
+    """The result of a solve, as its loop returns it.
 
-    rows: the state at each output time, (times, n), NaN where the solve did not get. event_time: the time of the event
+    rows: the state at each output time, (times, n), NaN at times not reached. event_time: the time of the event
     that ends the solve, NaN if none was found, or None for a solve that ends at its last output time.
     """
 

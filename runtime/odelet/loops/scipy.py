@@ -1,4 +1,4 @@
-"""The loop of `scipy.integrate.solve_ivp`: SciPy takes the steps, and all it asks for is the field.
+"""The loop of `scipy.integrate.solve_ivp`: SciPy takes the steps, and asks for nothing but the field.
 
 SciPy is optional; it is imported by the first solve that needs it.
 """
@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from odelet.errors import InputError
-from odelet.loops.fixed import Slope
+from odelet.loops.adaptive import Limits
+from odelet.loops.fixed import NO_LIMITS, Slope
 from odelet.loops.run import SolveRun, rows_from
 from odelet.methods.scipy import SciPy
 from odelet.numerics.backend import NumpyArray
@@ -29,14 +30,20 @@ class _StandstillError(Exception):
     pass
 
 
-class _Field:
-    """The field as SciPy calls it; it raises to end a solve that SciPy would never end.
+class _LimitError(Exception):
+    """A limit was reached; args[0] is the status."""
 
-    dtype, size: of the state. direction: backwards in time SciPy sees the time negated, as torchdiffeq has it. calls:
-    evaluations so far. not_finite: evaluations in a row that gave a slope that is infinite or NaN.
+
+class _Field:
+    """The field as SciPy calls it; it raises to end a solve that SciPy would never end, or not in time.
+
+    dtype, size: those of the state. direction: 1 or -1; backwards in time SciPy sees the time negated, as in
+    torchdiffeq. calls: the number of evaluations so far. not_finite: the number of evaluations in a row that gave a
+    slope that is infinite or NaN.
     """
 
-    def __init__(self, slope: Slope, dtype: np.dtype[Any], size: int, direction: float) -> None:
+    def __init__(self, slope: Slope, dtype: np.dtype[Any], size: int, direction: float, limits: Limits) -> None:
+        self._limits = limits
         self._slope, self._dtype, self._direction = slope, dtype, direction
         self.calls = self.not_finite = 0
         self._furthest, self._idle = -np.inf, 0
@@ -45,7 +52,10 @@ class _Field:
 
     def __call__(self, time: float, y: NumpyArray) -> NumpyArray:
         """The slope (n,) in float64, at a forward time and a state (n,). Raises _StandstillError where time no longer
-        moves, _NotFiniteError where slopes stay infinite or NaN."""
+        moves, _NotFiniteError where slopes stay infinite or NaN, _LimitError at a limit of evaluations or time."""
+        exceeded = self._limits.exceeded(self.calls + 1)
+        if exceeded is not Status.OK:
+            raise _LimitError(exceeded)
         self.calls += 1
         self._idle = 0 if time > self._furthest else self._idle + 1
         self._furthest = max(self._furthest, time)
@@ -62,15 +72,24 @@ class _Field:
 
 
 def solve_scipy(
-    slope: Slope, method: SciPy, y0: NumpyArray, t: NumpyArray, *, direction: float, rtol: float, atol: float
+    slope: Slope,
+    method: SciPy,
+    y0: NumpyArray,
+    t: NumpyArray,
+    *,
+    direction: float,
+    rtol: float,
+    atol: float,
+    limits: Limits = NO_LIMITS,
 ) -> SolveRun:
     """Solve from y0 (1, n) and read the states at the times t (times,).
 
-    slope: in the dtype of y0; SciPy itself works in float64. Raises InputError when SciPy is not installed or refuses a
-    setting.
+    slope: the field, in the dtype of y0; SciPy itself works in float64. limits: after one of evaluations or time, the
+    states are NaN, as SciPy gives no state of a solve that was stopped. Raises InputError when SciPy is not installed
+    or refuses a setting.
     """
     rows = rows_from(y0, t.size)
-    field = _Field(slope, y0.dtype, y0.size, direction)
+    field = _Field(slope, y0.dtype, y0.size, direction, limits)
 
     def run(status: Status, last: int) -> SolveRun:
         return SolveRun(rows=rows, status=status, time=float(t[last]), evaluations=field.calls)
@@ -89,6 +108,8 @@ def solve_scipy(
             result = _solve_ivp()(field, [forward.min(), forward.max()], y0[0], rtol=rtol, atol=atol, **options)
     except _NotFiniteError:
         return run(Status.NOT_FINITE, 0)
+    except _LimitError as error:
+        return run(error.args[0], 0)
     except _StandstillError:
         return run(Status.STEP_UNDERFLOW, 0)
     except ValueError as error:

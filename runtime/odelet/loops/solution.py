@@ -1,4 +1,5 @@
-"""What a call of a model returns. The law here: a failed solve is a value, until the caller asks for an exception."""
+"""The solution that a call of a model returns. The law here: a failed solve is a value, until the caller asks for an
+exception."""
 
 from __future__ import annotations
 
@@ -19,11 +20,12 @@ class Solution:
     """The outputs of a call, by name, with its statistics.
 
     status: OK, or the status of the first solve that failed. After a failure the outputs are those of a solve that
-    stopped early (after a deadline or max_evals: of the state it had reached; of an iteration that did not converge:
-    the iterate that changed least), or there are none; look at the status before you use them. EVENT is no failure: the
-    outputs after a terminal event are NaN. events: when each event that was looked for happened, one Occurrences for
-    each event; of a model whose events were given by the index of the solve, a dictionary by that index. trajectories:
-    the solves whose steps were kept, by index. noise: the random numbers that went in, drawn or given, by the name of
+    stopped early (with the state reached at a deadline or max_evals; with the iterate that changed least where an
+    iteration did not converge; with the bounded answer of a sample that a fallback could not solve again), or there are
+    none, as when a deadline ended a graph; look at the status before you use them. EVENT is no failure: the outputs
+    after a terminal event are NaN. events: the occurrences of each event that was looked for, one Occurrences for each
+    event; for a model whose events were given by the index of the solve, a dictionary by that index. trajectories: the
+    solves whose steps were kept, by index. noise: the random numbers that the call used, drawn or given, by the name of
     their input; the same noise given to another call brings the same answer.
 
     >>> import numpy as np, odelet
@@ -49,16 +51,20 @@ class Solution:
         Needs `dense=True` in the call. Raises InputError without it, or for a time outside the range that was solved.
         """
         if solve not in self.trajectories:
-            kept = ", ".join(map(str, self.trajectories)) or "none"
-            raise InputError(f"the steps of solve={solve!r} were not kept (kept: {kept}); solve with dense=True")
+            kept_indices = ", ".join(map(str, self.trajectories)) or "none"
+            raise InputError(
+                f"the steps of solve={solve!r} were not kept (kept: {kept_indices}); solve with dense=True"
+            )
         return self.trajectories[solve].at(t)
 
     def raise_if_failed(self) -> Solution:
         """Return the solution itself, or raise SolveError saying which solve failed, how, when, and what to try."""
         if self.status in _GOOD:
             return self
-        failed = next((solve for solve in self.stats.solves if solve.status not in _GOOD), None)
-        assert failed is not None, "a failed Solution holds the solve that failed"
+        failed = next((solve for solve in self.stats.solves if solve.status is self.status), None)
+        if failed is None:  # the deadline passed outside the solves
+            message = f"the call stopped: {self.status.sentence}; {self.status.advice}"
+            raise SolveError(message, self.status, None, None)
         origin = f"{failed.method}, {failed.source}" if failed.source else failed.method
         how = "is not to be trusted" if failed.status is Status.OUT_OF_TOLERANCE else "stopped"
         inside = ""
@@ -76,10 +82,11 @@ class Solution:
 def _where(failed: SolveStats) -> str:
     """The time and the samples at which a solve failed, as the message has them."""
     time = "" if failed.time is None else f" at time {failed.time:.6g}"
-    if failed.error_ratio and failed.guarded:
-        first, count = failed.guarded[0], len(failed.error_ratio)
+    unsolved = [sample for sample in failed.guarded if sample not in failed.resolved]
+    if failed.error_ratio and unsolved:
+        first, count = unsolved[0], len(failed.error_ratio)
         sample = f"sample {first} (error_ratio {failed.error_ratio[first]:.3g})"
-        return f" for {len(failed.guarded)} of {count} samples, the first of them {sample}"
+        return f" for {len(unsolved)} of {count} samples, the first of them {sample}"
     if failed.samples is not None:
         count = sum(status is not Status.OK for status in failed.samples.status)
         first = failed.samples.status.index(failed.status)

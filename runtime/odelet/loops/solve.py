@@ -1,4 +1,4 @@
-"""From a problem to the loop that solves it, for steps of any kind.
+"""Chooses the loop that solves a problem, for steps of any kind.
 
 The law here: the method alone decides which loop runs; a loop is the same whether its steps are numpy or graphs.
 """
@@ -29,11 +29,12 @@ from odelet.numerics.state import Layout, Tolerance
 class LoopProblem:
     """A solve as its loop sees it.
 
-    method: with its options set. row: the first state, (1, n). layout: of the row, per sample where samples are solved
-    each on its own. t: output times, which run in `direction`, 1 or -1. slope: dy/dt on rows. rtol, atol: scalars in
-    the dtype of times, or one for each part of the state. control, points: of an adaptive method. grid: of a fixed-step
-    method. constructed: the points of the grid, where the model constructs them. event: the functions whose zero ends
-    the solve, or None for a solve that ends at its last time.
+    method: the method with its options set. row: the first state, (1, n). layout: the layout of the row, with tables of
+    samples where samples are solved each on its own. t: the output times, which run in `direction`, 1 or -1. slope:
+    dy/dt on rows. rtol, atol: scalars in the dtype of times, or one for each part of the state. control, points: the
+    settings of an adaptive method. grid: the settings of a fixed-step method. constructed: the points of the grid,
+    where the model constructs them. event: the functions whose zero ends the solve, or None for a solve that ends at
+    its last time.
     """
 
     method: Method
@@ -63,8 +64,8 @@ class Steppers(Protocol):
 
 
 def solve_by_loop(problem: LoopProblem, steppers: Steppers, *, observer: SolveObserver | None = None) -> SolveRun:
-    """Solve by the loop of the method's kind. observer: of the steps of an adaptive or fixed-step method; no solve per
-    sample and none that ends at an event can be observed."""
+    """Solve by the loop of the method's kind. observer: observes the steps of an adaptive or fixed-step method; a solve
+    per sample, or one that ends at an event of the model, cannot be observed."""
     if problem.layout.table_shapes is not None:
         return _solve_samples(problem, steppers)
     if problem.method.adaptive:
@@ -80,6 +81,7 @@ def solve_by_loop(problem: LoopProblem, steppers: Steppers, *, observer: SolveOb
         direction=problem.direction,
         rtol=float(problem.rtol),
         atol=float(problem.atol),
+        limits=problem.limits,
     )
 
 
@@ -132,9 +134,20 @@ def _solve_fixed(problem: LoopProblem, steppers: Steppers, observer: SolveObserv
     if problem.event is not None:
         assert grid.step_size is not None
         atol = float(problem.atol)
-        return solve_on_grid_until_event(stepper, method, row, t, problem.event, step_size=grid.step_size, atol=atol)
+        return solve_on_grid_until_event(
+            stepper, method, row, t, problem.event, step_size=grid.step_size, atol=atol, limits=problem.limits
+        )
     points = grid_points(grid, t, direction, problem.constructed, strict=method.remembers)
     trajectory = observer.trajectory if observer is not None else None
     return solve_on_grid(
-        stepper, problem.slope, method, row, t, points, grid=grid, direction=direction, trajectory=trajectory
+        stepper,
+        problem.slope,
+        method,
+        row,
+        t,
+        points,
+        grid=grid,
+        direction=direction,
+        limits=problem.limits,
+        trajectory=trajectory,
     )

@@ -1,4 +1,4 @@
-"""What a solve did: its status, its counts of steps and field evaluations, and the time it reached."""
+"""The statistics of a solve: its status, its counts of steps and field evaluations, and the time that it reached."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def status_of(code: int) -> Status:
 
 @dataclass(frozen=True)
 class SampleStats:
-    """What one solve did for each sample of a batch whose samples are solved each on its own. time: None for an
-    iteration, which has no time."""
+    """The statistics of each sample, for one solve of a batch whose samples are solved each on its own. time: the time
+    that each sample reached, or None for an iteration, which has no time."""
 
     status: tuple[Status, ...]
     time: tuple[float, ...] | None
@@ -35,7 +35,7 @@ class SampleStats:
 
     @classmethod
     def of(cls, status: NumpyArray, time: NumpyArray | None, steps: NumpyArray, accepted: NumpyArray) -> SampleStats:
-        """From arrays (samples,): the status as codes, the time None for an iteration.
+        """The statistics made of arrays (samples,). status: codes of `Status`. time: None for an iteration.
 
         Raises ArtifactError for a code that this odelet does not know.
         """
@@ -52,7 +52,7 @@ class SampleStats:
 
 @dataclass(frozen=True, kw_only=True)
 class SolveOutcome:
-    """How a solve ended and what it took, as whatever ran the solve knows it; the fields are those of SolveStats."""
+    """The status and counts of a solve, as whatever ran the solve knows them; the fields are those of SolveStats."""
 
     status: Status
     time: float | None
@@ -65,8 +65,8 @@ class SolveOutcome:
 
     @classmethod
     def of_samples(cls, samples: SampleStats, *, evaluations: int | None, **more: Any) -> Self:
-        """The totals of a batch whose samples are solved each on its own: the counts are summed, and status and time
-        are those of the first sample that failed. more: the fields that a subclass adds."""
+        """The totals of a batch whose samples are solved each on its own: the counts are summed; status and time are
+        those of the first sample that failed. more: the fields that a subclass adds."""
         worst = samples.worst
         return cls(
             status=worst,
@@ -79,7 +79,7 @@ class SolveOutcome:
         )
 
     def after(self, before: SolveOutcome) -> Self:
-        """The outcome of a solve of which this is the later part: the counts of both parts are added."""
+        """The outcome of a solve whose earlier part is `before` and whose later part is this: counts are added."""
         return replace(
             self,
             steps=total((before.steps, self.steps)),
@@ -90,7 +90,7 @@ class SolveOutcome:
 
 
 class SolveOrigin(Protocol):
-    """Which solve it is: the part of a solve's card that its statistics repeat."""
+    """The identity of a solve: the part of the solve's card that its statistics repeat."""
 
     @property
     def index(self) -> int: ...
@@ -110,17 +110,18 @@ class SolveOrigin(Protocol):
 
 @dataclass(frozen=True)
 class SolveStats:
-    """What one solve did; a field is None where the form cannot know it.
+    """The statistics of one solve; a field is None where the form cannot know it.
 
-    index: of the solve in the card. steps: attempted, the sum of accepted and rejected; the turns of an iteration count
-    as steps. evaluations: of the field. time: reached, in the model's unit. source: where the model calls the solver,
-    as in the card. unconverged: steps whose iteration did not converge, so that the answer may be wrong; None for a
-    method that iterates nothing. samples: the counts of each sample, where samples are solved each on its own; steps,
-    accepted and rejected are then summed over the samples, evaluations are those of the whole batch at once, status and
-    time are those of the first sample that failed. nested: a line about each solve inside the field, as in the card.
-    error_ratio: of a bounded solve, the largest error ratio of a step, for each sample, or one number for a state that
-    is one whole. resolved: the numbers of the samples that were solved again because their error ratio was above 1; the
-    counts include what that took.
+    index: the number of the solve in the card. steps: the attempted steps, the sum of accepted and rejected; the turns
+    of an iteration count as steps. evaluations: the number of evaluations of the field. time: the time that the solve
+    reached, in the model's unit. source: where the model calls the solver, as in the card. unconverged: the number of
+    steps whose iteration did not converge, so that the answer may be wrong; None for a method that iterates nothing.
+    samples: the counts of each sample, where samples are solved each on its own; steps, accepted and rejected are then
+    summed over the samples, evaluations are those of the whole batch at once, status and time are those of the first
+    sample that failed. nested: a line about each solve inside the field, as in the card. error_ratio: the largest error
+    ratio of a step of a bounded solve, for each sample, or one number for a state that is solved as a whole. resolved:
+    the numbers of the samples that were solved again because their error ratio was above 1; the counts include the
+    steps and evaluations of that second solve.
     """
 
     index: int
@@ -141,7 +142,7 @@ class SolveStats:
 
     @classmethod
     def of(cls, solve: SolveOrigin, outcome: SolveOutcome) -> SolveStats:
-        """The statistics of a solve that ended so."""
+        """The statistics of a solve with this outcome. solve: the solve's identity."""
         steps, accepted = outcome.steps, outcome.accepted
         return cls(
             index=solve.index,
@@ -196,7 +197,7 @@ def total(counts: Iterable[int | None]) -> int | None:
 
 @dataclass(frozen=True)
 class Stats:
-    """What all solves of a call did, in the order they ran; a total is None if the count of any solve is unknown.
+    """The statistics of all solves of a call, in the order they ran; a total is None if any solve's count is unknown.
 
     >>> import numpy as np, odelet
     >>> stats = odelet.odeint(lambda t, y: -y, np.array([1.0]), [0.0, 1.0], rtol=1e-6, atol=1e-6).stats
@@ -210,22 +211,22 @@ class Stats:
 
     @property
     def steps(self) -> int | None:
-        """Steps attempted."""
+        """The number of attempted steps."""
         return total(solve.steps for solve in self.solves)
 
     @property
     def accepted(self) -> int | None:
-        """Steps accepted."""
+        """The number of accepted steps."""
         return total(solve.accepted for solve in self.solves)
 
     @property
     def rejected(self) -> int | None:
-        """Steps rejected."""
+        """The number of rejected steps."""
         return total(solve.rejected for solve in self.solves)
 
     @property
     def evaluations(self) -> int | None:
-        """Evaluations of the field."""
+        """The number of evaluations of the field."""
         return total(solve.evaluations for solve in self.solves)
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Accepted steps, kept: the solution at any time between the first and the last of them.
+"""Accepted steps that are kept: they give the solution at any time between the first and the last of them.
 
 The law here: a DenseStep is a copy, and reading it gives what reading the step gave when it was taken.
 """
@@ -104,9 +104,9 @@ class BatchedReader:
 class Trajectory:
     """A solve as a function of time.
 
-    t0, y0: the time at which it begins, and the state (1, n) there. shapes: of the parts of the state. direction: 1 or
-    -1, as time runs. time_type: the numpy type of its times; the solver sets it when it begins, as it is the solver
-    that chooses the type.
+    t0, y0: the time at which the solve begins, and the state (1, n) there. shapes: the shapes of the parts of the
+    state. direction: 1 or -1, as time runs. time_type: the numpy type of the times; the solver chooses it, and sets it
+    when it begins.
     """
 
     def __init__(self, t0: float, y0: NumpyArray, shapes: Sequence[tuple[int, ...]], direction: float) -> None:

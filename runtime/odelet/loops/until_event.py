@@ -1,4 +1,4 @@
-"""Solves that end at an event of the model's own, found as torchdiffeq finds it: in `odeint_event`."""
+"""The loops of solves that end at an event of the model's own, which they find as torchdiffeq's `odeint_event` does."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from functools import partial
 
 import numpy as np
 
-from odelet.loops.adaptive import AdaptiveSolve, not_begun
-from odelet.loops.fixed import FixedStepper
+from odelet.loops.adaptive import AdaptiveSolve, Limits, not_begun
+from odelet.loops.fixed import NO_LIMITS, FixedStepper
 from odelet.loops.run import SolveRun, rows_from
 from odelet.loops.trajectory import Time
 from odelet.methods.method import Method
@@ -17,14 +17,14 @@ from odelet.numerics.events import MOST_FIXED_STEPS, bisect, combine_events
 from odelet.numerics.interpolation import linear
 from odelet.status import Status
 
-# The values (events,) of the event functions, of a signed time and a row (1, n).
+# The event functions as one function: it takes a signed time and a row (1, n), and returns their values (events,).
 EventFunction = Callable[[Time, NumpyArray], NumpyArray]
 
 
 def _sign_of(
     values: EventFunction, t0: Time, y0: NumpyArray, direction: float, number: Callable[[Time], Time]
 ) -> Callable[[Time, NumpyArray], Time]:
-    """The sign of the combined event functions, of a forward time and a row. number: makes the times they take."""
+    """The sign of the combined events, as a function of a forward time and a row. number: makes the events' times."""
     value = combine_events(values, number(t0), y0, xp=NUMPY)
 
     def sign(time: Time, row: NumpyArray) -> Time:
@@ -74,8 +74,11 @@ def solve_on_grid_until_event(
     *,
     step_size: float,
     atol: float,
+    limits: Limits = NO_LIMITS,
 ) -> SolveRun:
-    """As `solve_until_event`, by steps of one length, between whose ends the state is read by straight lines.
+    """Solve as `solve_until_event` does, by steps of one length; the state inside a step is read off a straight line.
+
+    limits: of evaluations and time.
 
     Source: torchdiffeq `solvers.py::FixedGridODESolver.integrate_until_event`, with its times in the state's dtype.
     """
@@ -88,6 +91,10 @@ def solve_on_grid_until_event(
     status, time, event_time = Status.STEP_LIMIT, np.nan, np.nan
     steps = calls = failures = 0
     while steps < MOST_FIXED_STEPS and status is Status.STEP_LIMIT:
+        exceeded = limits.exceeded(calls + (method.evaluations or 1))
+        if exceeded is not Status.OK:
+            status = exceeded
+            break
         end = number(now + h)
         step_calls, failed = stepper.step(direction * now, direction * end)
         steps, calls, failures = steps + 1, calls + step_calls, failures + failed
@@ -99,7 +106,7 @@ def solve_on_grid_until_event(
             rows[1] = row[0]
             status, event_time = _finite(rows), float(direction * forward)
         now = end
-    time = float(direction * now) if status is Status.STEP_LIMIT else event_time
+    time = float(direction * now) if np.isnan(event_time) else event_time
     return SolveRun(
         rows=rows,
         status=status,

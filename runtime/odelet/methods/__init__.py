@@ -1,1 +1,1 @@
-"""Every method is data and one step, and stands in a roster."""
+"""The solver methods, each as data and one step; every method stands in a roster."""

@@ -18,7 +18,7 @@ from odelet.numerics.rk import Field, erk_step
 from odelet.numerics.tableau import RK4
 
 LARGEST_ORDER = 12
-# With fewer slopes than this, as in the first two steps, a step is one of Kutta's 3/8 rule.
+# A step that has fewer slopes than this, as the first two steps do, is a step of Kutta's 3/8 rule.
 _MIN_SLOPES = 3
 
 
@@ -58,8 +58,8 @@ def _weights(count: int, *, first: Fraction, rest: Fraction) -> tuple[Fraction, 
 def _tables(slots: int) -> tuple[NumpyArray, NumpyArray, NumpyArray]:
     """The weights by the number of slopes at hand, 0 to `slots`, with 0 for slopes that are not at hand.
 
-    Returns those of the predictor and those of the corrector on older slopes, each (slots + 1, 1, slots), and that of
-    the corrector on the slope at the end of the step, (slots + 1,).
+    Returns the predictor's weights and the corrector's weights on older slopes, each (slots + 1, 1, slots), and the
+    corrector's weight on the slope at the end of the step, (slots + 1,).
     """
     predictor, corrector, newest = np.zeros((slots + 1, 1, slots)), np.zeros((slots + 1, 1, slots)), np.zeros(slots + 1)
     for slopes in range(_MIN_SLOPES, slots + 1):
@@ -91,7 +91,7 @@ class Adams(Method):
 
     @property
     def slots(self) -> int:
-        """How many slopes are remembered."""
+        """The number of slopes that are remembered."""
         return int(self.max_order) - 1
 
     @property
@@ -116,7 +116,7 @@ class Adams(Method):
         return None
 
     def initial_memory(self, y: Array, *, xp: Backend) -> tuple[Array, ...]:
-        """The slopes that are remembered, latest first, (slots, n), all 0 at the start; and how many are at hand."""
+        """The remembered slopes, latest first, (slots, n), all 0 at the start; and the number of slopes at hand."""
         return (xp.concat([y * 0] * self.slots, axis=0), 0) if self.remembers else ()
 
     def step(
@@ -177,7 +177,7 @@ class Adams(Method):
         *,
         xp: Backend,
     ) -> tuple[Array, Scalar, Scalar]:
-        """The change of the state in a step, (1, n), how many turns the corrector took, and whether it failed."""
+        """The change of the state in a step, (1, n), the number of turns of the corrector, and whether it failed."""
         _, corrector, newest = (xp.constant(table, y) for table in _tables(self.slots))
         older = xp.matmul(h * corrector[count], past)
         weight = h * newest[count]
@@ -187,7 +187,7 @@ class Adams(Method):
             moved = weight * field(last, y + dy) + older
             allowed = atol + rtol * xp.maximum(abs(dy), abs(moved))
             gap = xp.largest(abs(moved - dy) / allowed)
-            # Not `gap >= 1`: a gap of NaN has not converged.
+            # The test is not `gap >= 1`, as a gap of NaN has not converged.
             return ~(gap < 1), [moved, gap, turns + 1]
 
         dy = self._predicted(h, past, count, xp=xp)

@@ -20,10 +20,10 @@ INFINITY = float("inf")
 
 @dataclass(frozen=True, kw_only=True)
 class Iteration(Method):
-    """A way to find z with z = f(z).
+    """A method that finds z with z = f(z).
 
-    tau: which part of the way from z to what the method proposes is gone, 1 for all of it. Raises ValueError for a tau
-    that is not above 0 and at most 1.
+    tau: the share of the way from z to the method's proposal that a turn goes, 1 for all of it. Raises ValueError for a
+    tau that is not above 0 and at most 1.
     """
 
     order: int | None = None
@@ -49,7 +49,7 @@ class Iteration(Method):
     def propose(
         self, z: Array, fz: Array, memory: Sequence[Array], *, layout: Layout, xp: StateBackend
     ) -> tuple[Array, Sequence[Array]]:
-        """Where to evaluate f next, a row (1, n), and the memory of the next turn. z, fz: a row and f there, (1, n)."""
+        """The row (1, n) to evaluate f at next, and the memory of the next turn. z, fz: a row and f there, (1, n)."""
         raise NotImplementedError
 
 
@@ -157,7 +157,7 @@ ITERATIONS: dict[str, Iteration] = {
 
 
 class IterationState(NamedTuple):
-    """What a turn hands to the next.
+    """The state of an iteration that one turn passes to the next.
 
     z: where f is evaluated next, (1, n). best: the value of f where it was closest to its argument, (1, n). excess: by
     how much the last change was larger than the tolerances allow. least_excess: the smallest excess of all turns.
@@ -198,13 +198,13 @@ class IterationState(NamedTuple):
         return ~(self.excess < INFINITY)
 
 
-# f of z = f(z): from a row (1, n) to a row (1, n).
+# The function f in z = f(z): it takes a row (1, n) and returns a row (1, n).
 Map = Callable[[Array], Array]
 
 
 def initial_state(method: Iteration, z: Array, *, layout: Layout, xp: StateBackend) -> IterationState:
     """The state before the first turn, at a first guess z (1, n)."""
-    # Zero; or NaN for a guess that is not finite, whose iteration so ends before its first turn.
+    # The sum is zero, or NaN for a guess that is not finite, so that its iteration ends before the first turn.
     zero = replace(layout, user_norm=None).norm(z * 0, xp=xp)
     no_turns = xp.where(zero < INFINITY, zero, xp.cast(0.0, zero))
     return IterationState(z, z, zero + 1, zero + INFINITY, no_turns, method.initial_memory(z, xp=xp))
@@ -220,7 +220,7 @@ def take_turn(
     layout: Layout,
     xp: StateBackend,
 ) -> IterationState:
-    """Evaluate f once, and return the next state; what belongs to iterations that have ended stays as it is.
+    """Evaluate f once, and return the next state; the values of samples whose iteration has ended stay as they are.
 
     An iteration has converged when the norm of f(z) - z is at most atol + rtol * (norm of f(z)); its answer is f(z).
     """
@@ -267,6 +267,6 @@ def iterate(
 
 
 def status_code(state: IterationState, *, xp: Backend) -> Scalar:
-    """How an iteration ended, as the code of a `Status`; (samples,) where each sample is solved on its own."""
+    """The code of the `Status` with which an iteration ended; (samples,) where each sample is solved on its own."""
     failed = xp.where(state.not_finite, Status.NOT_FINITE.value, Status.NOT_CONVERGED.value)
     return xp.where(state.converged, Status.OK.value, failed)

@@ -18,8 +18,8 @@ from odelet.numerics.rk import Field, towards_start
 
 
 class Root(NamedTuple):
-    """Where an iteration for a root ended. x: the last iterate, (1, n). turns: how many it took. unconverged: whether
-    the residual at x is still too large."""
+    """The result of an iteration for a root. x: the last iterate, (1, n). turns: the number of turns taken.
+    unconverged: whether the residual at x is still too large."""
 
     x: Array
     turns: Scalar
@@ -130,7 +130,7 @@ class ImplicitRK(Method):
     ) -> Root:
         """The slopes of the stages of a block, side by side in one row, (1, stages * n).
 
-        times: of these stages. ks: the slopes of all stages, of which those of earlier blocks are solved.
+        times: the times of these stages. ks: the slopes of all stages; the slopes of earlier blocks are already solved.
         """
 
         def residual(x: Array) -> Array:

@@ -15,9 +15,10 @@ from odelet.numerics.tableau import Row
 class ImplicitTableau:
     """The Butcher tableau of an implicit Runge-Kutta method.
 
-    name: as torchdiffeq spells it. order: of the solution. c: the nodes, (stages,). a: the whole matrix, one row for
-    each stage. b: the weights of the new state, (stages,). inconsistent: whether row sums of a may differ from the
-    nodes, as in methods that torchdiffeq has so. Raises ValueError when the sizes or the row sums do not agree.
+    name: the name as torchdiffeq spells it. order: the order of the solution. c: the nodes, (stages,). a: the whole
+    matrix, one row for each stage. b: the weights of the new state, (stages,). inconsistent: whether row sums of `a`
+    may differ from the nodes, as they do in some methods of torchdiffeq. Raises ValueError when the sizes or the row
+    sums do not agree.
     """
 
     name: str
@@ -40,7 +41,7 @@ class ImplicitTableau:
 
     @property
     def stages(self) -> int:
-        """How many slopes a step combines."""
+        """The number of slopes that a step combines."""
         return len(self.c)
 
     def explicit(self, stage: int) -> bool:

@@ -1,4 +1,4 @@
-"""What every method says of itself, and the one signature by which fixed-step methods take a step."""
+"""The properties that every method states, and the one signature by which fixed-step methods take a step."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class StepSettings:
 class FixedStep(NamedTuple):
     """A step that a fixed-step method took.
 
-    y1: the state at its end, k0: the slope at its start, both (1, n). memory: what the next step needs of this one and
-    those before it. evaluations: of the field. unconverged: whether an iteration inside the step did not converge, or
-    None for a method without one.
+    y1: the state at its end. k0: the slope at its start. Both are (1, n). memory: the values of this step and earlier
+    steps that the next step needs. evaluations: the number of evaluations of the field. unconverged: whether an
+    iteration inside the step failed to converge, or None for a method without one.
     """
 
     y1: Array
@@ -55,8 +55,9 @@ def option(default: Any) -> Any:
 class Method:
     """A way to solve an ODE, or to find a fixed point.
 
-    name: as torchdiffeq spells it, if it has the method. order: of the solution that is propagated, or None where it
-    varies. source: paper and section. Fields that a subclass declares by `option` are options that a caller may set.
+    name: the name as torchdiffeq spells it, if it has the method. order: the order of the solution that is propagated,
+    or None where it varies. source: paper and section. Fields that a subclass declares by `option` are options that a
+    caller may set.
     """
 
     name: str
@@ -70,8 +71,8 @@ class Method:
 
     @property
     def evaluations(self) -> int | None:
-        """How often a step evaluates the field, or None where that varies. The first slope of a step counts only for
-        methods that are not adaptive; an adaptive step has it from the step before."""
+        """The number of evaluations of the field in a step, or None where it varies. The first slope of a step counts
+        only for methods that are not adaptive; an adaptive step has it from the step before."""
         return None
 
     @property
@@ -81,7 +82,7 @@ class Method:
 
     @property
     def stages(self) -> int | None:
-        """How many slopes a step combines, or None where that varies."""
+        """The number of slopes that a step combines, or None where it varies."""
         return self.evaluations
 
     # Forms read the next four properties to tell which methods they can have. Each is a reason, the end of a sentence
@@ -89,22 +90,22 @@ class Method:
 
     @property
     def steps_outside(self) -> str | None:
-        """Why no graph can hold the steps of the method."""
+        """The reason why no graph can hold the steps of the method, or None."""
         return None
 
     @property
     def chooses_steps(self) -> str | None:
-        """Why the steps of a solve are not known before it runs."""
+        """The reason why the steps of a solve are not known before it runs, or None."""
         return "chooses its steps at run time" if self.adaptive else None
 
     @property
     def needs_loop(self) -> str | None:
-        """Why the number of evaluations in a step is not known before it runs."""
+        """The reason why the number of evaluations in a step is not known before the step runs, or None."""
         return "iterates as long as the data asks, which takes a loop" if self.iterates else None
 
     @property
     def no_error_estimate(self) -> str | None:
-        """Why the error of a step is not estimated."""
+        """The reason why the error of a step is not estimated, or None."""
         return None if self.adaptive else "has no error estimate"
 
     @classmethod
@@ -131,5 +132,5 @@ class Method:
         *,
         xp: Backend,
     ) -> FixedStep:
-        """Take one step from t to t1, scalars of one dtype, from the state y, (1, n). memory: of the step before."""
+        """Take one step from the state y, (1, n), at t to t1, scalars of one dtype. memory: that of the last step."""
         raise NotImplementedError(f"{self.name} takes no steps of its own")

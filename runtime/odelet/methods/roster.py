@@ -1,4 +1,4 @@
-"""The roster of methods for ODEs; that of iterations to fixed points is in `fixed_point`.
+"""The roster of methods for ODEs; the roster of iterations to fixed points is in `fixed_point`.
 
 To add a method of a kind that is here, add its data and a line in the roster beside that: `numerics.tableau.TABLEAUS`,
 `implicit_tableau.IMPLICIT_TABLEAUS` or `fixed_point.ITERATIONS`. To add a new kind, write a module with a subclass of
@@ -39,5 +39,5 @@ METHODS: dict[str, Method] = {
 
 
 def method_of(name: str) -> Method:
-    """The method of this name, for ODEs or for fixed points. Raises KeyError for a name in neither roster."""
+    """The method of this name, for ODEs or for fixed points. Raises KeyError for a name that is in neither roster."""
     return METHODS[name] if name in METHODS else ITERATIONS[name]

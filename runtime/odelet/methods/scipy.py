@@ -1,4 +1,4 @@
-"""`scipy.integrate.solve_ivp` as a method: its options and the values they may have. SciPy is not imported here."""
+"""SciPy's `solve_ivp` as a method: its options and the values that they may have. SciPy is not imported here."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SOLVERS = ("RK45", "RK23", "DOP853", "Radau", "BDF", "LSODA")
 
 @dataclass(frozen=True, kw_only=True)
 class SciPy(Method):
-    """SciPy's solve_ivp.
+    """SciPy's solve_ivp as a method.
 
     solver: the name of one of its methods. min_step, max_step: bounds of its step lengths; only LSODA reads min_step.
     Raises ValueError for a solver or bounds that SciPy does not accept.

@@ -1,1 +1,1 @@
-"""What a caller holds: a loaded model, its arguments, its settings and its streams."""
+"""Holds the objects of a caller: a loaded model, its arguments, its settings and its streams."""

@@ -22,14 +22,22 @@ from odelet.numerics.backend import NumpyArray
 
 
 def load(
-    path: str | os.PathLike[str], *, device: str = "cpu", threads: int | None = None, try_engine: bool = True
+    path: str | os.PathLike[str],
+    *,
+    device: str = "cpu",
+    threads: int | None = None,
+    interruptible: bool = False,
+    try_engine: bool = True,
 ) -> Model:
     """Load an artifact's folder, or a lone .onnx file of a self-contained form.
 
     device: "cpu" or "cuda". threads: how many threads work inside one operator; None takes 1, and up to 4 where an
-    operator is so large that more threads pay (the card's `work` says so). try_engine: whether to run the artifact's
-    samples before anything else where the installed ONNX Runtime is none that odelet was tested with; this happens once
-    in a process for each artifact, and takes as long as a few calls.
+    operator is so large that more threads pay (the card's `work` says so). interruptible: whether Ctrl-C, or
+    another signal whose handler raises, ends a call at once. Without it Python runs the handler when the graph has
+    ended, and a solve inside a graph may take long. With it the graphs of a call from the main thread run in another
+    thread, which costs about 0.1 ms; calls from other threads and inside the event loop of asyncio are as without it.
+    try_engine: whether to run the artifact's samples before anything else where the installed ONNX Runtime is none that
+    odelet was tested with; this happens once in a process for each artifact, and takes as long as a few calls.
 
     Raises ArtifactError when a file is missing, damaged or newer than this odelet, EngineError (an ArtifactError) for
     an ONNX Runtime that is too old or does not give torch's answers for the samples, and InputError for a device that
@@ -40,7 +48,7 @@ def load(
     >>> print(*model.outputs)
     float32 [3, batch, 3]
     """
-    return Model(path, device=device, threads=threads, try_engine=try_engine)
+    return Model(path, device=device, threads=threads, interruptible=interruptible, try_engine=try_engine)
 
 
 class Model:
@@ -65,6 +73,7 @@ class Model:
         *,
         device: str = "cpu",
         threads: int | None = None,
+        interruptible: bool = False,
         try_engine: bool = True,
     ) -> None:
         artifact = open_artifact(path, device=device, threads=threads)
@@ -72,8 +81,8 @@ class Model:
         self.inputs: tuple[Tensor, ...] = artifact.card.inputs
         self.outputs: tuple[Tensor, ...] = artifact.card.outputs
         self.folder, self.threads = artifact.folder, artifact.threads
-        self._artifact, self._device = artifact, device
-        self._runner = Runner(artifact, device=device)
+        self._artifact, self._device, self._interruptible = artifact, device, interruptible
+        self._runner = Runner(artifact, device=device, interruptible=interruptible)
         if try_engine and not tested():
             from odelet.model import engine_check
 
@@ -102,8 +111,9 @@ class Model:
         with dots in their names may come in a dict, tuple or dataclass, as in the model's own call.
         rtol, atol, max_steps: in place of those that the model was exported with; where a solve has a tolerance for
         each part of its state, rtol and atol may be a row of them. max_evals: limit of evaluations of the field in each
-        solve; deadline: seconds for the whole call (both for the form driven only). seed: of the random numbers that
-        the model takes and that the call does not give; None draws other numbers in each call.
+        solve, in the form driven; the fallback of bounded solves takes max_steps and max_evals as well. deadline:
+        seconds for the whole call, in every form. seed: of the random numbers that the model takes and that the call
+        does not give; None draws other numbers in each call.
 
         Raises InputError for arguments that do not fit, AssumptionError (an InputError) for inputs for which an
         assumption of the card does not hold, and SolveError when a solve fails, or when the error estimate of a bounded
@@ -135,8 +145,8 @@ class Model:
     ) -> Solution:
         """Return a Solution: the outputs by name, statistics, and a status in place of SolveError.
 
-        args, named and the settings are those of a call. After a deadline or max_evals the outputs are those of the
-        state that was reached, and `stats` has its time.
+        args, named and the settings are those of a call. After a deadline or max_evals the outputs of a driven solve
+        are those of the state that was reached, and `stats` has its time; a deadline that ends a graph leaves none.
         events: to look for in solve 0, or in each solve by its index; what the model gives after a terminal event is
         NaN, and the status is EVENT. dense: whether to keep all solves, for `solution.at(t)`. Both need adaptive
         methods in the form driven.
@@ -199,7 +209,7 @@ class Model:
         if carry is not None:
             return Stream(self, carry, start)
         settings, inputs = CallSettings.split(start)
-        return SolveStream(self._artifact, inputs, settings, device=self._device)
+        return SolveStream(self._artifact, inputs, settings, device=self._device, interruptible=self._interruptible)
 
     def spread(self, named: Mapping[str, Argument]) -> dict[str, Argument]:
         """Return arguments under the names of the inputs: those that come in dicts, tuples and the like are taken

@@ -15,7 +15,7 @@ import numpy as np
 
 from odelet.artifact.card import Card, Tensor
 from odelet.artifact.input_cards import NoiseCard
-from odelet.errors import InputError
+from odelet.errors import ArtifactError, InputError
 from odelet.numerics.backend import NumpyArray
 
 _OPERATORS: dict[type[ast.operator], Callable[[int, int], int]] = {
@@ -68,7 +68,13 @@ class Noise:
         generator = np.random.default_rng(None if seed is None else [int(seed), index])
         draw = generator.standard_normal if noise.distribution == "normal" else generator.random
         # The card has checked that these are the dtypes of noise.
-        return np.asarray(draw(shape, np.float32 if tensor.dtype == "float32" else np.float64))
+        dtype = np.float32 if tensor.dtype == "float32" else np.float64
+        try:
+            return np.asarray(draw(shape, dtype))
+        except (ValueError, MemoryError, OverflowError):  # more numbers than memory can hold, or than numpy can count
+            raise ArtifactError(
+                f"the noise {name!r} has the shape {shape}, too large to draw; check the card"
+            ) from None
 
 
 def size_of(text: str, axes: Mapping[str, int]) -> int | None:

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from odelet.artifact.card import Card
-from odelet.artifact.solve_card import DRIVEN
+from odelet.artifact.solve_card import DRIVEN, SolveCard
 from odelet.engine.driven import drive_solve
+from odelet.engine.ending import EndedError, ended_at
 from odelet.engine.fallback import Fallback
 from odelet.engine.opening import Artifact
 from odelet.engine.problem import Request
@@ -19,11 +20,13 @@ from odelet.engine.program import DriveSolve, RunGraph
 from odelet.engine.reports import reported_stats
 from odelet.engine.session import failing_as
 from odelet.errors import InputError
+from odelet.loops.adaptive import Limits
 from odelet.loops.observer import SolveObserver
 from odelet.loops.recorder import Recording
 from odelet.loops.solution import Solution
-from odelet.loops.stats import SolveStats, Stats
+from odelet.loops.stats import SolveOutcome, SolveStats, Stats
 from odelet.model.arguments import Argument, Arguments
+from odelet.model.interruption import interruptible
 from odelet.model.settings import CallSettings, limits_for
 from odelet.numerics.backend import NumpyArray
 from odelet.numerics.events import Event
@@ -31,6 +34,10 @@ from odelet.status import Status
 
 # Events of solve 0, or of each solve by its index in the card.
 Events: TypeAlias = Sequence[Event] | Mapping[int, Sequence[Event]]
+
+# A driven solve looks at the clock between its steps. So many seconds after the deadline, the step that was begun and
+# what follows the solve are ended as well.
+_GRACE = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,24 +76,27 @@ class Observed:
 NOTHING = Observed()
 
 
-@dataclass(frozen=True)
+@dataclass
 class CallResult:
     """What a call computed.
 
     values: every array of the program, by name. driven: what each driven solve did, and each solve that the fallback
     solved again, by index; after a failed solve nothing more ran. watched: the events and trajectories of the solves
-    for which the call asked for them, by index.
+    for which the call asked for them, by index. ended: whether a run was ended at the deadline, so that outputs are
+    missing.
     """
 
     values: dict[str, NumpyArray]
     driven: dict[int, SolveStats]
     watched: dict[int, SolveObserver]
+    ended: bool = False
 
 
 class Runner:
     """The program of an open artifact, ready to be called; safe to use from several threads at once."""
 
-    def __init__(self, artifact: Artifact, *, device: str) -> None:
+    def __init__(self, artifact: Artifact, *, device: str, interruptible: bool = False) -> None:
+        self._interruptible = interruptible
         self._card, self._program, self._device = artifact.card, artifact.program, device
         self.arguments = Arguments(artifact.card)
         self._fallback = Fallback(artifact.card, artifact.fallback, self._drive) if artifact.fallback else None
@@ -109,8 +119,33 @@ class Runner:
         values = self.arguments.bind(args, named, seed=settings.seed)
         arrays = settings.checked(self._card)
         limits = limits_for(arrays)
-        events = observed.events_by_solve
         result = CallResult(values, {}, {})
+        if self._interruptible:
+            interruptible(lambda: self._run_both(result, arrays, limits, observed))
+        else:
+            self._run_both(result, arrays, limits, observed)
+        return result
+
+    def _run_both(self, result: CallResult, arrays: dict[str, NumpyArray], limits: Limits, observed: Observed) -> None:
+        """Run the program and the fallback, and end their runs when the deadline has passed."""
+        if limits.deadline is None:
+            self._run_program(result, arrays, limits, observed)
+            self._solve_again(result, arrays, limits)
+            return
+        drives = any(isinstance(step, DriveSolve) for step in self._program)
+        try:
+            with ended_at(limits.deadline + (_GRACE if drives else 0.0)):
+                self._run_program(result, arrays, limits, observed)
+            with ended_at(limits.deadline + _GRACE):
+                self._solve_again(result, arrays, limits)
+        except EndedError:
+            result.ended = True
+
+    def _run_program(
+        self, result: CallResult, arrays: dict[str, NumpyArray], limits: Limits, observed: Observed
+    ) -> None:
+        """Run the program on the values of a result, and add what it computes. arrays: the settings of the call."""
+        values, events = result.values, observed.events_by_solve
         for step in self._program:
             if isinstance(step, RunGraph):
                 values |= step(values, arrays)
@@ -126,18 +161,20 @@ class Runner:
             if watched is not None:
                 result.watched[index] = watched
             result.driven[index] = stats
-            if not (stats.status.usable or stats.samples):
+            if not _has_outputs(stats):
                 break
+
+    def _solve_again(self, result: CallResult, arrays: dict[str, NumpyArray], limits: Limits) -> None:
+        """Replace answers that are out of tolerance, where there is a fallback."""
         if self._fallback is not None:
-            result.driven.update(self._fallback.solve_again(values, arrays, Request(limits)))
-        return result
+            result.driven.update(self._fallback.solve_again(result.values, arrays, Request(limits)))
 
     def may_have_failed(self, result: CallResult) -> bool:
         """Whether a solve may have failed or an iteration may not have converged.
 
         Most calls succeed, and their statistics, which are half of the cost of a small model, need not be made.
         """
-        if result.driven:
+        if result.driven or result.ended:
             return True
         for name in self._alarms:
             if result.values[name].any():
@@ -168,10 +205,13 @@ class Runner:
 
     def _solution(self, result: CallResult) -> Solution:
         driven, values = result.driven, result.values
-        failures = (stats.status for stats in driven.values() if not (stats.status.usable or stats.samples))
-        failure = next(failures, None)
-        if failure is not None:
-            return Solution({}, Stats(tuple(driven.values())), failure)
+        if result.ended:
+            solves = tuple(self._stats_at_the_end(solve, result) for solve in self._card.solves)
+            return Solution({}, Stats(solves), Status.DEADLINE)
+        if not all(_has_outputs(stats) for stats in driven.values()):
+            # A solve that had to stop leaves something to go on from, which may be what the next one fails on.
+            first = next(stats.status for stats in driven.values() if stats.status not in (Status.OK, Status.EVENT))
+            return Solution({}, Stats(tuple(driven.values())), first)
         outputs = {tensor.name: values[tensor.name] for tensor in self._card.outputs}
         solves = tuple(
             driven[solve.index] if solve.index in driven else reported_stats(solve, values)
@@ -181,6 +221,14 @@ class Runner:
         noise = {name: values[name] for name in self.arguments.noise}
         return Solution(outputs, Stats(solves), status, noise=noise)
 
+    def _stats_at_the_end(self, solve: SolveCard, result: CallResult) -> SolveStats:
+        """What a solve did in a call whose run was ended: all that is known of one that did not get done."""
+        if solve.index in result.driven:
+            return result.driven[solve.index]
+        if solve.report and all(name in result.values for name in solve.report.values()):
+            return reported_stats(solve, result.values)
+        return SolveStats.of(solve, SolveOutcome(status=Status.DEADLINE, time=None))
+
     def _drive(
         self, step: DriveSolve, values: dict[str, NumpyArray], settings: dict[str, NumpyArray], request: Request
     ) -> tuple[SolveStats, SolveObserver | None]:
@@ -188,6 +236,11 @@ class Runner:
         request = request.settled(solve, settings)
         with failing_as(solve.index):
             solution, stats, watched = drive_solve(solve, step.graphs, values, request, device=self._device)
-        if stats.status.usable or stats.samples:
+        if _has_outputs(stats):
             values |= zip(step.names.results, solution, strict=True)
         return stats, watched
+
+
+def _has_outputs(stats: SolveStats) -> bool:
+    """Whether a solve left something to go on from: a state, the states of its samples, or bounded answers."""
+    return stats.status.usable or stats.samples is not None or stats.error_ratio is not None

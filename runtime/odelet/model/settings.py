@@ -12,7 +12,7 @@ from typing import TypeAlias
 import numpy as np
 
 from odelet.artifact.card import Card
-from odelet.artifact.solve_card import FORMS, SETTINGS
+from odelet.artifact.solve_card import CALL_SETTINGS, FORMS, SETTINGS, SolveCard
 from odelet.errors import InputError
 from odelet.loops.adaptive import Limits
 from odelet.model.arguments import Argument
@@ -21,7 +21,7 @@ from odelet.numerics.backend import NumpyArray
 # One number, or a row of one number for each part of a tuple state.
 Tolerance: TypeAlias = float | Sequence[float] | NumpyArray
 
-_DRIVER_ONLY = ("max_evals", "deadline")
+_DRIVER_ONLY = ("max_evals",)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,8 +29,9 @@ class CallSettings:
     """The settings of one call; None leaves a setting as the artifact has it.
 
     rtol, atol: tolerances, in place of those that the model was exported with. max_steps: limit of attempted steps in
-    each solve. max_evals: limit of evaluations of the field in each solve; None is no limit. deadline: seconds for the
-    whole call; None is no limit. seed: of the random numbers that the model takes and that the call does not give, from
+    each solve. max_evals: limit of evaluations of the field in each solve; None is no limit. The fallback of bounded
+    solves takes both, for each sample that it solves again. deadline: seconds for the whole call, in every form; None
+    is no limit. seed: of the random numbers that the model takes and that the call does not give, from
     0 to 2**64 - 1; None draws other numbers in each call.
     """
 
@@ -59,11 +60,11 @@ class CallSettings:
             value = getattr(self, name)
             if value is None:
                 continue
-            takers = [solve for solve in card.solves if name in solve.settings]
-            if not takers:
+            takers = _takers(name, card)
+            if not takers and name not in CALL_SETTINGS:
                 raise _refusal(name, value, card)
             exported = [getattr(solve, name, None) for solve in takers]
-            lengths = {len(x) if isinstance(x, tuple) else 0 for x in exported}
+            lengths = {len(x) if isinstance(x, tuple) else 0 for x in exported} or {0}
             # One number does for any solve; a row only where all of them take rows of that length.
             takes_row = lengths != {0} and not isinstance(value, Real)
             arrays[name] = _row(name, value, lengths) if takes_row else _scalar(name, value)
@@ -76,10 +77,18 @@ AS_EXPORTED = CallSettings()
 
 def limits_for(settings: Mapping[str, NumpyArray]) -> Limits:
     """Return the limits of a solve from checked settings; the deadline counts from now."""
-    limits = {name: settings[name].item() for name in ("max_steps", *_DRIVER_ONLY) if name in settings}
+    limits = {name: settings[name].item() for name in ("max_steps", "max_evals", "deadline") if name in settings}
     if "deadline" in limits:
         limits["deadline"] += perf_counter()
     return Limits(**limits)
+
+
+def _takers(name: str, card: Card) -> list[SolveCard]:
+    """Return the solves that take a setting; those of the fallback are among them where a form leaves it to them."""
+    takers = [solve for solve in card.solves if name in solve.settings]
+    if card.fallback is not None and any(name in solve.facts.of_again for solve in card.solves):
+        takers += [solve for solve in card.fallback.solves if name in solve.settings]
+    return takers
 
 
 def _refusal(name: str, value: object, card: Card) -> InputError:
@@ -87,9 +96,10 @@ def _refusal(name: str, value: object, card: Card) -> InputError:
     why = FORMS[card.form].why_not_set if card.form in FORMS else "none of its solves takes it"
     forms = [facts for facts in FORMS.values() if facts.chooses_steps and (facts.outside or name not in _DRIVER_ONLY)]
     names = " or ".join(repr(facts.name) for facts in forms)
+    again = ", or with a fallback" if any(name in solve.facts.of_again for solve in card.solves) else ""
     return InputError(
         f"{name}={value!r} cannot be set: this artifact has the form {card.form!r}, and {why}; export the model with "
-        f"the form {names}"
+        f"the form {names}{again}"
     )
 
 

@@ -8,26 +8,25 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from functools import partial
 
 import numpy as np
 
-from odelet.artifact.card import Card
-from odelet.artifact.solve_card import DRIVEN
 from odelet.engine.opening import Artifact
 from odelet.engine.problem import Problem, Request, problem_of
-from odelet.engine.program import DriveSolve, RunGraph
 from odelet.engine.session import failing_as
 from odelet.engine.steppers import GraphSteppers, loop_problem
 from odelet.errors import InputError
 from odelet.loops.adaptive import AdaptiveSolve, continue_to, not_begun
 from odelet.loops.fixed import solve_on_grid
-from odelet.loops.options import method_and_grid
 from odelet.loops.run import SolveRun, solution_arrays
 from odelet.loops.solution import Solution
 from odelet.loops.solve import begin_adaptive
 from odelet.loops.stats import SolveStats, Stats
-from odelet.methods.roster import METHODS, method_of
+from odelet.methods.roster import METHODS
 from odelet.model.arguments import Argument, Arguments
+from odelet.model.divided import divided
+from odelet.model.interruption import interruptible
 from odelet.model.settings import CallSettings, limits_for
 from odelet.numerics.backend import NumpyArray
 from odelet.status import Status
@@ -41,10 +40,17 @@ class SolveStream:
     """
 
     def __init__(
-        self, artifact: Artifact, start: Mapping[str, Argument], settings: CallSettings, *, device: str
+        self,
+        artifact: Artifact,
+        start: Mapping[str, Argument],
+        settings: CallSettings,
+        *,
+        device: str,
+        interruptible: bool = False,
     ) -> None:
-        """start: the inputs that stay the same, by name. Raises InputError for a model that cannot go on, and for
-        inputs and settings that do not fit."""
+        """start: the inputs that stay the same, by name. interruptible: as for `odelet.load`. Raises InputError for a
+        model that cannot go on, and for inputs and settings that do not fit."""
+        self._interruptible = interruptible
         self._card, self._device, self._seed = artifact.card, device, settings.seed
         if settings.deadline is not None:
             raise InputError(
@@ -53,7 +59,7 @@ class SolveStream:
             )
         self._settings = settings.checked(self._card)
         self._arguments = Arguments(self._card)
-        self._before, self._drive, self._after = _divided(self._card, artifact.program)
+        self._before, self._drive, self._after = divided(self._card, artifact.program)
         assert self._drive.names.t is not None
         self._time = self._drive.names.t
         start = self._arguments.spread(start)
@@ -122,6 +128,17 @@ class SolveStream:
         times = values[self._time]
         direction = self._direction_to(times)
         self._ended = "a call was interrupted"
+        self._direction = direction
+        go_on = partial(self._go_on, named, values, times)
+        solution = interruptible(go_on) if self._interruptible else go_on()
+        ok = solution.status is Status.OK
+        self._ended = None if ok else f"{solution.status.name}: {solution.status.sentence}"
+        self._t = self._t[[0, -1]] if self._t.size > 1 else self._t
+        self.calls += 1
+        return solution
+
+    def _go_on(self, named: Mapping[str, Argument], values: dict[str, NumpyArray], times: NumpyArray) -> Solution:
+        """Return the solution at the next times. values: of all inputs. named: those that came with this call."""
         if self._values is None:
             start_values = dict(values)
             for run in self._before:
@@ -129,13 +146,8 @@ class SolveStream:
             # The random numbers that were drawn belong to the solve, and stay as they are.
             self._start |= {name: values[name] for name in self._arguments.noise if name not in named}
             self._values = {name: value for name, value in start_values.items() if name != self._time}
-        self._t, self._direction = np.concatenate([self._t.astype(times.dtype), times]), direction
-        solution = self._solve_segment({**self._values, **values}, times)
-        ok = solution.status is Status.OK
-        self._ended = None if ok else f"{solution.status.name}: {solution.status.sentence}"
-        self._t = self._t[[0, -1]] if self._t.size > 1 else self._t
-        self.calls += 1
-        return solution
+        self._t = np.concatenate([self._t.astype(times.dtype), times])
+        return self._solve_segment({**self._values, **values}, times)
 
     def _direction_to(self, times: NumpyArray) -> float:
         """Return the direction of time, 1 or -1, or 0 while one time alone is known.
@@ -230,58 +242,3 @@ class _FixedSegments:
         self._reached, self._row = points[-1:], run.rows[-1:]
         self._before = run = run if before is None else run.after(before)
         return run.rows[1:], SolveStats.of(problem.solve, run)
-
-
-def _divided(card: Card, program: Sequence[RunGraph | DriveSolve]) -> tuple[list[RunGraph], DriveSolve, list[RunGraph]]:
-    """Return what runs before the solve, the solve, and what runs after it.
-
-    Raises InputError, with the reason, for a model that cannot go on from one segment of its times to the next.
-    """
-    why = "a stream without `carry` goes on with a solve from some of its output times to the next ones, and "
-    if not card.driven:
-        raise InputError(
-            f"{why}this artifact has the form {card.form!r}, whose solves end inside the graph; export the model with "
-            f"the form {DRIVEN.name!r}"
-        )
-    drives = [step for step in program if isinstance(step, DriveSolve)]
-    if len(drives) != 1:
-        raise InputError(f"{why}this model has {len(drives)} solves; name what goes from call to call with `carry`")
-    (drive,) = drives
-    place = list(program).index(drive)
-    before, after = (
-        [step for step in steps if isinstance(step, RunGraph)] for steps in (program[:place], program[place + 1 :])
-    )
-    prefix = f"{why}solve {drive.solve.index} ({drive.solve.source}) "
-    time = _time_input(card, drive, prefix)
-    readers = [run.graph.file for run in before if time in run.feeds]
-    if readers or time in (*drive.names.y0, *drive.names.captured, drive.names.step_t, drive.names.jump_t):
-        what = f"{readers[0]}, which runs before it, reads" if readers else "it also reads, besides its output times,"
-        raise InputError(
-            f"{prefix}begins from what is computed once, but {what} the times {time!r}; give the model an input of its "
-            "own for that"
-        )
-    return before, drive, after
-
-
-def _time_input(card: Card, drive: DriveSolve, prefix: str) -> str:
-    """Return the name of the model's input that holds the times of a solve.
-
-    Raises InputError, its message beginning with the prefix, for a solve that cannot go on beyond its times.
-    """
-    names, method = drive.names, method_of(drive.solve.method)
-    if names.t is None:
-        raise InputError(f"{prefix}is an iteration ({method.name}), which has no times")
-    if names.event is not None:
-        raise InputError(f"{prefix}ends at an event of its own, so no times follow")
-    if drive.solve.per_sample:
-        raise InputError(f"{prefix}solves each sample on its own; export it without per_sample")
-    if not (method.adaptive or method.fixed):
-        raise InputError(f"{prefix}is SciPy's ({method.name}), which cannot go on; export it with another method")
-    if method.fixed and (names.grid is not None or not method_and_grid(method, names.options)[1].at_outputs):
-        raise InputError(
-            f"{prefix}places its steps over the whole range of its times ({method.name} with step_size, steps or "
-            "grid_constructor); export it with steps that end at the output times"
-        )
-    if names.t not in [tensor.name for tensor in card.inputs]:
-        raise InputError(f"{prefix}computes its times inside the model; export a model that takes them as an input")
-    return names.t

@@ -1,4 +1,4 @@
-"""One attempted step of an adaptive solve, and the length of the first: tableau and step size control composed.
+"""The attempted step of an adaptive solve, and the length of the first step: tableau and step size control composed.
 
 Drivers call these functions on numpy arrays; the exporter emits the same text into graphs.
 """

@@ -1,4 +1,4 @@
-"""What the solver text needs besides `+ - * / **`, comparisons and `abs`: some thirty functions, as protocols.
+"""The functions that solver text needs besides `+ - * / **`, comparisons and `abs`: some thirty, as protocols.
 
 Solver text is the code of `numerics` and `methods` that takes a backend `xp`. It is written once and runs on each of
 four backends: `NUMPY`, the reference, and `SCALARS`, both here; the exporter's `ONNX`, whose arrays are values of a
@@ -15,17 +15,19 @@ from typing import Any, Protocol
 
 import numpy as np
 
-# Whatever a backend computes with: a numpy array or scalar, a Python float, a tensor, a value of a graph. These share
-# neither a base class nor a protocol that mypy could use, as their operators take each other and numbers: hence Any.
+# A value that a backend computes with: a numpy array or scalar, a Python float, a tensor, a value of a graph. These
+# share neither a base class nor a protocol that mypy could use, as their operators take each other and numbers: hence
+# Any.
 Array = Any
 # An Array that is one number or one truth value, of shape (). Where each sample of a batch is solved on its own, it is
 # a row of one number for each sample, (samples,).
 Scalar = Any
-# What `reshape` takes: a tuple of whole numbers, one of them perhaps -1, or a 1-D int64 value of a graph.
+# A shape as `reshape` takes it: a tuple of whole numbers, one of them perhaps -1, or a 1-D int64 value of a graph.
 Shape = Any
 # A numpy array of any dtype and shape.
 NumpyArray = np.ndarray[Any, Any]
-# From the arrays that a loop carries to whether it goes on, and the arrays that it then carries.
+# The body of a loop: it takes the arrays that the loop carries, and returns whether the loop goes on, and the arrays
+# that it then carries.
 LoopBody = Callable[..., tuple[Scalar, Sequence[Array]]]
 
 
@@ -33,7 +35,7 @@ class CommonBackend(Protocol):
     """The functions that every backend has."""
 
     def maximum(self, a: Array, /, *others: Array) -> Array:
-        """The largest of two or more, element by element. NaN if any of them is NaN, but for Python floats."""
+        """The largest of two or more, element by element; NaN if any of them is NaN, except for Python floats."""
 
     def where(self, condition: Array, x: Array, y: Array, /) -> Array:
         """x where the condition holds, else y. Two Python numbers make a float64."""
@@ -43,7 +45,7 @@ class CommonBackend(Protocol):
 
 
 class ScalarBackend(CommonBackend, Protocol):
-    """What step size control needs."""
+    """The functions that step size control needs."""
 
     def minimum(self, a: Array, b: Array, /) -> Array:
         """The smaller of two, element by element."""
@@ -56,7 +58,7 @@ class ScalarBackend(CommonBackend, Protocol):
 
 
 class StateBackend(CommonBackend, Protocol):
-    """What layouts of states and fixed-point iterations need."""
+    """The functions that layouts of states and fixed-point iterations need."""
 
     def reshape(self, x: Array, shape: Shape, /) -> Array:
         """The elements of x in another shape."""
@@ -78,7 +80,7 @@ class StateBackend(CommonBackend, Protocol):
         of the graph and how many sizes it holds."""
 
     def take(self, x: Array, index: int, /, axis: int) -> Array:
-        """One entry of `axis`; the result lacks that axis."""
+        """The entry of x at `index` along `axis`; the result lacks that axis."""
 
     def constant(self, values: Any, like: Array, /) -> Array:
         """An array of Python numbers, in the dtype of `like`."""
@@ -103,7 +105,7 @@ class StateBackend(CommonBackend, Protocol):
 
 
 class Backend(ScalarBackend, StateBackend, Protocol):
-    """All that solver text may use."""
+    """All functions that solver text may use."""
 
     def rounding(self, like: Array, /) -> tuple[float, float]:
         """The unit roundoff and the smallest positive number of the dtype of `like`."""
@@ -121,7 +123,7 @@ class Backend(ScalarBackend, StateBackend, Protocol):
         """The smallest whole number that is not below x, as a count."""
 
     def equal(self, a: Array, b: Array, /) -> Array:
-        """Whether two are equal, element by element; NaN equals nothing."""
+        """Whether a equals b, element by element; NaN equals nothing."""
 
     def smallest(self, x: Array, /) -> Scalar:
         """The smallest element."""
@@ -293,6 +295,6 @@ class Scalars:
         return 1.0 if x > 0 else -1.0 if x < 0 else x
 
 
-# The annotations make mypy prove that each backend has what its callers ask for.
+# The annotations make mypy prove that each backend has the functions that its callers need.
 NUMPY: Backend = Numpy()
 SCALARS: ScalarBackend = Scalars()

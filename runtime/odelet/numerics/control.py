@@ -1,4 +1,4 @@
-"""Step size control: the length of the first step, the error ratio, and what follows from it for the next step.
+"""Step size control: the length of the first step, the error ratio of a step, and the length of the next step.
 
 Times and step lengths here run forward, whatever the direction of the solve: all step lengths are positive.
 """
@@ -20,7 +20,8 @@ TIME_DTYPES = ("float64", "float32")
 
 @dataclass(frozen=True, kw_only=True)
 class Controller:
-    """How the next step length follows from the error ratio r[n] of this attempt and those of accepted steps before it.
+    """The rule by which the next step length follows from the error ratios: r[n] of this attempt, r[n-1], ... of the
+    accepted steps before it.
 
     The step length changes by the factor `safety * r[n]**(-powers[0]/order) * r[n-1]**(-powers[1]/order) * ...`.
     """
@@ -45,9 +46,10 @@ class Control:
     """Settings of step size control, with the names and defaults of torchdiffeq.
 
     controller: a name in CONTROLLERS. first_step, min_step, max_step: step lengths in the model's unit of time; a
-    first_step of None is estimated. safety: the part of the predicted step length that is taken. ifactor, dfactor: the
-    largest and the smallest factor between the lengths of two attempts. max_num_steps: how many steps may be attempted
-    between two output times. dtype: of times and step lengths; a state of higher precision raises it to its own.
+    first_step of None is estimated. safety: the share of the predicted step length that is taken. ifactor, dfactor: the
+    largest and the smallest factor between the lengths of two attempts. max_num_steps: the most steps that may be
+    attempted between two output times. dtype: the dtype of times and step lengths; a state of higher precision raises
+    it to its own dtype.
     Raises ValueError for settings that cannot work.
     """
 
@@ -82,13 +84,13 @@ class Control:
 
     @property
     def memory(self) -> int:
-        """How many error ratios of accepted steps the controller remembers."""
+        """The number of error ratios of accepted steps that the controller remembers."""
         return len(self.powers) - 1
 
 
 class StepDecision(NamedTuple):
-    """accept: whether the attempted step is accepted. h: the length of the next one. past: the error ratios of the last
-    accepted steps, latest first."""
+    """The decision about an attempted step. accept: whether it is accepted. h: the length of the next step. past: the
+    error ratios of the last accepted steps, latest first."""
 
     accept: Scalar
     h: Scalar
@@ -139,7 +141,7 @@ def initial_step(
     k1 = field(t0 + xp.cast(signed, t0), trial)
     d2 = layout.norm(xp.cast(k1 - k0, scale) / scale, xp=xp) / h0
     flat = (d1 <= 1e-15) & (d2 <= 1e-15)
-    # Not a maximum: where the trial slope is NaN, d2 > d1 is false and the first slope decides, as in torchdiffeq.
+    # A maximum would be wrong: where the trial slope is NaN, d2 > d1 is false, and d1 decides as in torchdiffeq.
     largest = xp.where(d2 > d1, d2, d1)
     h1 = xp.where(flat, xp.maximum(h0 * 1e-3, 1e-6), (0.01 / largest) ** (1.0 / order))
     return xp.minimum(100 * h0, h1)
@@ -166,23 +168,23 @@ def next_length(
     """
     powers = control.powers
     if len(powers) == 1:
-        wanted = control.safety / xp.divisor(ratio) ** (powers[0] / order)
+        predicted = control.safety / xp.divisor(ratio) ** (powers[0] / order)
     else:
         ratios = [xp.maximum(r, 1e-300) for r in (ratio, *past)]
-        wanted = control.safety
+        predicted = control.safety
         for power, r in zip(powers, ratios, strict=True):
-            wanted = wanted / r ** (power / order)
-        # After a rejected step the past says nothing: it may predict a longer step, which would be rejected for ever.
-        wanted = xp.where(ratio <= 1, wanted, control.safety / ratios[0] ** (1.0 / order))
-    # sign(1 - ratio) is 1 only for an accepted step, whose factor is so at least 1; for others it is below dfactor and
-    # does nothing. (At a ratio of exactly 1 it is 0, and safety shortens the step, as in torchdiffeq.) In a graph one
-    # Max of three costs less than a Where.
-    factor = xp.maximum(wanted, xp.sign(1 - ratio), control.dfactor)
+            predicted = predicted / r ** (power / order)
+        # After a rejected step the past ratios do not count: they may predict a longer step, rejected for ever.
+        predicted = xp.where(ratio <= 1, predicted, control.safety / ratios[0] ** (1.0 / order))
+    # sign(1 - ratio) is 1 only for an accepted step, so that its factor is at least 1; for others it is below dfactor
+    # and does nothing. (At a ratio of exactly 1 it is 0, and safety shortens the step, as in torchdiffeq.) In a graph,
+    # one Max of three costs less than a Where.
+    factor = xp.maximum(predicted, xp.sign(1 - ratio), control.dfactor)
     return h * xp.minimum(factor, control.ifactor)
 
 
 def clamp(h: Scalar, *, control: Control, xp: ScalarBackend) -> Scalar:
-    """h, raised to min_step and lowered to max_step."""
+    """The step length h, raised to min_step and lowered to max_step."""
     if control.max_step != inf:
         h = xp.minimum(h, control.max_step)
     return xp.maximum(h, control.min_step) if control.min_step > 0 else h

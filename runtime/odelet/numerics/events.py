@@ -16,14 +16,16 @@ from odelet.numerics.backend import Array, Backend, Scalar
 # torchdiffeq gives up a fixed-step search for an event after this many steps.
 MOST_FIXED_STEPS = 20_000
 
-# From a time and a state (1, n) to the value of one event function, or to the values of several, (events,).
+# A function that takes a time and a state (1, n), and returns the value of one event function, or the values of
+# several, (events,).
 EventValues = Callable[[Scalar, Array], Array]
 
 
 def combine_events(values: EventValues, t0: Scalar, y0: Array, *, xp: Backend) -> EventValues:
-    """One event function that is positive until the first of several changes its sign.
+    """A single event function that is positive until the first of several event functions changes its sign.
 
-    values: the several, (events,). t0, y0: the start of the solve, where each has the sign that it may lose.
+    values: gives the values (events,) of the event functions. t0, y0: the start of the solve, where each of them has
+    the sign that it may lose.
     Source: torchdiffeq `event_handling.py::combine_event_functions`.
     """
     signs = xp.sign(values(t0, y0))
@@ -56,7 +58,7 @@ def bisect(
         middle = (high + low) / 2.0
         value = sign(middle, read(middle))
         same = xp.equal(value, before)
-        # Zero times the sign is 0, or NaN for NaN, which so reaches the bracket and stays there.
+        # Zero times the sign is 0, or NaN for NaN; in this way a NaN reaches the bracket and stays there.
         return True, [xp.where(same, middle, low), xp.where(same, high, middle + xp.cast(value * 0.0, middle))]
 
     low, high = xp.loop(halve, limit, True, [t0, t1 + xp.cast(sign(t1, read(t1)) * 0.0, t1)])

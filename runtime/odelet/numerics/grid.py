@@ -11,13 +11,14 @@ INTERPOLANTS = ("linear", "cubic")
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """Where a fixed-step solve places its steps and evaluates the field, and how it interpolates at output times.
+    """The settings by which a fixed-step solve places its steps, evaluates the field, and interpolates at output times.
 
     By default steps end at the output times. One of three settings may change that: step_size, the length of all steps
-    but the last, which may be shorter, in the model's unit of time; steps, how many steps of equal length divide the
-    whole range; constructed, that the grid is a value of its own, from a `grid_constructor`. interp: "linear", or
-    "cubic", which evaluates the field once more for each output time. perturb: whether the field is evaluated just
-    inside each step at the step's two ends. Raises ValueError for settings that exclude each other or cannot work.
+    but the last, which may be shorter, in the model's unit of time; steps, the number of steps of equal length that
+    divide the whole range; constructed, whether the grid is a value of its own, from a `grid_constructor`. interp:
+    "linear", or "cubic", which evaluates the field once more for each output time. perturb: whether the field is
+    evaluated just inside each step at the step's two ends. Raises ValueError for settings that exclude each other or
+    cannot work.
 
     >>> import numpy as np
     >>> from odelet.numerics.backend import NUMPY
@@ -52,7 +53,7 @@ class Grid:
 
     @property
     def reads_cubics(self) -> bool:
-        """Whether the states at output times are read off cubics. Where steps end at output times, none is needed."""
+        """Whether the states at output times are read off cubics; no cubic is needed where steps end at these times."""
         return self.interp == "cubic" and not self.at_outputs
 
     def points(self, t: Array, *, direction: Scalar, xp: Backend, constructed_points: Array | None = None) -> Array:
@@ -84,6 +85,6 @@ def is_valid_grid(points: Array, t: Array, *, direction: Scalar, strict: bool, x
     """
     gaps = (points[1:] - points[:-1]) * direction
     wrong = xp.where(gaps > 0 if strict else gaps >= 0, gaps * 0, gaps * 0 + 1)
-    # Not points[0] == t[0]: values of a graph have no `==` of their own, and NaN fails this comparison too.
+    # The test is not points[0] == t[0], as values of a graph have no `==` of their own; NaN fails this test, too.
     ends = (abs(points[0] - t[0]) <= 0) & (abs(points[-1] - t[-1]) <= 0)
     return ends & (xp.largest(wrong) <= 0)

@@ -13,8 +13,8 @@ def quartic(x: Array, h: Array, y0: Array, y1: Array, mid: Array, k0: Array, k1:
     """The quartic through the states at both ends and in the middle of a step, with the slopes at both ends.
 
     y0, y1, mid: the states at the start, the end and the middle. k0, k1: the slopes at the ends. At x = 1 it is exactly
-    y1. Source: Shampine, Some practical Runge-Kutta formulas, Math. Comp. 46 (1986); torchdiffeq reads every adaptive
-    method so.
+    y1. Source: Shampine, Some practical Runge-Kutta formulas, Math. Comp. 46 (1986); torchdiffeq reads the steps of
+    every adaptive method off this quartic.
 
     >>> quartic(0.5, 2.0, 0.0, 16.0, 1.0, 0.0, 32.0)  # t**4 from 0 to 2, in the middle
     1.0

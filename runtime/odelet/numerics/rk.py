@@ -7,7 +7,7 @@ from collections.abc import Callable
 from odelet.numerics.backend import Array, Backend, Scalar
 from odelet.numerics.tableau import Tableau
 
-# f of dy/dt = f(t, y): from a time and a state (1, n) to the slope (1, n).
+# The field f of dy/dt = f(t, y): it takes a time and a state (1, n), and returns the slope (1, n).
 Field = Callable[[Scalar, Array], Array]
 
 

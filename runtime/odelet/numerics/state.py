@@ -15,7 +15,7 @@ Tolerance = Any
 
 @dataclass(frozen=True)
 class Layout:
-    """How the parts of a state lie in a row, and which norm measures it.
+    """The layout of the parts of a state in a row, and the norm that measures the row.
 
     shapes: the shape of each part. sizes: the number of elements of each part, as the backend's `split` takes them, or
     None when there is one part, which is the whole row. user_norm: the model's own norm, from the parts in the model's
@@ -75,7 +75,7 @@ class Layout:
         """The norm of a row (1, n).
 
         It is the root mean square over all elements; with several parts, the largest of their root mean squares, as in
-        torchdiffeq; with a `user_norm`, the absolute value of what that gives.
+        torchdiffeq; with a `user_norm`, the absolute value of the user's norm.
         """
         if self.user_norm is not None:
             return abs(self.user_norm(self.unpack(row, xp=xp)))
@@ -110,8 +110,8 @@ class Layout:
     def allowed_error(self, size: Array, *, rtol: Tolerance, atol: Tolerance, xp: Backend) -> Array:
         """The error that the tolerances allow in elements of these sizes, atol + rtol * size: (1, n).
 
-        Its dtype is that of the sizes; or that of the tolerances, where each part has its own tolerance or the state is
-        a number of shape (), as torch promotes so.
+        Its dtype is the dtype of the sizes. Where each part has its own tolerance, or the state is a number of shape
+        (), it is the dtype of the tolerances, as torch promotes in these cases.
         """
         if isinstance(rtol, (list, tuple)) or isinstance(atol, (list, tuple)):
             slices = self.slices(size, xp=xp)

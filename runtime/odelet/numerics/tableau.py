@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from math import isclose
 
-# One coefficient for each stage.
+# A row of coefficients, one for each stage.
 Row = tuple[float, ...]
 
 
@@ -16,11 +16,11 @@ Row = tuple[float, ...]
 class Tableau:
     """The Butcher tableau of an explicit Runge-Kutta method.
 
-    name: as torchdiffeq spells it. order: the order that step size control uses, and that of the solution which is
-    propagated; where the latter differs, it is `propagated`. c: the nodes, (stages,). a: one row for each stage, of the
-    weights of the stages before it; the first is empty. b: the weights of the new state, (stages,). b_err: the weights
-    of the error estimate, (stages,), or None for a fixed-step method. mid: the weights of the state in the middle of
-    the step, for dense output, (stages,). Raises ValueError when the sizes or the row sums do not agree.
+    name: the name as torchdiffeq spells it. order: the order that step size control uses, and the order of the
+    propagated solution; where the latter differs, it is `propagated`. c: the nodes, (stages,). a: one row for each
+    stage, the weights of the stages before it; the first is empty. b: the weights of the new state, (stages,). b_err:
+    the weights of the error estimate, (stages,), or None for a fixed-step method. mid: the weights of the state in the
+    middle of the step, for dense output, (stages,). Raises ValueError when the sizes or the row sums do not agree.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Tableau:
 
     @property
     def stages(self) -> int:
-        """How often a step evaluates the field when its first slope is not known."""
+        """The number of evaluations of the field in a step whose first slope is not known."""
         return len(self.c)
 
     @property
@@ -59,7 +59,7 @@ class Tableau:
 
     @property
     def reuses_last_stage(self) -> bool:
-        """Whether the last stage is taken at the new state itself, which then needs no sum of its own."""
+        """Whether the last stage is evaluated at the new state itself, which then needs no sum of its own."""
         return self.c[-1] == 1 and self.b[-1] == 0 and self.a[-1] == self.b[:-1]
 
 

@@ -1,4 +1,4 @@
-"""Calibration: the steps that are found for each method, and data that is refused."""
+"""Calibration finds steps for each embedded pair, and refuses data and settings that do not fit."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ from odelet_export.proof.judge import Judge
 
 
 def calibrated(case, data, **changes):
-    """The steps for a captured model, and what they are worth."""
+    """The calibration of a captured model: its steps, and how exact they are (`trust`)."""
     captured, callee = case.captured()
     judge = Judge(callee, captured.specs, Overrides(method=case.method, rtol=case.rtol, atol=case.atol), ["float64"])
     dynamic = {"x": {0: "batch"}, "t": {0: "times"}}
@@ -33,43 +33,43 @@ def calibrated(case, data, **changes):
 
 @pytest.mark.parametrize("method", ADAPTIVE)
 def test_steps_are_found_for_every_embedded_pair(method):
-    """As few as will do: fewer do not; and the answers are no further off than torchdiffeq's, or the tolerance."""
+    """All error ratios are at most 1. With fewer than 4 steps, errors are at most torchdiffeq's, or the tolerance."""
     case = Case(method=method, form="bounded", rtol=1e-3, atol=1e-3, pair=method == "bosh3")
-    found = calibrated(case, {"x": inputs("float64", 30), "t": np.array([0.0, 0.5, 1.0])})
-    (solve,) = found.trust.solves
+    calibration = calibrated(case, {"x": inputs("float64", 30), "t": np.array([0.0, 0.5, 1.0])})
+    (solve,) = calibration.trust.solves
     one = solve.sets["calibration"]
     assert one.ratios.max() <= 1
     assert one.errors.max() <= max(1, one.torch.max()) or len(solve.positions) > 4
-    assert not found.trust.problems
-    assert len(found.good) == 3
+    assert not calibration.trust.problems
+    assert len(calibration.good) == 3
 
 
-def test_many_calls_of_a_model_with_other_times_each():
-    """An array with one axis more than its input: every call has its own batch and its own times."""
+def test_each_calibration_call_may_have_its_own_times():
+    """Arrays have one axis more than their inputs: each call has its own batch and its own output times."""
     t = np.array([[0.0, 0.5, 1.0], [0.0, 1.0, 2.0], [1.0, 0.3, -0.5]])
     x = np.stack([inputs("float64", 7, seed=i) for i in range(3)])
-    found = calibrated(Case(method="dopri5", form="bounded", rtol=1e-3, atol=1e-3), {"x": x, "t": t})
-    (solve,) = found.trust.solves
+    calibration = calibrated(Case(method="dopri5", form="bounded", rtol=1e-3, atol=1e-3), {"x": x, "t": t})
+    (solve,) = calibration.trust.solves
     assert len(solve.sets["calibration"].ratios) == 17
     assert len(solve.sets["held back"].ratios) == 4
     assert solve.sets["calibration"].ratios.max() <= 1
 
 
-def test_a_share_of_the_samples_takes_fewer_steps():
+def test_a_lower_quantile_takes_no_more_steps():
     x = inputs("float64", 50)
     x[:5] *= 30
     case, t = Case(method="dopri5", form="bounded", rtol=1e-4, atol=1e-4), np.array([0.0, 1.0])
     steps = {}
     for quantile in (1.0, 0.8):
-        found = calibrated(case, {"x": x, "t": t}, quantile=quantile)
-        one = found.trust.solves[0].sets["calibration"]
+        calibration = calibrated(case, {"x": x, "t": t}, quantile=quantile)
+        one = calibration.trust.solves[0].sets["calibration"]
         assert np.mean(one.fine) >= quantile
-        steps[quantile] = len(found.trust.solves[0].positions)
+        steps[quantile] = len(calibration.trust.solves[0].positions)
     assert steps[0.8] <= steps[1.0]
 
 
 class TestRefusals:
-    """Told by name, with what to do, before anything is traced."""
+    """A refusal names the argument and the fix, and comes before anything is traced."""
 
     GOOD = fields(8, 0)
     BAD = {
@@ -101,32 +101,38 @@ class TestRefusals:
         assert not list(tmp_path.iterdir())
 
     @pytest.mark.parametrize("what", BAD)
-    def test_bad_data(self, what, tmp_path):
+    def test_data_that_do_not_fit_are_refused(self, what, tmp_path):
         data, match = self.BAD[what]
         self.refused(tmp_path, InputError, match, calibration=data)
 
     @pytest.mark.parametrize("quantile", [0, -1, 1.1, float("nan"), "0.9", True])
-    def test_a_quantile_that_is_none(self, quantile, tmp_path):
+    def test_a_quantile_outside_0_to_1_is_refused(self, quantile, tmp_path):
         self.refused(tmp_path, InputError, r"quantile=.* must be above 0 and at most 1", quantile=quantile)
 
-    def test_no_data(self, tmp_path):
+    def test_missing_data_are_refused(self, tmp_path):
         self.refused(tmp_path, FormError, r"give calibration=.*--calibration FILE\.npz", calibration=None)
 
     @pytest.mark.parametrize("name", ["calibration", "quantile", "fallback"])
-    def test_data_for_another_form(self, name, tmp_path):
-        given_ = {"calibration": None} | {name: {"calibration": self.GOOD, "quantile": 0.5, "fallback": True}[name]}
+    def test_settings_of_bounded_are_refused_for_other_forms(self, name, tmp_path):
+        settings_of_bounded = {"calibration": None} | {
+            name: {"calibration": self.GOOD, "quantile": 0.5, "fallback": True}[name]
+        }
         self.refused(
-            tmp_path, FormError, rf"{name} is for the form bounded, and form='adaptive'", form="adaptive", **given_
+            tmp_path,
+            FormError,
+            rf"{name} is for the form bounded, and form='adaptive'",
+            form="adaptive",
+            **settings_of_bounded,
         )
 
-    def test_steps_of_their_own(self, tmp_path):
+    def test_per_sample_is_refused(self, tmp_path):
         self.refused(tmp_path, FormError, "per_sample gives each sample its own steps", per_sample=True)
 
-    def test_a_method_without_an_estimate(self, tmp_path):
+    def test_a_method_without_an_error_estimate_is_refused(self, tmp_path):
         match = r"no solve of this model can be bounded: .*rk4 has no error estimate"
         self.refused(tmp_path, FormError, match, method="rk4", steps=4)
 
-    def test_samples_that_change_each_other_cannot_be_solved_again_alone(self, tmp_path):
+    def test_fallback_is_refused_where_samples_change_each_other(self, tmp_path):
         class Mixing(Single):
             def forward(self, x):
                 t = torch.tensor([0.0, 1.0], dtype=x.dtype)

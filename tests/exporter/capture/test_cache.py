@@ -17,7 +17,7 @@ X = torch.linspace(0.1, 1.2, 8, dtype=torch.float64).reshape(4, 2)
 
 
 class Decay(torch.nn.Module):
-    """dy/dt = -rate y^2 from x to time 1. options: those of the solve."""
+    """dy/dt = -rate y^2 from y(0) = x to time 1. options: keywords of the solve."""
 
     def __init__(self, **options):
         super().__init__()
@@ -55,7 +55,7 @@ def test_captures_are_shared_only_within_the_block(tmp_path):
 
 
 def test_a_capture_that_depends_on_a_solution_is_not_shared(tmp_path):
-    """A decision on a solution may fall otherwise where the solve has other settings."""
+    """A decision on a solution may differ when the settings of the solve differ."""
 
     class Branching(Decay):
         def forward(self, x):

@@ -1,4 +1,4 @@
-"""After an export the model and torch are as before, and an artifact stands only where it is right."""
+"""An export leaves the model and torch as they were, and puts a wrong artifact aside."""
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ def test_a_wrong_artifact_is_put_aside(tmp_path):
     state = {"calls": 0}
 
     class Drifting(nn.Module):
-        """A model with a hidden counter: it gives another answer in each run."""
+        """A model with a hidden counter: each run gives another answer."""
 
         def forward(self, x):
             state["calls"] += 1
@@ -61,22 +61,22 @@ class Encoder(nn.Module):
 
 
 @pytest.mark.slow
-def test_the_length_of_a_loop_does_not_stay_for_the_next():
+def test_a_loop_of_one_trace_does_not_fix_the_length_of_the_next():
     model, batch, length = Encoder().requires_grad_(False), torch.export.Dim("batch"), torch.export.Dim("length")
     for axes in ({0: batch}, {0: batch, 1: length}):
         with recurrent_loops(), torch.no_grad():
             program = torch.export.export(model, (torch.randn(3, 5, 2),), dynamic_shapes=(axes,), strict=False)
     x = torch.randn(4, 7, 2)
     torch.testing.assert_close(program.module()(x), model(x))
-    # The first compilation of a process turns the checks of distributions off; a run of this test alone is the first.
+    # torch turns the checks of distributions off when a process first compiles, as this test does when it runs alone.
     with pytest.raises(ValueError, match="parameter"):
         torch.distributions.Normal(0.0, -1.0)
 
 
 @pytest.mark.parametrize("block", [recurrent_loops, lambda: drawing(SeededSource(0))], ids=["loops", "drawing"])
 @pytest.mark.parametrize("checked", [True, False])
-def test_the_checks_of_distributions_are_as_before(block, checked, monkeypatch):
-    """Also where torch turns them off, as it does when a process compiles for the first time."""
+def test_the_checks_of_distributions_are_restored(block, checked, monkeypatch):
+    """They are restored even after torch turned them off, as it does when a process compiles for the first time."""
     monkeypatch.setattr(torch.distributions.Distribution, "_validate_args", checked)
     with block():
         torch.distributions.Distribution.set_default_validate_args(False)

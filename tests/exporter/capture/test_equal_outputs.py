@@ -1,4 +1,4 @@
-"""Models with unusual inputs, outputs and checks: none, the same value twice, the same check twice, checks in numpy."""
+"""Models without inputs, with one value as two outputs, with one check twice, and with checks in numpy are exported."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def with_equal_outputs(x):
 
 
 @pytest.mark.parametrize("form", ["auto", "driven"])
-def test_outputs_that_share_a_value(tmp_path, form):
+def test_one_value_may_be_two_outputs(tmp_path, form):
     export(with_equal_outputs, (torch.rand(4, 3),), tmp_path / "out", form=form, dynamic={"x": {0: "batch"}})
     x = torch.rand(2, 3)
     outputs = odelet.load(tmp_path / "out").solve(x.numpy()).outputs.values()
@@ -40,7 +40,7 @@ def falling():
 
 
 @pytest.mark.parametrize("model", [lambda: solved(torch.arange(3.0)), falling], ids=["plain", "gradient"])
-def test_a_model_without_inputs(tmp_path, model):
+def test_a_model_without_inputs_is_exported(tmp_path, model):
     export(model, (), tmp_path / "out")
     np.testing.assert_allclose(odelet.load(tmp_path / "out")(), model(), rtol=1e-5)
 
@@ -54,7 +54,7 @@ def with_checks(x, mask):
     return solved(state * mask)
 
 
-def test_a_check_that_stands_twice_and_one_in_numpy(tmp_path):
+def test_a_repeated_check_and_a_check_in_numpy_are_assumptions(tmp_path):
     args = torch.rand(4, 3), torch.tensor([[0.0, 1.0, 1.0]]).expand(4, 3).clone()
     exported = export(with_checks, args, tmp_path / "out", dynamic={"x": {0: "batch"}, "mask": {0: "batch"}})
     assert [(assumed.value, assumed.inputs) for assumed in exported.card.assumptions] == [
@@ -76,7 +76,7 @@ def noisy(x):
     return y * 2 if y.abs().max() < 100 else y
 
 
-def test_decisions_on_random_numbers_and_on_solutions_from_them(tmp_path):
+def test_decisions_on_noise_and_on_its_solutions_are_assumptions(tmp_path):
     exported = export(noisy, (torch.rand(4, 3),), tmp_path / "out", dynamic={"x": {0: "batch"}})
     assert [assumed.value for assumed in exported.card.assumptions] == ["False", "True"]
     model = odelet.load(tmp_path / "out")

@@ -11,7 +11,7 @@ from odelet_export import FormError, export
 
 
 class UntilEvent(nn.Module):
-    """A model with three event functions, one of a far time; one reads a value from outside the solve."""
+    """A solve until the first of three events, one of them far off; the event function reads a value from outside."""
 
     def __init__(self, *, method="dopri5", options=None, reverse=False, pair=False, entry="odeint_event"):
         super().__init__()
@@ -54,7 +54,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("form", "dtype", "settings"), CASES)
-def test_event_times_and_states_are_torchdiffeqs(form, dtype, settings, tmp_path):
+def test_event_times_and_states_equal_those_of_torchdiffeq(form, dtype, settings, tmp_path):
     number = getattr(torch, dtype)
     model = UntilEvent(**settings).to(number).eval()
     x = torch.tensor([[1.0, 0.3], [0.7, -0.2], [0.1, 0.2]], dtype=number)
@@ -83,7 +83,7 @@ class Level(nn.Module):
 
 
 @pytest.mark.parametrize("form", ["adaptive", "driven"])
-def test_an_event_at_the_start_and_one_that_never_comes(form, tmp_path):
+def test_an_event_at_the_start_and_a_missing_event_are_reported(form, tmp_path):
     export(Level(), (torch.ones(1, dtype=torch.float64),), tmp_path / "out", form=form)
     model = odelet.load(tmp_path / "out")
     at_start = model.solve(np.array([0.5]))
@@ -94,7 +94,7 @@ def test_an_event_at_the_start_and_one_that_never_comes(form, tmp_path):
     assert never.stats.steps == 20
 
 
-def test_a_form_without_events_says_why(tmp_path):
+def test_a_form_without_events_is_refused_with_the_reason(tmp_path):
     model = UntilEvent(**RK4)
     with pytest.raises(FormError, match="it ends at an event"):
         export(model, (torch.ones(2, 2), torch.tensor(0.0)), tmp_path / "out", form="unrolled")

@@ -1,4 +1,4 @@
-"""A model that cannot be captured is refused with the user's file and line, what is there, and what to do."""
+"""A model that cannot be captured is refused with the user's file and line, the finding and the remedy."""
 
 import inspect
 import threading
@@ -153,13 +153,13 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("options", "kind", "message"), WRONG.values(), ids=WRONG)
-def test_a_wrong_argument_is_named(options, kind, message, tmp_path):
+def test_a_bad_argument_of_export_is_refused_by_name(options, kind, message, tmp_path):
     with pytest.raises(kind, match=message):
         export(adaptive_model, (torch.rand(3, 2),), tmp_path / "out", **options)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_torchdiffeq_is_itself_again_after_an_error_and_for_other_threads(tmp_path):
+def test_torchdiffeq_is_restored_after_an_error_and_unchanged_in_other_threads(tmp_path):
     before = odeint.__code__
     seen = []
 

@@ -1,4 +1,4 @@
-"""Norms that the user passes: the forms adaptive and driven take the same steps with them as torchdiffeq."""
+"""With a user's norm, the forms adaptive and driven take the same steps as torchdiffeq."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from odelet_intercept.errors import CaptureError
 
 
 class Model(nn.Module):
-    """A model whose norm of errors reads a weight and a value from outside the solve."""
+    """A solve whose norm of errors reads a weight, and a value from outside the solve."""
 
     def __init__(self, *, pair: bool = False, **settings):
         super().__init__()
@@ -45,7 +45,7 @@ class Model(nn.Module):
         def happens(time, state):
             return (time - t[0]).abs() - 0.8 + 0.05 * torch.tanh(state[0][0, 0])
 
-        # Until a later event the solve would be chaotic.
+        # The solve would be chaotic if it ran to a later event.
         field, y0, user_norm = (pair_slope, (x, x[:, 0]), pair_norm) if self.pair else (slope, x, norm)
         options = {**self.settings.get("options", {}), "norm": user_norm}
         event = {"event_fn": happens} if "until" in self.settings else {}
@@ -55,7 +55,7 @@ class Model(nn.Module):
 
 
 class Number(Model):
-    """A model with a state of shape (), whose norm gets float64 numbers from torchdiffeq."""
+    """A model with a state of shape (); torchdiffeq calls its norm with float64 numbers."""
 
     def forward(self, x, t):
         norm = {"norm": lambda y: y.abs() * 2}
@@ -92,15 +92,15 @@ def test_both_forms_take_the_steps_of_torchdiffeq(model, tmp_path):
             assert (stats.steps, stats.accepted) == (count.steps, count.accepted), (form, times)
             for ours, theirs in zip(solution.outputs.values(), expected, strict=True):
                 # The time of an event is the middle of a bracket, whose ends are as exact as the length of a step, and
-                # so as an error estimate.
+                # so only as exact as an error estimate.
                 limit = 1e-9 if "until" in model.settings else 1e-11
                 np.testing.assert_allclose(ours, theirs, rtol=limit, atol=limit)
 
 
 @pytest.mark.parametrize("form", ["adaptive", "driven"])
-def test_the_norm_of_a_float32_model_gets_float32(form, tmp_path):
-    """torchdiffeq passes float64 where each part has its own tolerance; only the rounding of a ratio differs."""
-    # The estimated first step is short: its error would be rounding, and all later steps would depend on it.
+def test_the_norm_of_a_float32_model_is_computed_in_float32(form, tmp_path):
+    """torchdiffeq passes float64 where each part has a tolerance of its own; only the rounding of ratios differs."""
+    # A first step is given: the estimated one is so short that its error is rounding, which would decide later steps.
     model = Model(pair=True, rtol=(1e-3, 1e-2), options={"first_step": 0.3}).float()
     tensors = torch.tensor([[1.0, -0.5]]), torch.tensor([0.0, 0.5, 1.5])
     callee = Callee(model, tensors, {})
@@ -112,7 +112,7 @@ def test_the_norm_of_a_float32_model_gets_float32(form, tmp_path):
         np.testing.assert_allclose(ours, theirs, rtol=2e-5, atol=2e-5)
 
 
-def test_a_wrong_norm_is_refused_and_an_unused_one_dropped():
+def test_a_wrong_norm_is_refused_and_an_unused_norm_is_dropped():
     def captured(norm, method="dopri5"):
         class WithNorm(nn.Module):
             def forward(self, x):

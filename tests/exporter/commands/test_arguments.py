@@ -1,4 +1,4 @@
-"""What the export command reads before it exports: the example call, the model, its weights."""
+"""The export command reads the example call, the model and its weights before it exports."""
 
 import sys
 
@@ -48,7 +48,7 @@ class TestExample:
             ("x=float32[]:1e-3", np.float32(1e-3)),
         ],
     )
-    def test_values_that_are_given(self, text, expected):
+    def test_values_after_a_colon_fill_the_array(self, text, expected):
         array = self.read(text).arrays["x"]
         assert str(array.dtype) == text.split("=")[1].split("[")[0]
         np.testing.assert_array_equal(array, expected)
@@ -59,7 +59,7 @@ class TestExample:
         assert 2 <= array.min() < array.max() <= 9
         assert array.dtype == dtype
 
-    def test_a_bool_is_drawn_either_way(self):
+    def test_a_drawn_bool_takes_both_values(self):
         assert set(self.read("x=bool[50]").arrays["x"].tolist()) == {True, False}
 
     @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ class TestExample:
             (("x=float32[2]:normal",), "'normal' is not LOW..HIGH"),
         ],
     )
-    def test_what_cannot_be_read(self, texts, message):
+    def test_a_description_that_cannot_be_read_is_refused(self, texts, message):
         with pytest.raises(InputError, match=message):
             self.read(*texts)
 
@@ -100,7 +100,7 @@ class TestExampleFile:
         np.savez(tmp_path / "example.npz", x=np.ones((4, 2)), n=np.arange(3))
         return tmp_path / "example.npz"
 
-    def test_it_is_enough(self, file):
+    def test_a_file_needs_no_input_beside_it(self, file):
         example = read_example((), file, seed=0)
         assert {name: (array.shape, str(array.dtype)) for name, array in example.arrays.items()} == {
             "x": ((4, 2), "float64"),
@@ -123,11 +123,11 @@ class TestExampleFile:
             ("x=[batch,_]:0..1", "gives the values"),
         ],
     )
-    def test_what_does_not_fit(self, file, text, message):
+    def test_an_input_that_does_not_fit_the_file_is_refused(self, file, text, message):
         with pytest.raises(InputError, match=message):
             read_example([text], file, seed=0)
 
-    def test_arrays_that_no_graph_takes(self, tmp_path):
+    def test_a_file_without_arrays_of_a_known_dtype_is_refused(self, tmp_path):
         np.savez(tmp_path / "words.npz", x=np.array(["a"]))
         np.savez(tmp_path / "empty.npz")
         with pytest.raises(InputError, match="'x' is <U1, which is not one of"):
@@ -186,7 +186,7 @@ class TestTarget:
         ("text", "width"),
         [("net.py:ready", 4), ("net.py:Net", 5), ("net.py:build", 6), ("./net.py:build", 6), ("package.inner:Net", 5)],
     )
-    def test_a_module_a_class_and_a_function(self, folder, text, width):
+    def test_a_target_may_be_a_module_a_class_or_a_function(self, folder, text, width):
         before = list(sys.path)
         assert self.load(text).out_features == width
         assert sys.path == before
@@ -196,7 +196,7 @@ class TestTarget:
         monkeypatch.chdir(folder / "elsewhere")
         assert self.load(f"{folder / 'net.py'}:build").out_features == 6
 
-    def test_a_file_may_bear_the_name_of_a_loaded_module(self, folder):
+    def test_a_file_may_have_the_name_of_a_loaded_module(self, folder):
         (folder / "json.py").write_text(SOURCE)
         assert self.load("json.py:Net").out_features == 5
 
@@ -219,7 +219,7 @@ class TestTarget:
             ("net.py:leaves", "net.py, line 26: SystemExit: 1"),
         ],
     )
-    def test_what_is_not_a_model(self, folder, text, message):
+    def test_a_target_that_is_not_a_model_is_refused(self, folder, text, message):
         with pytest.raises(InputError, match=message):
             self.load(text)
 
@@ -233,7 +233,7 @@ class TestTarget:
         ],
     )
     @pytest.mark.parametrize("text", ["broken.py:build", "broken:build"])
-    def test_what_goes_wrong_in_the_file_is_told_with_its_line(self, folder, source, message, text):
+    def test_an_error_in_the_file_is_reported_with_its_line(self, folder, source, message, text):
         (folder / "broken.py").write_text(source)
         with pytest.raises(InputError, match=f"^{message}"):
             self.load(text)
@@ -259,7 +259,7 @@ class TestCall:
         assert list(kwargs) == ["x", "t"]
         assert Call()(*args, **kwargs).tolist() == [3.0, 3.0]
 
-    def test_names_are_free_where_the_model_takes_any(self):
+    def test_any_input_name_fits_a_model_with_keyword_arguments(self):
         args, kwargs = call_arguments(Anything(), self.arrays)
         assert (args, list(kwargs)) == ((), ["x", "t", "first"])
 
@@ -270,11 +270,11 @@ class TestCall:
             (("first", "x"), "forward of Call needs 't' too"),
         ],
     )
-    def test_inputs_that_the_model_does_not_have_or_lacks(self, names, message):
+    def test_unknown_and_missing_inputs_are_refused(self, names, message):
         with pytest.raises(InputError, match=message):
             call_arguments(Call(), {name: np.ones(1) for name in names})
 
-    def test_a_model_that_fails_on_its_example(self):
+    def test_a_model_that_fails_on_its_example_is_refused(self):
         check_runs(Call(), [torch.ones(2)], {"x": torch.ones(2), "t": torch.ones(2)})
         with pytest.raises(InputError, match=r"its example \(float32 \[2\], x float32 \[3\], .*line \d+: RuntimeError"):
             check_runs(Call(), [torch.ones(2)], {"x": torch.ones(3), "t": torch.ones(2)})
@@ -300,13 +300,13 @@ class TestWeights:
         load_weights(model, tmp_path / name)
         assert (model.weight == 7).all()
 
-    def test_a_checkpoint_is_opened(self, tmp_path, state):
+    def test_a_state_dict_inside_a_checkpoint_is_loaded(self, tmp_path, state):
         torch.save({"state_dict": state, "epoch": 3}, tmp_path / "w.pt")
         model = nn.Linear(2, 3)
         load_weights(model, tmp_path / "w.pt")
         assert (model.weight == 7).all()
 
-    def test_tied_weights_may_be_there_once(self, tmp_path):
+    def test_tied_weights_need_to_be_in_the_file_only_once(self, tmp_path):
         save_file({"a.weight": torch.ones(2, 2), "a.bias": torch.ones(2)}, tmp_path / "w.safetensors")
         model = Tied()
         load_weights(model, tmp_path / "w.safetensors")
@@ -327,7 +327,7 @@ class TestWeights:
             ),
         ],
     )
-    def test_weights_of_another_model(self, tmp_path, state, change, message):
+    def test_weights_of_another_model_are_refused(self, tmp_path, state, change, message):
         change(state)
         save_file(state, tmp_path / "w.safetensors")
         with pytest.raises(InputError, match=message):
@@ -341,7 +341,7 @@ class TestWeights:
             ({"model": {"weight": torch.ones(1)}}, "it holds a dict of dict; save model.state_dict"),
         ],
     )
-    def test_what_is_not_a_state_dict(self, tmp_path, saved, message):
+    def test_a_file_without_a_state_dict_is_refused(self, tmp_path, saved, message):
         torch.save(saved, tmp_path / "w.pt")
         with pytest.raises(InputError, match=message):
             load_weights(nn.Linear(2, 3), tmp_path / "w.pt")
@@ -356,7 +356,7 @@ class TestWeights:
             ("w.safetensors", "it is not a readable .safetensors file"),
         ],
     )
-    def test_files_that_cannot_be_read(self, tmp_path, name, message):
+    def test_weight_files_that_cannot_be_read_are_refused(self, tmp_path, name, message):
         for file in ("w.bin", "w.pt", "w.safetensors"):
             (tmp_path / file).write_bytes(b"not weights")
         torch.save({"weight": torch.ones(3, 2)}, tmp_path / "whole.pth")

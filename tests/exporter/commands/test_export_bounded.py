@@ -1,4 +1,4 @@
-"""`odelet export --form bounded`, and what the commands of the device say of such an artifact."""
+"""`odelet export --form bounded` finds steps on data, prints what it found, and names what is missing."""
 
 import json
 
@@ -34,18 +34,18 @@ def data(tmp_path_factory):
     return file
 
 
-def test_it_finds_steps_and_shows_what_it_did(model, data, tmp_path):
+def test_the_command_finds_steps_and_prints_them(model, data, tmp_path):
     out = tmp_path / "out"
     options = ("--form", "bounded", "--calibration", data, "--rtol", "1e-3", "--fallback", "--quantile", "0.9")
-    code, told, err = run(model, *INPUT, *options, "--samples", "2", "-o", out)
+    code, printed, err = run(model, *INPUT, *options, "--samples", "2", "-o", out)
     assert code == 0
     assert "calibrate" in err
     card = odelet.load(out).card
     (solve,) = card.solves
     assert (solve.form, solve.rtol, solve.atol) == ("bounded", 1e-3, 1e-4)
-    assert f"bounded dopri5, rtol 0.001, atol 0.0001, {solve.steps} steps" in told
-    assert f"trust     solve 0: {solve.steps} steps" in told
-    assert "same as torchdiffeq" not in told
+    assert f"bounded dopri5, rtol 0.001, atol 0.0001, {solve.steps} steps" in printed
+    assert f"trust     solve 0: {solve.steps} steps" in printed
+    assert "same as torchdiffeq" not in printed
     assert json.loads((out / "parity.json").read_text())["calibration"]["quantile"] == 0.9
 
 
@@ -57,7 +57,7 @@ def test_it_finds_steps_and_shows_what_it_did(model, data, tmp_path):
         (("--fallback",), "fallback is for the form bounded"),
     ],
 )
-def test_what_is_missing_is_told(options, match, model, tmp_path):
+def test_missing_options_and_files_are_named(options, match, model, tmp_path):
     code, out, err = run(model, *INPUT, *options, "-o", tmp_path / "out")
     assert (code, out) == (2, "")
     assert match in err.splitlines()[-1]

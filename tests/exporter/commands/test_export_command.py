@@ -1,4 +1,4 @@
-"""`odelet export` from end to end: what it writes, what it prints, and how it refuses."""
+"""`odelet export` from end to end: the files it writes, the lines it prints, and its refusals."""
 
 import json
 import os
@@ -21,9 +21,9 @@ from odelet_export.pipeline.export import STAGES
 
 INPUTS = ("--input", "x=float32[batch,3]", "--input", "t=float32[times]:linspace(0,1)")
 ONE = ("--input", "x=float32[batch,3]:0..1")
-# What a stack trace in a graph looks like.
+# A stack trace stored in a graph contains these bytes.
 STACK = b'flow.py", line'
-# As on a machine with odelet alone.
+# A program that runs odelet as on a machine without torch, onnx and safetensors.
 WITHOUT_TORCH = """
 import sys
 class Absent:
@@ -39,7 +39,7 @@ cli.main(sys.argv[1:])
 
 
 def refused(*args):
-    """The one line of a command that exits with 2 and prints nothing else but stages."""
+    """The message of a command that exits with 2 and prints only its stages and that one line."""
     code, out, err = run(*args)
     *stages, line = err.splitlines()
     assert (code, out) == (2, "")
@@ -68,7 +68,7 @@ def done(model, tmp_path_factory):
 
 
 class TestExport:
-    def test_the_json_is_all_of_stdout_and_says_what_was_made(self, done):
+    def test_stdout_is_json_alone_and_describes_the_artifact(self, done):
         code, out, _, path, _ = done
         data = json.loads(out)
         assert code == 0
@@ -82,7 +82,7 @@ class TestExport:
         assert list(data["seconds"]) == ["load", *STAGES]
         assert data["next"][0] == f"odelet verify {path}"
 
-    def test_the_stages_are_told_on_stderr_with_what_the_model_prints(self, done):
+    def test_stderr_has_the_stages_and_what_the_model_prints(self, done):
         first, *stages = done[2].splitlines()
         assert first == "built"
         assert [line.split()[0] for line in stages] == ["load", *STAGES]
@@ -140,9 +140,9 @@ class TestExport:
 
 
 class TestRefusal:
-    def test_answers_that_differ_exit_with_3_and_leave_the_artifact_aside(self, model, tmp_path, monkeypatch):
+    def test_answers_that_differ_exit_with_3_and_put_the_artifact_aside(self, model, tmp_path, monkeypatch):
         def spoiled(host):
-            """As if an operator had been translated wrongly."""
+            """Change an operator, as a wrong translation would."""
             for node in host.graph.all_nodes():
                 node.op_type = {"Mul": "Add"}.get(node.op_type, node.op_type)
 
@@ -169,7 +169,7 @@ class TestRefusal:
         assert "something else while it is traced" in err
         assert os.listdir(tmp_path) == []
 
-    def test_a_model_that_cannot_be_traced_is_told_in_a_few_lines(self, model, tmp_path):
+    def test_a_model_that_cannot_be_traced_is_reported_in_a_few_lines(self, model, tmp_path):
         code, out, err = run(f"{model}:Counting", *ONE, "-o", tmp_path / "out")
         lines = err.splitlines()
         start = next(i for i, line in enumerate(lines) if line.startswith("odelet: "))
@@ -185,12 +185,12 @@ class TestRefusal:
         assert "x = x if x.sum() > 0 else -x" in err
         assert os.listdir(tmp_path) == []
 
-    def test_a_form_that_no_solve_can_have(self, model, tmp_path):
+    def test_a_form_that_no_solve_can_have_is_refused(self, model, tmp_path):
         line = refused(f"{model}:build", *INPUTS, "--form", "unrolled", "-o", tmp_path / "out")
         assert "no solve of this model can be unrolled" in line
         assert os.listdir(tmp_path) == []
 
-    def test_a_model_that_fails_in_torch_is_told_as_such(self, model, tmp_path):
+    def test_a_failure_of_the_model_in_torch_is_reported_as_such(self, model, tmp_path):
         inputs = ("--input", "x=float32[batch,4]", *INPUTS[2:])
         line = refused(f"{model}:build", *inputs, "-o", tmp_path / "out")
         assert "the model fails on its example (x float32 [3, 4], t float32 [5]) in plain torch" in line
@@ -230,13 +230,13 @@ class TestRefusal:
     def test_the_current_folder_is_never_replaced(self, model, out):
         assert "give the artifact a folder of its own" in refused(f"{model}:build", *INPUTS, "-o", out)
 
-    def test_a_folder_that_cannot_be_made(self, model, tmp_path):
+    def test_a_folder_that_cannot_be_made_is_refused(self, model, tmp_path):
         (tmp_path / "file").touch()
         line = refused(f"{model}:build", *INPUTS, "-o", tmp_path / "file" / "out")
         assert "--out" in line
         assert "cannot be written" in line
 
-    def test_no_input_at_all(self, model, tmp_path):
+    def test_a_command_without_inputs_is_refused(self, model, tmp_path):
         assert "--input" in refused(f"{model}:build", "-o", tmp_path / "out")
 
     def test_a_missing_package_of_the_model_is_not_blamed_on_an_extra(self, tmp_path):
@@ -246,7 +246,7 @@ class TestRefusal:
         assert "odelet[" not in line
 
     @pytest.mark.parametrize("args", [(), ("--help",)])
-    def test_without_torch_it_says_what_to_install(self, model, tmp_path, args):
+    def test_without_torch_the_message_says_what_to_install(self, model, tmp_path, args):
         command = [sys.executable, "-c", WITHOUT_TORCH, "export", f"{model}:build", *INPUTS, "-o", tmp_path / "out"]
         done = subprocess.run([*command, *args], capture_output=True, text=True, check=False)
         if args:
@@ -260,7 +260,7 @@ class TestRefusal:
 
 
 class TestHelp:
-    def test_it_names_every_form_and_warns_that_code_is_run(self):
+    def test_help_names_every_form_and_warns_that_code_is_run(self):
         code, out, _ = run("--help")
         assert code == 0
         assert all(form in out for form in ("auto", *FORMS))

@@ -1,4 +1,4 @@
-"""The floor of a model: so many nested evaluations of its field, and the rest of the model as it is."""
+"""The floor of a model: its graph with a chain of evaluations of its field in the place of each solve."""
 
 import importlib
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("captured_once")
 
 
 class Net(nn.Module):
-    """A field of time and state that reads what an encoder made, between other layers."""
+    """A field of time and state that also reads a value of the encoder, between other layers."""
 
     def __init__(self):
         super().__init__()
@@ -38,7 +38,7 @@ class Net(nn.Module):
         return self.head(odeint(self.field, start, self.times, rtol=1e-4, atol=1e-4))
 
     def nested(self, x, count):
-        """What the floor computes."""
+        """The model with a chain of `count` evaluations in place of its solve, as the floor computes it."""
         y = self.encode(x)
         self.context = y.mean(1, keepdim=True)
         for _ in range(count):
@@ -53,7 +53,7 @@ def floor_of(folder, inputs, counts, **options):
 
 
 def operators(graph):
-    """How often each operator is in a graph, subgraphs included."""
+    """The number of nodes of each operator in a graph, subgraphs included."""
     counts = {}
     for node in graph.all_nodes():
         counts[node.op_type] = counts.get(node.op_type, 0) + 1
@@ -61,25 +61,25 @@ def operators(graph):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_it_is_so_many_evaluations_one_of_the_other_in_a_straight_line(form, tmp_path):
+def test_a_floor_chains_the_evaluations_without_control_flow(form, tmp_path):
     torch.manual_seed(0)
     model = Net()
     export(
         model, (torch.randn(3, 3, dtype=torch.float64),), tmp_path, form=form, dynamic={"x": {0: "n"}}, **FORMS[form]
     )
-    x = torch.randn(7, 3, dtype=torch.float64)  # another batch than was exported
+    x = torch.randn(7, 3, dtype=torch.float64)  # another batch size than the example's
     for count in (1, COUNT):
         floor, (output,) = floor_of(tmp_path, {"x": x}, {0: count})
         with torch.no_grad():
             np.testing.assert_allclose(output, model.nested(x, count), rtol=1e-12, atol=1e-13)
-        found = operators(floor.model.graph)
-        assert found["Tanh"] == count
-        assert found["Cos"] == count  # the time is an input: nothing is computed once for all
-        assert not found.keys() & {"Loop", "If", "Scan"}
+        counts_of_operators = operators(floor.model.graph)
+        assert counts_of_operators["Tanh"] == count
+        assert counts_of_operators["Cos"] == count  # the time is an input, so that each evaluation computes it anew
+        assert not counts_of_operators.keys() & {"Loop", "If", "Scan"}
 
 
 class Flow(nn.Module):
-    """A log-density, which the field does not read, beside a state in two parts that it does."""
+    """A state of three parts; the field reads two of them, and not the third, a log-density."""
 
     def forward(self, x):
         def field(t, state):
@@ -104,7 +104,7 @@ def test_slopes_of_a_part_that_the_field_does_not_read_are_summed(form, tmp_path
 
 
 class Two(nn.Module):
-    """A solve from where another ended, at times that are an input."""
+    """Two solves at times that are an input; the second starts where the first ended."""
 
     def forward(self, x, t):
         first = odeint(lambda t, y: torch.sin(y), x, t)
@@ -122,13 +122,13 @@ def test_each_solve_has_its_own_chain(form, tmp_path):
     np.testing.assert_allclose(output, np.tile(y, (6, 1)), rtol=1e-13)
 
 
-# Fields that hold branches and loops, whose weights a network makes; and a fixed point.
+# Fields with branches and loops, a field whose weights a network computes, and a fixed point.
 IDIOMS = ("decision_in_the_field", "deep_equilibrium", "hypernetwork", "solve_inside_a_solve")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", IDIOMS)
-def test_floors_of_other_peoples_models_have_their_outputs(name, tmp_path):
+def test_floors_of_idioms_have_the_outputs_of_their_models(name, tmp_path):
     torch.manual_seed(0)
     case = importlib.import_module(f"idioms.{name}").case()
     options = {"kwargs": case.kwargs, "dynamic": case.dynamic, "samples": 1}
@@ -148,14 +148,14 @@ class Ending(nn.Module):
         return odeint_event(lambda t, y: -torch.ones_like(y), x, t0, event_fn=lambda t, y: y[0])[1]
 
 
-def test_a_solve_that_ends_at_an_event_has_none(tmp_path):
+def test_a_solve_that_ends_at_an_event_has_no_floor(tmp_path):
     card = export(Ending(), (torch.ones(2),), tmp_path).card
     assert card.solves[0].piece is None
     with pytest.raises(FloorError, match="solve 0 has no floor: its card names no copy of its field"):
         Floor(tmp_path, {0: 3})
 
 
-def test_a_solve_with_steps_for_each_sample_has_none(tmp_path):
+def test_a_solve_with_steps_for_each_sample_has_no_floor(tmp_path):
     torch.manual_seed(0)
     x = torch.randn(3, 3, dtype=torch.float64)
     export(Net(), (x,), tmp_path, form="driven", per_sample=True, dynamic={"x": {0: "n"}})

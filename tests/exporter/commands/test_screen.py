@@ -1,4 +1,4 @@
-"""What `odelet export` shows on a terminal: its stages as they pass, and the result."""
+"""`odelet export` shows its stages on a terminal as they pass, and then the result."""
 
 import io
 from types import SimpleNamespace
@@ -37,7 +37,7 @@ def test_a_stage_that_fails_is_marked():
     assert list(checklist.seconds) == ["load"]
 
 
-def test_the_result_is_wrapped_on_a_narrow_terminal_and_whole_elsewhere(tmp_path, monkeypatch, capsys):
+def test_the_result_is_wrapped_on_a_narrow_terminal_only(tmp_path, monkeypatch, capsys):
     long = "something of many words, " * 5
     card = SimpleNamespace(name="Flow", solves=(), inputs=[SimpleNamespace(name="x")], outputs=[], noise=())
     explanation = Explanation("make_fx", 3, 2, 0, (), warnings=(long.strip(),))

@@ -1,4 +1,4 @@
-"""The ONNX backend: each operator and function gives in a graph what numpy gives, in the scope it belongs to."""
+"""The ONNX backend: each operator and function gives the results of numpy, as nodes of the right scope."""
 
 import operator
 
@@ -12,7 +12,7 @@ from odelet_export.graphs.emit import ONNX
 
 
 def operators(graph):
-    """The operators of a graph, without the Identity of each output."""
+    """The operators of a graph in order, without the Identity before each output."""
     return [node.op_type for node in graph if node.op_type != "Identity"]
 
 
@@ -30,15 +30,15 @@ def test_operators_take_values_and_numbers_on_either_side(name, dtype):
         (lambda a, b: apply(a, number), apply(x, number)),
         (lambda a, b: apply(a, scalar), apply(x, number)),
     ):
-        found = emitted(build, x, y)
-        assert found.dtype == expected.dtype
-        assert found == pytest.approx(expected, rel=1e-6 if dtype == "float32" else 1e-15)
+        actual = emitted(build, x, y)
+        assert actual.dtype == expected.dtype
+        assert actual == pytest.approx(expected, rel=1e-6 if dtype == "float32" else 1e-15)
     if name != "pow":
         for left in (number, scalar):
             assert emitted(lambda a, left=left: apply(left, a), x) == pytest.approx(apply(number, x), rel=1e-6)
 
 
-def test_logic_signs_and_sizes():
+def test_logic_signs_and_sizes_are_those_of_numpy():
     a, b = np.array([True, True, False, False]), np.array([True, False, True, False])
     x = np.array([-1.5, 0.0, 2.0])
     assert emitted(operator.or_, a, b).tolist() == (a | b).tolist()
@@ -59,25 +59,25 @@ def test_logic_signs_and_sizes():
         (lambda x: x / 1, []),
         (lambda x: x**1, []),
         (lambda x: x * -1.0, ["Neg"]),
-        (lambda x: x * 0, ["Mul"]),  # 0 times NaN is not 0
+        (lambda x: x * 0, ["Mul"]),  # this node stays, as 0 times NaN is not 0
     ],
 )
-def test_what_changes_nothing_is_no_node(build, left):
+def test_an_operation_without_effect_adds_no_node(build, left):
     x = np.array([1.0, -2.0])
-    (found,), graph = run(build, x)
+    (actual,), graph = run(build, x)
     assert operators(graph) == left
-    assert np.array_equal(found, build(x))
+    assert np.array_equal(actual, build(x))
 
 
 @pytest.mark.parametrize(
     "key", [0, 2, -1, slice(1, None), slice(None, 2), slice(1, -1), slice(-1, None), slice(0, 1)], ids=str
 )
-def test_elements_and_slices_of_the_first_axis(key):
+def test_elements_and_slices_of_the_first_axis_are_those_of_numpy(key):
     x = np.arange(8.0).reshape(4, 2)
     assert np.array_equal(emitted(lambda value: value[key], x), x[key])
 
 
-def test_elements_by_an_index_that_is_a_value():
+def test_an_index_may_be_a_value_of_the_graph():
     x = np.arange(8.0).reshape(4, 2)
     assert np.array_equal(emitted(lambda value, i: value[i], x, np.int64(2)), x[2])
     assert np.array_equal(emitted(lambda value, i: value[i], x, np.array([3, 0])), x[[3, 0]])
@@ -93,12 +93,12 @@ def test_equal_constants_are_stored_once():
     assert len(graph.initializers) == 2
 
 
-def test_mixed_dtypes_are_a_mistake():
+def test_mixed_dtypes_fail_an_assertion():
     with pytest.raises(AssertionError, match="Add of float64 and float32"):
         run(lambda x, y: x + y, np.ones(1), np.ones(1, np.float32))
 
 
-def test_the_largest_of_what_is_not_finite_is_not_small():
+def test_largest_is_not_below_1_where_a_value_is_not_finite():
     for wrong in (np.nan, np.inf):
         row = np.array([[0.5, wrong, 2.0]])
         assert not emitted(lambda x: ONNX.largest(x), row) < 1
@@ -121,26 +121,26 @@ def test_a_backend_has_the_functions_of_its_protocol_and_no_others(name):
     "build",
     [pytest.param(build, id=f"{name}-{i}") for name, builds in FUNCTIONS.items() for i, build in enumerate(builds)],
 )
-def test_functions_give_what_numpy_gives(build, dtype):
+def test_functions_give_the_results_of_numpy(build, dtype):
     x, s = ROW.astype(dtype), np.float64(0.75)
     with np.errstate(invalid="ignore"):
         expected = build(NUMPY, x, s)
     results, _ = run(lambda *values: build(ONNX, *values), x, s)
     expected = expected if isinstance(expected, list) else [expected]
-    for found, wanted in zip(results, expected, strict=True):
-        assert found.dtype == wanted.dtype
-        assert found.shape == np.shape(wanted)
-        assert found == pytest.approx(wanted, rel=4 * float(np.finfo(dtype).eps), nan_ok=True)
+    for actual, wanted in zip(results, expected, strict=True):
+        assert actual.dtype == wanted.dtype
+        assert actual.shape == np.shape(wanted)
+        assert actual == pytest.approx(wanted, rel=4 * float(np.finfo(dtype).eps), nan_ok=True)
 
 
-def test_a_count_that_is_no_number_is_none():
+def test_a_count_that_is_not_finite_gives_an_empty_range():
     def count(x):
         return ONNX.arange(ONNX.ceil(x), x)
 
     assert [emitted(count, np.float64(x)).size for x in (np.nan, np.inf, -3.0, 2.5)] == [0, 0, 0, 3]
 
 
-def test_rows_of_parts_with_sizes_known_at_run_time():
+def test_a_layout_packs_parts_whose_sizes_are_known_at_run_time():
     def build(x, y):
         sizes = [x.scope.call("ReduceProd", x.scope.call("Shape", part), keepdims=1) for part in (x, y)]
         layout = Layout([x.scope.call("Shape", part) for part in (x, y)], sizes=(ONNX.concat(sizes, axis=0), 2))
@@ -154,7 +154,7 @@ def test_rows_of_parts_with_sizes_known_at_run_time():
     assert norm == Layout.of([x, y]).norm(row, xp=NUMPY) == 7
 
 
-def test_what_does_not_change_in_a_loop_is_computed_outside():
+def test_values_that_a_loop_does_not_change_are_computed_outside():
     inside = []
 
     def build(x, limit):
@@ -174,7 +174,7 @@ def test_what_does_not_change_in_a_loop_is_computed_outside():
     assert same.tolist() == [[2]] * 3
 
 
-def test_a_loop_stops_at_its_condition_and_may_return_what_it_was_given():
+def test_a_loop_stops_at_its_condition_and_may_return_its_arguments():
     def build(x, limit):
         def body(scope, i, a, b):
             return a < 5, [a + 1, a], [b]
@@ -187,7 +187,7 @@ def test_a_loop_stops_at_its_condition_and_may_return_what_it_was_given():
 
 
 @pytest.mark.parametrize("flag", [True, False])
-def test_branch_computes_one_side(flag):
+def test_branch_computes_only_the_chosen_side(flag):
     x = np.array([[1.0, -2.0, 3.0]])
 
     def chosen(xp):
@@ -195,13 +195,13 @@ def test_branch_computes_one_side(flag):
 
     (result,), graph = run(chosen(ONNX), np.array(flag), x)
     np.testing.assert_array_equal(result, chosen(NUMPY)(flag, x))
-    assert operators(graph) == ["If"], "what a branch computes is inside it"
+    assert operators(graph) == ["If"], "the nodes of a branch are inside it"
     (result,), graph = run(lambda a: chosen(ONNX)(flag, a), x)
     np.testing.assert_array_equal(result, chosen(NUMPY)(flag, x))
     assert operators(graph) == (["Mul", "Add"] if flag else [])
 
 
-def test_loop_stops_by_its_condition_and_by_its_limit():
+def test_a_loop_stops_at_its_condition_or_its_limit():
     x = np.array([[1.0, 2.0]])
 
     def doubled(xp, bound):

@@ -1,4 +1,4 @@
-"""The solver's own text, emitted, beside the same text on numpy arrays."""
+"""Functions of the solver give the same numbers as nodes of a graph and on numpy arrays."""
 
 import numpy as np
 import pytest
@@ -17,14 +17,14 @@ from odelet_export.graphs.emit import ONNX
 
 
 def wave(xp, t, y):
-    """A field of operators only, for both backends."""
+    """A field for both backends."""
     return y * 0.5 + t * t - abs(y) * y * 0.25
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("known", [False, True], ids=["first slope evaluated", "first slope known"])
 @pytest.mark.parametrize("tableau", TABLEAUS.values(), ids=TABLEAUS)
-def test_a_step_in_a_graph_is_the_step_in_numpy(tableau, known, dtype):
+def test_a_step_in_a_graph_equals_the_step_in_numpy(tableau, known, dtype):
     number = np.dtype(dtype).type
     y, t, h = ROW.astype(dtype), number(0.3), number(0.1)
     k0 = [wave(NUMPY, t, y)] if known else []
@@ -35,15 +35,15 @@ def test_a_step_in_a_graph_is_the_step_in_numpy(tableau, known, dtype):
 
     expected = step(NUMPY, t, t + h, h, y, *k0)
     results, _ = run(lambda *values: step(ONNX, *values), t, t + h, h, y, *k0)
-    for found, wanted in zip(results, expected, strict=True):
-        assert found.dtype == dtype
-        assert found == pytest.approx(wanted, rel=10 * float(np.finfo(dtype).eps), abs=10 * float(np.finfo(dtype).eps))
+    for actual, wanted in zip(results, expected, strict=True):
+        assert actual.dtype == dtype
+        assert actual == pytest.approx(wanted, rel=10 * float(np.finfo(dtype).eps), abs=10 * float(np.finfo(dtype).eps))
 
 
 @pytest.mark.parametrize("direction", [1.0, -1.0])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", ADAPTIVE)
-def test_a_start_and_an_attempt_in_a_graph_are_those_in_numpy(name, dtype, direction):
+def test_the_first_length_and_an_attempt_in_a_graph_equal_those_in_numpy(name, dtype, direction):
     tableau = TABLEAUS[name]
     y, t, h = ROW.astype(dtype), np.float64(0.3), np.float64(direction * 0.1)
 
@@ -63,17 +63,17 @@ def test_a_start_and_an_attempt_in_a_graph_are_those_in_numpy(name, dtype, direc
     arrays = (t, h, y, np.float64(1e-3), np.float64(1e-2))
     expected = solve(NUMPY, *arrays)
     results, _ = run(lambda *values: solve(ONNX, *values), *arrays)
-    for place, (found, wanted) in enumerate(zip(results, expected, strict=True)):
-        # The first step and the error ratio rest on differences of numbers that are nearly equal.
+    for place, (actual, wanted) in enumerate(zip(results, expected, strict=True)):
+        # The length of the first step and the error ratio are computed from differences of nearly equal numbers.
         loss = 1e6 if place == 5 else 1e3
-        assert found.dtype == wanted.dtype
-        assert found == pytest.approx(
+        assert actual.dtype == wanted.dtype
+        assert actual == pytest.approx(
             wanted, rel=loss * float(np.finfo(dtype).eps), abs=10 * float(np.finfo(dtype).eps)
         )
 
 
 def per_sample(widths):
-    """A layout of three samples, each part with a width; in a graph the number of samples is not known."""
+    """A layout of three samples in numpy, and of any number in a graph, whose parts have these widths."""
     sizes = [3 * width for width in widths]
     tables = [(-1, width) for width in widths]
     return Layout([(-1, width) for width in widths], sizes=sizes if len(sizes) > 1 else None, table_shapes=tables)
@@ -81,8 +81,8 @@ def per_sample(widths):
 
 @pytest.mark.parametrize("widths", [[2], [2, 1]], ids=str)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_an_attempt_of_each_sample_is_the_same_in_a_graph_and_alone(dtype, widths):
-    """Rows of three samples with their own times and lengths; and each of them solved alone."""
+def test_a_sample_has_the_same_attempt_in_a_graph_in_numpy_and_alone(dtype, widths):
+    """Three samples have their own times and lengths; each is then solved alone, too."""
     tableau, layout = TABLEAUS["dopri5"], per_sample(widths)
     generator = np.random.default_rng(0)
     parts = [generator.normal(size=(3, width)).astype(dtype) for width in widths]
@@ -99,25 +99,25 @@ def test_an_attempt_of_each_sample_is_the_same_in_a_graph_and_alone(dtype, width
         k0 = first_slope(field, t, y, xp=xp)
         length = first_length(field, t, y, k0, order=5, **common)
         tried = attempt(field, tableau, t, t + h, h, y, k0, **common)
-        made = [tried.y1, tried.k1, tried.mid, tried.ratio]
-        return [length, *made, layout.select(tried.ratio <= 1, tried.y1, y, xp=xp)]
+        arrays = [tried.y1, tried.k1, tried.mid, tried.ratio]
+        return [length, *arrays, layout.select(tried.ratio <= 1, tried.y1, y, xp=xp)]
 
     expected = solve(NUMPY, layout, t, h, *parts)
     results, _ = run(lambda *values: solve(ONNX, layout, *values), t, h, *parts)
     eps = float(np.finfo(dtype).eps)
-    for found, wanted in zip(results, expected, strict=True):
-        assert found == pytest.approx(wanted, rel=1e5 * eps, abs=10 * eps)
+    for actual, wanted in zip(results, expected, strict=True):
+        assert actual == pytest.approx(wanted, rel=1e5 * eps, abs=10 * eps)
     for i in range(3):
         mine = [part[i : i + 1] for part in parts]
         alone = solve(NUMPY, Layout.of(mine), t[i], h[i], *mine)
         assert expected[0][i] == pytest.approx(float(alone[0]), rel=1e4 * eps)
         assert expected[4][i] == pytest.approx(float(alone[4]), rel=1e5 * eps)
         tables = np.split(expected[1], np.cumsum([3 * w for w in widths])[:-1], axis=1)
-        own = np.concatenate([table.reshape(3, -1)[i] for table in tables])
-        assert own == pytest.approx(alone[1][0], rel=10 * eps, abs=10 * eps)
+        row_of_sample = np.concatenate([table.reshape(3, -1)[i] for table in tables])
+        assert row_of_sample == pytest.approx(alone[1][0], rel=10 * eps, abs=10 * eps)
 
 
-def test_a_step_is_cut_in_a_graph_as_in_numpy():
+def test_a_graph_cuts_a_step_as_numpy_does():
     points = np.array([0.2, 0.3, 0.5, 1.3, 1.4])
     now, end, h = np.float64(0.3), np.float64(1.3), np.float64(1.0)
     expected = stop_at(points, now, end, h, xp=NUMPY)
@@ -130,7 +130,7 @@ SETTINGS = [{}, {"min_step": 0.05, "max_step": 0.3}, {"min_step": 0.1}, {"safety
 
 @pytest.mark.parametrize("settings", SETTINGS)
 @pytest.mark.parametrize(("order", "controller"), [(2, "integral"), (8, "integral"), (5, "pi"), (5, "pid")])
-def test_a_verdict_in_a_graph_is_the_one_in_numpy(order, controller, settings):
+def test_a_graph_judges_a_step_as_numpy_does(order, controller, settings):
     h, ratio, control = np.float64(0.1), np.array(RATIOS), Control(controller=controller, **settings)
     past = [np.float64(x) for x in (0.5, 2.0)][: len(CONTROLLERS[controller].powers) - 1]
 
@@ -154,12 +154,12 @@ def test_the_time_before_the_end_of_a_step_is_exact_in_a_graph(dtype, direction)
     generator = np.random.default_rng(0)
     t = np.concatenate([[0, 1, -1, 0.5, 1e-30], generator.normal(size=200) * 10.0 ** generator.integers(-9, 9, 200)])
     t = t.astype(dtype)
-    found = emitted(lambda t: towards_start(t, ONNX.cast(direction, t), xp=ONNX, like=t), t)
-    assert np.array_equal(found, np.nextafter(t, np.dtype(dtype).type(-direction * np.inf)))
+    actual = emitted(lambda t: towards_start(t, ONNX.cast(direction, t), xp=ONNX, like=t), t)
+    assert np.array_equal(actual, np.nextafter(t, np.dtype(dtype).type(-direction * np.inf)))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_reading_in_a_graph_is_reading_in_numpy(dtype):
+def test_a_graph_reads_dense_output_as_numpy_does(dtype):
     x, h = np.linspace(0, 1, 7, dtype=dtype)[:, None], np.dtype(dtype).type(0.2)
     rows = [ROW.astype(dtype) * i for i in (1, -2, 0.5, 3, 1)]
     results, _ = run(lambda x, h, *rows: [quartic(x, h, *rows), linear(x, *rows[:2])], x, h, *rows)
@@ -170,9 +170,9 @@ def test_reading_in_a_graph_is_reading_in_numpy(dtype):
 
 @pytest.mark.parametrize("grid", [Grid(), Grid(step_size=0.3), Grid(step_size=7.0), Grid(steps=4)], ids=str)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_grid_in_a_graph_is_the_one_in_numpy(dtype, grid):
+def test_a_grid_in_a_graph_equals_the_grid_in_numpy(dtype, grid):
     for t in ([0, 0.4, 1.0], [1.0, 0.9, -0.3], [2.0]):
         t = np.array(t, dtype)
         direction = t.dtype.type(-1 if t[0] > t[-1] else 1)
-        found = emitted(lambda t, d: grid.points(t, direction=d, xp=ONNX), t, direction)
-        assert np.array_equal(found, grid.points(t, direction=direction, xp=NUMPY))
+        actual = emitted(lambda t, d: grid.points(t, direction=d, xp=ONNX), t, direction)
+        assert np.array_equal(actual, grid.points(t, direction=direction, xp=NUMPY))

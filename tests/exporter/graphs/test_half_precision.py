@@ -1,4 +1,4 @@
-"""Weights in half precision under a float32 or float64 state: rounded where torch rounds them."""
+"""Models with weights in half precision under a float32 or float64 state round where torch rounds."""
 
 import numpy as np
 import onnx_ir as ir
@@ -15,7 +15,7 @@ DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 class Half(nn.Module):
-    """A field whose network is kept in half precision, under a context computed in it, too."""
+    """A field whose network, and the context that it reads, are in half precision."""
 
     def __init__(self, dtype, *, method="dopri5", activation=torch.tanh):
         super().__init__()
@@ -42,10 +42,12 @@ class Half(nn.Module):
 def test_half_precision_rounds_as_torch_does(form, dtype, tmp_path):
     state = torch.float64 if form == "driven" else torch.float32
     model = Half(DTYPES[dtype], method="rk4" if form == "unrolled" else "dopri5")
-    made = export(model, (torch.randn(2, 3, dtype=state),), tmp_path / "out", form=form, dynamic={"x": {0: "batch"}})
-    report = made.parity
+    exported = export(
+        model, (torch.randn(2, 3, dtype=state),), tmp_path / "out", form=form, dynamic={"x": {0: "batch"}}
+    )
+    report = exported.parity
     assert (report.rtol, report.atol) == TOLERANCES[dtype]
-    # Far below the roundoff of the dtype: nothing is rounded differently, but for numbers near a tie. An error estimate
+    # Far below the roundoff of the dtype: only numbers near a tie are rounded differently. An error estimate
     # in half precision has few digits, and so has the length of a step.
     relative = sorted(output.max_rel for sample in report.samples for output in sample.outputs)
     assert relative[len(relative) // 2] < TOLERANCES[dtype][0] / (500 if form == "unrolled" else 5)
@@ -53,36 +55,36 @@ def test_half_precision_rounds_as_torch_does(form, dtype, tmp_path):
         for solve in sample.solves:
             assert solve.steps == solve.torch.steps
     if form == "driven":
-        # The weights are constants of the graphs; of the host they take the context alone.
-        (solve,) = made.card.solves
+        # The weights are constants of the solve's graphs, so that the context is their only input from the host graph.
+        (solve,) = exported.card.solves
         assert len(solve.drive.captured) == 1
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_an_operator_that_onnx_splits_stays_within_the_roundoff(dtype, tmp_path):
     model = Half(DTYPES[dtype], method="rk4", activation=nn.functional.silu)
-    made = export(model, (torch.randn(2, 3),), tmp_path / "out", form="unrolled")
-    assert max(output.max_rel for sample in made.parity.samples for output in sample.outputs) < TOLERANCES[dtype][0]
+    exported = export(model, (torch.randn(2, 3),), tmp_path / "out", form="unrolled")
+    assert max(output.max_rel for sample in exported.parity.samples for output in sample.outputs) < TOLERANCES[dtype][0]
 
 
 class Given(nn.Module):
-    """A state that starts from half precision, and an output in it."""
+    """A model with input and output in half precision around a float32 solve."""
 
     def forward(self, x):
         solved = odeint(lambda t, y: -y, x.float() * 2, torch.tensor([0.0, 1.0]), method="rk4")
         return (solved[-1].to(x.dtype) + x) * 3
 
 
-def test_inputs_and_outputs_in_half_precision(tmp_path):
+def test_inputs_and_outputs_may_be_float16_but_not_bfloat16(tmp_path):
     x = torch.randn(2, 3, dtype=torch.float16)
-    made = export(Given(), (x,), tmp_path / "out")
-    assert [tensor.dtype for tensor in (*made.card.inputs, *made.card.outputs)] == ["float16", "float16"]
+    exported = export(Given(), (x,), tmp_path / "out")
+    assert [tensor.dtype for tensor in (*exported.card.inputs, *exported.card.outputs)] == ["float16", "float16"]
     with pytest.raises(CaptureError, match="the input 'x' is bfloat16, which numpy does not have; cast it to float32"):
         export(Given(), (x.to(torch.bfloat16),), tmp_path / "refused")
-    assert np.isfinite(made.parity.samples[0].outputs[0].max_abs)
+    assert np.isfinite(exported.parity.samples[0].outputs[0].max_abs)
 
 
-def test_what_has_no_kernel_and_no_input_to_cast_is_refused():
+def test_an_operator_without_a_kernel_and_an_input_to_cast_is_refused():
     like = ir.Value(name="like", type=ir.TensorType(ir.DataType.FLOAT), shape=ir.Shape([2, 2]))
     node = ir.Node("", "EyeLike", [like], [ir.AttrInt64("dtype", int(ir.DataType.BFLOAT16))])
     node.outputs[0].type = ir.TensorType(ir.DataType.BFLOAT16)

@@ -1,4 +1,4 @@
-"""Options of the adaptive methods: step for step what torchdiffeq does, in numpy and in both adaptive forms."""
+"""Options of the adaptive methods have the effect that they have in torchdiffeq, in numpy and in exported models."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def smooth(xp, t, y):
     return xp.stack([y[1], -y[0] + xp.sin(3 * t)])
 
 
-# Options of torchdiffeq, in numpy's spelling and in torch's.
+# The same options for odelet.odeint (numpy) and for torchdiffeq (torch).
 OPTIONS = {
     "step_t": ({"step_t": KINKS}, {"step_t": torch.tensor(KINKS, dtype=torch.float64)}),
     "step_t unsorted, some outside": (
@@ -51,19 +51,19 @@ OPTIONS = {
     ("method", "dtype"), [*((method, "float64") for method in ADAPTIVE), ("bosh3", "float32"), ("dopri5", "float32")]
 )
 @pytest.mark.parametrize(("ours", "theirs"), OPTIONS.values(), ids=OPTIONS)
-def test_numpy_does_what_torchdiffeq_does(ours, theirs, method, dtype):
+def test_numpy_solves_with_options_equal_those_of_torchdiffeq(ours, theirs, method, dtype):
     field, y0 = (kinked if "step_t" in ours or "jump_t" in ours else smooth), np.array([1.0, 0.5], dtype)
     t = np.array([0.0, 0.5, 1.5])
     settings = {"method": method, "rtol": 1e-4, "atol": 1e-5}
     expected = torch_solve(lambda t, y: field(torch, t, y), y0, t, options=theirs, **settings)
-    found = odelet.odeint(lambda t, y: field(np, t, y), y0, t, options=ours, **settings)
-    (stats,) = found.stats.solves
+    solution = odelet.odeint(lambda t, y: field(np, t, y), y0, t, options=ours, **settings)
+    (stats,) = solution.stats.solves
     if dtype == "float64":
         counts = (stats.steps, stats.accepted, stats.evaluations)
         assert counts == (expected.steps, expected.accepted, expected.evaluations)
-    # Of dopri8 the error estimate is near rounding at these tolerances.
+    # The error estimate of dopri8 is near rounding at these tolerances.
     rtol = 2e-5 if dtype == "float32" else 1e-6 if method == "dopri8" else 1e-12
-    np.testing.assert_allclose(found.outputs["y"], expected.outputs[0], rtol=rtol, atol=rtol)
+    np.testing.assert_allclose(solution.outputs["y"], expected.outputs[0], rtol=rtol, atol=rtol)
 
 
 @pytest.mark.parametrize("direction", [1, -1])
@@ -77,20 +77,20 @@ def test_each_part_has_its_own_tolerance(tolerances, direction):
     )
     # torchdiffeq rounds a row of tolerances to float32.
     rtol, atol = (np.float32(x).astype(float) if isinstance(x, tuple) else x for x in tolerances)
-    found = odelet.odeint(lambda t, y: (np.sin(y[0]), np.cos(5 * t) - y[1]), y0, t, rtol=rtol, atol=atol)
-    (stats,) = found.stats.solves
+    solution = odelet.odeint(lambda t, y: (np.sin(y[0]), np.cos(5 * t) - y[1]), y0, t, rtol=rtol, atol=atol)
+    (stats,) = solution.stats.solves
     assert (stats.steps, stats.accepted, stats.evaluations) == (
         expected.steps,
         expected.accepted,
         expected.evaluations,
     )
-    for ours, theirs in zip(found.outputs.values(), expected.outputs, strict=True):
+    for ours, theirs in zip(solution.outputs.values(), expected.outputs, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-12)
 
 
 @pytest.mark.parametrize("controller", ["pi", "pid"])
-def test_the_other_controllers_keep_the_tolerance_with_fewer_rejections(controller):
-    """A field whose time scale swings: the integral controller keeps running into it."""
+def test_pi_and_pid_keep_the_tolerance_with_fewer_rejections(controller):
+    """The time scale of the field swings, so that the integral controller often tries steps that are too long."""
 
     def field(t, y):
         return (1 + 50 * np.sin(4 * t) ** 8) * np.array([y[1], -y[0]])
@@ -122,7 +122,7 @@ def test_options_that_cannot_work_are_refused(options, message):
 
 
 class Model(nn.Module):
-    """A field that jumps, its solve with any settings; points may be buffers, inputs or lists."""
+    """A solve of a field that jumps, with any settings; an option "points" stands for the input `points`."""
 
     jumps = True
 
@@ -146,13 +146,13 @@ class Model(nn.Module):
 
 
 class Smooth(Model):
-    """A field that does not jump: in float32 a jump that is not named makes the steps a matter of rounding."""
+    """A field that does not jump: in float32, rounding decides the steps at a jump that no option names."""
 
     jumps = False
 
 
 class Pair(Smooth):
-    """A tuple state, with a tolerance for each part."""
+    """A state of two parts, with a tolerance for each."""
 
     def forward(self, x, t, points):
         def slope(t, state):
@@ -187,7 +187,7 @@ MODELS = {
 
 
 @pytest.mark.parametrize(("model", "dtype"), MODELS.values(), ids=MODELS)
-def test_both_forms_do_what_torchdiffeq_does(model, dtype, tmp_path):
+def test_exported_solves_with_options_equal_those_of_torchdiffeq(model, dtype, tmp_path):
     number = getattr(torch, dtype)
     x = torch.tensor([[1.0, -0.5], [0.3, 0.8]], dtype=number)
     t = torch.linspace(0, 1, 3, dtype=number)
@@ -207,8 +207,8 @@ def test_both_forms_do_what_torchdiffeq_does(model, dtype, tmp_path):
             solution = exported.solve(*(tensor.numpy() for tensor in tensors)).raise_if_failed()
             (stats,) = solution.stats.solves
             if dtype == "float64":
-                found = (stats.steps, stats.accepted)
-                assert found == (count.steps, count.accepted), (form, times)
+                counts = (stats.steps, stats.accepted)
+                assert counts == (count.steps, count.accepted), (form, times)
             for ours, theirs in zip(solution.outputs.values(), expected, strict=True):
                 np.testing.assert_allclose(
                     ours, theirs, rtol=1e-11 if dtype == "float64" else 3e-5, atol=1e-5 if dtype == "float32" else 1e-11
@@ -224,7 +224,7 @@ def test_evaluations_past_a_jump_are_counted(tmp_path):
     assert driven.solve(x.numpy(), t.numpy(), x[0].numpy()).stats.evaluations == count.evaluations
 
 
-def test_points_named_twice_are_reported(tmp_path):
+def test_a_point_named_twice_is_a_status_or_an_error(tmp_path):
     model, _ = MODELS["step_t an input"]
     x, t, points = (torch.tensor(v, dtype=torch.float64) for v in ([[1.0, 0.0]], [0.0, 1.0], [0.4, 0.8]))
     captured = capture(Callee(model, (x, t, points), {}), {}, Overrides(), opset=20)
@@ -235,7 +235,7 @@ def test_points_named_twice_are_reported(tmp_path):
         load_captured(captured, "driven", tmp_path / "driven")(x.numpy(), t.numpy(), twice)
 
 
-def test_tolerances_of_parts_can_be_set(tmp_path):
+def test_tolerances_of_parts_can_be_set_in_a_call(tmp_path):
     model, _ = MODELS["tolerances of parts"]
     x, t, points = (torch.tensor(v, dtype=torch.float64) for v in ([[1.0, 0.0]], [0.0, 1.0], [0.4, 0.8]))
     arrays = [v.numpy() for v in (x, t, points)]

@@ -1,4 +1,4 @@
-"""Every method in every form it can have, written, loaded and run, beside torchdiffeq."""
+"""Every method is exported in every form that it can have, and gives the answers of torchdiffeq."""
 
 from dataclasses import replace
 
@@ -19,12 +19,12 @@ TIMES = {
     "decreasing": (1.0, 0.6, 0.2),
     "an input": None,
 }
-# What comes in where the times are an input.
+# Output times of the calls where the times are an input.
 GIVEN = [(0.0, 0.5, 1.1), (1.0, 0.3, 0.0, -0.2), (0.2, 0.9), (0.5,)]
 
 
 def check(case, folder, *, batches=(3,)):
-    """Check all forms that the case can have. Returns them."""
+    """Compare all forms that the case can have with torchdiffeq. Returns their names."""
     forms = forms_of(case)
     for form in forms:
         formed = replace(case, form=form)
@@ -45,14 +45,14 @@ def matrix():
 
 
 @pytest.mark.parametrize(("dtype", "method", "times", "pair"), list(matrix()))
-def test_all_forms_of_all_methods(dtype, method, times, pair, tmp_path):
+def test_all_forms_of_all_methods_give_the_answers_of_torchdiffeq(dtype, method, times, pair, tmp_path):
     forms = check(Case(method=method, dtype=dtype, pair=pair, times=TIMES[times]), tmp_path)
-    own = {"adaptive", "driven"} if method in ADAPTIVE else {"rolled", "driven"}
+    required = {"adaptive", "driven"} if method in ADAPTIVE else {"rolled", "driven"}
     unrolled = {"unrolled"} if method in FIXED and times != "an input" else set()
-    assert own | unrolled <= set(forms) <= set(FORMS)
+    assert required | unrolled <= set(forms) <= set(FORMS)
 
 
-def test_every_form_is_one_that_some_method_has():
+def test_every_form_is_possible_for_some_method():
     cases = [Case(method=method, times=(0.0, 1.0), positions=(0.0, 1.0)) for method in ("rk4", "dopri5")]
     assert {form for case in cases for form in forms_of(case)} == set(FORMS)
 
@@ -61,20 +61,20 @@ def test_every_form_is_one_that_some_method_has():
 @pytest.mark.parametrize(
     ("dtype", "pair", "times"), [("float64", False, (0.0, 1.0)), ("float32", True, (1.0, 0.9, 0.4, -0.1))]
 )
-def test_times_that_were_constant_when_traced(dtype, pair, times, tmp_path):
+def test_a_capture_with_constant_times_gives_the_answers_of_torchdiffeq(dtype, pair, times, tmp_path):
     for method in ("heun3", "bosh3"):
         check(Case(method=method, dtype=dtype, pair=pair, times=times, retrace=True), tmp_path / method)
 
 
 @pytest.mark.parametrize("method", ["dopri5", "rk4"])
 @pytest.mark.parametrize("pair", [False, True])
-def test_batches_of_any_size(pair, method, tmp_path):
+def test_batches_of_any_size_give_the_answers_of_torchdiffeq(pair, method, tmp_path):
     check(Case(method=method, pair=pair), tmp_path, batches=(1, 2, 7))
 
 
 @pytest.mark.parametrize("method", ["dopri5", "rk4"])
 @pytest.mark.parametrize("pair", [False, True])
-def test_a_batch_of_nothing(pair, method, tmp_path):
+def test_an_empty_batch_gives_empty_outputs(pair, method, tmp_path):
     case = Case(method=method, pair=pair, times=(0.0, 0.5, 1.0))
     for form in forms_of(case):
         solution = replace(case, form=form).load(tmp_path / form).solve(inputs("float64", 0))
@@ -89,15 +89,15 @@ PLACES += [(method, "step_size", "decreasing") for method in FIXED if method != 
 
 
 @pytest.mark.parametrize(("method", "grid", "times"), PLACES)
-def test_fixed_steps_of_another_size_than_the_times(method, grid, times, tmp_path):
-    """Output times lie within steps and are read by straight lines; 0.3 does not divide the range."""
+def test_output_times_within_fixed_steps_are_read_as_by_torchdiffeq(method, grid, times, tmp_path):
+    """Output times within a step lie on a straight line between its ends; 0.3 does not divide the range."""
     forms = check(Case(method=method, times=TIMES[times], options=GRIDS[grid]), tmp_path)
     assert ("unrolled" in forms) == (times != "an input" or grid == "steps")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "time_dtype"), [("float32", "float64"), ("float64", "float32")])
-def test_times_of_another_dtype_than_the_state(dtype, time_dtype, tmp_path):
+def test_times_may_have_another_dtype_than_the_state(dtype, time_dtype, tmp_path):
     for times in (TIMES["five times"], None):
         heun = Case(method="heun3", dtype=dtype, time_dtype=time_dtype, times=times)
         check(heun, tmp_path / f"heun {times}")
@@ -116,20 +116,20 @@ OPTIONS = {
 
 
 @pytest.mark.parametrize("options", OPTIONS)
-def test_options_of_step_size_control(options, tmp_path):
+def test_options_of_step_size_control_have_their_effect(options, tmp_path):
     check(Case(method="dopri5", times=TIMES["five times"], options=OPTIONS[options]), tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("opset", range(18, 24))
-def test_every_opset_gives_the_same(opset, tmp_path):
+def test_every_opset_gives_the_answers_of_torchdiffeq(opset, tmp_path):
     for method in ("dopri5", "rk4"):
         check(Case(method=method, opset=opset), tmp_path / method)
 
 
 @pytest.mark.parametrize("form", ["adaptive", "driven"])
 @pytest.mark.parametrize("method", ["dopri5", "bosh3"])
-def test_tolerances_and_step_limit_may_be_given_with_each_call(method, form, tmp_path):
+def test_a_call_may_set_tolerances_and_step_limit(method, form, tmp_path):
     case, x = Case(method=method, form=form, times=(0.0, 1.0)), inputs("float64", 3, seed=1)
     model = case.load(tmp_path)
     taken = set()

@@ -1,4 +1,4 @@
-"""Solves that fail inside a graph: which status, at what time, after how many steps, and with what outputs."""
+"""Solves that fail in a form report the status, the time and the steps of the failure, and NaN outputs from there."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ X = inputs("float64", 3, seed=1)
 
 
 def formed(case, folder):
-    """The case in each of its forms, loaded."""
+    """The name and the loaded model of each form that the case can have."""
     for form in forms_of(case):
         yield form, replace(case, form=form).load(folder / form)
 
@@ -28,7 +28,7 @@ def rows_are_nan(solution, *, after):
 
 @pytest.mark.parametrize("method", ["dopri5", "rk4"])
 @pytest.mark.parametrize("times", [TIMES, (0.0, 1.0), None])
-def test_an_input_that_is_not_finite(times, method, tmp_path):
+def test_an_input_that_is_not_finite_ends_the_solve_at_its_start(times, method, tmp_path):
     for form, model in formed(Case(method=method, times=times), tmp_path):
         for value in (np.nan, np.inf):
             x = X.copy()
@@ -48,7 +48,7 @@ def test_an_input_that_is_not_finite(times, method, tmp_path):
 
 @pytest.mark.parametrize("times", [TIMES, None])
 @pytest.mark.parametrize("pair", [False, True])
-def test_a_step_limit(pair, times, tmp_path):
+def test_a_step_limit_of_a_call_ends_the_solve(pair, times, tmp_path):
     given = (X,) if times else (X, np.array(TIMES))
     reached = {}
     for form, model in formed(Case(method="dopri5", pair=pair, times=times), tmp_path):
@@ -61,14 +61,14 @@ def test_a_step_limit(pair, times, tmp_path):
     assert reached["adaptive"] == pytest.approx(reached["driven"], rel=1e-12)
 
 
-def test_a_step_limit_set_at_export(tmp_path):
+def test_a_step_limit_of_an_export_can_be_raised_in_a_call(tmp_path):
     for _, model in formed(Case(method="dopri5", times=TIMES, max_steps=4), tmp_path):
         assert model.solve(X).status is Status.STEP_LIMIT
         assert model.solve(X, max_steps=100).status is Status.OK
 
 
 @pytest.mark.parametrize("times", [(0.0, 1.0), (0.0, 0.02, 1.0)])
-def test_a_limit_of_steps_between_output_times(times, tmp_path):
+def test_max_num_steps_limits_the_steps_between_output_times(times, tmp_path):
     case = Case(method="bosh3", times=times, options=(("max_num_steps", 5),))
     with pytest.raises(AssertionError, match=r"max_num_steps exceeded \(5>=5\)"):
         case.torch(X)
@@ -83,7 +83,7 @@ def test_a_limit_of_steps_between_output_times(times, tmp_path):
 
 @pytest.mark.parametrize("direction", [1, -1])
 @pytest.mark.parametrize("times", [(0.0, 1.0), TIMES])
-def test_a_step_that_does_not_move_time(times, direction, tmp_path):
+def test_a_step_that_does_not_move_time_ends_the_solve(times, direction, tmp_path):
     far = tuple(direction * (1e10 + t) for t in times)
     case = Case(method="dopri5", times=far, options=(("first_step", 1e-9),))
     with pytest.raises(AssertionError, match="underflow in dt"):
@@ -112,8 +112,8 @@ WRONG_TIMES = [
     [("dopri5", ()), ("rk4", ()), ("rk4", (("step_size", 0.3),)), ("rk4", (("steps", 3),))],
     ids=["dopri5", "rk4", "rk4-step_size", "rk4-steps"],
 )
-def test_times_that_are_not_monotone(method, options, tmp_path):
-    """A graph cannot refuse its input, so it says so; the driver refuses it."""
+def test_times_that_are_not_monotone_are_a_status_or_an_error(method, options, tmp_path):
+    """A graph cannot refuse its input, so it reports the status BAD_TIMES; the driver raises an InputError."""
     for form, model in formed(Case(method=method, options=options), tmp_path):
         for t in WRONG_TIMES:
             if form == "driven":
@@ -126,8 +126,8 @@ def test_times_that_are_not_monotone(method, options, tmp_path):
 
 
 @pytest.mark.parametrize("method", ["dopri5", "bosh3"])
-def test_a_length_that_is_lost_is_found_again_with_min_step(method, tmp_path):
-    """A step so long that the slopes overflow is followed by one of min_step, as in torchdiffeq."""
+def test_after_an_overflow_the_next_step_has_the_length_min_step(method, tmp_path):
+    """After a step so long that the slopes overflow, the next one has the length min_step, as in torchdiffeq."""
     options = (("first_step", 1e308), ("min_step", 0.05))
     case = Case(method=method, times=TIMES, pair=True, options=options)
     theirs = case.torch(X)

@@ -1,4 +1,4 @@
-"""What the graphs of the forms are made of: control flow, size, weights, names of what they came from."""
+"""The graphs of the forms: their control flow, size, weights and constants, and no trace of the user's machine."""
 
 import re
 from dataclasses import replace
@@ -17,20 +17,20 @@ TIMES = (0.0, 0.1, 0.5, 1.0)
 
 
 @pytest.mark.parametrize("options", [(), (("step_size", 0.3),), (("steps", 5),)])
-def test_unrolled_is_a_straight_line(options, tmp_path):
+def test_unrolled_graphs_have_no_control_flow(options, tmp_path):
     files = written(Case(method="rk4", form="unrolled", times=TIMES, options=options), tmp_path)
     assert set(files) == {MODEL}
     assert not CONTROL_FLOW & set(operators(files[MODEL].graph))
 
 
-def test_unrolled_takes_one_field_for_each_stage(tmp_path):
+def test_unrolled_graphs_have_one_copy_of_the_field_for_each_stage(tmp_path):
     for steps in (1, 4):
         files = written(Case(method="rk4", form="unrolled", times=(0.0, 1.0), options=(("steps", steps),)), tmp_path)
         assert operators(files[MODEL].graph).count("Tanh") == 4 * steps
 
 
 @pytest.mark.parametrize("times", [(0.0, 1.0), TIMES])
-def test_rolled_does_not_grow_with_the_steps(times, tmp_path):
+def test_rolled_graphs_do_not_grow_with_the_number_of_steps(times, tmp_path):
     nodes, sizes = set(), []
     for steps in (3, 300):
         case = Case(method="rk4", form="rolled", times=times, options=(("steps", steps),))
@@ -43,16 +43,16 @@ def test_rolled_does_not_grow_with_the_steps(times, tmp_path):
 
 
 @pytest.mark.parametrize(("method", "form"), [("rk4", "rolled"), ("dopri5", "adaptive")])
-def test_a_loop_holds_the_field_once_for_each_stage(method, form, tmp_path):
-    found = operators(written(Case(method=method, form=form, times=TIMES), tmp_path)[MODEL].graph)
-    # An If in the loop chooses what an accepted step goes on from.
+def test_loops_have_one_copy_of_the_field_for_each_stage(method, form, tmp_path):
+    names = operators(written(Case(method=method, form=form, times=TIMES), tmp_path)[MODEL].graph)
+    # An If in the loop chooses the state and slope from which the next step starts.
     expected = ["Loop"] if form == "rolled" else ["Loop", "If"]
-    assert [name for name in found if name in CONTROL_FLOW] == expected
-    # Before its loop, `adaptive` takes the first slope and one more for the length of the first step.
-    assert found.count("Tanh") == (4 if form == "rolled" else 6 + 2)
+    assert [name for name in names if name in CONTROL_FLOW] == expected
+    # Before its loop, `adaptive` evaluates the first slope, and another slope for the length of the first step.
+    assert names.count("Tanh") == (4 if form == "rolled" else 6 + 2)
 
 
-def test_driven_graphs_hold_no_loop(tmp_path):
+def test_driven_graphs_have_no_control_flow(tmp_path):
     for method, stages in (("rk4", 4), ("dopri5", 6)):
         files = written(Case(method=method, form="driven", times=TIMES), tmp_path / method)
         assert not CONTROL_FLOW & {name for model in files.values() for name in operators(model.graph)}
@@ -70,19 +70,19 @@ def test_weights_are_stored_once_however_often_they_are_used(method, tmp_path):
         for name in ("inner.weight", "outer.weight"):
             array = weights[name].numpy()
             stored = [file.count(x.tobytes()) for file in data for x in (array, array.T.copy())]
-            # The graphs of a driven solve have small weights in each, and large ones in a file beside them.
+            # Each graph of a driven solve has its own copy of small weights; large ones are in a file that they share.
             graphs = len(list((tmp_path / form).glob("solve_*.onnx")))
             copies = graphs if form == "driven" and array.nbytes < 1024 else 1
             assert sum(stored) == copies, (form, name)
 
 
 @pytest.mark.parametrize("method", ["rk4", "dopri5"])
-def test_no_trace_of_where_a_model_came_from(method, tmp_path):
+def test_an_artifact_has_no_paths_or_stack_traces_of_the_model(method, tmp_path):
     case = Case(method=method, times=TIMES)
     for form in forms_of(case):
         for model in written(replace(case, form=form), tmp_path / form).values():
-            own = "odelet.part" if form == "driven" else "odelet.card"
-            assert [entry.key for entry in model.metadata_props] == [own]
+            key = "odelet.part" if form == "driven" else "odelet.card"
+            assert [entry.key for entry in model.metadata_props] == [key]
             assert not re.search("doc_string|stack_trace|pkg\\.", str(model.graph))
         for path in (tmp_path / form).iterdir():
             data = path.read_bytes()
@@ -91,12 +91,12 @@ def test_no_trace_of_where_a_model_came_from(method, tmp_path):
 
 
 def test_debug_info_is_kept_on_demand(tmp_path):
-    kept = written(Case(method="rk4", times=TIMES, keep_debug_info=True), tmp_path / "kept")
-    assert "stack_trace" in str(kept[MODEL].graph)
-    dropped = written(Case(method="rk4", times=TIMES), tmp_path / "dropped")
+    with_debug_info = written(Case(method="rk4", times=TIMES, keep_debug_info=True), tmp_path / "kept")
+    assert "stack_trace" in str(with_debug_info[MODEL].graph)
+    without_debug_info = written(Case(method="rk4", times=TIMES), tmp_path / "dropped")
     size = [(tmp_path / name / MODEL).stat().st_size for name in ("kept", "dropped")]
     assert size[1] < size[0] / 2
-    assert operators(kept[MODEL].graph) == operators(dropped[MODEL].graph)
+    assert operators(with_debug_info[MODEL].graph) == operators(without_debug_info[MODEL].graph)
 
 
 @pytest.mark.parametrize("method", ["rk4", "dopri5", "dopri8"])

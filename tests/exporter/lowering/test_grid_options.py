@@ -1,4 +1,4 @@
-"""The options of fixed-step grids beside torchdiffeq: perturb, interp, grid_constructor."""
+"""The options of fixed-step grids (perturb, interp, grid_constructor) act as they do in torchdiffeq."""
 
 from dataclasses import replace
 
@@ -20,12 +20,12 @@ from odelet_intercept.errors import CaptureError
 
 
 def stair(xp, t, y):
-    """Jumps at the ends of steps, so that it matters from which side it is asked."""
+    """A field that jumps at the ends of steps, so that its value there depends on the side of evaluation."""
     return xp.floor(4 * t) + 0.3 * xp.sin(y)
 
 
 def uneven(func, y0, t):
-    """A grid that ends where the times do, for torch or numpy."""
+    """A grid from the first output time to the last, for torch or numpy."""
     if isinstance(t, torch.Tensor):
         return t[0] + (t[-1] - t[0]) * torch.linspace(0, 1, 8, dtype=t.dtype) ** 2
     return t[0] + (t[-1] - t[0]) * torch.linspace(0, 1, 8, dtype=torch.from_numpy(t).dtype).numpy() ** 2
@@ -45,7 +45,7 @@ SETTINGS = {
 @pytest.mark.parametrize("t", [(0.0, 0.25, 0.3, 0.8, 1.0), (1.0, 0.75, 0.1, -0.5)], ids=["forward", "backward"])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("method", FIXED)
-def test_numpy_solves_are_torchdiffeqs(method, dtype, t, settings):
+def test_numpy_solves_with_grid_options_equal_those_of_torchdiffeq(method, dtype, t, settings):
     y0, times = np.array([0.4, -0.3, 2.0], dtype), np.array(t, dtype)
     theirs = torch_solve(lambda t, y: stair(torch, t, y), y0, times, method=method, options=settings)
     ours = odelet.odeint(lambda t, y: stair(np, t, y), y0, times, method=method, options=settings)
@@ -54,7 +54,7 @@ def test_numpy_solves_are_torchdiffeqs(method, dtype, t, settings):
     assert np.abs(ours.outputs["y"] - theirs.outputs[0]).max() <= 20 * float(np.finfo(dtype).eps) * scale
 
 
-def test_perturbing_changes_what_a_jump_does():
+def test_perturb_evaluates_a_jump_inside_the_step():
     options = {"step_size": 0.25}
     plain, moved = (
         odelet.odeint(
@@ -74,7 +74,7 @@ def test_perturbing_changes_what_a_jump_does():
     "options", [(("perturb", True), ("step_size", 0.15)), (("interp", "cubic"), ("step_size", 0.15))]
 )
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_every_form_is_torchdiffeqs(dtype, options, tmp_path):
+def test_every_form_with_grid_options_equals_torchdiffeq(dtype, options, tmp_path):
     method = "heun2"
     for pair, times in ((True, (0.0, 0.2, 0.35, 1.0)), (False, None)):
         case = Case(method=method, dtype=dtype, times=times, pair=pair, options=options)
@@ -91,7 +91,7 @@ def test_every_form_is_torchdiffeqs(dtype, options, tmp_path):
 
 
 class Constructed(nn.Module):
-    """Its grid follows from the state and from an input."""
+    """A solve whose grid is computed from the state and an input."""
 
     def __init__(self, method="midpoint", interp="linear"):
         super().__init__()
@@ -111,7 +111,7 @@ class Constructed(nn.Module):
 
 
 @pytest.mark.parametrize("form", ["unrolled", "rolled", "driven"])
-def test_a_grid_that_a_model_constructs_is_a_value_of_its_graph(form, tmp_path):
+def test_a_grid_that_the_model_computes_is_computed_in_each_call(form, tmp_path):
     model = Constructed(interp="cubic").double()
     x, more = torch.randn(2, 3, dtype=torch.float64), torch.tensor([0.3, 0.95], dtype=torch.float64)
     dynamic = {"x": {0: "batch"}} | ({} if form == "unrolled" else {"more": {0: "more"}})
@@ -123,7 +123,7 @@ def test_a_grid_that_a_model_constructs_is_a_value_of_its_graph(form, tmp_path):
         with torch.no_grad():
             wanted = model(x, more).numpy()
         assert loaded(x.numpy(), more.numpy()) == pytest.approx(wanted, rel=1e-13, abs=1e-13)
-    # A grid that passes the last time is no grid.
+    # A grid that goes beyond the last output time is not valid.
     if form == "driven":
         with pytest.raises(odelet.InputError, match="grid_constructor returned"):
             loaded.solve(x.numpy(), np.array([0.3, 1.5]))
@@ -170,14 +170,14 @@ def test_constructed_grids_that_do_not_fit_are_refused(method, points):
         )
 
 
-def test_a_grid_may_rest_where_a_method_remembers_nothing():
+def test_a_grid_of_a_one_step_method_may_have_a_time_twice():
     options = {"grid_constructor": lambda field, y0, t: np.array([0.0, 0.5, 0.5, 1.0])}
     plain = odelet.odeint(lambda t, y: -y, np.ones(1), [0.0, 0.5, 1.0], method="rk4")
     rested = odelet.odeint(lambda t, y: -y, np.ones(1), [0.0, 0.5, 1.0], method="rk4", options=options)
     assert np.array_equal(plain.outputs["y"], rested.outputs["y"])
 
 
-def test_a_constant_grid_that_does_not_fit_is_refused_when_it_is_exported(tmp_path):
+def test_a_constant_grid_that_does_not_fit_is_refused_at_export(tmp_path):
     class Fixed(nn.Module):
         def forward(self, x):
             options = {"grid_constructor": lambda func, y0, t: torch.tensor([0.0, 0.3, 0.9], dtype=x.dtype)}
@@ -197,8 +197,8 @@ def test_a_cubic_is_exact_for_cubics_and_meets_both_ends():
 
     start, end = 0.3, 1.1
     for x in (0.0, 0.25, 0.6, 1.0):
-        found = hermite(x, end - start, f(start), f(end), slope(start), slope(end))
-        assert found == pytest.approx(f(start + x * (end - start)), rel=1e-14)
+        actual = hermite(x, end - start, f(start), f(end), slope(start), slope(end))
+        assert actual == pytest.approx(f(start + x * (end - start)), rel=1e-14)
     assert hermite(1.0, end - start, f(start), f(end), slope(start), slope(end)) == f(end)
 
 

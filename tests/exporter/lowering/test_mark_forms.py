@@ -1,4 +1,4 @@
-"""Marked fixed points in every form, beside torch at other inputs and batch sizes; what can go wrong at run time."""
+"""Marked fixed points give torch's answers in every form, at other inputs and batch sizes, and report failures."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ FORMS = ("unrolled", "rolled", "adaptive", "driven")
 
 
 def check(name, form, folder, dtype=torch.float64):
-    """Assert that a form gives what torch gives, after as many turns."""
+    """Assert that a form gives torch's answers after the same number of turns. Returns the loaded model."""
     captured, callee = traced(name, dtype)
     model = load_captured(captured, form, folder / form)
     for batch in (5, 1):
@@ -27,13 +27,13 @@ def check(name, form, folder, dtype=torch.float64):
             shape = (batch, 2 * batch, 4)
         x = drawn(shape, seed=batch, dtype=dtype)
         expected, counts = run_reference(callee, [x], Overrides())
-        found = model.solve(x.numpy())
+        solution = model.solve(x.numpy())
         allowed = 1e-10 if dtype == torch.float64 else 2e-5
-        assert found.status is Status.OK
-        for ours, theirs in zip(found.outputs.values(), expected, strict=True):
+        assert solution.status is Status.OK
+        for ours, theirs in zip(solution.outputs.values(), expected, strict=True):
             assert (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype)
             assert abs(ours - theirs).max() < allowed
-        for stats, count in zip(found.stats.solves, counts, strict=True):
+        for stats, count in zip(solution.stats.solves, counts, strict=True):
             assert (stats.form, stats.time, stats.rejected) == (form, None, 0)
             if dtype == torch.float64:
                 assert stats.steps == count.steps
@@ -43,23 +43,23 @@ def check(name, form, folder, dtype=torch.float64):
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if name != "few turns"])
-def test_all_forms_give_what_torch_gives(name, tmp_path):
+def test_forms_with_loops_and_driven_give_the_answers_of_torch(name, tmp_path):
     for form in FORMS[1:]:
         check(name, form, tmp_path)
 
 
-def test_a_straight_line_gives_what_torch_gives(tmp_path):
+def test_unrolled_gives_the_answers_of_torch(tmp_path):
     model = check("few turns", "unrolled", tmp_path)
     assert model.card.solves[0].settings == {}
 
 
 @pytest.mark.parametrize("form", FORMS[1:])
-def test_float32(form, tmp_path):
+def test_float32_models_give_the_answers_of_torch(form, tmp_path):
     check("anderson", form, tmp_path, torch.float32)
 
 
 def test_a_change_of_the_elimination_changes_torch_and_every_form(monkeypatch, tmp_path):
-    """Weights that pick the newest call make Anderson's method the plain one, wherever it runs."""
+    """With weights that choose the newest turn alone, Anderson's method is the plain iteration, wherever it runs."""
     captured, callee = traced("anderson", torch.float64)
     x = drawn((4, 4), seed=9)
     _, (before,) = run_reference(callee, [x], Overrides())
@@ -75,17 +75,17 @@ def test_a_change_of_the_elimination_changes_torch_and_every_form(monkeypatch, t
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_what_does_not_converge_is_a_status(form, tmp_path):
+def test_an_iteration_that_does_not_converge_is_a_status(form, tmp_path):
     captured, callee = traced("samples", torch.float64)
     short = replace(captured, specs=[replace(spec, max_iters=12) for spec in captured.specs])
     model = load_captured(short, form, tmp_path)
     x = drawn((4, 4), seed=5)
     x[1:3] *= 1e-9
-    found = model.solve(x.numpy())
-    (stats,) = found.stats.solves
-    assert found.status is stats.status is Status.NOT_CONVERGED
+    solution = model.solve(x.numpy())
+    (stats,) = solution.stats.solves
+    assert solution.status is stats.status is Status.NOT_CONVERGED
     assert set(stats.samples.status) <= {Status.OK, Status.NOT_CONVERGED}
-    assert np.isfinite(found.outputs["output"]).all()
+    assert np.isfinite(solution.outputs["output"]).all()
     with pytest.raises(
         odelet.SolveError, match=r"solve 0 \(fixed_point, models_marked.py:\d+\) stopped for .* not converge"
     ):
@@ -105,14 +105,14 @@ def test_tolerances_and_turns_can_be_set_at_run_time(form, tmp_path):
     assert model.solve(x, max_steps=3).stats.steps == 3
 
 
-def test_the_driver_gives_up_in_time_and_refuses_what_needs_time(tmp_path):
+def test_the_driver_obeys_limits_and_refuses_dense_output_and_streams(tmp_path):
     captured, _ = traced("anderson", torch.float64)
     model = load_captured(captured, "driven", tmp_path)
     x = drawn((2, 4)).numpy()
     for limits, status in (({"max_evals": 2}, Status.EVALUATION_LIMIT), ({"deadline": 1e-9}, Status.DEADLINE)):
-        found = model.solve(x, **limits)
-        assert (found.status, found.stats.steps) == (status, limits.get("max_evals", 0))
-        assert found.outputs["output"].shape == (2, 6)
+        solution = model.solve(x, **limits)
+        assert (solution.status, solution.stats.steps) == (status, limits.get("max_evals", 0))
+        assert solution.outputs["output"].shape == (2, 6)
     with pytest.raises(odelet.InputError, match="is an iteration .anderson., without time"):
         model.solve(x, dense=True)
     with pytest.raises(odelet.InputError, match="is an iteration .anderson., which has no times"):

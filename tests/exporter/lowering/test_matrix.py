@@ -1,4 +1,4 @@
-"""Reference problems as models, in every form of every method, beside torchdiffeq; empty batches, many times."""
+"""Reference problems as models, in every form of every method, equal torchdiffeq; empty batches and many times work."""
 
 from dataclasses import dataclass, replace
 from functools import cache
@@ -21,7 +21,7 @@ from odelet_export.capture.captured import Captured
 from odelet_export.model.callee import Callee
 from odelet_export.model.overrides import Overrides
 
-# Those that the torchdiffeq here can solve with, one way or another.
+# The methods of which the installed torchdiffeq can compute a reference, by itself or with a tableau of ours.
 COMPARED = [method for method in STEPPING if method in SOLVERS or method in TABLEAUS]
 STARTS = {
     **{name: PROBLEMS[name].y0 for name in ("A3", "B5", "C5", "D3", "E3")},
@@ -31,7 +31,7 @@ TIMES = [(0.0, 0.4, 1.5, 2.0), (0.5, 0.3, 0.0), (1.0,)]
 
 
 class AsModel(nn.Module):
-    """A reference problem, from any state and to any times."""
+    """A reference problem as a model of its initial state and output times."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ def traced(name: str, dtype: str) -> tuple[Captured, Callee]:
 
 @dataclass(frozen=True, kw_only=True)
 class ProblemCase(Case):
-    """A reference problem instead of the network."""
+    """A case whose field is a reference problem instead of the network."""
 
     problem: str
 
@@ -69,12 +69,12 @@ class ProblemCase(Case):
 
 
 def steps(method):
-    """Options with which dopri8's first step is not all rounding, and fixed steps are not those of the output times."""
+    """Options that give a first step whose error estimate is above rounding, or fixed steps unlike the output times."""
     return (("first_step", 0.5),) if method in ADAPTIVE else (("step_size", 0.1),)
 
 
 def places():
-    """Each method with two of the problems, in turn, and with the state that has no axes."""
+    """The dtype, method and problem of each test: each method with one problem in turn and with A5, a scalar state."""
     names = [name for name in STARTS if np.ndim(STARTS[name])]
     for i, method in enumerate(COMPARED):
         yield "float64", method, names[i % len(names)]
@@ -82,7 +82,7 @@ def places():
 
 
 @pytest.mark.parametrize(("dtype", "method", "name"), list(places()))
-def test_reference_problems_in_all_forms(dtype, method, name, tmp_path):
+def test_reference_problems_equal_torchdiffeq_in_all_forms(dtype, method, name, tmp_path):
     case = ProblemCase(method=method, dtype=dtype, problem=name, options=steps(method), rtol=1e-4, atol=1e-4)
     y0 = np.array(STARTS[name], dtype)
     for form in forms_of(case):
@@ -93,8 +93,8 @@ def test_reference_problems_in_all_forms(dtype, method, name, tmp_path):
 
 
 @pytest.mark.parametrize("method", STEPPING)
-def test_an_empty_batch_and_two_thousand_times_in_all_forms(method, tmp_path):
-    """The network with times that are an input: the times decide nothing but where the solution is read."""
+def test_an_empty_batch_and_two_thousand_times_work_in_all_forms(method, tmp_path):
+    """Output times, an input here, decide only where the solution is read: more of them cost no evaluation."""
     case = Case(method=method, options=() if method in ADAPTIVE else (("step_size", 0.25),), rtol=1e-3, atol=1e-3)
     x, many = inputs("float64", 2), np.linspace(0, 1.5, 2000)
     for form in forms_of(case):
@@ -107,5 +107,5 @@ def test_an_empty_batch_and_two_thousand_times_in_all_forms(method, tmp_path):
         (rows,), (read,) = solution.outputs.values(), few.outputs.values()
         assert rows.shape == (2000, 2, 3)
         assert rows[[0, 999, 1999]] == pytest.approx(read, rel=0, abs=1e-13)
-        # Between one time and the next no solution jumps.
+        # The solution does not jump between one output time and the next.
         assert np.abs(np.diff(rows, axis=0)).max() < 0.02

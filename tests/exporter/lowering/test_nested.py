@@ -1,4 +1,4 @@
-"""Solves inside the fields and event functions of other solves: torch's answers in every form, failures that show."""
+"""Solves inside the fields and event functions of other solves give torch's answers and report their failures."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def normal(*shape, seed=0):
 
 
 class Inner(nn.Module):
-    """The slope is the end of a solve that starts at the state and uses time and state in its field too."""
+    """A field that solves from the state; the field of that inner solve reads time and state of the outer one too."""
 
     def __init__(self, outer, inner):
         super().__init__()
@@ -45,34 +45,34 @@ KINDS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_torchs_answers_in_every_form(kind, tmp_path, captured_once):
+def test_a_solve_in_a_field_gives_the_answers_of_torch(kind, tmp_path, captured_once):
     outer, inner, forms = KINDS[kind]
     for form in forms:
-        made = export(
+        exported = export(
             Inner(outer, inner), (normal(4, 2), TIMES), tmp_path / form, form=form, dynamic=DYNAMIC, samples=2
         )
-        assert made.parity.passed
-        assert made.parity.card()["same_steps"], "the steps differ from torchdiffeq's"
-        assert len({str(sample.shapes) for sample in made.parity.samples}) > 1
-        (line,) = made.card.solves[0].nested
+        assert exported.parity.passed
+        assert exported.parity.card()["same_steps"], "the steps differ from torchdiffeq's"
+        assert len({str(sample.shapes) for sample in exported.parity.samples}) > 1
+        (line,) = exported.card.solves[0].nested
         assert line.startswith(f"{inner['method']}, {'adaptive' if 'rtol' in inner else 'unrolled'}, test_nested.py:")
-        assert f"inside it: {line}" in made.card.summary()
+        assert f"inside it: {line}" in exported.card.summary()
 
 
 @pytest.mark.slow
-def test_fixed_steps_in_fixed_steps_unroll_and_roll(tmp_path, captured_once):
+def test_fixed_steps_in_fixed_steps_can_be_unrolled_and_rolled(tmp_path, captured_once):
     model = Inner({"method": "midpoint"}, {"method": "rk4"})
     x = normal(3, 2)
     for form, inside in (("unrolled", "unrolled"), ("rolled", "rolled"), ("auto", "unrolled")):
-        made = export(model, (x,), tmp_path / form, kwargs={"t": TIMES}, form=form, samples=1)
-        (solve,) = made.card.solves
+        exported = export(model, (x,), tmp_path / form, kwargs={"t": TIMES}, form=form, samples=1)
+        (solve,) = exported.card.solves
         # Copies of a field that holds a solve multiply, so `auto` rolls the outer one.
         assert (solve.form, solve.nested[0].split(", ")[1]) == (form if form != "auto" else "rolled", inside)
-        assert made.parity.card()["same_steps"]
+        assert exported.parity.card()["same_steps"]
 
 
 def three_levels(x):
-    """Two solves inside a field, the second from the first's end, which holds a third."""
+    """A field with two solves: the second starts where the first ends, and has a third solve in its own field."""
 
     def slowest(t, y):
         first = odeint(lambda s, z: torch.sin(z) * t, y, torch.tensor([0.0, 0.5]), method="euler")[-1]
@@ -87,17 +87,17 @@ def three_levels(x):
 
 
 @pytest.mark.slow
-def test_three_levels_and_two_solves_in_a_field(tmp_path):
-    made = export(three_levels, (normal(4, 2).float(),), tmp_path / "out", dynamic={"x": {0: "batch"}}, samples=2)
-    assert made.parity.passed
-    lines = [line.split(",")[0] + ("*" if "inside" in line else "") for line in made.card.solves[0].nested]
+def test_three_levels_of_solves_give_the_answers_of_torch(tmp_path):
+    exported = export(three_levels, (normal(4, 2).float(),), tmp_path / "out", dynamic={"x": {0: "batch"}}, samples=2)
+    assert exported.parity.passed
+    lines = [line.split(",")[0] + ("*" if "inside" in line else "") for line in exported.card.solves[0].nested]
     assert sorted(lines) == ["euler", "euler", "midpoint*"]
     model, x = odelet.load(tmp_path / "out"), normal(7, 2, seed=3).float()
     np.testing.assert_allclose(model(x.numpy()), three_levels(x).numpy(), rtol=1e-5, atol=1e-6)
 
 
 class Keeping(nn.Module):
-    """A field that solves for what it reads in its first call, and keeps it."""
+    """A field that computes its context by a solve in its first call, and keeps it."""
 
     def forward(self, x):
         self.context = None
@@ -110,32 +110,32 @@ class Keeping(nn.Module):
         return odeint(field, x, torch.tensor([0.0, 1.0, 2.0]), method="euler")[-1]
 
 
-def test_what_the_first_call_solved_for_is_solved_for_once(tmp_path):
-    made = export(Keeping(), (normal(3, 2),), tmp_path / "out", samples=2)
-    assert made.parity.passed
-    assert len(made.card.solves[0].nested) == 1
+def test_a_solve_of_the_first_call_alone_is_exported_once(tmp_path):
+    exported = export(Keeping(), (normal(3, 2),), tmp_path / "out", samples=2)
+    assert exported.parity.passed
+    assert len(exported.card.solves[0].nested) == 1
 
 
 def leaking(x, *, with_end):
-    kept = []
+    inner_ends = []
 
     def field(t, y):
-        kept[:] = [odeint(lambda s, z: -z, y, torch.tensor([0.0, 1.0]), method="euler")[-1]]
-        return kept[0]
+        inner_ends[:] = [odeint(lambda s, z: -z, y, torch.tensor([0.0, 1.0]), method="euler")[-1]]
+        return inner_ends[0]
 
     end = odeint(field, x, torch.tensor([0.0, 1.0]), method="euler")[-1]
     other = odeint(lambda t, y: -y, x, torch.tensor([0.0, 1.0]), method="euler")[-1]
-    return kept[0] + (end if with_end else other)
+    return inner_ends[0] + (end if with_end else other)
 
 
 @pytest.mark.slow
-def test_an_inner_solution_that_gets_out_of_the_field_is_refused(tmp_path):
-    for with_end, told in ((True, "return it as part of the state instead"), (False, "compute it outside the field")):
-        with pytest.raises(CaptureError, match=told):
+def test_an_inner_solution_that_is_read_outside_the_field_is_refused(tmp_path):
+    for with_end, advice in ((True, "return it as part of the state instead"), (False, "compute it outside the field")):
+        with pytest.raises(CaptureError, match=advice):
             export(leaking, (normal(3, 2),), tmp_path / "out", kwargs={"with_end": with_end})
 
 
-def test_a_field_may_read_the_whole_solution_of_a_solve_before(tmp_path):
+def test_a_field_may_read_the_whole_solution_of_an_earlier_solve(tmp_path):
     def model(x):
         path = odeint(lambda t, y: -y, x, TIMES, method="euler")
         return odeint(lambda t, y: (path * y).sum(0), x, TIMES, method="euler")
@@ -144,7 +144,7 @@ def test_a_field_may_read_the_whole_solution_of_a_solve_before(tmp_path):
 
 
 class Failing(nn.Module):
-    """The inner solve runs away where x is large, or has times that make no sense; a clamp hides what comes of it."""
+    """The inner solve diverges where x is large, and fails at times that are not valid; a clamp hides its NaN."""
 
     def __init__(self, inner):
         super().__init__()
@@ -177,7 +177,7 @@ def test_a_failed_inner_solve_fails_the_outer_one(tmp_path, captured_once):
 
 
 def bouncing(x, s):
-    """Ends where the end of an inner solve from the state crosses a height."""
+    """A solve whose event is that the end of an inner solve, which starts from the state, crosses a height."""
 
     def height(t, y):
         return odeint(lambda _, z: -z * z, y, s, **ADAPTIVE)[-1].sum() - 0.9
@@ -189,11 +189,11 @@ def bouncing(x, s):
 
 
 @pytest.mark.slow
-def test_an_inner_solve_in_an_event_function(tmp_path, captured_once):
+def test_an_inner_solve_in_an_event_function_gives_the_answers_of_torch(tmp_path, captured_once):
     x, s = torch.tensor([1.0, 1.5], dtype=torch.float64), torch.tensor([0.0, 0.3], dtype=torch.float64)
     for form in ("adaptive", "driven"):
-        made = export(bouncing, (x, s), tmp_path / form, form=form, samples=1)
-        assert made.parity.card()["same_steps"]
+        exported = export(bouncing, (x, s), tmp_path / form, form=form, samples=1)
+        assert exported.parity.card()["same_steps"]
         ready = odelet.load(tmp_path / form)
         time, _ = ready(1.2 * x.numpy(), s.numpy())
         np.testing.assert_allclose(time, bouncing(1.2 * x, s)[0].numpy(), atol=1e-7)
@@ -213,7 +213,7 @@ def test_overrides_apply_to_inner_solves_too(tmp_path):
 
 
 @pytest.mark.slow
-def test_what_an_inner_solve_cannot_be(tmp_path):
+def test_per_sample_and_scipy_are_refused_for_inner_solves(tmp_path):
     x = normal(3, 2)
     with pytest.raises(CaptureError, match="leave per_sample out"):
         export(Inner(ADAPTIVE, ADAPTIVE), (x, TIMES), tmp_path / "out", per_sample=True, dynamic=DYNAMIC)

@@ -1,4 +1,4 @@
-"""Axes of inputs that may change, and the example in other sizes."""
+"""Dynamic axes of inputs, and examples of other sizes."""
 
 import pytest
 import torch
@@ -26,13 +26,13 @@ def test_axes_are_counted_from_the_front():
     ],
     ids=["input", "kind", "axis", "label", "sizes"],
 )
-def test_what_does_not_fit_the_inputs_is_refused(dynamic, message):
+def test_axes_that_do_not_fit_the_inputs_are_refused(dynamic, message):
     with pytest.raises(CaptureError, match=message):
         check_dynamic(dynamic, NAMES, EXAMPLE)
 
 
-def test_a_tracer_sees_no_two_equal_sizes():
-    # 3 is taken by an axis that stays, and 1 is never a size.
+def test_the_example_for_a_tracer_has_no_two_equal_sizes():
+    # A static axis has the size 3, and no dynamic axis gets the size 1.
     shapes = [tuple(x.shape) for x in traced_example(NAMES, EXAMPLE, {"x": {0: "batch"}, "t": {0: "times"}})]
     assert shapes == [(2, 3), (5,)]
     (single,) = traced_example(("x",), (X[:1],), {"x": {0: "batch"}})
@@ -41,7 +41,7 @@ def test_a_tracer_sees_no_two_equal_sizes():
     assert [tuple(x.shape) for x in both] == [(2, 3), (2, 3)]
 
 
-def test_times_stay_in_order_and_other_values_repeat():
+def test_resized_times_stay_in_order_and_other_values_repeat():
     assert resize(T, {0: 5}).tolist() == [0.0, 0.5, 1.0, 2.5, 4.0]
     assert resize(-T, {0: 2}).tolist() == [0.0, -4.0]
     assert resize(torch.tensor([1, 2]), {0: 3}).tolist() == [1, 2, 1]

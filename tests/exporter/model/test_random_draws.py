@@ -1,4 +1,4 @@
-"""Random draws of a model: inputs with torch's distributions, torch's answers for the same numbers, or a refusal."""
+"""Random draws become inputs: they have torch's distributions and give torch's answers, or the model is refused."""
 
 import inspect
 
@@ -19,8 +19,8 @@ BATCH = {0: "batch"}
 
 
 def distance(a, b):
-    """Kolmogorov and Smirnov's: the largest difference of two samples' distribution functions."""
-    # Numbers that differ in how they were rounded are one number.
+    """The distance of Kolmogorov and Smirnov: the largest difference of two samples' distribution functions."""
+    # Numbers that differ only in rounding count as one number.
     a, b = (np.sort(np.round(x.double().numpy(), 5)) for x in (a, b))
     grid = np.unique(np.concatenate([a, b]))
     return np.abs(np.searchsorted(a, grid, "right") / len(a) - np.searchsorted(b, grid, "right") / len(b)).max()
@@ -36,7 +36,7 @@ def test_a_draw_has_torchs_distribution(name):
         ours = DRAWS[name](rates)
     assert len(source.arrays) == 1
     assert (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype)
-    # Two samples of 20,000 lie this far apart once in a million times.
+    # Two samples of 20,000 numbers from one distribution are this far apart once in a million times.
     assert max(distance(ours[:, i], theirs[:, i]) for i in range(ours.shape[1])) < 0.0265
 
 
@@ -66,7 +66,7 @@ def test_spellings_of_one_draw_give_the_same_numbers(one, other):
     np.testing.assert_array_equal(results[0], results[1])
 
 
-def test_attention_with_dropout_is_refused_and_without_it_is_not():
+def test_attention_is_refused_with_dropout_only():
     q = torch.ones(1, 2, 4)
     with drawing(SeededSource(0)), one_run():
         functional.scaled_dot_product_attention(query=q, key=q, value=q)
@@ -75,32 +75,34 @@ def test_attention_with_dropout_is_refused_and_without_it_is_not():
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_uniform_numbers_of_few_digits_stay_below_1(dtype):
+def test_uniform_numbers_in_half_precision_stay_below_1(dtype):
     with drawing(SeededSource(0)), one_run():
         u = torch.rand(100_000, dtype=dtype)
     assert u.dtype == dtype
     assert (u.max() < 1, u.min() >= 0, abs(u.double().mean() - 0.5) < 0.01) == (True, True, True)
 
 
-def test_permutations_are_even():
+def test_permutations_are_equally_likely():
     counts = torch.zeros(24)
     source = SeededSource(1)
     with drawing(source), one_run():
         for _ in range(2400):
             p = torch.randperm(4)
             counts[p[0] * 6 + (p[1] - (p[1] > p[0]).long()) * 2 + (p[2] > p[3]).long()] += 1
-    assert ((counts - 100) ** 2 / 100).sum() < 60  # chi squared, 23 degrees: once in 30,000 times
+    assert (
+        (counts - 100) ** 2 / 100
+    ).sum() < 60  # chi squared with 23 degrees of freedom is larger once in 30,000 times
 
 
 def eager(model, arguments, noise):
-    """What torch gives for base numbers, by the names of the inputs."""
+    """The outputs of torch for the values of base draws. noise: by the name of the input."""
     given = [torch.from_numpy(noise[name]) for name in sorted(noise, key=lambda name: int(name.split("_")[1]))]
     with drawing(ReplayedSource(given)), one_run(), torch.no_grad():
         return model(*arguments)
 
 
 @pytest.mark.slow
-def test_every_draw_in_one_model_gives_torchs_numbers(tmp_path):
+def test_a_model_with_every_draw_gives_the_answers_of_torch(tmp_path):
     exported = export(All(), (0.1 + 0.8 * torch.rand(5, 4),), tmp_path / "out", dynamic={"p": BATCH})
     assert len(exported.card.noise) == len(DRAWS)
     p = 0.1 + 0.8 * torch.rand(7, 4)
@@ -144,7 +146,7 @@ def line_of(function, text):
     return first + next(i for i, line in enumerate(lines) if text in line)
 
 
-def test_noise_of_a_fields_first_call_is_one_input(tmp_path):
+def test_noise_drawn_in_the_first_call_of_a_field_is_one_input(tmp_path):
     torch.manual_seed(0)
     model = Hutchinson()
     exported = export(model, (torch.randn(4, 3),), tmp_path / "out", dynamic={"x": BATCH}, samples=2)
@@ -157,7 +159,7 @@ def test_noise_of_a_fields_first_call_is_one_input(tmp_path):
     np.testing.assert_allclose(solution.outputs["output_1"], log_p, rtol=1e-3, atol=1e-4)
 
 
-def test_pieces_of_a_solve_share_their_noise(tmp_path):
+def test_slices_of_a_solve_share_their_noise(tmp_path):
     def model(x, t):
         return odeint(lambda t, y: -y, x + torch.randn_like(x), t, method="rk4")
 
@@ -231,7 +233,7 @@ def test_a_draw_that_cannot_be_exported_is_refused_with_its_line(model, tmp_path
 
 
 class Seeded(nn.Module):
-    """Draws that are the same in each call, because the model seeds them, and one that is not."""
+    """Draws that are the same in each call, because the model seeds them, and one draw that is not seeded."""
 
     def forward(self, x):
         free = torch.rand(2)
@@ -243,7 +245,7 @@ class Seeded(nn.Module):
         return odeint(lambda t, y: -y, x + frozen + free + torch.randn(2), TIMES, method="rk4")[-1]
 
 
-def test_what_the_model_seeds_is_a_constant(tmp_path):
+def test_draws_that_the_model_seeds_are_constants(tmp_path):
     exported = export(Seeded(), (torch.randn(3, 2),), tmp_path / "out", dynamic={"x": BATCH}, samples=2)
     assert [noise.distribution for noise in exported.card.noise] == ["uniform", "normal"]
     solution = odelet.load(tmp_path / "out").solve(np.zeros((2, 2), np.float32), seed=1)
@@ -252,7 +254,7 @@ def test_what_the_model_seeds_is_a_constant(tmp_path):
 
 
 class Kept(nn.Module):
-    """A generator that goes on from call to call: no two calls give the same."""
+    """A model that keeps a generator: each call goes on where the last ended, so that no two calls agree."""
 
     def __init__(self):
         super().__init__()
@@ -262,12 +264,12 @@ class Kept(nn.Module):
         return odeint(lambda t, y: -y, x + torch.randn(2, generator=self.generator), TIMES, method="rk4")[-1]
 
 
-def test_a_generator_that_goes_on_from_call_to_call_is_found_out(tmp_path):
+def test_a_generator_that_is_kept_between_calls_is_refused(tmp_path):
     with pytest.raises(ParityError, match="torch itself gives other answers"):
         export(Kept(), (torch.randn(3, 2),), tmp_path / "out")
 
 
-def test_torch_is_itself_again(tmp_path):
+def test_torch_draws_as_before_after_a_refused_export(tmp_path):
     x = torch.ones(3, 2)
     torch.manual_seed(4)
     expected = torch.randn(3)

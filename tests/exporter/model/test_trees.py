@@ -30,7 +30,7 @@ torch.export.register_dataclass(Options)
 
 
 class Nested(nn.Module):
-    """A solve whose start, rate and mask come in containers of all kinds, with things that are no tensors."""
+    """A solve whose start, rate and mask come in containers of all kinds, beside values that are not tensors."""
 
     def __init__(self):
         super().__init__()
@@ -69,7 +69,7 @@ def nested(tmp_path_factory):
     return odelet.load(out), exported
 
 
-def test_each_tensor_is_an_input_or_an_output_with_a_name(nested):
+def test_each_tensor_is_a_named_input_or_output(nested):
     model, exported = nested
     assert tuple(tensor.name for tensor in model.inputs) == NAMES
     assert [tensor.name for tensor in model.outputs] == ["last", "inner.h", "more.0", "more.1.0"]
@@ -80,7 +80,7 @@ def test_each_tensor_is_an_input_or_an_output_with_a_name(nested):
     )
 
 
-def test_flat_nested_and_positional_calls_give_what_torch_gives(nested):
+def test_flat_nested_and_positional_calls_give_the_answers_of_torch(nested):
     model, _ = nested
     batch, state, options, parts, mask = example(5, 1)
     with torch.no_grad():
@@ -102,7 +102,7 @@ def test_flat_nested_and_positional_calls_give_what_torch_gives(nested):
         np.testing.assert_array_equal(given, expected["more"][1][0])
 
 
-def test_a_series_carries_what_lies_inside(nested):
+def test_a_stream_carries_a_tensor_inside_a_container(nested):
     model, _ = nested
     batch, state, options, parts, mask = example(5, 2)
     x, h, c = batch["x"].numpy(), [state.h[0].numpy()], state.c.numpy()
@@ -128,7 +128,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("given", "message"), WRONG.values(), ids=WRONG)
-def test_what_does_not_fit_is_named(nested, given, message):
+def test_arguments_that_do_not_fit_are_refused_by_name(nested, given, message):
     with pytest.raises(InputError, match=message):
         nested[0](**given)
 
@@ -166,7 +166,7 @@ class Model(torch.nn.Module):
 """
 
 
-def test_the_command_line_builds_and_reads_them(tmp_path, capsys):
+def test_the_command_line_exports_and_runs_nested_inputs(tmp_path, capsys):
     (tmp_path / "net.py").write_text(MODEL)
     target, out = f"{tmp_path / 'net.py'}:Model", tmp_path / "out"
     inputs = ["--input", "batch.x=float32[batch,3]", "--input", "parts.0=float32[batch,3]"]
@@ -181,13 +181,13 @@ def test_the_command_line_builds_and_reads_them(tmp_path, capsys):
     assert (code, "the parts 1 of the input 'parts' make no tuple; 'parts.0' lacks" in err) == (2, True)
 
 
-def test_a_tree_is_rebuilt_with_other_leaves():
+def test_a_tree_can_be_rebuilt_with_other_leaves():
     tree = Tree(["batch", "parts"], [{"x": 1, "h": [2]}, (3, None)])
     assert [name for name, _ in tree.leaves] == ["batch.x", "batch.h.0", "parts.0", "parts.1"]
     assert tree.rebuilt([4, 5, 6, None]) == [{"x": 4, "h": [5]}, (6, None)]
 
 
-def test_the_leaves_of_results_of_all_kinds():
+def test_results_of_all_kinds_have_named_leaves():
     assert result_leaves(7) == [("output", 7)]
     assert result_leaves((7, [8])) == [("output_0", 7), ("output_1.0", 8)]
     assert result_leaves({"a": State(7, {"b": 8})}) == [("a.h", 7), ("a.c.b", 8)]
@@ -195,12 +195,12 @@ def test_the_leaves_of_results_of_all_kinds():
     assert result_leaves({"size": torch.ones(2, 3).shape}) == [("size", torch.Size([2, 3]))]
 
 
-def test_walks_over_tensors_and_rows():
+def test_tensors_and_rows_are_found_in_containers():
     x, y = torch.zeros(1), torch.ones(1)
     doubled = map_tensors(lambda z: 2 * z, {"a": (x, 3), "b": [y]})
     assert doubled == {"a": (torch.zeros(1), 3), "b": [torch.full((1,), 2.0)]}
-    found = tensors_in({"a": (x, 3), "b": [y]})
-    assert (found[0] is x, found[1] is y, len(found)) == (True, True, 2)
+    tensors = tensors_in({"a": (x, 3), "b": [y]})
+    assert (tensors[0] is x, tensors[1] is y, len(tensors)) == (True, True, 2)
     assert row_leaves([1, (2, [3, "four"]), ()]) == [1, 2, 3, "four"]
     assert row_leaves(1) == [1]
 

@@ -1,4 +1,4 @@
-"""The model and its inputs in float64."""
+"""Copies of a model and its inputs in float64."""
 
 import threading
 
@@ -19,7 +19,7 @@ class Model(nn.Module):
         return self.weight * x
 
 
-def test_a_copy_of_a_model_is_in_float64_and_the_model_stays():
+def test_a_copy_of_a_model_is_in_float64_and_the_model_unchanged():
     model = Model()
     wide = widened_model(Callee(model, (torch.ones(2),), {}))
     (output,) = wide(torch.ones(2, dtype=torch.float64))

@@ -1,4 +1,4 @@
-"""`--explain`: what was captured of a model, as data, text and JSON."""
+"""`--explain` describes the capture of a model as data, text and JSON."""
 
 import io
 import json
@@ -51,8 +51,8 @@ def file(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def told(file):
-    """The JSON of a run that writes nothing."""
+def printed_json(file):
+    """The JSON that `--explain --json` prints without an artifact folder."""
     inputs = [part for spec in INPUTS for part in ("--input", spec)]
     code, out, err = run(f"{file}:Pulled", *inputs, "--explain", "--json")
     assert code == 0, err
@@ -60,16 +60,16 @@ def told(file):
     return json.loads(out)
 
 
-def reads(found):
-    return {read["name"]: read["shape"] for read in found}
+def reads(read_values):
+    return {read["name"]: read["shape"] for read in read_values}
 
 
-def test_the_json_says_what_each_field_reads_and_what_is_computed_once(told):
-    assert set(told) == {"explanation", "seconds"}
-    told = told["explanation"]
-    assert told["tracer"] == "make_fx"
-    assert told["unused"] == 1
-    first, second = told["solves"]
+def test_the_json_has_what_each_field_reads_and_the_nodes_computed_once(printed_json):
+    assert set(printed_json) == {"explanation", "seconds"}
+    explanation = printed_json["explanation"]
+    assert explanation["tracer"] == "make_fx"
+    assert explanation["unused"] == 1
+    first, second = explanation["solves"]
     assert (first["entry"], first["method"], first["form"]) == ("odeint_adjoint", "dopri5", "adaptive")
     assert (first["rtol"], first["atol"], first["times"]) == (1e-4, 1e-5, "any number from input t")
     assert first["file"].endswith("pulled.py")
@@ -92,11 +92,13 @@ def test_the_json_says_what_each_field_reads_and_what_is_computed_once(told):
     (field,) = second["functions"]
     assert field["uses_time"] is False
     assert set(reads(field["weights"])) == {"decay.weight"}
-    assert told["nodes"] == told["host"] + sum(solve["functions"][0]["nodes"] for solve in told["solves"])
+    assert explanation["nodes"] == explanation["host"] + sum(
+        solve["functions"][0]["nodes"] for solve in explanation["solves"]
+    )
 
 
 @pytest.mark.parametrize("width", [None, 80])
-def test_the_text_is_wrapped_on_a_terminal_and_whole_elsewhere(width, monkeypatch, capsys):
+def test_the_text_is_wrapped_on_a_terminal_only(width, monkeypatch, capsys):
     field = FieldExplained("field", 30, {"Gemm": 20, "Tanh": 10}, 4, False, numbers=2)
     weights = tuple(Read(f"layers.{i}.weight", "float32", (8, 8)) for i in range(20))
     solve = SolveExplained(
@@ -123,7 +125,7 @@ def test_the_text_is_wrapped_on_a_terminal_and_whole_elsewhere(width, monkeypatc
     assert (max(map(len, text.splitlines())) <= 90) == bool(width)
 
 
-def test_an_export_tells_too_and_a_missing_folder_is_refused(tmp_path):
+def test_an_export_can_be_explained_and_needs_a_folder(tmp_path):
     (tmp_path / "flow.py").write_text(
         "import torch\nfrom torchdiffeq import odeint\n\n\nclass Flow(torch.nn.Module):\n    def forward(self, x):\n"
         "        return odeint(lambda t, y: -y, x, torch.tensor([0.0, 1.0]), method='euler')[-1]\n"
@@ -142,7 +144,7 @@ def test_an_export_tells_too_and_a_missing_folder_is_refused(tmp_path):
     assert err == ("odelet: --out is missing; name a folder for the artifact, or give --explain to write nothing\n")
 
 
-def test_python_gets_the_same_record():
+def test_explain_returns_the_record_in_python():
     class Flow(nn.Module):
         def __init__(self):
             super().__init__()

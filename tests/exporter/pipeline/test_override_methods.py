@@ -1,4 +1,4 @@
-"""Any method of the roster in the place of the model's own: exported, and proved against a reference that has it."""
+"""Any method of the roster can replace the model's own, and is proved against a reference that has the method."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ import odelet
 from odelet.methods.roster import METHODS
 from odelet_export import export
 
-# One of each kind that comes with a reference of its own; what they compute is tested elsewhere.
+# One method of each kind that needs a reference of its own; other tests check what the methods compute.
 KINDS = ["implicit_adams", "gl6", "trbdf2", "gl4_torchdiffeq", "tsit5_torchdiffeq", "scipy_solver"]
 
 
@@ -17,12 +17,12 @@ def decay(y0):
 
 
 @pytest.mark.parametrize("method", KINDS)
-def test_a_method_in_the_place_of_the_models_own_is_proved(method, tmp_path):
+def test_a_method_that_replaces_the_one_of_the_model_is_proved(method, tmp_path):
     x = torch.tensor([[1.0], [-0.5]], dtype=torch.float64)
     fixed = METHODS[method].fixed
     settings = {"steps": 24} if fixed else {}
-    made = export(decay, (x,), tmp_path / "out", method=method, dynamic={"y0": {0: "batch"}}, samples=1, **settings)
-    assert made.parity.passed
-    (solve,) = made.card.solves
+    exported = export(decay, (x,), tmp_path / "out", method=method, dynamic={"y0": {0: "batch"}}, samples=1, **settings)
+    assert exported.parity.passed
+    (solve,) = exported.card.solves
     assert solve.method == method
     assert odelet.verify(tmp_path / "out").passed

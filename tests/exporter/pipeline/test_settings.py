@@ -58,7 +58,7 @@ def files_of(folder):
 
 class TestSignatures:
     @pytest.mark.parametrize("function", [export, explain])
-    def test_it_has_few_parameters_and_a_short_body(self, function):
+    def test_export_and_explain_have_few_parameters_and_short_bodies(self, function):
         source = ROOT / "exporter" / "odelet_export" / "pipeline" / f"{function.__name__}.py"
         (node,) = [
             node
@@ -68,8 +68,8 @@ class TestSignatures:
         assert len(inspect.signature(function).parameters) <= 8
         assert node.end_lineno - node.body[0].lineno + 1 <= 60
 
-    def test_the_keywords_are_those_of_the_fields(self):
-        """Counted here by other means than by the module that changes settings."""
+    def test_the_keywords_of_an_export_are_those_of_its_fields(self):
+        """The fields are collected here without the module that changes settings."""
         flat = []
         for field in fields(ExportSettings):
             part = get_type_hints(ExportSettings)[field.name]
@@ -89,7 +89,7 @@ class TestSignatures:
         ("command", "changes", "without"),
         [(export_command, ExportChanges, {"tolerance"}), (tune_command, TuneChanges, set())],
     )
-    def test_each_keyword_is_an_option_with_help_and_with_the_default_of_its_field(self, command, changes, without):
+    def test_each_keyword_is_an_option_with_the_default_of_its_field(self, command, changes, without):
         app = typer.Typer()
         app.command()(command)
         options = {option.name: option for option in get_command(app).params}
@@ -105,7 +105,7 @@ class TestSignatures:
 
 
 class TestChanges:
-    def test_keywords_and_the_object_say_the_same(self):
+    def test_keywords_and_the_object_give_the_same_settings(self):
         assert ExportSettings.of(**FLAT) == WHOLE
         assert ExportSettings().having(**FLAT) == WHOLE
 
@@ -161,7 +161,7 @@ class TestChanges:
         with pytest.raises(error, match=message):
             ExportSettings.of(**changes)
 
-    def test_calibration_goes_with_the_forms_that_need_it(self):
+    def test_calibration_is_only_for_the_forms_that_need_it(self):
         data = {"x": np.ones((4, 2))}
         ExportSettings.of(form="bounded", calibration=data, quantile=0.9).check_calibration()
         ExportSettings().check_calibration()
@@ -174,12 +174,12 @@ class TestChanges:
 
 
 @pytest.mark.parametrize("name", ["ExportSettings", "Explanation", "Exported", "Tuning", "explain", "export", "tune"])
-def test_a_public_name_has_an_example(name):
-    """tests/whole/test_doctests.py runs them."""
+def test_each_public_name_has_an_example(name):
+    """tests/whole/test_doctests.py runs the examples."""
     assert ">>> " in getattr(odelet_export, name).__doc__
 
 
-def test_the_public_names_are_sorted_and_all_there():
+def test_the_public_names_are_sorted_and_exist():
     assert odelet_export.__all__ == sorted(odelet_export.__all__)
     assert all(getattr(odelet_export, name).__doc__ for name in odelet_export.__all__)
     assert odelet_export.Exported is Exported

@@ -1,4 +1,4 @@
-"""Replay: the captured graph under torchdiffeq gives the model's answers, and a wrong capture is told as such."""
+"""Replay: torchdiffeq on the captured graph gives the model's answers, and a wrong capture is refused as such."""
 
 import linecache
 
@@ -19,7 +19,7 @@ BATCH = {"x": {0: "batch"}}
 
 
 def replayed(model, example, inputs, *, dynamic=BATCH, **overrides):
-    """The outputs of a replay and of the model, at other inputs than it was captured with."""
+    """The outputs of a replay and of the model, at other inputs than those of the capture."""
     callee, changes = Callee(model, (example,), {}), Overrides(**overrides)
     captured = capture(callee, check_dynamic(dynamic, callee.names, callee.example), changes, opset=20)
     got = Replay(captured, changes).run([inputs])
@@ -28,7 +28,7 @@ def replayed(model, example, inputs, *, dynamic=BATCH, **overrides):
 
 
 class Two(nn.Module):
-    """Two solves, the second from the first, of a tuple state with options, tolerances and a norm of all kinds."""
+    """Two solves of a tuple state with options, tolerances and a norm; the second starts where the first ends."""
 
     def __init__(self):
         super().__init__()
@@ -77,7 +77,7 @@ def until_fallen(x):
 )
 def test_a_replay_gives_the_models_answers_at_another_batch_size(model, overrides):
     example = torch.rand(4, 3) + 0.5
-    # A transposed state has its numbers in another order in memory than the one that was traced.
+    # The numbers of a transposed state have another order in memory than those of the traced state.
     got, expected, counts = replayed(model, example, (torch.rand(3, 7) + 0.5).T, **overrides)
     assert len(counts) in (1, 2)
     for one, other in zip(got, expected, strict=True):
@@ -86,7 +86,7 @@ def test_a_replay_gives_the_models_answers_at_another_batch_size(model, override
 
 
 class Inner(nn.Module):
-    """A field below autograd with a weight, for the tracer that falls back."""
+    """A field that takes a gradient through a layer, so that it is traced below autograd."""
 
     def __init__(self):
         super().__init__()
@@ -101,7 +101,7 @@ class Inner(nn.Module):
         return odeint(field, x, torch.tensor([0.0, 1.0]), method="rk4")[-1]
 
 
-def test_a_replay_holds_the_models_own_weights():
+def test_a_replay_uses_the_weights_of_the_model_itself():
     model = Inner()
     callee = Callee(model, (torch.rand(4, 3),), {})
     captured = capture(callee, BATCH, Overrides(), opset=20)
@@ -115,7 +115,7 @@ def test_a_replay_holds_the_models_own_weights():
     assert any(value is model.layer.weight for value in captured.program.state_dict.values())
 
 
-def test_a_baked_size_is_told_with_the_line_that_holds_it(tmp_path):
+def test_a_size_fixed_by_the_trace_is_refused_with_its_line(tmp_path):
     def model(x):
         weights = torch.ones(len(list(x))) / 4
         return odeint(lambda t, y: -y * weights[:, None], x, torch.tensor([0.0, 1.0]), method="rk4")[-1]
@@ -123,14 +123,14 @@ def test_a_baked_size_is_told_with_the_line_that_holds_it(tmp_path):
     with pytest.raises(CaptureError) as refused:
         export(model, (torch.rand(7, 3),), tmp_path / "out", dynamic=BATCH)
     line = model.__code__.co_firstlineno + 1
-    told = str(refused.value)
-    assert told.startswith("the capture is wrong")
-    assert "right at the sizes it was traced with (batch=7) and wrong at others" in told
-    assert f'batch=7: File "{__file__}", line {line}\n    {linecache.getline(__file__, line).strip()}' in told
+    message = str(refused.value)
+    assert message.startswith("the capture is wrong")
+    assert "right at the sizes it was traced with (batch=7) and wrong at others" in message
+    assert f'batch=7: File "{__file__}", line {line}\n    {linecache.getline(__file__, line).strip()}' in message
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_model_that_acts_otherwise_when_traced_is_told(tmp_path):
+def test_a_model_that_computes_something_else_when_traced_is_refused(tmp_path):
     def model(x):
         rate = 1.5 if torch.compiler.is_exporting() else 1.0
         return odeint(lambda t, y: -y * rate, x, torch.tensor([0.0, 1.0]), method="rk4")[-1]
@@ -140,9 +140,9 @@ def test_a_model_that_acts_otherwise_when_traced_is_told(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_wrong_lowering_is_told_apart(tmp_path, monkeypatch):
+def test_a_wrong_lowering_is_distinguished_from_a_wrong_capture(tmp_path, monkeypatch):
     def spoiled(model):
-        """As if an operator had been translated wrongly."""
+        """Change an operator, as a wrong translation would."""
         for node in model.graph.all_nodes():
             if node.op_type == "Tanh":
                 node.op_type = "Sigmoid"
@@ -156,7 +156,7 @@ def test_a_wrong_lowering_is_told_apart(tmp_path, monkeypatch):
         export(model, (torch.rand(4, 3),), tmp_path / "out", dynamic=BATCH)
 
 
-def test_what_cannot_be_replayed_is_refused():
+def test_a_replay_without_noise_or_with_an_unknown_draw_is_refused():
     def model(x):
         noise = torch.randn_like(x)
         return odeint(lambda t, y: noise - y, x, torch.tensor([0.0, 1.0]), method="euler")[-1]
@@ -176,7 +176,7 @@ def test_what_cannot_be_replayed_is_refused():
 
 
 def test_the_model_runs_once_at_each_sample(tmp_path, monkeypatch):
-    # A copy of torchdiffeq that some other test has imported would be tried first.
+    # Without this, a copy of torchdiffeq that another test has imported would be tried first.
     monkeypatch.setattr("odelet_export.model.callee.find_copies", lambda model: ())
     calls = []
 
@@ -190,7 +190,7 @@ def test_the_model_runs_once_at_each_sample(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("write", [True, False])
-def test_a_model_that_fails_on_its_example_is_told_so(tmp_path, write):
+def test_a_model_that_fails_on_its_example_is_reported_as_such(tmp_path, write):
     def model(x):
         y = odeint(lambda t, y: -y, x, torch.tensor([0.0, 1.0]), method="rk4")[-1]
         if not torch.compiler.is_exporting():

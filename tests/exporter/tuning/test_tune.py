@@ -1,4 +1,4 @@
-"""`odelet tune`: every row is what its candidate gives, the choice is the cheapest, and nothing is measured twice."""
+"""`odelet tune`: each row is right for its candidate, the choice is the cheapest, and nothing is measured twice."""
 
 import json
 import shlex
@@ -74,7 +74,7 @@ QUICK = {
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
-    """No time is spent on exact times; what they are is nobody's business here."""
+    """Make timing short: no test here depends on exact times."""
     monkeypatch.setattr(measure, "QUICK", (0.0, 2))
     monkeypatch.setattr(measure, "LONG", (0.0, 2))
 
@@ -101,7 +101,7 @@ def data(count=26, **changes):
 
 @pytest.fixture(scope="module")
 def tuned(swing, tmp_path_factory):
-    """A tuning, and the model and data that it is of."""
+    """A finished tuning, and its model."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(measure, "QUICK", (0.0, 2))
         patch.setattr(measure, "LONG", (0.0, 2))
@@ -112,7 +112,7 @@ def tuned(swing, tmp_path_factory):
 
 @pytest.fixture
 def captured(monkeypatch):
-    """The model of `build` is traced once for all tests; what is made of it is not the less another each time."""
+    """Share one capture of the model of `build` between tests; each tuning still lowers and measures it anew."""
 
     @contextmanager
     def shared():
@@ -128,7 +128,7 @@ SHARED = cache_module.CaptureCache()
 
 @cache
 def solutions(speed, count):
-    """The model's answers by another route: one sample at a time, at a tolerance of 1e-11."""
+    """The model's answers, computed without odelet: one sample at a time, at a tolerance of 1e-11."""
     arrays = data(count)
     rows = []
     for x, pace in zip(arrays["x"], arrays["pace"], strict=True):
@@ -142,18 +142,18 @@ def solutions(speed, count):
 
 
 def errors(artifact, arrays):
-    """The error of each sample, and the mean of the field's evaluations, of an artifact called on one at a time."""
+    """The error of each sample and the mean number of evaluations, with one call of the artifact for each sample."""
     want = solutions(1.0, len(arrays["x"]))
-    found, evaluations = [], []
+    sample_errors, evaluations = [], []
     for i in range(len(want)):
         solution = artifact.solve(arrays["x"][i : i + 1], arrays["pace"][i : i + 1])
-        found.append(np.abs(solution.outputs["output"][0] - want[i]).max() / np.abs(want).max())
+        sample_errors.append(np.abs(solution.outputs["output"][0] - want[i]).max() / np.abs(want).max())
         evaluations.append(solution.stats.evaluations)
-    return np.array(found), np.mean(evaluations)
+    return np.array(sample_errors), np.mean(evaluations)
 
 
 class TestRows:
-    def test_each_row_is_what_its_candidate_gives(self, tuned, tmp_path):
+    def test_each_row_has_the_errors_and_evaluations_of_its_candidate(self, tuned, tmp_path):
         tuning, model = tuned
         arrays = data()
         assert len(tuning.complete) >= 4
@@ -162,9 +162,9 @@ class TestRows:
         with capturing_once():
             for row in tuning.complete:
                 export(model, example, tmp_path / "a", dynamic=dynamic, samples=1, **row.candidate.options)
-                found, evaluations = errors(odelet.load(tmp_path / "a"), arrays)
-                assert row.error == pytest.approx(found.max(), rel=1e-4, abs=2e-8)
-                assert row.mean_error == pytest.approx(found.mean(), rel=1e-4, abs=2e-8)
+                sample_errors, evaluations = errors(odelet.load(tmp_path / "a"), arrays)
+                assert row.error == pytest.approx(sample_errors.max(), rel=1e-4, abs=2e-8)
+                assert row.mean_error == pytest.approx(sample_errors.mean(), rel=1e-4, abs=2e-8)
                 assert row.evaluations == pytest.approx(evaluations)
 
     def test_known_solvers_have_known_numbers_of_evaluations(self, tuned):
@@ -173,7 +173,7 @@ class TestRows:
         assert rows["euler", 1].evaluations == 1
         assert rows["rk4", 8].error < rows["rk4", 1].error < rows["euler", 1].error
 
-    def test_the_metric_is_of_the_same_samples(self, tuned, swing):
+    def test_the_metric_is_computed_on_all_samples(self, tuned, swing):
         tuning, model = tuned
         arrays = data()
         want = swing["upward"]({"output": solutions(1.0, 26)}, arrays)
@@ -185,17 +185,17 @@ class TestRows:
         good = [row for row in tuning.complete if row.error <= 1e-4]
         assert tuning.choice == min(good, key=lambda row: row.milliseconds)
         assert tuning.record.chosen == tuning.choice.candidate
-        # Nothing that was left out could be it.
+        # No candidate that left early was better than the choice.
         left = [row for row in tuning.rows if row.calls < tuning.calls]
         assert not [row for row in left if row.worst <= 1e-4 and row.time < tuning.choice.time]
 
-    def test_the_model_as_it_is_is_measured_to_the_end(self, tuned):
+    def test_the_unchanged_model_is_measured_on_all_calls(self, tuned):
         assert {row.candidate.form for row in tuned[0].complete if row.candidate.method is None} == {"adaptive"}
 
-    def test_the_reference_says_what_it_is(self, tuned):
-        told = tuned[0].record.reference
-        assert (told["method"], told["dtype"], told["together"]) == ("dopri8", "float64", True)
-        assert 0 < told["uncertainty"] < 1e-6
+    def test_the_record_describes_the_reference(self, tuned):
+        reference = tuned[0].record.reference
+        assert (reference["method"], reference["dtype"], reference["together"]) == ("dopri8", "float64", True)
+        assert 0 < reference["uncertainty"] < 1e-6
 
 
 class TestFiles:
@@ -209,7 +209,7 @@ class TestFiles:
         assert f"**{tuning.choice.candidate.method}**" in chosen
         assert "dopri8 at rtol = atol = 1e-09" in page
 
-    def test_the_record_reads_back_and_holds_what_it_was_measured_with(self, tuned):
+    def test_the_record_reads_back_with_versions_and_machine(self, tuned):
         tuning, _ = tuned
         assert read_record(tuning.folder) == tuning.record
         stored = json.loads((tuning.folder / "tune.json").read_text())
@@ -229,7 +229,7 @@ class TestFiles:
         front = lines["_front"]
         assert (np.diff(front.get_xdata()) > 0).all() and (np.diff(front.get_ydata()) < 0).all()
 
-    def test_without_matplotlib_there_is_all_but_the_picture(self, swing, tmp_path, monkeypatch):
+    def test_without_matplotlib_only_the_picture_is_missing(self, swing, tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
         tuning = tune(swing["build"](), data(4), tmp_path, target=1e-2, methods=["rk4"], forms=["unrolled"], steps=[4])
         assert tuning.choice is not None
@@ -243,18 +243,18 @@ class TestFiles:
 
 
 class Interrupt(Exception):
-    """What stops a run."""
+    """Stops a tuning in the middle."""
 
 
 @pytest.mark.usefixtures("captured")
 class TestResume:
-    def test_an_interrupted_run_goes_on_and_gives_the_same_rows(self, tuned, swing, tmp_path):
+    def test_an_interrupted_run_continues_and_gives_the_same_rows(self, tuned, swing, tmp_path):
         whole, model = tuned
-        told = []
+        reports = []
 
         def tell(stage, done, count, what):
-            told.append(what)
-            if len([one for one in told if one]) > 5:
+            reports.append(what)
+            if len([one for one in reports if one]) > 5:
                 raise Interrupt
 
         settings = {"target": 1e-4, "metric": swing["upward"], **QUICK}
@@ -278,13 +278,13 @@ class TestResume:
         assert len(shared) > 5
         assert all(both[0][key] == both[1][key] for key in shared)
 
-    def test_what_is_there_is_not_measured_again(self, tuned, swing):
+    def test_stored_rows_are_not_measured_again(self, tuned, swing):
         whole, model = tuned
         again = tune(model, data(), whole.folder, target=1e-4, metric=swing["upward"], **QUICK)
         assert again.fresh == 0
         assert again.record == whole.record
 
-    def test_another_target_goes_on_with_the_same_rows(self, tuned, swing):
+    def test_another_target_uses_the_stored_rows(self, tuned, swing):
         whole, model = tuned
         loose = tune(model, data(), whole.folder, target=0.5, metric=swing["upward"], **QUICK)
         assert loose.record.rows[: len(whole.record.rows)] == whole.record.rows
@@ -299,7 +299,7 @@ class TestResume:
             ({"threads": 2}, "another settings"),
         ],
     )
-    def test_rows_of_something_else_are_not_gone_on_with(self, tuned, swing, changes, message):
+    def test_a_record_of_other_data_or_settings_is_refused(self, tuned, swing, changes, message):
         whole, _ = tuned
         before = (whole.folder / "tune.json").read_bytes()
         model = swing["build"]()
@@ -324,14 +324,14 @@ class TestResume:
             read_record(tmp_path)
 
 
-def test_rows_of_another_model_are_not_gone_on_with(tuned, swing):
+def test_a_record_of_another_model_is_refused(tuned, swing):
     whole, _ = tuned
     with pytest.raises(InputError, match=r"another model \(.*\.\.\. then, .*\.\.\. now\), so its rows"):
         tune(swing["faster"](), data(), whole.folder, target=1e-4, metric=swing["upward"], **QUICK)
 
 
 @pytest.mark.usefixtures("captured")
-def test_nothing_good_enough_is_said_with_what_is_nearest(swing, tmp_path):
+def test_a_target_that_is_missed_names_the_nearest_candidate(swing, tmp_path):
     settings = {"methods": ["euler"], "forms": ["unrolled"], "steps": [1, 2]}
     tuning = tune(swing["build"](), data(8), tmp_path, target=1e-3, **settings)
     assert tuning.choice is None
@@ -343,7 +343,7 @@ def test_nothing_good_enough_is_said_with_what_is_nearest(swing, tmp_path):
     assert raised.value.exit_code == 3
     assert raised.value.nearest == tuning.nearest
     assert "Nothing that was tried" in (tmp_path / "tune.md").read_text()
-    # Exact enough, but not in time.
+    # These candidates are exact enough, but slower than the budget.
     late = tune(swing["build"](), data(8), tmp_path, target=3.0, budget_ms=1e-9, **settings)
     assert late.choice is None
     with pytest.raises(TargetError, match="in at most 1e-09 ms; the nearest is euler, [12] step"):
@@ -361,7 +361,7 @@ class TestBadData:
             ({"x": np.array([["a", "b"]] * 26)}, "data: 'x' is <U1, which is not one of"),
         ],
     )
-    def test_it_is_refused_by_name_and_leaves_nothing(self, swing, tmp_path, changes, message):
+    def test_bad_arrays_are_refused_by_name_and_leave_no_folder(self, swing, tmp_path, changes, message):
         if "batched" in message:
             changes, message = {**changes}, "data: 'x' has 26 samples and 'pace' has 25"
             dynamic = {"x": {0: "batch"}, "pace": {0: "batch"}}
@@ -371,7 +371,7 @@ class TestBadData:
             tune(swing["build"](), data(**changes), tmp_path / "out", target=1e-3, dynamic=dynamic)
         assert not (tmp_path / "out").exists()
 
-    def test_arrays_of_other_names_are_no_inputs(self, swing, tmp_path):
+    def test_arrays_must_have_the_names_of_the_inputs(self, swing, tmp_path):
         with pytest.raises(InputError, match=r"none of its arrays \(a\) is an input of the model, which takes x, pace"):
             tune(swing["build"](), {"a": np.zeros(3)}, tmp_path, target=1e-3)
         with pytest.raises(InputError, match="needs 'pace' too"):
@@ -390,7 +390,7 @@ class TestBadData:
             ({"threads": 0}, "--threads 0"),
         ],
     )
-    def test_settings_that_cannot_be_are_named(self, swing, tmp_path, settings, message):
+    def test_settings_out_of_range_are_refused_by_name(self, swing, tmp_path, settings, message):
         with pytest.raises(InputError, match=message):
             tune(swing["build"](), data(), tmp_path, **{"target": 1e-3, **settings})
 
@@ -403,11 +403,11 @@ class TestBadData:
             ({"tolerances": [2.0]}, "--tolerance 2.0 must lie between 0 and 1"),
         ],
     )
-    def test_candidates_that_cannot_be_are_named(self, settings, message):
+    def test_candidates_that_cannot_exist_are_refused_by_name(self, settings, message):
         with pytest.raises(FormError, match=message):
             candidates(Solves(("dopri5",), 1), Tried(**settings))
 
-    def test_a_target_below_what_the_reference_knows_is_refused(self, swing, tmp_path):
+    def test_a_target_below_the_error_of_the_reference_is_refused(self, swing, tmp_path):
         with pytest.raises(InputError, match="--target 1e-12 is too small to be measured: the reference itself"):
             tune(swing["build"](), data(4), tmp_path / "out", target=1e-12)
         assert not (tmp_path / "out").exists()
@@ -416,7 +416,7 @@ class TestBadData:
 class TestOtherModels:
     settings = {"methods": ["rk4"], "forms": ["unrolled"], "steps": [2, 4], "target": 1e-2}
 
-    def test_random_numbers_are_the_same_for_all(self, tmp_path):
+    def test_all_candidates_get_the_same_random_numbers(self, tmp_path):
         class Noisy(torch.nn.Module):
             def forward(self, x):
                 start = x + 0.3 * torch.randn_like(x)
@@ -424,7 +424,7 @@ class TestOtherModels:
 
         x = np.random.default_rng(0).uniform(1, 2, (6, 2)).astype(np.float32)
         tuning = tune(Noisy(), {"x": x}, tmp_path, **self.settings)
-        assert tuning.choice.error < 1e-2  # the draws alone would be thirty times as much
+        assert tuning.choice.error < 1e-2  # the difference of two draws would be thirty times as large
         assert tuning.record.reference["together"] is False
 
     def test_a_float32_model_that_does_not_run_in_float64_is_its_own_reference(self, tmp_path):
@@ -438,7 +438,7 @@ class TestOtherModels:
         assert tuning.record.reference["dtype"] == "float32"
         assert [row.calls for row in tuning.complete] == [6] * len(tuning.complete)
 
-    def test_samples_that_depend_on_each_other_are_solved_call_by_call(self, tmp_path):
+    def test_the_reference_solves_dependent_samples_call_by_call(self, tmp_path):
         def model(x):
             mean = x.mean(0)
             return odeint(lambda t, y: mean - y, x, torch.tensor([0.0, 1.0], dtype=x.dtype))[-1]
@@ -448,7 +448,7 @@ class TestOtherModels:
         assert tuning.record.reference["together"] is False
         assert tuning.choice.error < 1e-2
 
-    def test_without_an_axis_of_samples_all_is_one_call(self, tmp_path):
+    def test_data_without_a_batch_axis_are_one_call(self, tmp_path):
         def model(x):
             return {"sum": odeint(lambda t, y: -y, x, torch.tensor([0.0, 1.0], dtype=x.dtype))[-1].sum()}
 
@@ -456,10 +456,12 @@ class TestOtherModels:
         assert (tuning.calls, tuning.choice.samples) == (1, 1)
         for row in tuning.complete:
             z = -1 / row.candidate.steps
-            step = 1 + z + z**2 / 2 + z**3 / 6 + z**4 / 24  # of any Runge-Kutta method of order 4 with 4 stages
+            step = (
+                1 + z + z**2 / 2 + z**3 / 6 + z**4 / 24
+            )  # the stability function of any Runge-Kutta method of order 4 with 4 stages
             assert row.error == pytest.approx(step**row.candidate.steps / np.exp(-1) - 1, rel=1e-3)
 
-    def test_a_model_of_marks_alone_has_nothing_to_tune(self, tmp_path):
+    def test_a_model_whose_solves_are_all_marked_has_nothing_to_tune(self, tmp_path):
         def model(x):
             return mark(lambda z: torch.cos(z + x), x, rtol=1e-6, atol=1e-6)
 
@@ -472,7 +474,7 @@ class TestOtherModels:
 class TestCommand:
     @pytest.fixture
     def run(self, capsys, monkeypatch, source, tmp_path):
-        """Runs `odelet COMMAND ARGS` for the model, where the commands are."""
+        """A function that runs `odelet COMMAND ARGS` in a folder with data.npz, with the commands export and tune."""
         from importlib.metadata import EntryPoint
 
         from odelet import cli
@@ -481,8 +483,8 @@ class TestCommand:
             "export": "odelet_export.commands.export_cli:export_command",
             "tune": "odelet_export.commands.tune_cli:tune_command",
         }
-        found = [EntryPoint(name, place, cli.GROUP) for name, place in points.items()]
-        monkeypatch.setattr(cli, "entry_points", lambda group: found)
+        entry_points = [EntryPoint(name, place, cli.GROUP) for name, place in points.items()]
+        monkeypatch.setattr(cli, "entry_points", lambda group: entry_points)
         monkeypatch.chdir(tmp_path)
         np.savez("data.npz", **data())
 
@@ -499,7 +501,7 @@ class TestCommand:
         ]
         return ["tune", f"{source}:build", "--data", "data.npz", "--target", "1e-4", *quick, *more]
 
-    def test_the_printed_command_makes_the_choice(self, run, source, swing):
+    def test_the_printed_command_exports_the_choice(self, run, source, swing):
         code, out, err = run(*self.arguments(source, "--metric", f"{source}:upward"))
         assert code == 0, err
         (line,) = [line.strip() for line in out.splitlines() if line.startswith("  odelet export ")]
@@ -507,23 +509,23 @@ class TestCommand:
         assert line == record.command
         code, _, err = run(*shlex.split(line)[1:])
         assert code == 0, err
-        found, evaluations = errors(odelet.load("tune/artifact"), data())
+        sample_errors, evaluations = errors(odelet.load("tune/artifact"), data())
         chosen = max((row for row in record.rows if row.candidate == record.chosen), key=lambda row: row.calls)
         assert chosen.calls == 26
-        assert chosen.error == pytest.approx(found.max(), rel=1e-4, abs=2e-8)
+        assert chosen.error == pytest.approx(sample_errors.max(), rel=1e-4, abs=2e-8)
         assert chosen.evaluations == pytest.approx(evaluations)
         stages = [line for line in err.splitlines() if line.startswith("round")]
         assert stages == [] or stages[-1].endswith("26 calls of 1")
 
-    def test_export_runs_it_for_named_axes_and_json_is_all_of_stdout(self, run, source):
+    def test_option_export_writes_the_choice_and_stdout_is_json_alone(self, run, source):
         np.savez("data.npz", **{**data(24), "x": data(24)["x"].astype(np.float32)})
         inputs = ("--input", "x=float64[batch,_]", "--input", "pace=[batch]")
         code, out, err = run(*self.arguments(source, *inputs, "--export", "--json", "-o", "there"))
         assert code == 0, err
-        told = json.loads(out)
-        assert told["choice"] == told["chosen"]
+        result = json.loads(out)
+        assert result["choice"] == result["chosen"]
         card = odelet.load("there/artifact").card
-        assert card.solves[0].method == told["choice"]["method"]
+        assert card.solves[0].method == result["choice"]["method"]
         assert str(card.inputs[0]) == "float64 [batch, 2]"
         assert "round 1 of 2, 6 calls of 1" in err
 
@@ -542,7 +544,7 @@ class TestCommand:
             (("--data", "absent.npz"), "absent.npz: it cannot be read"),
         ],
     )
-    def test_what_cannot_be_is_told_in_a_line(self, run, source, more, message):
+    def test_bad_arguments_are_refused_in_one_line(self, run, source, more, message):
         more = [text.replace("SOURCE", str(source)) for text in more]
         code, out, err = run(*self.arguments(source, *more))
         assert (code, out) == (2, "")
@@ -558,10 +560,10 @@ class TestCommand:
 
 
 class TestRule:
-    """The rounds, on invented rows."""
+    """The rules of successive halving, on invented rows."""
 
     rows = st.lists(st.tuples(st.floats(1e-9, 1) | st.just(inf), st.floats(0.01, 100)), min_size=1, max_size=40).map(
-        lambda found: [row_of(i, *one) for i, one in enumerate(found)]
+        lambda pairs: [row_of(i, *one) for i, one in enumerate(pairs)]
     )
 
     @given(st.integers(1, 100_000))
@@ -572,7 +574,7 @@ class TestRule:
         assert plan[0] >= min(calls, halving.LEAST)
 
     @given(rows)
-    def test_nothing_on_the_front_is_beaten_and_all_else_is(self, rows):
+    def test_no_row_of_the_front_is_dominated_and_every_other_row_is(self, rows):
         alive = [row for row in rows if row.worst < inf]
         front = halving.front(alive)
         for row in alive:
@@ -582,13 +584,13 @@ class TestRule:
         assert [row.time for row in front] == sorted(row.time for row in front)
 
     @given(rows, st.floats(1e-9, 1))
-    def test_the_best_so_far_goes_on_and_failures_do_not(self, rows, target):
-        kept = halving.survivors(rows, target)
+    def test_the_best_row_survives_and_failures_do_not(self, rows, target):
+        survived = halving.survivors(rows, target)
         alive = [row for row in rows if row.worst < inf]
         best = halving.choice(alive, target) or halving.nearest(alive, target)
-        assert (best in kept) if alive else kept == []
-        assert all(row.worst < inf for row in kept)
-        assert len(kept) >= len(alive) / 2
+        assert (best in survived) if alive else survived == []
+        assert all(row.worst < inf for row in survived)
+        assert len(survived) >= len(alive) / 2
 
     @given(rows, st.floats(1e-9, 1), st.floats(0.01, 100))
     def test_the_choice_is_the_cheapest_within_target_and_budget(self, rows, target, budget):
@@ -605,33 +607,33 @@ def row_of(number, error, milliseconds):
 
 
 class TestRoster:
-    def test_every_method_has_every_form_that_it_can_have(self):
-        found = candidates(Solves(("dopri5",), 1), Tried())
-        pairs = {(one.method, one.form) for one in found}
+    def test_every_method_is_tried_in_every_form_that_it_can_have(self):
+        tried = candidates(Solves(("dopri5",), 1), Tried())
+        pairs = {(one.method, one.form) for one in tried}
         assert {("rk4", "unrolled"), ("rk4", "rolled"), ("dopri8", "adaptive"), ("dopri8", "driven")} <= pairs
         assert not {("rk4", "adaptive"), ("rk4", "driven"), ("dopri5", "unrolled")} & pairs
-        assert {one.method for one in found} == {None, *TRIED}
-        assert len(set(found)) == len(found)
+        assert {one.method for one in tried} == {None, *TRIED}
+        assert len(set(tried)) == len(tried)
 
-    def test_a_form_that_is_named_is_tried_with_fixed_steps_too(self):
-        found = candidates(Solves(("rk4",), 1), Tried(methods=["rk4"], forms=["driven"]))
-        assert Candidate(form="driven", method="rk4", steps=4) in found
+    def test_driven_is_tried_with_fixed_steps_if_the_user_names_it(self):
+        tried = candidates(Solves(("rk4",), 1), Tried(methods=["rk4"], forms=["driven"]))
+        assert Candidate(form="driven", method="rk4", steps=4) in tried
 
     def test_steps_end_at_the_output_times(self):
-        found = candidates(Solves(("dopri5",), 10), Tried(methods=["rk4"]))
-        steps = {one.steps for one in found if one.method == "rk4"}
+        tried = candidates(Solves(("dopri5",), 10), Tried(methods=["rk4"]))
+        steps = {one.steps for one in tried if one.method == "rk4"}
         assert None in steps
         assert all(count % 10 == 0 for count in steps - {None})
 
-    def test_steps_to_an_event_are_the_models_own(self):
-        found = candidates(Solves(("dopri5",), 1, until_event=True), Tried())
-        assert all(one.steps is None for one in found)
-        assert {one.method for one in found} >= {None, "dopri5"}
+    def test_the_steps_of_a_solve_to_an_event_are_not_changed(self):
+        tried = candidates(Solves(("dopri5",), 1, until_event=True), Tried())
+        assert all(one.steps is None for one in tried)
+        assert {one.method for one in tried} >= {None, "dopri5"}
 
-    def test_another_form_is_one_line(self, monkeypatch):
+    def test_a_new_form_in_the_roster_is_tried(self, monkeypatch):
         monkeypatch.setitem(FORMS, "bounded", replace(FORMS["adaptive"], name="bounded"))
-        found = candidates(Solves(("dopri5",), 1), Tried())
-        assert {one.method for one in found if one.form == "bounded"} == {
+        tried = candidates(Solves(("dopri5",), 1), Tried())
+        assert {one.method for one in tried if one.form == "bounded"} == {
             None,
             *(method for method in TRIED if method in ("bosh3", "tsit5", "dopri5", "dopri8")),
         }

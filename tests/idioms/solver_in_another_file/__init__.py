@@ -1,4 +1,4 @@
-"""`odeint` called in a helper function of another file, which the model's file only imports."""
+"""`odeint` is called by a function of another file, which the file of the model imports."""
 
 import torch
 from torch import nn

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.artifacts import affine_card, driven_card
 
-from odelet.artifact.card import FORMAT_VERSION, Card, FileEntry, Tensor
+from odelet.artifact.card import FORMAT_VERSION, Card, FileEntry, Tensor, checksum_of
 from odelet.artifact.solve_card import SolveCard
 from odelet.errors import ArtifactError
 
@@ -23,7 +23,8 @@ def edited(path, new, card=CARDS["affine"]):
     for key in path[:-1]:
         target = target[key]
     target[path[-1]] = new
-    return json.dumps(data)
+    del data["checksum"]
+    return json.dumps({**data, "checksum": checksum_of(data)})
 
 
 @pytest.mark.parametrize("card", CARDS.values(), ids=CARDS)
@@ -44,7 +45,7 @@ def test_the_written_keys_are_those_of_the_contract():
     data = json.loads(CARDS["affine"].to_json())
     assert list(data) == [
         *("format", "odelet", "name", "form", "inputs", "outputs", "program", "solves", "assumptions"),
-        *("noise", "files", "versions", "parity", "work"),
+        *("noise", "files", "versions", "parity", "work", "checksum"),
     ]
     assert data["format"] == FORMAT_VERSION
     assert data["inputs"] == [{"name": "x", "dtype": "float32", "shape": ["batch", 3]}]

@@ -1,6 +1,5 @@
 """Loading an artifact: everything that docs/artifact.md says is checked, before any session is opened."""
 
-import json
 import os
 
 import numpy as np
@@ -14,7 +13,9 @@ from support.artifacts import (
     affine_model,
     affine_nodes,
     driven_card,
+    edit_card,
     external_model,
+    model_bytes,
     node,
     onnx_model,
     value,
@@ -23,7 +24,7 @@ from support.artifacts import (
 )
 
 import odelet
-from odelet.artifact import folder as artifact
+from odelet.artifact import reading
 from odelet.engine import session
 from odelet.errors import ArtifactError, InputError
 
@@ -80,13 +81,12 @@ class TestBeforeAnySession:
         refused(folder, "card: it is not valid JSON")
 
     def test_card_that_is_too_large(self, folder, monkeypatch):
-        monkeypatch.setattr(artifact.read_checked, "__kwdefaults__", {"keep": True, "limit": 10})
+        monkeypatch.setattr(reading.OpenFolder.read, "__kwdefaults__", {"limit": 10})
         refused(folder, "too many for a card")
 
     def test_newer_format(self, folder):
-        card = json.loads((folder / "odelet.json").read_text())
-        (folder / "odelet.json").write_text(json.dumps({**card, "format": 2}))
-        refused(folder, "format 2 .* is newer .*pip install --upgrade odelet")
+        edit_card(folder, lambda card: card.update(format=3))
+        refused(folder, "format 3 .* is newer .*pip install --upgrade odelet")
 
     @pytest.mark.parametrize("name", ["model.onnx", "samples.npz"])
     def test_missing_file(self, folder, name):
@@ -106,9 +106,7 @@ class TestBeforeAnySession:
         refused(folder, f"{name}: its sha256 is not the one in the card")
 
     def test_graph_that_is_not_listed(self, folder):
-        card = json.loads((folder / "odelet.json").read_text())
-        del card["files"]["model.onnx"]
-        (folder / "odelet.json").write_text(json.dumps(card))
+        edit_card(folder, lambda card: card["files"].pop("model.onnx"))
         refused(folder, "model.onnx is used, but is not among the files that the card lists")
 
     def test_folder_in_place_of_a_file(self, folder):
@@ -209,13 +207,12 @@ def test_files_that_the_card_does_not_list_are_not_read(folder):
             (folder / name).read_bytes()
     (folder / "other.onnx").write_bytes(b"not a graph")
     odelet.load(folder)
-    card = json.loads((folder / artifact.CARD_FILE).read_text())
     for name in ("parity.md", "notes.txt", "other.onnx"):
-        card["files"][name] = {"sha256": "0" * 64, "bytes": 11}
-        (folder / artifact.CARD_FILE).write_text(json.dumps(card))
+        entry = {name: {"sha256": "0" * 64, "bytes": 11}}
+        edit_card(folder, lambda card, entry=entry: card["files"].update(entry))
         with pytest.raises(ArtifactError, match=name):
             odelet.load(folder)
-        del card["files"][name]
+        edit_card(folder, lambda card, name=name: card["files"].pop(name))
 
 
 def test_a_graph_that_onnxruntime_refuses(tmp_path):
@@ -233,7 +230,7 @@ def test_a_graph_that_onnxruntime_refuses(tmp_path):
 )
 @given(data=st.data())
 def test_a_damaged_lone_file_loads_or_is_refused(tmp_path, data):
-    good = affine_model().SerializeToString()
+    good = model_bytes(affine_model())
     at = data.draw(st.integers(0, len(good) - 1))
     kind = data.draw(st.sampled_from(["cut", "change"]))
     bad = good[:at] if kind == "cut" else good[:at] + bytes([data.draw(st.integers(0, 255))]) + good[at + 1 :]

@@ -43,7 +43,9 @@ def test_a_plain_model():
     assert set(found.domains) == {""}
     assert found.opsets == {"": 20}
     assert found.external == set()
-    assert found.metadata == {"odelet.card": affine_card().short_json()}
+    assert found.metadata == {"odelet.card": affine_card().short_json(), "odelet.sha256": "0" * 64}
+    data = affine_model().SerializeToString()
+    assert {key: data[slice(*place)].decode() for key, place in found.places.items()} == found.metadata
 
 
 def test_domains_of_nodes_of_subgraphs_and_of_functions():

@@ -41,6 +41,14 @@ def run(odelet_cli, folder, tmp_path):
     return call
 
 
+def test_ctrl_c_in_any_command_is_one_line_and_an_exit_code(odelet_cli, folder, monkeypatch):
+    def stop(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "check", stop)
+    assert odelet_cli("info", folder) == (130, "", "odelet: interrupted\n")
+
+
 class TestRun:
     def test_npz(self, run, tmp_path):
         code, out, err = run()
@@ -82,6 +90,15 @@ class TestRun:
         assert code == 4
         assert out.endswith("status STEP_LIMIT\n")
         assert "solve 0 (dopri5, affine.py:7) stopped at time" in one_line(err)
+        assert (tmp_path / "y.npz").read_text() == "old"
+
+    def test_a_deadline(self, run, tmp_path):
+        assert run("--deadline", "60")[0] == 0
+        (tmp_path / "y.npz").write_text("old")
+        code, out, err = run("--deadline", "1e-9")
+        assert code == 4
+        assert out.endswith("status DEADLINE\n")
+        assert "the deadline passed before the end time" in one_line(err)
         assert (tmp_path / "y.npz").read_text() == "old"
 
     def test_bad_options(self, run, tmp_path):

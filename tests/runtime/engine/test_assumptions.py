@@ -83,7 +83,7 @@ def test_an_output_that_cannot_tell_of_an_assumption(tmp_path):
     outputs = [value("y", F32, shape), value("negative", BOOL, shape)]
     nodes = [positive_nodes()[1], node("Less", "x zero", "negative"), node("Neg", "x", "y")]
     write(tmp_path, card, {"model.onnx": onnx_model(nodes, [value("x", F32, shape)], outputs, card=card)})
-    with pytest.raises(ArtifactError, match=r"'negative' is bool \[None, 3\]; expected a bool scalar"):
+    with pytest.raises(ArtifactError, match=r"'negative' is bool \[\?, 3\]; expected a bool scalar"):
         odelet.load(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""The loops: what they ask of a stepper, when they stop and what they return; and solves that fail."""
+"""The loops: the attempts that they ask of a stepper, when they stop, what they return, and how solves fail."""
 
 import math
 from itertools import pairwise
@@ -22,7 +22,7 @@ from odelet.status import Status
 
 
 class Scripted:
-    """An adaptive stepper whose error ratios are given; its state is the time at the end of a step."""
+    """An adaptive stepper with prescribed error ratios; its state at the end of a step is slope * time."""
 
     def __init__(self, ratios=(), *, slope=1.0, first=1.0):
         self.ratios = iter(ratios)
@@ -55,7 +55,7 @@ class Scripted:
 
 
 class Squares:
-    """A fixed stepper whose state is the square of the time."""
+    """A stepper of fixed steps whose state is the square of time; one iteration fails in the step from `fail_at`."""
 
     def __init__(self, fail_at=None):
         self.fail_at, self.steps = fail_at, []
@@ -87,7 +87,7 @@ def run_loop(stepper, t, *, max_steps=1000, max_evals=None, deadline=None, y0=0.
     )
 
 
-def test_steps_pass_the_last_time_and_none_stops_at_one():
+def test_steps_do_not_end_at_output_times():
     stepper = Scripted()
     run = run_loop(stepper, [0, 0.5, 2.5, 2.6], safety=1.0)
     assert stepper.attempts == [(0, 1), (1, 1), (2, 1)]
@@ -95,7 +95,7 @@ def test_steps_pass_the_last_time_and_none_stops_at_one():
     assert (run.status, run.time, run.steps, run.accepted) == (Status.OK, 3, 3, 3)
 
 
-def test_time_runs_backwards_with_signed_steps():
+def test_steps_are_negative_when_time_runs_backwards():
     stepper = Scripted()
     run = run_loop(stepper, [0, -0.5, -1.5], safety=1.0)
     assert stepper.attempts == [(0, -1), (-1, -1)]
@@ -148,7 +148,7 @@ def test_a_step_that_does_not_move_time_stops_the_solve():
 
 
 @pytest.mark.parametrize("h", [math.inf, 0.0])
-def test_a_first_step_that_leads_nowhere_stops_the_solve(h):
+def test_a_first_step_of_length_zero_or_infinity_stops_the_solve(h):
     run = run_loop(Scripted(first=h), [0, 1])
     assert (run.status, run.steps) == (Status.STEP_UNDERFLOW, 0)
 
@@ -167,11 +167,13 @@ def test_a_start_that_is_not_finite_takes_no_step(y0):
     assert (run.status, run.time, run.steps, stepper.attempts) == (Status.NOT_FINITE, 0, 0, [])
 
 
-def test_steps_end_at_the_points_asked_for():
+def test_steps_end_at_the_points_of_step_t_and_jump_t():
     stepper = Scripted()
     run = run_loop(stepper, [0, 2], safety=1.0, step_t=[7, 0.5], jump_t=[0.75])
     ends = [0, 0.5, 0.75, 1, 1.25, 1.5, 1.75, 2]
-    assert stepper.accepted == list(pairwise(ends)), "the length of a step that was cut is the next one's"
+    assert stepper.accepted == list(pairwise(ends)), (
+        "after a step that was cut, the next one has the length that it was cut to"
+    )
     assert stepper.jumps == [0.75]
     assert (run.status, run.evaluations) == (Status.OK, 2 + 7 * 6 + 1)
     backwards = Scripted()
@@ -180,8 +182,8 @@ def test_steps_end_at_the_points_asked_for():
     assert backwards.jumps == [-0.75]
 
 
-def test_a_point_that_a_step_ends_at_by_chance_hides_those_after_it():
-    """torchdiffeq's index of the next point moves only when a step was cut there."""
+def test_a_step_that_ends_at_a_point_by_chance_hides_later_points():
+    """As in torchdiffeq, whose index of the next point moves only when a step was cut at the point."""
     stepper = Scripted()
     run_loop(stepper, [0, 3], safety=1.0, step_t=[1.0, 2.5])
     assert stepper.accepted == [(0, 1), (1, 2), (2, 3)]
@@ -191,10 +193,10 @@ def test_a_point_that_a_step_ends_at_by_chance_hides_those_after_it():
 def test_a_point_named_twice_is_refused(points):
     with pytest.raises(InputError, match="step_t and jump_t must have no time twice"):
         run_loop(Scripted(), [0, 3], **points)
-    assert run_loop(Scripted(), [2.5, 3], **points).status is Status.OK, "those before the start do not matter"
+    assert run_loop(Scripted(), [2.5, 3], **points).status is Status.OK, "points before the start do not matter"
 
 
-def test_what_was_reached_is_given_when_evaluations_run_out():
+def test_later_outputs_are_the_reached_state_when_evaluations_run_out():
     run = run_loop(Scripted(slope=2.0), [0, 1.5, 4, 5], safety=1.0, max_evals=22)
     assert (run.status, run.time, run.evaluations) == (Status.EVALUATION_LIMIT, 3, 20)
     assert run.rows[:, 0].tolist() == [0, 3, 6, 6]
@@ -206,14 +208,14 @@ def test_a_deadline_stops_the_solve():
     assert run.rows[:, 0].tolist() == [7, 7]
 
 
-def test_times_in_float32_move_in_float32():
+def test_times_in_float32_are_added_in_float32():
     stepper = Scripted(first=0.1)
     run_loop(stepper, [0, 0.4], safety=1.0, dtype="float32")
     assert {type(x) for times in stepper.attempts for x in times} == {np.float32}
     assert stepper.accepted[-1][1] == np.float32(0.1) + np.float32(0.1) + np.float32(0.1) + np.float32(0.1)
 
 
-def test_fixed_steps_are_read_by_straight_lines():
+def test_outputs_within_fixed_steps_lie_on_straight_lines():
     stepper = Squares()
     t, points = np.array([0, 1.5, 2, 3]), np.array([0.0, 1, 2, 3])
     run = solve_on_grid(stepper, None, METHODS["rk4"], np.zeros((1, 1)), t, points, grid=Grid(), direction=1.0)
@@ -222,7 +224,7 @@ def test_fixed_steps_are_read_by_straight_lines():
     assert (run.status, run.time, run.steps, run.evaluations, run.unconverged) == (Status.OK, 3, 3, 12, None)
 
 
-def test_fixed_steps_are_read_by_cubics_and_failures_are_counted():
+def test_outputs_within_fixed_steps_lie_on_cubics_and_failures_are_counted():
     stepper = Squares(fail_at=1)
     t, points, grid = np.array([0, 1.5, 2, 3]), np.array([0.0, 1, 2, 3]), Grid(step_size=1.0, interp="cubic")
     run = solve_on_grid(
@@ -257,7 +259,7 @@ def test_rows_become_arrays_in_the_shapes_of_the_state():
     assert vector.tolist() == [[5, 6], [12, 13]]
 
 
-# The same through odelet.odeint, beside what torchdiffeq does.
+# Failures of solves by odelet.odeint, compared with torchdiffeq.
 
 
 @pytest.mark.parametrize("method", ADAPTIVE)
@@ -309,7 +311,7 @@ def test_a_start_that_is_not_finite_is_a_status(method, y0):
 
 
 @pytest.mark.parametrize("method", FIXED)
-def test_fixed_steps_tell_the_last_good_output_time(method):
+def test_a_failed_solve_of_fixed_steps_has_the_last_good_output_time(method):
     def field(t, y):
         return np.sqrt(0.75 - t) + 0 * y
 

@@ -1,4 +1,4 @@
-"""Events of odelet.odeint against closed forms."""
+"""Events of odelet.odeint are where closed forms say."""
 
 import numpy as np
 import pytest
@@ -22,12 +22,12 @@ def decay(t, y):
 
 
 @pytest.mark.parametrize("method", ["dopri5", "dopri8"])
-def test_a_ball_that_bounces_twenty_times_in_one_call(method):
-    kept = 0.85
-    ball = Event(lambda t, y: y[0], direction=-1, reset=lambda t, y: np.array([0.0, -kept * y[1]]))
+def test_a_ball_bounces_twenty_times_in_one_call(method):
+    restitution = 0.85
+    ball = Event(lambda t, y: y[0], direction=-1, reset=lambda t, y: np.array([0.0, -restitution * y[1]]))
     peak = Event(lambda t, y: y[1], direction=-1)
     first = np.sqrt(20 / G)
-    flights = 2 * first * kept ** np.arange(1, 21)
+    flights = 2 * first * restitution ** np.arange(1, 21)
     bounces = np.concatenate([[first], first + np.cumsum(flights)[:-1]])
     end = bounces[-1] + flights[-1] / 2 * 1.2
     times = np.linspace(0, end, 50)
@@ -39,10 +39,12 @@ def test_a_ball_that_bounces_twenty_times_in_one_call(method):
     assert bounced.times.shape == (20,)
     assert bounced.times == pytest.approx(bounces, rel=1e-10)
     assert np.abs(bounced.states[:, 0]).max() < 1e-10
-    assert peaked.states[:, 0] == pytest.approx(10 * kept ** (2 * np.arange(1, len(peaked.times) + 1)), rel=1e-8)
+    assert peaked.states[:, 0] == pytest.approx(10 * restitution ** (2 * np.arange(1, len(peaked.times) + 1)), rel=1e-8)
     last = np.searchsorted(bounces, times) - 1
     since = times - np.where(last >= 0, bounces[last], 0)
-    height = np.where(last < 0, 10 - G * since**2 / 2, G * first * kept ** (last + 1.0) * since - G * since**2 / 2)
+    height = np.where(
+        last < 0, 10 - G * since**2 / 2, G * first * restitution ** (last + 1.0) * since - G * since**2 / 2
+    )
     assert solution.outputs["y"][:, 0] == pytest.approx(height, abs=1e-8)
 
 
@@ -58,7 +60,7 @@ def test_the_time_of_an_event_errs_no_more_than_the_solve(tolerance):
     assert solution.stats == unwatched.stats
 
 
-def test_after_a_terminal_event_the_outputs_are_nan_and_that_is_no_failure():
+def test_outputs_after_a_terminal_event_are_nan_without_a_failure():
     stop = Event(lambda t, y: y[0] - 0.5, terminal=True)
     later = Event(lambda t, y: y[0] - 0.4)
     solution = odelet.odeint(decay, np.ones(1), [0, 0.5, 1, 2], events=[stop, later]).raise_if_failed()
@@ -72,7 +74,7 @@ def test_after_a_terminal_event_the_outputs_are_nan_and_that_is_no_failure():
 @pytest.mark.parametrize(("direction", "expected"), [(1, [2, 4]), (-1, [1, 3]), (0, [1, 2, 3, 4])])
 @pytest.mark.parametrize("sense", [1, -1])
 def test_directions_are_those_of_the_solve(direction, expected, sense):
-    """cos(pi (t + 1) / 2) has zeros at whole even times; as the solve runs, also backwards."""
+    """The event function is cos(pi t); its zeros rise or fall in the direction of the solve, also backwards."""
     event = Event(lambda t, y: y[0], direction=direction)
     field = lambda t, y: np.array([y[1], -y[0]]) * np.pi  # noqa: E731
     times = sense * np.array([0.0, 4.25])
@@ -80,11 +82,11 @@ def test_directions_are_those_of_the_solve(direction, expected, sense):
     assert np.abs(solution.events[0].times) == pytest.approx(np.array(expected) - 0.5, abs=1e-6)
 
 
-def test_several_events_in_one_step_come_in_order_and_one_at_the_start_does_not_fire():
+def test_events_in_one_step_come_in_order_and_a_zero_at_the_start_is_no_event():
     events = [Event(lambda t, y, c=c: y[0] - c) for c in (1.0, 0.2, 0.9)]
     options = {"first_step": 2.0, "min_step": 2.0}
     solution = odelet.odeint(decay, np.ones(1), [0, 2], options=options, events=events)
-    assert [len(found.times) for found in solution.events] == [0, 1, 1]
+    assert [len(event.times) for event in solution.events] == [0, 1, 1]
     assert solution.events[2].times[0] < solution.events[1].times[0]
     assert solution.stats.accepted == 1
 
@@ -100,15 +102,15 @@ def test_a_tuple_state_reaches_the_event_as_a_tuple():
 
 @settings(max_examples=25, deadline=None)
 @given(levels=st.lists(st.floats(0.05, 0.95), min_size=1, max_size=4, unique=True), reverse=st.booleans())
-def test_levels_are_crossed_where_the_closed_form_says(levels, reverse):
+def test_levels_are_crossed_at_the_times_of_the_closed_form(levels, reverse):
     sense = -1 if reverse else 1
     events = [Event(lambda t, y, c=c: y[0] - c) for c in levels]
     solution = odelet.odeint(lambda t, y: -sense * y, np.ones(1), [0.0, sense * 4.0], events=events)
-    found = [occurrences.times for occurrences in solution.events]
-    assert np.concatenate(found) == pytest.approx(-sense * np.log(levels), abs=1e-6)
+    event_times = [occurrences.times for occurrences in solution.events]
+    assert np.concatenate(event_times) == pytest.approx(-sense * np.log(levels), abs=1e-6)
 
 
-def test_what_cannot_be_an_event_is_refused():
+def test_bad_events_are_refused():
     with pytest.raises(ValueError, match="direction=2"):
         Event(lambda t, y: 0, direction=2)
     with pytest.raises(ValueError, match="fn=3"):

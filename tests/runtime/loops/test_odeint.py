@@ -1,4 +1,4 @@
-"""odelet.odeint beside torchdiffeq.odeint: the same steps, and in float64 the same values to rounding."""
+"""odelet.odeint takes the same steps as torchdiffeq.odeint, and in float64 gives the same values up to rounding."""
 
 import numpy as np
 import pytest
@@ -9,35 +9,35 @@ from support.rosters import ADAPTIVE, FIXED
 import odelet
 from odelet.numerics.tableau import TABLEAUS
 
-# The first step that is estimated is so short that dopri8's error estimate is nothing but rounding, and sets
-# the length of the second step. One that is given keeps all later lengths equal, if not to the last places.
+# The estimated first step is so short that the error estimate of dopri8 is only rounding, which then decides
+# the length of the second step. With a given first step, all later lengths agree but for the last places.
 FIRST_STEP = {"dopri8": {"first_step": 0.5}}
-# How far the values may be apart: the read-out errs by more than rounding where the ends of steps move.
+# How far the values may be apart: dense output differs by more than rounding where the ends of steps differ.
 APART = {"dopri8": 1e-10}
 
 
 def counts(solution):
-    """Steps, accepted steps and evaluations, as torch_solve gives them."""
+    """Steps, accepted steps and evaluations of a solution of ours or of torch_solve."""
     if isinstance(solution, odelet.Solution):
         solution = solution.stats
     return solution.steps, solution.accepted, solution.evaluations
 
 
 def distance(ours, theirs):
-    """The largest difference over the largest element."""
+    """The largest difference of two solutions, over the largest element of the second."""
     outputs = ours.outputs if isinstance(ours.outputs, list) else ours.outputs.values()
     return max(np.abs(a - b).max() / max(np.abs(b).max(), 1e-9) for a, b in zip(outputs, theirs.outputs, strict=True))
 
 
 def both(field, y0, t, **settings):
-    """The two solutions; field takes the namespace, numpy or torch, before t and y."""
+    """The solutions of odelet and of torchdiffeq; field takes numpy or torch before t and y."""
     theirs = torch_solve(lambda t, y: field(torch, t, y), y0, t, **settings)
     return odelet.odeint(lambda t, y: field(np, t, y), y0, t, **settings), theirs
 
 
 @pytest.mark.parametrize("method", ADAPTIVE)
-def test_the_estimated_first_step_takes_the_same_steps_too(method):
-    """For dopri8 the values then differ by what its read-out errs between steps; see FIRST_STEP."""
+def test_the_steps_agree_after_an_estimated_first_step(method):
+    """With dopri8 the values differ by the error of its dense output between steps; see FIRST_STEP."""
     settings = {"method": method, "rtol": 1e-5, "atol": 1e-5}
     for name in ("B1", "B4", "D1"):
         y0 = np.array(PROBLEMS[name].y0, float)
@@ -48,7 +48,7 @@ def test_the_estimated_first_step_takes_the_same_steps_too(method):
 
 @pytest.mark.parametrize("name", ["A3", "B1", "D3", "E2"])
 @pytest.mark.parametrize("method", ADAPTIVE)
-def test_with_the_steps_given_all_methods_agree_to_rounding(method, name):
+def test_with_given_steps_all_methods_agree_up_to_rounding(method, name):
     problem, options = PROBLEMS[name], {"first_step": 0.1, "min_step": 0.1, "max_step": 0.1}
     ours, theirs = both(
         problem.field, np.array(problem.y0, float), [0, 0.33, 1.0, 1.98], method=method, options=options
@@ -60,7 +60,7 @@ def test_with_the_steps_given_all_methods_agree_to_rounding(method, name):
 
 @pytest.mark.parametrize("name", PROBLEMS)
 @pytest.mark.parametrize("method", FIXED)
-def test_fixed_step_methods_on_published_problems(method, name):
+def test_fixed_step_methods_agree_on_published_problems(method, name):
     problem = PROBLEMS[name]
     y0 = np.array(problem.y0, float)
     for t, options in (([0, 0.2, 0.3, 0.7], None), ([0, 0.25, 0.3, 0.9], {"step_size": 0.1}), ([0.5], None)):
@@ -84,7 +84,7 @@ def test_times_may_decrease(method):
 
 
 def pair_field(xp, t, state):
-    """A matrix, a number and a vector, each moved by the others."""
+    """The slope of a state of a matrix, a number and a vector, each of which depends on the others."""
     y, s, v = state
     return xp.stack([y[1], -y[0] * (1 + s * s)]), xp.sin(t) - 0.2 * v.sum(), y[0] - 0.1 * v
 
@@ -113,9 +113,9 @@ def test_float32_states_agree_within_the_solvers_tolerance(method, name):
         problem.field, y0, [0, 0.5, 3.0], method=method, rtol=tolerance, atol=tolerance, options=options
     )
     assert ours.outputs["y"].dtype == np.float32
-    # Rounding decides where the first steps end, and so what the read-out errs, within the tolerance.
+    # Rounding decides where the first steps end, and thus the error of dense output, within the tolerance.
     assert method in ADAPTIVE or counts(ours) == counts(theirs)
-    # tsit5 with the weights of order 4 is read out ten times worse than it steps.
+    # The dense output of tsit5 with the weights of order 4 is ten times less exact than its steps.
     read_out = 100 if method == "tsit5_torchdiffeq" else 10
     assert distance(ours, theirs) < (1e-5 if method in FIXED else read_out * tolerance)
 
@@ -148,7 +148,7 @@ OPTIONS = {
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 @pytest.mark.parametrize("method", ADAPTIVE)
-def test_options_mean_what_they_mean_in_torchdiffeq(method, options):
+def test_options_have_the_effect_that_they_have_in_torchdiffeq(method, options):
     options = FIRST_STEP.get(method, {}) | options
     y0 = np.array(PROBLEMS["E2"].y0, float)
     ours, theirs = both(PROBLEMS["E2"].field, y0, [0, 0.3, 2.2], method=method, rtol=1e-3, atol=1e-4, options=options)
@@ -156,7 +156,7 @@ def test_options_mean_what_they_mean_in_torchdiffeq(method, options):
     assert distance(ours, theirs) < (1e-9 if method == "dopri8" else 1e-12)
 
 
-def test_every_setting_of_control_is_tried_against_torchdiffeq():
+def test_every_setting_of_control_is_compared_with_torchdiffeq():
     assert {name for options in OPTIONS.values() for name in options} == {
         *("first_step", "min_step", "max_step", "safety", "ifactor", "dfactor", "max_num_steps")
     }
@@ -165,8 +165,8 @@ def test_every_setting_of_control_is_tried_against_torchdiffeq():
 @pytest.mark.parametrize("t", [[0.1, 0.75], [0.1, -0.9], [-0.5, 0.5]], ids=["forward", "backward", "through zero"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("method", TABLEAUS)
-def test_the_field_is_called_at_torchdiffeqs_times_to_the_last_bit(method, dtype, t):
-    """Stages at the end of an adaptive step too, which are taken one float before it."""
+def test_the_field_is_called_at_exactly_the_times_of_torchdiffeq(method, dtype, t):
+    """This holds for stages at the end of an adaptive step too, which are evaluated one float before it."""
     seen = {torch: [], np: []}
 
     def field(xp, t, y):
@@ -182,7 +182,7 @@ def test_the_field_is_called_at_torchdiffeqs_times_to_the_last_bit(method, dtype
         assert float(end) not in seen[np]
 
 
-# Evaluations and the largest error of van der Pol's equation, measured with torchdiffeq 0.2.5.
+# Evaluations and the largest error at the end of van der Pol's equation, measured with torchdiffeq 0.2.5.
 MEASURED = [
     ("dopri5", 1e-3, 404, 2.245e-1),
     ("dopri5", 1e-6, 1118, 2.832e-5),
@@ -200,7 +200,7 @@ MEASURED = [
 
 
 @pytest.mark.parametrize(("method", "tolerance", "evaluations", "error"), MEASURED)
-def test_work_and_error_measured_with_torchdiffeq(method, tolerance, evaluations, error):
+def test_work_and_error_are_those_measured_with_torchdiffeq(method, tolerance, evaluations, error):
     problem, calls = PROBLEMS["E2"], []
 
     def field(t, y):
@@ -210,5 +210,5 @@ def test_work_and_error_measured_with_torchdiffeq(method, tolerance, evaluations
     solution = odelet.odeint(field, np.array(problem.y0, float), [0, 20], method=method, rtol=tolerance, atol=tolerance)
     end = np.array([problem.y20[0], problem.y20[1]])
     assert solution.stats.evaluations == len(calls) == evaluations
-    # dopri8's last steps move with rounding; see FIRST_STEP.
+    # Rounding moves the last steps of dopri8; see FIRST_STEP.
     assert np.abs(solution.outputs["y"][-1] - end).max() == pytest.approx(error, rel=5e-4)

@@ -1,4 +1,4 @@
-"""Calls of odelet.odeint: properties that hold for all times, states and directions, and bad arguments."""
+"""Calls of odelet.odeint: properties that hold for all times, states and directions, and refusals of bad arguments."""
 
 import math
 
@@ -38,7 +38,7 @@ def test_output_times_do_not_change_the_steps(method, between):
 @pytest.mark.parametrize("method", ADAPTIVE)
 @steady
 @given(times)
-def test_each_output_time_is_read_alone(method, between):
+def test_an_output_does_not_depend_on_other_output_times(method, between):
     solution = solve(van_der_pol, Y0, [0, *between, 2], method)
     for time, row in zip(between, solution.outputs["y"][1:], strict=False):
         assert np.array_equal(solve(van_der_pol, Y0, [0, time], method).outputs["y"][1], row)
@@ -59,7 +59,7 @@ def test_a_fixed_step_solve_can_be_split_at_any_output_time(method, between):
 @pytest.mark.parametrize("method", FIXED)
 @steady
 @given(times)
-def test_output_times_between_given_steps_change_nothing_else(method, between):
+def test_output_times_do_not_change_fixed_steps_of_a_given_size(method, between):
     alone = solve(van_der_pol, Y0, [0, 2], method, step_size=0.3)
     solution = solve(van_der_pol, Y0, [0, *between, 2], method, step_size=0.3)
     assert solution.stats.solves == alone.stats.solves
@@ -69,8 +69,8 @@ def test_output_times_between_given_steps_change_nothing_else(method, between):
 @every
 @steady
 @given(st.floats(-5, 5), times)
-def test_time_reversed_is_the_field_negated(method, start, between):
-    """The stage times mirror exactly, so all else does too, to the last bit."""
+def test_a_reversed_solve_is_a_solve_of_the_negated_field(method, start, between):
+    """The stage times are mirrored exactly, so that the solutions agree to the last bit."""
     t = start + np.array([0, *between, 2.5])
     if not (np.diff(t) > 0).all():
         return
@@ -89,7 +89,7 @@ def test_time_reversed_is_the_field_negated(method, start, between):
 @every
 @steady
 @given(array_shapes(min_dims=0, max_dims=4, max_side=3), st.sampled_from(["float32", "float64"]))
-def test_a_state_of_any_shape_is_solved_as_its_elements(method, shape, dtype):
+def test_a_state_of_any_shape_is_solved_like_the_flat_state(method, shape, dtype):
     y0 = np.linspace(0.5, 1.5, math.prod(shape)).astype(dtype).reshape(shape)
     seen = []
 
@@ -103,13 +103,13 @@ def test_a_state_of_any_shape_is_solved_as_its_elements(method, shape, dtype):
     assert (solution.shape, solution.dtype) == ((3, *shape), np.dtype(dtype))
     assert np.array_equal(y0, before)
     if shape == () and dtype == "float32":
-        return  # of a single number torchdiffeq takes the error ratio in float64
+        return  # the error ratio of a single number is computed in float64, as in torchdiffeq
     flat = solve(lambda t, y: -y * y, y0.ravel(), [0, 0.5, 1], method).outputs["y"]
     assert np.array_equal(solution.reshape(flat.shape), flat)
 
 
 @every
-def test_a_tuple_of_one_is_the_tensor_alone(method):
+def test_a_tuple_of_one_part_is_solved_like_the_part(method):
     alone = solve(van_der_pol, Y0, [0, 1, 2], method)
     pair = solve(lambda t, y: (van_der_pol(t, y[0]),), (Y0,), [0, 1, 2], method)
     assert list(pair.outputs) == ["y_0"]
@@ -118,14 +118,14 @@ def test_a_tuple_of_one_is_the_tensor_alone(method):
 
 
 @every
-def test_a_state_without_elements_is_solved_too(method):
+def test_a_state_without_elements_is_solved(method):
     solution = solve(lambda t, y: -y, np.zeros((0, 3)), [0, 1], method)
     assert solution.status is odelet.Status.OK
     assert solution.outputs["y"].shape == (2, 0, 3)
 
 
 @every
-def test_evaluations_are_those_that_were_made(method):
+def test_evaluations_are_the_calls_of_the_field(method):
     calls = []
 
     def field(t, y):
@@ -137,13 +137,13 @@ def test_evaluations_are_those_that_were_made(method):
         assert solve(field, Y0, [0, 0.7, 2], method, **options).stats.evaluations == len(calls)
 
 
-def test_numbers_and_lists_will_do():
+def test_states_and_times_may_be_numbers_and_lists():
     solution = odelet.odeint(lambda t, y: [-y[0]], [1.0], [0, 1])
     assert solution.outputs["y"][-1] == pytest.approx([math.exp(-1)], abs=1e-7)
     assert odelet.odeint(lambda t, y: -y, 1.0, [0, 1]).outputs["y"].shape == (2,)
 
 
-def test_the_stats_say_what_was_solved():
+def test_the_stats_describe_the_solve():
     (stats,) = solve(van_der_pol, Y0, [0, 2], "bosh3").stats.solves
     assert (stats.index, stats.method, stats.form, stats.source) == (0, "bosh3", "driven", "")
     assert stats.steps == stats.accepted + stats.rejected
@@ -197,6 +197,6 @@ def test_slopes_of_another_shape_are_refused(method):
         odelet.odeint(lambda t, y: (y[0],), (np.ones(2), np.ones(1)), [0, 1], method=method)
 
 
-def test_a_fixed_step_method_ignores_tolerances_as_torchdiffeq_does():
+def test_fixed_step_methods_ignore_tolerances_as_in_torchdiffeq():
     loose, tight = (odelet.odeint(van_der_pol, Y0, [0, 1], method="rk4", rtol=rtol) for rtol in (1, 1e-9))
     assert np.array_equal(loose.outputs["y"], tight.outputs["y"])

@@ -1,4 +1,4 @@
-"""What a solve did, from what its loop knows; and when limits forbid a step."""
+"""The stats of a solve follow from its outcome, and limits forbid steps."""
 
 from time import perf_counter
 
@@ -14,7 +14,7 @@ from odelet.status import Status
 CARD = SolveCard(index=2, form="rolled", method="rk4", source="net.py:7", nested=("one inside",))
 
 
-def test_stats_are_those_of_the_card_and_of_the_outcome():
+def test_stats_combine_the_card_and_the_outcome():
     outcome = SolveOutcome(status=Status.STEP_LIMIT, time=0.5, steps=7, accepted=5, evaluations=31, unconverged=1)
     stats = SolveStats.of(CARD, outcome)
     assert (stats.index, stats.form, stats.method, stats.source, stats.nested) == (
@@ -29,7 +29,7 @@ def test_stats_are_those_of_the_card_and_of_the_outcome():
 
 
 @pytest.mark.parametrize("counts", [{}, {"steps": 3}, {"accepted": 3}])
-def test_rejected_steps_are_unknown_if_a_count_is(counts):
+def test_rejected_steps_are_unknown_if_another_count_is(counts):
     assert SolveStats.of(CARD, SolveOutcome(status=Status.OK, time=None, **counts)).rejected is None
 
 
@@ -42,7 +42,7 @@ def test_a_batch_has_the_sums_of_its_samples_and_the_status_of_the_first_that_fa
     assert stats.nested == ("one inside",)
 
 
-def test_the_counts_of_two_parts_of_a_solve_are_added():
+def test_the_counts_of_two_segments_of_a_solve_are_added():
     before = SolveOutcome(status=Status.OK, time=1.0, steps=3, accepted=3, evaluations=12)
     later = SolveOutcome(status=Status.NOT_FINITE, time=1.5, steps=2, accepted=2, evaluations=8)
     whole = later.after(before)
@@ -50,7 +50,7 @@ def test_the_counts_of_two_parts_of_a_solve_are_added():
     assert whole.unconverged is None
 
 
-def test_limits_forbid_a_step_that_takes_too_many_evaluations_or_comes_too_late():
+def test_limits_forbid_steps_beyond_max_evals_or_the_deadline():
     assert Limits().exceeded(10**9) is Status.OK
     assert Limits(max_evals=8).exceeded(8) is Status.OK
     assert Limits(max_evals=8).exceeded(9) is Status.EVALUATION_LIMIT
@@ -58,7 +58,7 @@ def test_limits_forbid_a_step_that_takes_too_many_evaluations_or_comes_too_late(
     assert (past.exceeded(8), past.exceeded(9)) == (Status.DEADLINE, Status.EVALUATION_LIMIT)
 
 
-def test_points_run_forward_and_infinity_stands_for_none():
+def test_points_are_sorted_forward_and_infinity_stands_for_no_point():
     step_t, jump_t = Points(step_t=[3, 1, 2]).forward(-2.0, -1.0, np.dtype("float32"))
     assert (step_t.tolist(), step_t.dtype, jump_t.tolist()) == ([-3, -2, -1], np.float32, [np.inf])
     with pytest.raises(InputError, match="no time twice"):

@@ -1,4 +1,4 @@
-"""Adams methods: their coefficients derived exactly, and their solves compared with torchdiffeq in every form."""
+"""Adams methods: their coefficients are derived exactly, and their solves equal torchdiffeq's in every form."""
 
 from dataclasses import replace
 from fractions import Fraction
@@ -19,7 +19,7 @@ UNEVEN = (0.0, 0.1, 0.25, 0.3, 0.45, 0.5, 0.62, 0.7, 0.71, 0.9, 1.0, 1.1, 1.3, 1
 
 
 def integrals(nodes):
-    """The exact integral from 0 to 1 of the polynomial that is 1 at one node and 0 at the others, for each."""
+    """For each node, the exact integral from 0 to 1 of the polynomial that is 1 there and 0 at the other nodes."""
     weights = []
     for i, node in enumerate(nodes):
         others = [Fraction(x) for j, x in enumerate(nodes) if j != i]
@@ -38,13 +38,13 @@ def test_coefficients_are_integrals_of_the_interpolating_polynomial(slopes):
     assert moulton(slopes) == integrals(range(1, -slopes, -1))
 
 
-def test_coefficients_of_the_book():
+def test_coefficients_are_those_of_the_book():
     assert bashforth(3) == (Fraction(23, 12), Fraction(-16, 12), Fraction(5, 12))
     assert moulton(2) == (Fraction(5, 12), Fraction(8, 12), Fraction(-1, 12))
 
 
 @pytest.mark.parametrize("slopes", range(3, LARGEST_ORDER))
-def test_coefficients_are_torchdiffeqs(slopes):
+def test_coefficients_are_those_of_torchdiffeq(slopes):
     assert fixed_adams._BASHFORTH_DIVISOR[slopes].tolist() == pytest.approx([float(w) for w in bashforth(slopes)])
     assert fixed_adams._MOULTON_DIVISOR[slopes + 1].tolist() == pytest.approx([float(w) for w in moulton(slopes)])
 
@@ -60,7 +60,7 @@ SETTINGS = {
     "one turn": {"max_iters": 1},
     "many turns": {"max_iters": 50},
     "perturbed": {"perturb": True},
-    # Explicit formulas of high order are unstable over many steps, where rounding grows without bound.
+    # Over many steps, rounding grows without bound with explicit formulas of high order, which are unstable.
     "short steps": {"step_size": 0.04, "max_order": 6},
     "cubic": {"step_size": 0.04, "max_order": 6, "interp": "cubic"},
 }
@@ -71,7 +71,7 @@ SETTINGS = {
 @pytest.mark.parametrize("t", [UNEVEN, UNEVEN[::-1]], ids=["forward", "backward"])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("method", ADAMS)
-def test_solves_are_torchdiffeqs(method, dtype, t, settings):
+def test_solves_equal_those_of_torchdiffeq(method, dtype, t, settings):
     if method == "explicit_adams":
         settings = {name: value for name, value in settings.items() if name != "max_iters"}
     y0, times = np.array([0.4, -0.3], dtype), np.array(t, dtype)
@@ -81,7 +81,7 @@ def test_solves_are_torchdiffeqs(method, dtype, t, settings):
     (stats,) = ours.stats.solves
     if dtype == "float64":
         assert (stats.steps, stats.evaluations) == (theirs.steps, theirs.evaluations)
-    # The largest coefficients are some thousands, and rounding comes back multiplied by them.
+    # The largest coefficients are some thousands, and multiply rounding errors.
     allowed = 3e3 * float(np.finfo(dtype).eps) if method == "explicit_adams" else 20 * float(np.finfo(dtype).eps)
     scale = np.abs(theirs.outputs[0]).max()
     assert np.abs(ours.outputs["y"] - theirs.outputs[0]).max() <= allowed * scale
@@ -92,7 +92,7 @@ def stiff(xp, t, y):
 
 
 @pytest.mark.filterwarnings("ignore:Functional iteration")
-def test_steps_that_do_not_converge_are_told_and_forget_the_oldest_slope():
+def test_steps_that_do_not_converge_warn_and_drop_the_oldest_slope():
     y0, t = np.array([0.0]), np.linspace(0, 0.8, 13)
     theirs = torch_solve(lambda t, y: stiff(torch, t, y), y0, t, method="implicit_adams")
     with pytest.warns(RuntimeWarning, match=r"implicit_adams\): the iteration did not converge in 10 of 12 steps"):
@@ -111,9 +111,9 @@ def test_steps_that_do_not_converge_are_told_and_forget_the_oldest_slope():
         ("fixed_adams", "float32", (("max_iters", 2), ("step_size", 0.07))),
     ],
 )
-def test_every_form_is_torchdiffeqs(method, dtype, options, tmp_path):
+def test_every_form_gives_the_answers_of_torchdiffeq(method, dtype, options, tmp_path):
     times = UNEVEN[:8]
-    # In float32 a tolerance below its rounding would leave to chance what converges.
+    # In float32, with a tolerance below rounding, chance would decide which steps converge.
     rtol = {"float64": 1e-9, "float32": 1e-4}[dtype]
     for pair, at in ((True, times), (False, None)):
         case = Case(method=method, dtype=dtype, times=at, pair=pair, options=options, rtol=rtol, atol=rtol)

@@ -1,4 +1,4 @@
-"""Fixed points on numpy arrays: exact answers, and theorems about the methods."""
+"""Fixed points on numpy arrays: exact answers, and properties that theorems prove."""
 
 from functools import partial
 
@@ -23,7 +23,7 @@ def linear(n, samples=1, factor=0.95, seed=0):
 
 
 def solved(method, f, z0, *, per_sample=False, measure=None, atol=1e-10, rtol=0.0, limit=1000, stops=True):
-    """The answer, in the shape of z0, and the last state."""
+    """The answer of an iteration, in the shape of z0, and its last state."""
     layout = Layout.of([z0], user_norm=measure, per_sample=per_sample)
 
     def rows(row):
@@ -43,7 +43,7 @@ def status(state):
 
 @pytest.mark.parametrize("method", ITERATIONS.values(), ids=ITERATIONS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_finds_the_solution_of_a_linear_system(method, dtype):
+def test_iterations_solve_a_linear_system(method, dtype):
     f, exact = linear(8, samples=3, factor=0.8)
     atol = 1e-6 if dtype == np.float32 else 1e-11
     z, state = solved(method, lambda z: f(z).astype(dtype), np.zeros((3, 8), dtype), atol=atol)
@@ -61,7 +61,7 @@ def test_plain_iteration_stops_at_the_first_small_change():
     assert state.turns == changes.index(True) + 1
 
 
-def test_one_evaluation_remembered_is_plain_iteration():
+def test_anderson_with_one_turn_in_memory_is_the_plain_iteration():
     f, _ = linear(6)
     for tau in (1.0, 0.8):
         plain, one = (solved(m.with_options(tau=tau), f, np.ones((1, 6))) for m in (PLAIN, ANDERSON.with_options(m=1)))
@@ -70,8 +70,8 @@ def test_one_evaluation_remembered_is_plain_iteration():
 
 
 @pytest.mark.parametrize("n", [2, 4, 6])
-def test_as_many_evaluations_as_unknowns_solve_a_linear_system(n):
-    """With n + 1 changes remembered, one combination of them is zero: Walker & Ni 2011, theorem 2.2."""
+def test_anderson_solves_a_linear_system_of_n_unknowns_in_n_plus_2_turns(n):
+    """Some combination of n + 1 changes is zero: Walker & Ni 2011, theorem 2.2."""
     f, exact = linear(n)
     z, state = solved(ANDERSON.with_options(m=n + 2, lam=0.0), f, np.zeros((1, n)))
     assert state.turns <= n + 2
@@ -79,7 +79,7 @@ def test_as_many_evaluations_as_unknowns_solve_a_linear_system(n):
     assert solved(PLAIN, f, np.zeros((1, n)))[1].turns > 200
 
 
-def test_acceleration_pays_on_a_curved_problem_and_lam_means_the_same_at_any_scale():
+def test_anderson_halves_the_turns_of_a_nonlinear_problem_at_any_scale():
     w = np.random.default_rng(3).normal(size=(20, 20)) * 0.25
     turns = {}
     for scale in (1.0, 1e-6):
@@ -93,8 +93,8 @@ def test_acceleration_pays_on_a_curved_problem_and_lam_means_the_same_at_any_sca
     assert abs(turns["anderson", 1.0] - turns["anderson", 1e-6]) <= 1
 
 
-def test_weights_make_the_combined_change_least():
-    """They solve the least squares problem with the sum of the weights as a side condition, by its normal equations."""
+def test_weights_minimize_the_combined_change():
+    """The weights sum to 1 and solve this least squares problem, here by its normal equations."""
     samples, width, m = 3, 7, 4
     changes = [RNG.normal(size=(m, samples, width)), RNG.normal(size=(m, samples, 2))]
     weights = ANDERSON.with_options(m=m, lam=0.0)._weights(changes, xp=NUMPY)
@@ -113,7 +113,7 @@ def test_elimination_solves_many_systems_at_once():
     assert solutions == pytest.approx(np.linalg.solve(a, b[..., None])[..., 0], rel=1e-9)
 
 
-def test_going_half_the_way_converges_where_all_of_it_does_not():
+def test_damping_converges_where_the_plain_iteration_does_not():
     f = partial(lambda z, b: -1.5 * z + b, b=np.ones((1, 3)))
     assert status(solved(PLAIN, f, np.zeros((1, 3)), limit=50)[1]) is Status.NOT_CONVERGED
     z, state = solved(PLAIN.with_options(tau=0.5), f, np.zeros((1, 3)))
@@ -122,7 +122,7 @@ def test_going_half_the_way_converges_where_all_of_it_does_not():
 
 
 @pytest.mark.parametrize("method", ITERATIONS.values(), ids=ITERATIONS)
-def test_a_sample_does_in_a_batch_what_it_does_alone(method):
+def test_a_sample_of_a_batch_has_the_turns_and_answer_of_the_sample_alone(method):
     f, exact = linear(5, samples=4, factor=0.9)
     z0 = exact + np.array([1e-3, 1.0, 1e-9, 10.0])[:, None]
     z, state = solved(method, f, z0, per_sample=True)
@@ -134,7 +134,7 @@ def test_a_sample_does_in_a_batch_what_it_does_alone(method):
 
 
 @pytest.mark.parametrize("method", ITERATIONS.values(), ids=ITERATIONS)
-def test_turns_after_the_end_change_nothing(method):
+def test_turns_after_convergence_change_nothing(method):
     f, _ = linear(4, samples=3, factor=0.8)
     z0 = np.array([[0.0], [1e3], [-7.0]]) * np.ones((3, 4))
     for per_sample in (False, True):
@@ -143,11 +143,11 @@ def test_turns_after_the_end_change_nothing(method):
         assert np.array_equal(stopped[1].turns, went_on[1].turns)
 
 
-def test_what_does_not_converge_says_so_and_gives_what_changed_least():
+def test_without_convergence_the_answer_is_that_of_the_smallest_change():
     size = 3.0
     changes = []
 
-    def f(z):  # the changes shrink, and then grow
+    def f(z):  # its changes shrink, and then grow
         changes.append(abs(z - 2).max() + 0.5)
         return z + changes[-1]
 
@@ -158,14 +158,14 @@ def test_what_does_not_converge_says_so_and_gives_what_changed_least():
 
 
 @pytest.mark.parametrize("start", [1.0, np.nan, np.inf])
-def test_what_is_not_finite_ends_the_iteration(start):
+def test_a_value_that_is_not_finite_ends_the_iteration(start):
     z, state = solved(ANDERSON, lambda z: np.exp(z) ** 4, np.array([[start]]))
     assert status(state) is Status.NOT_FINITE
     assert state.turns < 20
     assert np.isnan(start) or np.isinf(start) or np.isfinite(z).all()
 
 
-def test_an_exact_guess_takes_one_evaluation_and_without_lam_nothing_is_divided_by_zero():
+def test_an_exact_guess_takes_one_turn_and_lam_may_be_zero():
     f = partial(lambda z, b: 0.5 * z + b, b=np.ones((1, 1)))
     z, state = solved(ANDERSON.with_options(lam=0.0), f, np.full((1, 1), 2.0))
     assert (z.item(), state.turns, status(state)) == (2.0, 1, Status.OK)

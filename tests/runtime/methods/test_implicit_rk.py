@@ -1,4 +1,4 @@
-"""Implicit Runge-Kutta methods: identities, stability functions, the iteration for the stages, and every form."""
+"""Implicit Runge-Kutta methods: identities, stability functions, the iteration for the stages, and all forms."""
 
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ from odelet.numerics.backend import NUMPY
 CONSISTENT = [tableau for tableau in IMPLICIT_TABLEAUS.values() if not tableau.inconsistent]
 every = pytest.mark.parametrize("tableau", CONSISTENT, ids=lambda tableau: tableau.name)
 
-# The simplifying assumptions B(p), C(q), D(r) that each method fulfils; Hairer & Wanner II, sec. IV.5.
+# By method: p, q, r of the simplifying assumptions B(p), C(q), D(r) that it fulfils; Hairer & Wanner II, sec. IV.5.
 ASSUMPTIONS = {
     "implicit_euler": (1, 1, 0),
     "implicit_midpoint": (2, 1, 1),
@@ -29,7 +29,7 @@ ASSUMPTIONS = {
 }
 
 # Numerators and denominators of the stability functions, by rising powers of z: Pade approximations of exp(z)
-# where the method is of Gauss or Radau type; for the others as their authors give them.
+# for methods of Gauss or Radau type; for other methods as their authors give them.
 G = 1 - np.sqrt(2) / 2
 STABILITY = {
     "implicit_euler": ([1], [1, -1]),
@@ -45,7 +45,7 @@ STABILITY = {
 
 
 @every
-def test_simplifying_assumptions(tableau):
+def test_each_method_fulfils_its_simplifying_assumptions(tableau):
     a, b, c = (np.array(x, float) for x in (tableau.a, tableau.b, tableau.c))
     p, q, r = ASSUMPTIONS[tableau.name]
 
@@ -77,11 +77,11 @@ def test_a_step_of_the_linear_equation_is_the_stability_function(tableau, z):
     expected = P.polyval(z, top) / P.polyval(z, bottom)
     run = odelet.odeint(lambda t, y: z * y, np.array([1.0]), [0.0, 1.0], method=tableau.name)
     assert run.stats.solves[0].unconverged == 0
-    # Slopes are of the size of z, and their residual is 1e-8 or their rounding.
+    # Slopes are as large as z, with a residual of 1e-8 or of their rounding.
     assert run.outputs["y"][-1, 0] == pytest.approx(expected, rel=1e-6, abs=2e-8 + 1e-14 * abs(z))
 
 
-def test_stages_are_solved_together_only_where_they_must():
+def test_stages_are_solved_together_only_where_they_depend_on_each_other():
     blocks = {name: tableau.blocks for name, tableau in IMPLICIT_TABLEAUS.items()}
     assert blocks["gl6"] == ((0, 1, 2),)
     assert blocks["trapezoid"] == ((1,),)
@@ -90,7 +90,7 @@ def test_stages_are_solved_together_only_where_they_must():
 
 
 def dense_broyden(residual, x, *, tolerance, limit):
-    """Broyden's method with the Jacobian itself, and a linear solve in each turn."""
+    """Broyden's method with updates of the Jacobian itself, and a linear solve in each turn."""
     r, jacobian, turns = residual(x), np.eye(x.size), 0
     while np.linalg.norm(r) >= tolerance and turns < limit:
         s = -np.linalg.solve(jacobian, r)
@@ -102,7 +102,7 @@ def dense_broyden(residual, x, *, tolerance, limit):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_updates_of_the_inverse_jacobian_are_those_of_the_jacobian(seed):
+def test_updates_of_the_inverse_jacobian_equal_updates_of_the_jacobian(seed):
     rng = np.random.default_rng(seed)
     matrix, b = rng.normal(size=(6, 6)), rng.normal(size=6)
 
@@ -117,7 +117,7 @@ def test_updates_of_the_inverse_jacobian_are_those_of_the_jacobian(seed):
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf])
-def test_an_iteration_that_breaks_says_so_at_once(wrong):
+def test_an_iteration_with_a_residual_that_is_not_finite_ends_at_once(wrong):
     with np.errstate(all="ignore"):
         root = broyden(lambda x: x * wrong, np.ones((1, 3)), tolerance=1e-8, limit=100, xp=NUMPY)
     assert root.unconverged
@@ -125,14 +125,14 @@ def test_an_iteration_that_breaks_says_so_at_once(wrong):
 
 
 def test_a_singular_jacobian_ends_the_iteration():
-    # After one step of size 1 the slope of the secant is 0.
+    # The slope of the secant is 0 after one update of size 1.
     with np.errstate(all="ignore"):
         root = broyden(lambda x: x * 0 + 1.0, np.zeros((1, 1)), tolerance=1e-8, limit=100, xp=NUMPY)
     assert root.unconverged
     assert root.turns == 1
 
 
-def test_steps_that_do_not_converge_are_told():
+def test_steps_that_do_not_converge_warn():
     with pytest.warns(RuntimeWarning, match=r"gl6\): the iteration did not converge in 2 of 2 steps"):
         run = odelet.odeint(
             lambda t, y: np.cos(5 * y) * 20, np.ones(3), [0.0, 0.5, 1.0], method="gl6", options={"max_iters": 3}
@@ -150,7 +150,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("method", "dtype", "options"), CASES)
-def test_every_form_is_near_another_solution_of_the_stages(method, dtype, options, tmp_path):
+def test_every_form_is_near_a_solve_with_another_solver_of_the_stages(method, dtype, options, tmp_path):
     for pair, times in ((True, (0.0, 0.2, 0.35, 0.4)), (False, None)):
         case = Case(method=method, dtype=dtype, times=times, pair=pair, options=options)
         given = None if times else (0.5, 0.3, 0.0)
@@ -175,7 +175,7 @@ def test_every_form_is_near_another_solution_of_the_stages(method, dtype, option
             assert a == pytest.approx(b, rel=0, abs=1e3 * float(np.finfo(dtype).eps))
 
 
-def test_a_model_tells_of_steps_that_do_not_converge(tmp_path):
+def test_a_model_warns_of_steps_that_do_not_converge(tmp_path):
     case = Case(method="gl4", times=(0.0, 1.0, 2.0), options=(("max_iters", 2),))
     for form in ("rolled", "driven"):
         model = replace(case, form=form).load(tmp_path / form)
@@ -193,7 +193,7 @@ def test_a_model_tells_of_steps_that_do_not_converge(tmp_path):
         ({"b": (0.5, 0.25)}, "b sums to 0.75, not 1"),
     ],
 )
-def test_tableaus_that_make_no_method_are_refused(changes, message):
+def test_tableaus_that_do_not_fit_together_are_refused(changes, message):
     good = {"name": "mine", "order": 4, "c": GL4.c, "a": GL4.a, "b": GL4.b, "source": ""}
     with pytest.raises(ValueError, match=message):
         ImplicitTableau(**(good | changes))

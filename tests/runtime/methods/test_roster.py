@@ -1,4 +1,4 @@
-"""The roster of methods: what each says of its order, its evaluations of the field and its forms is true."""
+"""The roster of methods: the declared order, evaluations and forms of each method are true."""
 
 from functools import cache
 
@@ -18,12 +18,12 @@ STEPPING = [name for name, method in METHODS.items() if method.fixed]
 
 
 def wave(t):
-    """The solution of y' = cos(3t) - y that has no transient."""
+    """The periodic solution of y' = cos(3t) - y."""
     return (np.cos(3 * t) + 3 * np.sin(3 * t)) / 10
 
 
 def swing(t, y):
-    """A pendulum, which is not linear: no closed form, so its end is found by 2000 steps."""
+    """The field of a pendulum, which is not linear. `swung` computes its end by 2000 steps."""
     return np.array([y[1], -np.sin(y[0])])
 
 
@@ -46,8 +46,8 @@ def test_measured_order_is_the_declared_one(name, system):
     method, options = METHODS[name], {}
     if "adams" in name:
         options = {"max_order": 4, "max_iters": 40} if method.implicit else {"max_order": 5}
-    # The residual of implicit stages is 1e-8, so that methods of high order are measured on long steps.
-    # Where the field does not depend on time, wrong nodes do not matter.
+    # Methods of high order are measured on long steps, as the residual of implicit stages is 1e-8.
+    # The wrong nodes of gl4_torchdiffeq do not matter where the field does not depend on time.
     order = 4 if (name, system) == ("gl4_torchdiffeq", "pendulum") else method.order
     counts = (3, 4, 5) if order >= 5 else (14, 20, 28) if order == 4 else (40, 56, 80)
     if "adams" in name:
@@ -104,7 +104,7 @@ def test_every_method_of_torchdiffeq_is_in_the_roster():
 
 
 def solver(method, **changes):
-    """A solver class as torchdiffeq has them, with the tableau of a method of the roster."""
+    """A solver class like those of torchdiffeq, with the tableau of a method of the roster."""
     tableau = METHODS[method].tableau
     c = tableau.c if len(tableau.a[0]) else tableau.c[1:]
 
@@ -127,7 +127,7 @@ def test_a_name_means_what_the_installed_torchdiffeq_computes(name, monkeypatch)
     assert installed.key_of(name) == name
 
 
-def test_methods_that_torchdiffeq_lacks_are_lent_and_taken_back():
+def test_methods_that_torchdiffeq_lacks_are_lent_to_it_in_the_block_only():
     before = dict(SOLVERS)
     with installed.lacking():
         assert {installed.key_of(name) for name in METHODS} <= set(SOLVERS)
@@ -138,6 +138,6 @@ def test_methods_that_torchdiffeq_lacks_are_lent_and_taken_back():
 def test_the_stand_in_for_an_implicit_solver_solves_its_equations(dtype):
     matrix = torch.tensor([[-500.0, 3, 0], [1, -2, 0.5], [0, 4, -30]], dtype=dtype)
     b = torch.tensor([1.0, -2, 3], dtype=dtype)
-    found = installed.newton(lambda x: torch.tanh(x) + x - matrix @ x - b, torch.zeros(3, dtype=dtype))
-    residual = torch.tanh(found) + found - matrix @ found - b
+    root = installed.newton(lambda x: torch.tanh(x) + x - matrix @ x - b, torch.zeros(3, dtype=dtype))
+    residual = torch.tanh(root) + root - matrix @ root - b
     assert float(residual.norm()) < 2000 * torch.finfo(dtype).eps

@@ -1,4 +1,4 @@
-"""SciPy's solve_ivp as a method: the answers are torchdiffeq's, failures are statuses, and SciPy is optional."""
+"""SciPy's solve_ivp as a method gives torchdiffeq's answers, and reports failures as statuses; SciPy is optional."""
 
 import sys
 
@@ -21,11 +21,13 @@ def field(t, y):
     return torch.stack([torch.cos(3 * t) - y[0] * y[1], torch.tanh(y[0]) - 0.5 * y[1]])
 
 
-@pytest.mark.filterwarnings("ignore:The following arguments have no effect")  # torchdiffeq gives min_step to all
+@pytest.mark.filterwarnings(
+    "ignore:The following arguments have no effect"
+)  # torchdiffeq passes min_step to all solvers
 @pytest.mark.parametrize("t", [(0.0, 0.4, 1.0, 2.0), (1.0, 0.2, -0.3)], ids=["forward", "backward"])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("solver", SOLVERS)
-def test_solves_are_torchdiffeqs(solver, dtype, t):
+def test_solves_equal_those_of_torchdiffeq(solver, dtype, t):
     y0, times = np.array([0.4, -0.3], dtype), np.array(t, dtype)
     given = {"method": "scipy_solver", "options": {"solver": solver, "max_step": 0.3}, **TOLERANCES}
     calls = []
@@ -36,7 +38,7 @@ def test_solves_are_torchdiffeqs(solver, dtype, t):
 
     with torch.no_grad():
         theirs = torchdiffeq.odeint(counted, torch.from_numpy(y0), torch.from_numpy(times), **given).numpy()
-    # Both sides evaluate the same torch operators, so that only the way in which SciPy is called could differ.
+    # Both evaluate the same torch operators, so that only their calls of SciPy could differ.
     ours = odelet.odeint(lambda t, y: field(torch.tensor(t), torch.from_numpy(y)).numpy(), y0, times, **given)
     assert np.array_equal(ours.outputs["y"], theirs)
     assert ours.stats.evaluations == len(calls)
@@ -47,7 +49,7 @@ def test_solves_are_torchdiffeqs(solver, dtype, t):
     "ignore:The following arguments have", "ignore:Solver 'scipy_solver' does not support callbacks"
 )
 @pytest.mark.parametrize(("dtype", "pair", "times"), [("float64", True, (0.0, 0.3, 1.0)), ("float32", False, None)])
-def test_a_driven_model_is_torchdiffeqs(dtype, pair, times, tmp_path):
+def test_a_driven_model_gives_the_answers_of_torchdiffeq(dtype, pair, times, tmp_path):
     case = Case(
         method="scipy_solver", form="driven", dtype=dtype, pair=pair, times=times, options=(("solver", "DOP853"),)
     )
@@ -58,7 +60,7 @@ def test_a_driven_model_is_torchdiffeqs(dtype, pair, times, tmp_path):
         x = inputs(dtype, 3, seed=4)
         theirs = case.torch(x, given)
         solution = model.solve(x) if times else model.solve(x, np.array(given, dtype))
-        # In float32 SciPy's step control sees rounding, and takes other steps.
+        # In float32, rounding changes the steps of SciPy's step control.
         assert dtype == "float32" or solution.stats.evaluations == theirs.evaluations
         for output, wanted in zip(solution.outputs.values(), theirs.outputs, strict=True):
             assert output == pytest.approx(wanted, rel=0, abs={"float64": 1e-12, "float32": 1e-5}[dtype])
@@ -66,7 +68,7 @@ def test_a_driven_model_is_torchdiffeqs(dtype, pair, times, tmp_path):
         assert model(x, np.array([0.5], dtype)) == pytest.approx(x[None])
 
 
-def test_tolerances_can_be_set(tmp_path):
+def test_tolerances_can_be_set_in_a_call(tmp_path):
     model = Case(method="scipy_solver", form="driven", times=(0.0, 1.0)).load(tmp_path)
     loose, tight = (model.solve(inputs("float64"), rtol=rtol, atol=rtol).stats.evaluations for rtol in (1e-2, 1e-10))
     assert tight > 2 * loose
@@ -78,7 +80,7 @@ def blow_up(t, y):
 
 @pytest.mark.filterwarnings("ignore:lsoda")
 @pytest.mark.parametrize("solver", SOLVERS)
-def test_solves_that_fail_say_so(solver):
+def test_a_solve_that_fails_has_a_status(solver):
     run = odelet.odeint(
         blow_up, np.array([1.0]), [0.0, 0.5, 2.0], method="scipy_solver", options={"solver": solver}, **TOLERANCES
     )
@@ -122,7 +124,7 @@ class Plain(nn.Module):
         return torchdiffeq.odeint(lambda t, y: torch.sin(t) - y, x, t, method="scipy_solver", options={"eps": 1})[-1]
 
 
-def test_a_model_that_calls_it_is_exported_as_driven(tmp_path):
+def test_a_model_that_calls_scipy_is_exported_as_driven(tmp_path):
     x = torch.ones(2, 3, dtype=torch.float64)
     done = export(Plain(), (x,), tmp_path / "a", samples=2)
     assert done.card.form == "driven"

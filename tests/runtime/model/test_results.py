@@ -6,7 +6,16 @@ from time import perf_counter
 
 import numpy as np
 import pytest
-from support.artifacts import affine_card, affine_model, driven_card, driven_models, write, write_affine, write_pair
+from support.artifacts import (
+    affine_card,
+    affine_model,
+    driven_card,
+    driven_models,
+    model_bytes,
+    write,
+    write_affine,
+    write_pair,
+)
 
 import odelet
 from odelet import SolveError, Status
@@ -138,5 +147,5 @@ def test_what_a_model_says_of_itself(affine):
 
 
 def test_the_lone_file_reports_too(tmp_path):
-    (tmp_path / "any.onnx").write_bytes(affine_model().SerializeToString())
+    (tmp_path / "any.onnx").write_bytes(model_bytes(affine_model()))
     assert odelet.load(tmp_path / "any.onnx", threads=2).solve(X).stats.steps == 5

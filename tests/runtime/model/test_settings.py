@@ -8,8 +8,8 @@ import pytest
 from support.artifacts import affine_card, driven_card
 
 from odelet import InputError, Model
-from odelet.artifact.card import RESERVED
-from odelet.artifact.solve_card import FORMS, SETTINGS
+from odelet.artifact.card import RESERVED, Card, FallbackCard
+from odelet.artifact.solve_card import CALL_SETTINGS, FORMS, SETTINGS
 from odelet.cli import plot, run
 from odelet.loops.adaptive import DEFAULT_MAX_STEPS
 from odelet.model.runner import Observed
@@ -53,9 +53,38 @@ def test_settings_become_arrays_and_limits():
     assert (limits.max_steps, limits.max_evals, limits.deadline) == (9, 7, None)
 
 
-@pytest.mark.parametrize(("name", "forms"), [("atol", "'adaptive' or 'driven'"), ("deadline", "'driven'")])
+@pytest.mark.parametrize(("name", "forms"), [("atol", "'adaptive' or 'driven'"), ("max_evals", "'driven'")])
 def test_a_refusal_names_the_forms_that_take_the_setting(name, forms):
     card = affine_card()
     card = replace(card, solves=(replace(card.solves[0], settings={}),))
     with pytest.raises(InputError, match=rf"{FORMS['adaptive'].why_not_set}; export the model with the form {forms}$"):
         CallSettings(**{name: 1.0}).checked(card)
+
+
+@pytest.mark.parametrize("form", [None, *FORMS])
+def test_every_form_takes_a_deadline_whatever_its_card_lists(form):
+    card = driven_card() if form == "driven" else affine_card()
+    report = {"error_ratio": "ratio"} if form == "bounded" else {}
+    solves = [] if form is None else [replace(card.solves[0], form=form, settings={}, report=report)]
+    card = replace(card, form=form or "unrolled", solves=tuple(solves))
+    assert CALL_SETTINGS == ("deadline",)
+    arrays = CallSettings(deadline=2).checked(card)
+    assert {name: (array.dtype.name, array.item()) for name, array in arrays.items()} == {"deadline": ("float64", 2.0)}
+    for wrong in (0, -1, float("nan"), float("inf"), "1", True):
+        with pytest.raises(InputError, match="deadline="):
+            CallSettings(deadline=wrong).checked(card)
+
+
+def bounded_card(*, fallback: bool) -> Card:
+    solve = replace(affine_card().solves[0], form="bounded", settings={}, report={"error_ratio": "ratio"})
+    again = FallbackCard(program=driven_card().program, solves=driven_card().solves) if fallback else None
+    return affine_card(form="bounded", solves=(solve,), fallback=again)
+
+
+@pytest.mark.parametrize("name", FORMS["bounded"].of_again)
+def test_the_fallback_takes_what_its_form_leaves_to_it(name):
+    assert CallSettings(**{name: 9}).checked(bounded_card(fallback=True))[name].item() == 9
+    with pytest.raises(InputError, match=rf"{name}=9 cannot be set: .*, or with a fallback$"):
+        CallSettings(**{name: 9}).checked(bounded_card(fallback=False))
+    with pytest.raises(InputError, match="rtol=0.1 cannot be set"):
+        CallSettings(rtol=0.1).checked(bounded_card(fallback=True))

@@ -1,4 +1,4 @@
-"""Step size control alone, on invented error ratios, compared with the functions of torchdiffeq."""
+"""Step size control on invented error ratios, compared with the functions of torchdiffeq."""
 
 import math
 from dataclasses import fields, replace
@@ -60,7 +60,7 @@ def test_a_ratio_that_is_not_a_number_leaves_no_next_step(controller, xp, number
 
 @controllers
 @pytest.mark.parametrize("ratio", RATIOS)
-def test_numpy_and_floats_agree(controller, ratio):
+def test_controllers_agree_in_numpy_and_in_floats(controller, ratio):
     settings = {"controller": controller, "min_step": 0.03, "max_step": 0.4}
     one, other = (judged(ratio, xp=xp, number=number, **settings) for xp, number in BACKENDS.values())
     assert bool(one.accept) == other.accept
@@ -71,7 +71,7 @@ def test_numpy_and_floats_agree(controller, ratio):
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("factors", [{}, {"safety": 0.8, "ifactor": 5.0, "dfactor": 0.5}, {"safety": 2.0}])
 @pytest.mark.parametrize("ratio", RATIOS)
-def test_the_integral_controller_is_torchdiffeqs(xp, number, ratio, factors, order):
+def test_the_integral_controller_equals_that_of_torchdiffeq(xp, number, ratio, factors, order):
     control = Control(**factors)
     numbers = [torch.tensor(x, dtype=torch.float64) for x in (control.safety, control.ifactor, control.dfactor)]
     theirs = _optimal_step_size(
@@ -143,7 +143,7 @@ def test_a_min_step_above_max_step_is_refused():
         replace(Control(max_step=0.1), min_step=0.5)
 
 
-def test_settings_default_to_torchdiffeqs():
+def test_settings_have_the_defaults_of_torchdiffeq():
     expected = {"first_step": None, "min_step": 0, "max_step": math.inf, "safety": 0.9, "ifactor": 10, "dfactor": 0.2}
     control = Control()
     assert {name: getattr(control, name) for name in expected} == expected
@@ -152,7 +152,7 @@ def test_settings_default_to_torchdiffeqs():
 
 @controllers
 def test_a_controller_is_at_rest_at_the_tolerance(controller):
-    """With every ratio at safety**order the step stays, and the powers of a controller sum to a positive gain."""
+    """There is a ratio at which the length stays, by `safety`; the powers of a controller sum to a positive gain."""
     powers = CONTROLLERS[controller].powers
     assert 0 < sum(powers) <= 1
     rest = 0.9 ** (5 / sum(powers))
@@ -170,11 +170,11 @@ def test_pi_and_pid_follow_their_formulas(xp, number):
     assert pid.h == pytest.approx(0.1 * 2 * r ** (-0.49 / k) * r1 ** (0.34 / k) * r2 ** (-0.10 / k))
     for controller, past in (("pi", [r1]), ("pid", [r1, 1e-30])):
         failed = judged(3.0, past=past, controller=controller, **settings)
-        assert failed.h == pytest.approx(0.1 * 2 * 3 ** (-1 / k)), "after a rejected step the past plays no part"
+        assert failed.h == pytest.approx(0.1 * 2 * 3 ** (-1 / k)), "after a rejected step the past has no effect"
 
 
 @backends
-def test_only_accepted_steps_are_remembered(xp, number):
+def test_only_accepted_steps_enter_the_past(xp, number):
     rejected = judged(3.0, past=[0.5, 0.25], controller="pid", xp=xp, number=number)
     accepted = judged(0.75, past=[0.5, 0.25], controller="pid", xp=xp, number=number)
     assert [float(x) for x in rejected.past] == [0.5, 0.25]
@@ -194,7 +194,7 @@ def test_a_step_is_cut_at_a_point_strictly_inside_it(xp, number, point, expected
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_the_error_ratio_is_torchdiffeqs(dtype):
+def test_the_error_ratio_equals_that_of_torchdiffeq(dtype):
     generator = np.random.default_rng(0)
     err, y0, y1 = (generator.normal(size=(1, 7)).astype(dtype) for _ in range(3))
     rtol, atol = 1e-2, 1e-3
@@ -212,7 +212,7 @@ def decay(t, y):
 
 
 def jump(t, y):
-    """NaN everywhere but at the start."""
+    """A slope that is NaN at all times but the start."""
     return y * (1 if t == 0.5 else math.nan)
 
 
@@ -235,7 +235,7 @@ STARTS = {
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("field", "y0"), STARTS.values(), ids=STARTS)
-def test_the_first_step_is_torchdiffeqs(field, y0, dtype, order, direction):
+def test_the_first_step_equals_that_of_torchdiffeq(field, y0, dtype, order, direction):
     rtol, atol = 1e-4, 1e-6
     y0 = np.array([y0], dtype)
 
@@ -261,11 +261,11 @@ def test_the_first_step_is_torchdiffeqs(field, y0, dtype, order, direction):
             xp=NUMPY,
         )
     assert ours.dtype == dtype
-    # The difference of two slopes, all that a steep field leaves of its digits, decides the length.
+    # The length depends on a difference of two slopes, which has few digits for a steep field.
     assert float(ours) == pytest.approx(theirs.item(), rel=200 * float(np.finfo(dtype).eps), abs=0, nan_ok=True)
 
 
-def test_a_norm_of_parts_is_their_largest():
+def test_the_norm_of_parts_is_the_largest_of_their_norms():
     layout = Layout.of([np.zeros((2, 2)), np.zeros(3)])
     row = np.array([[3.0, 4.0, 0.0, 0.0, 1.0, -1.0, 1.0]])
     assert layout.norm(row, xp=NUMPY) == 2.5
@@ -275,13 +275,13 @@ def test_a_norm_of_parts_is_their_largest():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_norm_of_nothing_is_zero(dtype):
+def test_the_norm_of_an_empty_state_is_zero(dtype):
     norm = partial(NUMPY.rms, np.zeros((1, 0), dtype))()
     assert norm == 0
     assert norm.dtype == dtype
 
 
-def test_tolerances_of_parts_bound_their_own_elements():
+def test_a_tolerance_of_a_part_holds_for_its_elements_only():
     layout = Layout.of([np.zeros((1, 2), np.float32), np.zeros(1, np.float32)])
     size = np.array([[1.0, 2.0, 4.0]], np.float32)
     bound = layout.allowed_error(size, rtol=[np.float64(0.5), np.float64(0.25)], atol=np.float64(1), xp=NUMPY)

@@ -1,4 +1,4 @@
-"""The time grid of a fixed-step solve is that of torchdiffeq, to the last bit."""
+"""The time grid of a fixed-step solve equals that of torchdiffeq, to the last bit."""
 
 import math
 
@@ -23,7 +23,7 @@ def points(grid, t, dtype="float64"):
 
 
 def theirs(step_size, t, dtype):
-    """The grid that torchdiffeq makes, which needs times that run forward."""
+    """The grid of torchdiffeq, which needs times that run forward."""
     t = np.array(t, dtype)
     sign = -1 if t[0] > t[-1] else 1
     make = FixedGridODESolver._grid_constructor_from_step_size(step_size)
@@ -47,13 +47,13 @@ def test_without_settings_the_grid_is_the_output_times():
         (0.3, [1, 0]),
         (0.1, [0.7, 0.2, -0.3]),
         (5.0, [0, 1]),
-        (0.7, [0, 2.1]),  # 2.1 / 0.7 is a little more than 3, until 1 is added
+        (0.7, [0, 2.1]),  # 2.1 / 0.7 is a little more than 3, but adding 1 rounds it to 4
         (1.0, [0, 1]),
         (1e-3, [2, 2.05]),
         (0.7, [3]),
     ],
 )
-def test_steps_of_a_given_size(step_size, t, dtype):
+def test_steps_have_the_given_size(step_size, t, dtype):
     grid = points(Grid(step_size=step_size), t, dtype)
     assert grid.dtype == dtype
     assert np.array_equal(grid, theirs(step_size, t, dtype))
@@ -67,8 +67,8 @@ def test_the_last_step_is_shorter():
 @pytest.mark.parametrize("dtype", DTYPES)
 @steady
 @given(st.floats(-100, 100, width=32), st.floats(-100, 100, width=32), st.floats(0.015625, 1000, width=32))
-def test_steps_of_any_size_are_torchdiffeqs(dtype, start, end, step_size):
-    # A range that vanishes beside the step makes a grid of one point, and torchdiffeq refuses it.
+def test_grids_of_any_step_size_equal_those_of_torchdiffeq(dtype, start, end, step_size):
+    # torchdiffeq refuses a range so short beside the step that the grid has one point.
     assume(abs(end - start) > 1e-6 * step_size)
     grid = points(Grid(step_size=step_size), [start, end], dtype)
     assert np.array_equal(grid, theirs(step_size, [start, end], dtype))
@@ -77,7 +77,7 @@ def test_steps_of_any_size_are_torchdiffeqs(dtype, start, end, step_size):
 
 @steady
 @given(st.floats(-100, 100), st.floats(-100, 100), st.integers(1, 40))
-def test_a_number_of_equal_steps(start, end, steps):
+def test_a_grid_has_the_given_number_of_equal_steps(start, end, steps):
     assume(abs(start - end) > 1e-6)
     grid = points(Grid(steps=steps), [start, end])
     assert grid.size == steps + 1

@@ -1,4 +1,4 @@
-"""Dense output: what the quartic passes through, how exact it is, and that it is that of torchdiffeq."""
+"""Dense output: the points and slopes of the quartic, its order, and its equality with torchdiffeq's."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def rows(seed, count=5, size=4, dtype=np.float64):
     return list(np.random.default_rng(seed).normal(size=(count, 1, size)).astype(dtype))
 
 
-def test_the_quartic_meets_both_ends_the_middle_and_both_slopes():
+def test_the_quartic_has_the_given_ends_middle_and_slopes():
     y0, y1, mid, k0, k1 = rows(0)
     h = 0.7
 
@@ -32,7 +32,7 @@ def test_the_quartic_meets_both_ends_the_middle_and_both_slopes():
     assert np.array_equal(read(0.0), y0)
     assert np.array_equal(read(1.0), y1)
     assert read(0.5) == pytest.approx(mid, rel=0, abs=1e-14)
-    # A complex step differentiates a polynomial to rounding.
+    # A complex step gives the derivative of a polynomial up to rounding.
     tiny = 1e-30
     assert read(0.0 + 1j * tiny).imag / tiny == pytest.approx(h * k0, rel=0, abs=1e-14)
     assert read(1.0 + 1j * tiny).imag / tiny == pytest.approx(h * k1, rel=0, abs=1e-14)
@@ -48,7 +48,7 @@ def test_the_quartic_is_exact_for_quartics(coefficients, x, h):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_the_end_of_a_step_is_read_bit_for_bit(dtype):
+def test_the_quartic_at_the_end_of_a_step_is_exactly_the_state(dtype):
     for seed in range(20):
         y0, y1, mid, k0, k1 = (1e3 * row for row in rows(seed, dtype=dtype))
         read = quartic(dtype(1), dtype(0.3), y0, y1, mid, k0, k1)
@@ -58,7 +58,7 @@ def test_the_end_of_a_step_is_read_bit_for_bit(dtype):
 
 
 @pytest.mark.parametrize("h", [0.25, -0.25])
-def test_the_quartic_is_torchdiffeqs_polynomial(h):
+def test_the_quartic_equals_the_polynomial_of_torchdiffeq(h):
     parts = rows(3)
     y0, y1, mid, k0, k1 = map(torch.from_numpy, parts)
     coefficients = _interp_fit(y0, y1, mid, k0, k1, torch.tensor(h, dtype=torch.float64))
@@ -69,8 +69,8 @@ def test_the_quartic_is_torchdiffeqs_polynomial(h):
 
 
 @pytest.mark.parametrize("name", ADAPTIVE)
-def test_measured_order_of_dense_output(name):
-    """The error within a step of length h falls as h to the power 5, or 1 + the order of the middle state if less."""
+def test_dense_output_has_the_measured_order(name):
+    """The error within a step of length h is of order h^5, or h^(1 + the order of the middle state) if that is less."""
     tableau, start = TABLEAUS[name], 0.3
     expected = min(4, MIDDLE_ORDERS.get(name, 1)) + 1
     y0 = solution(start)

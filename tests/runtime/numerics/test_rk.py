@@ -30,7 +30,7 @@ class Recorder:
 
 
 @every
-def test_stages_are_the_rows_of_the_tableau(tableau):
+def test_stages_combine_slopes_by_the_rows_of_the_tableau(tableau):
     field, n = Recorder(tableau.stages), tableau.stages
     y1, ks = step(field, tableau, 2.0, np.zeros((1, n)), 0.5)
     assert len(field.states) == len(ks) == n
@@ -41,7 +41,7 @@ def test_stages_are_the_rows_of_the_tableau(tableau):
 
 
 @every
-def test_stage_times_are_the_nodes_and_the_given_end(tableau):
+def test_stage_times_follow_from_the_nodes_and_the_given_end(tableau):
     field = Recorder(tableau.stages)
     step(field, tableau, 2.0, np.zeros((1, tableau.stages)), 0.5, t1=2.4375)
     assert field.times == [2.4375 if node == 1 else 2.0 + 0.5 * node for node in tableau.c]
@@ -68,7 +68,7 @@ def test_the_last_stage_is_taken_at_the_new_state_itself(name):
 @every
 @pytest.mark.parametrize("time", ["float32", "float64"])
 @pytest.mark.parametrize("state", ["float32", "float64"])
-def test_dtypes_of_time_and_state_stay_apart(tableau, time, state):
+def test_time_and_state_keep_their_own_dtypes(tableau, time, state):
     times, states = [], []
 
     def field(t, y):
@@ -96,10 +96,10 @@ def test_measured_order_is_the_declared_one(tableau):
 
 @adaptive
 def test_the_error_estimate_is_the_true_error_of_the_embedded_method(tableau):
-    """The estimate is y1 - low, and y1 is one order better than low: so the estimate tends to the error of low."""
+    """The estimate is y1 - low. As y1 is of one order more than low, the estimate tends to the error of low."""
     start = 0.3
 
-    sign = -1 if tableau.propagated else 1  # then y1 is low itself
+    sign = -1 if tableau.propagated else 1  # where lower weights are propagated, y1 is low itself
 
     def estimated(h):
         y1, ks = step(smooth, tableau, start, solution(start), h)

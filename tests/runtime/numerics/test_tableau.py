@@ -1,4 +1,4 @@
-"""Every tableau is what it claims: its sizes, order conditions over rooted trees, and the numbers of torchdiffeq."""
+"""Every tableau has the right sizes, fulfils order conditions over rooted trees, and has the numbers of torchdiffeq."""
 
 import math
 from dataclasses import replace
@@ -30,7 +30,7 @@ def trees(order):
 
 @cache
 def forests(vertices, largest):
-    """All multisets of trees with so many vertices in all, none with more than `largest`."""
+    """All multisets of trees that have `vertices` vertices together, each tree at most `largest`."""
     if vertices == 0:
         return {()}
     return {
@@ -50,7 +50,7 @@ def density(tree):
 
 
 def stage_weights(tree, a):
-    """For each stage, the product over the branches of the sums that a tree stands for."""
+    """The elementary weight of a tree at each stage: a product over its branches of sums with the rows of `a`."""
     weights = np.ones(len(a))
     for branch in tree:
         weights = weights * (a @ stage_weights(branch, a))
@@ -58,7 +58,7 @@ def stage_weights(tree, a):
 
 
 def defects(weights, tableau, order, *, at=1.0):
-    """How far `weights` are from the conditions of this order, for the solution at fraction `at` of the step."""
+    """The errors of `weights` in the order conditions of this order, for the solution at fraction `at` of a step."""
     a = np.zeros((tableau.stages, tableau.stages))
     for i, row in enumerate(tableau.a):
         a[i, : len(row)] = row
@@ -66,7 +66,7 @@ def defects(weights, tableau, order, *, at=1.0):
     return [abs(total - at**order / density(tree)) for total, tree in zip(sums, trees(order), strict=True)]
 
 
-def test_rooted_trees_are_counted_as_in_the_books():
+def test_the_numbers_of_rooted_trees_are_those_of_the_book():
     assert [len(trees(order)) for order in range(1, 9)] == [1, 1, 2, 4, 9, 20, 48, 115]
 
 
@@ -76,7 +76,7 @@ def test_rows_sum_to_the_nodes(tableau):
 
 
 @every
-def test_the_weights_have_the_declared_order_and_no_higher(tableau):
+def test_the_weights_have_exactly_the_declared_order(tableau):
     propagated = tableau.propagated or tableau.order
     for order in range(1, propagated + 1):
         assert max(defects(tableau.b, tableau, order)) < ROUNDING
@@ -84,8 +84,8 @@ def test_the_weights_have_the_declared_order_and_no_higher(tableau):
 
 
 @adaptive
-def test_the_error_weights_compare_with_a_solution_of_one_order_less(tableau):
-    # A tableau that propagates the weights of lower order estimates the error of the others.
+def test_the_embedded_solution_has_one_order_less(tableau):
+    # In a tableau that propagates the weights of lower order, b itself has the lower order.
     low = tableau.b if tableau.propagated else np.subtract(tableau.b, tableau.b_err)
     for order in range(1, tableau.order):
         assert max(defects(low, tableau, order)) < ROUNDING
@@ -104,7 +104,7 @@ def test_the_middle_weights_give_the_solution_at_half_the_step(tableau):
         assert max(defects(tableau.mid, tableau, order, at=0.5)) < ROUNDING
 
 
-def test_methods_whose_last_stage_is_the_new_slope():
+def test_exactly_four_methods_reuse_their_last_stage():
     reusing = {name for name, tableau in TABLEAUS.items() if tableau.reuses_last_stage}
     assert reusing == {"bosh3", "dopri5", "dopri8", "tsit5"}
 
@@ -116,7 +116,7 @@ def test_stages_and_adaptive_follow_from_the_coefficients(tableau):
 
 
 @pytest.mark.parametrize("name", [name for name in ADAPTIVE if name in SOLVERS])
-def test_adaptive_tableaus_are_torchdiffeqs_bit_for_bit(name):
+def test_adaptive_tableaus_equal_those_of_torchdiffeq_bit_for_bit(name):
     tableau, theirs = TABLEAUS[name], SOLVERS[name]
     assert tableau.order == theirs.order
     assert theirs.tableau.alpha.tolist() == list(tableau.c[1:])
@@ -127,7 +127,7 @@ def test_adaptive_tableaus_are_torchdiffeqs_bit_for_bit(name):
 
 
 @pytest.mark.parametrize("name", FIXED)
-def test_fixed_step_tableaus_are_read_off_torchdiffeqs_step(name):
+def test_fixed_step_tableaus_are_those_of_a_step_of_torchdiffeq(name):
     """With slopes that are the unit vectors, the stages of one step from zero are the rows of the tableau."""
     tableau = TABLEAUS[name]
     times, states = [], []
@@ -146,11 +146,11 @@ def test_fixed_step_tableaus_are_read_off_torchdiffeqs_step(name):
 
 
 @pytest.mark.parametrize("name", [name for name in TABLEAUS if name not in SOLVERS])
-def test_methods_that_torchdiffeq_lacks_are_known(name):
+def test_torchdiffeq_lacks_only_both_tableaus_of_tsit5(name):
     assert name in ("tsit5", "tsit5_torchdiffeq")
 
 
-def test_tsit5_propagates_the_fifth_order_weights_and_its_twin_those_that_torchdiffeq_does():
+def test_tsit5_propagates_order_5_and_its_twin_the_weights_of_torchdiffeq():
     assert TSIT5.a[-1] == TSIT5.b[:-1]
     assert max(defects(TSIT5.b, TSIT5, 5)) < ROUNDING
     twin = TABLEAUS["tsit5_torchdiffeq"]
@@ -184,7 +184,7 @@ def test_a_tableau_cannot_be_changed():
 
 
 @every
-def test_a_tableau_is_plain_numbers_with_a_source(tableau):
+def test_a_tableau_has_plain_numbers_and_a_source(tableau):
     numbers = [
         *tableau.c,
         *(x for row in tableau.a for x in row),

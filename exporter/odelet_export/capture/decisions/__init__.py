@@ -1,1 +1,1 @@
-"""Python decisions on numbers while a model is traced: each is answered, and recorded where it may fall otherwise."""
+"""Answers the Python decisions on numbers of a traced model, and records those that other inputs may change."""

@@ -1,14 +1,14 @@
-"""Answers to what Python asks of traced tensors: `if mask.any():`, `int(n)`, `t in times`.
+"""The answers to Python's questions about traced tensors: `if mask.any():`, `int(n)`, `t in times`.
 
-A tracer knows tensors but no values. `TracingWatch` sees every torch function that the model calls, and answers those
-that leave the tensors:
+A tracer knows tensors but no values. `TracingWatch` sees every torch function that the model calls, and answers the
+functions whose result is no tensor. The answer to a question about a value is:
 
-    of a constant of the model      the true answer
+    for a constant of the model     the true answer
     outside the fields              the answer on the example, which becomes an assumption that each call checks
     in a field                      each answer in turn: every path is traced (`paths`)
 
-It also puts calls that no tracer follows into other operators (`rewrites`). A number that it cannot give it refuses,
-with the user's file and line (`refusals`).
+The watch also puts calls that no tracer follows into other operators (`rewrites`), and refuses numbers that it cannot
+give, with the user's file and line (`refusals`).
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class TracingWatch(TorchFunctionMode):
     """The mode that is on while a model is traced.
 
     example: the inputs by name. weights: the model's weights and buffers by name, in whose place a tracer may put
-    tensors of its own. frozen: names of inputs that may be held at their example values. example_run: what a run on
-    the example showed; where it is None and needed, NeedsExample is raised. shadows: the values of the traced tensors
+    tensors of its own. frozen: names of inputs that may be held at their example values. example_run: the record of a
+    run on the example; where it is None and needed, NeedsExample is raised. shadows: the values of the traced tensors
     on the example. warnings: sentences for the user about the latest run.
     """
 
@@ -63,7 +63,7 @@ class TracingWatch(TorchFunctionMode):
         self.example_run = example_run
         self.warnings: list[str] = []
         self._frozen = frozenset(frozen)
-        # Of the functions of solves that run now, a solve inside a field being the last.
+        # The explorers of the solves' functions that run now; that of a solve inside a field comes last.
         self._explorers: list[Explorer] = []
         self._warming_up = False
         self._assumptions: dict[tuple[str, int], Assumption] = {}
@@ -87,12 +87,12 @@ class TracingWatch(TorchFunctionMode):
         return list(self._assumptions.values())
 
     def guards(self) -> list[torch.Tensor]:
-        """For each assumption a bool scalar of the trace: whether all decisions of its line fall as on the example."""
+        """A bool scalar of the trace for each assumption: whether all decisions of its line fall as on the example."""
         with self:
             return [torch.stack([g.reshape(()) for g in assumed.guards]).all() for assumed in self.assumptions]
 
     def warm_up(self, function: Callable[[], Any], where: str) -> Any:
-        """The result of a function of a solve, called for what it keeps: on one path, with no assumption.
+        """The result of a function of a solve, called so that it can store values: on one path, with no assumption.
 
         where: file and line of the solve, for messages.
         """
@@ -112,7 +112,7 @@ class TracingWatch(TorchFunctionMode):
         return result
 
     def solved(self, traced: Any, call: int, source: str) -> None:
-        """Record what a solve gives on the example, if the model has run on it.
+        """Record the solution of a solve on the example, if the model has run on it.
 
         traced: the solution in the trace. call: the number of the solve among those outside others. source: file name
         and line of the solve.
@@ -210,23 +210,23 @@ class TracingWatch(TorchFunctionMode):
         return self._frozen_number(func, args, on_example)
 
     def array(self, func: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """The answer of `x.numpy()`: of a scalar as of `item`, since users check single numbers with numpy."""
+        """The answer of `x.numpy()`; for a scalar that of `item`, since users check single numbers with numpy."""
         return self.scalar(func, args, kwargs) if args[0].ndim == 0 else self.number(func, args, kwargs)
 
     def shown(self, func: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
-        """The text of a tensor, that of the example if it is known: nothing is computed from a text."""
+        """The text of a tensor: its text on the example, if that is known, as nothing is computed from a text."""
         on_example = self._on_example(func, args, kwargs)
         return on_example.value if on_example is not None else "<a traced tensor>"
 
     def _on_example(self, func: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -> ExampleValue | None:
-        """What a function answers on the example, and what that depends on; None where it is not known."""
+        """The answer of a function on the example, and the inputs that it depends on; None where it is not known."""
         try:
             return self.shadows.evaluate(func, args, kwargs)
         except NoValue:
             return None
 
     def _lack_of_example(self) -> Exception:
-        """What to raise where an answer on the example is not known."""
+        """The error to raise where an answer on the example is not known."""
         return NeedsExample() if self.example_run is None else refusals.unknown_value()
 
     def _warn(self, text: str) -> None:
@@ -234,7 +234,8 @@ class TracingWatch(TorchFunctionMode):
             self.warnings.append(text)
 
     def _assume(self, guard: torch.Tensor, value: str, sources: frozenset[str]) -> None:
-        """Record a decision of the line that runs now. guard: a bool of one element: it falls as on the example."""
+        """Record a decision of the line that runs now. guard: a bool of one element, whether the decision falls as on
+        the example."""
         file, line = user_frame()
         assumption = self._assumptions.setdefault((file, line), Assumption(file, line))
         assumption.sources |= sources
@@ -242,7 +243,8 @@ class TracingWatch(TorchFunctionMode):
         assumption.guards.append(guard)
 
     def _frozen_number(self, func: Function, args: Sequence[Any], on_example: ExampleValue | None) -> Any:
-        """A number of the example that depends on frozen inputs alone: an assumption. Raises CaptureError otherwise."""
+        """A number of the example that depends on frozen inputs alone; it becomes an assumption. Raises CaptureError
+        for any other number."""
         if on_example is None:
             raise refusals.number_of_a_field(func.__name__) if self._explorers else self._lack_of_example()
         changing = sorted(on_example.sources - self._frozen)
@@ -285,7 +287,7 @@ def _listed(x: torch.Tensor) -> Any:
 
 Answer = Callable[[TracingWatch, Function, Sequence[Any], Mapping[str, Any]], Any]
 
-# By the names of the torch functions that return something else than a tensor.
+# The answers to torch functions that return no tensor, by the function's name.
 _ANSWERS: dict[str, Answer] = {
     **dict.fromkeys(("__bool__", "is_nonzero", "equal", "allclose", "__contains__"), TracingWatch.truth),
     **dict.fromkeys(("__int__", "__index__"), TracingWatch.whole),

@@ -16,9 +16,9 @@ from odelet.artifact.input_cards import AssumptionCard
 class Assumption:
     """The decisions of one line of the model's code.
 
-    sources: names of the inputs that they depend on, or descriptions such as "the solution at model.py:7". values: what
-    each decision was on the example, as text. guards: for each decision a bool tensor of the trace, of one element: the
-    decision falls as on the example.
+    sources: names of the inputs that they depend on, or descriptions such as "the solution at model.py:7". values: the
+    outcome of each decision on the example, as text. guards: for each decision a bool tensor of the trace, of one
+    element: whether the decision falls as on the example.
     """
 
     file: str
@@ -29,7 +29,7 @@ class Assumption:
 
     @property
     def source(self) -> str:
-        """File name and line."""
+        """The file name and the line."""
         return f"{os.path.basename(self.file)}:{self.line}"
 
     @property
@@ -52,11 +52,11 @@ class Assumption:
 
 
 def _equal(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """torch.equal as a bool tensor ()."""
+    """The answer of torch.equal as a bool tensor ()."""
     return (a == b).all() if a.shape == b.shape else torch.tensor(False)
 
 
-# By the names of torch functions that answer True or False: the same answer as a bool tensor ().
+# For torch functions that answer True or False, by name: a function that gives the answer as a bool tensor ().
 CONDITIONS: Mapping[str, Callable[..., torch.Tensor]] = {
     "__bool__": lambda x: x.reshape(()) != 0,
     "is_nonzero": lambda x: x.reshape(()) != 0,

@@ -1,4 +1,4 @@
-"""A run of the model on its example in plain torch, for what a trace cannot know: the solutions of its solves.
+"""A run of the model on its example in plain torch, for values that no trace has: the solutions of its solves.
 
 A decision outside the fields may depend on a solution (`if y.abs().max() > 1e3:`), and a field may index by a whole
 number that it reads off the time (`table[int(t)]`). In both cases the trace needs the values of the example.
@@ -28,7 +28,7 @@ _READS_WHOLE_NUMBER = ("item", "__int__", "__index__")
 
 @dataclass
 class ExampleRun:
-    """What a run on the example showed.
+    """The record of a run on the example.
 
     solutions: the value of each call outside other solves, in the order of the calls. whole_numbers: for each file and
     line of a field, the whole numbers that it read off tensors.
@@ -57,7 +57,7 @@ class _WholeNumbers(TorchFunctionMode):
 
 
 def run_on_example(callee: Callee, tensors: Sequence[torch.Tensor], overrides: Overrides) -> ExampleRun:
-    """Run a model on some inputs, its solves by torchdiffeq with the overrides of the export, and record what it did.
+    """Run a model on some inputs, with its solves by torchdiffeq and the overrides of the export, and record the run.
 
     Attributes and buffers that the run leaves on the model's modules are put back. Raises what the model raises.
     """

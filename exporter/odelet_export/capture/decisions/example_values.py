@@ -1,8 +1,9 @@
-"""Values beside a trace: what each traced tensor is on the example, and which inputs it depends on.
+"""Values beside a trace: the value of each traced tensor on the example, and the inputs that it depends on.
 
 Every torch function that the model calls while it is traced is repeated on real tensors, if all its arguments have
-values. Constants of the model and the example inputs have values, and so has what follows from them. The time and the
-state of a solve have none, nor has what depends on them; solutions have values once the model has run on the example.
+values. Constants of the model and the example inputs have values, and so have the tensors that follow from them. The
+time and the state of a solve have no values, nor have the tensors that depend on them; solutions have values once the
+model has run on the example.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from odelet_export.model.trees import tensors_in
 
-# What a value depends on that is computed from the size of a dynamic axis.
+# The source of a value that is computed from the size of a dynamic axis.
 SIZES = "the size of an axis"
-# Parts of the names of functions that draw random numbers: to repeat them would give others.
+# Parts of the names of functions that draw random numbers: a repeated call would give other numbers.
 _RANDOM = ("rand", "normal", "bernoulli", "multinomial", "exponential_", "uniform_", "poisson", "cauchy_")
 
 
@@ -52,12 +53,13 @@ class ExampleValues:
 
     def __init__(self) -> None:
         self._values: MutableMapping[torch.Tensor, torch.Tensor] = WeakTensorKeyDictionary()
-        # The sources belong to storages, as views share what is written into one of them. None: an unknown was written.
+        # Sources belong to storages, as all views of a storage share what is written into it. None stands for a storage
+        # into which an unknown value was written.
         self._sources: dict[int, frozenset[str] | None] = {}
         self._borrowed: set[int] = set()  # storages of the model's own tensors, which must not change
 
     def hold(self, traced: torch.Tensor, value: torch.Tensor, *sources: str) -> None:
-        """Record the value of a traced tensor on the example, and what it depends on."""
+        """Record the value of a traced tensor on the example, and the sources that it depends on."""
         self._values[traced] = value
         self._sources[_storage(value)] = frozenset(sources)
 
@@ -92,7 +94,7 @@ class ExampleValues:
                     raise NoValue
                 sources.update(on_example.sources)
                 return on_example.value
-            if isinstance(leaf, torch.Size):  # torch's tree_map does not look into it
+            if isinstance(leaf, torch.Size):  # torch's tree_map does not look into a torch.Size
                 return torch.Size([concrete(size) for size in leaf])
             if isinstance(leaf, slice):
                 return slice(concrete(leaf.start), concrete(leaf.stop), concrete(leaf.step))
@@ -109,7 +111,7 @@ class ExampleValues:
         return ExampleValue(result, frozenset(sources))
 
     def follow(self, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], result: Any) -> None:
-        """Repeat a call of the trace on the example, and record the values of what it returned or wrote into.
+        """Repeat a call of the trace on the example, and record the values of the tensors that it returned or changed.
 
         result: what the call returned in the trace. A result that cannot be computed has no value; a tensor that the
         call wrote into loses its own.
@@ -144,13 +146,13 @@ class ExampleValues:
         return value is not None and _storage(value) in self._borrowed
 
     def _forget(self, x: torch.Tensor) -> None:
-        """Let a tensor, and all that share its storage, have no value from now on."""
+        """Let a tensor, and all tensors that share its storage, have no value from now on."""
         value = self._values.get(x)
         if value is not None:
             self._sources[_storage(value)] = None
 
     def _add_sources(self, x: torch.Tensor, sources: frozenset[str]) -> None:
-        """Let a tensor, and all that share its storage, depend on more: it was written into."""
+        """Add sources to a tensor that was written into, and so to all tensors that share its storage."""
         value = self._values.get(x)
         if value is not None:
             self._sources[_storage(value)] = (self._sources.get(_storage(value)) or frozenset()) | sources
@@ -171,7 +173,7 @@ def real() -> Iterator[None]:
 
 
 def _storage(value: torch.Tensor) -> int:
-    """A number for the memory of a tensor: views of one tensor have the same."""
+    """The number of a tensor's storage: views of one tensor have the same number."""
     with torch._C.DisableTorchFunction():
         return value.untyped_storage()._cdata if value.layout is torch.strided else id(value)
 

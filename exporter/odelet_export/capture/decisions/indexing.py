@@ -15,7 +15,7 @@ from odelet_export.capture.decisions.example_values import real
 
 
 class Numbers(Protocol):
-    """What a rewrite asks about the tensors in a call."""
+    """The questions that a rewrite asks about the tensors in a call."""
 
     def constant(self, x: torch.Tensor) -> torch.Tensor | None:
         """The value of a tensor that is a constant of the model; None for any other tensor."""
@@ -30,7 +30,7 @@ Rewrite = Callable[[Sequence[Any], Mapping[str, Any], Numbers], Rewritten]
 
 
 def element_at(args: Sequence[Any], _kwargs: Mapping[str, Any], numbers: Numbers) -> Rewritten:
-    """x[i] with traced whole numbers: index_select along the axis of each."""
+    """A rewrite of x[i] with traced whole numbers: index_select along the axis of each number."""
     x: torch.Tensor = args[0]
     key = args[1]
     parts = _index_parts(key, numbers)
@@ -49,7 +49,7 @@ def element_at(args: Sequence[Any], _kwargs: Mapping[str, Any], numbers: Numbers
 
 
 def assignment_at(args: Sequence[Any], _kwargs: Mapping[str, Any], numbers: Numbers) -> Rewritten:
-    """x[i] = v with traced whole numbers: v where each axis is at its number, x elsewhere, copied into x."""
+    """A rewrite of x[i] = v with traced whole numbers: it copies v into x where each axis is at its number."""
     x, key, value = args
     parts = _index_parts(key, numbers)
     if parts is None:

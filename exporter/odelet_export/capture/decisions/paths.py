@@ -23,7 +23,7 @@ MOST_PATHS = 48
 
 @dataclass(frozen=True)
 class Decision:
-    """One decision on a path. conditions: for each option a bool scalar of the trace, whether it is to be taken."""
+    """One decision on a path. conditions: a bool scalar of the trace for each option, whether to take the option."""
 
     options: Sequence[Any]
     conditions: Sequence[torch.Tensor]
@@ -44,7 +44,8 @@ class Explorer:
 
     def __init__(self, where: str) -> None:
         self._where = where
-        # The options that the current path is to take at its first decisions, by index; it takes the first at others.
+        # The indices of the options that the current path is to take at its first decisions; at later decisions it
+        # takes the first option.
         self._planned: list[int] = []
         # The decisions of the current path so far, each with the index of the option taken.
         self._taken: list[tuple[Decision, int]] = []
@@ -71,11 +72,12 @@ class Explorer:
         )
 
     def first(self, function: Callable[[], Any]) -> Any:
-        """The result of the first path that does not raise; the error of the last where all do."""
+        """The result of the first path that does not raise; where all paths raise, the error of the last is raised."""
         return self._unless_raised(self._explore(function, [], all_paths=False))
 
     def every(self, function: Callable[[], Any]) -> Any:
-        """The results of all paths, merged: NaN on those where the user's code raises; its error where all do."""
+        """The results of all paths, merged, NaN on paths where the user's code raises. Raises its error where all
+        paths raise."""
         return self._unless_raised(self._explore(function, [], all_paths=True))
 
     def _unless_raised(self, result: Any) -> Any:
@@ -84,19 +86,21 @@ class Explorer:
         return result
 
     def _explore(self, function: Callable[[], Any], planned: list[int], *, all_paths: bool) -> Any:
-        """The merged result of the paths that begin with the planned options; of the first that does not raise."""
+        """The merged result of the paths that begin with the planned options. all_paths: False for the result of the
+        first of these paths that does not raise."""
         self._paths += 1
         if self._paths > MOST_PATHS:
             raise self._too_many()
         self._planned, self._taken = planned, []
         result = self._run(function)
         path = self._taken
-        # The decisions after the planned ones, the last first: its other options share all that came before it.
+        # The decisions after the planned ones are tried again, the last decision first: its other options share all
+        # decisions before it.
         for place in reversed(range(len(planned), len(path))):
-            decision, taken = path[place]
+            decision, taken_option = path[place]
             results = [result]
             before = [option for _, option in path[:place]]
-            for option in range(taken + 1, len(decision.options)):
+            for option in range(taken_option + 1, len(decision.options)):
                 if not all_paths and not isinstance(results[-1], _Raised):
                     break
                 results.append(self._explore(function, [*before, option], all_paths=all_paths))
@@ -125,7 +129,7 @@ def _merge(decision: Decision, results: Sequence[Any]) -> Any:
     returned = [(condition, result) for condition, result in pairs if not isinstance(result, _Raised)]
     if not returned:
         return results[0]
-    # Of yes and no one always holds. Whole numbers are those of the example only.
+    # One of yes and no always holds, whereas a whole number may be one that the example did not have.
     covered = len(decision.options) == 2 and decision.options == (True, False) and len(returned) == len(results)
     leaves, spec = tree_flatten(returned[-1][1])
     merged = leaves if covered else [_otherwise_nan(returned[-1][0], leaf) for leaf in leaves]
@@ -138,7 +142,8 @@ def _merge(decision: Decision, results: Sequence[Any]) -> Any:
 
 
 def _otherwise_nan(condition: torch.Tensor, leaf: Any) -> Any:
-    """A result where its condition holds, and NaN elsewhere; a result that is no floating-point tensor as it is."""
+    """A result where its condition holds, and NaN elsewhere; a result that is no floating-point tensor stays as it
+    is."""
     if not isinstance(leaf, torch.Tensor):
         leaf = torch.as_tensor(leaf, dtype=torch.get_default_dtype())
     if not leaf.is_floating_point():

@@ -1,6 +1,6 @@
-"""Errors for Python decisions and numbers that a trace cannot take: where in the user's code, what, and what to do.
+"""Errors for Python decisions and numbers that a trace cannot take, with the user's line, the cause and the remedy.
 
-Each function returns a CaptureError, which the caller raises. The place is the line of the user's code that runs now.
+Each function returns a CaptureError, which the caller raises. Its line is the line of the user's code that runs now.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from collections.abc import Collection, Sequence
 from odelet_intercept.errors import CaptureError
 from odelet_intercept.user_code import user_frame, with_source
 
-# How a user wrote a call that reads a number, by the name of the torch function behind it.
+# The user's spelling of a call that reads a number, by the name of the torch function behind it.
 _WRITTEN = {"__float__": "float()", "__int__": "int()", "__index__": "an index or a size"}
 
 
 def unknown_value() -> CaptureError:
-    """For a decision or number of which even a run on the example tells nothing."""
+    """The error for a decision or number that even a run on the example does not tell."""
     return _refusal(
         "a Python decision or number that depends on values known only when the model runs",
         "make the choice with torch.where, or keep the number a tensor",
@@ -23,7 +23,7 @@ def unknown_value() -> CaptureError:
 
 
 def number_of_a_field(function: str) -> CaptureError:
-    """For a Python number that a field reads off its time or state. function: the name of the torch function."""
+    """The error for a Python number that a field reads off its time or state. function: the torch function's name."""
     return _refusal(
         f"{_written(function)} of a value of the field, which is a tensor while the model is traced",
         "keep it a tensor, in operators of torch: torch.sin(t), not math.sin(t); t.floor(), not int(t)",
@@ -31,9 +31,9 @@ def number_of_a_field(function: str) -> CaptureError:
 
 
 def changing_number(function: str, sources: Sequence[str], inputs: Collection[str]) -> CaptureError:
-    """For a Python number that changes with the inputs.
+    """The error for a Python number that changes with the inputs.
 
-    function: the name of the torch function that reads it. sources: what the number depends on, but for frozen inputs.
+    function: the name of the torch function that reads it. sources: the sources of the number, without frozen inputs.
     inputs: the names of all inputs of the model, which a user may freeze.
     """
     flags = " ".join(f"--freeze {name}" for name in sources if name in inputs)
@@ -46,7 +46,8 @@ def changing_number(function: str, sources: Sequence[str], inputs: Collection[st
 
 
 def many_numbers(options: Sequence[int]) -> CaptureError:
-    """For a whole number that a field reads off its time or state and that has too many values on the example."""
+    """The error for a whole number that a field reads off its time or state and that has too many values on the
+    example."""
     return _refusal(
         f"a whole number read off the time or the state, {options[0]} to {options[-1]} on the example",
         "index with a tensor, as in table[t.long()], which needs no number",

@@ -28,14 +28,14 @@ from odelet_export.model.trees import row_leaves
 def rewritten(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], numbers: Numbers) -> Rewritten:
     """A function that computes a call in other operators; None where the call is to be traced as it is.
 
-    name: of the torch function that is called.
+    name: the name of the torch function that is called.
     """
     rewrite = _REWRITES.get(name)
     return None if rewrite is None else rewrite(args, kwargs, numbers)
 
 
 def _tensor_of_numbers(args: Sequence[Any], kwargs: Mapping[str, Any], _: Numbers) -> Rewritten:
-    """torch.tensor([a, t]) with a traced t: the numbers, stacked."""
+    """A rewrite of torch.tensor([a, t]) with a traced t, which stacks the numbers."""
     data = args[0] if args else kwargs.get("data")
     if not any(isinstance(leaf, torch.Tensor) for leaf in row_leaves(data)) or isinstance(data, torch.Tensor):
         return None
@@ -44,12 +44,13 @@ def _tensor_of_numbers(args: Sequence[Any], kwargs: Mapping[str, Any], _: Number
 
 
 def _new_tensor(args: Sequence[Any], kwargs: Mapping[str, Any], numbers: Numbers) -> Rewritten:
-    """x.new_tensor([a, t]) with a traced t: the numbers, stacked in the dtype of x."""
+    """A rewrite of x.new_tensor([a, t]) with a traced t, which stacks the numbers in the dtype of x."""
     return _tensor_of_numbers(args[1:], {"dtype": args[0].dtype, **kwargs}, numbers)
 
 
 def _inferred_dtype(data: Any) -> torch.dtype:
-    """The dtype that torch.tensor gives to numbers: that of tensors, the default of their kind for Python numbers."""
+    """The dtype that torch.tensor gives to numbers: tensors keep theirs, Python numbers get the default of their
+    kind."""
     kinds = {bool: torch.bool, int: torch.int64, float: torch.get_default_dtype()}
     kinds |= {torch.SymInt: torch.int64, torch.SymFloat: torch.get_default_dtype(), torch.SymBool: torch.bool}
     dtype = torch.bool
@@ -68,13 +69,13 @@ def _stacked(data: Any, dtype: torch.dtype) -> torch.Tensor:
 
 
 def _bucketize(args: Sequence[Any], kwargs: Mapping[str, Any], _: Numbers) -> Rewritten:
-    """torch.bucketize: for each value the number of boundaries before it."""
+    """A rewrite of torch.bucketize: for each value the number of boundaries before it."""
     values, boundaries = (*args, kwargs.get("boundaries"))[:2]
     return _count_before(boundaries, values, right=kwargs.get("right", False), int32=kwargs.get("out_int32", False))
 
 
 def _searchsorted(args: Sequence[Any], kwargs: Mapping[str, Any], _: Numbers) -> Rewritten:
-    """torch.searchsorted: for each value the number of elements of the table, or of its row there, before it."""
+    """A rewrite of torch.searchsorted: for each value the number of elements before it in the table, or in its row."""
     table, values = (*args, kwargs.get("input", kwargs.get("self")))[:2]
     if kwargs.get("sorter") is not None:
         return None
@@ -83,7 +84,8 @@ def _searchsorted(args: Sequence[Any], kwargs: Mapping[str, Any], _: Numbers) ->
 
 
 def _count_before(table: torch.Tensor, values: Any, *, right: bool, int32: bool) -> Rewritten:
-    """How many elements of a sorted table (size,) or (*rows, size) are less than each value; right: or equal to it."""
+    """The number of elements of a sorted table (size,) or (*rows, size) that are less than each value; right: less than
+    or equal to it."""
 
     def count() -> torch.Tensor:
         x = torch.as_tensor(values).unsqueeze(-1)
@@ -95,7 +97,8 @@ def _count_before(table: torch.Tensor, values: Any, *, right: bool, int32: bool)
 
 
 def _sparse_product(args: Sequence[Any], _kwargs: Mapping[str, Any], numbers: Numbers) -> Rewritten:
-    """A constant sparse matrix times a dense x: rows of x gathered, multiplied by the entries, and added up."""
+    """A rewrite of a constant sparse matrix times a dense x, which gathers the rows of x, multiplies them by the
+    entries, and adds them up."""
     matrix, x = args[:2]
     if not isinstance(matrix, torch.Tensor) or matrix.layout is torch.strided:
         return None
@@ -116,9 +119,9 @@ def _sparse_product(args: Sequence[Any], _kwargs: Mapping[str, Any], numbers: Nu
 
 
 def _linspace(args: Sequence[Any], kwargs: Mapping[str, Any], _: Numbers) -> Rewritten:
-    """torch.linspace between traced ends, or with as many numbers as an axis has.
+    """A rewrite of torch.linspace between traced ends, or with as many numbers as an axis has.
 
-    Like torch's it counts the first half of the numbers from the start and the others from the end.
+    Like torch's function, it counts the first half of the numbers from the start and the others from the end.
     """
     start, end, steps = args[0], args[1], kwargs["steps"] if len(args) < 3 else args[2]
     ends = [x for x in (start, end) if isinstance(x, torch.Tensor)]
@@ -138,7 +141,7 @@ def _linspace(args: Sequence[Any], kwargs: Mapping[str, Any], _: Numbers) -> Rew
 
 
 def _full(args: Sequence[Any], kwargs: Mapping[str, Any], _: Numbers) -> Rewritten:
-    """torch.full and torch.full_like with a traced number: the number, expanded."""
+    """A rewrite of torch.full and torch.full_like with a traced number, which expands the number."""
     size, value = args[0], args[1] if len(args) > 1 else kwargs.get("fill_value")
     if not isinstance(value, torch.Tensor):
         return None

@@ -33,9 +33,9 @@ def convolution_backward(
     groups: int,
     output_mask: Sequence[bool],
 ) -> tuple[torch.Tensor | None, None, None] | NotImplementedType:
-    """The gradient of a convolution by its input x, of the shape of x: the transposed convolution of `grad`.
+    """The gradient of a convolution by its input x, in the shape of x: the transposed convolution of `grad`.
 
-    Leaves the operator where gradients by weights or bias are asked for: weights have none during a capture.
+    Leaves the operator as it is where gradients by weights or bias are asked for: weights have none during a capture.
     """
     if output_mask[1] or output_mask[2] or not output_mask[0]:
         return NotImplemented
@@ -55,7 +55,7 @@ def convolution_backward(
 def diagonal_scatter(x: torch.Tensor, src: torch.Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> torch.Tensor:
     """A copy of x with a diagonal replaced by src, without writing into a view as torch's own does.
 
-    src: (..., length of the diagonal). offset, dim1, dim2: as of torch.diagonal.
+    src: (..., length of the diagonal). offset, dim1, dim2: as in torch.diagonal.
     """
     matrices_last = x.movedim((dim1, dim2), (-2, -1))
     rows, columns = torch.arange(matrices_last.shape[-2]).unsqueeze(-1), torch.arange(matrices_last.shape[-1])
@@ -65,7 +65,7 @@ def diagonal_scatter(x: torch.Tensor, src: torch.Tensor, offset: int = 0, dim1: 
 
 
 def cumprod(x: torch.Tensor, dim: int, *, dtype: torch.dtype | None = None) -> torch.Tensor | NotImplementedType:
-    """The cumulative product along `dim`, of the shape of x: for each element the product of a row of a triangle.
+    """The cumulative product along `dim`, in the shape of x: for each element the product of a row of a triangle.
 
     ONNX has cumulative sums alone. The memory is quadratic in the length of the axis.
     """
@@ -89,7 +89,7 @@ def _extreme(extreme: Callable[..., torch.Tensor]) -> Callable[..., Any]:
 
 
 def max_dim(x: torch.Tensor, dim: int, keepdim: bool = False) -> tuple[torch.Tensor, torch.Tensor] | NotImplementedType:
-    """The maximum of truth values over `dim` and its index, by way of int32: ONNX finds indices of numbers alone."""
+    """The maximum of truth values over `dim` and its index, through int32: ONNX finds indices of numbers only."""
     if x.dtype is not torch.bool:
         return NotImplemented
     values, places = x.to(torch.int32).max(dim, keepdim)
@@ -97,7 +97,7 @@ def max_dim(x: torch.Tensor, dim: int, keepdim: bool = False) -> tuple[torch.Ten
 
 
 def mul_scalar(x: torch.Tensor, other: float | torch.SymInt | torch.SymFloat) -> torch.Tensor | NotImplementedType:
-    """x times a number that follows from sizes, as a product of two tensors.
+    """The product of x and a number that follows from sizes, as a product of two tensors.
 
     Such a number is a value of the graph, which torch's translation of aten.mul.Scalar does not take.
     """

@@ -1,4 +1,4 @@
-"""Formulas for ONNX operators on float64 values: for operators with float32 attributes, and without a float64 kernel.
+"""Formulas for ONNX operators on float64 values, where an operator has float32 attributes or no float64 kernel.
 
 `translations.Recorder` calls a formula in place of recording the operator. A formula takes the inputs of the operator
 and then its attributes by name. It returns the output as a value of the graph, or None where the operator itself is
@@ -221,7 +221,7 @@ def atanh(x: ir.Value) -> ir.Value:
     return op.Mul(op.Sign(x), op.Mul(log1p(op.Div(op.Mul(size, 2.0), op.Sub(1.0, size))), 0.5))
 
 
-# By the names of ONNX operators, and of the functions of torch's translation that lose digits.
+# The formulas by the names of ONNX operators, and of functions of torch's translation that lose digits.
 FORMULAS: dict[str, Callable[..., Any]] = {
     "Acos": acos,
     "Acosh": acosh,

@@ -1,4 +1,4 @@
-"""Inverses, linear systems and determinants of small matrices in elementary operators; ONNX has the last alone.
+"""Inverses, linear systems and determinants of small matrices in elementary operators; ONNX has determinants alone.
 
 The algorithm is Gauss-Jordan elimination with partial pivoting: as in LAPACK, the pivot is the largest element of its
 column. The number of rows n is fixed when the model is traced. torch passes an LU factorisation from these operators to
@@ -19,7 +19,7 @@ from torch._ops import OpOverload
 aten = torch.ops.aten
 # Nodes and work grow with n. Larger matrices are left to torch's own translation.
 LARGEST = 8
-# The dtype of the pivots that stand for no factorisation; those of torch are int32.
+# The dtype of pivots that stand for no factorisation; torch's own pivots are int32.
 _OURS = torch.int64
 
 
@@ -51,7 +51,7 @@ def _fits(matrix: Tensor) -> bool:
 
 
 def _no_pivots(matrix: Tensor) -> Tensor:
-    """Pivots (..., n) that say that the factorisation beside them is the matrix itself."""
+    """Pivots (..., n) which mark that the factorisation beside them is the matrix itself."""
     return torch.zeros(matrix.shape[:-1], dtype=_OURS)
 
 
@@ -64,7 +64,7 @@ def _factorised(matrix: Tensor) -> Tensor:
 
 
 def _solved(matrix: Tensor, right: Tensor, *, left: bool) -> Tensor:
-    """The x of matrix @ x = right, or of x @ matrix = right where not left."""
+    """The solution x of matrix @ x = right, or of x @ matrix = right where `left` is False."""
     if left:
         return _eliminate(matrix, right)[0]
     return _eliminate(matrix.mT, right.mT)[0].mT
@@ -93,7 +93,8 @@ def solve_ex(
 def lu_solve(
     matrix: Tensor, pivots: Tensor, right: Tensor, *, left: bool = True, adjoint: bool = False
 ) -> Tensor | NotImplementedType:
-    """The solution of a system, by a factorisation of `solve_ex`, `det` or `slogdet`; torch's are left alone."""
+    """The solution of a system by a factorisation of `solve_ex`, `det` or `slogdet`; NotImplemented for torch's own
+    factorisations."""
     if not _fits(matrix) or pivots.dtype != _OURS:
         return NotImplemented
     return _solved(matrix.mT if adjoint else matrix, right, left=left)

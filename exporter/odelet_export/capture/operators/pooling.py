@@ -1,4 +1,4 @@
-"""Gradients of pooling and padding, distances and others, that neither torch decomposes nor ONNX has.
+"""Decompositions of gradients of pooling and padding, of distances and others, which torch and ONNX both lack.
 
 Each function is the decomposition of the operators that DECOMPOSITIONS names it for, and takes their arguments. grad:
 the gradient by the operator's output. x: the operator's input; the gradient by it, of its shape, is returned.
@@ -31,7 +31,8 @@ def avg_pool_backward(
 ) -> Tensor | NotImplementedType:
     """The gradient of average pooling: each element of a window gets an equal share of the window's gradient.
 
-    That is a transposed convolution with ones, channel by channel. Leaves windows that reach over the end (ceil_mode).
+    It is a transposed convolution with ones, channel by channel. NotImplemented where windows reach over the end
+    (ceil_mode).
     """
     axes = len(kernel)
     strides, pads = list(stride) or list(kernel), list(padding) * (axes // len(padding))
@@ -69,7 +70,7 @@ def adaptive_avg_pool_backward(grad: Tensor, x: Tensor, *, axes: int) -> Tensor:
 
 
 def max_pool_backward(grad: Tensor, x: Tensor, places: Tensor, *, axes: int) -> Tensor:
-    """The gradient of adaptive max pooling over the last `axes` axes: the largest element of a window gets it all.
+    """The gradient of adaptive max pooling over the last `axes` axes: a window's largest element gets all of it.
 
     places: for each window the index of that element among the last `axes` axes of x, flattened.
     """
@@ -94,7 +95,7 @@ def replication_pad_backward(grad: Tensor, x: Tensor, padding: Sequence[int]) ->
 
 
 def _differences(a: Tensor, b: Tensor) -> Tensor:
-    """Each row of a (..., n, features) minus each of b (..., m, features): (..., n, m, features)."""
+    """The differences (..., n, m, features) of each row of a (..., n, features) and each of b (..., m, features)."""
     return a.unsqueeze(-2) - b.unsqueeze(-3)
 
 

@@ -54,7 +54,7 @@ class Recorder(_building.OpRecorder):
     def _write(self, name: str, inputs: Sequence[Any], attributes: Mapping[str, Any]) -> Any:
         """The output of other nodes in place of an operator's, or None where the operator is exact.
 
-        inputs: values and Python numbers. attributes: by name.
+        inputs: values and Python numbers. attributes: the operator's attributes by name.
         """
         if name in ("Cast", "CastLike"):
             number = _number(inputs[0])

@@ -26,9 +26,10 @@ def _fits(matrix: Tensor) -> bool:
 def solve_triangular(
     matrix: Tensor, right: Tensor, *, upper: bool, left: bool = True, unitriangular: bool = False
 ) -> Tensor | NotImplementedType:
-    """The x (..., n, m) of matrix @ x = right, or of x @ matrix = right where not left.
+    """The solution x (..., n, m) of matrix @ x = right, or of x @ matrix = right where `left` is False.
 
-    matrix: (..., n, n), of which one triangle is read; unitriangular: with ones for its diagonal. right: (..., n, m).
+    matrix: (..., n, n), of which one triangle is read. unitriangular: whether its diagonal is taken as ones. right:
+    (..., n, m).
     """
     if not _fits(matrix):
         return NotImplemented

@@ -1,4 +1,4 @@
-"""The forms that a solve can take. To add one: a module here that defines a `Form`, and a line of the roster."""
+"""The forms that a solve can take. A new form is a module here that defines a `Form`, and a line of the roster."""
 
 from __future__ import annotations
 

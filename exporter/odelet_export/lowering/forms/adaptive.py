@@ -1,4 +1,4 @@
-"""Adaptive steps in an ONNX Loop: error control inside the graph, tolerances as inputs with defaults."""
+"""Adaptive steps in an ONNX Loop, with error control inside the graph and tolerances as inputs with defaults."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from odelet_export.lowering.forms.site import Site, tolerance_inputs
 
 
 def excludes(method: Method) -> str | None:
-    """What keeps all solves of a method from the form, as a clause whose subject is the method; or None."""
+    """The reason why no solve of a method can have the form, as a clause whose subject is the method; or None."""
     # An iteration ends when its change is within the tolerances, which takes no error estimate.
     return method.steps_outside or (method.no_error_estimate if method.fixed else None)
 
 
 def lower(site: Site) -> LoweredSolve:
-    """Build a Loop over attempted steps until the last output time or an event; of an iteration, over its turns."""
+    """Build a Loop over attempted steps until the last output time or an event; for an iteration, over its turns."""
     scope, settings, per_sample = site.scope, site.settings, site.hole.spec.per_sample
     tolerances = tolerance_inputs(site.hole.spec, scope, settings, np.dtype(np.float64))
     most = site.hole.spec.max_iters or site.max_steps

@@ -20,12 +20,12 @@ from odelet_export.lowering.hole import Hole
 
 
 def excludes(method: Method) -> str | None:
-    """What keeps all solves of a method from the form, as a clause whose subject is the method; or None."""
+    """The reason why no solve of a method can have the form, as a clause whose subject is the method; or None."""
     return method.steps_outside or method.no_error_estimate
 
 
 def no_grid(hole: Hole) -> str | None:
-    """Why calibration can find no grid for a solve, or None."""
+    """The reason why calibration can find no grid for a solve, or None."""
     spec = hole.spec
     if excluded := BOUNDED.refuse_method(spec.solver):
         return excluded
@@ -40,7 +40,7 @@ def no_grid(hole: Hole) -> str | None:
 
 
 def unsuited(site: Site) -> str | None:
-    """What keeps a solve from the form although its method does not, or None."""
+    """The reason why a solve cannot have the form although its method can, or None."""
     why = no_grid(site.hole)
     if why is None and site.hole.placed is None:
         return "its steps are found on calibration data, and there are none; give calibration"
@@ -103,13 +103,14 @@ def _nothing(site: Site, *, per_sample: bool) -> Value:
 
 
 def _read(site: Site, path: GridPath, points: Any, t: Value) -> Value:
-    """The states (times, n) at output times given at run time, as `grid_path.interpolate` has them at export."""
+    """The states (times, n) at output times given at run time; `grid_path.interpolate` is the same for constant
+    times."""
     scope, direction = site.scope, in_dtype(t.dtype, site.direction)
     forward, ends = t * direction, points * direction
     inner, like = forward[1:], site.y0
     before = ONNX.reshape(ends[1:], (1, -1)) < ONNX.reshape(inner, (-1, 1))
     index = ONNX.sum(scope.call("Cast", before, to=ir.DataType.INT64), 1)
-    # Times that are not monotone may lie outside the grid; what is read for them does not matter.
+    # Times that are not monotone may lie outside the grid; the states read for them do not matter.
     index = ONNX.minimum(index, len(path.middles) - 1)
     start, end = ends[index], ends[index + 1]
     x = ONNX.reshape(ONNX.cast((inner - start) / (end - start), like), (-1, 1))

@@ -61,7 +61,7 @@ def lower(site: Site) -> LoweredSolve:
 
 
 def _batched(hole: Hole, captured: Sequence[ir.Value]) -> tuple[str, ...] | None:
-    """The names of the captured values that have a row for each sample; None where their sizes do not tell."""
+    """The names of the captured values that have a row for each sample; None where their sizes do not show which."""
     samples = hole.y0[0].shape[0] if hole.y0[0].shape is not None else None
     if isinstance(samples, int) or samples is None or samples.value is None:
         return None
@@ -82,9 +82,9 @@ def _batched(hole: Hole, captured: Sequence[ir.Value]) -> tuple[str, ...] | None
 def _graphs(hole: Hole, opset: int) -> dict[str, ir.Graph]:
     """The graphs of a solve, by kind.
 
-    field: (t, y) to the slope. step: one attempted step, unless the driver needs the field alone; of an iteration, one
-    turn, and an iteration has no other graph. start: the length of the first step, where it is to be estimated.
-    event: (t, y) to the values whose first zero ends the solve, where one does.
+    field: takes (t, y), returns the slope. step: one attempted step, unless the driver needs the field alone; for an
+    iteration, one turn, and an iteration has no other graph. start: the length of the first step, where it is to be
+    estimated. event: takes (t, y), returns the values whose first zero ends the solve, where one does.
     """
     solver = [hole.field, *([hole.norm] if hole.norm is not None else [])]
     if hole.spec.timeless:
@@ -104,7 +104,8 @@ def _graphs(hole: Hole, opset: int) -> dict[str, ir.Graph]:
         start.finish(_first_step(start))
         graphs["start"] = start.graph
     if hole.event is not None:
-        # A graph of its own, not an output of the step: bisection evaluates it at states between the ends of a step.
+        # The event is a graph of its own, not an output of the step: bisection evaluates it at states between the ends
+        # of a step.
         event = _Graph(hole, "event", opset, hole.event)
         dtype = hole.event.inputs[0].dtype
         t = event.input("t", dtype if dtype is not None else event.dtype, [])
@@ -224,11 +225,15 @@ def _fixed_step(graph: _Graph) -> dict[str, Value]:
         else:
             memory.append(graph.input(name, whole, []))
     terms = StepSettings(direction=direction, perturb=spec.grid.perturb, **spec.corrector)
-    made = spec.solver.step(graph.field, t, t1, graph.y, tuple(memory), terms, xp=ONNX)
-    outputs = {"y1": made.y1, **{f"memory1.{i}": x for i, x in enumerate(made.memory)}}
-    outputs |= {"k0": made.k0} if spec.grid.reads_cubics else {}
-    outputs |= {"calls": made.evaluations} if isinstance(made.evaluations, Value) else {}
-    outputs |= {"failed": graph.scope.call("Cast", made.unconverged, to=whole)} if made.unconverged is not None else {}
+    fixed_step = spec.solver.step(graph.field, t, t1, graph.y, tuple(memory), terms, xp=ONNX)
+    outputs = {"y1": fixed_step.y1, **{f"memory1.{i}": x for i, x in enumerate(fixed_step.memory)}}
+    outputs |= {"k0": fixed_step.k0} if spec.grid.reads_cubics else {}
+    outputs |= {"calls": fixed_step.evaluations} if isinstance(fixed_step.evaluations, Value) else {}
+    outputs |= (
+        {"failed": graph.scope.call("Cast", fixed_step.unconverged, to=whole)}
+        if fixed_step.unconverged is not None
+        else {}
+    )
     return outputs
 
 

@@ -1,4 +1,4 @@
-"""What forms of fixed-step solves share: the grid, the states at the output times, and the report."""
+"""The parts that forms of fixed-step solves share: the grid, the states at the output times, and the report."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from odelet_export.lowering.forms.site import BAD_TIMES, NOT_FINITE, OK, Site, n
 class FixedSteps:
     """All steps of a solve.
 
-    states: on the grid, (steps + 1, n). slopes: at the start of each step, (steps, n), where cubics need them. calls:
-    of the field, or None where their number follows from the method and the steps. failures: the number of steps whose
-    corrector did not converge, or None for a method that iterates nothing.
+    states: the states on the grid, (steps + 1, n). slopes: the slopes at the starts of the steps, (steps, n), where
+    cubics need them. calls: the number of calls of the field, or None where it follows from the method and the steps.
+    failures: the number of steps whose corrector did not converge, or None for a method that iterates nothing.
     """
 
     states: Value
@@ -36,7 +36,7 @@ class FixedSteps:
 
 
 def grid_of(site: Site) -> Grid:
-    """How a fixed-step solve places its steps."""
+    """The settings by which a fixed-step solve places its steps."""
     grid = site.hole.spec.grid
     assert grid is not None
     return grid
@@ -45,7 +45,8 @@ def grid_of(site: Site) -> Grid:
 def grid_points(site: Site) -> np.ndarray | Value:
     """The times of the grid (steps + 1,), an array where they are constant.
 
-    Raises FormError for a constant grid of the model's that does not run from the first output time to the last.
+    Raises FormError where the model constructs a constant grid that does not run from the first output time to the
+    last.
     """
     grid, hole = grid_of(site), site.hole
     constructed: Any = hole.grid_points if hole.grid_points is not None else None
@@ -84,14 +85,14 @@ def known_steps(site: Site) -> int | None:
 
 
 def step(site: Site, t: Any, t1: Any, y: Value, memory: tuple[Any, ...]) -> FixedStep:
-    """One step of the method from t to t1."""
+    """The step of the method from t to t1."""
     spec = site.hole.spec
     terms = StepSettings(direction=site.direction, perturb=grid_of(site).perturb, **spec.corrector)
     return spec.solver.step(site.field, t, t1, y, memory, terms, xp=ONNX)
 
 
 def only_the_end(site: Site) -> bool:
-    """Whether the state is wanted at no time but the first and the last."""
+    """Whether the only states wanted are those at the first and the last time."""
     if site.count == 2:  # a line gives the state at the end of the last step as it is; a cubic rounds
         return not grid_of(site).reads_cubics
     return site.count == 1
@@ -105,8 +106,8 @@ def read(
 ) -> Value:
     """The states (times, n) at the output times.
 
-    grid: the times (steps + 1,). path: the steps. each: called with a function, the times after the first and the
-    first row; stacks that row and what the function returns for the index of each of those times.
+    grid: the times (steps + 1,). path: the steps. each: called with a function, the times after the first and the first
+    row; stacks that row and the function's results for the indices of these times.
     """
     settings = grid_of(site)
     if settings.at_outputs:
@@ -124,7 +125,7 @@ def read(
         scope.constant(np.array([1], np.int64)),
         keepdims=0,
     )
-    # Times that are not monotone may lie outside the grid; what is read for them does not matter.
+    # Times that are not monotone may lie outside the grid; the states read for them do not matter.
     after = ONNX.minimum(index + 1, ONNX.reshape(scope.call("Shape", points), ()) - 1)
     index = after - 1
     start, end = points[index], points[after]
@@ -153,10 +154,10 @@ def _shaped(row: Value, like: Value) -> Value:
 
 
 def finish(
-    site: Site, rows: Value, path: FixedSteps, *, steps: int | None, taken: Value | None, grid: Any
+    site: Site, rows: Value, path: FixedSteps, *, steps: int | None, steps_value: Value | None, grid: Any
 ) -> LoweredSolve:
-    """The lowered solve. rows: the states (times, n) at the output times. steps: their number, where the export knows
-    it; else `taken` is the number as a value of the graph. grid: the times of the grid."""
+    """The lowered solve. rows: the states (times, n) at the output times. steps: the number of steps, where the export
+    knows it; else `steps_value` is that number as a value of the graph. grid: the times of the grid."""
     scope = site.scope
     first, last = (scope.call("Cast", site.scalar(site.time(j), None), to=ir.DataType.DOUBLE) for j in (0, -1))
     if only_the_end(site):
@@ -176,8 +177,8 @@ def finish(
         good = is_valid_grid(grid, times, direction=direction, strict=site.hole.spec.solver.remembers, xp=ONNX)
         status = ONNX.where(good, status, BAD_TIMES)
     report = {"status": status, "time": time}
-    if taken is not None:
-        report["steps"] = taken
+    if steps_value is not None:
+        report["steps"] = steps_value
     if path.failures is not None:
         report["unconverged"] = path.failures
     if isinstance(path.calls, Value):

@@ -1,4 +1,4 @@
-"""What a form is: a name, facts about it, and the function that builds a solve. A form's name is compared nowhere."""
+"""A form as data: its name, facts about it, and the function that builds a solve. No code compares a form's name."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from odelet_export.lowering.forms.site import Site
 class LoweredSolve:
     """A solve as a form built it.
 
-    solution: in the host graph, one value (times, *shape) for each part of the state, of an iteration (*shape); none
-    where the runtime drives the solve. event_time: the time of the event that ends the solve, a scalar in the dtype
-    of t. report: numbers that say how the solve went, by their names in the card, each a scalar, or (samples,) where
-    each sample has its own steps. steps: the number of steps, where the export fixes it. settings: for each setting
-    that a caller may change, the graph input that takes it, or None where the driver takes it. evaluations: calls of
-    the field, where their number is fixed and does not follow from the method and the steps. drive, graphs, captured:
+    solution: values of the host graph, one (times, *shape) for each part of the state, (*shape) for an iteration; none
+    where the runtime drives the solve. event_time: the time of the event that ends the solve, a scalar in the dtype of
+    t. report: the status and counts of the solve, by their names in the card, each a scalar, or (samples,) where each
+    sample has its own steps. steps: the number of steps, where the export fixes it. settings: for each setting that a
+    caller may change, the graph input that takes it, or None where the driver takes it. evaluations: the number of
+    calls of the field, where it is fixed and does not follow from the method and the steps. drive, graphs, captured:
     where the runtime drives the solve, its card entry, its graphs by file name, and the values of the host that they
     read.
     """
@@ -46,19 +46,19 @@ class LoweredSolve:
 
 
 def _nothing(_of: object) -> None:
-    """None, as there is no reason to refuse."""
+    """The answer None of a form that refuses no method or site."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
     """A way to put a solve into ONNX.
 
-    name: as users and cards spell it. lower: builds the solve of a site that the form does not refuse.
-    excludes: what keeps all solves of a method from the form, as a clause whose subject is the method, or None.
-    unsuited: what keeps one solve from the form although its method does not, as a sentence, or None. varies: what an
-    export in this form leaves to choose, the number of steps of a fixed-step method or the tolerances of an adaptive
-    one. straight: the graph has no control flow, so it grows with the number of steps. remedy: what a user can change
-    to make a solve fit the form, or "".
+    name: the name as users and cards spell it. lower: builds the solve of a site that the form does not refuse.
+    excludes: gives the reason why no solve of a method can have the form, as a clause whose subject is the method, or
+    None. unsuited: gives the reason why a solve cannot have the form although its method can, as a sentence, or None.
+    varies: the setting that an export in this form leaves to choose, "steps" of a fixed-step method or "tolerances" of
+    an adaptive one. straight: whether the graph has no control flow, so that it grows with the number of steps. remedy:
+    the change by which a user can make a solve fit the form, or "".
     """
 
     name: str
@@ -76,14 +76,15 @@ class Form:
 
     @property
     def runs_outside(self) -> bool:
-        """Whether the runtime takes the steps; the solve then cuts the host graph, and takes all other solves along."""
+        """Whether the runtime takes the steps; the host graph is then cut at the solve, and all other solves must have
+        such a form too."""
         return CARD_FORMS[self.name].outside
 
     def refuse_method(self, method: Method) -> str | None:
-        """Why no solve of a method can have the form, as a sentence; None where some can."""
+        """The reason why no solve of a method can have the form, as a sentence; None where some solves can."""
         clause = self.excludes(method)
         return None if clause is None else f"{method.name} {clause}"
 
     def refuse(self, site: Site) -> str | None:
-        """Why the solve of a site cannot have the form; None where it can."""
+        """The reason why the solve of a site cannot have the form; None where it can."""
         return self.refuse_method(site.hole.spec.solver) or self.unsuited(site)

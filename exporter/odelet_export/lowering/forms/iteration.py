@@ -1,4 +1,4 @@
-"""Iterations to a fixed point inside a graph, for each form: the text of `odelet.methods.fixed_point`, emitted."""
+"""Iterations to a fixed point inside a graph, for each form: `odelet.methods.fixed_point` emitted into the graph."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def _tolerances(site: Site) -> dict[str, Any]:
     return {"rtol": site.hole.spec.rtol, "atol": site.hole.spec.atol}
 
 
-def _lowered(site: Site, state: IterationState, **known: Any) -> LoweredSolve:
+def _lowered(site: Site, state: IterationState, **facts: Any) -> LoweredSolve:
     turns = site.scope.call("Cast", state.turns, to=ir.DataType.INT64)
     report = {"steps": turns, "accepted": turns, "status": status_code(state, xp=ONNX)}
     answer = site.layout.unpack(state.best, xp=ONNX)
-    return LoweredSolve(solution=answer, report=report, **known)
+    return LoweredSolve(solution=answer, report=report, **facts)

@@ -1,7 +1,8 @@
 """The loop of an adaptive solve inside a graph.
 
-Its body is the text of `odelet.numerics`, emitted: one attempted step, and the decision about it. This file only
-carries the state from one iteration to the next; `loop_read` has the states at the output times.
+The loop's body is the solver text of `odelet.numerics`, emitted into the graph: one attempted step, and the decision
+about it. This file only carries the state from one iteration to the next; `loop_read` reads the states at the output
+times.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from odelet_export.lowering.forms.site import (
 
 
 class AdaptiveLoop(Reading):
-    """The Loop of one solve: what its iterations carry, and the solution and report after the last one."""
+    """The Loop of one solve: the values that its iterations carry, and the solution and report after the last one."""
 
     def __init__(self, site: Site, tolerances: dict[str, Any]) -> None:
         control = site.hole.spec.control
@@ -43,7 +44,7 @@ class AdaptiveLoop(Reading):
         common = {name: in_dtype(self.number, value) for name, value in tolerances.items()}
         self.common = common | {"layout": site.layout, "direction": self.direction, "xp": ONNX}
         t = site.t if isinstance(site.t, Value) else site.scope.constant(site.t)
-        # Output times multiplied by the direction, so that they increase whatever the direction of the solve.
+        # Output times are multiplied by the direction, so that they increase whatever the direction of the solve.
         self.forward = in_dtype(self.number, t) * self.direction
         self.start, self.end = self.forward[0], self.forward[-1]
         self.begun = self._each(self.start)
@@ -56,11 +57,11 @@ class AdaptiveLoop(Reading):
     # `loop_samples` overrides the following methods for solves in which each batch row has its own steps.
 
     def _each(self, x: Value) -> Value:
-        """x as the initial value of something that each solve has: here there is one."""
+        """The scalar x as an initial value with one entry for each solve: here x itself, as there is one solve."""
         return x
 
     def _some(self, condition: Value) -> Value:
-        """Whether the condition holds for any solve: here there is one."""
+        """Whether the condition holds for any solve: here the condition itself, as there is one solve."""
         return condition
 
     def _admit(self, state: Carried, verdict: StepDecision) -> StepDecision:
@@ -73,7 +74,7 @@ class AdaptiveLoop(Reading):
         return moved
 
     def _counted(self, state: Carried, accept: Value, i: Value) -> tuple[Carried, Value]:
-        """The counters of steps to carry on, and the number of attempted steps."""
+        """The counters of steps that the Loop carries, and the number of attempted steps."""
         return {}, i + 1
 
     def _counts(self, end: Carried, collected: Carried) -> dict[str, Value]:
@@ -128,7 +129,8 @@ class AdaptiveLoop(Reading):
     def _end_at_event(
         self, now: Value, h: Value, step: Step, report: dict[str, Value]
     ) -> tuple[Value, dict[str, Value], Value]:
-        """The start and the event, rows (2, n), NaN where it was not reached; the report; the time of the event."""
+        """The states at the start and at the event, rows (2, n), NaN for an event that was not reached; the report; the
+        time of the event."""
         site, scope, search = self.site, self.scope, self.search
         assert search is not None
         at_start = search.begins_at_event
@@ -142,7 +144,7 @@ class AdaptiveLoop(Reading):
         return rows, report, ONNX.cast(ONNX.where(done, time, np.nan) * self.direction, like)
 
     def _initial(self) -> Carried:
-        """What the first iteration of the Loop takes."""
+        """The values that the first iteration of the Loop starts from, by name."""
         site, scope, control = self.site, self.scope, self.control
         y0, t0 = site.y0, self.begun * self.direction
         k = first_slope(site.field, t0, y0, xp=ONNX)
@@ -163,11 +165,11 @@ class AdaptiveLoop(Reading):
 
     @staticmethod
     def _within(index: Value, points: Value) -> Value:
-        """The index, or that of the last point where it lies beyond."""
+        """The index, or the index of the last point where the index lies beyond it."""
         return ONNX.minimum(index, ONNX.reshape(points.scope.call("Shape", points), ()) - 1)
 
     def _body(self, inner: Scope, i: Value, state: Carried) -> tuple[Value, Carried, Carried]:
-        """Emit one attempted step. Returns whether to go on, what to carry on, and what to collect."""
+        """Emit one attempted step. Returns whether to go on, the values to carry, and the values to collect."""
         site, direction, control = self.site, self.direction, self.control
         now, end, h, y, k = (state[name] for name in ("now", "reach", "h", "y", "k"))
         hits = {}
@@ -182,8 +184,8 @@ class AdaptiveLoop(Reading):
         after = {"now": time, "reach": time + h_next, "h": h_next, "y": state1, "k": slope}
         after |= {f"past_{j}": ratio for j, ratio in enumerate(remembered)}
         counted, attempted = self._counted(state, accept, i)
-        taken, left = self._taken(state, accept, tried, ONNX.cast(signed, y))
-        after, collect = after | counted | taken, left | {"now": time}
+        for_reading, to_collect = self._taken(state, accept, tried, ONNX.cast(signed, y))
+        after, collect = after | counted | for_reading, to_collect | {"now": time}
         for name, hit in hits.items():
             passes = accept & hit
             if name == "step_t" and "jump_t" in hits:
@@ -220,7 +222,7 @@ class AdaptiveLoop(Reading):
         return self.search.goes_on(now, y) & (now < reach)
 
     def _checked(self, status: Value) -> Value:
-        """The status, or BAD_TIMES where output times are not monotone or points where steps end stand twice."""
+        """The status, or BAD_TIMES where output times are not monotone or a point at which steps end occurs twice."""
         if self.points:
             points = ONNX.concat(list(self.points.values()), axis=0)
             count = self.scope.call("Shape", points)

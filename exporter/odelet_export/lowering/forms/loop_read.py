@@ -17,12 +17,12 @@ from odelet_export.graphs.emit import ONNX
 from odelet_export.graphs.scope import Scope, Value
 from odelet_export.lowering.forms.site import Site
 
-Carried = dict[str, Value]  # what an iteration of a Loop passes on to the next, or what it collects
+Carried = dict[str, Value]  # the values that an iteration of a Loop passes to the next, or collects, by name
 
 
 class Step(NamedTuple):
-    """What dense output needs of a step: its forward start time; its length h, signed, in the state's dtype; the states
-    at both ends and in the middle; and the slopes at both ends."""
+    """The values of a step that dense output needs: its forward start time; its length h, signed, in the state's dtype;
+    the states at both ends and in the middle; and the slopes at both ends."""
 
     start: Value
     h: Value
@@ -58,7 +58,7 @@ class Reading:
         return {"y0": self.site.y0, "ks": ONNX.concat([self.first_k] * len(self.read_stages), axis=0)}
 
     def _taken(self, state: Carried, accept: Value, tried: Attempt, h: Value) -> tuple[Carried, Carried]:
-        """What dense output needs of an attempted step: what to carry on, and what to collect.
+        """The values of an attempted step that dense output needs: the values to carry, and the values to collect.
 
         h: the length of the attempt, signed, in the state's dtype.
         """
@@ -97,7 +97,7 @@ class Reading:
     def _read_many(self, now: Value, collected: Carried) -> Value:
         """The states (times - 1, n) at the output times after the first, NaN after `now`.
 
-        collected: from every attempted step, stacked; empty where a solve failed before its first attempt.
+        collected: the values from all attempted steps, stacked; empty where a solve failed before its first attempt.
         """
         scope, y0 = self.scope, self.site.y0
         first, later = self.forward[0], self.forward[1:]
@@ -114,9 +114,9 @@ class Reading:
         index = ONNX.minimum(index, ONNX.row_count(after) - 1)
         # A step starts where the step before it ended.
         starts = ONNX.concat([ONNX.reshape(self.begun, (1,)), after], axis=0)
-        begun, taken, ended = (ONNX.reshape(x[index], (-1, 1, 1)) for x in (starts, collected["h"], after))
+        begun, lengths, ended = (ONNX.reshape(x[index], (-1, 1, 1)) for x in (starts, collected["h"], after))
         x = ONNX.cast((targets - begun) / (ended - begun), y0)
-        weights = ONNX.concat(list(quartic_weights(x, taken)), axis=2)
+        weights = ONNX.concat(list(quartic_weights(x, lengths)), axis=2)
         # Where no step was attempted, the collected ends have no elements, and a shape that has lost the 5 and n.
         shape = ONNX.concat([count, five, width], axis=0)
         ends = ONNX.reshape(collected["ends"][index], shape)

@@ -1,7 +1,7 @@
 """The Loop of an adaptive solve inside a graph, where each batch row has its own steps.
 
-What is a scalar in `loop` is (samples,) here. The Loop goes on while any batch row does; a row that has ended is
-computed along, and keeps its values.
+Values that are scalars in `loop` are (samples,) here. The Loop goes on while any batch row does; a row that has ended
+is still computed, and keeps its values.
 """
 
 from __future__ import annotations
@@ -110,8 +110,8 @@ class PerSampleLoop(AdaptiveLoop):
         return parts[0] if len(parts) == 1 else ONNX.concat(parts, axis=1)
 
     def _read(self, target: Value, step: Step, end: Value) -> Value:
-        """The states (times, n) at forward times `target`, (times, samples). step: for each target, the step that it
-        lies in; end: the end of that step."""
+        """The states (times, n) at forward times `target`, (times, samples). step: for each target, the step in which
+        it lies. end: the ends of these steps."""
         x = ONNX.cast((target - step.start) / (end - step.start), step.y0)
         rows: Value = quartic(self._over_elements(x), self._over_elements(step.h), *step[2:])
         return rows
@@ -120,8 +120,8 @@ class PerSampleLoop(AdaptiveLoop):
         scope, y0, now = self.scope, self.site.y0, end["now"]
         if self.one_read:
             step = self._step(end, collected)
-            begun, taken, ended = (ONNX.reshape(x, (1, -1)) for x in (step.start, step.h, now))
-            later = self._read(self.end, step._replace(start=begun, h=taken), ended)
+            begun, lengths, ended = (ONNX.reshape(x, (1, -1)) for x in (step.start, step.h, now))
+            later = self._read(self.end, step._replace(start=begun, h=lengths), ended)
         else:
             later = self._read_many(now, collected)
         reached = self._over_elements(ONNX.reshape(self.forward, (-1, 1)) <= now)
@@ -131,8 +131,8 @@ class PerSampleLoop(AdaptiveLoop):
     def _read_many(self, now: Value, collected: Carried) -> Value:
         """The states (times - 1, n) at the output times after the first. A state that was not reached has any value.
 
-        collected: from every attempted step, stacked. It is empty where no batch row attempted a step, so the start is
-        put before it.
+        collected: the values from all attempted steps, stacked. They are empty where no batch row attempted a step, so
+        the start is put before them.
         """
         scope, y0, k = self.scope, self.site.y0, self.first_k
         rank = scope.constant(np.array([1], np.int64))

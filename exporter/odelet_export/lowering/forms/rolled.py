@@ -31,26 +31,26 @@ from odelet_export.lowering.forms.site import NOT_FINITE, OK, STEP_LIMIT, Site, 
 
 
 def excludes(method: Method) -> str | None:
-    """What keeps all solves of a method from the form, as a clause whose subject is the method; or None."""
+    """The reason why no solve of a method can have the form, as a clause whose subject is the method; or None."""
     return method.steps_outside or method.chooses_steps
 
 
 def lower(site: Site) -> LoweredSolve:
-    """Build a Loop over the steps of the grid, which collects the states where output times are read between them; of
-    an iteration, a Loop over all its turns."""
+    """Build a Loop over the steps of the grid, which collects the states where output times lie between them; for an
+    iteration, build a Loop over all its turns."""
     if site.hole.spec.timeless:
         return iteration.rolled(site)
     if site.event is not None:
         return _until_event(site)
     scope, solver = site.scope, site.hole.spec.solver
-    known = known_steps(site)
+    step_count = known_steps(site)
     grid = grid_points(site)
     points = grid if isinstance(grid, Value) else scope.constant(grid)
-    if known is None:
+    if step_count is None:
         one = np.array([1], np.int64)
         steps = ONNX.reshape(scope.call("Shape", points), ()) - one[0]
     else:
-        steps = scope.constant(known, np.int64)
+        steps = scope.constant(step_count, np.int64)
     end_only, cubic = only_the_end(site), grid_of(site).reads_cubics
     memory = _as_values(site)
     zero = scope.constant(0, np.int64)
@@ -58,12 +58,12 @@ def lower(site: Site) -> LoweredSolve:
 
     def body(_inner: Scope, i: Value, y: Value, *more: Value) -> tuple[Any, list[Value], list[Value]]:
         remembered, counted = more[: len(memory)], list(more[len(memory) :])
-        taken = step(site, points[i], points[i + 1], y, tuple(remembered))
-        step_counts = [taken.evaluations] if solver.evaluations is None else []
-        step_counts += [] if taken.unconverged is None else [whole(taken.unconverged)]
+        fixed_step = step(site, points[i], points[i + 1], y, tuple(remembered))
+        step_counts = [fixed_step.evaluations] if solver.evaluations is None else []
+        step_counts += [] if fixed_step.unconverged is None else [whole(fixed_step.unconverged)]
         counted = [before + now for before, now in zip(counted, step_counts, strict=True)]
-        collect = [] if end_only else [taken.y1, taken.k0] if cubic else [taken.y1]
-        return None, [taken.y1, *taken.memory, *counted], collect
+        collect = [] if end_only else [fixed_step.y1, fixed_step.k0] if cubic else [fixed_step.y1]
+        return None, [fixed_step.y1, *fixed_step.memory, *counted], collect
 
     final, collected = scope.loop(body, steps, None, [site.y0, *memory, *counts])
     counted = final[1 + len(memory) :]
@@ -79,7 +79,7 @@ def lower(site: Site) -> LoweredSolve:
         states = ONNX.concat([site.y0, states], axis=0)
         path = FixedSteps(states, slopes[0] if slopes else None, path.calls, path.failures)
         rows = read(site, grid, path, _each(site))
-    return finish(site, rows, path, steps=known, taken=steps if known is None else None, grid=grid)
+    return finish(site, rows, path, steps=step_count, steps_value=steps if step_count is None else None, grid=grid)
 
 
 def _as_values(site: Site) -> list[Value]:
@@ -120,9 +120,13 @@ def _until_event(site: Site) -> LoweredSolve:
     def body(_inner: Scope, i: Value, t: Value, y: Value, *more: Value) -> tuple[Value, list[Value], list[Value]]:
         failures, remembered = more[3], more[4:]
         t1 = t + h
-        taken = step(site, t, t1, y, tuple(remembered))
-        failures = failures if taken.unconverged is None else failures + whole(taken.unconverged)
-        return search.goes_on(t1 * search.direction, taken.y1), [t1, taken.y1, t, y, i, failures, *taken.memory], []
+        fixed_step = step(site, t, t1, y, tuple(remembered))
+        failures = failures if fixed_step.unconverged is None else failures + whole(fixed_step.unconverged)
+        return (
+            search.goes_on(t1 * search.direction, fixed_step.y1),
+            [t1, fixed_step.y1, t, y, i, failures, *fixed_step.memory],
+            [],
+        )
 
     no_step = scope.constant(-1, np.int64)
     limit = scope.constant(MOST_FIXED_STEPS, np.int64)

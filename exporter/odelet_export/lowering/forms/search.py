@@ -1,4 +1,4 @@
-"""What forms share where a solve ends at an event: when to stop, and where in the last step the event lies."""
+"""The search that forms share where a solve ends at an event: when to stop, and where in the last step the event is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a solve is built: the host's values around a hole, as the solver text takes them."""
+"""The site where a solve is built: the host's values around a hole, as the solver text takes them."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ OK, STEP_LIMIT, STEP_UNDERFLOW, NOT_FINITE, BAD_TIMES = range(5)
 class Site:
     """A hole, and the scope that its solve is built in.
 
-    layout: how the parts of the state lie in a row. t: the output times (times,), an array where they are constant.
-    direction: 1 or -1, a float64 scalar in the graph where t is not constant. y0: the initial state, a row (1, n).
-    field: from a time and a row to the slope, a row. event: from a time and a row to the values whose first zero ends
-    the solve. max_steps: the default limit of attempted steps. settings: by setting that a caller may change, the name
-    for its graph input; empty for a nested solve, whose settings are fixed.
+    layout: the layout of the parts of the state in a row. t: the output times (times,), an array where they are
+    constant. direction: 1 or -1, a float64 scalar in the graph where t is not constant. y0: the initial state, a row
+    (1, n). field: takes a time and a row, returns the slope, a row. event: takes a time and a row, returns the values
+    whose first zero ends the solve. max_steps: the default limit of attempted steps. settings: the names of the graph
+    inputs for the settings that a caller may change, by setting; empty for a nested solve, whose settings are fixed.
     """
 
     hole: Hole
@@ -69,7 +69,7 @@ class Site:
         return self if hole is self.hole else Site.of(hole, self.scope, self.max_steps, self.settings)
 
     def each(self, x: Value) -> Value:
-        """A scalar; where each batch row has its own steps, repeated for each: (samples,)."""
+        """The scalar x; where each batch row has its own steps, x repeated for each row: (samples,)."""
         if not self.hole.spec.per_sample:
             return x
         part = Value(self.hole.y0[0], self.scope)
@@ -81,7 +81,7 @@ class Site:
         return self.hole.count
 
     def scalar(self, x: float | Value, dtype: Any = np.float64) -> Value:
-        """x as a Value: a number becomes a constant of that dtype."""
+        """The scalar x as a Value: a number becomes a constant of that dtype."""
         return x if isinstance(x, Value) else self.scope.constant(x, dtype)
 
     def time(self, j: int) -> Any:
@@ -117,7 +117,8 @@ class Site:
 def tolerance_inputs(
     spec: SolveSpec, scope: Scope, names: Mapping[str, str], dtype: np.dtype[Any], *, defaults: bool = True
 ) -> dict[str, Any]:
-    """rtol and atol of a solve: each a scalar, or a list of scalars with one for each part of the state.
+    """The tolerances rtol and atol of a solve by name: each a scalar, or a list of one scalar for each part of the
+    state.
 
     names: the names of the graph inputs for them; without names they are constants. defaults: whether the graph inputs
     have the exported values as defaults.
@@ -138,7 +139,7 @@ def tolerance_inputs(
 
 
 def in_dtype(number: np.dtype[Any], x: Any) -> Any:
-    """x in a dtype, or a list with each of its entries in that dtype."""
+    """The value x in a dtype, or a list with each of its entries in that dtype."""
     if isinstance(x, list):
         return [in_dtype(number, one) for one in x]
     if not isinstance(x, Value):
@@ -164,13 +165,13 @@ def known_sizes(part: Dims) -> list[int] | None:
 
 
 def _one_unknown(dims: Sequence[Any]) -> bool:
-    """Whether a reshape to these sizes can infer those it does not know: at most one, and no other is 0."""
+    """Whether a reshape to these sizes can infer the unknown ones: at most one is unknown, and no other is 0."""
     return sum(not isinstance(dim, int) for dim in dims) <= 1 and 0 not in dims
 
 
 def layout_of(dims: Sequence[Dims], shape: Callable[[int], Value], scope: Scope, *, per_sample: bool = False) -> Layout:
-    """The layout of a state. dims: the shape of each part. shape: adds the shape of part i to the graph, where it
-    cannot be inferred. per_sample: whether the layout has a table of batch rows for each part."""
+    """The layout of a state. dims: the shape of each part. shape: adds the shape of part i to the graph, where that
+    shape cannot be inferred. per_sample: whether the layout has a table of batch rows for each part."""
     samples = [_table(part, i, shape) for i, part in enumerate(dims)] if per_sample else None
     shapes: list[Any] = [
         tuple(dim if isinstance(dim, int) else -1 for dim in part)

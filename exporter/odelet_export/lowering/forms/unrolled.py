@@ -25,12 +25,12 @@ from odelet_export.lowering.forms.site import Site
 
 
 def excludes(method: Method) -> str | None:
-    """What keeps all solves of a method from the form, as a clause whose subject is the method; or None."""
+    """The reason why no solve of a method can have the form, as a clause whose subject is the method; or None."""
     return method.steps_outside or method.chooses_steps or method.needs_loop
 
 
 def unsuited(site: Site) -> str | None:
-    """What keeps a solve from the form although its method does not, or None."""
+    """The reason why a solve cannot have the form although its method can, or None."""
     if site.hole.spec.timeless:
         return None
     if site.event is not None:
@@ -43,7 +43,7 @@ def unsuited(site: Site) -> str | None:
 
 
 def lower(site: Site) -> LoweredSolve:
-    """Build one step after another, for each interval of the grid; of an iteration, all turns that its limit allows."""
+    """Build a step for each interval of the grid, one after another; for an iteration, all turns of its limit."""
     if site.hole.spec.timeless:
         return iteration.unrolled(site)
     steps = known_steps(site)
@@ -54,10 +54,10 @@ def lower(site: Site) -> LoweredSolve:
     memory = site.hole.spec.solver.initial_memory(site.y0, xp=ONNX)
     calls = 0
     for t, t1 in zip(times[:-1], times[1:], strict=True):
-        taken = step(site, t, t1, states[-1], memory)
-        states.append(taken.y1)
-        slopes.append(taken.k0)
-        memory, calls = taken.memory, calls + taken.evaluations
+        fixed_step = step(site, t, t1, states[-1], memory)
+        states.append(fixed_step.y1)
+        slopes.append(fixed_step.k0)
+        memory, calls = fixed_step.memory, calls + fixed_step.evaluations
     cubic = grid_of(site).reads_cubics
     usual = site.hole.spec.solver.evaluations is not None and not cubic
     path = FixedSteps(
@@ -72,7 +72,7 @@ def lower(site: Site) -> LoweredSolve:
         rows = states[0]
     else:
         rows = read(site, grid, path, _each(site))
-    return finish(site, rows, path, steps=steps, taken=None, grid=grid)
+    return finish(site, rows, path, steps=steps, steps_value=None, grid=grid)
 
 
 def _each(site: Site) -> Callable[[Callable[[Value], Value], Value, Value], Value]:

@@ -1,4 +1,5 @@
-"""Python decisions of a model: true for constants, assumptions for inputs, on every path in fields."""
+"""Decisions of a model's Python code: on constants they are final, on inputs they become assumptions, and in a field
+every path is traced."""
 
 import bisect
 
@@ -67,7 +68,7 @@ def test_a_decision_on_an_input_is_an_assumption_that_each_call_checks(tmp_path)
 
 
 @pytest.mark.slow
-def test_the_authors_own_checks_hold_at_run_time(tmp_path):
+def test_asserts_of_the_model_are_checked_in_each_call(tmp_path):
     t = torch.linspace(0, 1, 4)
     result, model = exported_and_loaded(
         tmp_path, checked, torch.randn(4, 3), t, dynamic={"x": {0: "batch"}, "t": {0: "times"}}
@@ -81,21 +82,21 @@ def test_the_authors_own_checks_hold_at_run_time(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("form", ["auto", "driven"])
-def test_a_decision_on_a_solution(form, tmp_path):
+def test_a_decision_on_a_solution_is_an_assumption(form, tmp_path):
     result, model = exported_and_loaded(tmp_path, after_the_solve, torch.randn(4, 3), form=form)
     assert [assumption.value for assumption in result.card.assumptions] == ["False"]
     with pytest.raises(AssumptionError):
         model(np.full((1, 3), 1e5, np.float32))
 
 
-def test_strict_refuses_assumptions(tmp_path):
+def test_strict_refuses_a_model_that_needs_assumptions(tmp_path):
     message = refusal(tmp_path, masked, torch.randn(4, 3), torch.rand(4, 3) > 0.3, dynamic=None, strict=True)
     assert "if mask.any():" in message
     assert "leave strict out" in message
 
 
 class Constants(nn.Module):
-    """A model that reads decisions and numbers off constants in every way; none is an assumption."""
+    """A model whose decisions and numbers all come from constants, in many ways."""
 
     def __init__(self):
         super().__init__()
@@ -125,7 +126,7 @@ def test_decisions_on_constants_are_no_assumptions(tmp_path):
 
 
 class Doses(nn.Module):
-    """A field with a bisection and an index by the time, a branch on the state, and an error after some time."""
+    """A field with a bisection, an index by the time, a branch on the state, and an error at late times."""
 
     def __init__(self):
         super().__init__()
@@ -158,7 +159,7 @@ def test_every_path_of_a_field_is_traced(form, tmp_path):
         for t in (T, torch.tensor([0.9, 0.1])):
             expected = net(x, t).detach().numpy()
             np.testing.assert_allclose(model(x.numpy(), t.numpy()), expected, rtol=0, atol=2e-6)
-    # Beyond the whole numbers of the example, and where the field raises, the solve fails.
+    # The solve fails at times whose whole numbers were not traced, and where the field raises.
     for end in (1.9, 60.0):
         assert model.solve(np.ones((1, 3), np.float32), [0, end]).status is Status.NOT_FINITE
 
@@ -210,7 +211,7 @@ N = torch.tensor(4)
     ],
     ids=lambda x: getattr(x, "__name__", None),
 )
-def test_a_number_that_a_graph_cannot_hold_is_refused_with_the_way_out(model, args, finding, advice, tmp_path):
+def test_a_number_that_a_graph_cannot_hold_is_refused_with_advice(model, args, finding, advice, tmp_path):
     message = refusal(tmp_path, model, torch.rand(5, 7), *args)
     assert f'File "{__file__}", line ' in message
     assert finding in message
@@ -219,7 +220,7 @@ def test_a_number_that_a_graph_cannot_hold_is_refused_with_the_way_out(model, ar
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", [steps_of_an_input, first_columns])
-def test_a_frozen_input_is_held_and_checked(model, tmp_path):
+def test_a_frozen_input_keeps_its_value_and_is_checked(model, tmp_path):
     result, loaded = exported_and_loaded(tmp_path, model, torch.randn(5, 7), N, freeze=["n"])
     (assumed,) = result.card.assumptions
     assert (assumed.value, assumed.inputs) == ("4", ("n",))
@@ -235,7 +236,7 @@ def test_freeze_must_name_an_input(tmp_path):
 
 
 def scalars_of_inputs(x, end, k):
-    """A model whose numbers of inputs can all stay tensors."""
+    """A model that reads its inputs as Python numbers, all of which can stay tensors in the graph."""
     t = torch.tensor([0.0, end.item() / 2, end])
     y = odeint(lambda t, y: -y * end.item() + torch.tensor([t, 1.0, 0.0]), x, t, **FINE)
     first, second = end.reshape(1).expand(2).tolist()
@@ -243,7 +244,7 @@ def scalars_of_inputs(x, end, k):
 
 
 @pytest.mark.slow
-def test_numbers_of_inputs_stay_in_the_graph(tmp_path):
+def test_numbers_read_from_inputs_stay_in_the_graph(tmp_path):
     args = torch.randn(4, 3), torch.tensor(0.8), torch.tensor(1)
     result, model = exported_and_loaded(tmp_path, scalars_of_inputs, *args, strict=True)
     for end, k in ((0.5, 2), (1.5, -1)):

@@ -1,4 +1,4 @@
-"""Every rewrite gives what the call itself gives, on ordinary tensors."""
+"""Each rewrite of a call gives the result of the call itself, on ordinary tensors."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from odelet_export.capture.decisions.rewrites import legacy_constructor, rewritt
 
 
 class Traced:
-    """Numbers as during a trace: only sparse tensors are constants, and sizes have values."""
+    """Answers as during a trace: only sparse tensors are constants, and sizes have values."""
 
     def constant(self, x):
         return x if x.layout is not torch.strided else None
@@ -20,7 +20,7 @@ class Traced:
 
 
 def computed_by_rewrite(function, *args, **kwargs):
-    """The result of a call's rewrite; fails where there is none."""
+    """The result of the rewrite of a call. Fails if the call has no rewrite."""
     name = function.__name__
     args, kwargs = sized(name, args, kwargs, Traced())
     rewrite = rewritten(name, args, kwargs, Traced())
@@ -41,14 +41,14 @@ X = torch.arange(24.0).reshape(2, 3, 4)
 @pytest.mark.parametrize(
     "data", [[0.0, T], [T, N], [N, 2], [D, 1.0], [[0, T], [T, True]], (T, T), [T > 0, True]], ids=str
 )
-def test_a_tensor_made_of_numbers(data):
+def test_tensors_made_of_numbers_are_those_of_torch(data):
     assert_same(computed_by_rewrite(torch.tensor, data), torch.tensor(data))
     assert_same(computed_by_rewrite(torch.as_tensor, data), torch.as_tensor(data))
     assert_same(computed_by_rewrite(torch.tensor, data, dtype=torch.float64), torch.tensor(data, dtype=torch.float64))
     assert_same(computed_by_rewrite(torch.Tensor.new_tensor, X, data), X.new_tensor(data))
 
 
-def test_the_old_constructor_of_tensors():
+def test_the_old_constructor_takes_traced_numbers():
     with legacy_constructor():
         assert_same(torch.Tensor([0.5, T]), torch.tensor([0.5, 0.25]))
         assert_same(torch.Tensor([D, N]), torch.tensor([0.5, 3.0]))
@@ -72,23 +72,23 @@ INDICES = [
 
 
 @pytest.mark.parametrize("key", INDICES, ids=str)
-def test_an_element_at_a_traced_number(key):
+def test_an_element_is_read_at_a_traced_number(key):
     assert_same(computed_by_rewrite(torch.Tensor.__getitem__, X, key), X[key])
 
 
 @pytest.mark.parametrize("key", INDICES, ids=str)
-def test_an_element_set_by_a_traced_number(key):
-    found, expected = X.clone(), X.clone()
+def test_an_element_is_set_at_a_traced_number(key):
+    result, expected = X.clone(), X.clone()
     value = torch.arange(X[key].numel()).reshape(X[key].shape) + 100.0
-    computed_by_rewrite(torch.Tensor.__setitem__, found, key, value)
+    computed_by_rewrite(torch.Tensor.__setitem__, result, key, value)
     expected[key] = value
-    assert_same(found, expected)
-    computed_by_rewrite(torch.Tensor.__setitem__, found, key, 7)
+    assert_same(result, expected)
+    computed_by_rewrite(torch.Tensor.__setitem__, result, key, 7)
     expected[key] = 7
-    assert_same(found, expected)
+    assert_same(result, expected)
 
 
-def test_slices_and_sizes_by_tensors():
+def test_slices_and_sizes_may_be_tensors():
     assert_same(computed_by_rewrite(torch.Tensor.__getitem__, X, slice(torch.tensor(1), None)), X[1:])
     args, kwargs = sized("zeros", (N, 2), {}, Traced())
     assert torch.zeros(*args, **kwargs).shape == (3, 2)
@@ -105,7 +105,7 @@ def test_slices_and_sizes_by_tensors():
     st.booleans(),
 )
 @settings(max_examples=60, deadline=None)
-def test_places_in_a_table(table, values, right):
+def test_searches_in_a_table_give_the_indices_of_torch(table, values, right):
     knots = torch.tensor(sorted(table))
     for x in (torch.tensor(values), knots[:1], knots[0]):
         assert_same(computed_by_rewrite(torch.bucketize, x, knots, right=right), torch.bucketize(x, knots, right=right))
@@ -116,13 +116,13 @@ def test_places_in_a_table(table, values, right):
     x = torch.tensor([values, values]) if values else torch.zeros(2, 1)
     side = "right" if right else "left"
     assert_same(computed_by_rewrite(torch.searchsorted, rows, x, side=side), torch.searchsorted(rows, x, side=side))
-    found = computed_by_rewrite(torch.bucketize, x, knots, out_int32=True)
-    assert_same(found, torch.bucketize(x, knots, out_int32=True))
+    result = computed_by_rewrite(torch.bucketize, x, knots, out_int32=True)
+    assert_same(result, torch.bucketize(x, knots, out_int32=True))
 
 
 @pytest.mark.parametrize("layout", ["coo", "csr"])
 @pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta:UserWarning")
-def test_products_with_a_sparse_matrix(layout):
+def test_products_with_a_sparse_matrix_are_those_of_torch(layout):
     rng = np.random.default_rng(0)
     dense = torch.tensor(rng.standard_normal((4, 5)) * (rng.random((4, 5)) < 0.5), dtype=torch.float32)
     matrix = dense.to_sparse() if layout == "coo" else dense.to_sparse_csr()
@@ -133,16 +133,16 @@ def test_products_with_a_sparse_matrix(layout):
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5, 8])
-def test_even_steps_between_traced_numbers(steps):
+def test_linspace_takes_traced_numbers(steps):
     for start, end in ((0.0, T), (D, T), (T, 1)):
         assert_same(
             computed_by_rewrite(torch.linspace, start, end, steps), torch.linspace(float(start), float(end), steps)
         )
-    found = computed_by_rewrite(torch.linspace, D, 2, steps=steps, dtype=torch.float64)
-    assert_same(found, torch.linspace(0.5, 2, steps, dtype=torch.float64))
+    result = computed_by_rewrite(torch.linspace, D, 2, steps=steps, dtype=torch.float64)
+    assert_same(result, torch.linspace(0.5, 2, steps, dtype=torch.float64))
 
 
-def test_full_of_a_traced_number():
+def test_full_takes_a_traced_number():
     assert_same(computed_by_rewrite(torch.full, (2, 3), T), torch.full((2, 3), 0.25))
     assert_same(computed_by_rewrite(torch.full_like, X, T), torch.full_like(X, 0.25))
     assert rewritten("full", ((2,), 1.0), {}, Traced()) is None

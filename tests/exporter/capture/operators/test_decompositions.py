@@ -18,7 +18,7 @@ GROUPS = [NAMES[i : i + TOGETHER] for i in range(0, len(NAMES), TOGETHER)]
 
 
 def descent(names):
-    """A model and its inputs: each part of its state descends the gradient of one layer."""
+    """A model and its inputs; each part of its state follows the negative gradient of one layer."""
 
     def field(t, state):
         with torch.enable_grad():
@@ -47,7 +47,7 @@ def test_a_gradient_through_a_layer_exports(names, tmp_path):
 @pytest.mark.parametrize("size", [1, 2, 5, 8])
 def test_small_matrices_give_the_results_of_torch(size):
     torch.manual_seed(size)
-    # With a zero in the corner, elimination without exchanges of rows would have no pivot.
+    # With a zero in the corner, elimination without row exchanges would divide by zero.
     matrix, right = torch.randn(3, size, size, dtype=torch.float64), torch.randn(3, size, 2, dtype=torch.float64)
     matrix[:, 0, 0] *= size == 1
     torch.testing.assert_close(matrices.inv_ex(matrix)[0], torch.linalg.inv(matrix))
@@ -58,12 +58,12 @@ def test_small_matrices_give_the_results_of_torch(size):
     torch.testing.assert_close(matrices.slogdet(matrix)[:2], tuple(torch.linalg.slogdet(matrix)))
 
 
-def test_operators_without_a_decomposition_are_left():
+def test_operators_without_a_decomposition_stay_as_they_are():
     large = torch.randn(9, 9)
     assert matrices.inv_ex(large) is NotImplemented
     assert matrices.det(large) is NotImplemented
     factors, pivots = torch.linalg.lu_factor(torch.randn(3, 3))
-    # These functions pass each other no factorisation, and so cannot take one of torch's.
+    # Decomposed functions pass no factorisation to each other, so none can start from a factorisation of torch's.
     assert matrices.lu_solve(factors, pivots, torch.randn(3, 1)) is NotImplemented
     assert pooling.cdist_forward(large, large, float("inf"), None) is NotImplemented
     assert pooling.replication_pad_backward(large, large, [-1, 0]) is NotImplemented

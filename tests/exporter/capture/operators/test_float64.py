@@ -272,8 +272,8 @@ AT_EXTREMES: dict[str, Function] = {
 }
 
 
-def test_far_out_and_close_to_zero() -> None:
-    """No overflow on the way to a result that is finite; no digit lost near zero."""
+def test_activations_are_exact_far_out_and_close_to_zero() -> None:
+    """Intermediate values do not overflow where the result is finite, and no digit is lost near zero."""
     values = np.resize(np.concatenate([EXTREMES, -EXTREMES, [np.nan]]), (4, 6))
     with exact_float64() as table:
         model = _translated(_program(list(AT_EXTREMES.values()), torch.float64), table)
@@ -282,10 +282,10 @@ def test_far_out_and_close_to_zero() -> None:
         np.testing.assert_allclose(ours, torchs, rtol=1e-14, atol=1e-320, err_msg=name)
 
 
-def test_float32_is_torchs_own() -> None:
-    """Many operators together have the same nodes, attributes and constants as without odelet.
+def test_float32_graphs_are_those_of_torch() -> None:
+    """A model of many operators has the same nodes, attributes and constants as without odelet.
 
-    Two are left out, as they compute in float64: torch's logspace, and "tensor", which multiplies by a float64 tensor.
+    Two functions compute in float64 and are left out: torch's logspace, and "tensor", a product with a float64 tensor.
     """
     functions = [*ACTIVATIONS.values(), *NORMS.values()]
     functions += [function for name, function in NUMBERS.items() if name not in ("tensor", "logspace")]
@@ -296,7 +296,7 @@ def test_float32_is_torchs_own() -> None:
 
 
 def _described(model: ir.Model) -> list[object]:
-    """The nodes in order with their inputs: the place of the node that made it, or the value of a constant."""
+    """The nodes in order, each with its inputs: the index of the node that computes it, or the value of a constant."""
     places: dict[ir.Value | None, object] = {None: None}
     places.update({value: ("input", index) for index, value in enumerate(model.graph.inputs)})
     for value in model.graph.initializers.values():
@@ -310,7 +310,7 @@ def _described(model: ir.Model) -> list[object]:
     return [*nodes, [places[value] for value in model.graph.outputs]]
 
 
-def test_torch_is_as_it_was_after_an_error() -> None:
+def test_the_translations_of_torch_are_restored_after_an_error() -> None:
     before = _building.OpRecorder
     with pytest.raises(KeyError), exact_float64():
         assert _building.OpRecorder is not before
@@ -319,7 +319,7 @@ def test_torch_is_as_it_was_after_an_error() -> None:
 
 
 class Solved(nn.Module):
-    """A model whose field has numbers, norms and activations; any of them in float32 would show, beyond 1e-9."""
+    """A model whose field has numbers, norms and activations; any of them in float32 would show, above 1e-9."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -334,7 +334,7 @@ class Solved(nn.Module):
         return odeint(self.slope, x, torch.tensor([0.0, 0.4, 1.0], dtype=x.dtype), method="rk4")
 
 
-def test_a_solve_in_float64(tmp_path: Path) -> None:
+def test_a_solve_in_float64_loses_no_digits(tmp_path: Path) -> None:
     torch.manual_seed(3)
     model = Solved().double()
     x = torch.linspace(-1.0, 1.0, 6, dtype=torch.float64).reshape(2, 3)

@@ -22,7 +22,7 @@ def matrices(*batch, size):
 @LEFT
 @UPPER
 @UNIT
-def test_a_system_has_the_solution_of_torch(left, upper, unit):
+def test_a_triangular_system_has_the_solution_of_torch(left, upper, unit):
     for a, b in ((matrices(size=4), matrices(2, size=4)), (matrices(2, 1, size=4), matrices(3, size=4)[..., :4])):
         options = {"upper": upper, "left": left, "unitriangular": unit}
         torch.testing.assert_close(
@@ -31,7 +31,7 @@ def test_a_system_has_the_solution_of_torch(left, upper, unit):
 
 
 @UPPER
-def test_a_factor_is_that_of_torch(upper):
+def test_a_cholesky_factor_is_that_of_torch(upper):
     a = matrices(3, size=4)
     factor, info = triangular.cholesky_ex(a @ a.mT, upper=upper)
     torch.testing.assert_close(factor, torch.linalg.cholesky(a @ a.mT, upper=upper))
@@ -39,14 +39,14 @@ def test_a_factor_is_that_of_torch(upper):
     assert triangular.cholesky_ex(-torch.eye(2))[0].isnan().any()
 
 
-def test_large_and_other_matrices_are_left_to_torch():
+def test_large_matrices_are_not_decomposed():
     large = torch.eye(triangular.LARGEST + 1)
     assert triangular.cholesky_ex(large) is NotImplemented
     assert triangular.solve_triangular(large, large, upper=True) is NotImplemented
 
 
 @pytest.mark.slow
-def test_the_density_of_a_normal_distribution_with_a_covariance(tmp_path):
+def test_the_density_of_a_multivariate_normal_distribution_exports(tmp_path):
     """The Cholesky factor depends on an input, the density on a solution."""
 
     def density(x, scale):
@@ -57,5 +57,5 @@ def test_the_density_of_a_normal_distribution_with_a_covariance(tmp_path):
     x = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
     export(density, (x, torch.tensor(1.5)), tmp_path / "out", dynamic={"x": {0: "batch"}})
     fresh = torch.tensor([[1.0, -2.0, 0.5]]), torch.tensor(0.7)
-    found = odelet.load(tmp_path / "out")(*(value.numpy() for value in fresh))
-    np.testing.assert_allclose(found, density(*fresh), rtol=1e-5)
+    actual = odelet.load(tmp_path / "out")(*(value.numpy() for value in fresh))
+    np.testing.assert_allclose(actual, density(*fresh), rtol=1e-5)
