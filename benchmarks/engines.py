@@ -36,7 +36,7 @@ PAIRS = (
     ("1.17.3", "1.26.4"),
     ("1.18.1", "1.26.4"),
     ("1.19.2", "1.26.4"),
-    ("1.20.0", "1.23.2"),
+    ("1.20.0", "1.24.0"),
     ("1.20.1", "1.26.4"),
     ("1.21.1", "2.0.2"),
     ("1.22.1", "2.0.2"),
@@ -52,7 +52,7 @@ PAIRS = (
     ("", ""),
 )
 OPSETS, USUAL_OPSET = range(18, 24), 20
-OLDEST_AND_NEWEST = (("1.20.0", "1.23.2"), ("", ""))
+OLDEST_AND_NEWEST = (("1.20.0", "1.24.0"), ("", ""))
 
 # Runs in the environment of a pair. It lifts the bound of `odelet.load`, as the bound is what is measured.
 WORKER = """

@@ -22,7 +22,7 @@ ROOMS: dict[str, tuple[str, tuple[tuple[str, ...], ...]]] = {
     "odelet": (
         "runtime",
         (
-            ("status",),
+            ("status", "text"),
             ("errors", "numerics"),
             ("methods",),
             ("artifact",),

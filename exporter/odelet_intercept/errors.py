@@ -8,6 +8,8 @@ from odelet.errors import OdeletError
 class ExportError(OdeletError):
     """An export failed; nothing was left in the output folder."""
 
+    has_lines = True
+
 
 class CaptureError(ExportError):
     """The model does something that cannot become a graph."""

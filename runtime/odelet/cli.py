@@ -29,6 +29,7 @@ from odelet.model.interruption import interruptible, is_work_left
 from odelet.model.model import load
 from odelet.model.settings import CallSettings
 from odelet.status import Status
+from odelet.text import printable, screen
 
 GROUP = "odelet.commands"
 # What a shell gives a command that Ctrl-C ended.
@@ -208,7 +209,7 @@ def _run_text(solution: Solution, *, as_json: bool) -> str:
         return json.dumps({"status": solution.status.name, "outputs": shapes, "stats": stats}, indent=2)
     counts = [f"{key} {value}" for key, value in stats.items() if key != "solves" and value is not None]
     lines = [f"{name} {shape}" for name, shape in shapes.items()]
-    return "\n".join([*lines, ", ".join(counts), f"status {solution.status.name}"])
+    return screen([*lines, ", ".join(counts), f"status {solution.status.name}"])
 
 
 def add_commands(target: typer.Typer, commands: list[EntryPoint]) -> None:
@@ -284,7 +285,7 @@ def _main(args: list[str]) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    typer.echo(f"odelet: {' '.join(message.split())}", err=True)
+    typer.echo(f"odelet: {printable(' '.join(message.split()))}", err=True)
     return code
 
 

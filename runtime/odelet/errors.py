@@ -13,12 +13,13 @@ The errors of packages that build on odelet are subclasses of OdeletError, so th
 from __future__ import annotations
 
 from odelet.status import Status
+from odelet.text import printable
 
 
 class OdeletError(Exception):
     """An error that odelet raises on purpose.
 
-    exit_code: the exit code of a command that ends with this error.
+    exit_code: the exit code of a command that ends with this error. has_lines: whether its message has several lines.
 
     >>> import odelet
     >>> try:
@@ -29,6 +30,14 @@ class OdeletError(Exception):
     """
 
     exit_code = 2
+    has_lines = False
+
+    def __str__(self) -> str:
+        return self.shown(super().__str__())
+
+    def shown(self, message: str) -> str:
+        """Return a message fit for a terminal: it may repeat names and lines of code from an artifact of others."""
+        return printable(message, keep="\n\t") if self.has_lines else printable(" ".join(message.split("\n")))
 
 
 class InputError(OdeletError, ValueError):
@@ -55,7 +64,7 @@ class AssumptionError(InputError):
         self.assumption = assumption
 
     def __str__(self) -> str:
-        return self.message
+        return self.shown(self.message)
 
 
 class ArtifactError(OdeletError):
@@ -105,4 +114,4 @@ class SolveError(OdeletError):
         self.solve = solve
 
     def __str__(self) -> str:
-        return self.message
+        return self.shown(self.message)

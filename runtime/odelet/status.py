@@ -38,7 +38,8 @@ class Status(Enum):
     )
     BAD_TIMES = (
         4,
-        "the output times are not strictly increasing or strictly decreasing, or step_t and jump_t hold a time twice",
+        "the output times are not strictly increasing or strictly decreasing, step_t and jump_t hold a time twice, or "
+        "a grid does not fit them",
         "give each time once, in order",
     )
     DEADLINE = (

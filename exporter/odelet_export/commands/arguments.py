@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from odelet.artifact.array_files import read_npz
 from odelet.artifact.card import DTYPES
+from odelet.artifact.npy import read_npz
 from odelet.errors import InputError
 from odelet.numerics.backend import NumpyArray
 

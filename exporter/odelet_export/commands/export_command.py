@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import typer
 
-from odelet.artifact.array_files import read_npz
+from odelet.artifact.npy import read_npz
 from odelet.errors import InputError
 from odelet_export.commands.arguments import Example, Target, read_example, read_target
 from odelet_export.commands.running import switch_off_script, writing

@@ -11,7 +11,7 @@ from pathlib import Path
 import typer
 
 from odelet.errors import InputError
-from odelet_export.errors import ParityError
+from odelet_export.errors import OutputError, ParityError
 from odelet_intercept.errors import CaptureError
 
 
@@ -28,6 +28,8 @@ def writing(out: Path | None) -> Iterator[None]:
     """Turn errors of the file system into an InputError that names the folder `--out`."""
     try:
         yield
+    except OutputError as error:
+        raise InputError(f"--out {error}") from error
     except OSError as error:
         raise InputError(f"--out {out}: it cannot be written ({error.strerror or error})") from error
 

@@ -80,14 +80,17 @@ def export(
 
     model: a module, or any callable; it runs in evaluation mode and is left as it was. args, kwargs: an example call.
     Each tensor becomes an input, named as in the model's signature; a tensor in a dict or tuple has dots in its name
-    (`batch.x`, `parts.0`). Other arguments become constants. out: the folder to make; an artifact there is replaced.
+    (`batch.x`, `parts.0`). Other arguments become constants. out: the folder to make; an artifact there is replaced
+    in one step, and where `out` is a link, it stays one.
     dynamic: the axes whose size may change, as in {"x": {0: "batch"}}; all others keep the size of the example.
     on_stage: called with the name of each stage when it begins. settings: see `ExportSettings`; changes: flat keywords
     that change some of them, such as method="rk4", steps=8.
 
     Raises CaptureError for a model that cannot be traced, FormError for a form or an override that no solve can have,
-    ParityError when the answers differ (the artifact is then left in `out` + ".failed"), InputError for other bad
-    arguments, TypeError for an unknown keyword.
+    ParityError when the answers differ (the artifact is then left in `out` + ".failed"), OutputError where the artifact
+    cannot be written, InputError for other bad arguments and where anything but an artifact would be replaced,
+    TypeError for an unknown keyword. After any of them nothing half-written is left, and an artifact that was in `out`
+    is still there.
 
     >>> import tempfile, torch
     >>> from torchdiffeq import odeint

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 
 from odelet.artifact.samples import OutputCheck
+from odelet_export.errors import output_errors
 from odelet_export.model.reference import SolveCount
 from odelet_export.proof.trust import Trust
+from odelet_export.targets.replaceable import REPORT_JSON, REPORT_TEXT
 
 # A solve can amplify rounding. An answer may then be as far off as torch's own answer moves in any of this many runs,
 # when the inputs change by a few units in the last place. With some models, an adaptive solve in float32 takes another
@@ -210,5 +212,6 @@ def _finite(x: float) -> float | None:
 
 def write_report(report: Report, folder: Path) -> None:
     """Write the report as parity.json and parity.md into a folder."""
-    (folder / "parity.json").write_text(report.to_json(), encoding="utf-8")
-    (folder / "parity.md").write_text(report.to_markdown(), encoding="utf-8")
+    with output_errors(Path(folder.name)):
+        (folder / REPORT_JSON).write_text(report.to_json(), encoding="utf-8")
+        (folder / REPORT_TEXT).write_text(report.to_markdown(), encoding="utf-8")

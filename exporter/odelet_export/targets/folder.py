@@ -1,52 +1,78 @@
-"""Writing an artifact: everything into a folder beside the target, then one rename."""
+"""Writing an artifact: everything into a hidden folder beside the target, which then takes the target's name.
+
+The law here: what is at the target is a whole artifact at any time, the old one or the new one.
+"""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from odelet.artifact.card import Card, FileEntry
-from odelet.errors import InputError
-
-CARD, SAMPLES, WEIGHTS = "odelet.json", "samples.npz", "weights.bin"
+from odelet.artifact.folder import CARD_FILE, SAMPLES_FILE
+from odelet_export.errors import output_errors
+from odelet_export.targets.exchange import put_in_place
+from odelet_export.targets.replaceable import check_replaceable, place_aside, place_of
+from odelet_export.targets.workplace import workplace
 
 
 @contextmanager
 def staging(out: Path, *, failed: Path) -> Iterator[Path]:
     """Yield a folder to write into. It becomes `out` if the block ends well, and is removed if the block raises.
 
-    failed: what the folder becomes instead where the block raises an error whose `keep` is true. Raises InputError
-    where `out` exists and holds anything but an artifact.
+    failed: what the folder becomes instead where the block raises an error whose `keep` is true. Where `out` is a link,
+    it stays one, and what it links to is replaced.
+
+    Raises InputError where `out` holds anything but an artifact, or `failed` anything but one that failed, before the
+    block and again after it; OutputError where the file system refuses.
     """
-    if out.exists() and not (out.is_dir() and ((out / CARD).is_file() or not any(out.iterdir()))):
-        raise InputError(f"out={str(out)!r} exists and is not an artifact; choose another folder or remove it")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    # The folder lies in a new one beside `out`: the rename must stay on one file system, and names must not clash.
-    box = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    folder = box / out.name
-    folder.mkdir()
+    place, aside = place_of(out), place_aside(failed)
+    with ExitStack() as stack:
+        with output_errors(out):
+            stack.enter_context(_parents(place.parent))
+            box = stack.enter_context(workplace(place))
+            folder = box / out.name
+            folder.mkdir()
+        try:
+            yield folder
+        except BaseException as error:
+            if getattr(error, "keep", False):
+                with output_errors(failed):
+                    _put_aside(folder, aside, box)
+            raise
+        check_replaceable(place, out)
+        with output_errors(out):
+            put_in_place(folder, place, box)
+
+
+@contextmanager
+def _parents(folder: Path) -> Iterator[None]:
+    """Make a folder and those above it, and remove those made that are empty at the end."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
-        yield folder
-        _replace(folder, out, box)
-    except BaseException as error:
-        if getattr(error, "keep", False):
-            _replace(folder, failed, box)
-        raise
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
     finally:
-        shutil.rmtree(box, ignore_errors=True)
+        for path in missing:
+            with suppress(OSError):
+                path.rmdir()
 
 
-def _replace(folder: Path, target: Path, box: Path) -> None:
-    if target.exists():
-        target.rename(box / "before")
-    folder.rename(target)
+def _put_aside(folder: Path, aside: Path, box: Path) -> None:
+    try:
+        put_in_place(folder, aside, box)
+    except OSError as error:
+        if error.errno != errno.EXDEV:  # `out` is a link to another disk
+            raise
+        with workplace(aside) as box_there:
+            put_in_place(shutil.copytree(folder, box_there / folder.name), aside, box_there)
 
 
 def with_files(card: Card, folder: Path, names: Sequence[str]) -> Card:
@@ -68,10 +94,12 @@ def write_samples(samples: Sequence[Mapping[str, np.ndarray]], folder: Path) -> 
     if not samples:
         return []
     arrays = {f"{number}/{name}": array for number, sample in enumerate(samples) for name, array in sample.items()}
-    np.savez_compressed(folder / SAMPLES, allow_pickle=False, **arrays)
-    return [SAMPLES]
+    with output_errors(Path(folder.name, SAMPLES_FILE)):
+        np.savez_compressed(folder / SAMPLES_FILE, allow_pickle=False, **arrays)
+    return [SAMPLES_FILE]
 
 
 def write_card(card: Card, folder: Path) -> None:
     """Write the card. It comes last, as it lists the other files."""
-    (folder / CARD).write_text(card.to_json(), encoding="utf-8")
+    with output_errors(Path(folder.name, CARD_FILE)):
+        (folder / CARD_FILE).write_text(card.to_json(), encoding="utf-8")

@@ -22,9 +22,11 @@ from odelet.artifact.solve_card import RunStep
 from odelet.artifact.weights import DTYPES
 from odelet.engine.versions import OLDEST
 from odelet_export.capture.noise_inputs import NoiseInput
+from odelet_export.errors import output_errors
 from odelet_export.graphs.work import largest_product
 from odelet_export.lowering.lower import LoweredModel
-from odelet_export.targets.folder import WEIGHTS, with_files
+from odelet_export.targets.folder import with_files
+from odelet_export.targets.replaceable import WEIGHTS
 from odelet_intercept.errors import ExportError
 
 # The lowest ONNX Runtime that loads graphs of an opset; of the opsets that are not here, every version that odelet
@@ -103,8 +105,13 @@ def write_graphs(lowered: LoweredModel, card: Card, folder: Path) -> Card:
     """Write the graphs and the weights that they share. Returns the card with these files listed.
 
     A model of one graph carries its card and its digest, so that the .onnx file alone can be loaded. Raises onnx's
-    ValidationError for a graph that onnx's checker refuses.
+    ValidationError for a graph that onnx's checker refuses, OutputError where a file cannot be written.
     """
+    with output_errors(Path(folder.name)):
+        return _written(lowered, card, folder)
+
+
+def _written(lowered: LoweredModel, card: Card, folder: Path) -> Card:
     _share_weights(lowered.graphs, folder)
     for name, model in lowered.graphs.items():
         model.producer_name, model.producer_version = "odelet", __version__

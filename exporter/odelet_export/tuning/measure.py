@@ -6,9 +6,11 @@ The law here: every number that is reported was measured, on the artifact that t
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
@@ -59,6 +61,10 @@ class Recipe:
         export(self.model, self.args, out, kwargs=self.kwargs, dynamic=self.data.dynamic, settings=settings)
 
 
+# The names of artifacts on the shelf, and of hidden folders that killed exports left there.
+_MADE = re.compile(r"(\.odelet-)?[0-9a-f]{16}(\.failed|\.[a-z0-9_]{8})?")
+
+
 class Shelf:
     """The artifacts of a run; each is made when it is first needed."""
 
@@ -84,8 +90,12 @@ class Shelf:
         return self.model(candidate)
 
     def clear(self) -> None:
-        """Remove all artifacts."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        """Remove all artifacts, and the folder unless it holds anything else."""
+        with suppress(OSError):
+            for path in self._folder.iterdir():
+                if _MADE.fullmatch(path.name):
+                    shutil.rmtree(path, ignore_errors=True)
+            self._folder.rmdir()
 
 
 class Bench:

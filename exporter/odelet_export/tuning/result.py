@@ -18,8 +18,13 @@ class TargetError(OdeletError):
     exit_code = 3
 
     def __init__(self, message: str, nearest: Row | None) -> None:
-        super().__init__(message)
+        # Both go to args, so that the error survives pickling between processes.
+        super().__init__(message, nearest)
+        self.message = message
         self.nearest = nearest
+
+    def __str__(self) -> str:
+        return self.message
 
 
 @dataclass(frozen=True)

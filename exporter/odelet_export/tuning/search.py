@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -76,7 +75,10 @@ class TuningSearch:
             if record is None:
                 self._shelf.clear()
             if folder_is_new:
-                shutil.rmtree(self._folder, ignore_errors=True)
+                with suppress(OSError):  # it stays where it holds anything else
+                    for name in (EXAMPLE, CALIBRATED):
+                        (self._folder / name).unlink(missing_ok=True)
+                    self._folder.rmdir()
             raise
 
     def _begin(self, record: Record | None) -> None:

@@ -6,11 +6,10 @@ The law here: nothing is unpickled, and an output file is there whole or not at 
 from __future__ import annotations
 
 import contextlib
-import io
 import os
+import stat
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
@@ -18,11 +17,12 @@ from typing import IO
 import numpy as np
 
 from odelet.artifact.card import Card, Tensor
+from odelet.artifact.npy import Header, read_npy, read_npz
 from odelet.errors import InputError
 from odelet.numerics.backend import NumpyArray
 
 _KINDS = (".npz", ".npy", ".csv")
-_BROKEN = (ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error)
+_LONGEST_LINE = 2**24
 
 
 def read_inputs(path: Path, card: Card) -> dict[str, NumpyArray]:
@@ -32,14 +32,23 @@ def read_inputs(path: Path, card: Card) -> dict[str, NumpyArray]:
     numbers without header, for an input of two axes. Raises InputError naming the file.
     """
     kind = _kind(path)
+    tensors = {tensor.name: tensor for tensor in card.inputs}
+
+    def judge(header: Header) -> None:
+        if header.name not in tensors:
+            raise InputError(f"there is no input {header.name!r}; the inputs are {', '.join(tensors) or 'none'}")
+        _judge(header, tensors[header.name])
+
     if kind == ".npz":
-        return read_npz(path)
+        return read_npz(path, judge=judge)
     inputs = card.inputs[: len(card.inputs) - len(card.noise)]
     if len(inputs) != 1:
         names = ", ".join(tensor.name for tensor in inputs)
         raise InputError(f"{path}: the model has {len(inputs)} inputs ({names}); give an .npz that holds them")
     tensor = inputs[0]
-    return {tensor.name: _read_npy(path) if kind == ".npy" else _read_csv(path, tensor)}
+    if kind == ".npy":
+        return {tensor.name: read_npy(path, judge=lambda header: _judge(header, tensor))}
+    return {tensor.name: _read_csv(path, tensor)}
 
 
 def check_output(path: Path, card: Card) -> None:
@@ -83,19 +92,16 @@ def write_outputs(path: Path, outputs: dict[str, NumpyArray]) -> None:
     replace_file(path, write)
 
 
-def read_npz(path: Path, *, data: bytes | None = None) -> dict[str, NumpyArray]:
-    """Return all arrays of an .npz by name. data: the file's bytes, if they were read already. Raises InputError."""
-    arrays = _load(path, data)
-    if isinstance(arrays, np.ndarray):
-        raise InputError(f"{path}: it is one array, not an .npz of named arrays")
-    return arrays
-
-
-def _read_npy(path: Path) -> NumpyArray:
-    array = _load(path)
-    if not isinstance(array, np.ndarray):
-        raise InputError(f"{path}: it is an .npz, not one array; give it that ending")
-    return array
+def _judge(header: Header, tensor: Tensor) -> None:
+    """Raise InputError unless an array has the dtype and the shape that the card says."""
+    if header.dtype != tensor.dtype:
+        raise InputError(
+            f"input {tensor.name!r} has dtype {header.dtype}; expected {tensor.dtype}: convert it with "
+            f".astype({tensor.dtype!r})"
+        )
+    if not tensor.takes(header.dtype, header.shape):
+        expected = ", ".join(map(str, tensor.shape))
+        raise InputError(f"input {tensor.name!r} has shape {header.shape}; expected [{expected}]")
 
 
 def _read_csv(path: Path, tensor: Tensor) -> NumpyArray:
@@ -104,8 +110,21 @@ def _read_csv(path: Path, tensor: Tensor) -> NumpyArray:
     # numpy reads "1" and "0" as numbers, and not as bool.
     dtype = "int8" if tensor.dtype == "bool" else tensor.dtype
     try:
+        if path.exists() and not path.is_file():  # reading a pipe may never end
+            raise InputError(f"{path}: it is not a plain file")
         with path.open(encoding="utf-8-sig") as file:
+            first = file.readline(_LONGEST_LINE)
+            columns, expected = first.count(",") + 1, tensor.shape[1]
+            if not first.strip() or len(first) == _LONGEST_LINE:
+                raise InputError(f"{path}: its first line is {'too long' if first.strip() else 'empty'}")
+            if isinstance(expected, int) and columns != expected:
+                raise InputError(f"{path}: its first line has {columns} columns; input {tensor.name!r} is {tensor}")
+            file.seek(0)
             table = np.loadtxt(file, dtype=dtype, delimiter=",", ndmin=2, comments=None)
+    except InputError:
+        raise
+    except MemoryError:
+        raise InputError(f"{path}: its numbers do not fit into memory") from None
     except (ValueError, OverflowError) as error:
         raise InputError(f"{path}: it is not a table of {tensor.dtype} without header: {error}") from None
     except OSError as error:
@@ -113,18 +132,6 @@ def _read_csv(path: Path, tensor: Tensor) -> NumpyArray:
     if tensor.dtype == "bool" and not np.isin(table, (0, 1)).all():
         raise InputError(f"{path}: it holds numbers other than 0 and 1, for a bool input")
     return table.astype(tensor.dtype)
-
-
-def _load(path: Path, data: bytes | None = None) -> NumpyArray | dict[str, NumpyArray]:
-    try:
-        # The file is opened here because np.load, given a path, leaves it open when it fails.
-        with path.open("rb") if data is None else io.BytesIO(data) as file:
-            loaded = np.load(file, allow_pickle=False)
-            return loaded if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
-    except _BROKEN as error:
-        raise InputError(f"{path}: it is not a readable {path.suffix} of numbers: {error}") from None
-    except OSError as error:
-        raise _unreadable(path, error) from None
 
 
 def _unreadable(path: Path, error: OSError) -> InputError:
@@ -137,21 +144,31 @@ def _kind(path: Path) -> str:
     return path.suffix
 
 
+def _followed(path: Path) -> Path:
+    """The file that a path leads to. Raises OSError for links in a circle, and InputError for what is no file."""
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise InputError(f"{path}: it cannot be written (it exists and is not a plain file)")
+    return Path(os.path.realpath(path)) if path.is_symlink() else path.absolute()
+
+
 def replace_file(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Write a temporary file beside the path, then rename it to the path, so that no reader sees half a file.
 
-    write: writes the contents to an open binary file. Raises InputError naming the path when it cannot be written.
+    A path that is a link stays one, and the file that it leads to is replaced. write: writes the contents to an open
+    binary file. Raises InputError naming the path when it cannot be written.
     """
     temporary = None
     try:
-        with tempfile.NamedTemporaryFile(dir=path.absolute().parent, prefix=path.name, delete=False) as file:
+        place = _followed(path)
+        with tempfile.NamedTemporaryFile(dir=place.parent, prefix=f".{path.name[:32]}.", delete=False) as file:
             temporary = Path(file.name)
             write(file.file)
         # A temporary file is private to its owner, and the result gets the rights that a new file has.
         mask = os.umask(0)
         os.umask(mask)
         temporary.chmod(0o666 & ~mask)
-        temporary.replace(path)
+        temporary.replace(place)
         temporary = None
     except OSError as error:
         raise InputError(f"{path}: it cannot be written ({error.strerror or error})") from None

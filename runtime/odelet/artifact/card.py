@@ -13,6 +13,9 @@ import json
 import re
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
 
 from odelet.artifact.checks import check, check_file_name, check_names
 from odelet.artifact.decode import Json, decode, parse_json
@@ -20,6 +23,7 @@ from odelet.artifact.input_cards import AssumptionCard, NoiseCard
 from odelet.artifact.needs_card import NeedsCard
 from odelet.artifact.solve_card import DRIVEN, FORMS, MIXED, SETTINGS, DriveStep, RunStep, SolveCard
 from odelet.errors import ArtifactError
+from odelet.text import screen
 
 FORMAT_VERSION = 2
 # From this format on, a card has a checksum, and a lone graph a digest.
@@ -47,6 +51,13 @@ class Tensor:
         for size in self.shape:
             good = size != "" if isinstance(size, str) else size >= 0
             check(good, f"{self.name!r}: {size!r} in the shape is neither a size nor the name of an axis")
+
+    def takes(self, dtype: np.dtype[Any], shape: tuple[int, ...]) -> bool:
+        """Whether an array has this dtype, as many axes, and the sizes that are fixed."""
+        fits = len(shape) == len(self.shape) and all(
+            isinstance(declared, str) or size == declared for size, declared in zip(shape, self.shape, strict=True)
+        )
+        return fits and dtype == self.dtype
 
     def __str__(self) -> str:
         return f"{self.dtype} [{', '.join(map(str, self.shape))}]"
@@ -237,7 +248,11 @@ class Card:
         lines = [f"{self.name}: form {self.form}, written by odelet {self.odelet}, format {self.format}"]
         for kind, tensors in (("inputs", self.inputs), ("outputs", self.outputs)):
             lines += [kind, *(f"  {tensor.name}: {tensor}" for tensor in tensors)]
-        lines += ["solves", *(f"  {solve}" for solve in self.solves)] if self.solves else []
+        lines += (
+            ["solves", *(f"  {line}" for solve in self.solves for line in str(solve).split("\n"))]
+            if self.solves
+            else []
+        )
         if self.fallback is not None:
             axis = self.fallback.axis
             what = f"each sample ({axis}) by itself" if axis else "the whole call"
@@ -253,7 +268,7 @@ class Card:
             lines += ["parity", *(f"  {key}: {value}" for key, value in self.parity.items())]
         if self.versions:
             lines.append("versions " + ", ".join(f"{key} {value}" for key, value in self.versions.items()))
-        return "\n".join(lines)
+        return screen(lines)
 
 
 def checksum_of(data: dict[str, Json]) -> str:

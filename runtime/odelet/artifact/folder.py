@@ -13,9 +13,10 @@ from pathlib import Path
 
 from odelet.artifact.card import Card, FileEntry
 from odelet.artifact.loop_bodies import check_loops
+from odelet.artifact.origin import Origin
 from odelet.artifact.proto import ModelFacts, scan
 from odelet.artifact.reading import OpenFolder
-from odelet.artifact.seal import check_seal
+from odelet.artifact.seal import SEAL_KEY, check_seal
 from odelet.artifact.solve_card import RunStep
 from odelet.artifact.weights import Weights, weights_of
 from odelet.errors import ArtifactError
@@ -44,20 +45,24 @@ class GraphBytes:
 class Checked:
     """An artifact whose files are what the card says.
 
-    graphs: each graph, by file name. folder: where the artifact lies, None for a lone file.
+    graphs: each graph, by file name. folder: where the artifact lies, None for a lone file. origin: what loads the
+    artifact again.
     """
 
     card: Card
     graphs: dict[str, GraphBytes]
     folder: Path | None
+    origin: Origin
 
 
-def check(path: str | os.PathLike[str]) -> Checked:
+def check(path: str | os.PathLike[str] | Origin) -> Checked:
     """Read an artifact folder, or a lone .onnx file, and check its files; no session is opened.
 
-    A folder that another one replaces meanwhile gives either the old artifact or the new one. Raises ArtifactError
-    saying what is wrong and what to do.
+    path: or the origin of a model that was loaded, for the same artifact. A folder that another one replaces meanwhile
+    gives either the old artifact or the new one. Raises ArtifactError saying what is wrong and what to do.
     """
+    if isinstance(path, Origin):
+        return _check_again(path)
     path = Path(path)
     if path.is_dir():
         return _check_folder(path)
@@ -65,7 +70,9 @@ def check(path: str | os.PathLike[str]) -> Checked:
         raise ArtifactError(f"{path}: there is no such folder or file; give the folder that `odelet export` wrote")
     if path.suffix != ".onnx":
         raise ArtifactError(f"{path}: expected an artifact's folder or an .onnx file")
-    return _check_lone(path)
+    with OpenFolder(path.parent) as folder:
+        data = folder.read(path.name, None, limit=_GRAPH_LIMIT)
+    return _check_lone(path, data)
 
 
 def _check_folder(path: Path) -> Checked:
@@ -79,7 +86,7 @@ def _check_folder(path: Path) -> Checked:
                         "export` wrote"
                     )
                 text = folder.read(CARD_FILE, None)
-                return check_files(folder, Card.from_json(text))
+                return check_files(folder, Card.from_json(text), text=text)
             except ArtifactError:
                 if left == 0 or not _changed(folder, text):
                     raise
@@ -96,8 +103,11 @@ def _changed(folder: OpenFolder, text: bytes) -> bool:
         return False
 
 
-def check_files(folder: OpenFolder, card: Card) -> Checked:
-    """Read the files that a card lists, and check them. Raises ArtifactError for one that is not what the card says."""
+def check_files(folder: OpenFolder, card: Card, *, text: bytes = b"") -> Checked:
+    """Read the files that a card lists, and check them. text: of the card, where the model is to travel.
+
+    Raises ArtifactError for a file that is not what the card says.
+    """
     graph_files = Counter(card.graph_files)
     for name, count in graph_files.items():
         if count > 1:
@@ -115,12 +125,27 @@ def check_files(folder: OpenFolder, card: Card) -> Checked:
         if name not in contents and name not in files:
             folder.check(name, entry)
     graphs = {name: GraphBytes(data, weights_of(name, facts[name].weights, files)) for name, data in contents.items()}
-    return Checked(card, graphs, folder.path)
+    return Checked(card, graphs, folder.path, Origin.of_folder(folder.path, text))
 
 
-def _check_lone(path: Path) -> Checked:
-    with OpenFolder(path.parent) as folder:
-        data = folder.read(path.name, None, limit=_GRAPH_LIMIT)
+def _check_again(origin: Origin) -> Checked:
+    """Check the artifact that a model was loaded from. Raises ArtifactError where it is not there, or is another."""
+    if origin.data is not None:
+        return _check_lone(Path(origin.path), origin.data)
+    advice = "; a model that travels between processes is loaded again from there, so keep the artifact in its place"
+    try:
+        checked = check(origin.path)
+    except ArtifactError as error:
+        raise ArtifactError(f"{error}{advice}") from None
+    if checked.origin.digest != origin.digest:
+        raise ArtifactError(
+            f"{origin.path}: another artifact is there now (sha256 {checked.origin.digest[:12]}... where it was "
+            f"{origin.digest[:12]}...){advice}, or load it with odelet.load and send that model"
+        )
+    return checked
+
+
+def _check_lone(path: Path, data: bytes) -> Checked:
     facts = scan(data, name=path.name)
     check_loops(data, name=path.name)
     text = facts.metadata.get(CARD_KEY)
@@ -131,7 +156,8 @@ def _check_lone(path: Path) -> Checked:
         raise ArtifactError(f"{path.name}: it is one of several graphs of an artifact; load the whole folder")
     _check_facts(path.name, facts, listed=set())
     check_seal(data, facts, name=path.name, needed=card.sealed)
-    return Checked(card, {card.program[0].run: GraphBytes(data)}, None)
+    origin = Origin.of_file(path, data, seal=facts.metadata.get(SEAL_KEY))
+    return Checked(card, {card.program[0].run: GraphBytes(data)}, None, origin)
 
 
 def _check_facts(name: str, facts: ModelFacts, *, listed: set[str]) -> None:

@@ -12,10 +12,10 @@ from typing import TypeAlias
 
 import numpy as np
 
-from odelet.artifact.array_files import read_npz
-from odelet.artifact.card import Card
+from odelet.artifact.card import Card, Tensor
 from odelet.artifact.decode import Json
 from odelet.artifact.folder import SAMPLES_FILE, read_checked
+from odelet.artifact.npy import Header, read_npz
 from odelet.errors import ArtifactError, InputError
 from odelet.numerics.backend import NumpyArray
 
@@ -93,8 +93,18 @@ def samples_of(card: Card, folder: Path) -> list[Sample]:
     if SAMPLES_FILE not in card.files:
         raise ArtifactError(f"{folder}: the card lists no {SAMPLES_FILE}; export the model again with samples")
     data = read_checked(folder, SAMPLES_FILE, card.files[SAMPLES_FILE])
+    tensors = {f"in/{tensor.name}": tensor for tensor in card.inputs}
+    tensors |= {f"out/{tensor.name}": tensor for tensor in card.outputs}
+
+    tensors |= {f"allowed/{x.name}": Tensor(name=x.name, dtype="float64", shape=()) for x in card.outputs}
+
+    def judge(header: Header) -> None:
+        tensor = tensors.get(header.name.partition("/")[2])
+        if tensor is not None and not tensor.takes(header.dtype, header.shape):
+            raise InputError(f"it is {header.dtype} {list(header.shape)}; the card says {tensor}")
+
     try:
-        arrays = read_npz(folder / SAMPLES_FILE, data=data)
+        arrays = read_npz(folder / SAMPLES_FILE, judge=judge, data=data)
     except InputError as error:
         raise ArtifactError(str(error)) from None
     expected = {("in", tensor.name) for tensor in card.inputs}

@@ -14,6 +14,7 @@ from odelet.artifact.decode import Json
 from odelet.artifact.field_card import FieldCard
 from odelet.methods.fixed_point import ITERATIONS, Iteration
 from odelet.methods.roster import METHODS, method_of
+from odelet.text import screen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,7 +225,8 @@ class SolveCard:
             words += [f"{key} {text}"] if numbers else []
         if self.settings:
             words.append(f"can be set: {', '.join(self.settings)}")
-        return f"{self.index}: {self.method}, " + "\n     inside it: ".join([", ".join(words), *self.nested])
+        lines = [f"{self.index}: {self.method}, {', '.join(words)}", *(f"   inside it: {line}" for line in self.nested)]
+        return screen(lines)
 
     def _numbers(self, key: str) -> tuple[float, ...]:
         """Return the numbers that stand under a key: none for null, and one for each part for a row."""

@@ -12,6 +12,7 @@ from odelet.artifact.decode import Json
 from odelet.artifact.samples import OutputCheck
 from odelet.commands.latency import Latency
 from odelet.loops.stats import Stats
+from odelet.text import screen
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def report_text(report: BenchReport) -> str:
     if report.torch is not None:
         lines.append(f"torch       {_line(report.torch)}; odelet is {report.speed_up:.2f} times as fast")
         lines.append(f"difference  {_differences(report)}")
-    return "\n".join(lines)
+    return screen(lines)
 
 
 def _differences(report: BenchReport) -> str:

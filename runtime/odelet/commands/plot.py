@@ -24,6 +24,7 @@ from odelet.model.model import Model
 from odelet.model.runner import Observed
 from odelet.model.settings import AS_EXPORTED, CallSettings
 from odelet.status import Status
+from odelet.text import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,7 +75,7 @@ class RecordedSolve:
         status = stats.samples.status[recording.sample] if stats.samples is not None else stats.status
         failure = "" if status in (Status.OK, Status.EVENT) else f"\n{status.name}: {status.sentence}"
         sample = f", sample {recording.sample}" if stats.samples is not None else ""
-        return f"solve {stats.index}{sample}: {stats.method}, {steps}{failure}"
+        return f"{printable(f'solve {stats.index}{sample}: {stats.method}, {steps}')}{failure}"
 
 
 def record(

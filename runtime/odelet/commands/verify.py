@@ -13,6 +13,7 @@ from odelet.artifact.samples import OutputCheck
 from odelet.errors import InputError
 from odelet.model.engine_check import run_samples
 from odelet.model.model import Model, load
+from odelet.text import screen
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class VerifyReport:
         lines = [_line(check) for check in self.checks]
         failed = sum(not check.passed for check in self.checks)
         verdict = "passed" if self.passed else f"FAILED: {failed} of {len(self.checks)} outputs differ"
-        return "\n".join([*lines, verdict])
+        return screen([*lines, verdict])
 
 
 def verify(target: str | os.PathLike[str] | Model, *, device: str = "cpu", threads: int | None = None) -> VerifyReport:

@@ -12,7 +12,9 @@ import onnxruntime as ort
 
 from odelet.artifact.card import Card
 from odelet.artifact.folder import Checked, GraphBytes, check
+from odelet.artifact.origin import Origin
 from odelet.artifact.weights import Weights
+from odelet.engine.forking import ForkGuard
 from odelet.engine.program import DriveSolve, RunGraph, plan
 from odelet.engine.session import Graph, check_device, open_session, threads_for
 from odelet.engine.versions import check_engine_version
@@ -24,17 +26,22 @@ class Artifact:
     """An open artifact.
 
     program: the card's, with the graphs that it runs. folder: None for a lone file. fallback: the program that solves
-    samples again; empty if the card has none. threads: how many work inside one operator.
+    samples again; empty if the card has none. threads: how many work inside one operator. origin: what loads the same
+    artifact again. guard: stands around each call.
     """
 
     card: Card
     program: tuple[RunGraph | DriveSolve, ...]
     folder: Path | None
-    fallback: tuple[RunGraph | DriveSolve, ...] = ()
-    threads: int = 1
+    fallback: tuple[RunGraph | DriveSolve, ...]
+    threads: int
+    origin: Origin
+    guard: ForkGuard
 
 
-def open_artifact(path: str | os.PathLike[str], *, device: str = "cpu", threads: int | None = None) -> Artifact:
+def open_artifact(
+    path: str | os.PathLike[str] | Origin, *, device: str = "cpu", threads: int | None = None
+) -> Artifact:
     """Check an artifact, open its graphs, and check that their inputs and outputs are what the card says.
 
     threads: how many work inside one operator; None chooses, see `threads_for`. Raises ArtifactError for a file that is
@@ -46,7 +53,7 @@ def open_artifact(path: str | os.PathLike[str], *, device: str = "cpu", threads:
     checked = check(path)
     check_engine_version(needed=None if checked.card.needs is None else checked.card.needs.version)
     threads = threads_for(checked.card.work) if threads is None else threads
-    return joined(checked, open_graphs(checked, device=device, threads=threads), threads=threads)
+    return joined(checked, open_graphs(checked, device=device, threads=threads), device=device, threads=threads)
 
 
 def open_graphs(checked: Checked, *, device: str = "cpu", threads: int = 1) -> dict[str, Graph]:
@@ -56,11 +63,12 @@ def open_graphs(checked: Checked, *, device: str = "cpu", threads: int = 1) -> d
     return {name: opened.graph(name, graph, stays=name in steps) for name, graph in checked.graphs.items()}
 
 
-def joined(checked: Checked, graphs: Mapping[str, Graph], *, threads: int = 1) -> Artifact:
+def joined(checked: Checked, graphs: Mapping[str, Graph], *, device: str = "cpu", threads: int = 1) -> Artifact:
     """Join the card of an artifact with its graphs, by file name. Raises ArtifactError where they do not fit."""
     card = checked.card
     again = plan(card.solved_again, graphs) if card.fallback is not None else ()
-    return Artifact(card, plan(card, graphs), checked.folder, again, threads)
+    guard = ForkGuard(device=device, threads=threads)
+    return Artifact(card, plan(card, graphs), checked.folder, again, threads, checked.origin, guard)
 
 
 @dataclass(frozen=True, kw_only=True)

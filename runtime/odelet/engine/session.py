@@ -6,18 +6,17 @@ The law here: only a file that `artifact` has checked is opened, and the same op
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import onnxruntime as ort
-from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
 
-from odelet.engine.ending import EndedError, check_ended, run_options
-from odelet.errors import ArtifactError, InputError, OdeletError
+from odelet.engine.ending import check_ended, run_options
+from odelet.engine.failures import ORT_ERRORS, GraphFailed, one_line
+from odelet.errors import ArtifactError, InputError
 from odelet.numerics.backend import NumpyArray
 
 # Microsoft's builds for Windows record events of use, unless a program says otherwise. Elsewhere this does nothing.
@@ -37,13 +36,6 @@ WORTH_THREADS, MOST_THREADS = 4_000_000, 4
 # multiplications, a Loop whose nodes share the unpacked weights is a seventh faster for one sample, and a few
 # hundredths slower for hundreds.
 WORTH_PACKING = 2**16
-
-# ONNX Runtime's exceptions share no base class but Exception.
-ORT_ERRORS: tuple[type[Exception], ...] = (
-    RuntimeError,
-    ValueError,
-    *(kind for kind in vars(ort_state).values() if isinstance(kind, type) and issubclass(kind, Exception)),
-)
 
 _NUMPY_TYPES = {
     "tensor(float16)": "float16",
@@ -153,35 +145,12 @@ def _options(threads: int) -> ort.SessionOptions:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3  # errors
+    # Every error comes as an exception, too; only what ends the process is written to stderr.
+    options.log_severity_level = 4
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     options.add_session_config_entry("optimization.constant_folding_max_output_size_in_bytes", str(FOLDING_LIMIT))
     return options
-
-
-@contextmanager
-def failing_as(solve: int) -> Iterator[None]:
-    """Name the solve whose graphs fail: raise ArtifactError in place of ONNX Runtime's own errors. solve: its index.
-
-    Raises EndedError or KeyboardInterrupt where the call was ended.
-    """
-    try:
-        yield
-    except (OdeletError, EndedError):
-        raise
-    except ORT_ERRORS as error:
-        check_ended()
-        raise ArtifactError(
-            f"solve {solve}: its graphs failed on these inputs ({one_line(error)}); if `odelet verify` "
-            "passes, they do not support these sizes: export the model with these axes dynamic"
-        ) from None
-
-
-def one_line(error: Exception) -> str:
-    """Return an exception's text on one line of at most 400 characters."""
-    text = " ".join(str(error).split())
-    return text if len(text) <= 400 else f"{text[:397]}..."
 
 
 @dataclass(frozen=True)
@@ -235,18 +204,14 @@ class Graph:
     def run(self, feeds: Mapping[str, NumpyArray]) -> dict[str, NumpyArray]:
         """Return all outputs, by name. feeds: the inputs, by name.
 
-        Raises ArtifactError when the graph fails, and EndedError or KeyboardInterrupt where the call was ended.
+        Raises GraphFailed, and EndedError or KeyboardInterrupt where the call was ended.
         """
         names = self.outputs.keys()
         try:
             return dict(zip(names, self.session.run(list(names), feeds, run_options()), strict=True))
         except ORT_ERRORS as error:
             check_ended()
-            inputs = ", ".join(f"{name} {array.dtype}{list(array.shape)}" for name, array in feeds.items())
-            raise ArtifactError(
-                f"{self.file}: it failed on the inputs {inputs} ({one_line(error)}); if `odelet verify` "
-                "passes, the graph does not support these sizes: export it with these axes dynamic"
-            ) from None
+            raise GraphFailed(self.file, str(error)) from None
 
 
 def _ports(arguments: Sequence[ort.NodeArg]) -> dict[str, Port]:

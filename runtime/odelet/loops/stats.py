@@ -11,6 +11,7 @@ from typing import Any, Protocol, Self
 from odelet.errors import ArtifactError
 from odelet.numerics.backend import NumpyArray
 from odelet.status import Status
+from odelet.text import printable
 
 
 def status_of(code: int) -> Status:
@@ -169,7 +170,7 @@ class SolveStats:
     def warn_unconverged(self) -> None:
         """Warn, as torchdiffeq would, if the iteration of any step did not converge."""
         if self.unconverged:
-            origin = f"{self.method}, {self.source}" if self.source else self.method
+            origin = printable(f"{self.method}, {self.source}" if self.source else self.method)
             of_steps = "" if self.steps is None else f" of {self.steps}"
             warnings.warn(
                 f"solve {self.index} ({origin}): the iteration did not converge in {self.unconverged}{of_steps} steps, "

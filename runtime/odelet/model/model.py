@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import overload
+from typing import Any, Self, overload
 
 from odelet.artifact.card import Card, Tensor
+from odelet.artifact.origin import Origin
 from odelet.engine.opening import open_artifact
 from odelet.engine.versions import tested
 from odelet.loops.solution import Solution
@@ -19,6 +20,7 @@ from odelet.model.settings import CallSettings, Tolerance
 from odelet.model.solve_stream import SolveStream
 from odelet.model.stream import Stream
 from odelet.numerics.backend import NumpyArray
+from odelet.text import printable
 
 
 def load(
@@ -51,8 +53,15 @@ def load(
     return Model(path, device=device, threads=threads, interruptible=interruptible, try_engine=try_engine)
 
 
+def _loaded_again(kind: type[Model], origin: Origin, settings: dict[str, Any]) -> Model:
+    """Load the same model as in the process that it comes from; pickles name this function."""
+    return kind(origin, **settings)
+
+
 class Model:
     """An exported model, ready to call; safe to call from several threads at once. `odelet.load` makes one.
+
+    A model can be pickled and sent to other processes, which load it again: see docs/serving.md.
 
     card: what the artifact says of itself. inputs: the model's inputs, in the order of positional arguments. outputs:
     the model's outputs, in the order in which a call returns them. folder: where the model was loaded from, None for a
@@ -69,7 +78,7 @@ class Model:
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
+        path: str | os.PathLike[str] | Origin,
         *,
         device: str = "cpu",
         threads: int | None = None,
@@ -82,16 +91,34 @@ class Model:
         self.outputs: tuple[Tensor, ...] = artifact.card.outputs
         self.folder, self.threads = artifact.folder, artifact.threads
         self._artifact, self._device, self._interruptible = artifact, device, interruptible
+        self._settings = {
+            "device": device,
+            "threads": threads,
+            "interruptible": interruptible,
+            "try_engine": try_engine,
+        }
         self._runner = Runner(artifact, device=device, interruptible=interruptible)
         if try_engine and not tested():
             from odelet.model import engine_check
 
             engine_check.try_engine(self, device=device)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Return what loads the model again: in another process, or from a pickle. See docs/serving.md."""
+        return _loaded_again, (type(self), self._artifact.origin, self._settings)
+
+    def __copy__(self) -> Self:
+        """Return the model itself: it never changes, so a copy could not be told from it."""
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        """Return the model itself, as `__copy__` does."""
+        return self
+
     def __repr__(self) -> str:
         inputs = ", ".join(f"{tensor.name}: {tensor}" for tensor in self.inputs)
         outputs = ", ".join(f"{tensor.name}: {tensor}" for tensor in self.outputs)
-        return f"<odelet.Model {self.card.name} ({self.card.form}): {inputs} -> {outputs}>"
+        return printable(f"<odelet.Model {self.card.name} ({self.card.form}): {inputs} -> {outputs}>")
 
     def __call__(
         self,

@@ -13,12 +13,13 @@ from odelet.artifact.card import Card
 from odelet.artifact.solve_card import DRIVEN, SolveCard
 from odelet.engine.driven import drive_solve
 from odelet.engine.ending import EndedError, ended_at
+from odelet.engine.failures import GraphFailed, failing_as
 from odelet.engine.fallback import Fallback
+from odelet.engine.forking import RUNNING
 from odelet.engine.opening import Artifact
 from odelet.engine.problem import Request
 from odelet.engine.program import DriveSolve, RunGraph
 from odelet.engine.reports import reported_stats
-from odelet.engine.session import failing_as
 from odelet.errors import InputError
 from odelet.loops.adaptive import Limits
 from odelet.loops.observer import SolveObserver
@@ -98,6 +99,7 @@ class Runner:
     def __init__(self, artifact: Artifact, *, device: str, interruptible: bool = False) -> None:
         self._interruptible = interruptible
         self._card, self._program, self._device = artifact.card, artifact.program, device
+        self._guard = artifact.guard
         self.arguments = Arguments(artifact.card)
         self._fallback = Fallback(artifact.card, artifact.fallback, self._drive) if artifact.fallback else None
         reports = [solve.report for solve in self._card.solves]
@@ -120,10 +122,19 @@ class Runner:
         arrays = settings.checked(self._card)
         limits = limits_for(arrays)
         result = CallResult(values, {}, {})
-        if self._interruptible:
-            interruptible(lambda: self._run_both(result, arrays, limits, observed))
-        else:
-            self._run_both(result, arrays, limits, observed)
+        if self._guard.refusal:
+            self._guard.check()
+        RUNNING.append(None)
+        try:
+            if self._interruptible:
+                interruptible(lambda: self._run_both(result, arrays, limits, observed))
+            else:
+                self._run_both(result, arrays, limits, observed)
+        except GraphFailed as failed:
+            raise failed.judged({tensor.name: values[tensor.name] for tensor in self._card.inputs}) from None
+        finally:
+            if RUNNING:
+                RUNNING.pop()
         return result
 
     def _run_both(self, result: CallResult, arrays: dict[str, NumpyArray], limits: Limits, observed: Observed) -> None:
@@ -217,6 +228,12 @@ class Runner:
             driven[solve.index] if solve.index in driven else reported_stats(solve, values)
             for solve in self._card.solves
         )
+        for solve in solves:
+            # The driver has compared its times before its first step; a graph compares them on its way.
+            if solve.status is Status.BAD_TIMES:
+                raise InputError(
+                    f"solve {solve.index} ({solve.source}): {solve.status.sentence}; {solve.status.advice}"
+                )
         status = next((solve.status for solve in solves if solve.status is not Status.OK), Status.OK)
         noise = {name: values[name] for name in self.arguments.noise}
         return Solution(outputs, Stats(solves), status, noise=noise)

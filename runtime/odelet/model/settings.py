@@ -68,6 +68,8 @@ class CallSettings:
             # One number does for any solve; a row only where all of them take rows of that length.
             takes_row = lengths != {0} and not isinstance(value, Real)
             arrays[name] = _row(name, value, lengths) if takes_row else _scalar(name, value)
+            if name in ("rtol", "atol"):
+                _check_resolution(name, arrays[name], card)
         return arrays
 
 
@@ -101,6 +103,17 @@ def _refusal(name: str, value: object, card: Card) -> InputError:
         f"{name}={value!r} cannot be set: this artifact has the form {card.form!r}, and {why}; export the model with "
         f"the form {names}{again}"
     )
+
+
+def _check_resolution(name: str, tolerance: NumpyArray, card: Card) -> None:
+    """Raise InputError for a tolerance that the model's numbers are too coarse to hold."""
+    floats = [tensor.dtype for tensor in (*card.inputs, *card.outputs) if tensor.dtype.startswith("float")]
+    widest = max(floats, key=lambda dtype: np.finfo(dtype).bits, default="float32")
+    smallest = float(np.finfo(widest).tiny)
+    if (tolerance < smallest).any():
+        raise InputError(
+            f"{name}={float(tolerance.min()):g} is below what {widest} can resolve; expected at least {smallest:.3g}"
+        )
 
 
 def _scalar(name: str, value: object) -> NumpyArray:

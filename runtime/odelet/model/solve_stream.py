@@ -12,9 +12,9 @@ from functools import partial
 
 import numpy as np
 
+from odelet.engine.failures import GraphFailed, failing_as
 from odelet.engine.opening import Artifact
 from odelet.engine.problem import Problem, Request, problem_of
-from odelet.engine.session import failing_as
 from odelet.engine.steppers import GraphSteppers, loop_problem
 from odelet.errors import InputError
 from odelet.loops.adaptive import AdaptiveSolve, continue_to, not_begun
@@ -52,6 +52,7 @@ class SolveStream:
         model that cannot go on, and for inputs and settings that do not fit."""
         self._interruptible = interruptible
         self._card, self._device, self._seed = artifact.card, device, settings.seed
+        self._guard = artifact.guard
         if settings.deadline is not None:
             raise InputError(
                 f"deadline={settings.deadline!r} cannot be set for a stream, whose solve lasts as long as its caller "
@@ -110,8 +111,19 @@ class SolveStream:
         outputs = tuple(solution.outputs[tensor.name] for tensor in self._card.outputs)
         return outputs[0] if len(outputs) == 1 else outputs
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Raise InputError: a solve that goes on cannot be copied."""
+        raise InputError(
+            "a stream of one long solve can be neither pickled nor copied, as its solve lives in the memory of this "
+            "process; send the model, and begin another stream with model.stream() from the state that was reached"
+        )
+
     def solve(self, **named: Argument) -> Solution:
         """Return a Solution, as `model.solve(...)` does; its statistics are those of the whole solve so far."""
+        with self._guard:
+            return self._continue(named)
+
+    def _continue(self, named: dict[str, Argument]) -> Solution:
         if self._ended is not None:
             raise InputError(
                 f"the solve of this stream has ended ({self._ended}), so there is nothing to go on from; begin another "
@@ -130,7 +142,10 @@ class SolveStream:
         self._ended = "a call was interrupted"
         self._direction = direction
         go_on = partial(self._go_on, named, values, times)
-        solution = interruptible(go_on) if self._interruptible else go_on()
+        try:
+            solution = interruptible(go_on) if self._interruptible else go_on()
+        except GraphFailed as failed:
+            raise failed.judged(values) from None
         ok = solution.status is Status.OK
         self._ended = None if ok else f"{solution.status.name}: {solution.status.sentence}"
         self._t = self._t[[0, -1]] if self._t.size > 1 else self._t

@@ -27,6 +27,7 @@ from odelet_export.lowering.forms import FORMS
 from odelet_export.tuning import halving, measure
 from odelet_export.tuning import tune as tune_module
 from odelet_export.tuning.candidates import TRIED, Candidate, Solves, candidates
+from odelet_export.tuning.measure import Shelf
 from odelet_export.tuning.pareto import draw
 from odelet_export.tuning.record import Row, read_record
 from odelet_export.tuning.settings import Tried
@@ -348,6 +349,19 @@ def test_a_target_that_is_missed_names_the_nearest_candidate(swing, tmp_path):
     assert late.choice is None
     with pytest.raises(TargetError, match="in at most 1e-09 ms; the nearest is euler, [12] step"):
         late.raise_if_none()
+
+
+def test_only_artifacts_of_a_run_are_removed(tmp_path):
+    shelf, names = Shelf(None, tmp_path / "shelf", threads=1), ["0123456789abcdef", ".odelet-0123456789abcdef.a1b2c3d4"]
+    shelf.clear()
+    for name in (*names, "mine", "0123456789abcdef.mine"):
+        (tmp_path / "shelf" / name).mkdir(parents=True)
+    shelf.clear()
+    assert sorted(path.name for path in (tmp_path / "shelf").iterdir()) == ["0123456789abcdef.mine", "mine"]
+    for name in ("mine", "0123456789abcdef.mine"):
+        (tmp_path / "shelf" / name).rmdir()
+    shelf.clear()
+    assert not (tmp_path / "shelf").exists()
 
 
 @pytest.mark.usefixtures("captured")

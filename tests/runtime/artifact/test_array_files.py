@@ -1,5 +1,7 @@
 """Arrays in files: every dtype comes back, and an output file is there whole or not at all."""
 
+import os
+
 import numpy as np
 import pytest
 from support.artifacts import affine_card
@@ -53,6 +55,33 @@ def test_outputs_may_have_any_name(tmp_path):
     back = files.read_npz(path)
     assert list(back) == list(outputs)
     np.testing.assert_array_equal(back["a.b/c"], X + 1)
+
+
+def test_a_link_to_an_output_stays_a_link(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "v.npy").symlink_to("disk/long.npy")
+    for number in (1.0, 2.0):
+        files.write_outputs(tmp_path / "v.npy", {"v": np.array(number)})
+        assert np.load(tmp_path / "disk" / "long.npy") == number
+    assert (tmp_path / "v.npy").is_symlink()
+    assert len(list(tmp_path.rglob("*"))) == 3
+
+
+def test_an_output_that_is_no_file_stays_as_it_is(tmp_path):
+    circle, folder, device = tmp_path / "a.npy", tmp_path / "b.npy", tmp_path / "c.npy"
+    circle.symlink_to(circle)
+    folder.mkdir()
+    device.symlink_to(os.devnull)
+    for path, message in ((circle, "symbolic links"), (folder, "not a plain file"), (device, "not a plain file")):
+        with pytest.raises(odelet.InputError, match=rf"it cannot be written .*{message}"):
+            files.write_outputs(path, {"v": X})
+    assert sorted(tmp_path.iterdir()) == [circle, folder, device]
+
+
+def test_a_name_of_the_greatest_length(tmp_path):
+    path = tmp_path / ("n" * 251 + ".npy")
+    files.write_outputs(path, {"v": X})
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch):

@@ -133,7 +133,9 @@ class TestRun:
             ("x.npy", b"junk", "it is not a readable .npy"),
             ("x.npy", b"", "it is not a readable .npy"),
             ("x.csv", b"a,b,c\n1,2,3\n", "it is not a table of float32 without header"),
-            ("x.csv", b"1,2\n1,2,3\n", "it is not a table of float32"),
+            ("x.csv", b"1,2,3\n1,2\n", "it is not a table of float32"),
+            ("x.csv", b"1,2\n", "its first line has 2 columns; input 'x' is float32 [batch, 3]"),
+            ("x.csv", b"\n1,2,3\n", "its first line is empty"),
             ("x.csv", b"\xff\xff", "it is not a table of float32"),
         ],
     )

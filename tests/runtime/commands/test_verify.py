@@ -107,21 +107,31 @@ def test_compare_of_what_cannot_be_compared(got):
     assert "torch gave float64 [2]" in check.note
 
 
+IN, OUT = np.ones((1, 3), np.float32), np.zeros((1, 3), np.float32)
 BAD_SAMPLES = {
     "none": ({}, r"it holds the samples \[\]; expected 0, 1"),
-    "gap": ({"1/in/x": 0, "1/out/y": 0}, r"it holds the samples \[1\]; expected 0, 1"),
+    "gap": ({"1/in/x": IN, "1/out/y": OUT}, r"it holds the samples \[1\]; expected 0, 1"),
     "key": ({"x": 0}, "the array 'x' is not 'K/in/INPUT', 'K/out/OUTPUT' or 'K/allowed"),
     "name": ({"0/in/z": 0}, "the array '0/in/z' is not"),
-    "missing": ({"0/in/x": 0}, "sample 0 lacks allowed/y, out/y"),
+    "missing": ({"0/in/x": IN}, "sample 0 lacks allowed/y, out/y"),
     "shape": (
-        {"0/in/x": np.ones(3, np.float32), "0/out/y": 0, "0/allowed/y": np.float64(0)},
+        {"0/in/x": np.ones(3, np.float32), "0/out/y": OUT, "0/allowed/y": np.float64(0)},
+        r"member '0/in/x': it is float32 \[3\]; the card says float32 \[batch, 3\]",
+    ),
+    "dtype": ({"0/in/x": IN, "0/out/y": OUT > 0}, r"member '0/out/y': it is bool \[1, 3\]; the card says float32"),
+    "rows": (
+        {"0/in/x": IN, "0/out/y": OUT, "0/allowed/y": np.zeros(2)},
+        r"member '0/allowed/y': it is float64 \[2\]; the card says float64 \[\]",
+    ),
+    "empty": (
+        {"0/in/x": IN[:0], "0/out/y": OUT[:0], "0/allowed/y": np.float64(0)},
         "sample 0 does not fit the card: input 'x' has shape",
     ),
     "allowed": (
-        {"0/in/x": np.ones((1, 3), np.float32), "0/out/y": 0, "0/allowed/y": np.float64(np.nan)},
+        {"0/in/x": IN, "0/out/y": OUT, "0/allowed/y": np.float64(np.nan)},
         "sample 0 allows an error of array",
     ),
-    "pickle": ({"0/in/x": np.array([{}], object), "0/out/y": 0}, "samples.npz: it is not a readable .npz"),
+    "pickle": ({"0/in/x": np.array([{}], object), "0/out/y": OUT}, "'0/in/x': it holds Python objects"),
 }
 
 
