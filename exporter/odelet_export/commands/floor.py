@@ -24,8 +24,7 @@ from odelet_export.graphs.nodes import copy_nodes, name_inner_values, read_by
 from odelet_export.graphs.unused import remove_unused
 from odelet_intercept.errors import ExportError
 
-# The values of a graph by name.
-Values = dict[str, ir.Value]
+Values = dict[str, ir.Value]  # the values of a graph by name
 
 
 class FloorError(ExportError):

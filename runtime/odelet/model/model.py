@@ -16,7 +16,7 @@ from odelet.engine.versions import tested
 from odelet.loops.solution import Solution
 from odelet.model.arguments import Argument
 from odelet.model.runner import NOTHING, Events, Observed, Runner
-from odelet.model.settings import CallSettings, Tolerance
+from odelet.model.settings import AS_EXPORTED, CallSettings, Tolerance
 from odelet.model.solve_stream import SolveStream
 from odelet.model.stream import Stream
 from odelet.numerics.backend import NumpyArray
@@ -147,9 +147,11 @@ class Model:
         solve is above the tolerance and there is no fallback. A RuntimeWarning tells of steps whose iteration did not
         converge.
         """
-        settings = CallSettings(
-            rtol=rtol, atol=atol, max_steps=max_steps, max_evals=max_evals, deadline=deadline, seed=seed
-        )
+        settings = AS_EXPORTED  # Most calls set nothing, and a small model is called in some 100 us.
+        if not (rtol is atol is max_steps is max_evals is deadline is seed is None):
+            settings = CallSettings(
+                rtol=rtol, atol=atol, max_steps=max_steps, max_evals=max_evals, deadline=deadline, seed=seed
+            )
         result = self._runner.run(args, named, settings)
         if self._runner.may_have_failed(result):
             self._runner.solution(result).raise_if_failed()

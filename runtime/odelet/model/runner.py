@@ -28,7 +28,7 @@ from odelet.loops.solution import Solution
 from odelet.loops.stats import SolveOutcome, SolveStats, Stats
 from odelet.model.arguments import Argument, Arguments
 from odelet.model.interruption import interruptible
-from odelet.model.settings import CallSettings, limits_for
+from odelet.model.settings import AS_EXPORTED, CallSettings, limits_for
 from odelet.numerics.backend import NumpyArray
 from odelet.numerics.events import Event
 from odelet.status import Status
@@ -75,6 +75,7 @@ class Observed:
 
 
 NOTHING = Observed()
+_NO_LIMITS = Limits()
 
 
 @dataclass
@@ -119,8 +120,11 @@ class Runner:
         Raises InputError for arguments and settings that do not fit, and AssumptionError; a failed solve is a result.
         """
         values = self.arguments.bind(args, named, seed=settings.seed)
-        arrays = settings.checked(self._card)
-        limits = limits_for(arrays)
+        arrays: dict[str, NumpyArray] = {}
+        limits = _NO_LIMITS
+        if settings is not AS_EXPORTED:
+            arrays = settings.checked(self._card)
+            limits = limits_for(arrays)
         result = CallResult(values, {}, {})
         if self._guard.refusal:
             self._guard.check()
