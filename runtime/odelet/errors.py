@@ -4,7 +4,8 @@
     |-- InputError      a bad argument: an array, a setting, a path on the command line (a ValueError)
     |   `-- AssumptionError   inputs for which the model's Python code would decide otherwise than for its example
     |-- ArtifactError   an artifact that is missing, damaged, newer, or not what its card says
-    |   `-- MemoryLimitError  a model that needs more memory than `load(memory=)` allows, to load or for these inputs
+    |   |-- MemoryLimitError  a model that needs more memory than `load(memory=)` allows, to load or for these inputs
+    |   `-- EngineError       an ONNX Runtime that is too old, or does not give torch's answers
     `-- SolveError      a solve that did not reach its end time, raised for a caller who wants an exception
 
 The errors of packages that build on odelet are subclasses of OdeletError, so that one `except` catches all of them.
@@ -92,6 +93,15 @@ class MemoryLimitError(ArtifactError):
 
     def __str__(self) -> str:
         return self.message
+
+
+class EngineError(ArtifactError):
+    """An ONNX Runtime that artifacts cannot be run on: it is too old, or does not give torch's answers.
+
+    >>> import odelet
+    >>> issubclass(odelet.EngineError, odelet.ArtifactError)
+    True
+    """
 
 
 class SolveError(OdeletError):

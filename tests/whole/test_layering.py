@@ -69,7 +69,7 @@ def test_importing_a_package_does_not_import_torch(module):
 
 def test_a_plain_install_does_not_need_torch():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert sorted(project["dependencies"]) == ["numpy", "onnxruntime", "typer"]
+    assert [name.split(">")[0] for name in sorted(project["dependencies"])] == ["numpy", "onnxruntime", "typer"]
     assert {"export", "train", "dev"} <= set(project["optional-dependencies"])
     pins = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     assert "torch==2.13.0" in pins

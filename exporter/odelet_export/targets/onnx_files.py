@@ -16,11 +16,13 @@ from odelet import __version__
 from odelet.artifact.card import Card, Tensor
 from odelet.artifact.folder import CARD_KEY, PART_KEY
 from odelet.artifact.input_cards import AssumptionCard, NoiseCard
+from odelet.artifact.needs_card import NeedsCard
 from odelet.artifact.operators import check_operators
 from odelet.artifact.proto import scan
 from odelet.artifact.seal import BLANK, SEAL_KEY, sealed
 from odelet.artifact.solve_card import RunStep
 from odelet.artifact.weights import DTYPES
+from odelet.engine.versions import OLDEST
 from odelet.errors import ArtifactError
 from odelet_export.capture.noise_inputs import NoiseInput
 from odelet_export.errors import output_errors
@@ -29,6 +31,12 @@ from odelet_export.lowering.lower import LoweredModel
 from odelet_export.targets.folder import with_files
 from odelet_export.targets.replaceable import WEIGHTS
 from odelet_intercept.errors import ExportError
+
+# The lowest ONNX Runtime that loads graphs of an opset; of the opsets that are not here, every version that odelet
+# accepts does. Measured with benchmarks/engines.py.
+_ENGINES = {22: (1, 21), 23: (1, 23)}
+# Nodes have metadata from this version of ONNX's file format on.
+_IR_WITH_METADATA = 10
 
 # Smaller tensors stay in each graph: a reference to the shared file costs as many bytes.
 _SHARED_BYTES = 1024
@@ -42,6 +50,25 @@ def versions(opset: int) -> dict[str, str]:
         **{name: version(name).split("+")[0] for name in packages},
         "opset": str(opset),
     }
+
+
+def ir_version_of(model: ir.Model) -> int:
+    """The lowest version of ONNX's file format that a graph needs, and never a higher one than the graph has.
+
+    That is the version that came with the opset, or 10 where the nodes have kept what torch says of them.
+    """
+    opsets = [onnx.helper.make_opsetid(domain, version) for domain, version in model.opset_imports.items()]
+    lowest = onnx.helper.find_min_ir_version_for(opsets)
+    if any(node.metadata_props for node in model.graph.all_nodes()):
+        lowest = max(lowest, _IR_WITH_METADATA)
+    return min(lowest, model.ir_version)
+
+
+def _needs(graphs: Sequence[ir.Model], opset: int) -> NeedsCard:
+    engine = max(OLDEST, _ENGINES.get(opset, OLDEST))
+    return NeedsCard(
+        onnxruntime=".".join(map(str, engine)), opset=opset, ir=max(ir_version_of(model) for model in graphs)
+    )
 
 
 def card_of(
@@ -66,6 +93,7 @@ def card_of(
         noise=tuple(NoiseCard(name=x.name, distribution=x.draw.distribution, source=x.draw.source) for x in noise),
         versions=versions(opset),
         work=largest_product(lowered.graphs.values()),
+        needs=_needs([*lowered.graphs.values()], opset),
     )
 
 
@@ -92,6 +120,7 @@ def _written(lowered: LoweredModel, card: Card, folder: Path) -> Card:
     for name, model in lowered.graphs.items():
         model.producer_name, model.producer_version = "odelet", __version__
         model.domain = "odelet"
+        model.ir_version = ir_version_of(model)
         if card.program == (RunStep(run=name),):
             model.metadata_props[CARD_KEY] = card.short_json()
             model.metadata_props[SEAL_KEY] = BLANK

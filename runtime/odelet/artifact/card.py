@@ -20,6 +20,7 @@ import numpy as np
 from odelet.artifact.checks import check, check_file_name, check_names
 from odelet.artifact.decode import Json, decode, parse_json
 from odelet.artifact.input_cards import AssumptionCard, NoiseCard
+from odelet.artifact.needs_card import NeedsCard
 from odelet.artifact.solve_card import DRIVEN, FORMS, MIXED, SETTINGS, DriveStep, RunStep, SolveCard
 from odelet.errors import ArtifactError
 from odelet.text import screen
@@ -98,6 +99,7 @@ class Card:
     versions: of the packages that took part in the export. parity: what the export found when it compared the artifact
     with torch. fallback: how samples of a bounded solve are solved again, or None. work: number of multiplications in
     the largest matrix product or convolution of the graphs, a dynamic size counted as 1; None if it is not known.
+    needs: what an engine must know; None in cards of 0.1.
 
     Raises ArtifactError when the entries contradict each other.
     """
@@ -117,6 +119,7 @@ class Card:
     parity: dict[str, Json] | None = None
     fallback: FallbackCard | None = None
     work: int | None = None
+    needs: NeedsCard | None = None
 
     def __post_init__(self) -> None:
         known = f"this odelet reads 1 to {FORMAT_VERSION}"
@@ -200,8 +203,8 @@ class Card:
     def _encoded(self, *, without: tuple[str, ...]) -> str:
         data = {key: value for key, value in dataclasses.asdict(self).items() if key not in without}
         # Entries that most cards lack are left out, and not written as null.
-        if data["fallback"] is None:
-            del data["fallback"]
+        for key in [key for key in ("fallback", "needs") if data[key] is None]:
+            del data[key]
         for solve in [*data["solves"], *data.get("fallback", {}).get("solves", ())]:
             for key in [key for key in ("drive", "piece") if solve[key] is None]:
                 del solve[key]

@@ -9,12 +9,10 @@ import os
 from dataclasses import dataclass
 
 from odelet.artifact.decode import Json
-from odelet.artifact.folder import SAMPLES_FILE
-from odelet.artifact.samples import OutputCheck, compare, samples_of
-from odelet.errors import ArtifactError, InputError
+from odelet.artifact.samples import OutputCheck
+from odelet.errors import InputError
+from odelet.model.engine_check import run_samples
 from odelet.model.model import Model, load
-from odelet.model.settings import AS_EXPORTED
-from odelet.status import Status
 from odelet.text import screen
 
 
@@ -54,24 +52,11 @@ def verify(target: str | os.PathLike[str] | Model, *, device: str = "cpu", threa
     >>> report.passed
     True
     """
-    model = target if isinstance(target, Model) else load(target, device=device, threads=threads)
+    # An engine that was not tested is tried here, and reported.
+    model = target if isinstance(target, Model) else load(target, device=device, threads=threads, try_engine=False)
     if model.folder is None:
         raise InputError("a lone .onnx file carries no samples; verify the artifact's folder")
-    checks: list[OutputCheck] = []
-    for index, (inputs, outputs, allowed) in enumerate(samples_of(model.card, model.folder)):
-        try:
-            solution = model.solve_with(AS_EXPORTED, (), inputs)
-        except InputError as error:
-            raise ArtifactError(f"{SAMPLES_FILE}: sample {index} does not fit the card: {error}") from None
-        if solution.status is not Status.OK:
-            note = f"a solve failed: {solution.status.sentence}"
-            checks += [OutputCheck(index, name, False, note=note) for name in outputs]
-            continue
-        checks += [
-            compare(index, name, solution.outputs[name], expected, allowed=allowed[name])
-            for name, expected in outputs.items()
-        ]
-    return VerifyReport(tuple(checks))
+    return VerifyReport(tuple(run_samples(model, model.folder)))
 
 
 def _line(check: OutputCheck) -> str:

@@ -18,6 +18,7 @@ from odelet.engine.forking import ForkGuard
 from odelet.engine.memory import check_counted, check_memory, registered
 from odelet.engine.program import DriveSolve, RunGraph, plan
 from odelet.engine.session import Graph, check_device, open_session, threads_for
+from odelet.engine.versions import check_engine_version
 from odelet.errors import ArtifactError
 
 
@@ -50,11 +51,14 @@ def open_artifact(
 
     threads: how many work inside one operator; None chooses, see `threads_for`. memory: how many bytes the graphs may
     take together while they run, see `engine.memory`; None for no cap. Raises ArtifactError for a file that is missing
-    or damaged or does not fit the others, and InputError for a device that is not there or a bad number.
+    or damaged or does not fit the others, EngineError for an ONNX Runtime that is too old, and InputError for a device
+    that is not there or a bad number.
     """
+    check_engine_version()
     check_device(device, threads)
     check_memory(memory, device)
     checked = check(path)
+    check_engine_version(needed=None if checked.card.needs is None else checked.card.needs.version)
     threads = threads_for(checked.card.work) if threads is None else threads
     graphs = open_graphs(checked, device=device, threads=threads, memory=memory)
     return joined(checked, graphs, device=device, threads=threads)

@@ -20,6 +20,9 @@ from odelet.engine.memory import UNCAPPED_OPTIMIZERS, CappedSession, cap_options
 from odelet.errors import ArtifactError, InputError, MemoryLimitError
 from odelet.numerics.backend import NumpyArray
 
+# Microsoft's builds for Windows record events of use, unless a program says otherwise. Elsewhere this does nothing.
+ort.disable_telemetry_events()
+
 DEVICES = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 # A few bytes of graph can ask for gigabytes of folded constant while it loads (ConstantOfShape). No weight

@@ -12,6 +12,7 @@ from typing import Any, Self, overload
 from odelet.artifact.card import Card, Tensor
 from odelet.artifact.origin import Origin
 from odelet.engine.opening import open_artifact
+from odelet.engine.versions import tested
 from odelet.loops.solution import Solution
 from odelet.model.arguments import Argument
 from odelet.model.runner import NOTHING, Events, Observed, Runner
@@ -29,6 +30,7 @@ def load(
     threads: int | None = None,
     interruptible: bool = False,
     memory: int | None = None,
+    try_engine: bool = True,
 ) -> Model:
     """Load an artifact's folder, or a lone .onnx file of a self-contained form.
 
@@ -39,18 +41,23 @@ def load(
     thread, which costs about 0.1 ms; calls from other threads and inside the event loop of asyncio are as without it.
     memory: how many bytes the model's graphs may take together while they run, beside the weights; a call that needs
     more raises MemoryLimitError, an ArtifactError. docs/serving.md says what counts.
+    try_engine: whether to run the artifact's samples before anything else where the installed ONNX Runtime is none that
+    odelet was tested with; this happens once in a process for each artifact, and takes as long as a few calls.
 
     The files are read once, and no call looks at them again.
 
-    Raises ArtifactError when a file is missing, damaged or newer than this odelet, and InputError for a device that is
-    not there.
+    Raises ArtifactError when a file is missing, damaged or newer than this odelet, EngineError (an ArtifactError) for
+    an ONNX Runtime that is too old or does not give torch's answers for the samples, and InputError for a device that
+    is not there.
 
     >>> import odelet
     >>> model = odelet.load("out")
     >>> print(*model.outputs)
     float32 [3, batch, 3]
     """
-    return Model(path, device=device, threads=threads, interruptible=interruptible, memory=memory)
+    return Model(
+        path, device=device, threads=threads, interruptible=interruptible, memory=memory, try_engine=try_engine
+    )
 
 
 def _loaded_again(kind: type[Model], origin: Origin, settings: dict[str, Any]) -> Model:
@@ -84,6 +91,7 @@ class Model:
         threads: int | None = None,
         interruptible: bool = False,
         memory: int | None = None,
+        try_engine: bool = True,
     ) -> None:
         artifact = open_artifact(path, device=device, threads=threads, memory=memory)
         self.card: Card = artifact.card
@@ -91,8 +99,18 @@ class Model:
         self.outputs: tuple[Tensor, ...] = artifact.card.outputs
         self.folder, self.threads = artifact.folder, artifact.threads
         self._artifact, self._device, self._interruptible = artifact, device, interruptible
-        self._settings = {"device": device, "threads": threads, "interruptible": interruptible, "memory": memory}
+        self._settings = {
+            "device": device,
+            "threads": threads,
+            "interruptible": interruptible,
+            "memory": memory,
+            "try_engine": try_engine,
+        }
         self._runner = Runner(artifact, device=device, interruptible=interruptible)
+        if try_engine and not tested():
+            from odelet.model import engine_check
+
+            engine_check.try_engine(self, device=device)
 
     def __reduce__(self) -> tuple[object, ...]:
         """Return what loads the model again: in another process, or from a pickle. See docs/serving.md."""
