@@ -122,6 +122,10 @@ def _plan_run(card: Card, graph: Graph, available: Mapping[str, Port]) -> RunGra
     for solve in card.solves:
         for key, target in solve.settings.items():
             if target in graph.defaults and target not in settings.get(key, ()):
+                if key not in _SETTING_TYPES:
+                    raise ArtifactError(
+                        f"solve {solve.index}: no graph input can be the setting {key!r}, as {target!r} is"
+                    )
                 parts = getattr(solve, key)
                 shape = (len(parts),) if isinstance(parts, tuple) else ()
                 _check_small(f"{graph.file}: input {target!r}", graph.defaults[target], _SETTING_TYPES[key], shape)
