@@ -60,7 +60,6 @@ FAULTS = {
     "dtype": lambda tensor, array: [other_dtype(array), array.astype(complex), array.astype(str), array.astype(object)],
     "rank": lambda tensor, array: [array[None], *([array[0]] if array.ndim else [])],
     "size": another_size,
-    "empty": empty,
     "order of times": wrong_order,
     "no array": lambda tensor, array: ["text", None, object(), {1: 2}, iter([1]), b"bytes"],
     "a list that is no array": lambda tensor, array: [[[1], [1, 2]], [["a"]], [None], [2**70]],
@@ -120,6 +119,34 @@ SETTINGS = {
 @pytest.mark.parametrize("name", ARTIFACTS)
 def test_every_fault_in_every_form(name, capfd):
     check_all_faults(odelet.load(OLD / name), capfd)
+
+
+@pytest.mark.parametrize("name", ARTIFACTS)
+def test_an_empty_axis_gives_an_answer_or_is_a_fault_of_the_input(name, capfd):
+    """A batch of no samples gives no outputs where the graphs can; where they cannot, the input is to blame."""
+    model, tried = odelet.load(OLD / name), 0
+    good = good_inputs(model)
+    for tensor in model.inputs:
+        sizes = [size for size in tensor.shape if isinstance(size, str)]
+        for size in sizes:
+            named = {t.name: good[t.name] for t in model.inputs}
+            for other in model.inputs:
+                for axis, label in enumerate(other.shape):
+                    if label == size:
+                        named[other.name] = resized(named[other.name], axis, 0)
+            tried += 1
+            try:
+                solution = model.solve(**named)
+            except InputError as error:
+                assert not isinstance(error, ArtifactError)
+                assert any(other.name in str(error) for other in model.inputs) or "times" in str(error)
+                continue
+            finally:
+                assert capfd.readouterr() == ("", "")
+            assert solution.status is odelet.Status.OK
+            batched = [t for t in model.outputs if size in t.shape]
+            assert all(solution.outputs[t.name].shape[t.shape.index(size)] == 0 for t in batched)
+    assert tried or not any(isinstance(size, str) for tensor in model.inputs for size in tensor.shape)
 
 
 class Classes(nn.Module):

@@ -71,6 +71,12 @@ class GraphFailed(ArtifactError):
                 f"{self.where}: a length, a count or a step is negative, zero or too large ({said})"
                 f"{_blamed(list(whole), 'is a whole number')}"
             )
+        empty = next((name for name, array in inputs.items() if not array.size), None)
+        if empty is not None:
+            return InputError(
+                f"input {empty!r} has shape {inputs[empty].shape}, and {self.where} cannot compute on an empty axis "
+                f"({said}); expected sizes of at least 1"
+            )
         given = ", ".join(f"{name} {array.dtype}{list(array.shape)}" for name, array in inputs.items())
         return ArtifactError(
             f"{self.where}: it failed on the inputs {given or 'none'} ({said}); if `odelet verify` passes, the graph "

@@ -194,12 +194,6 @@ def _array(spec: _InputSpec, value: Argument, axes: dict[str, tuple[int, str]]) 
                 f"input {spec.tensor.name!r} has shape {shape}, so its axis {name!r} has size {shape[axis]}; "
                 f"expected {size}, as in input {first!r}"
             )
-        # A formula like "n - 1" may give a noise no numbers; an axis with a name of its own counts something.
-        if size == 0 and name.isidentifier():
-            raise InputError(
-                f"input {spec.tensor.name!r} has shape {shape}, so its axis {name!r} is empty; expected a size of at "
-                "least 1"
-            )
     flags = array.flags
     # np.ascontiguousarray would make a scalar 1-D.
     return array if flags.c_contiguous and flags.aligned else array.copy(order="C")

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from contextvars import ContextVar
+from functools import partial
 from time import perf_counter
 
 import numpy as np
@@ -79,7 +80,10 @@ def alarm():
 def interrupted(program, *args):
     """Run a program, interrupt it in its call, and return (exit code, stdout, stderr, seconds that it took to end)."""
     command = [sys.executable, "-c", program, *map(str, args)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    # A process that was started in the background ignores SIGINT, and so would those that it starts.
+    default = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes, text=True, preexec_fn=default) as process:
         try:
             assert process.stdout.readline() == "in the call\n", process.stderr.read()
             start = perf_counter()
