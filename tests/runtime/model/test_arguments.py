@@ -55,8 +55,7 @@ def test_lists_and_numbers_are_converted(pair, affine):
     assert (total.dtype, mask.dtype) == (np.float32, np.bool_)
     np.testing.assert_array_equal(pair(**pair_arguments(factor=np.float64(3)))[0], np.full((4, 2), 7))
     np.testing.assert_array_equal(affine([[1, 2.5, float("inf")]]), np.array([[3, 6, np.inf]], np.float32))
-    with pytest.raises(InputError, match=r"input 'flag' has shape \(0,\), so its axis 'm' is empty"):
-        pair(**pair_arguments(flag=[]))
+    assert pair(**pair_arguments(flag=[]))[1].shape == (0,)
 
 
 def test_any_memory_layout_is_accepted(affine, pair):

@@ -103,9 +103,7 @@ def test_times_that_turn_back_are_refused_and_the_stream_stays_where_it_was(tmp_
     model, x = Case(method="dopri5", form="driven").load(tmp_path / "model"), inputs("float64", 2)
     stream = model.stream(x=x)
     parts = [stream(t=TIMES[:3])]
-    with pytest.raises(InputError, match=r"input 't' has shape \(0,\), so its axis .* is empty"):
-        stream(t=[])
-    for wrong in (TIMES[2:5], TIMES[1::-1], [0.7, 0.6], [np.nan], [np.inf]):
+    for wrong in (TIMES[2:5], TIMES[1::-1], [0.7, 0.6], [], [np.nan], [np.inf]):
         with pytest.raises(
             InputError, match=r"t must be .* strictly increasing times, beyond 0\.5, where the last call"
         ):
