@@ -19,7 +19,7 @@ from odelet_export.targets.exchange import bring_back
 try:
     import fcntl
 except ImportError:  # not on Windows, where leftovers therefore stay
-    fcntl = None  # type: ignore[assignment]
+    fcntl = None  # type: ignore[assignment]  # Windows has no such module
 
 _LOCK = "lock"
 # Longer names would make the name of the hidden folder longer than file systems take.
