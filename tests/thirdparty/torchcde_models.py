@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from trial import Source, Trial
 
-SOURCE = Source("torchcde", "0.2.5 from PyPI", "site")
+SOURCE = Source("torchcde", "0.2.5 from PyPI", package="torchcde")
 
 
 class _Field(torch.nn.Module):

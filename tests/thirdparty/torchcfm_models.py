@@ -8,7 +8,7 @@ import torch
 import torchdiffeq
 from trial import Script, Source, Trial, fresh_weights, stub
 
-SOURCE = Source("torchcfm", "1.0.7 from PyPI", "site")
+SOURCE = Source("torchcfm", "1.0.7 from PyPI", package="torchcfm")
 
 
 def _mlp(dim: int = 2, **options: Any) -> Any:

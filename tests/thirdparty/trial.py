@@ -44,13 +44,14 @@ class Case:
 class Source:
     """A repository or package that models come from.
 
-    name, tried: phrases for the table: the source, and which of its code is tried. option: the option with
-    the path of the source.
+    name, tried: phrases for the table: the source, and which of its code is tried. folder: the folder under
+    --repositories that goes on the path, or None for a package, which is looked for under --site. package: its name.
     """
 
     name: str
     tried: str
-    option: str
+    folder: str | None = None
+    package: str | None = None
     cases: dict[str, Case] = field(default_factory=dict)
 
     def case(

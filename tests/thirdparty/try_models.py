@@ -1,10 +1,11 @@
 """Export models that others wrote, compare each export with torch, and print a table.
 
-    python tests/thirdparty/try_models.py --torchdiffeq PATH --ffjord PATH --latent-ode PATH --site PATH
+    python tests/thirdparty/try_models.py --repositories FOLDER --site FOLDER
 
-The paths are of checked-out repositories; --site is a folder with the packages torchcde, torchcfm and what they
-import (pip install --no-deps --target PATH torchcde torchcfm torchsde trampoline boltons POT six). A source whose
-path is not given is left out, and so are packages that cannot be imported. Each export runs in a process of its own.
+--repositories holds the checked-out repositories under their own names (torchdiffeq, ffjord, ...), and --site the
+packages that the models come from or import (pip install --no-deps --target FOLDER torchcde torchcfm torchsde
+trampoline boltons POT six einops einx frozendict loguru hyper-connections x-transformers). A repository or package
+that is missing is left out. Each export runs in a process of its own.
 """
 
 from __future__ import annotations
@@ -28,15 +29,26 @@ from typing import Any
 from table import line, page
 
 HERE = Path(__file__).resolve().parent
-# The files with cases, in the order of the table, each with the package that it needs, or None for a repository.
-SOURCES = {
-    "torchdiffeq_examples": None,
-    "ffjord_flows": None,
-    "latent_ode_models": None,
-    "torchcde_models": "torchcde",
-    "torchcfm_models": "torchcfm",
-}
-OPTIONS = ("torchdiffeq", "ffjord", "latent_ode", "site")
+# The files with cases, in the order of the table.
+SOURCES = (
+    "torchdiffeq_examples",
+    "ffjord_flows",
+    "latent_ode_models",
+    "torchcde_models",
+    "torchcfm_models",
+    "augmented_models",
+    "heavy_ball_models",
+    "hamiltonian_models",
+    "controlled_models",
+    "gru_bayes_models",
+    "neural_process_models",
+    "point_flow_models",
+    "flow_matching_models",
+    "rectified_flow_models",
+    "graph_traffic_models",
+    "climate_models",
+)
+OPTIONS = ("repositories", "site")
 
 
 @dataclass(frozen=True)
@@ -62,12 +74,14 @@ class Row:
 
 
 def sources(arguments: argparse.Namespace) -> Iterator[tuple[str, Any]]:
-    """The sources whose path or package is available, with their cases."""
-    for module, package in SOURCES.items():
-        if package is not None and importlib.util.find_spec(package) is None:
-            continue
+    """The sources whose repository or package is there, with their cases."""
+    for module in SOURCES:
         source = importlib.import_module(module).SOURCE
-        if package is not None or getattr(arguments, source.option) is not None:
+        if source.folder is None:
+            there = importlib.util.find_spec(source.package) is not None
+        else:
+            there = arguments.repositories is not None and (Path(arguments.repositories) / source.folder).is_dir()
+        if there:
             yield module, source
 
 
@@ -190,9 +204,9 @@ def main() -> None:
     given = paths(arguments)
     if arguments.one:
         module, case, form, folder = arguments.one
-        root = getattr(arguments, importlib.import_module(module).SOURCE.option)
-        if root is not None:
-            sys.path.insert(0, str(Path(root).resolve()))
+        folder_of_source = importlib.import_module(module).SOURCE.folder
+        if folder_of_source is not None:
+            sys.path.insert(0, str(Path(arguments.repositories).resolve() / folder_of_source))
         row = attempt(module, case, form, Path(folder))
         (Path(folder) / "row.json").write_text(json.dumps(asdict(row)))
         return
