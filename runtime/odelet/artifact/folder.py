@@ -13,6 +13,7 @@ from pathlib import Path
 
 from odelet.artifact.card import Card, FileEntry
 from odelet.artifact.loop_bodies import check_loops
+from odelet.artifact.loop_guards import guarded
 from odelet.artifact.operators import check_operators
 from odelet.artifact.origin import Origin
 from odelet.artifact.proto import ModelFacts, scan
@@ -34,8 +35,8 @@ _TRIES = 5
 
 @dataclass(frozen=True)
 class GraphBytes:
-    """A graph that was read and checked. data: its file. weights: its initializers that lie in another file, by
-    name."""
+    """A graph that was read and checked. data: of its file, with guards for its loops. weights: its initializers that
+    lie in another file, by name."""
 
     data: bytes
     weights: Weights = field(default_factory=dict)
@@ -118,13 +119,16 @@ def check_files(folder: OpenFolder, card: Card, *, text: bytes = b"") -> Checked
     facts = {name: scan(data, name=name) for name, data in contents.items()}
     for name, found in facts.items():
         _check_facts(name, found, listed=card.files.keys() - contents.keys())
-        check_loops(contents[name], name=name)
+        check_loops(contents[name], found, name=name)
     locations = {tensor.location for found in facts.values() for tensor in found.weights}
     files = {name: folder.read_weights(name, card.files[name]) for name in sorted(locations)}
     for name, entry in card.files.items():
         if name not in contents and name not in files:
             folder.check(name, entry)
-    graphs = {name: GraphBytes(data, weights_of(name, facts[name].weights, files)) for name, data in contents.items()}
+    graphs = {
+        name: GraphBytes(guarded(data, facts[name]), weights_of(name, facts[name].weights, files))
+        for name, data in contents.items()
+    }
     return Checked(card, graphs, folder.path, Origin.of_folder(folder.path, text))
 
 
@@ -147,7 +151,7 @@ def _check_again(origin: Origin) -> Checked:
 
 def _check_lone(path: Path, data: bytes) -> Checked:
     facts = scan(data, name=path.name)
-    check_loops(data, name=path.name)
+    check_loops(data, facts, name=path.name)
     text = facts.metadata.get(CARD_KEY)
     if text is None and PART_KEY not in facts.metadata:
         raise ArtifactError(f"{path.name}: it carries no card, so odelet did not write it; use `odelet export`")
@@ -157,7 +161,7 @@ def _check_lone(path: Path, data: bytes) -> Checked:
     _check_facts(path.name, facts, listed=set())
     check_seal(data, facts, name=path.name, needed=card.sealed)
     origin = Origin.of_file(path, data, seal=facts.metadata.get(SEAL_KEY))
-    return Checked(card, {card.program[0].run: GraphBytes(data)}, None, origin)
+    return Checked(card, {card.program[0].run: GraphBytes(guarded(data, facts))}, None, origin)
 
 
 def _check_facts(name: str, facts: ModelFacts, *, listed: set[str]) -> None:

@@ -9,19 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from odelet.artifact.proto import ModelFacts
 from odelet.artifact.wire import fields as wire_fields
 from odelet.errors import ArtifactError
 
-_LOOPS = (b"Loop", b"Scan")
+_NAMES = ("Loop", "Scan")
+_LOOPS = tuple(name.encode() for name in _NAMES)
 _WITH_BODIES = (*_LOOPS, b"If", b"SequenceMap")
 # What these give is known when a graph loads, wherever the shape is.
 _OF_SHAPES = (b"Shape", b"Size")
 
 
-def check_loops(data: bytes, *, name: str) -> None:
-    """Raise ArtifactError for a loop whose body computes nothing from what it is given. data: the bytes of a model that
-    `scan` has read. name: the file's name in messages."""
-    if not any(operator in data for operator in _LOOPS):
+def check_loops(data: bytes, facts: ModelFacts, *, name: str) -> None:
+    """Raise ArtifactError for a loop whose body computes nothing from what it is given. data: the bytes of a model.
+    facts: what `scan` found in them. name: the file's name in messages."""
+    if not any(operator in _NAMES for _, operator in facts.operators):
         return
     for number, start, stop in wire_fields(data, 0, len(data)):
         if stop < 0:
