@@ -21,7 +21,7 @@ from odelet.artifact.reading import OpenFolder
 from odelet.artifact.seal import SEAL_KEY, check_seal
 from odelet.artifact.solve_card import RunStep
 from odelet.artifact.weights import Weights, weights_of
-from odelet.errors import ArtifactError
+from odelet.errors import ArtifactError, InputError
 
 CARD_FILE = "odelet.json"
 CARD_KEY, PART_KEY = "odelet.card", "odelet.part"
@@ -60,14 +60,21 @@ def check(path: str | os.PathLike[str] | Origin) -> Checked:
     """Read an artifact folder, or a lone .onnx file, and check its files; no session is opened.
 
     path: or the origin of a model that was loaded, for the same artifact. A folder that another one replaces meanwhile
-    gives either the old artifact or the new one. Raises ArtifactError saying what is wrong and what to do.
+    gives either the old artifact or the new one. Raises ArtifactError saying what is wrong and what to do, and
+    InputError for what is no path.
     """
     if isinstance(path, Origin):
         return _check_again(path)
+    if not isinstance(path, (str, os.PathLike)):
+        raise InputError(f"path={path!r} must be the path of an artifact's folder, as a str or a Path")
     path = Path(path)
-    if path.is_dir():
+    try:
+        is_folder, is_there = path.is_dir(), path.exists()
+    except OSError as error:  # a name that is too long, or a folder around it that may not be entered
+        raise ArtifactError(f"{path}: it cannot be opened ({error.strerror or error})") from None
+    if is_folder:
         return _check_folder(path)
-    if not path.exists():
+    if not is_there:
         raise ArtifactError(f"{path}: there is no such folder or file; give the folder that `odelet export` wrote")
     if path.suffix != ".onnx":
         raise ArtifactError(f"{path}: expected an artifact's folder or an .onnx file")

@@ -53,6 +53,8 @@ class Stream:
         the model does not have, and for a carried input without a first value."""
         inputs = [tensor.name for tensor in model.inputs]
         outputs = [tensor.name for tensor in model.outputs]
+        if not isinstance(carry, Mapping):
+            raise InputError(f"carry={carry!r:.60} must be a dict of an input's name and where its value comes from")
         for target, source in carry.items():
             if target not in inputs:
                 raise InputError(f"carry: there is no input {target!r}; the inputs are {', '.join(inputs)}")
