@@ -15,6 +15,7 @@ from odelet_export.capture.cache import capture
 from odelet_export.capture.captured import Captured
 from odelet_export.capture.copies_check import check_copies
 from odelet_export.graphs.nodes import DOMAIN
+from odelet_export.lowering.choose import check_solves
 from odelet_export.lowering.hole import Hole
 from odelet_export.lowering.lift import lift, time_inputs
 from odelet_export.lowering.nested import fill_nested
@@ -54,8 +55,8 @@ def prepare(callee: Callee, dynamic: Dynamic, settings: ExportSettings, *, tell:
     """Capture a model, fill the solves inside others, lift the fields, and run the capture beside the model.
 
     tell: called with the name of each stage when it begins. Raises CaptureError for a model that cannot be traced or
-    that was traced wrongly, and with `strict` for one that decides by its inputs; FormError for an override that no
-    solve can take; InputError for a name in `freeze` that no input has.
+    that was traced wrongly, for one without a solve in a form of solves, and with `strict` for one that decides by its
+    inputs; FormError for an override that no solve can take; InputError for a name in `freeze` that no input has.
     """
     unknown = [name for name in settings.freeze if name not in callee.names]
     if unknown:
@@ -63,6 +64,7 @@ def prepare(callee: Callee, dynamic: Dynamic, settings: ExportSettings, *, tell:
     tell("capture")
     check_copies(callee)
     captured = capture(callee, dynamic, settings.solves, opset=settings.opset, frozen=settings.freeze)
+    check_solves(settings.form, captured.solve_count)
     if settings.strict:
         _refuse_assumptions(captured)
     check_overrides([*captured.specs, *captured.nested], settings.solves)
