@@ -133,7 +133,7 @@ def check_files(folder: OpenFolder, card: Card, *, text: bytes = b"") -> Checked
         if name not in contents and name not in files:
             folder.check(name, entry)
     graphs = {
-        name: GraphBytes(guarded(data, facts[name]), weights_of(name, facts[name].weights, files))
+        name: GraphBytes(guarded(data, facts[name], name=name), weights_of(name, facts[name].weights, files))
         for name, data in contents.items()
     }
     return Checked(card, graphs, folder.path, Origin.of_folder(folder.path, text))
@@ -168,7 +168,7 @@ def _check_lone(path: Path, data: bytes) -> Checked:
     _check_facts(path.name, facts, listed=set())
     check_seal(data, facts, name=path.name, needed=card.sealed)
     origin = Origin.of_file(path, data, seal=facts.metadata.get(SEAL_KEY))
-    return Checked(card, {card.program[0].run: GraphBytes(guarded(data, facts))}, None, origin)
+    return Checked(card, {card.program[0].run: GraphBytes(guarded(data, facts, name=path.name))}, None, origin)
 
 
 def _check_facts(name: str, facts: ModelFacts, *, listed: set[str]) -> None:

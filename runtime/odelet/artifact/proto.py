@@ -6,13 +6,18 @@ ArtifactError. Field numbers are those of onnx/onnx.proto.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from odelet.artifact.wire import Malformed, fields, pair, placed_pair, text_at, varint
 from odelet.errors import ArtifactError
 
 # ONNX Runtime allows 32 levels of subgraphs as well.
 MAX_DEPTH = 32
+
+# Operators that run the graph that they hold again and again.
+LOOPS = ("Loop", "Scan")
 
 _STRING = 8  # among the types of elements, TensorProto.DataType
 
@@ -33,6 +38,21 @@ class ExternalTensor:
     length: int | None = None
 
 
+# The number of a field, and where its content begins and ends. A path leads from the model to what is inside it.
+Place: TypeAlias = tuple[int, int, int]
+Path: TypeAlias = tuple[Place, ...]
+
+
+@dataclass(frozen=True)
+class LoopFacts:
+    """A node that runs a graph again and again. operator: Loop or Scan. path: to the node. bodies: for each graph that
+    it holds, the places of the attribute and of the graph in it."""
+
+    operator: str
+    path: Path
+    bodies: tuple[tuple[Place, Place], ...]
+
+
 @dataclass
 class ModelFacts:
     """What a model file needs of the program that runs it.
@@ -42,7 +62,8 @@ class ModelFacts:
     of numbers does without, in words that follow "it has", such as a tensor of strings; with the name of one of them.
     external: locations of tensors that are kept in other files. weights: those of the tensors that are initializers of
     the model's graph itself. elsewhere: locations of the others, which lie in subgraphs and attributes. metadata: the
-    model's own key-value pairs. places: where, in the bytes, each value of the metadata lies.
+    model's own key-value pairs. places: where, in the bytes, each value of the metadata lies. loops: inner ones before
+    those around them.
     """
 
     operators: set[tuple[str, str]] = field(default_factory=set)
@@ -54,6 +75,7 @@ class ModelFacts:
     elsewhere: set[str] = field(default_factory=set)
     metadata: dict[str, str] = field(default_factory=dict)
     places: dict[str, tuple[int, int]] = field(default_factory=dict)
+    loops: list[LoopFacts] = field(default_factory=list)
 
 
 def scan(data: bytes, *, name: str) -> ModelFacts:
@@ -78,7 +100,7 @@ def _scan_model(data: bytes, facts: ModelFacts) -> None:
             continue
         if number == 7:  # graph
             graphs += 1
-            _scan_graph(data, start, stop, facts, 0, whole=True)
+            _scan_graph(data, start, stop, facts, ((number, start, stop),), whole=True)
         elif number == 8:  # opset_import
             _scan_opset(data, start, stop, facts)
         elif number == 14:  # metadata_props
@@ -90,7 +112,7 @@ def _scan_model(data: bytes, facts: ModelFacts) -> None:
             facts.extras["a graph for training"] = "training_info"
             for inner, begin, finish in fields(data, start, stop):
                 if finish >= 0 and inner in (1, 2):
-                    _scan_graph(data, begin, finish, facts, 0)
+                    _scan_graph(data, begin, finish, facts, ((number, start, stop), (inner, begin, finish)))
         elif number == 25:  # functions
             _scan_function(data, start, stop, facts)
     if graphs == 0:
@@ -115,22 +137,22 @@ def _scan_function(data: bytes, at: int, end: int, facts: ModelFacts) -> None:
         if number == 1:
             facts.extras["a function of its own"] = text_at(data, start, stop)
         elif number == 7:  # node
-            _scan_node(data, start, stop, facts, 0)
+            _scan_node(data, start, stop, facts, ((25, at, end), (number, start, stop)))
         elif number == 9:  # opset_import
             _scan_opset(data, start, stop, facts)
         elif number == 11:  # attribute_proto: defaults
-            _scan_attribute(data, start, stop, facts, 0)
+            _scan_attribute(data, start, stop, facts, ((25, at, end), (number, start, stop)))
 
 
-def _scan_graph(data: bytes, at: int, end: int, facts: ModelFacts, depth: int, *, whole: bool = False) -> None:
-    """Add the facts of a graph. whole: whether it is the model's own, and not a subgraph."""
-    if depth > MAX_DEPTH:
+def _scan_graph(data: bytes, at: int, end: int, facts: ModelFacts, path: Path, *, whole: bool = False) -> None:
+    """Add the facts of a graph. path: to it. whole: whether it is the model's own, and not a subgraph."""
+    if len(path) > 3 * MAX_DEPTH + 2:  # a node, an attribute and a graph for each level
         raise Malformed(f"subgraphs nest deeper than {MAX_DEPTH}")
     for number, start, stop in fields(data, at, end):
         if stop < 0:
             continue
         if number == 1:  # node
-            _scan_node(data, start, stop, facts, depth)
+            _scan_node(data, start, stop, facts, (*path, (number, start, stop)))
         elif number == 5:  # initializer
             _scan_tensor(data, start, stop, facts, initializer=whole)
         elif number in (11, 12):  # input, output
@@ -157,7 +179,7 @@ def _scan_port(data: bytes, at: int, end: int, facts: ModelFacts) -> None:
         facts.extras["an input or output that is no tensor"] = name
 
 
-def _scan_node(data: bytes, at: int, end: int, facts: ModelFacts, depth: int) -> None:
+def _scan_node(data: bytes, at: int, end: int, facts: ModelFacts, path: Path) -> None:
     domain = operator = ""
     texts: list[tuple[str, int]] = []
     for number, start, stop in fields(data, at, end):
@@ -166,15 +188,26 @@ def _scan_node(data: bytes, at: int, end: int, facts: ModelFacts, depth: int) ->
         if number == 4:
             operator = text_at(data, start, stop)
         elif number == 5:
-            texts += _scan_attribute(data, start, stop, facts, depth)
+            texts += _scan_attribute(data, start, stop, facts, (*path, (number, start, stop)))
         elif number == 7:
             domain = text_at(data, start, stop)
     facts.operators.add((domain, operator))
+    if operator in LOOPS:
+        facts.loops.append(LoopFacts(operator, path, tuple(_bodies(data, at, end))))
     for attribute, size in texts:
         facts.texts[operator, attribute] = max(size, facts.texts.get((operator, attribute), 0))
 
 
-def _scan_attribute(data: bytes, at: int, end: int, facts: ModelFacts, depth: int) -> list[tuple[str, int]]:
+def _bodies(data: bytes, at: int, end: int) -> Iterator[tuple[Place, Place]]:
+    """Yield the places of each graph that a node holds."""
+    for number, start, stop in fields(data, at, end):
+        if number == 5 and stop >= 0:  # attribute
+            for kind, begin, finish in fields(data, start, stop):
+                if kind in (6, 11) and finish >= 0:  # g, graphs
+                    yield (number, start, stop), (kind, begin, finish)
+
+
+def _scan_attribute(data: bytes, at: int, end: int, facts: ModelFacts, path: Path) -> list[tuple[str, int]]:
     """Scan what an attribute holds. Returns the attribute's name and the length of its text if it holds text."""
     name, size, strings = b"", -1, False
     for number, start, stop in fields(data, at, end):
@@ -187,7 +220,7 @@ def _scan_attribute(data: bytes, at: int, end: int, facts: ModelFacts, depth: in
         elif number in (5, 10):  # t, tensors
             _scan_tensor(data, start, stop, facts)
         elif number in (6, 11):  # g, graphs
-            _scan_graph(data, start, stop, facts, depth + 1)
+            _scan_graph(data, start, stop, facts, (*path, (number, start, stop)))
         elif number in (14, 15):  # tp, type_protos
             facts.extras["a type as an attribute"] = text_at(name, 0, len(name))
         elif number in (22, 23):  # sparse_tensor, sparse_tensors

@@ -39,7 +39,7 @@ def counting(condition, **options):
 
 def run(model, *, guard=True):
     data = model.SerializeToString()
-    data = guarded(data, scan(data, name="m.onnx")) if guard else data
+    data = guarded(data, scan(data, name="m.onnx"), name="m.onnx") if guard else data
     return open_session(data).run(None, {"x": np.array(0, np.float32)})[0]
 
 
@@ -79,10 +79,10 @@ def test_loops_inside_loops_and_branches_are_guarded():
     choice = node("If", "go", "chosen", **branches)
     model = counting([*UNTIL_FIVE, choice], inner=[inner])
     data = model.SerializeToString()
-    written = onnx.ModelProto.FromString(guarded(data, scan(data, name="m.onnx")))
+    written = onnx.ModelProto.FromString(guarded(data, scan(data, name="m.onnx"), name="m.onnx"))
     outer = written.graph.node[0].attribute[0].g
     nested = outer.node[0].attribute[0].g
-    assert [graph.output[0].name for graph in (outer, nested)] == ["odelet.loop_0.go", "odelet.loop_1.go"]
+    assert [graph.output[0].name for graph in (outer, nested)] == ["odelet.loop_1.go", "odelet.loop_0.go"]
     assert run(model) == 5.0
 
 
@@ -101,7 +101,7 @@ def renamed(graph):
 def test_nothing_else_changes(path):
     data = path.read_bytes()
     facts = scan(data, name=path.name)
-    written = guarded(data, facts)
+    written = guarded(data, facts, name=path.name)
     if ("", "Loop") not in facts.operators:
         assert written is data
     before, after = onnx.ModelProto.FromString(data), onnx.ModelProto.FromString(written)
