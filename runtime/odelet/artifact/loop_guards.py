@@ -1,8 +1,8 @@
 """Loops whose condition may be no single number, made to fail where ONNX Runtime would end the process.
 
-ONNX Runtime takes the first number of what the body of a Loop gives as its condition, and does not look whether there
-is one; the shape that a graph states for it may be wrong. The law here: each body gets a last node that reshapes the
-condition to a single number, which fails for any other count of numbers, and nothing else changes.
+ONNX Runtime takes the first number of the condition that a Loop is given, and of the one that its body gives, and does
+not look whether there is one; the shape that a graph states for it may be wrong. The law here: a node reshapes each of
+the two to a single number, which fails for any other count of numbers, and nothing else changes.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from odelet.artifact.wire import Malformed, field_of, fields, number_of, varint_
 from odelet.errors import ArtifactError
 
 _BOOL, _INT64 = 9, 7  # among the types of elements, TensorProto.DataType
+_TENSOR = 4  # among the types of attributes, AttributeProto.AttributeType
 
 # What bytes from one place to another become.
 _Edit = tuple[int, int, bytes]
@@ -30,9 +31,12 @@ def guarded(data: bytes, facts: ModelFacts, *, name: str) -> bytes:
     numbers = count()
     try:
         for loop in facts.loops:
-            for attribute, body in loop.bodies if loop.operator == "Loop" else ():
-                edits += _guard(data, body, b"odelet.loop_%d" % next(numbers))
-                around |= {*loop.path, attribute, body}
+            if loop.operator == "Loop":
+                edits += _guard_start(data, loop.path[-1], b"odelet.start_%d" % next(numbers))
+                around |= {*loop.path}
+                for attribute, body in loop.bodies:
+                    edits += _guard_body(data, body, b"odelet.loop_%d" % next(numbers))
+                    around |= {attribute, body}
         # A message holds the lengths of those inside it, and is longer than they are.
         for place in sorted(around, key=lambda place: place[2] - place[1]):
             edits.append(_lengthened(data, place, edits))
@@ -41,8 +45,23 @@ def guarded(data: bytes, facts: ModelFacts, *, name: str) -> bytes:
     return _edited(data, edits) if edits else data
 
 
-def _guard(data: bytes, body: Place, me: bytes) -> list[_Edit]:
-    """The edits that guard the condition of a body, its first output. me: begins the names of what is new."""
+def _guard_start(data: bytes, node: Place, me: bytes) -> list[_Edit]:
+    """The edits that guard the condition that a Loop is given, its second input, if it is given one. me: the name of
+    what is new."""
+    _, at, end = node
+    inputs = [(start, stop) for number, start, stop in fields(data, at, end) if number == 1 and stop >= 0]
+    if len(inputs) < 2 or inputs[1][0] == inputs[1][1]:
+        return []
+    start, stop = inputs[1]
+    tag = _length_at(data, at, end) - 1  # of a node, one byte
+    return [
+        (_length_at(data, start, stop), stop, varint_of(len(me)) + me),
+        (tag, tag + 1, _reshaped(data[start:stop], me) + data[tag : tag + 1]),
+    ]
+
+
+def _guard_body(data: bytes, body: Place, me: bytes) -> list[_Edit]:
+    """The edits that guard the condition of a body, its first output. me: the name of what is new."""
     _, at, end = body
     end_before = at
     for number, start, stop in fields(data, at, end):
@@ -55,24 +74,33 @@ def _guard(data: bytes, body: Place, me: bytes) -> list[_Edit]:
     names = [data[a:b] for kind, a, b in fields(data, first, stop) if kind == 1 and b >= 0]
     if end_before < 0 or not names:
         raise Malformed(f"the condition of a Loop at byte {first} has no name, or follows a number")
-    shape, result = me + b".shape", me + b".go"
-    reshape = (field_of(1, names[-1]), field_of(1, shape), field_of(2, result), field_of(4, b"Reshape"))
-    no_axes = number_of(1, 0) + number_of(2, _INT64) + field_of(8, shape)
     boolean = field_of(2, field_of(1, number_of(1, _BOOL)))
-    return [
-        (end_before, stop, field_of(12, field_of(1, result) + boolean)),
-        (end, end, field_of(1, b"".join(reshape)) + field_of(5, no_axes)),
-    ]
+    return [(end_before, stop, field_of(12, field_of(1, me) + boolean)), (end, end, _reshaped(names[-1], me))]
+
+
+def _reshaped(name: bytes, result: bytes) -> bytes:
+    """The nodes of a graph that reshape a value to a single number."""
+    shape = result + b".shape"
+    no_axes = field_of(5, number_of(1, 0) + number_of(2, _INT64))
+    value = field_of(5, field_of(1, b"value") + no_axes + number_of(20, _TENSOR))
+    constant = field_of(2, shape) + field_of(4, b"Constant") + value
+    reshape = field_of(1, name) + field_of(1, shape) + field_of(2, result) + field_of(4, b"Reshape")
+    return field_of(1, constant) + field_of(1, reshape)
+
+
+def _length_at(data: bytes, start: int, stop: int) -> int:
+    """The place of the length of a message or text."""
+    length = varint_of(stop - start)
+    if data[start - len(length) : start] != length:
+        raise Malformed(f"the length before byte {start} is not in its shortest form")
+    return start - len(length)
 
 
 def _lengthened(data: bytes, place: Place, edits: list[_Edit]) -> _Edit:
     """The edit of the length of a message. edits: all that are inside it."""
     _, start, stop = place
     growth = sum(len(new) - (until - at) for at, until, new in edits if start <= at and until <= stop)
-    old = varint_of(stop - start)
-    if data[start - len(old) : start] != old:
-        raise Malformed(f"the length before byte {start} is not in its shortest form")
-    return start - len(old), start, varint_of(stop - start + growth)
+    return _length_at(data, start, stop), start, varint_of(stop - start + growth)
 
 
 def _edited(data: bytes, edits: list[_Edit]) -> bytes:
