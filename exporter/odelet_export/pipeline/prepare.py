@@ -26,7 +26,7 @@ from odelet_export.model.spec import check_overrides
 from odelet_export.pipeline.settings import ExportSettings
 from odelet_export.proof.capture_check import CaptureCheck
 from odelet_export.proof.judge import FreshSamples, Judge, Sample
-from odelet_export.targets.onnx_files import check_unique, tensor_of
+from odelet_export.targets.onnx_files import check_unique, host_tensors
 from odelet_intercept.errors import CaptureError
 
 
@@ -75,9 +75,7 @@ def prepare(callee: Callee, dynamic: Dynamic, settings: ExportSettings, *, tell:
     name_axes(captured, callee, dynamic)
     check_unique([*callee.names, *callee.output_names, *(noise.name for noise in captured.noise)])
     graph = captured.model.graph
-    inputs = [tensor_of(value) for value in graph.inputs]
-    guards = {one.output for one in captured.assumptions}
-    outputs = [tensor_of(value) for value in graph.outputs if value.name not in guards]
+    inputs, outputs = host_tensors(captured)
     tell("lift")
     times = time_inputs(captured)
     floats = [*(tensor.dtype for tensor in outputs), *_states(graph)]

@@ -26,6 +26,7 @@ from odelet.artifact.solve_card import RunStep
 from odelet.artifact.weights import DTYPES, weights_of
 from odelet.engine.versions import OLDEST
 from odelet.errors import ArtifactError
+from odelet_export.capture.captured import Captured
 from odelet_export.capture.noise_inputs import NoiseInput
 from odelet_export.errors import output_errors
 from odelet_export.graphs.work import largest_product
@@ -104,6 +105,14 @@ def tensor_of(value: ir.Value) -> Tensor:
     assert value.name is not None and value.dtype is not None and value.shape is not None
     shape = tuple(dim if isinstance(dim, int) else str(dim.value) for dim in value.shape)
     return Tensor(name=value.name, dtype=value.dtype.numpy().name, shape=shape)
+
+
+def host_tensors(captured: Captured) -> tuple[list[Tensor], list[Tensor]]:
+    """The card entries of the inputs and outputs of a host graph, without the outputs that check assumptions."""
+    graph = captured.model.graph
+    guards = {one.output for one in captured.assumptions}
+    outputs = [tensor_of(value) for value in graph.outputs if value.name not in guards]
+    return [tensor_of(value) for value in graph.inputs], outputs
 
 
 def write_graphs(lowered: LoweredModel, card: Card, folder: Path) -> Card:
