@@ -201,7 +201,7 @@ def _make_fx_then_export(
         return tuple(output.detach() for output in callee(*tensors))
 
     # ONNX has no operator for the gradient of fused attention; the plain formula's gradient consists of ONNX operators.
-    with sdpa_kernel(SDPBackend.MATH):
+    with sdpa_kernel(SDPBackend.MATH), torch.set_grad_enabled(callee.grad_mode):
         traced = make_fx(
             detached_outputs,
             decomposition_table=gradient_decompositions(),

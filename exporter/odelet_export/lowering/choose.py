@@ -11,11 +11,9 @@ from odelet_export.lowering.forms.adaptive import ADAPTIVE
 from odelet_export.lowering.forms.driven import DRIVEN
 from odelet_export.lowering.forms.fixed import known_steps
 from odelet_export.lowering.forms.form import Form
-from odelet_export.lowering.forms.plain import PLAIN
 from odelet_export.lowering.forms.rolled import ROLLED
 from odelet_export.lowering.forms.site import Site, monotone_times
 from odelet_export.lowering.forms.unrolled import UNROLLED
-from odelet_intercept.errors import CaptureError
 
 AUTO = "auto"
 # `auto` unrolls a fixed-step solve up to this many steps.
@@ -32,7 +30,7 @@ class Choice:
 
 def choose(sites: Sequence[Site], name: str) -> list[Choice]:
     """Choose a form for each solve: the form of that name where the solve can have it, else the solve's own form. A
-    model may have no solve, where `check_solves` has found the name to go with that.
+    model may have no solve, where the form of that name is for such models.
 
     name: the name of a form, or AUTO for the own form of each solve. Raises FormError when no solve of the model can
     have the form, when another solve of the model can only be driven, or when output times make no sense.
@@ -61,17 +59,9 @@ def choose(sites: Sequence[Site], name: str) -> list[Choice]:
     return [Choice(site, form_of_site) for site, form_of_site in zip(sites, chosen, strict=True)]
 
 
-def check_solves(name: str, solves: int) -> None:
-    """Raise CaptureError for a model without a solve, unless the form of that name is for such models. solves: the
-    number of the model's calls of solvers."""
-    if solves or (name in FORMS and not FORMS[name].solves):
-        return
-    raise CaptureError(
-        "the model made no call of torchdiffeq.odeint, odeint_adjoint or mark while it ran on the example\n"
-        f'  do: export it as it is, in the form {PLAIN.name} (form="{PLAIN.name}", --form {PLAIN.name}); or, where it '
-        "has a solver's loop of its own, call torchdiffeq's odeint in the loop's place, with method=\"euler\" for "
-        "steps y + h * f(t, y), so that the number of steps and the form can be chosen"
-    )
+def needs_a_solve(name: str) -> bool:
+    """Whether the form of that name is for models that make solves, as every form but `plain` is."""
+    return name not in FORMS or FORMS[name].solves
 
 
 def _driven_together(sites: Sequence[Site], own_forms: Sequence[Form]) -> list[Choice]:
