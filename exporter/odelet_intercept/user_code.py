@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 
 from odelet_intercept.libraries import LIBRARIES
+from odelet_intercept.solver_library import FOLDER
 
 Place = tuple[str, int]  # a file and a line
 
@@ -27,6 +28,7 @@ _TRACED_FROM = re.compile(r'File "([^"]+)", line (\d+)')
 
 def _folders() -> Iterator[str]:
     """The folders of the packages that are installed, each with a separator at its end."""
+    yield FOLDER + os.sep
     for name in (*_PACKAGES, *(library.package for library in LIBRARIES.values())):
         spec = find_spec(name)
         if spec is not None:
