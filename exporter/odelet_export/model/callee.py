@@ -97,16 +97,18 @@ class Callee(nn.Module):
         record = self._record
         if record.watch is None:
             with torch.set_grad_enabled(self.grad_mode):
-                record.leaves = result_leaves(self._call(tensors))
-            return tuple(self.outputs_of(record.leaves))
+                leaves = result_leaves(self._call(tensors))
+            # A tensor with a history could not be copied with the model.
+            record.leaves = [(name, x.detach() if isinstance(x, torch.Tensor) else x) for name, x in leaves]
+            return tuple(self.outputs_of(leaves))
         with record.watch.running(dict(zip(self.names, tensors, strict=True)), dict(self.state())):
             record.results, outputs = traced_results(self._call(tensors), record.first_runs)
         return (*outputs, *record.watch.guards())
 
     @property
-    def leaves(self) -> list[Leaf]:
+    def leaves(self) -> Sequence[Leaf]:
         """The leaves of the result of the last run in plain torch."""
-        return [(name, leaf.detach() if isinstance(leaf, torch.Tensor) else leaf) for name, leaf in self._record.leaves]
+        return self._record.leaves
 
     def outputs_of(self, leaves: Sequence[Leaf]) -> list[torch.Tensor]:
         """The outputs among the leaves of a result: those of the last trace; the tensors, if there was none."""
