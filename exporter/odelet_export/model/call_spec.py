@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 import torchdiffeq
 
 from odelet.methods.adams import Adams
@@ -164,7 +165,8 @@ def _warnings(call: Call, solver: Method) -> list[str]:
 def _extras(call: Call, solver: Method, grid: Grid | None) -> tuple[str, ...]:
     """The names of the options whose values the model computes."""
     points = {name: (call.options or {}).get(name) for name in (POINTS if solver.adaptive else ())}
-    names = [name for name, value in points.items() if value is not None and len(value) > 0]
+    # A tensor is not asked for its length, which may be the size of a dynamic axis, and 0 in some calls only.
+    names = [name for name, value in points.items() if isinstance(value, torch.Tensor) or value]
     return (*names, "grid") if grid is not None and grid.constructed else tuple(names)
 
 
