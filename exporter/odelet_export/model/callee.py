@@ -14,6 +14,14 @@ import torch
 from torch import nn
 
 from odelet.artifact.card import RESERVED
+from odelet_export.model.number_inputs import (
+    GivenDynamic,
+    as_argument,
+    as_input,
+    check_numbers,
+    declared_numbers,
+    is_number,
+)
 from odelet_export.model.random_draws import one_run
 from odelet_export.model.trees import Tree, result_leaves
 from odelet_intercept.call import Entry
@@ -50,26 +58,46 @@ class Callee(nn.Module):
     """The model as a function from a flat row of tensors to a flat tuple of tensors.
 
     model: a module or a function. args, kwargs: the example, in nested containers. Tensors inside containers have
-    dotted names. Arguments that are not tensors stay as they are in the example. Raises CaptureError where the example
-    does not fit the model's signature, and where a name is reserved.
+    dotted names. Arguments that are not tensors stay as they are in the example, besides the numbers that `dynamic`
+    gives a label, which are inputs too. Raises CaptureError where the example does not fit the model's signature, where
+    a name is reserved, and where a label is given to what is no number.
 
     names: the names of the input tensors, in order. example: the values of these tensors in the example.
     """
 
-    def __init__(self, model: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        model: Callable[..., Any],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        *,
+        dynamic: GivenDynamic | None = None,
+    ) -> None:
         super().__init__()
         self.model = model
         self._tree = Tree(_names(model, args, kwargs), [*args, *kwargs.values()])
         self._keywords = list(kwargs)
         leaves = self._tree.leaves
-        self._slots = [i for i, (_, leaf) in enumerate(leaves) if isinstance(leaf, torch.Tensor)]
+        check_numbers(dynamic, leaves)
+        numbers = declared_numbers(dynamic)
+        self._slots = [
+            i
+            for i, (name, leaf) in enumerate(leaves)
+            if isinstance(leaf, torch.Tensor) or (name in numbers and is_number(leaf))
+        ]
         self.names = [leaves[i][0] for i in self._slots]
-        self.example: list[torch.Tensor] = [leaves[i][1].detach() for i in self._slots]
+        self.example: list[torch.Tensor] = [as_input(leaves[i][1]) for i in self._slots]
         self._record = _RunRecord()
         self._record.copies = find_copies(model)
         clash = sorted({name.split(".")[0] for name in self.names} & set(RESERVED))
         if clash:
             raise CaptureError(f"input name {clash[0]!r} is taken by odelet; rename that argument of the model")
+
+    @property
+    def whole_numbers(self) -> list[str]:
+        """The names of the inputs that are whole numbers for the model, not tensors."""
+        leaves = self._tree.leaves
+        return [name for name, leaf in (leaves[i] for i in self._slots) if isinstance(leaf, int)]
 
     def take_over(self, other: Callee) -> None:
         """Use the record of another callee of the same model, which has run."""
@@ -123,7 +151,7 @@ class Callee(nn.Module):
         """The tensors in the model's result. Raises CaptureError for a result without one."""
         leaves = [leaf for _, leaf in self._tree.leaves]
         for slot, tensor in zip(self._slots, tensors, strict=True):
-            leaves[slot] = tensor
+            leaves[slot] = tensor if isinstance(leaves[slot], torch.Tensor) else as_argument(tensor)
         arguments = self._tree.rebuilt(leaves)
         count = len(arguments) - len(self._keywords)
         with one_run():

@@ -10,8 +10,9 @@ import numpy as np
 
 from odelet_export.lowering.hole import Placed
 from odelet_export.lowering.lower import forms_of
-from odelet_export.model.axes import Dynamic, check_dynamic
+from odelet_export.model.axes import check_dynamic
 from odelet_export.model.callee import Callee
+from odelet_export.model.number_inputs import GivenDynamic
 from odelet_export.model.reference import evaluation_mode
 from odelet_export.pipeline.describe import describe
 from odelet_export.pipeline.explanation import Explanation
@@ -25,7 +26,7 @@ def explain(
     args: Sequence[Any],
     *,
     kwargs: Mapping[str, Any] | None = None,
-    dynamic: Dynamic | None = None,
+    dynamic: GivenDynamic | None = None,
     on_stage: Callable[[str], None] | None = None,
     settings: ExportSettings | None = None,
     **changes: Unpack[ExportChanges],
@@ -44,7 +45,7 @@ def explain(
     [('euler', {'steps': 4}, 'unrolled')]
     """
     settings = changed(settings or ExportSettings(), changes)
-    callee = Callee(model, tuple(args), dict(kwargs or {}))
+    callee = Callee(model, tuple(args), dict(kwargs or {}), dynamic=dynamic)
     axes = check_dynamic(dynamic, callee.names, callee.example)
     with evaluation_mode(model):
         ready = prepare(callee, axes, settings, tell=on_stage or (lambda stage: None))

@@ -14,8 +14,9 @@ from odelet.artifact.card import Card
 from odelet_export.calibration.calibrated import Calibrated
 from odelet_export.calibration.data import calls_of
 from odelet_export.lowering.lower import lower
-from odelet_export.model.axes import Dynamic, check_dynamic
+from odelet_export.model.axes import check_dynamic
 from odelet_export.model.callee import Callee
+from odelet_export.model.number_inputs import GivenDynamic
 from odelet_export.model.reference import evaluation_mode
 from odelet_export.pipeline.calibrate import Calibrating
 from odelet_export.pipeline.describe import describe
@@ -71,7 +72,7 @@ def export(
     out: str | os.PathLike[str],
     *,
     kwargs: Mapping[str, Any] | None = None,
-    dynamic: Dynamic | None = None,
+    dynamic: GivenDynamic | None = None,
     on_stage: Callable[[str], None] | None = None,
     settings: ExportSettings | None = None,
     **changes: Unpack[ExportChanges],
@@ -102,7 +103,7 @@ def export(
     (True, ['float32 [batch, 3]'])
     """
     settings = changed(settings or ExportSettings(), changes)
-    callee = Callee(model, tuple(args), dict(kwargs or {}))
+    callee = Callee(model, tuple(args), dict(kwargs or {}), dynamic=dynamic)
     axes = check_dynamic(dynamic, callee.names, callee.example)
     settings.check_calibration()
     if settings.calibration.inputs is not None:

@@ -14,6 +14,7 @@ from odelet.errors import InputError
 from odelet_export.capture.cache import capture
 from odelet_export.capture.captured import Captured
 from odelet_export.capture.copies_check import check_copies
+from odelet_export.capture.number_inputs import inputs_for_numbers
 from odelet_export.graphs.nodes import DOMAIN
 from odelet_export.lowering.hole import Hole
 from odelet_export.lowering.lift import lift, time_inputs
@@ -67,6 +68,7 @@ def prepare(callee: Callee, dynamic: Dynamic, settings: ExportSettings, *, tell:
         _refuse_assumptions(captured)
     check_overrides([*captured.specs, *captured.nested], settings.solves)
     name_axes(captured, callee, dynamic)
+    inputs_for_numbers(captured.model, callee.whole_numbers)
     check_unique([*callee.names, *callee.output_names, *(noise.name for noise in captured.noise)])
     graph = captured.model.graph
     inputs = [tensor_of(value) for value in graph.inputs]

@@ -14,8 +14,10 @@ X = torch.tensor([[1.0, -0.5], [0.3, 0.8]])
 def stopping(x, t, points, *, name):
     """Steps that end at the points; the model reads the sizes of both, so none may be fixed."""
     scale = 1.0 + points.shape[0] / 8 + t.shape[0] / 16
+
     def field(s, y):
         return torch.cos(5 * s) - scale * y
+
     return odeint(field, x, t, rtol=1e-5, atol=1e-5, options={name: points})
 
 
@@ -54,6 +56,7 @@ def test_the_points_of_a_call_may_be_none_where_each_batch_row_has_its_steps(tmp
     # Each row takes steps of its own, and so differs from torch's common steps within the tolerance.
     def model(x, t, points):
         return stopping(x, t, points, name="jump_t")
+
     check(model, tmp_path / "out", form="adaptive", per_sample=True, decimals=3)
 
 
@@ -65,5 +68,6 @@ def test_a_grid_that_the_model_makes_may_have_no_inner_points(tmp_path):
 def test_a_list_without_points_is_no_option(tmp_path):
     def model(x):
         return odeint(lambda s, y: -y, x, torch.tensor([0.0, 1.0]), options={"jump_t": [], "step_t": None})
+
     exported = export(model, (X,), tmp_path / "out", samples=1)
     assert exported.parity.passed

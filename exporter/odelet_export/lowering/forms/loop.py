@@ -149,7 +149,9 @@ class AdaptiveLoop(Reading):
         site, scope, control = self.site, self.scope, self.control
         y0, t0 = site.y0, self.begun * self.direction
         k = first_slope(site.field, t0, y0, xp=ONNX)
-        if control.first_step is None:
+        if "first_step" in site.hole.extras:
+            h = self._each(in_dtype(self.number, Value(site.hole.extras["first_step"], scope)))
+        elif control.first_step is None:
             h = first_length(site.field, t0, y0, k, order=self.tableau.order, **self.common)
         else:
             h = self._each(scope.constant(control.first_step, self.number))
