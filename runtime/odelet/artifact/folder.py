@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from odelet.artifact.card import Card, FileEntry
+from odelet.artifact.hazards import check_hazards
 from odelet.artifact.loop_bodies import check_loops
 from odelet.artifact.loop_guards import guarded
 from odelet.artifact.operators import check_operators
@@ -126,16 +127,16 @@ def check_files(folder: OpenFolder, card: Card, *, text: bytes = b"") -> Checked
     facts = {name: scan(data, name=name) for name, data in contents.items()}
     for name, found in facts.items():
         _check_facts(name, found, listed=card.files.keys() - contents.keys())
-        check_loops(contents[name], found, name=name)
     locations = {tensor.location for found in facts.values() for tensor in found.weights}
     files = {name: folder.read_weights(name, card.files[name]) for name in sorted(locations)}
     for name, entry in card.files.items():
         if name not in contents and name not in files:
             folder.check(name, entry)
-    graphs = {
-        name: GraphBytes(guarded(data, facts[name], name=name), weights_of(name, facts[name].weights, files))
-        for name, data in contents.items()
-    }
+    graphs = {}
+    for name, data in contents.items():
+        weights = weights_of(name, facts[name].weights, files)
+        check_hazards(data, facts[name], weights, name=name)
+        graphs[name] = GraphBytes(guarded(data, facts[name], name=name), weights)
     return Checked(card, graphs, folder.path, Origin.of_folder(folder.path, text))
 
 
@@ -158,7 +159,6 @@ def _check_again(origin: Origin) -> Checked:
 
 def _check_lone(path: Path, data: bytes) -> Checked:
     facts = scan(data, name=path.name)
-    check_loops(data, facts, name=path.name)
     text = facts.metadata.get(CARD_KEY)
     if text is None and PART_KEY not in facts.metadata:
         raise ArtifactError(f"{path.name}: it carries no card, so odelet did not write it; use `odelet export`")
@@ -166,6 +166,7 @@ def _check_lone(path: Path, data: bytes) -> Checked:
     if card is None or len(card.program) != 1 or not isinstance(card.program[0], RunStep) or card.fallback is not None:
         raise ArtifactError(f"{path.name}: it is one of several graphs of an artifact; load the whole folder")
     _check_facts(path.name, facts, listed=set())
+    check_hazards(data, facts, {}, name=path.name)
     check_seal(data, facts, name=path.name, needed=card.sealed)
     origin = Origin.of_file(path, data, seal=facts.metadata.get(SEAL_KEY))
     return Checked(card, {card.program[0].run: GraphBytes(guarded(data, facts, name=path.name))}, None, origin)
@@ -173,6 +174,7 @@ def _check_lone(path: Path, data: bytes) -> Checked:
 
 def _check_facts(name: str, facts: ModelFacts, *, listed: set[str]) -> None:
     check_operators(name, facts)
+    check_loops(facts.graph, name=name)
     for location in sorted(facts.external - listed):
         raise ArtifactError(
             f"{name}: it keeps weights in {location!r}, which the card does not list, so it is not followed; "

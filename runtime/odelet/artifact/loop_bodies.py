@@ -7,43 +7,34 @@ reaches ONNX Runtime.
 
 from __future__ import annotations
 
-from odelet.artifact.proto import ModelFacts
-from odelet.artifact.wire import fields as wire_fields
+from odelet.artifact.nodes import Graph
 from odelet.errors import ArtifactError
 
+_LOOPS = ("Loop", "Scan")
 # What these give is known when a graph loads, wherever the shape is.
-_OF_SHAPES = (b"Shape", b"Size")
+_OF_SHAPES = ("Shape", "Size")
 
 
-def check_loops(data: bytes, facts: ModelFacts, *, name: str) -> None:
-    """Raise ArtifactError for a loop whose body computes nothing from what it is given. data: the bytes of a model.
-    facts: what `scan` found in them. name: the file's name in messages."""
-    for loop in facts.loops:
-        for _, (_, start, stop) in loop.bodies:
-            if not _computes(data, start, stop):
+def check_loops(graph: Graph, *, name: str) -> None:
+    """Raise ArtifactError for a loop whose body computes nothing from what it is given. name: of the file, in
+    messages."""
+    for node in graph.nodes:
+        for _, body in node.bodies:
+            if node.operator in _LOOPS and not _computes(body):
                 raise ArtifactError(
-                    f"{name}: the body of a {loop.operator} computes nothing from its inputs, so nothing could end "
+                    f"{name}: the body of a {node.operator} computes nothing from its inputs, so nothing could end "
                     "it; export a model without such a loop"
                 )
+            check_loops(body, name=name)
 
 
-def _computes(data: bytes, at: int, end: int) -> bool:
+def _computes(body: Graph) -> bool:
     """Whether a node of a body, from what the body is given, makes an output of the body."""
-    nodes, ports = [], {11: set[bytes](), 12: set[bytes]()}
-    for number, start, stop in wire_fields(data, at, end):
-        if number == 1 and stop >= 0:
-            nodes.append((start, stop))
-        elif number in ports and stop >= 0:  # input, output
-            ports[number] |= {data[a:b] for kind, a, b in wire_fields(data, start, stop) if kind == 1 and b >= 0}
-    given, outputs = ports[11], ports[12]
-    for start, stop in nodes:
-        names: dict[int, list[bytes]] = {1: [], 2: [], 4: []}  # inputs, outputs, operator
-        for kind, begin, finish in wire_fields(data, start, stop):
-            if kind in names and finish >= 0:
-                names[kind].append(data[begin:finish])
-        if given.isdisjoint(names[1]) or names[4][-1:] in ([shape] for shape in _OF_SHAPES):
+    given, outputs = {port.name for port in body.inputs}, {port.name for port in body.outputs}
+    for node in body.nodes:
+        if given.isdisjoint(node.inputs) or node.operator in _OF_SHAPES:
             continue
-        if not outputs.isdisjoint(names[2]):
+        if not outputs.isdisjoint(node.outputs):
             return True
-        given.update(names[2])
+        given.update(node.outputs)
     return False

@@ -7,15 +7,20 @@ the two to a single number, which fails for any other count of numbers, and noth
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from itertools import count
 
-from odelet.artifact.proto import ModelFacts, Place
+from odelet.artifact.nodes import Graph
+from odelet.artifact.proto import ModelFacts
 from odelet.artifact.wire import Malformed, field_of, fields, number_of, varint_of
 from odelet.errors import ArtifactError
 
 _BOOL, _INT64 = 9, 7  # among the types of elements, TensorProto.DataType
 _TENSOR = 4  # among the types of attributes, AttributeProto.AttributeType
 
+# The number of a field, and where its content begins and ends. A path leads from the model to what is inside it.
+_Place = tuple[int, int, int]
+_Path = tuple[_Place, ...]
 # What bytes from one place to another become.
 _Edit = tuple[int, int, bytes]
 
@@ -26,17 +31,19 @@ def guarded(data: bytes, facts: ModelFacts, *, name: str) -> bytes:
     data: its bytes. facts: what `scan` found in them. name: the file's name in messages. Raises ArtifactError for bytes
     that no program writes.
     """
+    if ("", "Loop") not in facts.operators and ("ai.onnx", "Loop") not in facts.operators:
+        return data
     edits: list[_Edit] = []
-    around: set[Place] = set()
+    around: set[_Place] = set()
     numbers = count()
     try:
-        for loop in facts.loops:
-            if loop.operator == "Loop":
-                edits += _guard_start(data, loop.path[-1], b"odelet.start_%d" % next(numbers))
-                around |= {*loop.path}
-                for attribute, body in loop.bodies:
-                    edits += _guard_body(data, body, b"odelet.loop_%d" % next(numbers))
-                    around |= {attribute, body}
+        wholes = [place for place in fields(data, 0, len(data)) if place[0] == 7 and place[2] >= 0]
+        for path, bodies in _loops(data, facts.graph, wholes[-1:]):
+            edits += _guard_start(data, path[-1], b"odelet.start_%d" % next(numbers))
+            around |= {*path}
+            for attribute, body in bodies:
+                edits += _guard_body(data, body, b"odelet.loop_%d" % next(numbers))
+                around |= {attribute, body}
         # A message holds the lengths of those inside it, and is longer than they are.
         for place in sorted(around, key=lambda place: place[2] - place[1]):
             edits.append(_lengthened(data, place, edits))
@@ -45,7 +52,26 @@ def guarded(data: bytes, facts: ModelFacts, *, name: str) -> bytes:
     return _edited(data, edits) if edits else data
 
 
-def _guard_start(data: bytes, node: Place, me: bytes) -> list[_Edit]:
+def _loops(data: bytes, graph: Graph, path: Sequence[_Place]) -> Iterator[tuple[_Path, list[tuple[_Place, _Place]]]]:
+    """Yield the path to each Loop, inner ones first, and the places of its attributes with a body and of the bodies."""
+    _, at, end = path[-1]
+    places = (place for place in fields(data, at, end) if place[0] == 1 and place[2] >= 0)
+    for node, place in zip(graph.nodes, places, strict=True):
+        if not node.bodies:
+            continue
+        found = [
+            ((5, *attribute), body)
+            for attribute in node.attributes
+            for body in fields(data, *attribute)
+            if body[0] in (6, 11) and body[2] >= 0  # g, graphs
+        ]
+        for (attribute, body), (_, inner) in zip(found, node.bodies, strict=True):
+            yield from _loops(data, inner, (*path, place, attribute, body))
+        if node.operator == "Loop":
+            yield (*path, place), found
+
+
+def _guard_start(data: bytes, node: _Place, me: bytes) -> list[_Edit]:
     """The edits that guard the condition that a Loop is given, its second input, if it is given one. me: the name of
     what is new."""
     _, at, end = node
@@ -60,7 +86,7 @@ def _guard_start(data: bytes, node: Place, me: bytes) -> list[_Edit]:
     ]
 
 
-def _guard_body(data: bytes, body: Place, me: bytes) -> list[_Edit]:
+def _guard_body(data: bytes, body: _Place, me: bytes) -> list[_Edit]:
     """The edits that guard the condition of a body, its first output. me: the name of what is new."""
     _, at, end = body
     end_before = at
@@ -96,7 +122,7 @@ def _length_at(data: bytes, start: int, stop: int) -> int:
     return start - len(length)
 
 
-def _lengthened(data: bytes, place: Place, edits: list[_Edit]) -> _Edit:
+def _lengthened(data: bytes, place: _Place, edits: list[_Edit]) -> _Edit:
     """The edit of the length of a message. edits: all that are inside it."""
     _, start, stop = place
     growth = sum(len(new) - (until - at) for at, until, new in edits if start <= at and until <= stop)

@@ -33,6 +33,12 @@ class CallSettings:
     solves takes both, for each sample that it solves again. deadline: seconds for the whole call, in every form; None
     is no limit. seed: of the random numbers that the model takes and that the call does not give, from
     0 to 2**64 - 1; None draws other numbers in each call.
+
+    >>> import numpy as np, odelet
+    >>> settings = odelet.CallSettings(rtol=1e-3, seed=0)
+    >>> batch = {"x": np.ones((5, 3), np.float32), "scale": 2.0}
+    >>> odelet.load("out").solve_with(settings, (batch,), {}).status.name
+    'OK'
     """
 
     rtol: Tolerance | None = None
