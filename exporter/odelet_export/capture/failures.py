@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import onnx_ir as ir
 
 from odelet.artifact.operators import OPERATORS
+from odelet_export.capture.sizes.watch import SizeError
 from odelet_intercept.errors import CaptureError
 from odelet_intercept.user_code import chain_of, place_in_trace, place_of_error, with_source
 
@@ -63,6 +64,8 @@ def failure_text(failures: Sequence[Exception]) -> str:
     code gives the place.
     """
     error = failures[-1]
+    if isinstance(error, SizeError):
+        return str(error)
     place = next(filter(None, (place_of_error(failure) for failure in reversed(failures))), None)
     text = " ".join(f"{type(link).__name__}: {link}" for link in chain_of(error))
     finding, advice = next(

@@ -23,10 +23,11 @@ from torch.overrides import TorchFunctionMode
 
 from odelet_export.capture.decisions import refusals
 from odelet_export.capture.decisions.assumptions import CONDITIONS, Assumption
-from odelet_export.capture.decisions.example_run import ExampleRun
+from odelet_export.capture.decisions.example_run import ExampleRun, NeedsExample
 from odelet_export.capture.decisions.example_values import ExampleValue, ExampleValues, NoValue, is_plain, real
 from odelet_export.capture.decisions.paths import Decision, Explorer
 from odelet_export.capture.decisions.rewrites import legacy_constructor, rewritten, sized
+from odelet_export.capture.sizes.watch import SizeWatch
 from odelet_export.model.trees import tensors_in
 from odelet_intercept.user_code import user_frame
 
@@ -36,29 +37,26 @@ MOST_OPTIONS = 40
 Function = Callable[..., Any]
 
 
-class NeedsExample(Exception):
-    """Raised where a trace needs the model's solutions on the example: run the model on it, and trace again."""
-
-
 class TracingWatch(TorchFunctionMode):
     """The mode that is on while a model is traced.
 
     example: the inputs by name. weights: the model's weights and buffers by name, in whose place a tracer may put
-    tensors of its own. frozen: names of inputs that may be held at their example values. example_run: the record of a
-    run on the example; where it is None and needed, NeedsExample is raised. shadows: the values of the traced tensors
-    on the example. warnings: sentences for the user about the latest run.
+    tensors of its own. sizes: the watch over sizes. frozen: names of inputs that may be held at their example values.
+    example_run: the record of a run on the example; where it is None and needed, NeedsExample is raised. shadows: the
+    values of the traced tensors on the example. warnings: sentences for the user about the latest run.
     """
 
     def __init__(
         self,
         example: Mapping[str, torch.Tensor],
         weights: Mapping[str, torch.Tensor],
+        sizes: SizeWatch,
         *,
         frozen: Sequence[str] = (),
         example_run: ExampleRun | None = None,
     ) -> None:
         super().__init__()
-        self._example, self._weights = example, weights
+        self._example, self._weights, self.sizes = example, weights, sizes
         self.shadows = ExampleValues()
         self.example_run = example_run
         self.warnings: list[str] = []
@@ -78,6 +76,7 @@ class TracingWatch(TorchFunctionMode):
             for name, traced in weights.items():
                 if not is_plain(traced) and name in self._weights:
                     self.shadows.borrow(traced, self._weights[name].detach())
+        self.sizes.begin(inputs)
         with self, legacy_constructor():
             yield
 
@@ -88,6 +87,7 @@ class TracingWatch(TorchFunctionMode):
 
     def guards(self) -> list[torch.Tensor]:
         """A bool scalar of the trace for each assumption: whether all decisions of its line fall as on the example."""
+        self.sizes.settle()
         with self:
             return [torch.stack([g.reshape(()) for g in assumed.guards]).all() for assumed in self.assumptions]
 
@@ -289,6 +289,7 @@ Answer = Callable[[TracingWatch, Function, Sequence[Any], Mapping[str, Any]], An
 
 # The answers to torch functions that return no tensor, by the function's name.
 _ANSWERS: dict[str, Answer] = {
+    "__len__": lambda watch, *call: watch.sizes.length(*call),
     **dict.fromkeys(("__bool__", "is_nonzero", "equal", "allclose", "__contains__"), TracingWatch.truth),
     **dict.fromkeys(("__int__", "__index__"), TracingWatch.whole),
     **dict.fromkeys(("__float__", "__complex__", "__array__"), TracingWatch.number),

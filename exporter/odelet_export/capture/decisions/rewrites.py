@@ -22,6 +22,8 @@ from odelet_export.capture.decisions.indexing import (
     element_at,
     is_whole_number,
 )
+from odelet_export.capture.sizes.elements import element_at_size
+from odelet_export.capture.sizes.splitting import chunked, split
 from odelet_export.model.trees import row_leaves
 
 
@@ -35,9 +37,10 @@ def rewritten(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], numbers
 
 
 def _tensor_of_numbers(args: Sequence[Any], kwargs: Mapping[str, Any], _: Numbers) -> Rewritten:
-    """A rewrite of torch.tensor([a, t]) with a traced t, which stacks the numbers."""
+    """A rewrite of torch.tensor([a, t]) with a traced t or the size of a dynamic axis, which stacks the numbers."""
     data = args[0] if args else kwargs.get("data")
-    if not any(isinstance(leaf, torch.Tensor) for leaf in row_leaves(data)) or isinstance(data, torch.Tensor):
+    symbolic = (torch.Tensor, torch.SymInt, torch.SymFloat)
+    if not any(isinstance(leaf, symbolic) for leaf in row_leaves(data)) or isinstance(data, torch.Tensor):
         return None
     dtype = kwargs.get("dtype") or _inferred_dtype(data)
     return lambda: _stacked(data, dtype).to(device=kwargs.get("device"))
@@ -124,13 +127,13 @@ def _linspace(args: Sequence[Any], kwargs: Mapping[str, Any], _: Numbers) -> Rew
     Like torch's function, it counts the first half of the numbers from the start and the others from the end.
     """
     start, end, steps = args[0], args[1], kwargs["steps"] if len(args) < 3 else args[2]
-    ends = [x for x in (start, end) if isinstance(x, torch.Tensor)]
+    ends = [x for x in (start, end) if isinstance(x, (torch.Tensor, torch.SymInt, torch.SymFloat))]
     dtype = kwargs.get("dtype") or torch.get_default_dtype()
     if isinstance(steps, torch.Tensor) or (not ends and isinstance(steps, int)):
         return None
 
     def space() -> torch.Tensor:
-        first, last = (torch.as_tensor(x).to(dtype).reshape(()) for x in (start, end))
+        first, last = (_stacked(x, dtype).reshape(()) for x in (start, end))
         place = torch.arange(steps, dtype=dtype)
         gaps = torch.ones(steps, dtype=dtype).sum() - 1  # a tensor, as `steps` may be the size of a dynamic axis
         step = (last - first) / gaps.clamp(min=1)
@@ -185,13 +188,15 @@ _REWRITES: dict[str, Rewrite] = {
     "as_tensor": _tensor_of_numbers,
     "asarray": _tensor_of_numbers,
     "new_tensor": _new_tensor,
-    "__getitem__": element_at,
+    "__getitem__": lambda *call: element_at_size(*call) or element_at(*call),
     "__setitem__": assignment_at,
     "bucketize": _bucketize,
     "searchsorted": _searchsorted,
     "linspace": _linspace,
     "full": _full,
     "full_like": _full,
+    **dict.fromkeys(("chunk", "unsafe_chunk"), chunked),
+    **dict.fromkeys(("split", "unsafe_split"), split),
     **dict.fromkeys(("mm", "matmul", "spmm", "_sparse_mm", "__matmul__", "mv"), _sparse_product),
 }
 
