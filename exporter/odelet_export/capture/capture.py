@@ -57,7 +57,7 @@ def capture(
     frozen: names of inputs that the model may read Python numbers from, which then stay as they are on the example.
     Tries torch.export first, which keeps high-level operators whole; then tracing below autograd, which turns
     gradients taken inside a field into plain operators. Raises CaptureError: with the user's file and line where
-    neither works, for a model without a solve, and for a solve that no output depends on.
+    neither works, and for solves that no output depends on.
     """
     names = callee.names
     example = traced_example(names, callee.example, dynamic)
@@ -77,13 +77,8 @@ def capture(
         except ExportError:
             raise
         except Exception as error:  # torch raises errors of many classes; `failure_text` tells them apart
-            failures.append(error)
+            failures.append(watch.sizes.in_names(error))
             continue
-        if not marker.specs:
-            raise CaptureError(
-                "the model made no call of torchdiffeq.odeint, odeint_adjoint or mark while it ran on the example; "
-                "export a model that solves an ODE or marks a fixed point, or use torch.onnx.export"
-            )
         refuse_random(model)
         passes.RemoveUnusedNodesPass()(model)
         refuse_foreign(model)
@@ -184,8 +179,8 @@ def _tracers(callee: Callee, sizes: SizeWatch) -> list[tuple[str, Trace, Callabl
 def _used_solves(specs: list[SolveSpec], model: ir.Model) -> list[SolveSpec]:
     """The specs of the solves whose End node is left in a graph without unused nodes.
 
-    Raises CaptureError where no solve outside of others is left, and where a node of a second call (Again) is left: an
-    output can depend on that call only where the field remembers it.
+    Raises CaptureError where the model has solves and none outside of others is left, and where a node of a second call
+    (Again) is left: an output can depend on that call only where the field remembers it.
     """
     marked = {(node.op_type, node.attributes["solve"].as_int()) for node in model.graph if node.domain == DOMAIN}
     for spec in specs:
@@ -196,7 +191,7 @@ def _used_solves(specs: list[SolveSpec], model: ir.Model) -> list[SolveSpec]:
                 "anew in each call"
             )
     used = [spec for spec in specs if ("End", spec.mark) in marked]
-    if all(spec.around for spec in used):
+    if specs and all(spec.around for spec in used):
         raise CaptureError(
             f"no output of the model depends on its solve at {specs[0].source}; return something computed from it"
         )
@@ -222,6 +217,7 @@ def _make_fx_then_export(
     # ONNX has no operator for the gradient of fused attention; the plain formula's gradient consists of ONNX operators.
     with (
         sdpa_kernel(SDPBackend.MATH),
+        torch.set_grad_enabled(callee.grad_mode),
         _override_builtin_ops(),
         symbolic_inputs(example, [axes or {} for axes in shapes]),
     ):

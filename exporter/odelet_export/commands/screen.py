@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 # Each stage, with a description of its work for a user who waits.
 STAGES = {
     "load": "import torch and the model",
+    "look": "run the model once in torch",
     "capture": "trace the model once",
     "lift": "take the fields out of the graph",
     "replay": "run the graph under torchdiffeq, beside the model",
@@ -35,7 +36,7 @@ STAGES = {
     "parity": "compare with torch",
 }
 # These stages write nothing.
-EXPLAINING = {stage: does for stage, does in STAGES.items() if stage in ("load", "capture", "lift", "replay")}
+EXPLAINING = {stage: does for stage, does in STAGES.items() if stage in ("load", "look", "capture", "lift", "replay")}
 CALIBRATING = {**EXPLAINING, "calibrate": "find the steps on the calibration data", **STAGES}
 _LABEL = 10
 _STYLES = {"parity": "green", "warning": "yellow", "assumed": "yellow"}
@@ -129,6 +130,7 @@ def print_rows(head: str, of: str, rows: Sequence[tuple[str, str]]) -> None:
 def _rows(exported: Exported) -> list[tuple[str, str]]:
     card = exported.card
     rows = [(f"solve {solve.index}", _solve(solve)) for solve in card.solves]
+    rows = rows or [("form", f"{card.form}: the model makes no solve")]
     rows += [("input", f"{tensor.name}: {tensor}") for tensor in card.inputs]
     rows += [("noise", f"{noise.name}: {noise.distribution}, drawn at {noise.source}") for noise in card.noise]
     rows += [("output", f"{tensor.name}: {tensor}") for tensor in card.outputs]

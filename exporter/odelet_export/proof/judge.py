@@ -15,6 +15,7 @@ from odelet.methods.implicit_rk import ImplicitRK
 from odelet_export.capture.noise_inputs import NoiseInput
 from odelet_export.model.axes import Dynamic
 from odelet_export.model.callee import Callee
+from odelet_export.model.field_calls import TooManyCalls
 from odelet_export.model.overrides import Overrides
 from odelet_export.model.random_draws import drawing
 from odelet_export.model.random_sources import ReplayedSource, SeededSource
@@ -24,7 +25,6 @@ from odelet_export.model.widening import widened, widened_model
 from odelet_export.proof.alone import SampleAxes, run_alone
 from odelet_export.proof.report import OWN_ERRORS, ROUNDING_FACTOR, ROUNDING_RUNS, ROUNDING_ULPS
 from odelet_export.proof.sample_inputs import samples
-from odelet_intercept.errors import ExportError
 
 # The tolerances (rtol, atol) within which two answers count as the same: an output may differ by atol plus rtol times
 # its largest element. For half precision, rtol is the unit roundoff. Where an operator of torch is one of ONNX, the two
@@ -39,6 +39,10 @@ TOLERANCES = {
 # The same tolerances for implicit Runge-Kutta methods, whose stages torchdiffeq and odelet iterate to 1e-8; the
 # stand-in for a torchdiffeq that lacks these methods iterates them to rounding.
 ITERATED = (1e-7, 1e-8)
+
+
+# No more samples are drawn after so many that torch did not solve in bounded time, if any others are there.
+_MOST_UNENDING = 3
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ class Judge:
     gave, or None for TOLERANCES and the effect of rounding on torch itself. alone: the batch axes, where each batch row
     is solved on its own; torch then runs on each row alone. noise: the inputs that stand for base draws. nested: the
     nested solves, which are not compared by themselves. seed: the seed of the base draws. instead: solvers that take
-    the place of torchdiffeq, by the number of the call.
+    the place of torchdiffeq, by the number of the call. most_calls: how often one run of torch may call fields.
     """
 
     callee: Callee
@@ -100,6 +104,7 @@ class Judge:
     nested: Sequence[SolveSpec] = ()
     seed: int = 0
     instead: Mapping[int, Solver] = field(default_factory=dict)
+    most_calls: int | None = None
 
     @property
     def dtype(self) -> str:
@@ -124,7 +129,7 @@ class Judge:
         """Run the torch model on inputs, with fresh base draws, all batch rows together."""
         source = SeededSource(self.seed + number)
         with drawing(source):
-            expected, counts = run_reference(self.callee, tensors, self.overrides, self.instead)
+            expected, counts = self._run(self.callee, tensors)
         return Sample(number, tensors, source.arrays, expected, counts)
 
     def reference(
@@ -134,9 +139,12 @@ class Judge:
         if self.alone is not None:
             used = {x.draw.index for x in self.noise}
             used_draws = [x if i in used else None for i, x in enumerate(drawn)]
-            return run_alone(self.callee, tensors, self.overrides, self.alone, used_draws)
+            return run_alone(self.callee, tensors, self.overrides, self.alone, used_draws, most_calls=self.most_calls)
         with drawing(ReplayedSource(drawn)):
-            return run_reference(self.callee, tensors, self.overrides, self.instead)
+            return self._run(self.callee, tensors)
+
+    def _run(self, callee: Callee, tensors: Sequence[torch.Tensor]) -> tuple[list[np.ndarray], list[SolveCount]]:
+        return run_reference(callee, tensors, self.overrides, self.instead, most_calls=self.most_calls)
 
     def judge(
         self, sample: Sample, names: Sequence[str], outputs: Sequence[np.ndarray], *, steps_differ: bool = False
@@ -190,7 +198,7 @@ class Judge:
             return nothing
         try:
             with drawing(ReplayedSource([x.double() for x in sample.noise])):
-                outputs, _ = run_reference(callee, widened(sample.tensors), self.overrides, self.instead)
+                outputs, _ = self._run(callee, widened(sample.tensors))
         except Exception:  # a model with float32 numbers of its own may raise any error
             return nothing
         return [_distance(one, other) for one, other in zip(outputs, sample.expected, strict=True)]
@@ -200,20 +208,30 @@ class FreshSamples:
     """The sample inputs of an export: the example, then fresh inputs that the torch model takes; torch runs each once.
 
     times: the inputs that are output times. frozen: the inputs that stay as in the example. count: the number of fresh
-    samples wanted; iteration gives more, as some samples may break an assumption. Iteration raises ExportError where
-    the torch model fails on the example.
+    samples wanted; iteration gives more, as some samples may break an assumption. first: the answer on the example,
+    where it is known. skipped: a sentence for each kind of inputs that were drawn and left out, so far.
     """
 
     def __init__(
-        self, judge: Judge, *, dynamic: Dynamic, times: Collection[str], frozen: Collection[str], count: int
+        self,
+        judge: Judge,
+        *,
+        dynamic: Dynamic,
+        times: Collection[str],
+        frozen: Collection[str],
+        count: int,
+        first: Sample | None = None,
     ) -> None:
         callee = judge.callee
         endless = samples(callee.names, callee.example, dynamic, times, frozen=frozen, count=count, seed=judge.seed)
         self.count = count
-        self._judge = judge
+        self.skipped: dict[str, None] = {}
+        self._judge, self._unending = judge, 0
         self._inputs = enumerate(islice(endless, 1 + 8 * count))
         self._known: list[Sample] = []
-        self._failure: ExportError | None = None
+        if first is not None:
+            next(self._inputs)
+            self._known.append(first)
 
     def __iter__(self) -> Iterator[Sample]:
         number = 0
@@ -223,19 +241,30 @@ class FreshSamples:
 
     def _draw(self) -> bool:
         """Run the model on one more sample, if there is one."""
-        if self._failure is not None:
-            raise self._failure
         for number, tensors in self._inputs:
             try:
                 sample = self._judge.sample(len(self._known), tensors)
-            except Exception as error:  # the model may raise anything on inputs it was not made for
+            except TooManyCalls as error:
+                self.skipped[_skipped(error)] = None
+                self._unending += 1
+                if self._unending >= _MOST_UNENDING and len(self._known) > 1:
+                    return False
+                continue
+            except Exception:  # the model may raise anything on inputs it was not made for
                 if number > 0:
                     continue
-                self._failure = ExportError(f"the torch model fails on the example: {type(error).__name__}: {error}")
-                raise self._failure from error
+                raise
             self._known.append(sample)
             return True
         return False
+
+
+def _skipped(error: TooManyCalls) -> str:
+    """The warning for a sample that torch did not solve in bounded time."""
+    return (
+        f"some inputs drawn for the comparison were left out: {error}, far more often than on the example (an event "
+        "that never comes, or a problem that turns stiff); the runtime ends such a call at max_steps, or at a deadline"
+    )
 
 
 def _shake(tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

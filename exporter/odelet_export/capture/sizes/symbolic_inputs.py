@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch._dynamo.source import ConstantSource
@@ -22,7 +23,7 @@ def symbolic_inputs(tensors: Sequence[torch.Tensor], dynamic_axes: Sequence[Mapp
     remembered = []
     for i, (tensor, axes) in enumerate(zip(tensors, dynamic_axes, strict=True)):
         kinds = [DimDynamic.DYNAMIC if axis in axes else DimDynamic.STATIC for axis in range(tensor.ndim)]
-        context = StatelessSymbolicContext(dynamic_sizes=kinds)  # type: ignore[var-annotated]
+        context: StatelessSymbolicContext[Any, Any] = StatelessSymbolicContext(dynamic_sizes=kinds)
         # make_fx asks the mode that is on, and a mode gives the same answer again as long as the first is in use.
         remembered.append(mode.from_tensor(tensor, source=ConstantSource(f"input{i}"), symbolic_context=context))
     with mode:

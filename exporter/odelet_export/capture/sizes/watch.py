@@ -12,6 +12,7 @@ line. This watch takes the conditions over from torch:
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ from odelet.artifact.input_cards import AssumptionCard
 from odelet_export.capture.sizes.conditions import SizeCondition, fewest, follows, formula_of
 from odelet_export.capture.sizes.len_and_int import LenAndInt, NeedsLenAndInt
 from odelet_export.model.axes import Dynamic
-from odelet_intercept.user_code import Place, is_library, user_frame, with_source
+from odelet_intercept.user_code import Place, is_library, place_of_error, user_frame, with_source
 
 _TORCH = os.path.dirname(os.path.abspath(torch.__file__)) + os.sep
 # Files of torch that stand between a question about a size and who asks it.
@@ -140,6 +141,20 @@ class SizeWatch:
         for label, size in self._sizes.items():
             if size.node.expr.is_number:
                 self._fixed.setdefault(label, place)
+
+    def in_names(self, error: Exception) -> Exception:
+        """An error of a trace; for one of sizes that do not fit, a SizeError that has the names of the axes."""
+        names = {str(symbol): label for symbol, label in self._labels.items()}
+        text = str(error).strip().partition("\n")[0]
+        named = re.sub(r"\bs\d+\b", lambda match: names.get(match.group(), match.group()), text)
+        if not isinstance(error, (RuntimeError, ValueError)) or named == text:
+            return error
+        axes = " and ".join(repr(label) for label in sorted(set(names.values())))
+        return SizeError(
+            f"{with_source(place_of_error(error))}\n  found: sizes that do not fit where {axes} may change: {named}\n"
+            "  do: give axes of one size one name in `dynamic`; take sizes from tensor.shape, not from numbers kept at "
+            "construction; or leave the axis out of `dynamic`"
+        )
 
     def settle(self) -> None:
         """Take the conditions over from the tracer, which then no longer refuses them.
