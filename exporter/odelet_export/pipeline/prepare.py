@@ -23,6 +23,7 @@ from odelet_export.model.axes import Dynamic
 from odelet_export.model.callee import Callee
 from odelet_export.model.first_run import first_run
 from odelet_export.model.other_solvers import no_solver_called
+from odelet_export.model.reference import as_arrays
 from odelet_export.model.spec import check_overrides
 from odelet_export.pipeline.settings import ExportSettings
 from odelet_export.proof.capture_check import CaptureCheck
@@ -83,7 +84,8 @@ def prepare(callee: Callee, dynamic: Dynamic, settings: ExportSettings, *, tell:
     holes = lift(captured, fill_nested(captured, settings.form, max_steps=settings.max_steps))
     tell("replay")
     judge = _judge(captured, callee, settings, floats, first.most_calls)
-    on_example = Sample(0, callee.example, first.noise, first.outputs, first.counts)
+    answer = as_arrays(callee.outputs_of(first.leaves))
+    on_example = Sample(0, callee.example, first.noise, answer, first.counts)
     drawn = fresh_samples(judge, dynamic, times, settings, first=on_example)
     check = CaptureCheck(captured, judge, dynamic, times)
     check.check(islice(drawn, 2))

@@ -149,9 +149,13 @@ def _scalar(name: str, value: object) -> NumpyArray:
     whole = name.startswith("max_")
     if isinstance(value, bool) or not isinstance(value, Integral if whole else Real):
         raise InputError(f"{name}={value!r} must be a {'whole ' if whole else ''}number")
-    if not 0 < float(value) < (2**63 if whole else math.inf):
+    try:
+        number = float(value)
+    except OverflowError:
+        raise InputError(f"{name} is too large; it must be positive and finite") from None
+    if not 0 < number < (2**63 if whole else math.inf):
         raise InputError(f"{name}={value!r} must be positive and finite")
-    return np.array(value, np.int64 if whole else np.float64)
+    return np.array(value if whole else number, np.int64 if whole else np.float64)
 
 
 def _row(name: str, value: Tolerance, lengths: Collection[int]) -> NumpyArray:
