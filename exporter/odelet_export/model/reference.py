@@ -23,6 +23,7 @@ from odelet.numerics.control import CONTROLLERS, Control
 from odelet_export.model.callee import Callee
 from odelet_export.model.intercepted_run import run_intercepted
 from odelet_export.model.overrides import Overrides
+from odelet_export.model.time_limit import field_called
 from odelet_intercept import fixed_point
 from odelet_intercept.call import Call
 from odelet_intercept.call_options import POINTS
@@ -61,6 +62,7 @@ class _Counted:
                 setattr(self, name, getattr(func, name))
 
     def __call__(self, t: Any, y: Any) -> Any:
+        field_called()
         self.evaluations += 1
         return self._func(t, y)
 

@@ -23,7 +23,10 @@ from odelet_export.model.callee import Callee
 from odelet_export.model.spec import check_overrides
 from odelet_export.pipeline.settings import ExportSettings
 from odelet_export.proof.capture_check import CaptureCheck
-from odelet_export.proof.judge import FreshSamples, Judge
+from odelet_export.proof.fresh_samples import FreshSamples
+from odelet_export.proof.judge import Judge
+from odelet_export.proof.sample_inputs import Drawing
+from odelet_export.proof.torch_clock import TorchClock
 from odelet_export.targets.onnx_files import check_unique, tensor_of
 from odelet_intercept.errors import CaptureError, ExportError
 
@@ -50,12 +53,19 @@ class Prepared:
     check: CaptureCheck
 
 
-def prepare(callee: Callee, dynamic: Dynamic, settings: ExportSettings, *, tell: Callable[[str], None]) -> Prepared:
+def prepare(
+    callee: Callee,
+    dynamic: Dynamic,
+    settings: ExportSettings,
+    *,
+    tell: Callable[[str], None],
+    clock: TorchClock | None = None,
+) -> Prepared:
     """Capture a model, fill the solves inside others, lift the fields, and run the capture beside the model.
 
-    tell: called with the name of each stage when it begins. Raises CaptureError for a model that cannot be traced or
-    that was traced wrongly, and with `strict` for one that decides by its inputs; FormError for an override that no
-    solve can take; InputError for a name in `freeze` that no input has.
+    tell: called with the name of each stage when it begins. clock: counts and limits torch's time. Raises CaptureError
+    for a model that cannot be traced or that was traced wrongly, and with `strict` for one that decides by its inputs;
+    FormError for an override that no solve can take; InputError for a name in `freeze` that no input has.
     """
     unknown = [name for name in settings.freeze if name not in callee.names]
     if unknown:
@@ -77,9 +87,10 @@ def prepare(callee: Callee, dynamic: Dynamic, settings: ExportSettings, *, tell:
     floats = [*(tensor.dtype for tensor in outputs), *_states(graph)]
     holes = lift(captured, fill_nested(captured, settings.form, max_steps=settings.max_steps))
     tell("replay")
-    judge = _judge(captured, callee, settings, floats)
-    drawn = fresh_samples(judge, dynamic, times, settings)
-    check = CaptureCheck(captured, judge, dynamic, times)
+    clock = clock or TorchClock(settings.proof.torch_seconds)
+    judge = _judge(captured, callee, settings, floats, clock)
+    check = CaptureCheck(captured, judge, Drawing(callee.names, callee.example, dynamic, times, settings.freeze))
+    drawn = fresh_samples(judge, check, settings)
     try:
         check.check(islice(drawn, 2))
     except CaptureError:
@@ -90,12 +101,14 @@ def prepare(callee: Callee, dynamic: Dynamic, settings: ExportSettings, *, tell:
     return Prepared(settings, dynamic, captured, holes, inputs, outputs, times, judge, drawn, check)
 
 
-def fresh_samples(judge: Judge, dynamic: Dynamic, times: Collection[str], settings: ExportSettings) -> FreshSamples:
+def fresh_samples(judge: Judge, check: CaptureCheck, settings: ExportSettings) -> FreshSamples:
     """The example and the fresh inputs of the comparison, with the answers of `judge`."""
-    return FreshSamples(judge, dynamic=dynamic, times=times, frozen=settings.freeze, count=settings.proof.samples)
+    return FreshSamples(judge, check.drawing, traced=check.traced_sizes, count=settings.proof.samples)
 
 
-def _judge(captured: Captured, callee: Callee, settings: ExportSettings, floats: Sequence[str]) -> Judge:
+def _judge(
+    captured: Captured, callee: Callee, settings: ExportSettings, floats: Sequence[str], clock: TorchClock
+) -> Judge:
     return Judge(
         callee,
         captured.specs,
@@ -105,6 +118,7 @@ def _judge(captured: Captured, callee: Callee, settings: ExportSettings, floats:
         noise=captured.noise,
         nested=captured.nested,
         seed=settings.proof.seed,
+        clock=clock,
     )
 
 

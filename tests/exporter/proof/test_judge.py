@@ -7,7 +7,7 @@ import torchdiffeq
 from odelet_export.model.callee import Callee
 from odelet_export.model.overrides import Overrides
 from odelet_export.proof.judge import Judge
-from odelet_export.proof.report import OWN_ERRORS
+from odelet_export.proof.rounding import OWN_ERRORS
 
 X = torch.tensor([[0.3, 0.7], [0.1, 0.9]])
 
