@@ -16,6 +16,16 @@ from odelet_intercept.call import Call
 from odelet_intercept.errors import CaptureError
 
 
+def check_call(call: Call) -> None:
+    """Raise CaptureError for a call whose state or times cannot be exported, whatever they are computed from."""
+    if call.entry == "mark":
+        return
+    state_parts(call, call.where)
+    t = call_times(call, call.where)
+    if call.event_fn is not None and t.shape[0] != 2:
+        raise CaptureError(call.where + f"a solve until an event takes two times; got {t.shape[0]}")
+
+
 def option_values(
     call: Call, spec: SolveSpec, parts: Sequence[torch.Tensor], t: torch.Tensor, where: str
 ) -> list[torch.Tensor]:

@@ -52,7 +52,7 @@ def capture(
     frozen: names of inputs that the model may read Python numbers from, which then stay as they are on the example.
     Tries torch.export first, which keeps high-level operators whole; then tracing below autograd, which turns
     gradients taken inside a field into plain operators. Raises CaptureError: with the user's file and line where
-    neither works, for a model without a solve, and for a solve that no output depends on.
+    neither works, and for solves that no output depends on.
     """
     names = callee.names
     example = traced_example(names, callee.example, dynamic)
@@ -72,11 +72,6 @@ def capture(
         except Exception as error:  # torch raises errors of many classes; `failure_text` tells them apart
             failures.append(error)
             continue
-        if not marker.specs:
-            raise CaptureError(
-                "the model made no call of torchdiffeq.odeint, odeint_adjoint or mark while it ran on the example; "
-                "export a model that solves an ODE or marks a fixed point, or use torch.onnx.export"
-            )
         refuse_random(model)
         passes.RemoveUnusedNodesPass()(model)
         refuse_foreign(model)
@@ -182,7 +177,7 @@ def _used_solves(specs: list[SolveSpec], model: ir.Model) -> list[SolveSpec]:
                 "anew in each call"
             )
     used = [spec for spec in specs if ("End", spec.mark) in marked]
-    if all(spec.around for spec in used):
+    if specs and all(spec.around for spec in used):
         raise CaptureError(
             f"no output of the model depends on its solve at {specs[0].source}; return something computed from it"
         )
@@ -206,7 +201,7 @@ def _make_fx_then_export(
         return tuple(output.detach() for output in callee(*tensors))
 
     # ONNX has no operator for the gradient of fused attention; the plain formula's gradient consists of ONNX operators.
-    with sdpa_kernel(SDPBackend.MATH):
+    with sdpa_kernel(SDPBackend.MATH), torch.set_grad_enabled(callee.grad_mode):
         traced = make_fx(
             detached_outputs,
             decomposition_table=gradient_decompositions(),

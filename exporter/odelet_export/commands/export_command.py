@@ -132,12 +132,11 @@ def _run(
     from odelet_export.model.call_arguments import call_arguments
     from odelet_export.pipeline.explain import explain
     from odelet_export.pipeline.export import export
-    from odelet_export.pipeline.plain_torch import plain_torch_first
 
     with loaded(target, weights=request.weights) as model:
         args, kwargs = call_arguments(model, example.arrays)
         call: dict[str, Any] = {"kwargs": kwargs, "dynamic": example.dynamic, "on_stage": checklist}
-        with plain_torch_first(model, args, kwargs), writing(request.out):
+        with writing(request.out):
             if request.out is None:
                 return type(model).__name__, None, explain(model, args, settings=settings, **call)
             exported = export(model, args, request.out, settings=settings, on_progress=checklist.progress, **call)

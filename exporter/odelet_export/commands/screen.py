@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 # Each stage, with a description of its work for a user who waits.
 STAGES = {
     "load": "import torch and the model",
+    "look": "run the model once in torch",
     "capture": "trace the model once",
     "lift": "take the fields out of the graph",
     "replay": "run the graph under torchdiffeq, beside the model",
@@ -36,7 +37,7 @@ STAGES = {
     "parity": "compare with torch",
 }
 # These stages write nothing.
-EXPLAINING = {stage: does for stage, does in STAGES.items() if stage in ("load", "capture", "lift", "replay")}
+EXPLAINING = {stage: does for stage, does in STAGES.items() if stage in ("load", "look", "capture", "lift", "replay")}
 CALIBRATING = {**EXPLAINING, "calibrate": "find the steps on the calibration data", **STAGES}
 _LABEL = 10
 _STYLES = {"parity": "green", "warning": "yellow", "assumed": "yellow"}

@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from odelet.errors import InputError
+from odelet_export.model.first_run import failed_in_torch
 from odelet_export.model.trees import Tree, map_tensors, nested
-from odelet_intercept.user_code import as_typed, place_of_error
 
 _ANY_NUMBER = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
@@ -57,14 +57,4 @@ def check_runs(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any])
             model.eval()(*args, **kwargs)
     except Exception as error:  # the user's code may raise anything
         leaves = Tree([*("" for _ in args), *kwargs], [*args, *kwargs.values()]).leaves
-        shapes = [
-            f"{name} {str(leaf.dtype).removeprefix('torch.')} {list(leaf.shape)}".strip() for name, leaf in leaves
-        ]
-        place = place_of_error(error, causes=False)
-        where = "somewhere" if place is None else as_typed(place)
-        unordered_times = "strictly increasing or decreasing" in str(error)  # torchdiffeq's words
-        hint = "; an input of times is drawn in order by, say, float32[times]:linspace(0,1)" if unordered_times else ""
-        raise InputError(
-            f"the model fails on its example ({', '.join(shapes)}) in plain torch, {where}: "
-            f"{type(error).__name__}: {error}{hint}"
-        ) from error
+        raise failed_in_torch(error, leaves) from error

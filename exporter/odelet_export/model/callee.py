@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from odelet.artifact.card import RESERVED
+from odelet_export.model.kept_state import restoring
 from odelet_export.model.random_draws import one_run
 from odelet_export.model.trees import Tree, result_leaves
 from odelet_intercept.call import Entry
@@ -44,6 +45,7 @@ class _RunRecord:
     copies: tuple[Entry, ...]
     dropped: dict[str, str]  # the type of each result that is no tensor, by name
     watch: Watching | None = None
+    grad_mode: bool | None = None
 
 
 class Callee(nn.Module):
@@ -53,13 +55,15 @@ class Callee(nn.Module):
     dotted names. Arguments that are not tensors stay as they are in the example. Raises CaptureError where the example
     does not fit the model's signature, and where a name is reserved.
 
-    names: the names of the input tensors, in order. example: the values of these tensors in the example.
+    arguments: the names of the arguments, in order. names: the names of the input tensors, in order. example: the
+    values of these tensors in the example.
     """
 
     def __init__(self, model: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         super().__init__()
         self.model = model
-        self._tree = Tree(_names(model, args, kwargs), [*args, *kwargs.values()])
+        self.arguments = _names(model, args, kwargs)
+        self._tree = Tree(self.arguments, [*args, *kwargs.values()])
         self._keywords = list(kwargs)
         leaves = self._tree.leaves
         self._slots = [i for i, (_, leaf) in enumerate(leaves) if isinstance(leaf, torch.Tensor)]
@@ -75,11 +79,22 @@ class Callee(nn.Module):
         """Use the record of another callee of the same model, which has run."""
         self._record = other._record
 
+    @property
+    def grad_mode(self) -> bool:
+        """Whether the model runs with gradients; as where it is called, until a first run has found out."""
+        mode = self._record.grad_mode
+        return torch.is_grad_enabled() if mode is None else mode
+
+    @grad_mode.setter
+    def grad_mode(self, mode: bool) -> None:
+        self._record.grad_mode = mode
+
     def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """The output tensors, and under a watch the guards of its assumptions after them."""
         watch = self._record.watch
         if watch is None:
-            return self._call(tensors)
+            with torch.set_grad_enabled(self.grad_mode):
+                return self._call(tensors)
         with watch.running(dict(zip(self.names, tensors, strict=True)), dict(self.state())):
             outputs = self._call(tensors)
         return (*outputs, *watch.guards())
@@ -89,26 +104,9 @@ class Callee(nn.Module):
         yield from self.named_parameters()
         yield from self.named_buffers()
 
-    @contextmanager
-    def restoring(self) -> Iterator[None]:
-        """Put back, on leaving, the attributes and buffers of the model's modules that runs change."""
-        modules = [(module, dict(vars(module))) for module in self.modules()]
-        tables: list[tuple[dict[str, Any], dict[str, Any]]] = [
-            (table, dict(table)) for module, _ in modules for table in (module._buffers, module._parameters)
-        ]
-        buffers = [(buffer, buffer.clone()) for buffer in self.buffers()]
-        try:
-            yield
-        finally:
-            for module, attributes in modules:
-                vars(module).clear()
-                vars(module).update(attributes)
-            for table, entries in tables:
-                table.clear()
-                table.update(entries)
-            with torch.no_grad():
-                for buffer, before in buffers:
-                    buffer.copy_(before)
+    def restoring(self) -> AbstractContextManager[None]:
+        """A context that puts back, on leaving, what runs of the model change on its objects."""
+        return restoring(self)
 
     @contextmanager
     def watched(self, watch: Watching) -> Iterator[None]:

@@ -21,9 +21,9 @@ from torchdiffeq._impl.rk_common import RKAdaptiveStepsizeODESolver
 from odelet.methods.roster import METHODS
 from odelet.numerics.control import CONTROLLERS, Control
 from odelet_export.model.callee import Callee
+from odelet_export.model.field_calls import FieldCalls
 from odelet_export.model.intercepted_run import run_intercepted
 from odelet_export.model.overrides import Overrides
-from odelet_export.model.time_limit import field_called
 from odelet_intercept import fixed_point
 from odelet_intercept.call import Call
 from odelet_intercept.call_options import POINTS
@@ -62,7 +62,6 @@ class _Counted:
                 setattr(self, name, getattr(func, name))
 
     def __call__(self, t: Any, y: Any) -> Any:
-        field_called()
         self.evaluations += 1
         return self._func(t, y)
 
@@ -91,43 +90,67 @@ def run_reference(
     tensors: Sequence[torch.Tensor],
     overrides: Overrides,
     instead: Mapping[int, Solver] = MappingProxyType({}),
+    *,
+    most_calls: int | None = None,
 ) -> tuple[list[np.ndarray], list[SolveCount]]:
     """Run the torch model on some inputs. Returns its outputs, and a count for each solve outside other solves.
 
     tensors: one for each name of `callee.names`. instead: other solvers for some of the calls, by the numbers of the
-    calls among those outside other solves.
+    calls among those outside other solves. most_calls: how often fields may be called in all; a run that calls them
+    more often ends with TooManyCalls.
     """
-    counts: list[SolveCount] = []
+    solving = Solving(overrides, instead, FieldCalls(most=most_calls))
+    return as_arrays(run_intercepted(callee, tensors, solving)), solving.counts
 
-    def handler(call: Call, original: Callable[..., Any]) -> Any:
+
+def as_arrays(outputs: Sequence[torch.Tensor]) -> list[np.ndarray]:
+    """The outputs of a run as arrays."""
+    return [output.detach().cpu().numpy() for output in outputs]
+
+
+class Solving:
+    """The handler that solves the calls of one run by torchdiffeq, with the overrides of an export.
+
+    instead: as in `run_reference`. calls: counts the calls of fields. counts: a count for each solve so far outside
+    other solves.
+    """
+
+    def __init__(self, overrides: Overrides, instead: Mapping[int, Solver], calls: FieldCalls) -> None:
+        self.counts: list[SolveCount] = []
+        self.calls = calls
+        self._overrides, self._instead = overrides, instead
+
+    def __call__(self, call: Call, original: Callable[..., Any]) -> Any:
+        """The solution of a call."""
         if call.entry == "mark":
             answer, count = _marked(call)
-            counts.append(count)
+            self.counts.append(count)
             return answer
-        changed = overridden(call, overrides)
+        changed = overridden(replace(call, func=self.calls.watching(call.func)), self._overrides)
         if call.depth > 0:
-            return solved(changed, original, overrides)
-        if len(counts) in instead:
-            answer, count = instead[len(counts)](changed, original)
-            counts.append(count)
-            return answer
-        adaptive = issubclass(SOLVERS.get(changed.method or "dopri5", object), RKAdaptiveStepsizeODESolver)
+            return solved(changed, original, self._overrides)
+        number = len(self.counts)
+        solution, count = (
+            self._instead[number](changed, original) if number in self._instead else self._counted(changed, original)
+        )
+        self.counts.append(count)
+        return solution
+
+    def _counted(self, call: Call, original: Callable[..., Any]) -> tuple[Any, SolveCount]:
+        """The solution of an overridden call by torchdiffeq, and its count."""
+        method = call.method or "dopri5"
+        adaptive = issubclass(SOLVERS.get(method, object), RKAdaptiveStepsizeODESolver)
         counted = _CountedAdaptive(call.func) if adaptive else _Counted(call.func)
-        result = solved(replace(changed, func=counted), original, overrides)
-        method = changed.method or "dopri5"
+        result = solved(replace(call, func=counted), original, self._overrides)
         # In a search for an event by a fixed-step method, torchdiffeq does not call back at its steps.
-        searched = changed.event_fn is not None and not adaptive
-        per_step = METHODS[overrides.method or name_of(call.method or "dopri5")].evaluations
+        searched = call.event_fn is not None and not adaptive
+        per_step = METHODS[self._overrides.method or name_of(method)].evaluations
         steps = counted.evaluations // per_step if searched and per_step else counted.steps
         accepted = counted.accepted if isinstance(counted, _CountedAdaptive) else steps
         count = SolveCount(steps, accepted, counted.evaluations)
         if call.copy and counted.steps == 0:  # old copies of torchdiffeq do not call back
             count = replace(count, steps=None, accepted=None)
-        counts.append(_known(count, method))
-        return result
-
-    outputs = run_intercepted(callee, tensors, handler)
-    return [output.detach().cpu().numpy() for output in outputs], counts
+        return result, _known(count, method)
 
 
 def solved(call: Call, original: Callable[..., Any], overrides: Overrides) -> Any:

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
 
+import torch
 from torch import nn
 
 from odelet.artifact.card import Card
 from odelet_export.calibration.calibrated import Calibrated
 from odelet_export.calibration.data import calls_of
 from odelet_export.lowering.lower import lower
-from odelet_export.model.axes import Dynamic, check_dynamic
-from odelet_export.model.callee import Callee
+from odelet_export.model.given import check_out
 from odelet_export.model.reference import evaluation_mode
 from odelet_export.pipeline.calibrate import Calibrating
 from odelet_export.pipeline.describe import describe
 from odelet_export.pipeline.explanation import Explanation
+from odelet_export.pipeline.given_call import read_call
 from odelet_export.pipeline.keywords import changed
 from odelet_export.pipeline.prepare import Prepared, prepare
 from odelet_export.pipeline.prove import Prover
@@ -30,7 +31,7 @@ from odelet_export.targets.folder import staging
 from odelet_export.targets.onnx_files import card_of, write_graphs
 
 # With calibration data there is one more stage, before `lower`: calibrate.
-STAGES = ("capture", "lift", "replay", "lower", "check", "parity")
+STAGES = ("look", "capture", "lift", "replay", "lower", "check", "parity")
 
 
 @dataclass(frozen=True)
@@ -68,11 +69,11 @@ class Exported:
 
 def export(
     model: Callable[..., Any],
-    args: Sequence[Any],
+    args: Sequence[Any] | torch.Tensor,
     out: str | os.PathLike[str],
     *,
     kwargs: Mapping[str, Any] | None = None,
-    dynamic: Dynamic | None = None,
+    dynamic: Any = None,
     on_stage: Callable[[str], None] | None = None,
     on_progress: Callable[[str], None] | None = None,
     settings: ExportSettings | None = None,
@@ -80,11 +81,12 @@ def export(
 ) -> Exported:
     """Export a torch model that calls torchdiffeq to an artifact, and prove that the artifact gives torch's answers.
 
-    model: a module, or any callable; it runs in evaluation mode and is left as it was. args, kwargs: an example call.
-    Each tensor becomes an input, named as in the model's signature; a tensor in a dict or tuple has dots in its name
-    (`batch.x`, `parts.0`). Other arguments become constants. out: the folder to make; an artifact there is replaced
-    in one step, and where `out` is a link, it stays one.
-    dynamic: the axes whose size may change, as in {"x": {0: "batch"}}; all others keep the size of the example.
+    model: a module, or any callable; it runs in evaluation mode and is left as it was. args, kwargs: an example call; a
+    tensor in place of the tuple is one argument. Each tensor becomes an input, named as in the model's signature; a
+    tensor in a dict or tuple has dots in its name (`batch.x`, `parts.0`). Other arguments become constants. out: the
+    folder to make; an artifact there is replaced in one step, and where `out` is a link, it stays one.
+    dynamic: the axes whose size may change, as in {"x": {0: "batch"}}, or by position, as torch takes them; all others
+    keep the size of the example.
     on_stage: called with the name of each stage when it begins. on_progress: called with a line now and then while
     torch runs for the comparison. settings: see `ExportSettings`; changes: flat keywords
     that change some of them, such as method="rk4", steps=8.
@@ -105,8 +107,8 @@ def export(
     (True, ['float32 [batch, 3]'])
     """
     settings = changed(settings or ExportSettings(), changes)
-    callee = Callee(model, tuple(args), dict(kwargs or {}))
-    axes = check_dynamic(dynamic, callee.names, callee.example)
+    check_out(out)
+    callee, axes = read_call(model, args, kwargs, dynamic)
     settings.check_calibration()
     if settings.calibration.inputs is not None:
         calls_of(settings.calibration.inputs, callee, axes)  # raises for bad data before anything is traced
@@ -121,8 +123,8 @@ def export(
         prover = Prover(ready, folder, failed, explanation.warnings, _write_again)
         report = prover.report(card, calibrated)
         card = prover.finish(card, report)
-    explanation = replace(explanation, warnings=(*explanation.warnings, *report.warnings))
-    return Exported(target, card, report, explanation.in_forms([solve.form for solve in card.solves]))
+    explanation = explanation.in_forms([solve.form for solve in card.solves])
+    return Exported(target, card, report, explanation.warned([*ready.drawn.skipped, *report.warnings]))
 
 
 def _write_again(ready: Prepared, folder: Path) -> Card:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import onnx_ir as ir
@@ -12,23 +12,25 @@ import onnx_ir as ir
 from odelet.artifact.card import Tensor
 from odelet.errors import InputError
 from odelet_export.capture.cache import capture
+from odelet_export.capture.call_values import check_call
 from odelet_export.capture.captured import Captured
-from odelet_export.capture.copies_check import check_copies
 from odelet_export.graphs.nodes import DOMAIN
 from odelet_export.lowering.hole import Hole
 from odelet_export.lowering.lift import lift, time_inputs
 from odelet_export.lowering.nested import fill_nested
 from odelet_export.model.axes import Dynamic
 from odelet_export.model.callee import Callee
+from odelet_export.model.first_run import first_run
+from odelet_export.model.other_solvers import no_solver_called
 from odelet_export.model.spec import check_overrides
 from odelet_export.pipeline.settings import ExportSettings
 from odelet_export.proof.capture_check import CaptureCheck
 from odelet_export.proof.fresh_samples import FreshSamples
-from odelet_export.proof.judge import Judge
+from odelet_export.proof.judge import Judge, Sample
 from odelet_export.proof.sample_inputs import Drawing
 from odelet_export.proof.torch_clock import TorchClock
 from odelet_export.targets.onnx_files import check_unique, tensor_of
-from odelet_intercept.errors import CaptureError, ExportError
+from odelet_intercept.errors import CaptureError
 
 
 @dataclass(frozen=True)
@@ -61,17 +63,21 @@ def prepare(
     tell: Callable[[str], None],
     clock: TorchClock | None = None,
 ) -> Prepared:
-    """Capture a model, fill the solves inside others, lift the fields, and run the capture beside the model.
+    """Run a model once, capture it, fill the solves inside others, lift the fields, and run the capture beside it.
 
-    tell: called with the name of each stage when it begins. clock: counts and limits torch's time. Raises CaptureError
-    for a model that cannot be traced or that was traced wrongly, and with `strict` for one that decides by its inputs;
-    FormError for an override that no solve can take; InputError for a name in `freeze` that no input has.
+    tell: called with the name of each stage when it begins. clock: counts and limits torch's time. Raises InputError
+    for a model that fails on its example in plain torch; CaptureError for a model that cannot be traced or that was
+    traced wrongly, and with `strict` for one that decides by its inputs; FormError for an override that no solve can
+    take; InputError for a name in `freeze` that no input has.
     """
     unknown = [name for name in settings.freeze if name not in callee.names]
     if unknown:
         raise InputError(f"freeze names input {unknown[0]!r}, but the model's inputs are {', '.join(callee.names)}")
+    tell("look")
+    first = first_run(callee, settings.solves, max_steps=settings.max_steps, seed=settings.proof.seed, check=check_call)
+    if not first.counts:
+        raise no_solver_called(callee)
     tell("capture")
-    check_copies(callee)
     captured = capture(callee, dynamic, settings.solves, opset=settings.opset, frozen=settings.freeze)
     if settings.strict:
         _refuse_assumptions(captured)
@@ -87,27 +93,26 @@ def prepare(
     floats = [*(tensor.dtype for tensor in outputs), *_states(graph)]
     holes = lift(captured, fill_nested(captured, settings.form, max_steps=settings.max_steps))
     tell("replay")
-    clock = clock or TorchClock(settings.proof.torch_seconds)
-    judge = _judge(captured, callee, settings, floats, clock)
+    judge = _judge(captured, callee, settings, floats, first.most_calls)
+    judge = replace(judge, clock=clock or TorchClock(settings.proof.torch_seconds))
     check = CaptureCheck(captured, judge, Drawing(callee.names, callee.example, dynamic, times, settings.freeze))
-    drawn = fresh_samples(judge, check, settings)
-    try:
-        check.check(islice(drawn, 2))
-    except CaptureError:
-        raise
-    except ExportError:
-        # The model fails on its own example. A later stage may say why; if none does, `drawn` raises again.
-        pass
+    on_example = Sample(0, callee.example, first.noise, first.outputs, first.counts)
+    drawn = fresh_samples(judge, check, settings, first=on_example)
+    check.check(islice(drawn, 2))
     return Prepared(settings, dynamic, captured, holes, inputs, outputs, times, judge, drawn, check)
 
 
-def fresh_samples(judge: Judge, check: CaptureCheck, settings: ExportSettings) -> FreshSamples:
-    """The example and the fresh inputs of the comparison, with the answers of `judge`."""
-    return FreshSamples(judge, check.drawing, traced=check.traced_sizes, count=settings.proof.samples)
+def fresh_samples(
+    judge: Judge, check: CaptureCheck, settings: ExportSettings, *, first: Sample | None = None
+) -> FreshSamples:
+    """The example and the fresh inputs of the comparison, with the answers of `judge`. first: its answer on the
+    example, where it is known."""
+    count = settings.proof.samples
+    return FreshSamples(judge, check.drawing, traced=check.traced_sizes, count=count, first=first)
 
 
 def _judge(
-    captured: Captured, callee: Callee, settings: ExportSettings, floats: Sequence[str], clock: TorchClock
+    captured: Captured, callee: Callee, settings: ExportSettings, floats: Sequence[str], most_calls: int
 ) -> Judge:
     return Judge(
         callee,
@@ -118,7 +123,7 @@ def _judge(
         noise=captured.noise,
         nested=captured.nested,
         seed=settings.proof.seed,
-        clock=clock,
+        most_calls=most_calls,
     )
 
 

@@ -72,7 +72,8 @@ class Judge:
     gave, or None for TOLERANCES and the effect of rounding on torch itself. alone: the batch axes, where each batch row
     is solved on its own; torch then runs on each row alone. noise: the inputs that stand for base draws. nested: the
     nested solves, which are not compared by themselves. seed: the seed of the base draws. instead: solvers that take
-    the place of torchdiffeq, by the number of the call. clock: counts and limits the time of torch's runs.
+    the place of torchdiffeq, by the number of the call. most_calls: how often one run of torch may call fields. clock:
+    counts and limits the time of torch's runs.
     """
 
     callee: Callee
@@ -85,6 +86,7 @@ class Judge:
     nested: Sequence[SolveSpec] = ()
     seed: int = 0
     instead: Mapping[int, Solver] = field(default_factory=dict)
+    most_calls: int | None = None
     clock: TorchClock = field(default_factory=lambda: TorchClock(math.inf))
 
     @property
@@ -109,21 +111,29 @@ class Judge:
     def sample(self, number: int, tensors: Sequence[torch.Tensor]) -> Sample:
         """Run the torch model on inputs, with fresh base draws, all batch rows together."""
         source = SeededSource(self.seed + number)
-        with drawing(source), self._clocked(number):
-            expected, counts = run_reference(self.callee, tensors, self.overrides, self.instead)
+        with drawing(source):
+            expected, counts = self._run(self.callee, tensors, number=number)
         return Sample(number, tensors, source.arrays, expected, counts)
 
     def reference(
         self, tensors: Sequence[torch.Tensor], drawn: Sequence[torch.Tensor], *, number: int
     ) -> tuple[list[np.ndarray], list[SolveCount]]:
         """The torch model's outputs, and the counts of its solves, with these base draws. number: the sample's."""
+        if self.alone is not None:
+            used = {x.draw.index for x in self.noise}
+            used_draws = [x if i in used else None for i, x in enumerate(drawn)]
+            with self._clocked(number):
+                return run_alone(
+                    self.callee, tensors, self.overrides, self.alone, used_draws, most_calls=self.most_calls
+                )
+        with drawing(ReplayedSource(drawn)):
+            return self._run(self.callee, tensors, number=number)
+
+    def _run(
+        self, callee: Callee, tensors: Sequence[torch.Tensor], *, number: int
+    ) -> tuple[list[np.ndarray], list[SolveCount]]:
         with self._clocked(number):
-            if self.alone is not None:
-                used = {x.draw.index for x in self.noise}
-                used_draws = [x if i in used else None for i, x in enumerate(drawn)]
-                return run_alone(self.callee, tensors, self.overrides, self.alone, used_draws)
-            with drawing(ReplayedSource(drawn)):
-                return run_reference(self.callee, tensors, self.overrides, self.instead)
+            return run_reference(callee, tensors, self.overrides, self.instead, most_calls=self.most_calls)
 
     def _clocked(self, number: int) -> AbstractContextManager[None]:
         """A context for a run of torch at a sample. Only the example has any time that it needs."""
@@ -188,8 +198,8 @@ class Judge:
         if callee is None:
             return nothing
         try:
-            with drawing(ReplayedSource([x.double() for x in sample.noise])), self._clocked(sample.number):
-                outputs, _ = run_reference(callee, widened(sample.tensors), self.overrides, self.instead)
+            with drawing(ReplayedSource([x.double() for x in sample.noise])):
+                outputs, _ = self._run(callee, widened(sample.tensors), number=sample.number)
         except OutOfTime:
             raise
         except Exception:  # a model with float32 numbers of its own may raise any error

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 # Neighbouring evaluations between which a jump is looked for: so many, those with the largest changes first.
-_PAIRS = 16
+_PAIRS = 64
 # A change is looked into from this share of the largest slope on. It is a jump if half of it is left after so many
 # halvings: what is continuous loses all but a small part of it.
 _CHANGE, _HALVINGS = 0.02, 12
@@ -53,6 +53,8 @@ def find_jumps(func: Callable[..., Any], evaluations: Sequence[Evaluation]) -> J
     times: list[float] = []
     in_state = False
     for _, a, b in pairs:
+        if any(float(a.time) <= time <= float(b.time) for time in times):
+            continue  # several steps were tried across this jump
         still = Evaluation.of(b.time, a.like, func(b.time, a.like))
         if _change(a, still) > _CHANGE * largest:
             place = _narrowed(func, a, still)

@@ -42,10 +42,6 @@ def event_with_three_times(x):
     return odeint(lambda t, y: -y, x, torch.arange(3.0), event_fn=lambda t, y: y.sum())[1]  # HERE
 
 
-def event_that_is_no_tensor(x):
-    return odeint(lambda t, y: -y, x, TIMES, event_fn=lambda t, y: 1.0)[1]  # HERE
-
-
 def unknown_method(x):
     return odeint(lambda t, y: -y, x, TIMES, method="rk5")  # HERE
 
@@ -72,7 +68,6 @@ REFUSED = {
     to_numpy: "keep it a tensor, in operators of torch",
     event_of_a_fixed_method_without_a_step: "give options={'step_size': ...}",
     event_with_three_times: "takes two times",
-    event_that_is_no_tensor: "event_fn must return a tensor",
     unknown_method: "override it with --method",
     unsupported_option: "must be one of 'linear', 'cubic'",
     tolerance_for_each_part: "give one number",
