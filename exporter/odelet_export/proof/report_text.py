@@ -7,12 +7,15 @@ from pathlib import Path
 from odelet_export.errors import output_errors
 from odelet_export.proof.report import Report
 from odelet_export.proof.rounding import OWN_ERRORS, ROUNDING_FACTOR, ROUNDING_RUNS
+from odelet_export.proof.verdict import Verdict
 from odelet_export.targets.replaceable import REPORT_JSON, REPORT_TEXT
 
 
 def to_markdown(report: Report) -> str:
     """The whole report as text in Markdown."""
     verdict = "passed" if report.passed else "FAILED"
+    if report.verdict is Verdict.AS_TORCH:
+        verdict = "passed, as far as torch agrees with itself"
     lines = [
         f"# Parity with torch: {verdict}",
         "",
@@ -23,8 +26,9 @@ def to_markdown(report: Report) -> str:
         "",
         f"An output passes when its largest error is at most {report.atol:g} + {report.rtol:g} x its largest element.",
         f"Where that is exceeded: at most {ROUNDING_FACTOR:g} times what moving the inputs in their last places",
-        f"does to torch's own answer ({ROUNDING_RUNS} runs), or {OWN_ERRORS:g} times what float32 does to it",
-        "against float64. Steps must agree: "
+        f"does to torch's own answer, in up to {ROUNDING_RUNS} runs until they cover the difference, or "
+        f"{OWN_ERRORS:g} times",
+        "what float32 does to it against float64. Steps must agree: "
         f"{'yes, unless rounding changes those of torch too' if report.strict else 'no, as this is float32'}.",
         "",
         "| sample | inputs | output | max abs error | allowed | max rel error | pass |",
@@ -50,6 +54,7 @@ def to_markdown(report: Report) -> str:
                 f"| {solve.evaluations} | {theirs} | {'yes' if solve.equal else 'no'} |"
             )
     lines += ["", *(f"- {problem}" for problem in report.problems)] if report.problems else []
+    lines += ["", *(f"- {warning}" for warning in report.warnings)] if report.warnings else []
     lines += [] if report.trust is None else report.trust.to_markdown()
     if report.fallback is not None:
         again = to_markdown(report.fallback).replace("# Parity", "# The fallback: parity", 1)
