@@ -139,5 +139,5 @@ def _run(
         with writing(request.out):
             if request.out is None:
                 return type(model).__name__, None, explain(model, args, settings=settings, **call)
-            exported = export(model, args, request.out, settings=settings, on_progress=checklist.progress, **call)
+            exported = export(model, args, request.out, settings=settings, **call)
             return exported.card.name, exported, exported.explanation

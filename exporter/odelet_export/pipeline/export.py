@@ -75,7 +75,6 @@ def export(
     kwargs: Mapping[str, Any] | None = None,
     dynamic: Any = None,
     on_stage: Callable[[str], None] | None = None,
-    on_progress: Callable[[str], None] | None = None,
     settings: ExportSettings | None = None,
     **changes: Unpack[ExportChanges],
 ) -> Exported:
@@ -87,8 +86,8 @@ def export(
     folder to make; an artifact there is replaced in one step, and where `out` is a link, it stays one.
     dynamic: the axes whose size may change, as in {"x": {0: "batch"}}, or by position, as torch takes them; all others
     keep the size of the example.
-    on_stage: called with the name of each stage when it begins. on_progress: called with a line now and then while
-    torch runs for the comparison. settings: see `ExportSettings`; changes: flat keywords
+    on_stage: called with the name of each stage when it begins; where it has a method `progress`, that is called with a
+    line now and then while torch runs for the comparison. settings: see `ExportSettings`; changes: flat keywords
     that change some of them, such as method="rk4", steps=8.
 
     Raises CaptureError for a model that cannot be traced, FormError for a form or an override that no solve can have,
@@ -115,7 +114,7 @@ def export(
     target, tell = Path(out), on_stage or (lambda stage: None)
     failed = target.with_name(f"{target.name}.failed")
     with evaluation_mode(model), staging(target, failed=failed) as folder:
-        clock = TorchClock(settings.proof.torch_seconds, on_progress)
+        clock = TorchClock(settings.proof.torch_seconds, getattr(on_stage, "progress", None))
         ready = prepare(callee, axes, settings, tell=tell, clock=clock)
         explanation = describe(ready)
         card, calibrated = _write(ready, _name_of(model), folder, tell)
