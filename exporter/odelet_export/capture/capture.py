@@ -29,6 +29,7 @@ from odelet_export.capture.failures import failure_text, refuse_foreign, refuse_
 from odelet_export.capture.frames import Retraced
 from odelet_export.capture.markers import Marker
 from odelet_export.capture.noise_inputs import inputs_for_draws
+from odelet_export.capture.operators.decomposing import decomposing
 from odelet_export.capture.operators.decompositions import gradient_decompositions
 from odelet_export.capture.operators.translations import exact_float64
 from odelet_export.capture.surroundings import frozen_weights, quiet_tracing, recurrent_loops
@@ -221,7 +222,7 @@ def _to_onnx(
     # No output depends on two of the three calls of each field; the translation is faster without their nodes.
     program.graph.eliminate_dead_code()
     program.graph_module.recompile()
-    with exact_float64() as table:
+    with decomposing(), exact_float64() as table:
         result = torch.onnx.export(
             program,
             dynamo=True,

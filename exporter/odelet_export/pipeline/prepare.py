@@ -30,7 +30,7 @@ from odelet_export.proof.fresh_samples import FreshSamples
 from odelet_export.proof.judge import Judge, Sample
 from odelet_export.proof.sample_inputs import Drawing
 from odelet_export.proof.torch_clock import TorchClock
-from odelet_export.targets.onnx_files import check_unique, tensor_of
+from odelet_export.targets.onnx_files import check_unique, host_tensors
 from odelet_intercept.errors import CaptureError
 
 
@@ -86,9 +86,7 @@ def prepare(
     name_axes(captured, callee, dynamic)
     check_unique([*callee.names, *callee.output_names, *(noise.name for noise in captured.noise)])
     graph = captured.model.graph
-    inputs = [tensor_of(value) for value in graph.inputs]
-    guards = {one.output for one in captured.assumptions}
-    outputs = [tensor_of(value) for value in graph.outputs if value.name not in guards]
+    inputs, outputs = host_tensors(captured)
     tell("lift")
     times = time_inputs(captured)
     floats = [*(tensor.dtype for tensor in outputs), *_states(graph)]
