@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 
 from odelet_intercept.libraries import LIBRARIES
+from odelet_intercept.solver_library import FOLDER
 
 Place = tuple[str, int]  # a file and a line
 
@@ -34,7 +35,7 @@ def _folders(packages: Iterable[str]) -> Iterator[str]:
             yield from (os.path.abspath(folder) + os.sep for folder in spec.submodule_search_locations or ())
 
 
-_FOLDERS = tuple(_folders((*_PACKAGES, *(library.package for library in LIBRARIES.values()))))
+_FOLDERS = (FOLDER + os.sep, *_folders((*_PACKAGES, *(library.package for library in LIBRARIES.values()))))
 _OWN_FOLDERS = tuple(_folders(_OWN))
 
 

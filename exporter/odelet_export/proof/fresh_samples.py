@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from odelet_export.model.field_calls import TooManyCalls
+from odelet_export.model.results import StructureError
 from odelet_export.model.time_limit import OutOfTime
 from odelet_export.proof.judge import Judge, Sample
 from odelet_export.proof.sample_inputs import Drawing
@@ -95,6 +96,8 @@ class FreshSamples:
             self.skipped[_unending(error)] = None
             self._unending += 1
             return False
+        except StructureError:
+            raise
         except Exception as error:  # the model may raise anything on inputs it was not made for
             self._left_out[f"torch raises {type(error).__name__}"] += 1
             return False

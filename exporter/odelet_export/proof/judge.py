@@ -49,7 +49,8 @@ class Sample:
     """A sample input, and the torch model's answer.
 
     number: the sample's number, 0 for the example. noise: all base draws, also those that nothing uses. expected: the
-    outputs. counts: the counts of each solve. moves: what is known so far of torch's own rounding here.
+    outputs. counts: the counts of each solve. changed: sentences about numbers in the result that the artifact gives
+    otherwise. moves: what is known so far of torch's own rounding here.
     """
 
     number: int
@@ -57,6 +58,7 @@ class Sample:
     noise: Sequence[torch.Tensor]
     expected: Sequence[np.ndarray]
     counts: Sequence[SolveCount]
+    changed: Sequence[str] = ()
     moves: Moves = field(default_factory=Moves, compare=False, repr=False)
 
     def shapes(self, names: Sequence[str]) -> dict[str, list[int]]:
@@ -113,7 +115,7 @@ class Judge:
         source = SeededSource(self.seed + number)
         with drawing(source):
             expected, counts = self._run(self.callee, tensors, number=number)
-        return Sample(number, tensors, source.arrays, expected, counts)
+        return Sample(number, tensors, source.arrays, expected, counts, self.callee.changed())
 
     def reference(
         self, tensors: Sequence[torch.Tensor], drawn: Sequence[torch.Tensor], *, number: int
