@@ -63,9 +63,10 @@ class Drawing:
         """The label of the axis that counts rows: the one that is first most often, and counts no output times."""
         timed = {label for name in self.times for label in self.dynamic.get(name, {}).values()}
         uses: dict[str, int] = {}
-        for axes in self.dynamic.values():
+        ranks = dict(zip(self.names, (tensor.ndim for tensor in self.example), strict=True))
+        for name, axes in self.dynamic.items():
             for axis, label in axes.items():
-                if label not in timed:
+                if label not in timed and ranks[name] > 0:
                     uses[label] = uses.get(label, 0) + (1 if axis == 0 else 0)
         known = sizes_of(self.names, self.example, self.dynamic)
         return next((one for one in sorted(uses, key=lambda one: -uses[one]) if known[one] > 0), None)
@@ -92,6 +93,8 @@ def _like(
     gently: bool,
 ) -> torch.Tensor:
     """A fresh tensor like the example: of its dtype, in its range, and monotone along the axes where it is."""
+    if example.ndim == 0 and axes:  # a whole number that is a size
+        return resize(example, axes)
     if example.is_complex():
         real = _like(torch.view_as_real(example), axes, row_axis, rows, generator, gently=gently)
         return torch.view_as_complex(real.contiguous())
@@ -117,7 +120,12 @@ def _like(
     single = row_axis is None or bool((source == other).all())
     if single and not gently:
         scale = scale * (0.6 + 0.6 * torch.rand(1, generator=generator, dtype=torch.float64))
-    return _mixed(example, source, other, share, scale, generator, jitter=0.2 if single else 0.02)
+    jitter = 0.2 if single else 0.02
+    if not _is_monotone(example, example.ndim - 1):
+        # A feature, an element of the last axis, changes by one factor in each row, so that a series stays smooth.
+        shape = [size if axis in (row_axis, like.ndim - 1) else 1 for axis, size in enumerate(source.shape)]
+        scale = scale * (1 + jitter * (2 * torch.rand(shape, generator=generator, dtype=torch.float64) - 1))
+    return _mixed(example, source, other, share, scale, generator)
 
 
 def _mixed(
@@ -127,14 +135,8 @@ def _mixed(
     share: torch.Tensor,
     scale: torch.Tensor,
     generator: torch.Generator,
-    *,
-    jitter: float,
 ) -> torch.Tensor:
-    """Mixtures of two tensors, scaled, in the range of the example. share, scale: see `_Rows`; they broadcast.
-
-    jitter: by how much each feature of each row changes. A feature is an element of the last axis, which changes by one
-    factor along all axes between it and the rows, so that a series stays as smooth as it is.
-    """
+    """Mixtures of two tensors, scaled, in the range of the example. share, scale: see `_Rows`; they broadcast."""
     values, second = source.double(), other.double()
     known = values.isfinite() & second.isfinite()  # gaps in data stay where they are
     values = torch.where(known, values + (second - values) * share, values)
@@ -145,9 +147,6 @@ def _mixed(
         factor = 0.5 + torch.rand(values.shape, generator=generator, dtype=torch.float64)
         # A state that starts at zero may start elsewhere.
         return (factor - 1.0 if low == 0 else values * factor).to(example.dtype)
-    if not _is_monotone(example, example.ndim - 1):
-        shape = [size if axis in (0, values.ndim - 1) else 1 for axis, size in enumerate(values.shape)]
-        scale = scale * (1 + jitter * (2 * torch.rand(shape, generator=generator, dtype=torch.float64) - 1))
     values = values * scale
     if low is not None and not monotone:  # the limits could make two times equal
         values = torch.where(known, values.clamp(low, high), values)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 
-from odelet_export.model.axes import Dynamic
+from odelet_export.model.axes import Dynamic, axis_size
 
 # A size of 1 shows mistakes of broadcasting. Beside it and the traced size, a label takes two of these.
 _OTHERS = (4, 9, 2, 6)
@@ -15,7 +15,7 @@ _OTHERS = (4, 9, 2, 6)
 def sizes_of(names: Sequence[str], tensors: Sequence[torch.Tensor], dynamic: Dynamic) -> dict[str, int]:
     """The sizes of the dynamic axes of some inputs, by label."""
     by_name = dict(zip(names, tensors, strict=True))
-    return {label: by_name[name].shape[axis] for name, axes in dynamic.items() for axis, label in axes.items()}
+    return {label: axis_size(by_name[name], axis) for name, axes in dynamic.items() for axis, label in axes.items()}
 
 
 def sample_sizes(traced: Mapping[str, int]) -> Iterator[dict[str, int]]:
