@@ -43,7 +43,7 @@ class Prepared:
     settings, dynamic: the settings and dynamic axes of the export. inputs, outputs: those of the host graph, without
     the outputs that check assumptions. times: the names of the inputs from which output times are computed. judge: the
     torch model, with which answers are compared. drawn: its answers on the example and on fresh inputs. check: the
-    comparison of the capture with the model, on any such inputs.
+    comparison of the capture with the model, on any such inputs. warnings: sentences for the user.
     """
 
     settings: ExportSettings
@@ -56,6 +56,7 @@ class Prepared:
     judge: Judge
     drawn: FreshSamples
     check: CaptureCheck
+    warnings: Sequence[str]
 
 
 def prepare(
@@ -102,7 +103,8 @@ def prepare(
     on_example = Sample(0, callee.example, first.noise, answer, first.counts)
     drawn = fresh_samples(judge, check, settings, first=on_example)
     check.check(islice(drawn, 2))
-    return Prepared(settings, dynamic, captured, holes, inputs, outputs, times, judge, drawn, check)
+    warnings = check.warnings(on_example)
+    return Prepared(settings, dynamic, captured, holes, inputs, outputs, times, judge, drawn, check, warnings)
 
 
 def fresh_samples(

@@ -10,7 +10,9 @@ from typing import Literal
 
 import torch
 
+from odelet.artifact.formulas import Formula
 from odelet_export.capture.captured import Captured
+from odelet_export.model.overlap import watching_writes
 from odelet_export.model.time_limit import OutOfTime
 from odelet_export.model.trees import row_leaves
 from odelet_export.proof.judge import Judge, Sample
@@ -18,7 +20,7 @@ from odelet_export.proof.replay import Replay
 from odelet_export.proof.sample_inputs import Drawing
 from odelet_export.proof.sample_sizes import sizes_of
 from odelet_intercept.errors import CaptureError
-from odelet_intercept.user_code import place_in_trace, with_source
+from odelet_intercept.user_code import Place, place_in_trace, short, with_source
 
 # Operators that take sizes have names that contain one of these.
 _SIZED = re.compile(
@@ -26,6 +28,13 @@ _SIZED = re.compile(
 )
 
 
+_OVERLAPS = (
+    "  found: an operation that writes into memory which it reads through another view; torch leaves undefined what",
+    "  that gives, and its answer changes with the sizes and the machine:",
+)
+_COPY = "  do: let it read a copy, as in x[:, 1:] -= x[:, :-1].clone()"
+# The seconds of a run in which every operation is watched.
+_WATCHED = 2.0
 # How often inputs of the traced sizes are drawn until one tells something.
 _DRAWS = 6
 
@@ -73,6 +82,8 @@ class CaptureCheck:
 
     def _finding(self, sample: Sample) -> Finding:
         """What a sample tells of the capture."""
+        if sample.number != 0 and not self._takes_sizes(sample):
+            return _UNKNOWN
         try:
             outputs = [
                 output.numpy() for output in self._replay.run(sample.tensors, noise=dict(enumerate(sample.noise)))
@@ -95,6 +106,11 @@ class CaptureCheck:
         worst = next(check for check in verdict.checks if not check.passed)
         return Finding("wrong", f"output {worst.output!r} {worst.failure}")
 
+    def _takes_sizes(self, sample: Sample) -> bool:
+        """Whether a sample has sizes for which the capture holds."""
+        sizes = sizes_of(self._judge.callee.names, sample.tensors, self.drawing.dynamic)
+        return all(Formula(one.sizes).value(sizes) for one in self._captured.assumptions if one.sizes)
+
     def _message(self, sample: Sample, problem: str) -> str:
         """The text of the error: where the capture is wrong, the likely cause, and the remedy."""
         shapes = ", ".join(f"{name} {shape}" for name, shape in sample.shapes(self._judge.callee.names).items())
@@ -102,6 +118,9 @@ class CaptureCheck:
             "the capture is wrong: the captured graph, solved by torchdiffeq itself, does not give the model's answers",
             f"  where: sample {sample.number} ({shapes}): {problem}",
         ]
+        overlaps = [f"    {with_source(place)}" for place in self.overlaps(sample)]
+        if overlaps:
+            return "\n".join([*lines, *_OVERLAPS, *overlaps, _COPY])
         sizes = self.traced_sizes
         # A size is to blame only where the capture is right at the sizes that it was traced with.
         there = self._where_traced() if self.drawing.dynamic else "wrong"
@@ -132,6 +151,28 @@ class CaptureCheck:
                 "being exported; choose by torch.where",
             ]
         return "\n".join(lines)
+
+    def warnings(self, example: Sample) -> list[str]:
+        """Sentences about what torch leaves undefined, and yet gives the artifact's answer at the example.
+
+        Found in a run on the example of at most a few seconds.
+        """
+        with self._judge.clock.at_most(_WATCHED):
+            places = self.overlaps(example)
+        return [
+            f"{short(place)} writes into memory that it reads through another view, which torch leaves undefined; let "
+            "it read a copy, as in x[:, 1:] -= x[:, :-1].clone()"
+            for place in places
+        ]
+
+    def overlaps(self, sample: Sample) -> list[Place]:
+        """The lines of the model that write into memory that they read, in a run of torch at a sample."""
+        try:
+            with watching_writes() as found:
+                self._judge.reference(sample.tensors, sample.noise, number=sample.number)
+        except Exception:  # the model may raise anything; what was found before counts
+            pass
+        return found()
 
     def _where_traced(self) -> Literal["right", "wrong", "unknown"]:
         """Whether the capture is right for other values of the sizes that it was traced with."""
