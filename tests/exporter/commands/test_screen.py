@@ -32,14 +32,17 @@ def test_a_stage_that_fails_is_marked():
         checklist("load")
         checklist("capture")
         raise ZeroDivisionError
-    last = console.file.getvalue().rsplit("import torch", 1)[1].splitlines()[1]
+    drawn_last = console.file.getvalue().rsplit("import torch", 1)[1].splitlines()
+    last = next(line for line in drawn_last if "capture" in line)
     assert "x" in last.split("capture")[0]
     assert list(checklist.seconds) == ["load"]
 
 
 def test_the_result_is_wrapped_on_a_narrow_terminal_only(tmp_path, monkeypatch, capsys):
     long = "something of many words, " * 5
-    card = SimpleNamespace(name="Flow", solves=(), inputs=[SimpleNamespace(name="x")], outputs=[], noise=())
+    card = SimpleNamespace(
+        name="Flow", form="plain", solves=(), inputs=[SimpleNamespace(name="x")], outputs=[], noise=()
+    )
     explanation = Explanation("make_fx", 3, 2, 0, (), warnings=(long.strip(),))
     exported = Exported(tmp_path, card, Report(0, 0, False, []), explanation)
     console = terminal(width=50)
