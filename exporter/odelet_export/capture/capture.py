@@ -13,15 +13,19 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
+from typing import Literal, TypeVar
 
 import onnx_ir as ir
 import onnx_ir.passes.common as passes
 import torch
 from torch import nn
 from torch._dynamo.exc import UserError
+from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from odelet_export.capture.at_sizes import AtSizes, Unlike, check_free
 from odelet_export.capture.captured import ASSUMPTION_OUTPUT, Captured
 from odelet_export.capture.decisions.answers import NeedsExample, TracingWatch
 from odelet_export.capture.decisions.example_run import run_on_example
@@ -59,19 +63,22 @@ def capture(
     example = traced_example(names, callee.example, dynamic)
     failures: list[Exception] = []
     watch = TracingWatch(dict(zip(names, example, strict=True)), dict(callee.state()), frozen=frozen)
-    for tracer, trace, loops in _tracers(callee):
+
+    at_sizes = partial(_at_sizes, callee, example, dynamic, overrides, frozen) if dynamic else None
+    for tracer, trace_of, loops in _tracers(callee, at_sizes):
         # Each run of the model makes new `shadows`; the source must reach the shadows of the present run.
         source = TracedSource(lambda *shadow: watch.shadows.hold(*shadow))
         try:
             with quiet_tracing(), loops(), frozen_weights(callee), drawing(source):
-                marker, program = _traced(trace, callee, watch, example, dynamic, overrides)
+                marker, program = _traced(trace_of(), callee, watch, example, dynamic, overrides)
             with quiet_tracing(), loops(), frozen_weights(callee):
                 outputs = [*callee.output_names, *(f"{ASSUMPTION_OUTPUT}{i}" for i in range(len(watch.assumptions)))]
                 model, program = _to_onnx(program, names, outputs, opset)
         except ExportError:
             raise
         except Exception as error:  # torch raises errors of many classes; `failure_text` tells them apart
-            failures.append(error)
+            # How traces at several sizes differ is no cause: each tracer before says in its own way what fixes a size.
+            failures += [] if isinstance(error, Unlike) and trace_of is at_sizes else [error]
             continue
         refuse_random(model)
         passes.RemoveUnusedNodesPass()(model)
@@ -100,14 +107,14 @@ def capture(
 
 
 def _traced(
-    trace: Trace,
+    trace: Callable[[Callee, tuple[torch.Tensor, ...], Shapes], Traced],
     callee: Callee,
     watch: TracingWatch,
     example: Sequence[torch.Tensor],
     dynamic: Dynamic,
     overrides: Overrides,
-) -> tuple[Marker, torch.export.ExportedProgram]:
-    """The handler that marked the solves, with its specs, and the traced program.
+) -> tuple[Marker, Traced]:
+    """The handler that marked the solves, with its specs, and the result of the trace.
 
     The model is traced again where the first trace lacked something: its solutions on the example (NeedsExample), or a
     lower bound for the size of an axis (UserError of torch.export).
@@ -149,14 +156,21 @@ def _dynamic_shapes(names: Sequence[str], dynamic: Dynamic, smallest_sizes: Mapp
 
 
 Trace = Callable[[Callee, tuple[torch.Tensor, ...], Shapes], torch.export.ExportedProgram]
+Traced = TypeVar("Traced")
+Way = tuple[str, Callable[[], Trace], Callable[[], AbstractContextManager[None]]]
 
 
-def _tracers(callee: Callee) -> list[tuple[str, Trace, Callable[[], AbstractContextManager[None]]]]:
-    """The ways to trace, in the order in which to try them: each way's name, function, and context to enter around it.
+def _tracers(callee: Callee, at_sizes: Callable[[], Trace] | None) -> list[Way]:
+    """The ways to trace, in the order in which to try them: each way's name, what returns its function, and the context
+    to enter around both.
 
     A recurrent layer becomes a loop only where the trace without loops fails.
     """
-    ways: list[tuple[str, Trace]] = [("torch.export", _export), ("make_fx", _make_fx_then_export)]
+    ways: list[tuple[str, Callable[[], Trace]]] = [
+        ("torch.export", lambda: _export),
+        ("make_fx", lambda: _make_fx_then_export),
+    ]
+    ways += [("make_fx at sizes", at_sizes)] if at_sizes is not None else []
     recurrent = any(isinstance(module, nn.RNNBase) for module in callee.modules())
     loop_choices: list[Callable[[], AbstractContextManager[None]]] = [nullcontext]
     loop_choices += [recurrent_loops] if recurrent else []
@@ -197,22 +211,49 @@ def _make_fx_then_export(
     callee: Callee, example: tuple[torch.Tensor, ...], shapes: Shapes
 ) -> torch.export.ExportedProgram:
     """The program that make_fx traces below autograd, traced once more by torch.export, which torch.onnx needs."""
+    traced = _make_fx(callee, example, shapes, mode="symbolic")
+    check_free(traced, shapes)
+    return _export(Retraced(traced), example, shapes)
+
+
+def _make_fx(
+    callee: Callee, example: tuple[torch.Tensor, ...], _shapes: Shapes, *, mode: Literal["symbolic", "fake"]
+) -> GraphModule:
+    """The trace below autograd. mode: "symbolic", or "fake" for sizes that are plain numbers."""
 
     def detached_outputs(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         return tuple(output.detach() for output in callee(*tensors))
 
     # ONNX has no operator for the gradient of fused attention; the plain formula's gradient consists of ONNX operators.
-    with sdpa_kernel(SDPBackend.MATH), torch.set_grad_enabled(callee.grad_mode):
+    with sdpa_kernel(SDPBackend.MATH):
         traced = make_fx(
             detached_outputs,
             decomposition_table=gradient_decompositions(),
-            tracing_mode="symbolic",
+            tracing_mode=mode,
             _allow_non_fake_inputs=True,
             record_stack_traces=True,
         )(*example)
     traced.graph.eliminate_dead_code()
     traced.recompile()
-    return _export(Retraced(traced), example, shapes)
+    return traced
+
+
+def _at_sizes(
+    callee: Callee,
+    example: Sequence[torch.Tensor],
+    dynamic: Dynamic,
+    overrides: Overrides,
+    frozen: Sequence[str],
+) -> Trace:
+    """The function that traces a model on the example and unites the trace with others, made here at other sizes."""
+
+    def traced(tensors: Sequence[torch.Tensor]) -> GraphModule:
+        watch = TracingWatch(dict(zip(callee.names, tensors, strict=True)), dict(callee.state()), frozen=frozen)
+        with drawing(TracedSource(lambda *shadow: watch.shadows.hold(*shadow))):
+            return _traced(partial(_make_fx, mode="fake"), callee, watch, tensors, dynamic, overrides)[1]
+
+    others = AtSizes.of(traced, example, callee.names, dynamic)
+    return lambda *call: _export(Retraced(others.united(_make_fx(*call, mode="fake"))), call[1], call[2])
 
 
 def _to_onnx(

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 import onnx_ir as ir
 
 from odelet.artifact.operators import OPERATORS
+from odelet_export.capture.operators.decomposing import Untranslated
 from odelet_intercept.errors import CaptureError
-from odelet_intercept.user_code import chain_of, place_in_trace, place_of_error, with_source
+from odelet_intercept.user_code import Place, chain_of, place_in_trace, place_of_error, with_source
 
 # Fragments of a failure's message or of the name of its class, the meaning of such a failure, and the remedy.
 _KNOWN_FAILURES: tuple[tuple[tuple[str, ...], str, str], ...] = (
@@ -63,7 +64,7 @@ def failure_text(failures: Sequence[Exception]) -> str:
     code gives the place.
     """
     error = failures[-1]
-    place = next(filter(None, (place_of_error(failure) for failure in reversed(failures))), None)
+    place = next(filter(None, (_place(failure) for failure in reversed(failures))), None)
     text = " ".join(f"{type(link).__name__}: {link}" for link in chain_of(error))
     finding, advice = next(
         (
@@ -83,6 +84,13 @@ def failure_text(failures: Sequence[Exception]) -> str:
     cause = re.sub(r"\x1b\[\d+m", "", cause)  # torch colours its messages
     cause = f"{type(error).__name__}: {cause.strip()[:300]}"
     return f"{with_source(place)}\n  found: {finding}\n  do: {advice}\n  cause: {cause}"
+
+
+def _place(failure: Exception) -> Place | None:
+    """The line of the user's code that failed: the one that an operator without translation comes from, if that is the
+    cause; else the innermost that the error passed through."""
+    untranslated = next((link for link in chain_of(failure) if isinstance(link, Untranslated)), None)
+    return place_of_error(failure) if untranslated is None else place_in_trace(untranslated.trace)
 
 
 # ONNX operators that draw random numbers.
