@@ -19,6 +19,7 @@ from odelet.model.runner import NOTHING, Events, Observed, Runner
 from odelet.model.settings import AS_EXPORTED, CallSettings, Tolerance
 from odelet.model.solve_stream import SolveStream
 from odelet.model.stream import Stream
+from odelet.model.time_limit import check_deadline
 from odelet.numerics.backend import NumpyArray
 from odelet.text import printable
 
@@ -31,6 +32,7 @@ def load(
     interruptible: bool = False,
     memory: int | None = None,
     try_engine: bool = True,
+    deadline: float | None = None,
 ) -> Model:
     """Load an artifact's folder, or a lone .onnx file of a self-contained form.
 
@@ -43,6 +45,7 @@ def load(
     more raises MemoryLimitError, an ArtifactError. docs/serving.md says what counts.
     try_engine: whether to run the artifact's samples before anything else where the installed ONNX Runtime is none that
     odelet was tested with; this happens once in a process for each artifact, and takes as long as a few calls.
+    deadline: seconds for this trial; None is no limit. Calls have a deadline of their own.
 
     The files are read once, and no call looks at them again.
 
@@ -56,7 +59,13 @@ def load(
     float32 [3, batch, 3]
     """
     return Model(
-        path, device=device, threads=threads, interruptible=interruptible, memory=memory, try_engine=try_engine
+        path,
+        device=device,
+        threads=threads,
+        interruptible=interruptible,
+        memory=memory,
+        try_engine=try_engine,
+        deadline=deadline,
     )
 
 
@@ -92,7 +101,9 @@ class Model:
         interruptible: bool = False,
         memory: int | None = None,
         try_engine: bool = True,
+        deadline: float | None = None,
     ) -> None:
+        check_deadline(deadline)
         artifact = open_artifact(path, device=device, threads=threads, memory=memory)
         self.card: Card = artifact.card
         self.inputs: tuple[Tensor, ...] = artifact.card.inputs
@@ -105,12 +116,13 @@ class Model:
             "interruptible": interruptible,
             "memory": memory,
             "try_engine": try_engine,
+            "deadline": deadline,
         }
         self._runner = Runner(artifact, device=device, interruptible=interruptible)
         if try_engine and not tested():
             from odelet.model import engine_check
 
-            engine_check.try_engine(self, device=device)
+            engine_check.try_engine(self, device=device, deadline=deadline)
 
     def __reduce__(self) -> tuple[object, ...]:
         """Return what loads the model again: in another process, or from a pickle. See docs/serving.md."""

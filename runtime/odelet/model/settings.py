@@ -33,6 +33,12 @@ class CallSettings:
     solves takes both, for each sample that it solves again. deadline: seconds for the whole call, in every form; None
     is no limit. seed: of the random numbers that the model takes and that the call does not give, from
     0 to 2**64 - 1; None draws other numbers in each call.
+
+    >>> import numpy as np, odelet
+    >>> settings = odelet.CallSettings(rtol=1e-3, seed=0)
+    >>> batch = {"x": np.ones((5, 3), np.float32), "scale": 2.0}
+    >>> odelet.load("out").solve_with(settings, (batch,), {}).status.name
+    'OK'
     """
 
     rtol: Tolerance | None = None
@@ -96,6 +102,8 @@ def _takers(name: str, card: Card) -> list[SolveCard]:
 def _refusal(name: str, value: object, card: Card) -> InputError:
     """Return the error for a setting that no solve takes: why not, and in which forms a solve would take it."""
     why = FORMS[card.form].why_not_set if card.form in FORMS else "none of its solves takes it"
+    if not card.solves:
+        return InputError(f"{name}={value!r} cannot be set: this artifact has the form {card.form!r}, and {why}")
     forms = [facts for facts in FORMS.values() if facts.chooses_steps and (facts.outside or name not in _DRIVER_ONLY)]
     names = " or ".join(repr(facts.name) for facts in forms)
     again = ", or with a fallback" if any(name in solve.facts.of_again for solve in card.solves) else ""
@@ -120,9 +128,13 @@ def _scalar(name: str, value: object) -> NumpyArray:
     whole = name.startswith("max_")
     if isinstance(value, bool) or not isinstance(value, Integral if whole else Real):
         raise InputError(f"{name}={value!r} must be a {'whole ' if whole else ''}number")
-    if not 0 < float(value) < (2**63 if whole else math.inf):
+    try:
+        number = float(value)
+    except OverflowError:
+        raise InputError(f"{name} is too large; it must be positive and finite") from None
+    if not 0 < number < (2**63 if whole else math.inf):
         raise InputError(f"{name}={value!r} must be positive and finite")
-    return np.array(value, np.int64 if whole else np.float64)
+    return np.array(value if whole else number, np.int64 if whole else np.float64)
 
 
 def _row(name: str, value: Tolerance, lengths: Collection[int]) -> NumpyArray:
