@@ -41,3 +41,12 @@ def test_an_operator_of_an_input_is_refused_with_its_line(tmp_path):
         export(model, (torch.randn(4, 3),), tmp_path / "out", samples=1)
     assert "aten._linalg_eigh" in str(refused.value)
     assert "test_constants.py" in str(refused.value)
+
+
+def test_assertions_of_a_trace_are_no_operators_without_translation(tmp_path):
+    def model(x, index):
+        return odeint(lambda t, y: -y, x[index.long()], TIMES, method="euler")[-1]
+
+    args = torch.randn(4, 3), torch.tensor([0, 2], dtype=torch.int32)
+    result = export(model, args, tmp_path / "out", dynamic={"index": {0: "rows"}}, samples=1)
+    assert result.tracer == "torch.export"
