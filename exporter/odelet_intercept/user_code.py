@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 
 from odelet_intercept.libraries import LIBRARIES
+from odelet_intercept.solver_library import FOLDER
 
 Place = tuple[str, int]  # a file and a line
 
@@ -34,7 +35,7 @@ def _folders(packages: Iterable[str]) -> Iterator[str]:
             yield from (os.path.abspath(folder) + os.sep for folder in spec.submodule_search_locations or ())
 
 
-_FOLDERS = tuple(_folders((*_PACKAGES, *(library.package for library in LIBRARIES.values()))))
+_FOLDERS = (FOLDER + os.sep, *_folders((*_PACKAGES, *(library.package for library in LIBRARIES.values()))))
 _OWN_FOLDERS = tuple(_folders(_OWN))
 
 
@@ -104,8 +105,13 @@ def with_source(place: Place | None) -> str:
     """The file, line and source text of a place in the model's code, for a message."""
     if place is None:
         return "the model (no line of it is known)"
-    source = linecache.getline(*place).strip()
+    source = source_text(place)
     return f'File "{place[0]}", line {place[1]}' + (f"\n    {source}" if source else "")
+
+
+def source_text(place: Place) -> str:
+    """The text of a line; empty where it cannot be read."""
+    return linecache.getline(*place).strip()
 
 
 def short(place: Place | None) -> str:

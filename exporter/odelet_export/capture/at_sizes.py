@@ -25,10 +25,7 @@ _MOST_FACTORS = 3
 
 
 class Unlike(Exception):
-    """Raised where traces at several sizes differ in more than numbers, or hold for one size alone.
-
-    The text says what came at the sizes.
-    """
+    """Raised where traces at several sizes differ in more than numbers. The text says what came at the sizes."""
 
 
 @dataclass(frozen=True)
@@ -44,19 +41,6 @@ class _Formula:
         """How long the formula is to write. A quotient that is rounded down or up is shorter than any other."""
         rounded = self.offset not in (0, self.divisor - 1)
         return self.divisor + rounded, len(self.labels) + abs(self.factor) + abs(self.offset)
-
-
-def check_free(traced: GraphModule, dynamic_axes: Sequence[Mapping[int, object] | None]) -> None:
-    """Raise Unlike where a trace with symbols has put a number in place of the size of a dynamic axis.
-
-    dynamic_axes: those of each input.
-    """
-    placeholders = (node for node in traced.graph.nodes if node.op == "placeholder")
-    for node, axes in zip(placeholders, dynamic_axes, strict=True):
-        for axis in axes or ():
-            size = node.meta["val"].shape[axis]
-            if not isinstance(size, torch.SymInt) or size.node.maybe_as_int() is not None:
-                raise Unlike(f"Constraints violated: axis {axis} of an input has the size {int(size)} in the trace")
 
 
 @dataclass(frozen=True)
@@ -83,8 +67,6 @@ class AtSizes:
         """The traces by `traced`, a function of the inputs."""
         tensors = dict(zip(names, example, strict=True))
         first = {label: tensors[name].shape[axis] for name, axes in dynamic.items() for axis, label in axes.items()}
-        if not first:
-            raise Unlike("the model has no dynamic axes")
         sizes = _several_sizes(first, [size for tensor in example for size in tensor.shape])
         resized = (
             [

@@ -14,6 +14,7 @@ from odelet.errors import InputError
 from odelet_export.capture.cache import capture
 from odelet_export.capture.call_values import check_call
 from odelet_export.capture.captured import Captured
+from odelet_export.capture.number_inputs import inputs_for_numbers
 from odelet_export.graphs.nodes import DOMAIN
 from odelet_export.lowering.choose import needs_a_solve
 from odelet_export.lowering.hole import Hole
@@ -23,6 +24,7 @@ from odelet_export.model.axes import Dynamic
 from odelet_export.model.callee import Callee
 from odelet_export.model.first_run import first_run
 from odelet_export.model.other_solvers import no_solver_called
+from odelet_export.model.reference import as_arrays
 from odelet_export.model.spec import check_overrides
 from odelet_export.pipeline.settings import ExportSettings
 from odelet_export.proof.capture_check import CaptureCheck
@@ -74,6 +76,7 @@ def prepare(callee: Callee, dynamic: Dynamic, settings: ExportSettings, *, tell:
         _refuse_assumptions(captured)
     check_overrides([*captured.specs, *captured.nested], settings.solves)
     name_axes(captured, callee, dynamic)
+    inputs_for_numbers(captured.model, callee.whole_numbers)
     check_unique([*callee.names, *callee.output_names, *(noise.name for noise in captured.noise)])
     graph = captured.model.graph
     inputs, outputs = host_tensors(captured)
@@ -83,7 +86,8 @@ def prepare(callee: Callee, dynamic: Dynamic, settings: ExportSettings, *, tell:
     holes = lift(captured, fill_nested(captured, settings.form, max_steps=settings.max_steps))
     tell("replay")
     judge = _judge(captured, callee, settings, floats, first.most_calls)
-    on_example = Sample(0, callee.example, first.noise, first.outputs, first.counts)
+    answer = as_arrays(callee.outputs_of(first.leaves))
+    on_example = Sample(0, callee.example, first.noise, answer, first.counts)
     drawn = fresh_samples(judge, dynamic, times, settings, first=on_example)
     check = CaptureCheck(captured, judge, dynamic, times)
     check.check(islice(drawn, 2))

@@ -14,6 +14,7 @@ import onnx
 import onnx_ir as ir
 
 from odelet import __version__
+from odelet.artifact.call_card import CallCard
 from odelet.artifact.card import Card, Tensor
 from odelet.artifact.folder import CARD_KEY, PART_KEY
 from odelet.artifact.hazards import check_hazards
@@ -82,8 +83,9 @@ def card_of(
     assumptions: Sequence[AssumptionCard],
     opset: int,
     noise: Sequence[NoiseInput] = (),
+    call: CallCard | None = None,
 ) -> Card:
-    """The card of a lowered model, before its files are written."""
+    """The card of a lowered model, before its files are written. call: the model's own call."""
     return Card(
         odelet=__version__,
         name=name,
@@ -97,6 +99,7 @@ def card_of(
         versions=versions(opset),
         work=largest_product(lowered.graphs.values()),
         needs=_needs([*lowered.graphs.values()], opset),
+        call=call,
     )
 
 

@@ -17,8 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from odelet.artifact.call_card import CallCard
 from odelet.artifact.checks import check, check_file_name, check_names
 from odelet.artifact.decode import Json, decode, parse_json
+from odelet.artifact.formulas import Formula
 from odelet.artifact.input_cards import AssumptionCard, NoiseCard
 from odelet.artifact.needs_card import NeedsCard
 from odelet.artifact.solve_card import DRIVEN, FORMS, MIXED, SETTINGS, DriveStep, RunStep, SolveCard
@@ -99,7 +101,8 @@ class Card:
     of the folder except `parity.*`, by name. versions: of the packages that took part in the export. parity: what the
     export found when it compared the artifact with torch. fallback: how samples of a bounded solve are solved again, or
     None. work: number of multiplications in the largest matrix product or convolution of the graphs, a dynamic size
-    counted as 1; None if it is not known. needs: what an engine must know; None in cards of 0.1.
+    counted as 1; None if it is not known. needs: what an engine must know; None in cards of 0.1. call: the arguments
+    and the structure of the result in the model's own call; None where it is not known.
 
     Raises ArtifactError when the entries contradict each other.
     """
@@ -120,6 +123,7 @@ class Card:
     fallback: FallbackCard | None = None
     work: int | None = None
     needs: NeedsCard | None = None
+    call: CallCard | None = None
 
     def __post_init__(self) -> None:
         known = f"this odelet reads 1 to {FORMAT_VERSION}"
@@ -137,6 +141,7 @@ class Card:
             repeated = [name for name, count in Counter(t.name for t in tensors).items() if count > 1]
             check(not repeated, f"{kind} names are there twice: {', '.join(repeated)}")
         check(len(self.outputs) > 0, "the model has no outputs")
+        self._check_call()
         for tensor in self.inputs:
             check(tensor.name not in RESERVED, f"an input is named {tensor.name!r}, which is a setting's name")
         random_inputs = self.inputs[len(self.inputs) - len(self.noise) :]
@@ -145,13 +150,33 @@ class Card:
         for tensor in random_inputs:
             check_names(f"noise {tensor.name!r}: dtype", [tensor.dtype], ("float32", "float64"))
 
+    def _check_call(self) -> None:
+        if self.call is None:
+            return
+        names, inputs = {tensor.name for tensor in self.outputs}, {tensor.name for tensor in self.inputs}
+        check(set(self.call.result.outputs()) <= names, "the result of the call has outputs that are not there")
+        for one in self.call.fixed:
+            check(one.name not in inputs, f"{one.name!r} is an input and a fixed argument")
+
     def _check_assumptions(self) -> None:
         names = {tensor.name for tensor in self.inputs}
         for index, assumption in enumerate(self.assumptions):
             for name in assumption.inputs:
                 check(name in names, f"assumptions[{index}] depends on {name!r}, which is no input")
+            if assumption.sizes:
+                self._check_condition(index, assumption)
+                continue
             taken = assumption.output in {tensor.name for tensor in self.outputs}
             check(not taken, f"assumptions[{index}] has the output {assumption.output!r}, which is one of the model's")
+
+    def _check_condition(self, index: int, assumption: AssumptionCard) -> None:
+        axes = {axis for tensor in self.inputs for axis in tensor.shape if isinstance(axis, str)}
+        check(not assumption.output, f"assumptions[{index}] is about sizes, and names the output {assumption.output!r}")
+        try:
+            unknown = sorted(Formula(assumption.sizes).names - axes)
+        except ValueError as error:
+            raise ArtifactError(f"card: assumptions[{index}].sizes: {error}") from None
+        check(not unknown, f"assumptions[{index}] is about the size of {', '.join(unknown)}, which no input has")
 
     def _check_solves(self) -> None:
         for index, solve in enumerate(self.solves):
@@ -203,7 +228,7 @@ class Card:
     def _encoded(self, *, without: tuple[str, ...]) -> str:
         data = {key: value for key, value in dataclasses.asdict(self).items() if key not in without}
         # Entries that most cards lack are left out, and not written as null.
-        for key in [key for key in ("fallback", "needs") if data[key] is None]:
+        for key in [key for key in ("fallback", "needs", "call") if data[key] is None]:
             del data[key]
         for solve in [*data["solves"], *data.get("fallback", {}).get("solves", ())]:
             for key in [key for key in ("drive", "piece") if solve[key] is None]:

@@ -5,7 +5,7 @@ import torch
 from torch.func import jacrev, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from odelet_export.capture.at_sizes import AtSizes, Unlike, check_free
+from odelet_export.capture.at_sizes import AtSizes, Unlike
 
 DYNAMIC = {"x": {0: "batch"}, "z": {0: "points", 1: "batch"}}
 
@@ -64,10 +64,3 @@ def test_a_jacobian_under_vmap_has_no_size_in_it():
 def test_traces_that_differ_in_more_than_numbers_are_refused(function, text):
     with pytest.raises(Unlike, match=text):
         united(function)
-
-
-def test_a_trace_with_a_number_for_a_size_is_refused():
-    graph = make_fx(lambda x: x.reshape(int(x.shape[0]), 4), tracing_mode="symbolic")(torch.randn(3, 4))
-    with pytest.raises(Unlike, match="axis 0"):
-        check_free(graph, [{0: "batch"}])
-    check_free(graph, [None])
