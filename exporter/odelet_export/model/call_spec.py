@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torchdiffeq
 
 from odelet.methods.adams import Adams
 from odelet.methods.method import Method
@@ -27,6 +26,7 @@ from odelet_intercept.call_options import (
 )
 from odelet_intercept.errors import CaptureError
 from odelet_intercept.libraries.mark_calls import mark_arguments_of
+from odelet_intercept.solver_library import torchdiffeq
 
 
 def spec_of(call: Call, index: int, overrides: Overrides) -> SolveSpec:

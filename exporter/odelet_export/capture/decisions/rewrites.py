@@ -124,8 +124,9 @@ def _linspace(args: Sequence[Any], kwargs: Mapping[str, Any], _: Numbers) -> Rew
 
     Like torch's function, it counts the first half of the numbers from the start and the others from the end.
     """
-    start, end, steps = args[0], args[1], kwargs["steps"] if len(args) < 3 else args[2]
-    ends = [x for x in (start, end) if isinstance(x, torch.Tensor)]
+    names = ("start", "end", "steps")
+    start, end, steps = (args[i] if i < len(args) else kwargs[name] for i, name in enumerate(names))
+    ends = [x for x in (start, end) if isinstance(x, (torch.Tensor, torch.SymInt, torch.SymFloat))]
     dtype = kwargs.get("dtype") or torch.get_default_dtype()
     if isinstance(steps, torch.Tensor) or (not ends and isinstance(steps, int)):
         return None
