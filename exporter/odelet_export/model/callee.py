@@ -205,7 +205,7 @@ class Callee(nn.Module):
         return self.results.warnings
 
     def card(self) -> CallCard:
-        """The arguments that are no tensors and the structure of the result, as the card has them."""
+        """The arguments that are no inputs and the structure of the result, as the card has them."""
         return CallCard(
             arguments=tuple(self.arguments),
             fixed=tuple(
@@ -213,7 +213,7 @@ class Callee(nn.Module):
                 if is_fixed(leaf)
                 else FixedCard(name=name, described=type(leaf).__name__)
                 for name, leaf in self._tree.leaves
-                if not isinstance(leaf, torch.Tensor)
+                if name not in self.names
             ),
             result=renamed(self.results.structure, self._output_name),
         )
