@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from odelet.errors import InputError
 from odelet.numerics.backend import NumpyArray
 
 _FORM = re.compile(r"(?P<name>[A-Za-z_]\w*(?:\.\w+)*)=(?P<kind>int|float)(?::(?P<value>[^:]+))?")
-_KINDS = {"int": int, "float": float}
+_KINDS: dict[str, Callable[[str], int | float]] = {"int": int, "float": float}
 
 
 @dataclass(frozen=True)

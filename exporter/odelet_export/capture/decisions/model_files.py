@@ -67,11 +67,12 @@ def _uses(code: types.CodeType, name: str) -> tuple[bool, bool]:
     for one, following in zip(instructions, instructions[1:], strict=False):
         if one.opname != "LOAD_GLOBAL" or one.argval != name or one.arg is None:
             continue
+        constant = following.argval if following.opname == "LOAD_CONST" else None
         if one.arg & 1:  # a call follows
             called = True
-        elif following.opname == "KW_NAMES" or isinstance(following.argval, tuple):  # the value of a keyword
+        elif following.opname == "KW_NAMES" or isinstance(constant, tuple):  # the value of a keyword
             passed = True
-        elif following.opname != "BUILD_TUPLE" and not isinstance(following.argval, str):
+        elif following.opname != "BUILD_TUPLE" and not isinstance(constant, str):
             # It is neither one of several in `isinstance` nor an annotation.
             passed |= not {"isinstance", "issubclass"} & set(code.co_names)
     return called, passed
