@@ -46,6 +46,7 @@ def test_one_artifact_serves_every_number_of_steps(form, tmp_path):
     result = export(model, (X, 10, 1.5), tmp_path / "out", dynamic=dynamic, form=form, samples=2)
     assert [str(tensor) for tensor in result.card.inputs] == ["float32 [batch, 2]", "int64 []", "float64 []"]
     assert result.card.assumptions == ()
+    assert result.tracer == "torch.export"
     artifact = odelet.load(tmp_path / "out")
     for n, scale in ((1, 0.3), (4, 2.0), (10, 1.0), (32, -1.0)):
         with torch.no_grad():
