@@ -1,7 +1,8 @@
 """Traces a model at several sizes of its dynamic axes, and makes one graph of the traces.
 
 torch.func and other parts of torch ask for sizes as plain numbers, which a trace with symbols cannot give. Here the
-sizes are numbers in each trace. The graphs of the traces must be alike but for numbers; a number that differs among them
+sizes are numbers in each trace. The graphs of the traces must be alike but for numbers; a number that differs among
+them
 is computed from the sizes, by the shortest formula that gives it in every trace.
 """
 
