@@ -10,7 +10,7 @@ import torch
 
 from odelet.artifact.formulas import Formula
 from odelet_export.capture.captured import Captured
-from odelet_export.model.axes import Dynamic
+from odelet_export.model.axes import Dynamic, size_along
 from odelet_export.model.trees import row_leaves
 from odelet_export.proof.judge import Judge, Sample
 from odelet_export.proof.replay import Replay
@@ -69,7 +69,7 @@ class CaptureCheck:
         """Whether a sample has sizes for which the capture holds."""
         tensors = dict(zip(self._judge.callee.names, sample.tensors, strict=True))
         sizes = {
-            label: tensors[name].shape[axis] for name, axes in self._dynamic.items() for axis, label in axes.items()
+            label: size_along(tensors[name], axis) for name, axes in self._dynamic.items() for axis, label in axes.items()
         }
         return all(Formula(one.sizes).value(sizes) for one in self._captured.assumptions if one.sizes)
 
