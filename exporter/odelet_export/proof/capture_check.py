@@ -69,7 +69,9 @@ class CaptureCheck:
         """Whether a sample has sizes for which the capture holds."""
         tensors = dict(zip(self._judge.callee.names, sample.tensors, strict=True))
         sizes = {
-            label: size_along(tensors[name], axis) for name, axes in self._dynamic.items() for axis, label in axes.items()
+            label: size_along(tensors[name], axis)
+            for name, axes in self._dynamic.items()
+            for axis, label in axes.items()
         }
         return all(Formula(one.sizes).value(sizes) for one in self._captured.assumptions if one.sizes)
 
