@@ -101,6 +101,7 @@ def capture(
             marker.solve_count,
             program,
             example,
+            numbers={name: dynamic[name][0] for name in callee.whole_numbers},
             assumptions=(*cards, *watch.sizes.assumptions),
             warnings=tuple(watch.warnings),
             nested=[spec for spec in specs if spec.around],

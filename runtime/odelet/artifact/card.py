@@ -41,11 +41,16 @@ DTYPES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Tensor:
-    """An input or output of the model. shape: for each axis its size, or its name if it is dynamic; () is a scalar."""
+    """An input or output of the model.
+
+    shape: for each axis its size, or its name if it is dynamic; () is a scalar. size: for a whole number that is a
+    size, such as a number of steps, the name of that size, which dynamic axes may have too; else "".
+    """
 
     name: str
     dtype: str
     shape: tuple[int | str, ...]
+    size: str = ""
 
     def __post_init__(self) -> None:
         check(self.name != "", "a tensor has an empty name")
@@ -53,6 +58,8 @@ class Tensor:
         for size in self.shape:
             good = size != "" if isinstance(size, str) else size >= 0
             check(good, f"{self.name!r}: {size!r} in the shape is neither a size nor the name of an axis")
+        is_scalar = self.dtype == "int64" and self.shape == ()
+        check(not self.size or is_scalar, f"{self.name!r} is a size, and no int64 scalar")
 
     def takes(self, dtype: np.dtype[Any], shape: tuple[int, ...]) -> bool:
         """Whether an array has this dtype, as many axes, and the sizes that are fixed."""
@@ -170,7 +177,7 @@ class Card:
             check(not taken, f"assumptions[{index}] has the output {assumption.output!r}, which is one of the model's")
 
     def _check_condition(self, index: int, assumption: AssumptionCard) -> None:
-        axes = {axis for tensor in self.inputs for axis in tensor.shape if isinstance(axis, str)}
+        axes = {axis for tensor in self.inputs for axis in (*tensor.shape, tensor.size) if isinstance(axis, str)}
         check(not assumption.output, f"assumptions[{index}] is about sizes, and names the output {assumption.output!r}")
         try:
             unknown = sorted(Formula(assumption.sizes).names - axes)
@@ -230,6 +237,8 @@ class Card:
         # Entries that most cards lack are left out, and not written as null.
         for key in [key for key in ("fallback", "needs", "call") if data[key] is None]:
             del data[key]
+        for tensor in [tensor for tensor in [*data["inputs"], *data["outputs"]] if not tensor["size"]]:
+            del tensor["size"]
         for solve in [*data["solves"], *data.get("fallback", {}).get("solves", ())]:
             for key in [key for key in ("drive", "piece") if solve[key] is None]:
                 del solve[key]
