@@ -20,7 +20,6 @@ import numpy as np
 from odelet.artifact.call_card import CallCard
 from odelet.artifact.checks import check, check_file_name, check_names
 from odelet.artifact.decode import Json, decode, parse_json
-from odelet.artifact.formulas import Formula
 from odelet.artifact.input_cards import AssumptionCard, NoiseCard
 from odelet.artifact.needs_card import NeedsCard
 from odelet.artifact.solve_card import DRIVEN, FORMS, MIXED, SETTINGS, DriveStep, RunStep, SolveCard
@@ -170,20 +169,10 @@ class Card:
         for index, assumption in enumerate(self.assumptions):
             for name in assumption.inputs:
                 check(name in names, f"assumptions[{index}] depends on {name!r}, which is no input")
-            if assumption.sizes:
-                self._check_condition(index, assumption)
-                continue
+            unknown = assumption.axes - {axis for tensor in self.inputs for axis in (*tensor.shape, tensor.size)}
+            check(not unknown, f"assumptions[{index}] is about sizes that no input has: {', '.join(sorted(unknown))}")
             taken = assumption.output in {tensor.name for tensor in self.outputs}
             check(not taken, f"assumptions[{index}] has the output {assumption.output!r}, which is one of the model's")
-
-    def _check_condition(self, index: int, assumption: AssumptionCard) -> None:
-        axes = {axis for tensor in self.inputs for axis in (*tensor.shape, tensor.size) if isinstance(axis, str)}
-        check(not assumption.output, f"assumptions[{index}] is about sizes, and names the output {assumption.output!r}")
-        try:
-            unknown = sorted(Formula(assumption.sizes).names - axes)
-        except ValueError as error:
-            raise ArtifactError(f"card: assumptions[{index}].sizes: {error}") from None
-        check(not unknown, f"assumptions[{index}] is about the size of {', '.join(unknown)}, which no input has")
 
     def _check_solves(self) -> None:
         for index, solve in enumerate(self.solves):
