@@ -115,7 +115,7 @@ def _traced(
     while True:
         marker = Marker(overrides, watch)
         try:
-            with callee.restoring(), callee.watched(watch), intercepted(marker, copies=callee.copies):
+            with callee.restoring(), callee.watched(watch), intercepted(marker, copies=callee.copies, tracing=True):
                 return marker, trace(callee, tuple(example), _dynamic_shapes(callee.names, dynamic, smallest_sizes))
         except NeedsExample:
             watch.example_run = run_on_example(callee, example, overrides)
