@@ -29,6 +29,7 @@ from odelet_export.capture.failures import failure_text, refuse_foreign, refuse_
 from odelet_export.capture.frames import Retraced
 from odelet_export.capture.markers import Marker
 from odelet_export.capture.noise_inputs import inputs_for_draws
+from odelet_export.capture.operators.decomposing import decomposing
 from odelet_export.capture.operators.decompositions import gradient_decompositions
 from odelet_export.capture.operators.translations import exact_float64
 from odelet_export.capture.surroundings import frozen_weights, quiet_tracing, recurrent_loops
@@ -62,7 +63,7 @@ def capture(
         # Each run of the model makes new `shadows`; the source must reach the shadows of the present run.
         source = TracedSource(lambda *shadow: watch.shadows.hold(*shadow))
         try:
-            with quiet_tracing(), loops(), frozen_weights(callee), drawing(source):
+            with quiet_tracing(), loops(), drawing(source):
                 marker, program = _traced(trace, callee, watch, example, dynamic, overrides)
             with quiet_tracing(), loops(), frozen_weights(callee):
                 outputs = [*callee.output_names, *(f"{ASSUMPTION_OUTPUT}{i}" for i in range(len(watch.assumptions)))]
@@ -186,7 +187,7 @@ def _used_solves(specs: list[SolveSpec], model: ir.Model) -> list[SolveSpec]:
 
 def _export(module: nn.Module, example: tuple[torch.Tensor, ...], shapes: Shapes) -> torch.export.ExportedProgram:
     """The program that torch.export traces without its compiler, which would not see the interception."""
-    with torch.no_grad():
+    with torch.no_grad(), frozen_weights(module):
         # A model may have no inputs at all.
         dynamic_shapes = (tuple(shapes),) if shapes else None
         return torch.export.export(module, example, dynamic_shapes=dynamic_shapes, strict=False)
@@ -221,7 +222,7 @@ def _to_onnx(
     # No output depends on two of the three calls of each field; the translation is faster without their nodes.
     program.graph.eliminate_dead_code()
     program.graph_module.recompile()
-    with exact_float64() as table:
+    with decomposing(), exact_float64() as table:
         result = torch.onnx.export(
             program,
             dynamo=True,

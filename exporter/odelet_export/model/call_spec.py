@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torchdiffeq
-
 from odelet.methods.adams import Adams
 from odelet.methods.method import Method
 from odelet.methods.roster import METHODS
@@ -18,6 +16,7 @@ from odelet_intercept.call import Call
 from odelet_intercept.call_options import POINTS, Tolerance, has_norm, read_options, read_tolerance
 from odelet_intercept.errors import CaptureError
 from odelet_intercept.libraries.mark_calls import mark_arguments_of
+from odelet_intercept.solver_library import torchdiffeq
 
 
 def spec_of(call: Call, index: int, overrides: Overrides) -> SolveSpec:

@@ -13,10 +13,12 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from odelet.artifact.call_card import CallCard, FixedCard
 from odelet.artifact.card import RESERVED
 from odelet_export.model.kept_state import restoring
 from odelet_export.model.random_draws import one_run
-from odelet_export.model.trees import Tree, result_leaves
+from odelet_export.model.results import Results, is_fixed, renamed, traced_results
+from odelet_export.model.trees import Leaf, Tree, result_leaves
 from odelet_intercept.call import Entry
 from odelet_intercept.errors import CaptureError
 from odelet_intercept.libraries.torchdiffeq_calls import find_copies
@@ -41,9 +43,10 @@ class _RunRecord:
     containers, but does not look into objects of other classes.
     """
 
-    output_names: list[str]
     copies: tuple[Entry, ...]
-    dropped: dict[str, str]  # the type of each result that is no tensor, by name
+    results: Results | None = None  # of the last trace
+    leaves: Sequence[Leaf] = ()  # of the last run in plain torch
+    first_runs: Sequence[Sequence[Leaf]] = ()  # of the runs on the example before any trace
     watch: Watching | None = None
     grad_mode: bool | None = None
 
@@ -91,13 +94,35 @@ class Callee(nn.Module):
 
     def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """The output tensors, and under a watch the guards of its assumptions after them."""
-        watch = self._record.watch
-        if watch is None:
+        record = self._record
+        if record.watch is None:
             with torch.set_grad_enabled(self.grad_mode):
-                return self._call(tensors)
-        with watch.running(dict(zip(self.names, tensors, strict=True)), dict(self.state())):
-            outputs = self._call(tensors)
-        return (*outputs, *watch.guards())
+                leaves = result_leaves(self._call(tensors))
+            # A tensor with a history could not be copied with the model.
+            record.leaves = [(name, x.detach() if isinstance(x, torch.Tensor) else x) for name, x in leaves]
+            return tuple(self.outputs_of(leaves))
+        with record.watch.running(dict(zip(self.names, tensors, strict=True)), dict(self.state())):
+            record.results, outputs = traced_results(self._call(tensors), record.first_runs)
+        return (*outputs, *record.watch.guards())
+
+    @property
+    def leaves(self) -> Sequence[Leaf]:
+        """The leaves of the result of the last run in plain torch."""
+        return self._record.leaves
+
+    def outputs_of(self, leaves: Sequence[Leaf]) -> list[torch.Tensor]:
+        """The outputs among the leaves of a result: those of the last trace; the tensors, if there was none."""
+        if self._record.results is None:
+            return [leaf for _, leaf in leaves if isinstance(leaf, torch.Tensor)]
+        return self._record.results.of_run(leaves)
+
+    def remember(self, runs: Sequence[Sequence[Leaf]]) -> None:
+        """Keep the results of the first runs, with which a trace compares the numbers in its result."""
+        self._record.first_runs = runs
+
+    def changed(self) -> list[str]:
+        """Sentences about numbers in the last result that are another in the artifact."""
+        return [] if self._record.results is None else self._record.results.changed(self._record.leaves)
 
     def state(self) -> Iterator[tuple[str, torch.Tensor]]:
         """The weights and buffers, by name."""
@@ -117,23 +142,15 @@ class Callee(nn.Module):
         finally:
             self._record.watch = None
 
-    def _call(self, tensors: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
-        """The tensors in the model's result. Raises CaptureError for a result without one."""
+    def _call(self, tensors: Sequence[torch.Tensor]) -> Any:
+        """The model's own result."""
         leaves = [leaf for _, leaf in self._tree.leaves]
         for slot, tensor in zip(self._slots, tensors, strict=True):
             leaves[slot] = tensor
         arguments = self._tree.rebuilt(leaves)
         count = len(arguments) - len(self._keywords)
         with one_run():
-            result = self.model(*arguments[:count], **dict(zip(self._keywords, arguments[count:], strict=True)))
-        named = result_leaves(result)
-        outputs = [(name, leaf) for name, leaf in named if isinstance(leaf, torch.Tensor)]
-        self._record.output_names = [name for name, _ in outputs]
-        self._record.dropped = {name: type(leaf).__name__ for name, leaf in named if not isinstance(leaf, torch.Tensor)}
-        if not outputs:
-            kinds = ", ".join(f"{name} is a {kind}" for name, kind in self._record.dropped.items()) or "it is empty"
-            raise CaptureError(f"the model returned a {type(result).__name__} without a tensor in it ({kinds})")
-        return tuple(leaf for _, leaf in outputs)
+            return self.model(*arguments[:count], **dict(zip(self._keywords, arguments[count:], strict=True)))
 
     @property
     def copies(self) -> tuple[Entry, ...]:
@@ -142,16 +159,36 @@ class Callee(nn.Module):
 
     @property
     def output_names(self) -> list[str]:
-        """The names of the outputs, known once the model has run; ONNX allows no output the name of an input."""
-        return [f"{name}_out" if name in self.names else name for name in self._record.output_names]
+        """The names of the outputs, known once the model was traced."""
+        return [self._output_name(name) for name in self.results.outputs]
+
+    def _output_name(self, name: str) -> str:
+        return f"{name}_out" if name in self.names else name  # ONNX allows no output the name of an input
+
+    @property
+    def results(self) -> Results:
+        """What became of the model's result in the last trace."""
+        assert self._record.results is not None, "the model was not traced"
+        return self._record.results
 
     @property
     def warnings(self) -> list[str]:
-        """A warning for each part of the model's result that the artifact leaves out, known once the model has run."""
-        return [
-            f"the model's output {name} ({kind}) is left out, as it is not a tensor"
-            for name, kind in self._record.dropped.items()
-        ]
+        """A warning for each part of the model's result that the artifact leaves out."""
+        return self.results.warnings
+
+    def card(self) -> CallCard:
+        """The arguments that are no tensors and the structure of the result, as the card has them."""
+        return CallCard(
+            arguments=tuple(self.arguments),
+            fixed=tuple(
+                FixedCard(name=name, value=leaf)
+                if is_fixed(leaf)
+                else FixedCard(name=name, described=type(leaf).__name__)
+                for name, leaf in self._tree.leaves
+                if not isinstance(leaf, torch.Tensor)
+            ),
+            result=renamed(self.results.structure, self._output_name),
+        )
 
 
 def _names(model: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[str]:

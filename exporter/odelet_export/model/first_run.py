@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 
 from odelet.errors import InputError, OdeletError
@@ -24,7 +23,9 @@ from odelet_export.model.intercepted_run import run_intercepted
 from odelet_export.model.overrides import Overrides
 from odelet_export.model.random_draws import drawing
 from odelet_export.model.random_sources import SeededSource
-from odelet_export.model.reference import SolveCount, Solving, as_arrays
+from odelet_export.model.reference import SolveCount, Solving
+from odelet_export.model.results import is_number
+from odelet_export.model.trees import Leaf
 from odelet_intercept.call import Call
 from odelet_intercept.errors import CaptureError
 from odelet_intercept.user_code import as_typed, place_of_error
@@ -34,11 +35,11 @@ from odelet_intercept.user_code import as_typed, place_of_error
 class FirstRun:
     """What the first run showed.
 
-    outputs: the model's answer on the example. counts: a count for each solve outside other solves; there is none where
-    the model called no solver library. noise: the base draws. field_calls: how often fields were called in all.
+    leaves: the named leaves of the model's result. counts: a count for each solve outside other solves; there is none
+    where the model called no solver library. noise: the base draws. field_calls: how often fields were called in all.
     """
 
-    outputs: Sequence[np.ndarray]
+    leaves: Sequence[Leaf]
     counts: Sequence[SolveCount]
     noise: Sequence[torch.Tensor]
     field_calls: int
@@ -71,16 +72,26 @@ def first_run(
         solving, source = _Looking(overrides, max_steps, check), SeededSource(seed)
         try:
             with callee.restoring(), drawing(source):
-                outputs = as_arrays(run_intercepted(callee, callee.example, solving))
+                run_intercepted(callee, callee.example, solving)
+                leaves = callee.leaves
+                callee.remember(_with_another(callee, leaves, overrides))
         except OdeletError:
             raise
         except Exception as error:  # the user's code may raise anything
             failure = failure or error
             continue
-        return FirstRun(outputs, solving.counts, source.arrays, solving.calls.count)
+        return FirstRun(leaves, solving.counts, source.arrays, solving.calls.count)
     assert failure is not None
     callee.grad_mode = modes[0]
     raise failed_in_torch(failure, zip(callee.names, callee.example, strict=True)) from failure
+
+
+def _with_another(callee: Callee, leaves: Sequence[Leaf], overrides: Overrides) -> list[Sequence[Leaf]]:
+    """The results of the first run and, where it has numbers, of one more: what the model counts or times differs."""
+    if not any(is_number(leaf) for _, leaf in leaves):
+        return [leaves]
+    run_intercepted(callee, callee.example, Solving(overrides, {}, FieldCalls()))
+    return [leaves, callee.leaves]
 
 
 class _Looking(Solving):
@@ -96,10 +107,11 @@ class _Looking(Solving):
         self._check(call)
         if call.entry == "mark":
             return super().__call__(call, original)
+        most = None
         if spec.adaptive:
             stages = METHODS[spec.method].tableau.stages  # type: ignore[attr-defined]  # an explicit Runge-Kutta method
-            own_calls = FieldCalls(most=(self._max_steps + 2) * stages)
-            call = replace(call, func=own_calls.watching(call.func))
+            most = (self._max_steps + 2) * stages
+        call = replace(call, func=FieldCalls(most=most, may_draw=False).watching(call.func))
         try:
             result = super().__call__(call, original)
         except TooManyCalls:

@@ -12,11 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-import torchdiffeq
 from torch import nn
-from torchdiffeq._impl import rk_common
-from torchdiffeq._impl.odeint import SOLVERS
-from torchdiffeq._impl.rk_common import RKAdaptiveStepsizeODESolver
 
 from odelet.methods.roster import METHODS
 from odelet.numerics.control import CONTROLLERS, Control
@@ -27,9 +23,10 @@ from odelet_export.model.overrides import Overrides
 from odelet_intercept import fixed_point
 from odelet_intercept.call import Call
 from odelet_intercept.call_options import POINTS
-from odelet_intercept.installed import StandIn, key_of, name_of
+from odelet_intercept.installed import SOLVERS, StandIn, key_of, name_of
 from odelet_intercept.intercept import original_of
 from odelet_intercept.libraries.mark_calls import mark_arguments_of
+from odelet_intercept.solver_library import rk_common, torchdiffeq
 
 _OWN = original_of(torchdiffeq.odeint)
 
@@ -139,7 +136,7 @@ class Solving:
     def _counted(self, call: Call, original: Callable[..., Any]) -> tuple[Any, SolveCount]:
         """The solution of an overridden call by torchdiffeq, and its count."""
         method = call.method or "dopri5"
-        adaptive = issubclass(SOLVERS.get(method, object), RKAdaptiveStepsizeODESolver)
+        adaptive = issubclass(SOLVERS.get(method, object), rk_common.RKAdaptiveStepsizeODESolver)
         counted = _CountedAdaptive(call.func) if adaptive else _Counted(call.func)
         result = solved(replace(call, func=counted), original, self._overrides)
         # In a search for an event by a fixed-step method, torchdiffeq does not call back at its steps.

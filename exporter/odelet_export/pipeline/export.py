@@ -110,7 +110,7 @@ def export(
     if settings.calibration.inputs is not None:
         calls_of(settings.calibration.inputs, callee, axes)  # raises for bad data before anything is traced
     target, tell = Path(out), on_stage or (lambda stage: None)
-    failed = target.with_name(f"{target.name}.failed")
+    failed = target.parent / f"{target.name}.failed"
     with evaluation_mode(model), staging(target, failed=failed) as folder:
         ready = prepare(callee, axes, settings, tell=tell)
         explanation = describe(ready)
@@ -135,7 +135,10 @@ def _write(ready: Prepared, name: str, folder: Path, tell: Callable[[str], None]
         captured, holes, settings.form, max_steps=settings.max_steps, keep_debug_info=settings.keep_debug_info
     )
     tell("check")
-    card = card_of(lowered, name, ready.inputs, ready.outputs, captured.assumptions, settings.opset, captured.noise)
+    call = ready.judge.callee.card()
+    card = card_of(
+        lowered, name, ready.inputs, ready.outputs, captured.assumptions, settings.opset, captured.noise, call
+    )
     if calibrating is None:
         return write_graphs(lowered, card, folder), None
     card, lowered = calibrating.with_fallback(card, lowered)

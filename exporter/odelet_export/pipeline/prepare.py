@@ -23,11 +23,12 @@ from odelet_export.model.axes import Dynamic
 from odelet_export.model.callee import Callee
 from odelet_export.model.first_run import first_run
 from odelet_export.model.other_solvers import no_solver_called
+from odelet_export.model.reference import as_arrays
 from odelet_export.model.spec import check_overrides
 from odelet_export.pipeline.settings import ExportSettings
 from odelet_export.proof.capture_check import CaptureCheck
 from odelet_export.proof.judge import FreshSamples, Judge, Sample
-from odelet_export.targets.onnx_files import check_unique, tensor_of
+from odelet_export.targets.onnx_files import check_unique, host_tensors
 from odelet_intercept.errors import CaptureError
 
 
@@ -76,16 +77,15 @@ def prepare(callee: Callee, dynamic: Dynamic, settings: ExportSettings, *, tell:
     name_axes(captured, callee, dynamic)
     check_unique([*callee.names, *callee.output_names, *(noise.name for noise in captured.noise)])
     graph = captured.model.graph
-    inputs = [tensor_of(value) for value in graph.inputs]
-    guards = {one.output for one in captured.assumptions}
-    outputs = [tensor_of(value) for value in graph.outputs if value.name not in guards]
+    inputs, outputs = host_tensors(captured)
     tell("lift")
     times = time_inputs(captured)
     floats = [*(tensor.dtype for tensor in outputs), *_states(graph)]
     holes = lift(captured, fill_nested(captured, settings.form, max_steps=settings.max_steps))
     tell("replay")
     judge = _judge(captured, callee, settings, floats, first.most_calls)
-    on_example = Sample(0, callee.example, first.noise, first.outputs, first.counts)
+    answer = as_arrays(callee.outputs_of(first.leaves))
+    on_example = Sample(0, callee.example, first.noise, answer, first.counts)
     drawn = fresh_samples(judge, dynamic, times, settings, first=on_example)
     check = CaptureCheck(captured, judge, dynamic, times)
     check.check(islice(drawn, 2))

@@ -20,6 +20,7 @@ from odelet_export.model.overrides import Overrides
 from odelet_export.model.random_draws import drawing
 from odelet_export.model.random_sources import ReplayedSource, SeededSource
 from odelet_export.model.reference import SolveCount, Solver, run_reference
+from odelet_export.model.results import StructureError
 from odelet_export.model.spec import SolveSpec
 from odelet_export.model.widening import widened, widened_model
 from odelet_export.proof.alone import SampleAxes, run_alone
@@ -50,7 +51,8 @@ class Sample:
     """A sample input, and the torch model's answer.
 
     number: the sample's number, 0 for the example. noise: all base draws, also those that nothing uses. expected: the
-    outputs. counts: the counts of each solve.
+    outputs. counts: the counts of each solve. changed: sentences about numbers in the result that the artifact gives
+    otherwise.
     """
 
     number: int
@@ -58,6 +60,7 @@ class Sample:
     noise: Sequence[torch.Tensor]
     expected: Sequence[np.ndarray]
     counts: Sequence[SolveCount]
+    changed: Sequence[str] = ()
 
     def shapes(self, names: Sequence[str]) -> dict[str, list[int]]:
         """The shapes of the inputs, by name."""
@@ -130,7 +133,7 @@ class Judge:
         source = SeededSource(self.seed + number)
         with drawing(source):
             expected, counts = self._run(self.callee, tensors)
-        return Sample(number, tensors, source.arrays, expected, counts)
+        return Sample(number, tensors, source.arrays, expected, counts, self.callee.changed())
 
     def reference(
         self, tensors: Sequence[torch.Tensor], drawn: Sequence[torch.Tensor]
@@ -250,6 +253,8 @@ class FreshSamples:
                 if self._unending >= _MOST_UNENDING and len(self._known) > 1:
                     return False
                 continue
+            except StructureError:
+                raise
             except Exception:  # the model may raise anything on inputs it was not made for
                 if number > 0:
                     continue

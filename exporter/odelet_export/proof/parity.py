@@ -70,6 +70,8 @@ class Comparison:
         except OdeletError as error:
             notes = [OutputCheck(number, name, False, note=str(error)) for name in names]
             return SampleCheck(shapes, notes, [])
+        if sample.changed:
+            return SampleCheck(shapes, [OutputCheck(number, names[0], False, note=sample.changed[0])], [])
         solves = _solve_checks(judge.specs, solution.stats.solves, sample.counts)
         steps_differ = not judge.single and not all(solve.equal for solve in solves)
         outputs = [solution.outputs[name] for name in names]

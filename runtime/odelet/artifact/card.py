@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from odelet.artifact.call_card import CallCard
 from odelet.artifact.checks import check, check_file_name, check_names
 from odelet.artifact.decode import Json, decode, parse_json
 from odelet.artifact.input_cards import AssumptionCard, NoiseCard
@@ -99,7 +100,8 @@ class Card:
     of the folder except `parity.*`, by name. versions: of the packages that took part in the export. parity: what the
     export found when it compared the artifact with torch. fallback: how samples of a bounded solve are solved again, or
     None. work: number of multiplications in the largest matrix product or convolution of the graphs, a dynamic size
-    counted as 1; None if it is not known. needs: what an engine must know; None in cards of 0.1.
+    counted as 1; None if it is not known. needs: what an engine must know; None in cards of 0.1. call: the arguments
+    and the structure of the result in the model's own call; None where it is not known.
 
     Raises ArtifactError when the entries contradict each other.
     """
@@ -120,6 +122,7 @@ class Card:
     fallback: FallbackCard | None = None
     work: int | None = None
     needs: NeedsCard | None = None
+    call: CallCard | None = None
 
     def __post_init__(self) -> None:
         known = f"this odelet reads 1 to {FORMAT_VERSION}"
@@ -137,6 +140,7 @@ class Card:
             repeated = [name for name, count in Counter(t.name for t in tensors).items() if count > 1]
             check(not repeated, f"{kind} names are there twice: {', '.join(repeated)}")
         check(len(self.outputs) > 0, "the model has no outputs")
+        self._check_call()
         for tensor in self.inputs:
             check(tensor.name not in RESERVED, f"an input is named {tensor.name!r}, which is a setting's name")
         random_inputs = self.inputs[len(self.inputs) - len(self.noise) :]
@@ -144,6 +148,14 @@ class Card:
         check(noise_is_last, "the noise is not the last of the inputs")
         for tensor in random_inputs:
             check_names(f"noise {tensor.name!r}: dtype", [tensor.dtype], ("float32", "float64"))
+
+    def _check_call(self) -> None:
+        if self.call is None:
+            return
+        names, inputs = {tensor.name for tensor in self.outputs}, {tensor.name for tensor in self.inputs}
+        check(set(self.call.result.outputs()) <= names, "the result of the call has outputs that are not there")
+        for one in self.call.fixed:
+            check(one.name not in inputs, f"{one.name!r} is an input and a fixed argument")
 
     def _check_assumptions(self) -> None:
         names = {tensor.name for tensor in self.inputs}
@@ -203,7 +215,7 @@ class Card:
     def _encoded(self, *, without: tuple[str, ...]) -> str:
         data = {key: value for key, value in dataclasses.asdict(self).items() if key not in without}
         # Entries that most cards lack are left out, and not written as null.
-        for key in [key for key in ("fallback", "needs") if data[key] is None]:
+        for key in [key for key in ("fallback", "needs", "call") if data[key] is None]:
             del data[key]
         for solve in [*data["solves"], *data.get("fallback", {}).get("solves", ())]:
             for key in [key for key in ("drive", "piece") if solve[key] is None]:
