@@ -62,6 +62,7 @@ def lower(
     if outside:
         rename_crossing_values(host.graph, holes)
     filled = _fill_holes(host.graph, choices)
+    host.graph.sort()  # a grid may be computed from the result of an earlier solve
     # The host is cut after all solves are built, in a path of its own: the end of a graph depends on all solves that
     # run outside it, so no form can cut for its own solve. `choose` makes sure that all solves run outside, or none.
     graphs: dict[str, ir.Model] = {MODEL: host}

@@ -14,6 +14,7 @@ from odelet.errors import InputError
 from odelet_export.capture.cache import capture
 from odelet_export.capture.call_values import check_call
 from odelet_export.capture.captured import Captured
+from odelet_export.capture.number_inputs import inputs_for_numbers
 from odelet_export.graphs.nodes import DOMAIN
 from odelet_export.lowering.choose import needs_a_solve
 from odelet_export.lowering.hole import Hole
@@ -75,6 +76,7 @@ def prepare(callee: Callee, dynamic: Dynamic, settings: ExportSettings, *, tell:
         _refuse_assumptions(captured)
     check_overrides([*captured.specs, *captured.nested], settings.solves)
     name_axes(captured, callee, dynamic)
+    inputs_for_numbers(captured.model, callee.whole_numbers)
     check_unique([*callee.names, *callee.output_names, *(noise.name for noise in captured.noise)])
     graph = captured.model.graph
     inputs, outputs = host_tensors(captured)
