@@ -133,7 +133,7 @@ def _traced(
                 callee.restoring(),
                 callee.watched(watch),
                 watch.sizes.asked(),
-                intercepted(marker, copies=callee.copies),
+                intercepted(marker, copies=callee.copies, tracing=True),
             ):
                 return marker, trace(callee, tuple(example), dynamic_shapes(callee.names, dynamic, smallest_sizes))
         except NeedsLenAndInt as needed:
