@@ -165,8 +165,8 @@ def _tracers(callee: Callee) -> list[tuple[str, Trace, Callable[[], AbstractCont
 def _used_solves(specs: list[SolveSpec], model: ir.Model) -> list[SolveSpec]:
     """The specs of the solves whose End node is left in a graph without unused nodes.
 
-    Raises CaptureError where no solve outside of others is left, and where a node of a second call (Again) is left: an
-    output can depend on that call only where the field remembers it.
+    Raises CaptureError where the model has solves and none outside of others is left, and where a node of a second call
+    (Again) is left: an output can depend on that call only where the field remembers it.
     """
     marked = {(node.op_type, node.attributes["solve"].as_int()) for node in model.graph if node.domain == DOMAIN}
     for spec in specs:

@@ -130,6 +130,7 @@ def print_rows(head: str, of: str, rows: Sequence[tuple[str, str]]) -> None:
 def _rows(exported: Exported) -> list[tuple[str, str]]:
     card = exported.card
     rows = [(f"solve {solve.index}", _solve(solve)) for solve in card.solves]
+    rows = rows or [("form", f"{card.form}: the model makes no solve")]
     rows += [("input", f"{tensor.name}: {tensor}") for tensor in card.inputs]
     rows += [("noise", f"{noise.name}: {noise.distribution}, drawn at {noise.source}") for noise in card.noise]
     rows += [("output", f"{tensor.name}: {tensor}") for tensor in card.outputs]

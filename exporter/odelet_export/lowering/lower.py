@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import onnx_ir as ir
 from onnx_ir import convenience
 
-from odelet.artifact.solve_card import MIXED, DriveStep, RunStep, SolveCard
+from odelet.artifact.solve_card import MIXED, PLAIN, DriveStep, RunStep, SolveCard
 from odelet_export.capture.captured import Captured
 from odelet_export.graphs.divisions import guard_divisions
 from odelet_export.graphs.scope import Scope
@@ -35,8 +35,8 @@ class LoweredModel:
 
     @property
     def form(self) -> str:
-        """The name of the one form that all solves have, or MIXED."""
-        forms = {solve.form for solve in self.solves}
+        """The name of the one form that all solves have, or MIXED; a model without a solve is plain."""
+        forms = {solve.form for solve in self.solves} or {PLAIN.name}
         return forms.pop() if len(forms) == 1 else MIXED
 
 

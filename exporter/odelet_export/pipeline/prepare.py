@@ -15,6 +15,7 @@ from odelet_export.capture.cache import capture
 from odelet_export.capture.call_values import check_call
 from odelet_export.capture.captured import Captured
 from odelet_export.graphs.nodes import DOMAIN
+from odelet_export.lowering.choose import needs_a_solve
 from odelet_export.lowering.hole import Hole
 from odelet_export.lowering.lift import lift, time_inputs
 from odelet_export.lowering.nested import fill_nested
@@ -57,16 +58,16 @@ def prepare(callee: Callee, dynamic: Dynamic, settings: ExportSettings, *, tell:
     """Run a model once, capture it, fill the solves inside others, lift the fields, and run the capture beside it.
 
     tell: called with the name of each stage when it begins. Raises InputError for a model that fails on its example in
-    plain torch; CaptureError for a model that cannot be traced or
-    that was traced wrongly, and with `strict` for one that decides by its inputs; FormError for an override that no
-    solve can take; InputError for a name in `freeze` that no input has.
+    plain torch; CaptureError for a model that cannot be traced or that was traced wrongly, for one without a solve in a
+    form of solves, and with `strict` for one that decides by its inputs; FormError for an override that no solve can
+    take; InputError for a name in `freeze` that no input has.
     """
     unknown = [name for name in settings.freeze if name not in callee.names]
     if unknown:
         raise InputError(f"freeze names input {unknown[0]!r}, but the model's inputs are {', '.join(callee.names)}")
     tell("look")
     first = first_run(callee, settings.solves, max_steps=settings.max_steps, seed=settings.proof.seed, check=check_call)
-    if not first.counts:
+    if not first.counts and needs_a_solve(settings.form):
         raise no_solver_called(callee)
     tell("capture")
     captured = capture(callee, dynamic, settings.solves, opset=settings.opset, frozen=settings.freeze)

@@ -94,14 +94,14 @@ class FileEntry:
 class Card:
     """What an artifact says about itself.
 
-    format: version of the format. odelet: version of odelet that wrote the card. form: of all solves, or "mixed".
-    program: what a call runs, in order. assumptions: decisions of the model's Python code, checked in each call. noise:
-    the random inputs, which are the last of `inputs`. files: every other file of the folder except `parity.*`, by name.
-    versions: of the packages that took part in the export. parity: what the export found when it compared the artifact
-    with torch. fallback: how samples of a bounded solve are solved again, or None. work: number of multiplications in
-    the largest matrix product or convolution of the graphs, a dynamic size counted as 1; None if it is not known.
-    needs: what an engine must know; None in cards of 0.1. call: the arguments and the structure of the result in the
-    model's own call; None where it is not known.
+    format: version of the format. odelet: version of odelet that wrote the card. form: of all solves, or "mixed";
+    "plain" for a model without a solve. program: what a call runs, in order. assumptions: decisions of the model's
+    Python code, checked in each call. noise: the random inputs, which are the last of `inputs`. files: every other file
+    of the folder except `parity.*`, by name. versions: of the packages that took part in the export. parity: what the
+    export found when it compared the artifact with torch. fallback: how samples of a bounded solve are solved again, or
+    None. work: number of multiplications in the largest matrix product or convolution of the graphs, a dynamic size
+    counted as 1; None if it is not known. needs: what an engine must know; None in cards of 0.1. call: the arguments
+    and the structure of the result in the model's own call; None where it is not known.
 
     Raises ArtifactError when the entries contradict each other.
     """
@@ -244,7 +244,7 @@ class Card:
     @property
     def driven(self) -> bool:
         """Whether the runtime takes the steps of every solve, outside the graphs."""
-        return all(solve.drive is not None for solve in self.solves)
+        return bool(self.solves) and all(solve.drive is not None for solve in self.solves)
 
     @property
     def solved_again(self) -> Card:

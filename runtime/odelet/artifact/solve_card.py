@@ -25,7 +25,8 @@ class FormFacts:
     chooses_steps: whether the step sizes are chosen in each call, so that steps may be rejected and tolerances may be
     set. calibrated: whether the steps were chosen on data at export, so that the solve reports an error ratio.
     of_again: the settings that go to the fallback, where the artifact has one, and not to the solve itself. outside:
-    whether the runtime takes the steps, outside the graph, so that the solve has a drive entry.
+    whether the runtime takes the steps, outside the graph, so that the solve has a drive entry. solves: whether it is a
+    form of solves, and not of a model that has none.
     """
 
     name: str
@@ -34,6 +35,7 @@ class FormFacts:
     calibrated: bool = False
     of_again: tuple[str, ...] = ()
     outside: bool = False
+    solves: bool = True
 
 
 UNROLLED = FormFacts(name="unrolled", why_not_set="its steps were fixed at export")
@@ -46,9 +48,10 @@ BOUNDED = FormFacts(
 )
 ADAPTIVE = FormFacts(name="adaptive", why_not_set="its graph was exported without that input", chooses_steps=True)
 DRIVEN = FormFacts(name="driven", why_not_set="its solver does not take it", chooses_steps=True, outside=True)
+PLAIN = FormFacts(name="plain", why_not_set="its model has no solve", solves=False)
 
-# The forms that the card of a solve may name.
-FORMS = {facts.name: facts for facts in (UNROLLED, ROLLED, BOUNDED, ADAPTIVE, DRIVEN)}
+# The forms that a card may name.
+FORMS = {facts.name: facts for facts in (UNROLLED, ROLLED, BOUNDED, ADAPTIVE, DRIVEN, PLAIN)}
 # What the card of a model says whose solves have different forms.
 MIXED = "mixed"
 
@@ -183,7 +186,7 @@ class SolveCard:
 
     def __post_init__(self) -> None:
         me = f"solve {self.index}:"
-        check_names(f"{me} form", [self.form], FORMS)
+        check_names(f"{me} form", [self.form], [name for name, facts in FORMS.items() if facts.solves])
         check_names(f"{me} setting", list(self.settings), SETTINGS)
         check_names(f"{me} report", list(self.report), REPORTS)
         check_names(f"{me} method", [self.method], (*METHODS, *ITERATIONS))

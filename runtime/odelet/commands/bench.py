@@ -134,6 +134,8 @@ def _floor(
     path: str | os.PathLike[str], stats: Stats, values: Mapping[str, NumpyArray], *, device: str, threads: int
 ) -> tuple[TimedCall | None, float, str]:
     """Return a call of the floor, or None; how many times shorter its chains are; and why there is no floor."""
+    if not stats.solves:
+        return None, 1.0, "the model has no solve"
     counts = {solve.index: solve.evaluations for solve in stats.solves}
     known_counts = {index: count for index, count in counts.items() if count is not None}
     if len(known_counts) < len(counts):

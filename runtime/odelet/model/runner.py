@@ -64,6 +64,8 @@ class Observed:
         """Raise InputError for a model whose solves cannot be observed in this way."""
         if not (self.events or self.dense):
             return
+        if not card.solves:
+            raise InputError("events and dense are of a solve, and this model has none")
         if not card.driven:
             raise InputError(
                 f"events and dense need the solver outside the graph, and this artifact has the form {card.form!r}; "

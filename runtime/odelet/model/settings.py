@@ -96,6 +96,8 @@ def _takers(name: str, card: Card) -> list[SolveCard]:
 def _refusal(name: str, value: object, card: Card) -> InputError:
     """Return the error for a setting that no solve takes: why not, and in which forms a solve would take it."""
     why = FORMS[card.form].why_not_set if card.form in FORMS else "none of its solves takes it"
+    if not card.solves:
+        return InputError(f"{name}={value!r} cannot be set: this artifact has the form {card.form!r}, and {why}")
     forms = [facts for facts in FORMS.values() if facts.chooses_steps and (facts.outside or name not in _DRIVER_ONLY)]
     names = " or ".join(repr(facts.name) for facts in forms)
     again = ", or with a fallback" if any(name in solve.facts.of_again for solve in card.solves) else ""
