@@ -31,6 +31,7 @@ from odelet_export.capture.markers import Marker
 from odelet_export.capture.noise_inputs import inputs_for_draws
 from odelet_export.capture.operators.decompositions import gradient_decompositions
 from odelet_export.capture.operators.translations import exact_float64
+from odelet_export.capture.script_graphs import interpreted_scripts
 from odelet_export.capture.surroundings import frozen_weights, quiet_tracing, recurrent_loops
 from odelet_export.graphs.half_precision import widen
 from odelet_export.graphs.nodes import DOMAIN
@@ -115,7 +116,12 @@ def _traced(
     while True:
         marker = Marker(overrides, watch)
         try:
-            with callee.restoring(), callee.watched(watch), intercepted(marker, copies=callee.copies):
+            with (
+                callee.restoring(),
+                callee.watched(watch),
+                interpreted_scripts(),
+                intercepted(marker, copies=callee.copies),
+            ):
                 return marker, trace(callee, tuple(example), _dynamic_shapes(callee.names, dynamic, smallest_sizes))
         except NeedsExample:
             watch.example_run = run_on_example(callee, example, overrides)

@@ -114,7 +114,7 @@ def export(
     with evaluation_mode(model), staging(target, failed=failed) as folder:
         ready = prepare(callee, axes, settings, tell=tell)
         explanation = describe(ready)
-        card, calibrated = _write(ready, _name_of(model), folder, tell)
+        card, calibrated = _write(ready, _name_of(callee.model), folder, tell)
         tell("parity")
         prover = Prover(ready, folder, failed, explanation.warnings)
         report = prover.report(card, calibrated)

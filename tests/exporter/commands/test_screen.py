@@ -39,7 +39,9 @@ def test_a_stage_that_fails_is_marked():
 
 def test_the_result_is_wrapped_on_a_narrow_terminal_only(tmp_path, monkeypatch, capsys):
     long = "something of many words, " * 5
-    card = SimpleNamespace(name="Flow", form="rolled", solves=(), inputs=[SimpleNamespace(name="x")], outputs=[], noise=())
+    card = SimpleNamespace(
+        name="Flow", form="rolled", solves=(), inputs=[SimpleNamespace(name="x")], outputs=[], noise=()
+    )
     explanation = Explanation("make_fx", 3, 2, 0, (), warnings=(long.strip(),))
     exported = Exported(tmp_path, card, Report(0, 0, False, []), explanation)
     console = terminal(width=50)
