@@ -35,7 +35,7 @@ class _Interception:
 
 
 _active: _Interception | None = None
-_lock = threading.Lock()
+_lock = threading.RLock()
 
 
 def dispatch(number: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -70,14 +70,22 @@ def intercepted(handler: Handler, *, copies: Sequence[Entry] = ()) -> Iterator[N
 
     copies: further functions to catch, those of copies of torchdiffeq; the handler then gets the `odeint` of the copy.
     Calls made while the handler runs come to it as well, with their depth. The interception is undone on leaving, also
-    after an error. A process has one interception at a time; another thread waits for its end.
+    after an error. Inside another interception of the same thread the inner handler gets the calls, and then the outer
+    one again. Another thread waits for the end of the interception.
     """
     global _active
     with _lock:
-        entries = (*all_entries(), *copies)
+        outer = _active
+        entries: tuple[Entry, ...] = (*all_entries(), *copies)
+        originals: dict[Callable[..., Any], Callable[..., Any]] = {}
+        if outer is not None:
+            # The trampolines that stay in place know their entries by number.
+            added = [entry for entry in entries if entry.function not in outer.originals]
+            entries, originals = (*outer.entries, *added), dict(outer.originals)
         functions = [entry.function for entry in entries]
         saved = [(f.__code__, f.__defaults__, f.__kwdefaults__) for f in functions]
-        _active = _Interception(handler, entries, {f: original_of(f) for f in functions}, threading.get_ident())
+        originals |= {f: original_of(f) for f in functions if f not in originals}
+        _active = _Interception(handler, entries, originals, threading.get_ident())
         try:
             for number, function in enumerate(functions):
                 function.__code__ = _trampoline(function, number)
@@ -87,7 +95,7 @@ def intercepted(handler: Handler, *, copies: Sequence[Entry] = ()) -> Iterator[N
             for function, (code, defaults, keyword_defaults) in zip(functions, saved, strict=True):
                 function.__code__, function.__defaults__ = code, defaults
                 function.__kwdefaults__ = keyword_defaults
-            _active = None
+            _active = outer
 
 
 def original_of(function: types.FunctionType) -> Callable[..., Any]:

@@ -21,21 +21,22 @@ from odelet_intercept.solver_library import FOLDER
 Place = tuple[str, int]  # a file and a line
 
 # Packages that run a model, solve it or translate it, and are never the model. The packages of LIBRARIES are added.
-_PACKAGES = ("torch", "onnx", "onnxscript", "onnx_ir", "odelet", "odelet_intercept", "odelet_export")
+_OWN = ("odelet", "odelet_intercept", "odelet_export")
+_PACKAGES = ("torch", "onnx", "onnxscript", "onnx_ir", *_OWN)
 _STANDARD_LIBRARY = os.path.dirname(os.path.abspath(inspect.__file__)) + os.sep
 _TRACED_FROM = re.compile(r'File "([^"]+)", line (\d+)')
 
 
-def _folders() -> Iterator[str]:
+def _folders(packages: Iterable[str]) -> Iterator[str]:
     """The folders of the packages that are installed, each with a separator at its end."""
-    yield FOLDER + os.sep
-    for name in (*_PACKAGES, *(library.package for library in LIBRARIES.values())):
+    for name in packages:
         spec = find_spec(name)
         if spec is not None:
             yield from (os.path.abspath(folder) + os.sep for folder in spec.submodule_search_locations or ())
 
 
-_FOLDERS = tuple(_folders())
+_FOLDERS = (FOLDER + os.sep, *_folders((*_PACKAGES, *(library.package for library in LIBRARIES.values()))))
+_OWN_FOLDERS = tuple(_folders(_OWN))
 
 
 def is_library(file: str) -> bool:
@@ -71,6 +72,19 @@ def place_of_error(error: BaseException, *, causes: bool = True) -> Place | None
         if place is not None:
             return place
     return None
+
+
+def raised_by_odelet(error: BaseException) -> Place | None:
+    """The place in odelet's own code whose fault an error is, or the error that it came of; None for any other.
+
+    Torch raises errors of other classes through odelet's code, for what the model does.
+    """
+    first = [*chain_of(error)][-1]
+    frames = traceback.extract_tb(first.__traceback__)
+    own = isinstance(first, (AssertionError, KeyError)) and frames and frames[-1].filename.startswith(_OWN_FOLDERS)
+    if not own:
+        return None
+    return frames[-1].filename, frames[-1].lineno or 0
 
 
 def place_in_trace(trace: str | None) -> Place | None:

@@ -14,6 +14,7 @@ import torch
 
 from odelet_export.model.spec import SolveSpec
 from odelet_intercept.call import Call
+from odelet_intercept.call_options import LENGTHS
 from odelet_intercept.errors import CaptureError
 
 
@@ -39,10 +40,17 @@ def option_values(
         value = (call.options or {}).get(name)
         if name == "grid":
             value = _grid(call, parts, t, where)
+        elif name in LENGTHS:
+            value = _length(value)
         elif not isinstance(value, torch.Tensor):
             value = torch.tensor(value, dtype=torch.float64) * forward
         values.append(value)
     return values
+
+
+def _length(value: Any) -> torch.Tensor:
+    """A computed length of steps as a scalar ()."""
+    return value.reshape(()) if isinstance(value, torch.Tensor) else torch.full((), value, dtype=torch.float64)
 
 
 def _grid(call: Call, parts: Sequence[torch.Tensor], t: torch.Tensor, where: str) -> torch.Tensor:

@@ -23,12 +23,13 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from odelet_export.capture.captured import ASSUMPTION_OUTPUT, Captured
-from odelet_export.capture.decisions.answers import NeedsExample, TracingWatch
-from odelet_export.capture.decisions.example_run import run_on_example
+from odelet_export.capture.decisions.answers import TracingWatch
+from odelet_export.capture.decisions.example_run import NeedsExample, run_on_example
 from odelet_export.capture.failures import failure_text, refuse_foreign, refuse_random
 from odelet_export.capture.frames import Retraced
 from odelet_export.capture.markers import Marker
 from odelet_export.capture.noise_inputs import inputs_for_draws
+from odelet_export.capture.operators.decomposing import decomposing
 from odelet_export.capture.operators.decompositions import gradient_decompositions
 from odelet_export.capture.operators.translations import exact_float64
 from odelet_export.capture.script_graphs import interpreted_scripts
@@ -37,6 +38,7 @@ from odelet_export.graphs.half_precision import widen
 from odelet_export.graphs.nodes import DOMAIN
 from odelet_export.model.axes import Dynamic, traced_example
 from odelet_export.model.callee import Callee
+from odelet_export.model.number_inputs import stand_ins
 from odelet_export.model.overrides import Overrides
 from odelet_export.model.random_draws import drawing
 from odelet_export.model.random_sources import TracedSource
@@ -56,9 +58,9 @@ def capture(
     neither works, and for solves that no output depends on.
     """
     names = callee.names
-    example = traced_example(names, callee.example, dynamic)
+    example = stand_ins(traced_example(names, callee.example, dynamic), [dynamic.get(name, {}) for name in names])
     failures: list[Exception] = []
-    watch = TracingWatch(dict(zip(names, example, strict=True)), dict(callee.state()), frozen=frozen)
+    watch = TracingWatch(callee.model, dict(zip(names, example, strict=True)), dict(callee.state()), frozen=frozen)
     for tracer, trace, loops in _tracers(callee):
         # Each run of the model makes new `shadows`; the source must reach the shadows of the present run.
         source = TracedSource(lambda *shadow: watch.shadows.hold(*shadow))
@@ -227,7 +229,7 @@ def _to_onnx(
     # No output depends on two of the three calls of each field; the translation is faster without their nodes.
     program.graph.eliminate_dead_code()
     program.graph_module.recompile()
-    with exact_float64() as table:
+    with decomposing(), exact_float64() as table:
         result = torch.onnx.export(
             program,
             dynamo=True,

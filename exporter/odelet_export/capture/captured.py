@@ -29,7 +29,8 @@ class Captured:
     were made outside any other solve.
 
     tracer: the way of tracing that succeeded, "torch.export" or "make_fx". program: the traced program that was
-    translated to `model`; it holds the model's own weights. example: the inputs that the model was traced with.
+    translated to `model`; it holds the model's own weights. example: the inputs that the model was traced with; a
+    whole number has a stand-in.
     assumptions: the decisions of the model's Python code that were taken on the example; an output of the graph says
     for each whether it holds. noise: the base draws that outputs depend on; they are the graph's last inputs.
     draw_count: how many base draws the model made in all. uses_solutions: whether the trace depends on the solutions on

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 import onnx_ir as ir
 
 from odelet.artifact.operators import OPERATORS
+from odelet.errors import OdeletError
 from odelet_intercept.errors import CaptureError
-from odelet_intercept.user_code import chain_of, place_in_trace, place_of_error, with_source
+from odelet_intercept.user_code import chain_of, place_in_trace, place_of_error, raised_by_odelet, short, with_source
 
 # Fragments of a failure's message or of the name of its class, the meaning of such a failure, and the remedy.
 _KNOWN_FAILURES: tuple[tuple[tuple[str, ...], str, str], ...] = (
@@ -68,8 +69,12 @@ def failure_text(failures: Sequence[Exception]) -> str:
     The last failure gives the cause, as the last tracer comes furthest; the last failure that has a place in the user's
     code gives the place.
     """
+    links = [link for failure in reversed(failures) for link in reversed([*chain_of(failure)])]
+    own = next((link for link in links if isinstance(link, OdeletError)), None)
     error = failures[-1]
     place = next(filter(None, (place_of_error(failure) for failure in reversed(failures))), None)
+    if own is not None:  # raised on purpose, with a message of its own, and wrapped by a tracer
+        return str(own) if own.has_lines else f"{with_source(place)}\n  found: {own}"
     text = " ".join(f"{type(link).__name__}: {link}" for link in chain_of(error))
     finding, advice = next(
         (
@@ -82,6 +87,8 @@ def failure_text(failures: Sequence[Exception]) -> str:
             "see the cause below; simplify the line, or report it with the model",
         ),
     )
+    if (fault := raised_by_odelet(error)) is not None:
+        finding, advice = f"a fault of odelet itself ({short(fault)})", "please report it with the model"
     missing = re.search(r"No ONNX function found for (?:<OpOverload\(op=')?([\w.:]+)", text)
     if missing:
         finding = f"the operator {missing[1]}, which has no translation to ONNX"

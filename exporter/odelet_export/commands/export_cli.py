@@ -49,8 +49,9 @@ def export_command(
     names the axes that may change, as in "x=[batch,_]", or converts, as in "x=float32[batch,_]".
 
     A decision in Python (`if mask.any():`) is taken as on the example. The artifact checks in each call that the
-    decision still holds, and the result lists it. --strict refuses such a model instead. --freeze holds an input at
-    its example where the model needs its number in Python, as in range(n).
+    decision still holds, and the result lists it. --strict refuses such a model instead. --freeze holds the
+    numbers that the model reads off an input in Python, as an array of x.numpy(), at those of the example; the input
+    itself may change as long as these numbers stay.
 
     --explain prints what was captured: each solve with its place in the code, what its field reads, and what is
     computed once. Without --out nothing else is done.

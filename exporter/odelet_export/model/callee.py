@@ -16,6 +16,14 @@ from torch import nn
 from odelet.artifact.call_card import CallCard, FixedCard
 from odelet.artifact.card import RESERVED
 from odelet_export.model.kept_state import restoring
+from odelet_export.model.number_inputs import (
+    GivenDynamic,
+    as_argument,
+    as_input,
+    check_numbers,
+    declared_numbers,
+    is_number,
+)
 from odelet_export.model.random_draws import one_run
 from odelet_export.model.results import Results, is_fixed, renamed, traced_results
 from odelet_export.model.trees import Leaf, Tree, result_leaves
@@ -55,28 +63,48 @@ class Callee(nn.Module):
     """The model as a function from a flat row of tensors to a flat tuple of tensors.
 
     model: a module or a function. args, kwargs: the example, in nested containers. Tensors inside containers have
-    dotted names. Arguments that are not tensors stay as they are in the example. Raises CaptureError where the example
-    does not fit the model's signature, and where a name is reserved.
+    dotted names. Arguments that are not tensors stay as they are in the example, besides the numbers that `dynamic`
+    gives a label, which are inputs too. Raises CaptureError where the example does not fit the model's signature, where
+    a name is reserved, and where a label is given to what is no number.
 
     arguments: the names of the arguments, in order. names: the names of the input tensors, in order. example: the
     values of these tensors in the example.
     """
 
-    def __init__(self, model: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        model: Callable[..., Any],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        *,
+        dynamic: GivenDynamic | None = None,
+    ) -> None:
         super().__init__()
         self.model = model = uncompiled(model)
         self.arguments = _names(model, args, kwargs)
         self._tree = Tree(self.arguments, [*args, *kwargs.values()])
         self._keywords = list(kwargs)
         leaves = self._tree.leaves
-        self._slots = [i for i, (_, leaf) in enumerate(leaves) if isinstance(leaf, torch.Tensor)]
+        check_numbers(dynamic, leaves)
+        numbers = declared_numbers(dynamic)
+        self._slots = [
+            i
+            for i, (name, leaf) in enumerate(leaves)
+            if isinstance(leaf, torch.Tensor) or (name in numbers and is_number(leaf))
+        ]
         self.names = [leaves[i][0] for i in self._slots]
-        self.example: list[torch.Tensor] = [leaves[i][1].detach() for i in self._slots]
+        self.example: list[torch.Tensor] = [as_input(leaves[i][1]) for i in self._slots]
         self._record = _RunRecord()
         self._record.copies = find_copies(model)
         clash = sorted({name.split(".")[0] for name in self.names} & set(RESERVED))
         if clash:
             raise CaptureError(f"input name {clash[0]!r} is taken by odelet; rename that argument of the model")
+
+    @property
+    def whole_numbers(self) -> list[str]:
+        """The names of the inputs that are whole numbers for the model, not tensors."""
+        leaves = self._tree.leaves
+        return [name for name, leaf in (leaves[i] for i in self._slots) if isinstance(leaf, int)]
 
     def take_over(self, other: Callee) -> None:
         """Use the record of another callee of the same model, which has run."""
@@ -147,7 +175,7 @@ class Callee(nn.Module):
         """The model's own result."""
         leaves = [leaf for _, leaf in self._tree.leaves]
         for slot, tensor in zip(self._slots, tensors, strict=True):
-            leaves[slot] = tensor
+            leaves[slot] = tensor if isinstance(leaves[slot], torch.Tensor) else as_argument(tensor)
         arguments = self._tree.rebuilt(leaves)
         count = len(arguments) - len(self._keywords)
         with one_run():
@@ -178,7 +206,7 @@ class Callee(nn.Module):
         return self.results.warnings
 
     def card(self) -> CallCard:
-        """The arguments that are no tensors and the structure of the result, as the card has them."""
+        """The arguments that are no inputs and the structure of the result, as the card has them."""
         return CallCard(
             arguments=tuple(self.arguments),
             fixed=tuple(
@@ -186,7 +214,7 @@ class Callee(nn.Module):
                 if is_fixed(leaf)
                 else FixedCard(name=name, described=type(leaf).__name__)
                 for name, leaf in self._tree.leaves
-                if not isinstance(leaf, torch.Tensor)
+                if name not in self.names
             ),
             result=renamed(self.results.structure, self._output_name),
         )

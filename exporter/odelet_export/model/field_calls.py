@@ -8,9 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from odelet_export.model.random_sources import field_call
+
 # A run on other inputs may call fields this many times as often as the run on the example, and always so many times.
 MOST_TIMES_AS_MANY = 100
 ALWAYS_ALLOWED = 2_000
+# The first calls of a field may draw numbers that the field keeps, as in `if self.e is None: self.e = ...`.
+_MAY_KEEP = 2
 
 
 class TooManyCalls(Exception):
@@ -18,24 +22,29 @@ class TooManyCalls(Exception):
 
 
 class FieldCalls:
-    """The calls of fields in one run of the model. most: how many there may be; None for any number.
+    """The calls of fields in one run of the model. most: how many there may be; None for any number. may_draw: whether
+    calls after the second may draw random numbers; where they may not, CaptureError names the line that draws.
 
     count: the calls so far.
     """
 
-    def __init__(self, *, most: int | None = None) -> None:
+    def __init__(self, *, most: int | None = None, may_draw: bool = True) -> None:
         self.count = 0
-        self._most = most
+        self._most, self._may_draw = most, may_draw
 
     def watching(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """A field whose calls are counted here. It raises TooManyCalls when there are more than there may be."""
         return _Watched(func, self)
 
-    def add(self) -> None:
-        """Count one call."""
+    def make(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Count one call, and make it."""
         self.count += 1
         if self._most is not None and self.count > self._most:
             raise TooManyCalls(f"torch called the fields more than {self._most:,} times")
+        if self._may_draw or self.count <= _MAY_KEEP:
+            return func(*args, **kwargs)
+        with field_call("refused"):
+            return func(*args, **kwargs)
 
 
 class _Watched:
@@ -45,8 +54,7 @@ class _Watched:
         self._func, self._calls = func, calls
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        self._calls.add()
-        return self._func(*args, **kwargs)
+        return self._calls.make(self._func, *args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or "_func" not in self.__dict__:

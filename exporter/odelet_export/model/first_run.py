@@ -109,10 +109,11 @@ class _Looking(Solving):
         self._check(call)
         if call.entry == "mark":
             return super().__call__(call, original)
+        most = None
         if spec.adaptive:
             stages = METHODS[spec.method].tableau.stages  # type: ignore[attr-defined]  # an explicit Runge-Kutta method
-            own_calls = FieldCalls(most=(self._max_steps + 2) * stages)
-            call = replace(call, func=own_calls.watching(call.func))
+            most = (self._max_steps + 2) * stages
+        call = replace(call, func=FieldCalls(most=most, may_draw=False).watching(call.func))
         try:
             result = super().__call__(call, original)
         except TooManyCalls:

@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch.export import Dim
 
-from odelet_export.model.axes import Dynamic
+from odelet_export.model.number_inputs import GivenDynamic
 from odelet_intercept.errors import CaptureError
 
 _HOW = 'name axes as in {"x": {0: "batch"}}, or by position as in ({0: "batch"}, None)'
 
 
-def read_dynamic(dynamic: Any, arguments: Sequence[str], inputs: Mapping[str, torch.Tensor]) -> Dynamic | None:
-    """The axes that may change by input name, with a label for each axis.
+def read_dynamic(dynamic: Any, arguments: Sequence[str], inputs: Mapping[str, torch.Tensor]) -> GivenDynamic | None:
+    """The axes that may change by input name, with a label for each axis; for a number, its own label.
 
     dynamic: what the caller gave; None for no axes. arguments: the names of the model's arguments in order. inputs: the
     input tensors by name, those in containers with dots. Axes and labels are not checked here; see `check_dynamic`.
@@ -24,7 +24,7 @@ def read_dynamic(dynamic: Any, arguments: Sequence[str], inputs: Mapping[str, to
     """
     if dynamic is None:
         return None
-    axes: dict[str, dict[Any, Any]] = {}
+    axes: dict[str, Any] = {}
     for name, given in _by_name("dynamic", dynamic, arguments).items():
         _read(name, given, inputs, axes)
     return axes
@@ -50,11 +50,16 @@ def _by_name(what: str, given: Any, names: Sequence[str]) -> dict[str, Any]:
     return named
 
 
-def _read(name: str, given: Any, inputs: Mapping[str, torch.Tensor], axes: dict[str, dict[Any, Any]]) -> None:
+def _read(name: str, given: Any, inputs: Mapping[str, torch.Tensor], axes: dict[str, Any]) -> None:
     """Add the axes of one argument, or of one part of it. name: its name, with dots for a part."""
     if given is None:
         return
     inside = list(dict.fromkeys(n[len(name) + 1 :].split(".")[0] for n in inputs if n.startswith(f"{name}.")))
+    if name not in inputs and not inside and isinstance(given, (str, Dim, type(Dim.AUTO))):
+        label = _label(given, name, "size")  # a number has one label, and no axes
+        if label is not None:
+            axes[name] = label
+        return
     if name not in inputs and inside:
         for key, part in _by_name(f"dynamic[{name!r}]", given, inside).items():
             _read(f"{name}.{key}", part, inputs, axes)

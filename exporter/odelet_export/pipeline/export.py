@@ -110,7 +110,7 @@ def export(
     if settings.calibration.inputs is not None:
         calls_of(settings.calibration.inputs, callee, axes)  # raises for bad data before anything is traced
     target, tell = Path(out), on_stage or (lambda stage: None)
-    failed = target.with_name(f"{target.name}.failed")
+    failed = target.parent / f"{target.name}.failed"
     with evaluation_mode(model), staging(target, failed=failed) as folder:
         ready = prepare(callee, axes, settings, tell=tell)
         explanation = describe(ready)

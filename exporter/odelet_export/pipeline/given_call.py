@@ -9,6 +9,7 @@ from odelet_export.model.axes import Dynamic, check_dynamic
 from odelet_export.model.callee import Callee
 from odelet_export.model.given import check_arguments, check_model, positional
 from odelet_export.model.given_axes import read_dynamic
+from odelet_export.model.number_inputs import declared_numbers
 
 
 def read_call(
@@ -25,4 +26,6 @@ def read_call(
     callee = Callee(model, values, dict(named))
     inputs = dict(zip(callee.names, callee.example, strict=True))
     axes = read_dynamic(dynamic, callee.arguments, inputs)
+    if declared_numbers(axes):
+        callee = Callee(model, values, dict(named), dynamic=axes)
     return callee, check_dynamic(axes, callee.names, callee.example)

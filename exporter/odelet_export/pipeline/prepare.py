@@ -14,6 +14,7 @@ from odelet.errors import InputError
 from odelet_export.capture.cache import capture
 from odelet_export.capture.call_values import check_call
 from odelet_export.capture.captured import Captured
+from odelet_export.capture.number_inputs import inputs_for_numbers
 from odelet_export.graphs.nodes import DOMAIN
 from odelet_export.lowering.choose import needs_a_solve
 from odelet_export.lowering.hole import Hole
@@ -28,7 +29,7 @@ from odelet_export.model.spec import check_overrides
 from odelet_export.pipeline.settings import ExportSettings
 from odelet_export.proof.capture_check import CaptureCheck
 from odelet_export.proof.judge import FreshSamples, Judge, Sample
-from odelet_export.targets.onnx_files import check_unique, tensor_of
+from odelet_export.targets.onnx_files import check_unique, host_tensors
 from odelet_intercept.errors import CaptureError
 
 
@@ -75,11 +76,10 @@ def prepare(callee: Callee, dynamic: Dynamic, settings: ExportSettings, *, tell:
         _refuse_assumptions(captured)
     check_overrides([*captured.specs, *captured.nested], settings.solves)
     name_axes(captured, callee, dynamic)
+    inputs_for_numbers(captured.model, callee.whole_numbers)
     check_unique([*callee.names, *callee.output_names, *(noise.name for noise in captured.noise)])
     graph = captured.model.graph
-    inputs = [tensor_of(value) for value in graph.inputs]
-    guards = {one.output for one in captured.assumptions}
-    outputs = [tensor_of(value) for value in graph.outputs if value.name not in guards]
+    inputs, outputs = host_tensors(captured)
     tell("lift")
     times = time_inputs(captured)
     floats = [*(tensor.dtype for tensor in outputs), *_states(graph)]

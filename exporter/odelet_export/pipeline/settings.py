@@ -83,9 +83,10 @@ class ExportSettings:
     form: the form in which each solve is put into ONNX; "auto" chooses by the solve's method. solves: the changes in
     the model's solves. max_steps: the limit of attempted steps in an adaptive solve. opset: the opset of the ONNX
     graphs. keep_debug_info: whether the graphs keep source paths. freeze: names of inputs whose numbers the model reads
-    in Python; they are held at the numbers of the example. strict: whether a model is refused whose Python code decides
-    anything by its inputs; else each decision on the example is an assumption, which the card lists and the artifact
-    checks in each call. proof: the comparison with torch. calibration: the data for the form `bounded`.
+    in Python; these numbers are held at those of the example, and the inputs may change otherwise. strict: whether a
+    model is refused whose Python code decides anything by its inputs; else each decision on the example is an
+    assumption, which the card lists and the artifact checks in each call. proof: the comparison with torch.
+    calibration: the data for the form `bounded`.
 
     Raises InputError or FormError for a value that no export can have.
 

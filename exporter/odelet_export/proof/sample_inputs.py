@@ -59,7 +59,7 @@ def draw(
         if drawn is not None:
             return drawn
     like = resize(example, sizes_by_axis)
-    if like.numel() == 0:
+    if like.numel() == 0 or (example.ndim == 0 and sizes_by_axis):
         return like
     if like.dtype == torch.bool:
         return torch.rand(like.shape, generator=generator) < 0.5

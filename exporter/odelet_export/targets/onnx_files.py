@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 
@@ -16,15 +17,17 @@ from odelet import __version__
 from odelet.artifact.call_card import CallCard
 from odelet.artifact.card import Card, Tensor
 from odelet.artifact.folder import CARD_KEY, PART_KEY
+from odelet.artifact.hazards import check_hazards
 from odelet.artifact.input_cards import AssumptionCard, NoiseCard
 from odelet.artifact.needs_card import NeedsCard
 from odelet.artifact.operators import check_operators
 from odelet.artifact.proto import scan
 from odelet.artifact.seal import BLANK, SEAL_KEY, sealed
 from odelet.artifact.solve_card import RunStep
-from odelet.artifact.weights import DTYPES
+from odelet.artifact.weights import DTYPES, weights_of
 from odelet.engine.versions import OLDEST
 from odelet.errors import ArtifactError
+from odelet_export.capture.captured import Captured
 from odelet_export.capture.noise_inputs import NoiseInput
 from odelet_export.errors import output_errors
 from odelet_export.graphs.work import largest_product
@@ -107,6 +110,14 @@ def tensor_of(value: ir.Value) -> Tensor:
     return Tensor(name=value.name, dtype=value.dtype.numpy().name, shape=shape)
 
 
+def host_tensors(captured: Captured) -> tuple[list[Tensor], list[Tensor]]:
+    """The card entries of the inputs and outputs of a host graph, without the outputs that check assumptions."""
+    graph = captured.model.graph
+    guards = {one.output for one in captured.assumptions}
+    outputs = [tensor_of(value) for value in graph.outputs if value.name not in guards]
+    return [tensor_of(value) for value in graph.inputs], outputs
+
+
 def write_graphs(lowered: LoweredModel, card: Card, folder: Path) -> Card:
     """Write the graphs and the weights that they share. Returns the card with these files listed.
 
@@ -141,7 +152,11 @@ def _written(lowered: LoweredModel, card: Card, folder: Path) -> Card:
 def _check_loadable(file: Path) -> None:
     """Raise ExportError for a graph that the runtime would not load, by the runtime's own check."""
     try:
-        check_operators(file.name, scan(file.read_bytes(), name=file.name))
+        data = file.read_bytes()
+        facts = scan(data, name=file.name)
+        check_operators(file.name, facts)
+        shared = {WEIGHTS: np.fromfile(file.parent / WEIGHTS, np.uint8)} if facts.weights else {}
+        check_hazards(data, facts, weights_of(file.name, facts.weights, shared), name=file.name)
     except ArtifactError as error:
         raise ExportError(
             f"the runtime would not load this export: {error}\n  do: write the model with other functions of tensors; "

@@ -101,14 +101,14 @@ TORCHDIFFEQ = Library("torchdiffeq", lambda: OWN, _read)
 def find_copies(model: Callable[..., Any]) -> tuple[Entry, ...]:
     """The functions of copies of torchdiffeq: in the imported modules, and in the globals of the model's functions."""
     entries: dict[types.FunctionType, Entry] = {}
-    for space in _namespaces(model):
+    for space in namespaces(model):
         for value in list(space.values()):
             if type(value) is types.FunctionType and value.__name__ in NAMES and not value.__closure__:
                 entries |= _copy_entries(value)
     return tuple(entries.values())
 
 
-def _namespaces(model: Callable[..., Any]) -> Iterator[Mapping[str, Any]]:
+def namespaces(model: Callable[..., Any]) -> Iterator[Mapping[str, Any]]:
     """The globals of the imported modules, and of the files behind the model's functions.
 
     A file that was run by `exec` or loaded by path is no module in sys.modules.

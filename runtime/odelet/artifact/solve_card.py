@@ -59,7 +59,7 @@ SETTINGS = ("rtol", "atol", "max_steps", "max_evals", "deadline")
 # The settings of a whole call: every artifact takes them, whether its card lists them or not.
 CALL_SETTINGS = ("deadline",)
 # What a graph reports of each sample that it solves on its own.
-_OF_SAMPLES = ("steps", "accepted", "status")
+OF_SAMPLES = ("steps", "accepted", "status")
 REPORTS = ("steps", "accepted", "status", "time", "evaluations", "unconverged", "error_ratio")
 
 
@@ -210,7 +210,7 @@ class SolveCard:
         method = method_of(self.method)
         check(method.adaptive or isinstance(method, Iteration), f"{me} per_sample does not go with {self.method}")
         check(not self.facts.calibrated, f"{me} per_sample does not go with the form {self.form}")
-        missing = [] if self.facts.outside else [key for key in _OF_SAMPLES if key not in self.report]
+        missing = [] if self.facts.outside else [key for key in OF_SAMPLES if key not in self.report]
         check(not missing, f"{me} with per_sample, it has no report {', '.join(missing)}")
 
     @property

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from odelet.artifact.solve_card import SolveCard
+from odelet.artifact.solve_card import OF_SAMPLES, SolveCard
 from odelet.errors import ArtifactError
 from odelet.loops.stats import SampleStats, SolveOutcome, SolveStats, status_of
 from odelet.numerics.backend import NumpyArray
@@ -25,6 +25,13 @@ def reported_stats(solve: SolveCard, values: Mapping[str, NumpyArray]) -> SolveS
 
 
 def _of_samples(solve: SolveCard, reports: Mapping[str, NumpyArray]) -> SolveOutcome:
+    count = reports["status"].size
+    for key, value in reports.items():
+        # A graph may give other shapes than it states.
+        if key in (*OF_SAMPLES, "time") and value.shape != (count,):
+            raise ArtifactError(
+                f"solve {solve.index}: its report {key} has the shape {value.shape}; expected a number for each sample"
+            )
     samples = SampleStats.of(reports["status"], reports.get("time"), reports["steps"], reports["accepted"])
     # Each turn of the loop evaluates the field for all samples at once, so the sample with the most steps counts.
     return SolveOutcome.of_samples(samples, evaluations=_evaluations(solve, max(samples.steps, default=0)))

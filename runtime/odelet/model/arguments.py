@@ -68,7 +68,10 @@ class Arguments:
         seed: of the noise that is drawn; None draws other numbers in each call. Raises InputError naming the input,
         what came and what is expected.
         """
-        arguments = self._match(args, named)
+        try:
+            arguments = self._match(args, named)
+        except RecursionError:
+            raise InputError("an argument holds itself, or nests deeper than Python's stack") from None
         axes: dict[str, tuple[int, str]] = {}
         self._noise.check_seed(seed)
         if not self._noise.names:

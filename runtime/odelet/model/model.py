@@ -20,6 +20,7 @@ from odelet.model.runner import NOTHING, Events, Observed, Runner
 from odelet.model.settings import AS_EXPORTED, CallSettings, Tolerance
 from odelet.model.solve_stream import SolveStream
 from odelet.model.stream import Stream
+from odelet.model.time_limit import check_deadline
 from odelet.numerics.backend import NumpyArray
 from odelet.text import printable
 
@@ -32,6 +33,7 @@ def load(
     interruptible: bool = False,
     memory: int | None = None,
     try_engine: bool = True,
+    deadline: float | None = None,
 ) -> Model:
     """Load an artifact's folder, or a lone .onnx file of a self-contained form.
 
@@ -44,6 +46,7 @@ def load(
     more raises MemoryLimitError, an ArtifactError. docs/serving.md says what counts.
     try_engine: whether to run the artifact's samples before anything else where the installed ONNX Runtime is none that
     odelet was tested with; this happens once in a process for each artifact, and takes as long as a few calls.
+    deadline: seconds for this trial; None is no limit. Calls have a deadline of their own.
 
     The files are read once, and no call looks at them again.
 
@@ -57,7 +60,13 @@ def load(
     float32 [3, batch, 3]
     """
     return Model(
-        path, device=device, threads=threads, interruptible=interruptible, memory=memory, try_engine=try_engine
+        path,
+        device=device,
+        threads=threads,
+        interruptible=interruptible,
+        memory=memory,
+        try_engine=try_engine,
+        deadline=deadline,
     )
 
 
@@ -93,7 +102,9 @@ class Model:
         interruptible: bool = False,
         memory: int | None = None,
         try_engine: bool = True,
+        deadline: float | None = None,
     ) -> None:
+        check_deadline(deadline)
         artifact = open_artifact(path, device=device, threads=threads, memory=memory)
         self.card: Card = artifact.card
         self.inputs: tuple[Tensor, ...] = artifact.card.inputs
@@ -106,13 +117,14 @@ class Model:
             "interruptible": interruptible,
             "memory": memory,
             "try_engine": try_engine,
+            "deadline": deadline,
         }
         self._result = result_builder(artifact.card)
         self._runner = Runner(artifact, device=device, interruptible=interruptible)
         if try_engine and not tested():
             from odelet.model import engine_check
 
-            engine_check.try_engine(self, device=device)
+            engine_check.try_engine(self, device=device, deadline=deadline)
 
     def __reduce__(self) -> tuple[object, ...]:
         """Return what loads the model again: in another process, or from a pickle. See docs/serving.md."""

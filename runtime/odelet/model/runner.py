@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import NoReturn, TypeAlias
 
 from odelet.artifact.card import Card
 from odelet.artifact.solve_card import DRIVEN, SolveCard
@@ -20,7 +20,7 @@ from odelet.engine.opening import Artifact
 from odelet.engine.problem import Request
 from odelet.engine.program import DriveSolve, RunGraph
 from odelet.engine.reports import reported_stats
-from odelet.errors import InputError
+from odelet.errors import ArtifactError, InputError
 from odelet.loops.adaptive import Limits
 from odelet.loops.observer import SolveObserver
 from odelet.loops.recorder import Recording
@@ -107,6 +107,7 @@ class Runner:
         self._fallback = Fallback(artifact.card, artifact.fallback, self._drive) if artifact.fallback else None
         reports = [solve.report for solve in self._card.solves]
         self._error_ratios = tuple(report["error_ratio"] for report in reports if "error_ratio" in report)
+        self._ranks = tuple((tensor.name, len(tensor.shape)) for tensor in self._card.outputs)
         self._alarms = tuple(report[key] for report in reports for key in ("status", "unconverged") if key in report)
 
     def run(
@@ -141,7 +142,18 @@ class Runner:
         finally:
             if RUNNING:
                 RUNNING.pop()
+        for name, rank in self._ranks:
+            if name in result.values and result.values[name].ndim != rank:
+                self._refuse_shape(name, result.values[name])
         return result
+
+    def _refuse_shape(self, name: str, found: NumpyArray) -> NoReturn:
+        """Raise ArtifactError for an output of another shape than the card says; a graph may state no shape, or another
+        one than it gives."""
+        tensor = next(tensor for tensor in self._card.outputs if tensor.name == name)
+        raise ArtifactError(
+            f"the output {name!r} has the shape {found.shape}, and the card says {tensor}: export the model again"
+        )
 
     def _run_both(self, result: CallResult, arrays: dict[str, NumpyArray], limits: Limits, observed: Observed) -> None:
         """Run the program and the fallback, and end their runs when the deadline has passed."""

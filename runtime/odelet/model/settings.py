@@ -33,6 +33,12 @@ class CallSettings:
     solves takes both, for each sample that it solves again. deadline: seconds for the whole call, in every form; None
     is no limit. seed: of the random numbers that the model takes and that the call does not give, from
     0 to 2**64 - 1; None draws other numbers in each call.
+
+    >>> import numpy as np, odelet
+    >>> settings = odelet.CallSettings(rtol=1e-3, seed=0)
+    >>> batch = {"x": np.ones((5, 3), np.float32), "scale": 2.0}
+    >>> odelet.load("out").solve_with(settings, (batch,), {}).status.name
+    'OK'
     """
 
     rtol: Tolerance | None = None
@@ -122,9 +128,13 @@ def _scalar(name: str, value: object) -> NumpyArray:
     whole = name.startswith("max_")
     if isinstance(value, bool) or not isinstance(value, Integral if whole else Real):
         raise InputError(f"{name}={value!r} must be a {'whole ' if whole else ''}number")
-    if not 0 < float(value) < (2**63 if whole else math.inf):
+    try:
+        number = float(value)
+    except OverflowError:
+        raise InputError(f"{name} is too large; it must be positive and finite") from None
+    if not 0 < number < (2**63 if whole else math.inf):
         raise InputError(f"{name}={value!r} must be positive and finite")
-    return np.array(value, np.int64 if whole else np.float64)
+    return np.array(value if whole else number, np.int64 if whole else np.float64)
 
 
 def _row(name: str, value: Tolerance, lengths: Collection[int]) -> NumpyArray:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from odelet.artifact.card import Tensor
-from odelet.errors import InputError
+from odelet.errors import ArtifactError, InputError
 from odelet.loops.solution import Solution
 from odelet.model.arguments import Argument
 from odelet.model.results import Result
@@ -56,6 +56,8 @@ class Stream:
         the model does not have, and for a carried input without a first value."""
         inputs = [tensor.name for tensor in model.inputs]
         outputs = [tensor.name for tensor in model.outputs]
+        if not isinstance(carry, Mapping):
+            raise InputError(f"carry={carry!r:.60} must be a dict of an input's name and where its value comes from")
         for target, source in carry.items():
             if target not in inputs:
                 raise InputError(f"carry: there is no input {target!r}; the inputs are {', '.join(inputs)}")
@@ -101,6 +103,13 @@ class Stream:
         if solution.status not in (Status.OK, Status.EVENT):
             self._failed = solution.status
             return solution
+        for tensor in self._model.outputs:
+            array = solution.outputs[tensor.name]
+            if not tensor.takes(array.dtype, array.shape):
+                raise ArtifactError(
+                    f"the output {tensor.name!r} is {array.dtype} {list(array.shape)}, and the card says {tensor}: "
+                    "export the model again"
+                )
         values = {**inputs, **solution.outputs}
         self._values |= {target: values[source] for target, source in self._carry.items()}
         self.steps += 1

@@ -1,6 +1,7 @@
 """A model that cannot be captured is refused with the user's file and line, the finding and the remedy."""
 
 import inspect
+import re
 import threading
 
 import pytest
@@ -8,7 +9,10 @@ import torch
 from torch import nn
 from torchdiffeq import odeint, odeint_event
 
+from odelet import InputError
 from odelet_export import CaptureError, FormError, export
+from odelet_export.capture import capture as capture_room
+from odelet_export.capture import markers
 
 TIMES = torch.tensor([0.0, 1.0])
 
@@ -169,3 +173,38 @@ def test_torchdiffeq_is_restored_after_an_error_and_unchanged_in_other_threads(t
         export(model, (torch.rand(3, 2),), tmp_path / "out")
     assert odeint.__code__ is before
     assert seen and all(abs(value - 0.36787944) < 1e-5 for value in seen)
+
+
+@pytest.mark.parametrize(
+    ("error", "found"),
+    [
+        (InputError("rtol is bad"), r"found: rtol is bad$"),
+        (FormError("found: a form that no solve can have"), r"^found: a form that no solve can have$"),
+        (AssertionError("impossible"), r"found: a fault of odelet itself \(markers.py:\d+\)\n  do: please report it"),
+    ],
+)
+def test_an_error_of_odelet_itself_is_not_blamed_on_torch(error, found, tmp_path, monkeypatch):
+    def fail(*args, **kwargs):
+        raise error
+
+    fail.__code__ = fail.__code__.replace(co_filename=markers.__file__)
+
+    def forward(x):
+        try:
+            markers.fail()
+        except Exception as inner:
+            raise RuntimeError("wrapped by a tracer") from inner
+        return odeint(lambda t, y: -y, x, TIMES)
+
+    monkeypatch.setattr(markers, "fail", fail, raising=False)
+    monkeypatch.setattr(capture_room, "_export", lambda module, example, shapes: forward(*example))
+    monkeypatch.setattr(capture_room, "_make_fx_then_export", lambda module, example, shapes: forward(*example))
+    with pytest.raises(CaptureError) as refused:
+        export(Decays(), (torch.ones(2),), tmp_path / "out")
+    assert re.search(found, str(refused.value))
+    assert "something torch cannot trace" not in str(refused.value)
+
+
+class Decays(nn.Module):
+    def forward(self, x):
+        return odeint(lambda t, y: -y, x, TIMES)

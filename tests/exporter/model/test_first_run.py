@@ -33,7 +33,7 @@ def looked(model, *args, **settings):
 
 def test_a_first_run_has_the_answer_and_the_counts():
     run = looked(decay, X)
-    np.testing.assert_array_equal(run.outputs[0], decay(X).numpy())
+    np.testing.assert_array_equal(run.leaves[0][1], decay(X).numpy())
     assert (run.field_calls, run.counts[0].evaluations, run.counts[0].steps) == (4, 4, 1)
     assert run.most_calls == most_calls(4) >= 400
 

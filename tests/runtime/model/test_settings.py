@@ -70,8 +70,8 @@ def test_every_form_takes_a_deadline_whatever_its_card_lists(form):
     assert CALL_SETTINGS == ("deadline",)
     arrays = CallSettings(deadline=2).checked(card)
     assert {name: (array.dtype.name, array.item()) for name, array in arrays.items()} == {"deadline": ("float64", 2.0)}
-    for wrong in (0, -1, float("nan"), float("inf"), "1", True):
-        with pytest.raises(InputError, match="deadline="):
+    for wrong in (0, -1, float("nan"), float("inf"), "1", True, 10**5000):
+        with pytest.raises(InputError, match="deadline"):
             CallSettings(deadline=wrong).checked(card)
 
 

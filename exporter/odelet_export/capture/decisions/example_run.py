@@ -26,6 +26,10 @@ from odelet_intercept.user_code import user_frame
 _READS_WHOLE_NUMBER = ("item", "__int__", "__index__")
 
 
+class NeedsExample(Exception):
+    """Raised where a trace needs the model's solutions on the example: run the model on it, and trace again."""
+
+
 @dataclass
 class ExampleRun:
     """The record of a run on the example.
