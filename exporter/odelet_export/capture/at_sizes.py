@@ -1,7 +1,8 @@
 """Traces a model at several sizes of its dynamic axes, and makes one graph of the traces.
 
 torch.func and other parts of torch ask for sizes as plain numbers, which a trace with symbols cannot give. Here the
-sizes are numbers in each trace. The graphs of the traces must be alike but for numbers; a number that differs among them
+sizes are numbers in each trace. The graphs of the traces must be alike but for numbers; a number that differs among
+them
 is computed from the sizes, by the shortest formula that gives it in every trace.
 """
 
@@ -49,7 +50,9 @@ def several_sizes(example: Mapping[str, int], fixed: Sequence[int]) -> list[dict
     return [dict(example), *({label: next(unused) for label in example} for _ in range(TRACES - 1))]
 
 
-def united(traces: Sequence[GraphModule], sizes: Sequence[Mapping[str, int]], names: Sequence[str], dynamic: Dynamic) -> GraphModule:
+def united(
+    traces: Sequence[GraphModule], sizes: Sequence[Mapping[str, int]], names: Sequence[str], dynamic: Dynamic
+) -> GraphModule:
     """The first trace, in place, with sizes read off its inputs where it has numbers that differ among the traces.
 
     sizes: the sizes of each trace, by label. names: the inputs, in the order of the placeholders. Raises Unlike.

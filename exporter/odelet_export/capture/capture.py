@@ -13,12 +13,14 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
 
 import onnx_ir as ir
 import onnx_ir.passes.common as passes
 import torch
 from torch import nn
 from torch._dynamo.exc import UserError
+from torch._export.non_strict_utils import _override_builtin_ops
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -33,6 +35,9 @@ from odelet_export.capture.operators.decomposing import decomposing
 from odelet_export.capture.operators.decompositions import gradient_decompositions
 from odelet_export.capture.operators.translations import exact_float64
 from odelet_export.capture.script_graphs import interpreted_scripts
+from odelet_export.capture.sizes.len_and_int import NeedsLenAndInt
+from odelet_export.capture.sizes.symbolic_inputs import symbolic_inputs
+from odelet_export.capture.sizes.watch import SizeWatch
 from odelet_export.capture.surroundings import frozen_weights, quiet_tracing, recurrent_loops
 from odelet_export.graphs.half_precision import widen
 from odelet_export.graphs.nodes import DOMAIN
@@ -60,8 +65,14 @@ def capture(
     names = callee.names
     example = stand_ins(traced_example(names, callee.example, dynamic), [dynamic.get(name, {}) for name in names])
     failures: list[Exception] = []
-    watch = TracingWatch(callee.model, dict(zip(names, example, strict=True)), dict(callee.state()), frozen=frozen)
-    for tracer, trace, loops in _tracers(callee):
+    watch = TracingWatch(
+        callee.model,
+        dict(zip(names, example, strict=True)),
+        dict(callee.state()),
+        SizeWatch(dynamic),
+        frozen=frozen,
+    )
+    for tracer, trace, loops in _tracers(callee, watch.sizes):
         # Each run of the model makes new `shadows`; the source must reach the shadows of the present run.
         source = TracedSource(lambda *shadow: watch.shadows.hold(*shadow))
         try:
@@ -73,7 +84,7 @@ def capture(
         except ExportError:
             raise
         except Exception as error:  # torch raises errors of many classes; `failure_text` tells them apart
-            failures.append(error)
+            failures.append(watch.sizes.in_names(error))
             continue
         refuse_random(model)
         passes.RemoveUnusedNodesPass()(model)
@@ -91,7 +102,7 @@ def capture(
             marker.solve_count,
             program,
             example,
-            assumptions=tuple(cards),
+            assumptions=(*cards, *watch.sizes.assumptions),
             warnings=tuple(watch.warnings),
             nested=[spec for spec in specs if spec.around],
             noise=noise,
@@ -122,9 +133,12 @@ def _traced(
                 callee.restoring(),
                 callee.watched(watch),
                 interpreted_scripts(),
+                watch.sizes.asked(),
                 intercepted(marker, copies=callee.copies),
             ):
                 return marker, trace(callee, tuple(example), _dynamic_shapes(callee.names, dynamic, smallest_sizes))
+        except NeedsLenAndInt as needed:
+            watch.sizes.answer(needed)
         except NeedsExample:
             watch.example_run = run_on_example(callee, example, overrides)
         except UserError as error:
@@ -158,12 +172,12 @@ def _dynamic_shapes(names: Sequence[str], dynamic: Dynamic, smallest_sizes: Mapp
 Trace = Callable[[Callee, tuple[torch.Tensor, ...], Shapes], torch.export.ExportedProgram]
 
 
-def _tracers(callee: Callee) -> list[tuple[str, Trace, Callable[[], AbstractContextManager[None]]]]:
+def _tracers(callee: Callee, sizes: SizeWatch) -> list[tuple[str, Trace, Callable[[], AbstractContextManager[None]]]]:
     """The ways to trace, in the order in which to try them: each way's name, function, and context to enter around it.
 
     A recurrent layer becomes a loop only where the trace without loops fails.
     """
-    ways: list[tuple[str, Trace]] = [("torch.export", _export), ("make_fx", _make_fx_then_export)]
+    ways: list[tuple[str, Trace]] = [("torch.export", _export), ("make_fx", partial(_make_fx_then_export, sizes=sizes))]
     recurrent = any(isinstance(module, nn.RNNBase) for module in callee.modules())
     loop_choices: list[Callable[[], AbstractContextManager[None]]] = [nullcontext]
     loop_choices += [recurrent_loops] if recurrent else []
@@ -201,7 +215,7 @@ def _export(module: nn.Module, example: tuple[torch.Tensor, ...], shapes: Shapes
 
 
 def _make_fx_then_export(
-    callee: Callee, example: tuple[torch.Tensor, ...], shapes: Shapes
+    callee: Callee, example: tuple[torch.Tensor, ...], shapes: Shapes, *, sizes: SizeWatch
 ) -> torch.export.ExportedProgram:
     """The program that make_fx traces below autograd, traced once more by torch.export, which torch.onnx needs."""
 
@@ -209,7 +223,12 @@ def _make_fx_then_export(
         return tuple(output.detach() for output in callee(*tensors))
 
     # ONNX has no operator for the gradient of fused attention; the plain formula's gradient consists of ONNX operators.
-    with sdpa_kernel(SDPBackend.MATH), torch.set_grad_enabled(callee.grad_mode):
+    with (
+        sdpa_kernel(SDPBackend.MATH),
+        torch.set_grad_enabled(callee.grad_mode),
+        _override_builtin_ops(),
+        symbolic_inputs(example, [axes or {} for axes in shapes]),
+    ):
         traced = make_fx(
             detached_outputs,
             decomposition_table=gradient_decompositions(),
@@ -219,7 +238,7 @@ def _make_fx_then_export(
         )(*example)
     traced.graph.eliminate_dead_code()
     traced.recompile()
-    return _export(Retraced(traced), example, shapes)
+    return _export(Retraced(traced, sizes, callee.names), example, shapes)
 
 
 def _to_onnx(

@@ -13,6 +13,7 @@ import onnx_ir as ir
 
 from odelet.artifact.operators import OPERATORS
 from odelet.errors import OdeletError
+from odelet_export.capture.sizes.watch import SizeError
 from odelet_intercept.errors import CaptureError
 from odelet_intercept.user_code import chain_of, place_in_trace, place_of_error, raised_by_odelet, short, with_source
 
@@ -72,6 +73,8 @@ def failure_text(failures: Sequence[Exception]) -> str:
     links = [link for failure in reversed(failures) for link in reversed([*chain_of(failure)])]
     own = next((link for link in links if isinstance(link, OdeletError)), None)
     error = failures[-1]
+    if isinstance(error, SizeError):
+        return str(error)
     place = next(filter(None, (place_of_error(failure) for failure in reversed(failures))), None)
     if own is not None:  # raised on purpose, with a message of its own, and wrapped by a tracer
         return str(own) if own.has_lines else f"{with_source(place)}\n  found: {own}"

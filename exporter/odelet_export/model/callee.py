@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
 import torch
+import torch._dynamo.config
 from torch import nn
 
 from odelet.artifact.call_card import CallCard, FixedCard
@@ -130,7 +131,8 @@ class Callee(nn.Module):
             # A tensor with a history could not be copied with the model.
             record.leaves = [(name, x.detach() if isinstance(x, torch.Tensor) else x) for name, x in leaves]
             return tuple(self.outputs_of(leaves))
-        with record.watch.running(dict(zip(self.names, tensors, strict=True)), dict(self.state())):
+        watched = record.watch.running(dict(zip(self.names, tensors, strict=True)), dict(self.state()))
+        with watched, torch._dynamo.config.patch(error_on_nested_fx_trace=False):  # a compiled part runs as written
             record.results, outputs = traced_results(self._call(tensors), record.first_runs)
         return (*outputs, *record.watch.guards())
 

@@ -8,6 +8,7 @@ from itertools import islice
 
 import torch
 
+from odelet.artifact.formulas import Formula
 from odelet_export.capture.captured import Captured
 from odelet_export.model.axes import Dynamic
 from odelet_export.model.trees import row_leaves
@@ -45,6 +46,8 @@ class CaptureCheck:
 
     def _problem(self, sample: Sample) -> str | None:
         """The description of what is wrong at a sample, or None."""
+        if sample.number != 0 and not self._takes_sizes(sample):
+            return None
         try:
             outputs = [
                 output.numpy() for output in self._replay.run(sample.tensors, noise=dict(enumerate(sample.noise)))
@@ -61,6 +64,14 @@ class CaptureCheck:
             return None
         worst = next(check for check in verdict.checks if not check.passed)
         return f"output {worst.output!r} {worst.failure}"
+
+    def _takes_sizes(self, sample: Sample) -> bool:
+        """Whether a sample has sizes for which the capture holds."""
+        tensors = dict(zip(self._judge.callee.names, sample.tensors, strict=True))
+        sizes = {
+            label: tensors[name].shape[axis] for name, axes in self._dynamic.items() for axis, label in axes.items()
+        }
+        return all(Formula(one.sizes).value(sizes) for one in self._captured.assumptions if one.sizes)
 
     def _message(self, sample: Sample, problem: str) -> str:
         """The text of the error: where the capture is wrong, the likely cause, and the remedy."""

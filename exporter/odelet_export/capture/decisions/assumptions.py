@@ -27,6 +27,12 @@ class Assumption:
     values: list[str] = field(default_factory=list)
     guards: list[torch.Tensor] = field(default_factory=list)
 
+    def add(self, guard: torch.Tensor, value: str, sources: frozenset[str]) -> None:
+        """Add a decision."""
+        self.sources |= sources
+        self.values.append(value)
+        self.guards.append(guard)
+
     @property
     def source(self) -> str:
         """The file name and the line."""
