@@ -30,6 +30,7 @@ from odelet_export.capture.frames import Retraced
 from odelet_export.capture.markers import Marker
 from odelet_export.capture.noise_inputs import inputs_for_draws
 from odelet_export.capture.onnx_model import to_onnx
+from odelet_export.capture.script_graphs import interpreted_scripts
 from odelet_export.capture.sizes.len_and_int import NeedsLenAndInt
 from odelet_export.capture.sizes.watch import SizeWatch
 from odelet_export.capture.surroundings import frozen_weights, quiet_tracing
@@ -132,6 +133,7 @@ def _traced(
             with (
                 callee.restoring(),
                 callee.watched(watch),
+                interpreted_scripts(),
                 watch.sizes.asked(),
                 intercepted(marker, copies=callee.copies, tracing=True),
             ):

@@ -147,7 +147,8 @@ class Card:
             repeated = [name for name, count in Counter(t.name for t in tensors).items() if count > 1]
             check(not repeated, f"{kind} names are there twice: {', '.join(repeated)}")
         check(len(self.outputs) > 0, "the model has no outputs")
-        self._check_call()
+        if self.call is not None:
+            self.call.check_tensors({t.name for t in self.inputs}, {t.name for t in self.outputs})
         for tensor in self.inputs:
             check(tensor.name not in RESERVED, f"an input is named {tensor.name!r}, which is a setting's name")
         random_inputs = self.inputs[len(self.inputs) - len(self.noise) :]
@@ -155,14 +156,6 @@ class Card:
         check(noise_is_last, "the noise is not the last of the inputs")
         for tensor in random_inputs:
             check_names(f"noise {tensor.name!r}: dtype", [tensor.dtype], ("float32", "float64"))
-
-    def _check_call(self) -> None:
-        if self.call is None:
-            return
-        names, inputs = {tensor.name for tensor in self.outputs}, {tensor.name for tensor in self.inputs}
-        check(set(self.call.result.outputs()) <= names, "the result of the call has outputs that are not there")
-        for one in self.call.fixed:
-            check(one.name not in inputs, f"{one.name!r} is an input and a fixed argument")
 
     def _check_assumptions(self) -> None:
         names = {tensor.name for tensor in self.inputs}
