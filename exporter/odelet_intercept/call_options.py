@@ -18,6 +18,8 @@ Tolerance = float | tuple[float, ...] | None  # one number for the whole state, 
 
 # Options whose values the model may compute.
 POINTS = ("step_t", "jump_t")
+# Options of one number that the model may compute.
+LENGTHS = ("first_step", "step_size")
 _CONTROL = tuple(f.name for f in fields(Control) if f.name not in ("controller", "dtype"))
 
 
@@ -39,8 +41,9 @@ def read_options(call: Call, where: str, solver: Method, *, overridden: bool) ->
 
     where: the start of an error message. solver: the method that the export uses. overridden: whether the export
     replaces the method of the call. Options of another kind of method are dropped with a warning, as in torchdiffeq.
-    Options whose values the model computes (step_t, jump_t, a grid) are read elsewhere; `constructed` says that there
-    is a grid. Raises CaptureError for an option that cannot be exported.
+    Options whose values the model computes (step_t, jump_t, a grid, a length) are read elsewhere; `constructed` says
+    that there is a grid, or that the length of its steps is computed. Raises CaptureError for an option that cannot be
+    exported.
     """
     options = _ADAPTIVE if solver.adaptive else _FIXED if solver.fixed else _OUTSIDE
     setting_names = (*options.taken, *solver.option_names())
@@ -53,16 +56,28 @@ def read_options(call: Call, where: str, solver: Method, *, overridden: bool) ->
             continue
         if solver.adaptive and name == "dtype":
             settings[name] = "float64" if value is None else _time_dtype(value, where)
+        elif name in setting_names and name in LENGTHS and is_computed(value):
+            settings |= {name: None} | ({"constructed": True} if name == "step_size" else {})
         elif name in setting_names:
             settings |= _setting(name, value, where)
         elif solver.fixed and name == "grid_constructor":
-            settings["constructed"] = value is not None
+            settings["constructed"] = value is not None or settings.get("constructed", False)
         elif not overridden and name not in options.dropped:
             warnings.append(f"{call.source}: {solver.name} ignores option {name}={value!r}, as in torchdiffeq")
     if overridden and not solver.adaptive:
         # Settings of the iterations of the call's own method mean nothing to another method.
         settings = {name: value for name, value in settings.items() if name not in solver.option_names()}
     return settings, warnings
+
+
+def is_computed(value: Any) -> bool:
+    """Whether a number is one that the model computes from its inputs, so that a trace knows no number for it."""
+    if isinstance(value, torch.Tensor) and value.numel() == 1:
+        try:
+            value = value.item()  # a watch over a trace gives a tensor here
+        except Exception:  # a tracer without a watch raises errors of many classes
+            return True
+    return isinstance(value, (torch.Tensor, torch.SymInt, torch.SymFloat))
 
 
 def has_norm(call: Call, *, overridden: bool) -> bool:
@@ -78,12 +93,18 @@ def _setting(name: str, value: Any, where: str) -> dict[str, Any]:
         return {name: bool(value)}
     if value is None and name in ("first_step", "max_num_steps", "step_size"):
         return {name: None}
-    number = _number(name, value, where)
     whole = name in ("max_num_steps", "max_order", "max_iters")
+    if whole and is_computed(value):
+        return {name: int(value)}  # a watch over a trace gives the number of the example, and keeps note of it
+    number = _number(name, value, where)
     return {name: int(number) if whole else number}
 
 
 def _number(name: str, value: Any, where: str) -> float:
+    if is_computed(value):
+        raise CaptureError(
+            where + f"option {name} is computed from the model's inputs; it must be a number when the model is exported"
+        )
     if isinstance(value, torch.Tensor) and value.numel() == 1:
         value = _concrete(name, value, where)
     if not isinstance(value, numbers.Real):

@@ -8,16 +8,14 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torchdiffeq._impl.misc import Perturb
-from torchdiffeq._impl.odeint import SOLVERS
-from torchdiffeq._impl.rk_common import RKAdaptiveStepsizeODESolver, _ButcherTableau
-from torchdiffeq._impl.solvers import FixedGridODESolver
 
 from odelet.methods.explicit_rk import ExplicitRK
 from odelet.methods.implicit_rk import ImplicitRK
 from odelet.methods.roster import METHODS
 from odelet.numerics.tableau import Tableau
+from odelet_intercept.solver_library import misc, odeint, rk_common, solvers
 
+SOLVERS: dict[str, Any] = odeint.SOLVERS
 _TWIN = "{}_torchdiffeq"
 
 
@@ -76,7 +74,7 @@ def _row(values: Sequence[float]) -> torch.Tensor:
 
 def _adaptive(tableau: Tableau) -> type:
     assert tableau.b_err is not None and tableau.mid is not None
-    coefficients = _ButcherTableau(
+    coefficients = rk_common._ButcherTableau(
         alpha=_row(tableau.c[1:]),
         beta=[_row(a) for a in tableau.a[1:]],
         c_sol=_row(tableau.b),
@@ -84,12 +82,12 @@ def _adaptive(tableau: Tableau) -> type:
     )
     return type(
         tableau.name,
-        (RKAdaptiveStepsizeODESolver,),
+        (rk_common.RKAdaptiveStepsizeODESolver,),
         {"order": tableau.order, "tableau": coefficients, "mid": _row(tableau.mid)},
     )
 
 
-class StandIn(FixedGridODESolver):  # type: ignore[misc]  # torchdiffeq has no types
+class StandIn(solvers.FixedGridODESolver):  # type: ignore[misc]  # torchdiffeq has no types
     """An implicit Runge-Kutta method for torchdiffeq, which its release 0.2.5 lacks.
 
     All stages are solved for together, to rounding, by Newton's method with GMRES on differences of the field. The
@@ -106,7 +104,7 @@ class StandIn(FixedGridODESolver):  # type: ignore[misc]  # torchdiffeq has no t
         self, func: Any, t0: torch.Tensor, dt: torch.Tensor, t1: torch.Tensor, y0: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         tableau = self.method.tableau
-        f0 = func(t0, y0, perturb=Perturb.NEXT if self.perturb else Perturb.NONE)
+        f0 = func(t0, y0, perturb=misc.Perturb.NEXT if self.perturb else misc.Perturb.NONE)
         t0, h, t1 = (x.to(y0.dtype) for x in (t0, dt, t1))
         a = torch.tensor(tableau.a, dtype=y0.dtype)
         unknown = [i for i in range(tableau.stages) if not tableau.explicit(i)]
@@ -114,7 +112,7 @@ class StandIn(FixedGridODESolver):  # type: ignore[misc]  # torchdiffeq has no t
 
         def slope(i: int, y: torch.Tensor) -> Any:
             if tableau.c[i] == 1:
-                return func(t1, y, perturb=Perturb.PREV)
+                return func(t1, y, perturb=misc.Perturb.PREV)
             return func(t0 + tableau.c[i] * h, y)
 
         def residual(x: torch.Tensor) -> torch.Tensor:

@@ -16,24 +16,27 @@ from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 
 from odelet_intercept.libraries import LIBRARIES
+from odelet_intercept.solver_library import FOLDER
 
 Place = tuple[str, int]  # a file and a line
 
 # Packages that run a model, solve it or translate it, and are never the model. The packages of LIBRARIES are added.
-_PACKAGES = ("torch", "onnx", "onnxscript", "onnx_ir", "odelet", "odelet_intercept", "odelet_export")
+_OWN = ("odelet", "odelet_intercept", "odelet_export")
+_PACKAGES = ("torch", "onnx", "onnxscript", "onnx_ir", *_OWN)
 _STANDARD_LIBRARY = os.path.dirname(os.path.abspath(inspect.__file__)) + os.sep
 _TRACED_FROM = re.compile(r'File "([^"]+)", line (\d+)')
 
 
-def _folders() -> Iterator[str]:
+def _folders(packages: Iterable[str]) -> Iterator[str]:
     """The folders of the packages that are installed, each with a separator at its end."""
-    for name in (*_PACKAGES, *(library.package for library in LIBRARIES.values())):
+    for name in packages:
         spec = find_spec(name)
         if spec is not None:
             yield from (os.path.abspath(folder) + os.sep for folder in spec.submodule_search_locations or ())
 
 
-_FOLDERS = tuple(_folders())
+_FOLDERS = (FOLDER + os.sep, *_folders((*_PACKAGES, *(library.package for library in LIBRARIES.values()))))
+_OWN_FOLDERS = tuple(_folders(_OWN))
 
 
 def is_library(file: str) -> bool:
@@ -71,6 +74,19 @@ def place_of_error(error: BaseException, *, causes: bool = True) -> Place | None
     return None
 
 
+def raised_by_odelet(error: BaseException) -> Place | None:
+    """The place in odelet's own code whose fault an error is, or the error that it came of; None for any other.
+
+    Torch raises errors of other classes through odelet's code, for what the model does.
+    """
+    first = [*chain_of(error)][-1]
+    frames = traceback.extract_tb(first.__traceback__)
+    own = isinstance(first, (AssertionError, KeyError)) and frames and frames[-1].filename.startswith(_OWN_FOLDERS)
+    if not own:
+        return None
+    return frames[-1].filename, frames[-1].lineno or 0
+
+
 def place_in_trace(trace: str | None) -> Place | None:
     """The innermost line of the user's own code in a stack trace that torch keeps with a node, as text."""
     return _innermost((file, int(line)) for file, line in _TRACED_FROM.findall(trace or ""))
@@ -89,8 +105,13 @@ def with_source(place: Place | None) -> str:
     """The file, line and source text of a place in the model's code, for a message."""
     if place is None:
         return "the model (no line of it is known)"
-    source = linecache.getline(*place).strip()
+    source = source_text(place)
     return f'File "{place[0]}", line {place[1]}' + (f"\n    {source}" if source else "")
+
+
+def source_text(place: Place) -> str:
+    """The text of a line; empty where it cannot be read."""
+    return linecache.getline(*place).strip()
 
 
 def short(place: Place | None) -> str:

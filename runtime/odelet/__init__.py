@@ -9,6 +9,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ArtifactError",
+    "CallSettings",
     "EngineError",
     "Event",
     "InputError",
@@ -28,6 +29,7 @@ __all__ = [
 # A name is imported when it is first asked for: a device that runs an artifact needs neither `odeint` nor `verify`.
 _HOMES = {
     **dict.fromkeys(("ArtifactError", "EngineError", "InputError", "OdeletError", "SolveError"), "errors"),
+    "CallSettings": "model.settings",
     "Event": "numerics.events",
     "odeint": "loops.ivp",
     **dict.fromkeys(("Model", "load"), "model.model"),

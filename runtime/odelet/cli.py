@@ -22,14 +22,14 @@ from odelet.artifact.array_files import check_output, read_inputs, write_outputs
 from odelet.artifact.folder import check
 from odelet.commands.bench import DEFAULT_SECONDS
 from odelet.commands.bench import bench as bench_artifact
+from odelet.commands.run_report import run_text
 from odelet.commands.verify import verify as verify_artifact
 from odelet.errors import OdeletError
-from odelet.loops.solution import Solution
 from odelet.model.interruption import interruptible, is_work_left
 from odelet.model.model import load
 from odelet.model.settings import CallSettings
 from odelet.status import Status
-from odelet.text import printable, screen
+from odelet.text import printable
 
 GROUP = "odelet.commands"
 # What a shell gives a command that Ctrl-C ended.
@@ -58,10 +58,10 @@ Threads = Annotated[
     typer.Option(help="Threads that work inside one operator. If it is left out, the model's size decides: 1 to 4."),
 ]
 Rtol = Annotated[
-    float | None, typer.Option(help="Relative tolerance, in place of the artifact's (forms adaptive and driven).")
+    float | None, typer.Option(help="Relative tolerance, where the solver chooses its steps on the device.")
 ]
 Atol = Annotated[
-    float | None, typer.Option(help="Absolute tolerance, in place of the artifact's (forms adaptive and driven).")
+    float | None, typer.Option(help="Absolute tolerance, where the solver chooses its steps on the device.")
 ]
 MaxSteps = Annotated[
     int | None,
@@ -69,9 +69,10 @@ MaxSteps = Annotated[
 ]
 Deadline = Annotated[
     float | None,
-    typer.Option(
-        help="Seconds after which the call ends, in any form; nothing is written then, and the exit code is 4."
-    ),
+    typer.Option(help="Seconds after which all calls have ended, in any form; nothing is written then (exit code 4)."),
+]
+Memory = Annotated[
+    int | None, typer.Option(help="Most bytes that the graphs of the model take while they run: docs/serving.md.")
 ]
 Seed = Annotated[
     int | None,
@@ -108,28 +109,37 @@ def run(
     seed: Seed = None,
     device: Device = "cpu",
     threads: Threads = None,
+    memory: Memory = None,
     as_json: Json = False,
 ) -> None:
     """Run a model on a file of inputs and write its outputs. Ctrl-C ends it at once, as it ends all commands."""
-    model = load(path, device=device, threads=threads)
+    model = load(path, device=device, threads=threads, memory=memory, deadline=deadline)
     check_output(target, model.card)
     settings = CallSettings(rtol=rtol, atol=atol, max_steps=max_steps, deadline=deadline, seed=seed)
     inputs = read_inputs(source, model.card)
     solution = interruptible(lambda: model.solve_with(settings, (), inputs))
     if solution.status is Status.OK:
         write_outputs(target, solution.outputs)
-    typer.echo(_run_text(solution, as_json=as_json))
+    typer.echo(run_text(solution, as_json=as_json))
     solution.raise_if_failed()
 
 
 @app.command()
-def verify(path: Folder, device: Device = "cpu", threads: Threads = None, as_json: Json = False) -> None:
+def verify(
+    path: Folder,
+    deadline: Deadline = None,
+    device: Device = "cpu",
+    threads: Threads = None,
+    memory: Memory = None,
+    as_json: Json = False,
+) -> None:
     """Compare an artifact's outputs for its sample inputs with torch's.
 
     The sample inputs and torch's outputs were put into the artifact by its export; torch is not needed. The exit code
     is 3 if an output differs by more than the artifact allows.
     """
-    report = interruptible(lambda: verify_artifact(path, device=device, threads=threads))
+    checked = partial(verify_artifact, path, device=device, threads=threads, memory=memory)
+    report = interruptible(partial(checked, deadline=deadline))
     typer.echo(json.dumps(report.to_dict(), indent=2) if as_json else report.summary())
     if not report.passed:
         raise typer.Exit(3)
@@ -149,8 +159,10 @@ def bench(
     ] = None,
     batch: Annotated[int | None, typer.Option(help="Size of the batch; the rows of the inputs are repeated.")] = None,
     seconds: Annotated[float, typer.Option(help="How long to measure in all, in seconds.")] = DEFAULT_SECONDS,
+    deadline: Deadline = None,
     device: Device = "cpu",
     threads: Threads = None,
+    memory: Memory = None,
     as_json: Json = False,
 ) -> None:
     """Time calls of an artifact, beside its floor and the torch model.
@@ -159,8 +171,8 @@ def bench(
     one graph. It is timed if the package onnx-ir is installed. The torch model is timed if --against names it, which
     needs odelet[export].
     """
-    timed = partial(bench_artifact, path, source=source, batch=batch, against=against, weights=weights)
-    report = interruptible(partial(timed, seconds=seconds, device=device, threads=threads))
+    timed = partial(bench_artifact, path, source=source, batch=batch, against=against, weights=weights, memory=memory)
+    report = interruptible(partial(timed, seconds=seconds, device=device, threads=threads, deadline=deadline))
     typer.echo(json.dumps(report.to_dict(), indent=2) if as_json else report.summary())
 
 
@@ -176,8 +188,10 @@ def plot(
     rtol: Rtol = None,
     atol: Atol = None,
     max_steps: MaxSteps = None,
+    deadline: Deadline = None,
     seed: Seed = None,
     threads: Threads = None,
+    memory: Memory = None,
 ) -> None:
     """Draw the state and the steps of a solve, in the form driven.
 
@@ -187,8 +201,8 @@ def plot(
     from odelet.commands.plot import check_picture, draw, record, write_picture
 
     check_picture(target)
-    model = load(path, threads=threads)
-    settings = CallSettings(rtol=rtol, atol=atol, max_steps=max_steps, seed=seed)
+    model = load(path, threads=threads, memory=memory, deadline=deadline)
+    settings = CallSettings(rtol=rtol, atol=atol, max_steps=max_steps, deadline=deadline, seed=seed)
     inputs = read_inputs(source, model.card)
     recording = interruptible(lambda: record(model, inputs, settings=settings, solve=solve, sample=sample))
     write_picture(target, draw(recording))
@@ -200,16 +214,6 @@ def info(path: Folder, as_json: Json = False) -> None:
     """Check the files of an artifact and show what its card says."""
     card = check(path).card
     typer.echo(card.to_json() if as_json else card.summary())
-
-
-def _run_text(solution: Solution, *, as_json: bool) -> str:
-    shapes = {name: list(array.shape) for name, array in solution.outputs.items()}
-    stats = solution.stats.to_dict()
-    if as_json:
-        return json.dumps({"status": solution.status.name, "outputs": shapes, "stats": stats}, indent=2)
-    counts = [f"{key} {value}" for key, value in stats.items() if key != "solves" and value is not None]
-    lines = [f"{name} {shape}" for name, shape in shapes.items()]
-    return screen([*lines, ", ".join(counts), f"status {solution.status.name}"])
 
 
 def add_commands(target: typer.Typer, commands: list[EntryPoint]) -> None:

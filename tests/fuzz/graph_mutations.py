@@ -12,6 +12,7 @@ import onnx
 from onnx import AttributeProto, TensorProto, helper
 
 from fuzz.byte_mutations import mutated_bytes
+from fuzz.shape_mutations import reshaped
 
 # Operators that a stranger may try: they draw numbers, make texts or sequences, ask for memory, or end a process.
 STRANGE = (
@@ -35,7 +36,7 @@ def mutated_graph(data: bytes, random: Random) -> tuple[str, bytes]:
     notes = []
     for _ in range(random.choice((1, 1, 1, 2, 5))):
         # A tensor that an earlier mutation broke cannot be read by a later one.
-        with suppress(ValueError, TypeError):
+        with suppress(ValueError, TypeError, KeyError):
             notes.append(random.choice(_MUTATIONS)(model, random))
     return "; ".join(notes), model.SerializeToString()
 
@@ -273,6 +274,10 @@ def _loops(model: onnx.ModelProto, random: Random) -> str:
     return f"{node.op_type}: {kind}"
 
 
+def _shapes(model: onnx.ModelProto, random: Random) -> str:
+    return reshaped(model.graph if random.random() < 0.6 else _some_graph(model, random), random)
+
+
 def _model(model: onnx.ModelProto, random: Random) -> str:
     kind = random.choice(("opset", "domain", "ir", "card", "metadata", "function", "node domain"))
     if kind == "opset" and model.opset_import:
@@ -295,5 +300,5 @@ def _model(model: onnx.ModelProto, random: Random) -> str:
 
 _MUTATIONS: tuple[Callable[[onnx.ModelProto, Random], str], ...] = (
     *(_exchange, _exchange, _numbers, _numbers),
-    *(_operator, _attribute, _wiring, _wiring, _nodes, _weights, _weights, _ports, _loops, _model),
+    *(_operator, _attribute, _wiring, _wiring, _nodes, _weights, _weights, _ports, _loops, _model, _shapes),
 )

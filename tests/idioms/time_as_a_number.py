@@ -7,8 +7,6 @@ from torchdiffeq import odeint
 
 from idioms import Case
 
-NOT_YET = "float() of a value of the field"
-
 
 def case():
     def field(t, y):

@@ -44,3 +44,22 @@ def case_of_lists():
         return y, total, alone
 
     return Case(model, (torch.randn(3, 3),))
+
+
+def case_of_one_part_whose_slope_is_a_tensor():
+    """A state that is a tuple of one, and a slope that is none: torchdiffeq only joins what it gets."""
+    net = nn.Linear(3, 3)
+
+    def model(x):
+        return odeint(lambda t, s: torch.tanh(net(s[0])) * t, (x,), TIMES)[0][-1]
+
+    return Case(model, (torch.randn(3, 3),))
+
+
+def case_of_parts_whose_slope_is_a_tensor():
+    """Position and speed, with both slopes stacked in one tensor."""
+
+    def model(x, v):
+        return odeint(lambda t, s: torch.stack([s[1], -torch.sin(s[0])]), (x, v), TIMES, rtol=1e-4, atol=1e-5)[0][-1]
+
+    return Case(model, (torch.randn(3, 2), torch.randn(3, 2)), {"x": {0: "batch"}, "v": {0: "batch"}})

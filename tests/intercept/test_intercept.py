@@ -220,6 +220,40 @@ def test_calls_inside_a_solve_have_their_depth():
     assert depths == [("odeint", 0), ("mark", 1), ("odeint", 0)]
 
 
+@pytest.mark.usefixtures("code", "fake")
+def test_an_interception_inside_another_gets_the_calls_and_gives_them_back():
+    def copied(func, y0, t):
+        return "the copy's own"
+
+    entries = {entry.function: entry for entry in all_entries()}
+    copy = replace(entries[torchdiffeq.odeint], function=copied, copy="copied")
+    other = replace(copy, function=lambda func, y0, t: "another copy's own")
+    seen = []
+
+    def handler(name):
+        def handle(call, solver):
+            seen.append(name)
+            return name
+
+        return handle
+
+    def ask():
+        return [f(decay, START, TIMES) for f in (torchdiffeq.odeint, copied, other.function)]
+
+    with intercepted(handler("outer"), copies=[copy]):
+        assert ask() == ["outer", "outer", "another copy's own"]
+        with intercepted(handler("inner"), copies=[other]):
+            assert ask() == ["inner"] * 3
+            assert Solver(1.0).integrate(START, TIMES) == "inner"
+        assert ask() == ["outer", "outer", "another copy's own"]
+        with pytest.raises(ZeroDivisionError), intercepted(handler("inner")):
+            raise ZeroDivisionError
+        with intercepted(lambda call, solver: call.solve(solver)):
+            torch.testing.assert_close(torchdiffeq.odeint(decay, START, TIMES)[-1], START * 0.3678794)
+    assert ask()[1:] == ["the copy's own", "another copy's own"]
+    assert seen == ["outer"] * 2 + ["inner"] * 4 + ["outer"] * 2
+
+
 @pytest.mark.usefixtures("code")
 def test_calls_of_other_threads_reach_the_original():
     answers = []

@@ -43,6 +43,7 @@ def test_the_public_names_are_sorted_and_exist():
     assert set(odelet.__all__) == {
         *(
             "ArtifactError",
+            "CallSettings",
             "EngineError",
             "Event",
             "InputError",

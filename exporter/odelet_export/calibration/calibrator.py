@@ -34,7 +34,7 @@ from odelet_export.model.axes import Dynamic
 from odelet_export.proof.judge import Judge
 from odelet_export.proof.trust import BoundedErrors, SolveTrust, Trust
 from odelet_export.targets.folder import write_card
-from odelet_export.targets.onnx_files import card_of, tensor_of, write_graphs
+from odelet_export.targets.onnx_files import card_of, host_tensors, write_graphs
 
 # A grid is searched on the hardest samples, _HARDEST more for each step in each turn, and then tried on all samples;
 # up to _FEW samples are all taken at once.
@@ -71,10 +71,7 @@ class Calibrator:
         if not self._holes:
             reasons = [f"{hole.spec.source}: {bounded.no_grid(hole)}" for hole in self._all]
             raise FormError(f"no solve of this model can be {BOUNDED.name}: {'; '.join(reasons)}")
-        graph = self._captured.model.graph
-        inputs = [tensor_of(value) for value in graph.inputs]
-        guards = {one.output for one in self._captured.assumptions}
-        outputs = [tensor_of(value) for value in graph.outputs if value.name not in guards]
+        inputs, outputs = host_tensors(self._captured)
         with tempfile.TemporaryDirectory(prefix="odelet-") as place:
             folder = Path(place)
             lowered = driven_copy(self._captured, self._all, max_steps=self._max_steps)

@@ -7,13 +7,25 @@ file and line. parts, state: the parts of a state, tensors of one dtype.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
 
 from odelet_export.model.spec import SolveSpec
 from odelet_intercept.call import Call
+from odelet_intercept.call_options import LENGTHS
 from odelet_intercept.errors import CaptureError
+
+
+def check_call(call: Call) -> None:
+    """Raise CaptureError for a call whose state or times cannot be exported, whatever they are computed from."""
+    if call.entry == "mark":
+        return
+    state_parts(call, call.where)
+    t = call_times(call, call.where)
+    if call.event_fn is not None and t.shape[0] != 2:
+        raise CaptureError(call.where + f"a solve until an event takes two times; got {t.shape[0]}")
 
 
 def option_values(
@@ -28,10 +40,17 @@ def option_values(
         value = (call.options or {}).get(name)
         if name == "grid":
             value = _grid(call, parts, t, where)
+        elif name in LENGTHS:
+            value = _length(value)
         elif not isinstance(value, torch.Tensor):
             value = torch.tensor(value, dtype=torch.float64) * forward
         values.append(value)
     return values
+
+
+def _length(value: Any) -> torch.Tensor:
+    """A computed length of steps as a scalar ()."""
+    return value.reshape(()) if isinstance(value, torch.Tensor) else torch.full((), value, dtype=torch.float64)
 
 
 def _grid(call: Call, parts: Sequence[torch.Tensor], t: torch.Tensor, where: str) -> torch.Tensor:
@@ -78,15 +97,34 @@ def _kind(value: object) -> str:
 
 
 def field_slopes(slope: Any, state: Sequence[torch.Tensor], *, single: bool, where: str) -> list[torch.Tensor]:
-    """The slopes that the field returned, one for each part, in the shapes and the dtype of the state."""
-    slopes = [slope] if single else list(slope)
-    if len(slopes) != len(state) or not all(isinstance(part, torch.Tensor) for part in slopes):
-        raise CaptureError(
-            where + f"the field returned {len(slopes)} parts for a state of {len(state)}; they must correspond"
-        )
+    """The slopes that the field returned, one for each part, in the shapes and the dtype of the state.
+
+    For a tuple state torchdiffeq flattens and joins what the field returns. One tensor in place of a tuple is therefore
+    right where it has as many elements as the state.
+    """
+    slopes = [slope] if single or isinstance(slope, torch.Tensor) else list(slope)
+    if not all(isinstance(part, torch.Tensor) for part in slopes):
+        kinds = ", ".join(type(part).__name__ for part in slopes)
+        raise CaptureError(where + f"the field returned {kinds}; it must return tensors")
     if single:
         return [torch.broadcast_to(slopes[0], state[0].shape).to(state[0].dtype)]
+    if len(slopes) != len(state):
+        slopes = _split(slopes, state, where)
     return [part.to(y.dtype).reshape(y.shape) for part, y in zip(slopes, state, strict=True)]
+
+
+def _split(slopes: Sequence[torch.Tensor], state: Sequence[torch.Tensor], where: str) -> list[torch.Tensor]:
+    """Slopes that do not correspond to the parts of the state, as one row of elements that is divided anew."""
+    row = torch.cat([part.reshape(-1) for part in slopes])
+    ends = [0]
+    for y in state:
+        ends.append(ends[-1] + y.numel())
+    if row.numel() != ends[-1]:
+        raise CaptureError(
+            where + f"the field returned {len(slopes)} parts with {row.numel()} elements in all, for a state of "
+            f"{len(state)} parts with {ends[-1]}"
+        )
+    return [row[start:end] for start, end in pairwise(ends)]
 
 
 def event_values(values: Any, state: Sequence[torch.Tensor], where: str) -> torch.Tensor:

@@ -24,6 +24,7 @@ from torch.onnx import ops as onnx_ops
 
 from odelet_export.capture.call_values import (
     call_times,
+    check_call,
     event_values,
     field_slopes,
     norm_value,
@@ -87,8 +88,8 @@ class Marker:
 
     def _marked(self, call: Call, spec: SolveSpec, where: str) -> Any:
         """The solution of a marked call: outputs of the End marker, after the regions of the call's functions."""
-        parts = state_parts(call, where)
-        t = call_times(call, where)
+        check_call(call)
+        parts, t = state_parts(call, where), call_times(call, where)
         if spec.own_times and not all(part.ndim > 0 and part.shape[0] == parts[0].shape[0] for part in parts):
             shapes = ", ".join(str(tuple(part.shape)) for part in parts)
             raise CaptureError(where + f"per_sample needs a state whose first axis counts samples; it has {shapes}")
@@ -97,8 +98,6 @@ class Marker:
         # field keeps.
         functions: list[tuple[str, Callable[..., Any], torch.dtype]] = [("Begin", call.func, parts[0].dtype)]
         if spec.until_event:
-            if t.shape[0] != 2:
-                raise CaptureError(where + f"a solve until an event takes two times; got {t.shape[0]}")
             # The event function gets the solver's own time, which may be float64 where the field's is float32.
             double = spec.control is not None and spec.control.dtype == "float64"
             event_time_dtype = torch.float64 if double else parts[0].dtype

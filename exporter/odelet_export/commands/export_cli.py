@@ -43,14 +43,16 @@ def export_command(
       "n=int64[batch]:0..9"            whole numbers from 0 to 9
       "t=float32[times]:linspace(0,1)" times, in order, for a solve
       "s=float32[]:0.5"                a scalar
+      "n=int:10", "scale=float:1.5"    a number of Python, such as a number of steps; each call gives its own
 
     A dot leads into a dict ("batch.x=..."), or into a tuple, by number ("parts.0=...").
     An axis name stands for one size, in all inputs. With --example the arrays come from the file; --input then only
     names the axes that may change, as in "x=[batch,_]", or converts, as in "x=float32[batch,_]".
 
     A decision in Python (`if mask.any():`) is taken as on the example. The artifact checks in each call that the
-    decision still holds, and the result lists it. --strict refuses such a model instead. --freeze holds an input at
-    its example where the model needs its number in Python, as in range(n).
+    decision still holds, and the result lists it. --strict refuses such a model instead. --freeze holds the
+    numbers that the model reads off an input in Python, as an array of x.numpy(), at those of the example; the input
+    itself may change as long as these numbers stay.
 
     --explain prints what was captured: each solve with its place in the code, what its field reads, and what is
     computed once. Without --out nothing else is done.

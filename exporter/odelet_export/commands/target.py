@@ -22,6 +22,7 @@ from odelet.errors import InputError
 from odelet_export.commands.arguments import Target
 from odelet_export.commands.weights import load_weights
 from odelet_export.model.call_arguments import required_parameters
+from odelet_intercept.solver_library import name_left_to_the_model
 from odelet_intercept.user_code import as_typed, place_of_error
 
 
@@ -43,16 +44,18 @@ def loaded(target: Target, *, weights: Path | None = None) -> Iterator[nn.Module
 def importing(target: Target) -> Iterator[ModuleType]:
     """Import a module or a file; yields the module.
 
-    The folder of the file stays on sys.path meanwhile, for imports that run later. Raises InputError for a module that
+    The folder of the file stays on sys.path meanwhile, for imports that run later; a copy of torchdiffeq in it is what
+    the model imports. Raises InputError for a module that
     is not there, and for any error that its code raises.
     """
     place, file = target.place, target.file
     before = list(sys.path)
     sys.path.insert(0, str(file.resolve().parent) if file is not None else os.getcwd())
     try:
-        with _blamed(place):
-            module = _run_file(file) if file is not None else _import(place)
-        yield module
+        with name_left_to_the_model():
+            with _blamed(place):
+                module = _run_file(file) if file is not None else _import(place)
+            yield module
     finally:
         sys.path[:] = before
 

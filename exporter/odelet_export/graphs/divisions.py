@@ -6,16 +6,15 @@ The law here: a division gives what torch gives, or ONNX Runtime raises an error
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import onnx_ir as ir
 from onnx_ir import convenience
 
 from odelet.engine.failures import DIVIDED_BY_ZERO
 from odelet_export.graphs.nodes import constant_of
+from odelet_export.graphs.tables import INT64, Added, Tables
 
-INT32, INT64 = ir.DataType.INT32, ir.DataType.INT64
+INT32 = ir.DataType.INT32
 # C++ divides narrower integers as int32, where the quotient fits.
 _OVERFLOWING = (INT32, INT64)
 _NARROW = (ir.DataType.INT8, ir.DataType.INT16)
@@ -25,19 +24,20 @@ _WHOLE = (*_OVERFLOWING, *_NARROW, *_UNSIGNED)
 _SAME_NUMBERS = ("Identity", "Reshape", "Squeeze", "Unsqueeze", "Expand", "Transpose")
 
 
-def guard_divisions(model: ir.Model) -> None:
+def guard_divisions(model: ir.Model, tables: Tables) -> None:
     """Guard each Div and Mod of whole numbers of a model and its subgraphs whose divisor may be 0 or -1, in place.
+
+    tables: of the model.
 
     The guard looks a factor up for the divisor: 1, and -1 where the divisor is -1, so that dividend and divisor change
     their signs; where the divisor is 0, it looks far beyond the end of the table, which ONNX Runtime answers
     with an error that names the place.
     """
-    tables: dict[bytes, ir.Value] = {}
     for node in list(model.graph.all_nodes()):
         if node.op_type in ("Div", "Mod") and node.domain == "":
             dtype = _dtype(node)
             if dtype in _WHOLE and _may_be_refused(node.inputs[1]):
-                _guard(node, dtype, model.graph, tables)
+                _guard(node, dtype, tables)
 
 
 def _dtype(node: ir.Node) -> ir.DataType | None:
@@ -48,7 +48,7 @@ def _dtype(node: ir.Node) -> ir.DataType | None:
 def _may_be_refused(divisor: ir.Value | None) -> bool:
     """Whether a divisor may hold 0 or -1, as far as can be told."""
     while divisor is not None:
-        if (constant := _constant(divisor)) is not None:
+        if (constant := known_numbers(divisor)) is not None:
             return bool(np.isin(constant, (0, -1)).any())
         node = divisor.producer()
         if node is None or node.op_type not in _SAME_NUMBERS or node.domain != "":
@@ -57,27 +57,18 @@ def _may_be_refused(divisor: ir.Value | None) -> bool:
     return True
 
 
-def _constant(value: ir.Value) -> np.ndarray | None:
+def known_numbers(value: ir.Value) -> np.ndarray | None:
+    """The array of a value that is a constant, stored or made by a node; else None."""
     if (array := constant_of(value)) is not None:
         return array
     tensor = None if value.is_graph_input() else convenience.get_const_tensor(value)
     return None if tensor is None else tensor.numpy()
 
 
-def _guard(node: ir.Node, dtype: ir.DataType, graph: ir.Graph, tables: dict[bytes, ir.Value]) -> None:
+def _guard(node: ir.Node, dtype: ir.DataType, tables: Tables) -> None:
     dividend, divisor = node.inputs
-    assert dividend is not None and divisor is not None and node.graph is not None
-
-    def stored(numbers: int | Sequence[int], of: ir.DataType) -> ir.Value:
-        return _stored(np.array(numbers, of.numpy()), graph, tables)
-
-    def add(op_type: str, inputs: Sequence[ir.Value], of: ir.DataType, like: ir.Value, **to: int) -> ir.Value:
-        made = ir.Node("", op_type, inputs, [ir.AttrInt64(name, number) for name, number in to.items()])
-        made.outputs[0].type, made.outputs[0].shape = ir.TensorType(of), like.shape
-        assert node.graph is not None
-        node.graph.insert_before(node, made)
-        return made.outputs[0]
-
+    assert dividend is not None and divisor is not None
+    stored, add = tables.stored, Added(node)
     # Not every version of ONNX Runtime multiplies and compares every integer.
     kind = dtype if dtype in _OVERFLOWING else INT64
     wide = divisor if kind is dtype else add("Cast", [divisor], kind, divisor, to=int(kind))
@@ -92,21 +83,3 @@ def _guard(node: ir.Node, dtype: ir.DataType, graph: ir.Graph, tables: dict[byte
     if dtype in _OVERFLOWING:
         node.replace_input_with(0, add("Mul", [dividend, factor], kind, node.outputs[0]))
     node.replace_input_with(1, safe if kind is dtype else add("Cast", [safe], dtype, divisor, to=int(dtype)))
-
-
-def _stored(array: np.ndarray, graph: ir.Graph, tables: dict[bytes, ir.Value]) -> ir.Value:
-    """An initializer of the main graph; equal ones are stored once."""
-    key = repr((array.dtype, array.tolist())).encode()
-    if key not in tables:
-        number = len(tables)
-        while (name := f"odelet.division_{number}") in graph.initializers:
-            number += 1
-        value = ir.Value(
-            name=name,
-            type=ir.TensorType(ir.DataType.from_numpy(array.dtype)),
-            shape=ir.Shape(array.shape),
-            const_value=ir.tensor(array, name=name),
-        )
-        graph.register_initializer(value)
-        tables[key] = value
-    return tables[key]

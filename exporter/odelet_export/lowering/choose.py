@@ -29,7 +29,8 @@ class Choice:
 
 
 def choose(sites: Sequence[Site], name: str) -> list[Choice]:
-    """Choose a form for each solve: the form of that name where the solve can have it, else the solve's own form.
+    """Choose a form for each solve: the form of that name where the solve can have it, else the solve's own form. A
+    model may have no solve, where the form of that name is for such models.
 
     name: the name of a form, or AUTO for the own form of each solve. Raises FormError when no solve of the model can
     have the form, when another solve of the model can only be driven, or when output times make no sense.
@@ -42,7 +43,7 @@ def choose(sites: Sequence[Site], name: str) -> list[Choice]:
         return _driven_together(sites, [own_form(site) for site in sites])
     form = FORMS[name]
     refusals = [form.refuse(site) for site in sites]
-    if all(refusals):
+    if sites and all(refusals):
         lines = [
             f"{site.hole.spec.source}: {why}; it can be {' or '.join(possible(site))}"
             for site, why in zip(sites, refusals, strict=True)
@@ -56,6 +57,11 @@ def choose(sites: Sequence[Site], name: str) -> list[Choice]:
                 f"this model cannot be {name}: {site.hole.spec.source}: {why}; export it as {form_of_site.name}"
             )
     return [Choice(site, form_of_site) for site, form_of_site in zip(sites, chosen, strict=True)]
+
+
+def needs_a_solve(name: str) -> bool:
+    """Whether the form of that name is for models that make solves, as every form but `plain` is."""
+    return name not in FORMS or FORMS[name].solves
 
 
 def _driven_together(sites: Sequence[Site], own_forms: Sequence[Form]) -> list[Choice]:

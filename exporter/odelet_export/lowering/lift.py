@@ -13,6 +13,7 @@ from odelet_export.capture.marker_format import end_inputs_of
 from odelet_export.graphs.nodes import DOMAIN, bodies, constant_of, read_by
 from odelet_export.lowering.hole import Hole
 from odelet_export.lowering.region import Region
+from odelet_export.lowering.step_lengths import with_lengths
 from odelet_export.model.spec import SolveSpec
 from odelet_intercept.errors import CaptureError
 
@@ -74,7 +75,8 @@ def _hole(graph: ir.Graph, spec: SolveSpec, markers: Markers, owners: Owners) ->
             )
     outputs = list(end.outputs)
     event_time = outputs[-1] if spec.until_event else None
-    return Hole(spec, regions, t, constant_of(t), y0, outputs[: spec.parts], event_time, end_inputs.extras)
+    hole = Hole(spec, regions, t, constant_of(t), y0, outputs[: spec.parts], event_time, end_inputs.extras)
+    return with_lengths(graph, hole)
 
 
 def _region(

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import onnx_ir as ir
 from onnx_ir import convenience
 
-from odelet.artifact.solve_card import MIXED, DriveStep, RunStep, SolveCard
+from odelet.artifact.solve_card import MIXED, PLAIN, DriveStep, RunStep, SolveCard
 from odelet_export.capture.captured import Captured
-from odelet_export.graphs.divisions import guard_divisions
+from odelet_export.graphs.guards import add_guards
 from odelet_export.graphs.scope import Scope
 from odelet_export.graphs.tidy import tidy
 from odelet_export.lowering.choose import Choice, choose
@@ -35,8 +35,8 @@ class LoweredModel:
 
     @property
     def form(self) -> str:
-        """The name of the one form that all solves have, or MIXED."""
-        forms = {solve.form for solve in self.solves}
+        """The name of the one form that all solves have, or MIXED; a model without a solve is plain."""
+        forms = {solve.form for solve in self.solves} or {PLAIN.name}
         return forms.pop() if len(forms) == 1 else MIXED
 
 
@@ -62,6 +62,7 @@ def lower(
     if outside:
         rename_crossing_values(host.graph, holes)
     filled = _fill_holes(host.graph, choices)
+    host.graph.sort()  # a grid may be computed from the result of an earlier solve
     # The host is cut after all solves are built, in a path of its own: the end of a graph depends on all solves that
     # run outside it, so no form can cut for its own solve. `choose` makes sure that all solves run outside, or none.
     graphs: dict[str, ir.Model] = {MODEL: host}
@@ -69,7 +70,7 @@ def lower(
     if outside:
         graphs, program = _cut_host(host, filled)
     for model in graphs.values():
-        guard_divisions(model)
+        add_guards(model)
         tidy(model, keep_debug_info=keep_debug_info)
     copies = [field_card(x.hole, [v.ir for v in x.lowered.solution], x.card.drive, graphs) for x in filled]
     return LoweredModel(graphs, program, [replace(x.card, piece=copy) for x, copy in zip(filled, copies, strict=True)])

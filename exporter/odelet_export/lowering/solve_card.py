@@ -42,7 +42,7 @@ def _evaluations(spec: SolveSpec, lowered: LoweredSolve) -> Evaluations | None:
     calls = spec.solver.evaluations
     if spec.adaptive:
         assert spec.control is not None and calls is not None
-        estimated = spec.control.first_step is None
+        estimated = spec.control.first_step is None and "first_step" not in spec.extras
         # Past each jump the solver evaluates the slope again, and the steps do not tell how many jumps there were.
         return None if "jump_t" in spec.extras else Evaluations(start=1 + estimated, step=calls)
     if calls is None or spec.grid is None or spec.grid.reads_cubics:

@@ -6,17 +6,19 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
+from odelet_export.model.number_inputs import GivenDynamic
 from odelet_intercept.errors import CaptureError
 
 # Sizes for axes that may change, tried in turn. All are at least 2 and no two are alike: a tracer takes a size of 1 for
 # a constant, and two equal sizes for one.
 _SIZES = (3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41)
 
-# The axes that may change: a label for each axis, by the input's name. Axes with one label have one size.
+# The axes that may change: a label for each axis, by the input's name. Axes with one label have one size. A whole
+# number that is an input, of shape (), has its label under axis 0, and the number is the size.
 Dynamic = Mapping[str, Mapping[int, str]]
 
 
-def check_dynamic(dynamic: Dynamic | None, names: Sequence[str], example: Sequence[torch.Tensor]) -> Dynamic:
+def check_dynamic(dynamic: GivenDynamic | None, names: Sequence[str], example: Sequence[torch.Tensor]) -> Dynamic:
     """The axes that may change, with every axis counted from the front.
 
     names, example: the inputs and their example values, in one order. Raises CaptureError for an input or axis that
@@ -26,7 +28,12 @@ def check_dynamic(dynamic: Dynamic | None, names: Sequence[str], example: Sequen
     for name, axes in (dynamic or {}).items():
         if name not in names:
             raise CaptureError(f"dynamic names input {name!r}, but the model's inputs are {', '.join(names)}")
-        rank = example[list(names).index(name)].ndim
+        given = example[list(names).index(name)]
+        rank = given.ndim
+        if isinstance(axes, str) and rank == 0 and not given.is_floating_point():
+            rank, axes = 1, {0: axes}
+        if isinstance(axes, str) and rank == 0:
+            continue  # a number that is no size needs no label
         if not isinstance(axes, Mapping):
             raise CaptureError(f'dynamic[{name!r}]={axes!r} must map axes to names, as in {{0: "batch"}}')
         for axis, label in axes.items():
@@ -44,7 +51,7 @@ def _check_sizes(dynamic: Dynamic, example: Mapping[str, torch.Tensor]) -> None:
     first_use: dict[str, tuple[int, str]] = {}
     for name, axes in dynamic.items():
         for axis, label in axes.items():
-            size = example[name].shape[axis]
+            size = axis_size(example[name], axis)
             first_size, first_input = first_use.setdefault(label, (size, name))
             if first_size != size:
                 raise CaptureError(
@@ -69,7 +76,7 @@ def traced_example(names: Sequence[str], example: Sequence[torch.Tensor], dynami
     for name, tensor in zip(names, example, strict=True):
         for axis, label in dynamic.get(name, {}).items():
             if label not in sizes:
-                size = tensor.shape[axis]
+                size = axis_size(tensor, axis)
                 unused = [other for other in _SIZES if other not in used]
                 sizes[label] = size if size >= 2 and size not in used else unused[0]
                 used.add(sizes[label])
@@ -82,11 +89,13 @@ def traced_example(names: Sequence[str], example: Sequence[torch.Tensor], dynami
 def resize(tensor: torch.Tensor, sizes: Mapping[int, int]) -> torch.Tensor:
     """A tensor of other sizes along some axes. sizes: the new sizes by axis.
 
-    Slices are repeated or left out. Along an axis on which all values rise, or all fall, they are interpolated, so that
-    times stay in order.
+    For a whole number, of shape (), its new value. Slices are repeated or left out. Along an axis on which all values
+    rise, or all fall, they are interpolated, so that times stay in order.
     """
     for axis, size in sizes.items():
-        if tensor.shape[axis] == 0:
+        if tensor.ndim == 0:
+            tensor = torch.full_like(tensor, size)
+        elif tensor.shape[axis] == 0:
             tensor = tensor.new_zeros([size if i == axis else n for i, n in enumerate(tensor.shape)])
         elif size != tensor.shape[axis] and _is_monotone(tensor, axis):
             position = torch.linspace(0, tensor.shape[axis] - 1, size, dtype=torch.float64)
@@ -97,6 +106,11 @@ def resize(tensor: torch.Tensor, sizes: Mapping[int, int]) -> torch.Tensor:
         else:
             tensor = tensor.index_select(axis, torch.arange(size) % tensor.shape[axis])
     return tensor
+
+
+def axis_size(tensor: torch.Tensor, axis: int) -> int:
+    """The size of an axis; of a whole number, its value."""
+    return tensor.shape[axis] if tensor.ndim > 0 else int(tensor)
 
 
 def _is_monotone(tensor: torch.Tensor, axis: int) -> bool:

@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from odelet.errors import InputError
+from odelet_export.model.first_run import failed_in_torch
 from odelet_export.model.trees import Tree, map_tensors, nested
-from odelet_intercept.user_code import as_typed, place_of_error
 
 _ANY_NUMBER = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
@@ -31,12 +31,13 @@ def required_parameters(function: Callable[..., Any]) -> list[str]:
 def call_arguments(model: nn.Module, arrays: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The positional and the keyword arguments of a call of the model, in the order of its signature.
 
-    arrays: NumPy arrays by the names of the inputs. Arrays with dotted names make one dict, or one tuple where the
-    names end in numbers. Raises InputError for an input that the model does not have, and for one that is missing.
+    arrays: NumPy arrays, and numbers, by the names of the inputs. Those with dotted names make one dict, or one tuple
+    where the names end in numbers. Raises InputError for an input that the model does not have, and for one that is
+    missing.
     """
     parameters = inspect.signature(model.forward).parameters.values()
     names = [p.name for p in parameters if p.kind not in _ANY_NUMBER]
-    values = nested({name: torch.from_numpy(array) for name, array in arrays.items()})
+    values = nested({name: x if isinstance(x, (int, float)) else torch.from_numpy(x) for name, x in arrays.items()})
     unknown = [name for name in values if name not in names]
     if unknown and not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters):
         takes = f"takes {', '.join(names)}" if names else "has no arguments with names"
@@ -57,14 +58,4 @@ def check_runs(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any])
             model.eval()(*args, **kwargs)
     except Exception as error:  # the user's code may raise anything
         leaves = Tree([*("" for _ in args), *kwargs], [*args, *kwargs.values()]).leaves
-        shapes = [
-            f"{name} {str(leaf.dtype).removeprefix('torch.')} {list(leaf.shape)}".strip() for name, leaf in leaves
-        ]
-        place = place_of_error(error, causes=False)
-        where = "somewhere" if place is None else as_typed(place)
-        unordered_times = "strictly increasing or decreasing" in str(error)  # torchdiffeq's words
-        hint = "; an input of times is drawn in order by, say, float32[times]:linspace(0,1)" if unordered_times else ""
-        raise InputError(
-            f"the model fails on its example ({', '.join(shapes)}) in plain torch, {where}: "
-            f"{type(error).__name__}: {error}{hint}"
-        ) from error
+        raise failed_in_torch(error, leaves) from error

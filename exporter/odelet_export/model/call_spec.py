@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import torchdiffeq
+import torch
 
 from odelet.methods.adams import Adams
 from odelet.methods.method import Method
@@ -15,9 +15,21 @@ from odelet_export.model.overrides import Overrides
 from odelet_export.model.spec import SolveSpec
 from odelet_intercept import fixed_point, installed
 from odelet_intercept.call import Call
-from odelet_intercept.call_options import POINTS, Tolerance, has_norm, read_options, read_tolerance
+from odelet_intercept.call_options import (
+    LENGTHS,
+    POINTS,
+    Tolerance,
+    has_norm,
+    is_computed,
+    read_options,
+    read_tolerance,
+)
 from odelet_intercept.errors import CaptureError
 from odelet_intercept.libraries.mark_calls import mark_arguments_of
+from odelet_intercept.solver_library import torchdiffeq
+
+# Functions that torchdiffeq calls on the field at its steps.
+_CALLBACKS = ("callback_step", "callback_accept_step", "callback_reject_step")
 
 
 def spec_of(call: Call, index: int, overrides: Overrides) -> SolveSpec:
@@ -127,7 +139,8 @@ def _tolerances(call: Call, solver: Method, overrides: Overrides) -> tuple[Toler
 
 def _check_event_search(call: Call, solver: Method, grid: Grid | None) -> None:
     """Raise CaptureError for a method that cannot search for an event, or whose steps have no set length."""
-    if grid is not None and grid.step_size is None:
+    computed = grid is not None and grid.constructed and is_computed((call.options or {}).get("step_size"))
+    if grid is not None and grid.step_size is None and not computed:
         raise CaptureError(
             call.where + "a fixed-step method searches for an event with steps of one length; give "
             "options={'step_size': ...}, or override it with --step-size"
@@ -151,6 +164,9 @@ def _check_per_sample(call: Call, *, overridden: bool) -> None:
 def _warnings(call: Call, solver: Method) -> list[str]:
     """The warnings about a solve, besides those about its options, a sentence each."""
     warnings = []
+    callbacks = [name for name in _CALLBACKS if hasattr(call.func, name)]
+    if callbacks:
+        warnings.append(f"{call.source}: the artifact does not call the field's {', '.join(callbacks)}")
     if isinstance(solver, Adams) and not solver.remembers:
         warnings.append(f"{call.source}: max_order={solver.max_order} leaves {solver.name} no steps but those of rk4")
     if call.copy:
@@ -164,8 +180,14 @@ def _warnings(call: Call, solver: Method) -> list[str]:
 def _extras(call: Call, solver: Method, grid: Grid | None) -> tuple[str, ...]:
     """The names of the options whose values the model computes."""
     points = {name: (call.options or {}).get(name) for name in (POINTS if solver.adaptive else ())}
-    names = [name for name, value in points.items() if value is not None and len(value) > 0]
-    return (*names, "grid") if grid is not None and grid.constructed else tuple(names)
+    # A tensor is not asked for its length, which may be the size of a dynamic axis, and 0 in some calls only.
+    names = [name for name, value in points.items() if isinstance(value, torch.Tensor) or value]
+    lengths = [name for name in LENGTHS if is_computed((call.options or {}).get(name))]
+    if solver.adaptive:
+        return (*names, *(name for name in lengths if name == "first_step"))
+    if grid is not None and grid.constructed:
+        return (*names, "step_size" if "step_size" in lengths else "grid")
+    return tuple(names)
 
 
 def _parts(call: Call) -> int | None:

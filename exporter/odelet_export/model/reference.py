@@ -12,23 +12,21 @@ from typing import Any
 
 import numpy as np
 import torch
-import torchdiffeq
 from torch import nn
-from torchdiffeq._impl import rk_common
-from torchdiffeq._impl.odeint import SOLVERS
-from torchdiffeq._impl.rk_common import RKAdaptiveStepsizeODESolver
 
 from odelet.methods.roster import METHODS
 from odelet.numerics.control import CONTROLLERS, Control
 from odelet_export.model.callee import Callee
+from odelet_export.model.field_calls import FieldCalls
 from odelet_export.model.intercepted_run import run_intercepted
 from odelet_export.model.overrides import Overrides
 from odelet_intercept import fixed_point
 from odelet_intercept.call import Call
 from odelet_intercept.call_options import POINTS
-from odelet_intercept.installed import StandIn, key_of, name_of
+from odelet_intercept.installed import SOLVERS, StandIn, key_of, name_of
 from odelet_intercept.intercept import original_of
 from odelet_intercept.libraries.mark_calls import mark_arguments_of
+from odelet_intercept.solver_library import rk_common, torchdiffeq
 
 _OWN = original_of(torchdiffeq.odeint)
 
@@ -89,43 +87,67 @@ def run_reference(
     tensors: Sequence[torch.Tensor],
     overrides: Overrides,
     instead: Mapping[int, Solver] = MappingProxyType({}),
+    *,
+    most_calls: int | None = None,
 ) -> tuple[list[np.ndarray], list[SolveCount]]:
     """Run the torch model on some inputs. Returns its outputs, and a count for each solve outside other solves.
 
     tensors: one for each name of `callee.names`. instead: other solvers for some of the calls, by the numbers of the
-    calls among those outside other solves.
+    calls among those outside other solves. most_calls: how often fields may be called in all; a run that calls them
+    more often ends with TooManyCalls.
     """
-    counts: list[SolveCount] = []
+    solving = Solving(overrides, instead, FieldCalls(most=most_calls))
+    return as_arrays(run_intercepted(callee, tensors, solving)), solving.counts
 
-    def handler(call: Call, original: Callable[..., Any]) -> Any:
+
+def as_arrays(outputs: Sequence[torch.Tensor]) -> list[np.ndarray]:
+    """The outputs of a run as arrays."""
+    return [output.detach().cpu().numpy() for output in outputs]
+
+
+class Solving:
+    """The handler that solves the calls of one run by torchdiffeq, with the overrides of an export.
+
+    instead: as in `run_reference`. calls: counts the calls of fields. counts: a count for each solve so far outside
+    other solves.
+    """
+
+    def __init__(self, overrides: Overrides, instead: Mapping[int, Solver], calls: FieldCalls) -> None:
+        self.counts: list[SolveCount] = []
+        self.calls = calls
+        self._overrides, self._instead = overrides, instead
+
+    def __call__(self, call: Call, original: Callable[..., Any]) -> Any:
+        """The solution of a call."""
         if call.entry == "mark":
             answer, count = _marked(call)
-            counts.append(count)
+            self.counts.append(count)
             return answer
-        changed = overridden(call, overrides)
+        changed = overridden(replace(call, func=self.calls.watching(call.func)), self._overrides)
         if call.depth > 0:
-            return solved(changed, original, overrides)
-        if len(counts) in instead:
-            answer, count = instead[len(counts)](changed, original)
-            counts.append(count)
-            return answer
-        adaptive = issubclass(SOLVERS.get(changed.method or "dopri5", object), RKAdaptiveStepsizeODESolver)
+            return solved(changed, original, self._overrides)
+        number = len(self.counts)
+        solution, count = (
+            self._instead[number](changed, original) if number in self._instead else self._counted(changed, original)
+        )
+        self.counts.append(count)
+        return solution
+
+    def _counted(self, call: Call, original: Callable[..., Any]) -> tuple[Any, SolveCount]:
+        """The solution of an overridden call by torchdiffeq, and its count."""
+        method = call.method or "dopri5"
+        adaptive = issubclass(SOLVERS.get(method, object), rk_common.RKAdaptiveStepsizeODESolver)
         counted = _CountedAdaptive(call.func) if adaptive else _Counted(call.func)
-        result = solved(replace(changed, func=counted), original, overrides)
-        method = changed.method or "dopri5"
+        result = solved(replace(call, func=counted), original, self._overrides)
         # In a search for an event by a fixed-step method, torchdiffeq does not call back at its steps.
-        searched = changed.event_fn is not None and not adaptive
-        per_step = METHODS[overrides.method or name_of(call.method or "dopri5")].evaluations
+        searched = call.event_fn is not None and not adaptive
+        per_step = METHODS[self._overrides.method or name_of(method)].evaluations
         steps = counted.evaluations // per_step if searched and per_step else counted.steps
         accepted = counted.accepted if isinstance(counted, _CountedAdaptive) else steps
         count = SolveCount(steps, accepted, counted.evaluations)
         if call.copy and counted.steps == 0:  # old copies of torchdiffeq do not call back
             count = replace(count, steps=None, accepted=None)
-        counts.append(_known(count, method))
-        return result
-
-    outputs = run_intercepted(callee, tensors, handler)
-    return [output.detach().cpu().numpy() for output in outputs], counts
+        return result, _known(count, method)
 
 
 def solved(call: Call, original: Callable[..., Any], overrides: Overrides) -> Any:
@@ -227,11 +249,12 @@ def _equal_steps(steps: int) -> Callable[..., torch.Tensor]:
 def evaluation_mode(model: Any) -> Iterator[None]:
     """Put a model into evaluation mode, as for inference; its training flags are put back on leaving."""
     modules = list(model.modules()) if isinstance(model, nn.Module) else []
-    flags = [module.training for module in modules]
+    # A frozen ScriptModule has no flag any more.
+    flags = [(module, module.training) for module in modules if hasattr(module, "training")]
     try:
-        for module in modules:
+        for module, _ in flags:
             module.training = False
         yield
     finally:
-        for module, flag in zip(modules, flags, strict=True):
+        for module, flag in flags:
             module.training = flag

@@ -106,6 +106,8 @@ def _check_marked(specs: list[SolveSpec], overrides: Overrides) -> None:
     """Raise FormError for overrides of a model that has only iterations, and for per_sample where an iteration solves a
     whole batch."""
     changed = [f.name for f in fields(overrides) if getattr(overrides, f.name) != f.default]
+    if changed and not specs:
+        raise FormError(f"{changed[0]} is for solves of ODEs, and this model makes no solve; leave it out")
     if changed and all(spec.timeless for spec in specs):
         raise FormError(
             f"{changed[0]} is for solves of ODEs, but solve {specs[0].index} ({specs[0].source}) is a call of mark; "

@@ -18,6 +18,7 @@ from odelet_export.lowering.region import Region
 from odelet_export.model.callee import Callee
 from odelet_export.pipeline.explanation import Explanation, FieldExplained, Read, SolveExplained
 from odelet_export.pipeline.prepare import Prepared
+from odelet_intercept.solver_library import overtaken
 from odelet_intercept.user_code import place_in_trace, short
 
 # The results of these operators carry no numbers of their inputs.
@@ -32,6 +33,7 @@ def describe(ready: Prepared) -> Explanation:
     inside = {node for hole in holes for region in hole.regions.values() for node in region.nodes}
     names = _names(captured, callee)
     solve_warnings = [warning for spec in (*captured.specs, *captured.nested) for warning in spec.warnings]
+    library = [sentence] if (sentence := overtaken()) is not None else []
     assumed = [f"holds only while {one}" for one in captured.assumptions]
     return Explanation(
         tracer=captured.tracer,
@@ -41,7 +43,9 @@ def describe(ready: Prepared) -> Explanation:
         solves=tuple(_solve(captured, hole, names, inside) for hole in holes),
         assumptions=captured.assumptions,
         noise=tuple(_noise(ready, one) for one in captured.noise),
-        warnings=tuple(dict.fromkeys([*solve_warnings, *callee.warnings, *captured.warnings, *assumed])),
+        warnings=tuple(
+            dict.fromkeys([*library, *solve_warnings, *callee.warnings, *captured.warnings, *ready.warnings, *assumed])
+        ),
     )
 
 

@@ -7,14 +7,14 @@ from dataclasses import replace
 from typing import Any, Unpack
 
 import numpy as np
+import torch
 
 from odelet_export.lowering.hole import Placed
 from odelet_export.lowering.lower import forms_of
-from odelet_export.model.axes import Dynamic, check_dynamic
-from odelet_export.model.callee import Callee
 from odelet_export.model.reference import evaluation_mode
 from odelet_export.pipeline.describe import describe
 from odelet_export.pipeline.explanation import Explanation
+from odelet_export.pipeline.given_call import read_call
 from odelet_export.pipeline.keywords import changed
 from odelet_export.pipeline.prepare import prepare
 from odelet_export.pipeline.settings import ExportChanges, ExportSettings
@@ -22,10 +22,10 @@ from odelet_export.pipeline.settings import ExportChanges, ExportSettings
 
 def explain(
     model: Callable[..., Any],
-    args: Sequence[Any],
+    args: Sequence[Any] | torch.Tensor,
     *,
     kwargs: Mapping[str, Any] | None = None,
-    dynamic: Dynamic | None = None,
+    dynamic: Any = None,
     on_stage: Callable[[str], None] | None = None,
     settings: ExportSettings | None = None,
     **changes: Unpack[ExportChanges],
@@ -44,13 +44,11 @@ def explain(
     [('euler', {'steps': 4}, 'unrolled')]
     """
     settings = changed(settings or ExportSettings(), changes)
-    callee = Callee(model, tuple(args), dict(kwargs or {}))
-    axes = check_dynamic(dynamic, callee.names, callee.example)
+    callee, axes = read_call(model, args, kwargs, dynamic)
     with evaluation_mode(model):
         ready = prepare(callee, axes, settings, tell=on_stage or (lambda stage: None))
         explanation = describe(ready)
         # The choice of a form does not depend on where the steps of a grid are.
         holes = [replace(hole, placed=Placed(np.array([0.0, 1.0]))) for hole in ready.holes]
         choices = forms_of(ready.captured, holes, settings.form, max_steps=settings.max_steps)
-        next(iter(ready.drawn))  # raises where the model fails on the example
     return explanation.in_forms([choice.form.name for choice in choices])

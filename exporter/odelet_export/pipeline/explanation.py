@@ -3,7 +3,7 @@ computed once."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -102,6 +102,10 @@ class Explanation:
         """The explanation with a form for each solve. forms: the names of the forms, in the order of the solves."""
         solves = tuple(replace(solve, form=form) for solve, form in zip(self.solves, forms, strict=True))
         return replace(self, solves=solves)
+
+    def warned(self, more: Iterable[str]) -> Explanation:
+        """The explanation with further warnings."""
+        return replace(self, warnings=(*self.warnings, *more))
 
     @property
     def traced(self) -> str:

@@ -8,28 +8,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
 
+import torch
 from torch import nn
 
 from odelet.artifact.card import Card
 from odelet_export.calibration.calibrated import Calibrated
 from odelet_export.calibration.data import calls_of
 from odelet_export.lowering.lower import lower
-from odelet_export.model.axes import Dynamic, check_dynamic
-from odelet_export.model.callee import Callee
+from odelet_export.model.given import check_out
 from odelet_export.model.reference import evaluation_mode
 from odelet_export.pipeline.calibrate import Calibrating
 from odelet_export.pipeline.describe import describe
 from odelet_export.pipeline.explanation import Explanation
+from odelet_export.pipeline.given_call import read_call
 from odelet_export.pipeline.keywords import changed
 from odelet_export.pipeline.prepare import Prepared, prepare
 from odelet_export.pipeline.prove import Prover
 from odelet_export.pipeline.settings import ExportChanges, ExportSettings
 from odelet_export.proof.report import Report
+from odelet_export.proof.torch_clock import TorchClock
 from odelet_export.targets.folder import staging
 from odelet_export.targets.onnx_files import card_of, write_graphs
 
 # With calibration data there is one more stage, before `lower`: calibrate.
-STAGES = ("capture", "lift", "replay", "lower", "check", "parity")
+STAGES = ("look", "capture", "lift", "replay", "lower", "check", "parity")
 
 
 @dataclass(frozen=True)
@@ -67,23 +69,25 @@ class Exported:
 
 def export(
     model: Callable[..., Any],
-    args: Sequence[Any],
+    args: Sequence[Any] | torch.Tensor,
     out: str | os.PathLike[str],
     *,
     kwargs: Mapping[str, Any] | None = None,
-    dynamic: Dynamic | None = None,
+    dynamic: Any = None,
     on_stage: Callable[[str], None] | None = None,
     settings: ExportSettings | None = None,
     **changes: Unpack[ExportChanges],
 ) -> Exported:
     """Export a torch model that calls torchdiffeq to an artifact, and prove that the artifact gives torch's answers.
 
-    model: a module, or any callable; it runs in evaluation mode and is left as it was. args, kwargs: an example call.
-    Each tensor becomes an input, named as in the model's signature; a tensor in a dict or tuple has dots in its name
-    (`batch.x`, `parts.0`). Other arguments become constants. out: the folder to make; an artifact there is replaced
-    in one step, and where `out` is a link, it stays one.
-    dynamic: the axes whose size may change, as in {"x": {0: "batch"}}; all others keep the size of the example.
-    on_stage: called with the name of each stage when it begins. settings: see `ExportSettings`; changes: flat keywords
+    model: a module, or any callable; it runs in evaluation mode and is left as it was. args, kwargs: an example call; a
+    tensor in place of the tuple is one argument. Each tensor becomes an input, named as in the model's signature; a
+    tensor in a dict or tuple has dots in its name (`batch.x`, `parts.0`). Other arguments become constants. out: the
+    folder to make; an artifact there is replaced in one step, and where `out` is a link, it stays one.
+    dynamic: the axes whose size may change, as in {"x": {0: "batch"}}, or by position, as torch takes them; all others
+    keep the size of the example.
+    on_stage: called with the name of each stage when it begins; where it has a method `progress`, that is called with a
+    line now and then while torch runs for the comparison. settings: see `ExportSettings`; changes: flat keywords
     that change some of them, such as method="rk4", steps=8.
 
     Raises CaptureError for a model that cannot be traced, FormError for a form or an override that no solve can have,
@@ -102,22 +106,30 @@ def export(
     (True, ['float32 [batch, 3]'])
     """
     settings = changed(settings or ExportSettings(), changes)
-    callee = Callee(model, tuple(args), dict(kwargs or {}))
-    axes = check_dynamic(dynamic, callee.names, callee.example)
+    check_out(out)
+    callee, axes = read_call(model, args, kwargs, dynamic)
     settings.check_calibration()
     if settings.calibration.inputs is not None:
         calls_of(settings.calibration.inputs, callee, axes)  # raises for bad data before anything is traced
     target, tell = Path(out), on_stage or (lambda stage: None)
-    failed = target.with_name(f"{target.name}.failed")
+    failed = target.parent / f"{target.name}.failed"
     with evaluation_mode(model), staging(target, failed=failed) as folder:
-        ready = prepare(callee, axes, settings, tell=tell)
+        clock = TorchClock(settings.proof.torch_seconds, getattr(on_stage, "progress", None))
+        ready = prepare(callee, axes, settings, tell=tell, clock=clock)
         explanation = describe(ready)
-        card, calibrated = _write(ready, _name_of(model), folder, tell)
+        card, calibrated = _write(ready, _name_of(callee.model), folder, tell)
         tell("parity")
-        prover = Prover(ready, folder, failed, explanation.warnings)
+        prover = Prover(ready, folder, failed, explanation.warnings, _write_again)
         report = prover.report(card, calibrated)
         card = prover.finish(card, report)
-    return Exported(target, card, report, explanation.in_forms([solve.form for solve in card.solves]))
+    explanation = explanation.in_forms([solve.form for solve in card.solves])
+    return Exported(target, card, report, explanation.warned([*ready.drawn.skipped, *report.warnings]))
+
+
+def _write_again(ready: Prepared, folder: Path) -> Card:
+    """Write the graphs of a model without calibrated steps, for a second proof."""
+    card, _ = _write(ready, "again", folder, lambda stage: None)
+    return card
 
 
 def _write(ready: Prepared, name: str, folder: Path, tell: Callable[[str], None]) -> tuple[Card, Calibrated | None]:
@@ -132,7 +144,10 @@ def _write(ready: Prepared, name: str, folder: Path, tell: Callable[[str], None]
         captured, holes, settings.form, max_steps=settings.max_steps, keep_debug_info=settings.keep_debug_info
     )
     tell("check")
-    card = card_of(lowered, name, ready.inputs, ready.outputs, captured.assumptions, settings.opset, captured.noise)
+    call = ready.judge.callee.card()
+    card = card_of(
+        lowered, name, ready.inputs, ready.outputs, captured.assumptions, settings.opset, captured.noise, call
+    )
     if calibrating is None:
         return write_graphs(lowered, card, folder), None
     card, lowered = calibrating.with_fallback(card, lowered)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import onnx_ir as ir
@@ -12,20 +12,28 @@ import onnx_ir as ir
 from odelet.artifact.card import Tensor
 from odelet.errors import InputError
 from odelet_export.capture.cache import capture
+from odelet_export.capture.call_values import check_call
 from odelet_export.capture.captured import Captured
-from odelet_export.capture.copies_check import check_copies
+from odelet_export.capture.number_inputs import inputs_for_numbers
 from odelet_export.graphs.nodes import DOMAIN
+from odelet_export.lowering.choose import needs_a_solve
 from odelet_export.lowering.hole import Hole
 from odelet_export.lowering.lift import lift, time_inputs
 from odelet_export.lowering.nested import fill_nested
 from odelet_export.model.axes import Dynamic
 from odelet_export.model.callee import Callee
+from odelet_export.model.first_run import first_run
+from odelet_export.model.other_solvers import no_solver_called
+from odelet_export.model.reference import as_arrays
 from odelet_export.model.spec import check_overrides
 from odelet_export.pipeline.settings import ExportSettings
 from odelet_export.proof.capture_check import CaptureCheck
-from odelet_export.proof.judge import FreshSamples, Judge
-from odelet_export.targets.onnx_files import check_unique, tensor_of
-from odelet_intercept.errors import CaptureError, ExportError
+from odelet_export.proof.fresh_samples import FreshSamples
+from odelet_export.proof.judge import Judge, Sample
+from odelet_export.proof.sample_inputs import Drawing
+from odelet_export.proof.torch_clock import TorchClock
+from odelet_export.targets.onnx_files import check_unique, host_tensors
+from odelet_intercept.errors import CaptureError
 
 
 @dataclass(frozen=True)
@@ -35,7 +43,7 @@ class Prepared:
     settings, dynamic: the settings and dynamic axes of the export. inputs, outputs: those of the host graph, without
     the outputs that check assumptions. times: the names of the inputs from which output times are computed. judge: the
     torch model, with which answers are compared. drawn: its answers on the example and on fresh inputs. check: the
-    comparison of the capture with the model, on any such inputs.
+    comparison of the capture with the model, on any such inputs. warnings: sentences for the user.
     """
 
     settings: ExportSettings
@@ -48,54 +56,69 @@ class Prepared:
     judge: Judge
     drawn: FreshSamples
     check: CaptureCheck
+    warnings: Sequence[str]
 
 
-def prepare(callee: Callee, dynamic: Dynamic, settings: ExportSettings, *, tell: Callable[[str], None]) -> Prepared:
-    """Capture a model, fill the solves inside others, lift the fields, and run the capture beside the model.
+def prepare(
+    callee: Callee,
+    dynamic: Dynamic,
+    settings: ExportSettings,
+    *,
+    tell: Callable[[str], None],
+    clock: TorchClock | None = None,
+) -> Prepared:
+    """Run a model once, capture it, fill the solves inside others, lift the fields, and run the capture beside it.
 
-    tell: called with the name of each stage when it begins. Raises CaptureError for a model that cannot be traced or
-    that was traced wrongly, and with `strict` for one that decides by its inputs; FormError for an override that no
-    solve can take; InputError for a name in `freeze` that no input has.
+    tell: called with the name of each stage when it begins. clock: counts and limits torch's time. Raises InputError
+    for a model that fails on its example in plain torch; CaptureError for a model that cannot be traced or that was
+    traced wrongly, for one without a solve in a form of solves, and with `strict` for one that decides by its inputs;
+    FormError for an override that no solve can take; InputError for a name in `freeze` that no input has.
     """
     unknown = [name for name in settings.freeze if name not in callee.names]
     if unknown:
         raise InputError(f"freeze names input {unknown[0]!r}, but the model's inputs are {', '.join(callee.names)}")
+    tell("look")
+    first = first_run(callee, settings.solves, max_steps=settings.max_steps, seed=settings.proof.seed, check=check_call)
+    if not first.counts and needs_a_solve(settings.form):
+        raise no_solver_called(callee)
     tell("capture")
-    check_copies(callee)
     captured = capture(callee, dynamic, settings.solves, opset=settings.opset, frozen=settings.freeze)
     if settings.strict:
         _refuse_assumptions(captured)
     check_overrides([*captured.specs, *captured.nested], settings.solves)
     name_axes(captured, callee, dynamic)
+    inputs_for_numbers(captured.model, captured.numbers)
     check_unique([*callee.names, *callee.output_names, *(noise.name for noise in captured.noise)])
     graph = captured.model.graph
-    inputs = [tensor_of(value) for value in graph.inputs]
-    guards = {one.output for one in captured.assumptions}
-    outputs = [tensor_of(value) for value in graph.outputs if value.name not in guards]
+    inputs, outputs = host_tensors(captured)
     tell("lift")
     times = time_inputs(captured)
     floats = [*(tensor.dtype for tensor in outputs), *_states(graph)]
     holes = lift(captured, fill_nested(captured, settings.form, max_steps=settings.max_steps))
     tell("replay")
-    judge = _judge(captured, callee, settings, floats)
-    drawn = fresh_samples(judge, dynamic, times, settings)
-    check = CaptureCheck(captured, judge, dynamic, times)
-    try:
-        check.check(islice(drawn, 2))
-    except CaptureError:
-        raise
-    except ExportError:
-        # The model fails on its own example. A later stage may say why; if none does, `drawn` raises again.
-        pass
-    return Prepared(settings, dynamic, captured, holes, inputs, outputs, times, judge, drawn, check)
+    judge = _judge(captured, callee, settings, floats, first.most_calls)
+    judge = replace(judge, clock=clock or TorchClock(settings.proof.torch_seconds))
+    check = CaptureCheck(captured, judge, Drawing(callee.names, callee.example, dynamic, times, settings.freeze))
+    answer = as_arrays(callee.outputs_of(first.leaves))
+    on_example = Sample(0, callee.example, first.noise, answer, first.counts)
+    drawn = fresh_samples(judge, check, settings, first=on_example)
+    check.check(islice(drawn, 2))
+    warnings = check.warnings(on_example)
+    return Prepared(settings, dynamic, captured, holes, inputs, outputs, times, judge, drawn, check, warnings)
 
 
-def fresh_samples(judge: Judge, dynamic: Dynamic, times: Collection[str], settings: ExportSettings) -> FreshSamples:
-    """The example and the fresh inputs of the comparison, with the answers of `judge`."""
-    return FreshSamples(judge, dynamic=dynamic, times=times, frozen=settings.freeze, count=settings.proof.samples)
+def fresh_samples(
+    judge: Judge, check: CaptureCheck, settings: ExportSettings, *, first: Sample | None = None
+) -> FreshSamples:
+    """The example and the fresh inputs of the comparison, with the answers of `judge`. first: its answer on the
+    example, where it is known."""
+    count = settings.proof.samples
+    return FreshSamples(judge, check.drawing, traced=check.traced_sizes, count=count, first=first)
 
 
-def _judge(captured: Captured, callee: Callee, settings: ExportSettings, floats: Sequence[str]) -> Judge:
+def _judge(
+    captured: Captured, callee: Callee, settings: ExportSettings, floats: Sequence[str], most_calls: int
+) -> Judge:
     return Judge(
         callee,
         captured.specs,
@@ -105,6 +128,7 @@ def _judge(captured: Captured, callee: Callee, settings: ExportSettings, floats:
         noise=captured.noise,
         nested=captured.nested,
         seed=settings.proof.seed,
+        most_calls=most_calls,
     )
 
 

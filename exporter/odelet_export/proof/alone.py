@@ -38,11 +38,14 @@ def run_alone(
     overrides: Overrides,
     samples: SampleAxes,
     noise: Sequence[torch.Tensor | None] = (),
+    *,
+    most_calls: int | None = None,
 ) -> tuple[list[np.ndarray], list[SolveCount]]:
     """Run the torch model on each batch row alone. Returns the outputs, joined along the batch axis, and the counts of
     each solve, summed over the rows.
 
-    samples: the batch axes. noise: the base draws of the whole batch; None for a draw that nothing uses.
+    samples: the batch axes. noise: the base draws of the whole batch; None for a draw that nothing uses. most_calls:
+    how often the run of one row may call fields.
     """
 
     def of_sample(x: Any, axis: int | None, i: int) -> Any:
@@ -55,7 +58,7 @@ def run_alone(
         drawn = [of_sample(x, axis, i) for x, axis in zip(noise, samples.noise, strict=True)]
         with drawing(ReplayedSource(drawn)) if noise else nullcontext():
             row_tensors = [of_sample(x, axis, i) for x, axis in zip(tensors, axes, strict=True)]
-            runs.append(run_reference(callee, row_tensors, overrides))
+            runs.append(run_reference(callee, row_tensors, overrides, most_calls=most_calls))
     outputs = [
         np.concatenate(arrays, axis=axis)
         for *arrays, axis in zip(*(outputs for outputs, _ in runs), samples.outputs, strict=True)

@@ -22,6 +22,7 @@ from odelet_export.capture.marker_format import EndInputs, end_inputs_of
 from odelet_export.capture.markers import time_shape
 from odelet_export.graphs.nodes import DOMAIN
 from odelet_export.model.intercepted_run import torchdiffeq_solving
+from odelet_export.model.number_inputs import stand_in
 from odelet_export.model.overrides import Overrides
 from odelet_export.model.reference import overridden, solved
 from odelet_export.model.spec import SolveSpec
@@ -86,7 +87,7 @@ class Replay:
         values = {}
         placeholders = (node for node in self._nodes if node.op == "placeholder")
         for node, spec in zip(placeholders, program.graph_signature.input_specs, strict=True):
-            values[node] = next(inputs).clone() if spec.kind is InputKind.USER_INPUT else stored[str(spec.target)]
+            values[node] = _given(node, next(inputs)) if spec.kind is InputKind.USER_INPUT else stored[str(spec.target)]
         return values
 
     def _dependences(self) -> dict[Node, frozenset[Node]]:
@@ -207,6 +208,11 @@ class Replay:
             return [values[result] for result in results]
 
         return function
+
+
+def _given(placeholder: Node, tensor: torch.Tensor) -> torch.Tensor:
+    """The value of an input's placeholder: a copy of the input; for a whole number, its stand-in in the trace."""
+    return stand_in(tensor) if tensor.ndim < placeholder.meta["val"].ndim else tensor.clone()
 
 
 def _marker(node: Node) -> tuple[str, int]:

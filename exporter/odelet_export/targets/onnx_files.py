@@ -6,24 +6,29 @@ import hashlib
 import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 
 from odelet import __version__
+from odelet.artifact.call_card import CallCard
 from odelet.artifact.card import Card, Tensor
 from odelet.artifact.folder import CARD_KEY, PART_KEY
+from odelet.artifact.hazards import check_hazards
 from odelet.artifact.input_cards import AssumptionCard, NoiseCard
 from odelet.artifact.needs_card import NeedsCard
 from odelet.artifact.operators import check_operators
 from odelet.artifact.proto import scan
 from odelet.artifact.seal import BLANK, SEAL_KEY, sealed
 from odelet.artifact.solve_card import RunStep
-from odelet.artifact.weights import DTYPES
+from odelet.artifact.weights import DTYPES, weights_of
 from odelet.engine.versions import OLDEST
 from odelet.errors import ArtifactError
+from odelet_export.capture.captured import Captured
 from odelet_export.capture.noise_inputs import NoiseInput
 from odelet_export.errors import output_errors
 from odelet_export.graphs.work import largest_product
@@ -79,8 +84,9 @@ def card_of(
     assumptions: Sequence[AssumptionCard],
     opset: int,
     noise: Sequence[NoiseInput] = (),
+    call: CallCard | None = None,
 ) -> Card:
-    """The card of a lowered model, before its files are written."""
+    """The card of a lowered model, before its files are written. call: the model's own call."""
     return Card(
         odelet=__version__,
         name=name,
@@ -94,6 +100,7 @@ def card_of(
         versions=versions(opset),
         work=largest_product(lowered.graphs.values()),
         needs=_needs([*lowered.graphs.values()], opset),
+        call=call,
     )
 
 
@@ -102,6 +109,15 @@ def tensor_of(value: ir.Value) -> Tensor:
     assert value.name is not None and value.dtype is not None and value.shape is not None
     shape = tuple(dim if isinstance(dim, int) else str(dim.value) for dim in value.shape)
     return Tensor(name=value.name, dtype=value.dtype.numpy().name, shape=shape)
+
+
+def host_tensors(captured: Captured) -> tuple[list[Tensor], list[Tensor]]:
+    """The card entries of the inputs and outputs of a host graph, without the outputs that check assumptions."""
+    graph = captured.model.graph
+    guards = {one.output for one in captured.assumptions}
+    outputs = [tensor_of(value) for value in graph.outputs if value.name not in guards]
+    inputs = [replace(tensor_of(value), size=captured.numbers.get(str(value.name), "")) for value in graph.inputs]
+    return inputs, outputs
 
 
 def write_graphs(lowered: LoweredModel, card: Card, folder: Path) -> Card:
@@ -138,7 +154,11 @@ def _written(lowered: LoweredModel, card: Card, folder: Path) -> Card:
 def _check_loadable(file: Path) -> None:
     """Raise ExportError for a graph that the runtime would not load, by the runtime's own check."""
     try:
-        check_operators(file.name, scan(file.read_bytes(), name=file.name))
+        data = file.read_bytes()
+        facts = scan(data, name=file.name)
+        check_operators(file.name, facts)
+        shared = {WEIGHTS: np.fromfile(file.parent / WEIGHTS, np.uint8)} if facts.weights else {}
+        check_hazards(data, facts, weights_of(file.name, facts.weights, shared), name=file.name)
     except ArtifactError as error:
         raise ExportError(
             f"the runtime would not load this export: {error}\n  do: write the model with other functions of tensors; "

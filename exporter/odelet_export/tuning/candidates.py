@@ -130,6 +130,9 @@ def check_rosters(tried: Tried) -> None:
         for one in chosen:
             if one not in roster:
                 raise FormError(f"--{name} {one!r} is not one of {', '.join(roster)}")
+    for form in tried.forms:
+        if not FORMS[form].solves:
+            raise FormError(f"--form {form!r} is for models that make no solve, and tuning chooses among solves")
     for count in tried.steps:
         if count < 1:
             raise FormError(f"--steps {count} must be at least 1")

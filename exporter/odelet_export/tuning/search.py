@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ from odelet_export.errors import FormError
 from odelet_export.lowering.forms import FORMS
 from odelet_export.model.call_arguments import call_arguments
 from odelet_export.model.callee import Callee
-from odelet_export.pipeline.plain_torch import plain_torch_first
 from odelet_export.pipeline.settings import ExportSettings
 from odelet_export.tuning import halving
 from odelet_export.tuning.candidates import Candidate
@@ -61,7 +60,6 @@ class TuningSearch:
         # One sample is enough, as each artifact is measured on the data.
         recipe = Recipe(model, self._args, self._kwargs, data, ExportSettings.of(samples=1, **settings.shared))
         self._shelf = Shelf(recipe, folder / ARTIFACTS, threads=settings.threads)
-        self._model = model
         self._bench: Bench | None = None
         self._fresh = 0
 
@@ -117,9 +115,7 @@ class TuningSearch:
 
     def _begin_model(self) -> None:
         """Export the model as it is."""
-        model = self._model
-        with plain_torch_first(model, self._args, self._kwargs) if isinstance(model, nn.Module) else nullcontext():
-            self._whole = self._shelf.made_anew(BASELINE)
+        self._whole = self._shelf.made_anew(BASELINE)
 
     def _identity(self) -> dict[str, Any]:
         """Everything that measured rows depend on, as a dict of JSON types."""

@@ -7,17 +7,18 @@ that has the solvers to run it.
 from __future__ import annotations
 
 import inspect
+import os
 import sys
 import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
-import torchdiffeq
 from torch import nn
 
 from odelet_intercept.call import Call, Entry, Library, Reading
 from odelet_intercept.errors import CaptureError
+from odelet_intercept.solver_library import NAME, torchdiffeq
 
 NAMES = ("odeint", "odeint_adjoint", "odeint_event", "odeint_dense")
 # These arguments concern gradients and do not change the solution.
@@ -100,14 +101,14 @@ TORCHDIFFEQ = Library("torchdiffeq", lambda: OWN, _read)
 def find_copies(model: Callable[..., Any]) -> tuple[Entry, ...]:
     """The functions of copies of torchdiffeq: in the imported modules, and in the globals of the model's functions."""
     entries: dict[types.FunctionType, Entry] = {}
-    for space in _namespaces(model):
+    for space in namespaces(model):
         for value in list(space.values()):
             if type(value) is types.FunctionType and value.__name__ in NAMES and not value.__closure__:
                 entries |= _copy_entries(value)
     return tuple(entries.values())
 
 
-def _namespaces(model: Callable[..., Any]) -> Iterator[Mapping[str, Any]]:
+def namespaces(model: Callable[..., Any]) -> Iterator[Mapping[str, Any]]:
     """The globals of the imported modules, and of the files behind the model's functions.
 
     A file that was run by `exec` or loaded by path is no module in sys.modules.
@@ -131,6 +132,8 @@ def _copy_entries(function: types.FunctionType) -> dict[types.FunctionType, Entr
     if function.__name__ == "odeint_adjoint" and not parameters >= _ARGUMENTS:
         return {}
     copy = odeint.__module__ or odeint.__code__.co_filename
+    if copy.split(".")[0] == NAME:  # a copy that has the library's own name is known by its folder
+        copy = os.path.dirname(odeint.__code__.co_filename)
     functions = {"odeint": odeint, function.__name__: function}
     return {f: Entry(name, f, "torchdiffeq", odeint, copy) for name, f in functions.items()}
 

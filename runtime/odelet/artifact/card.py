@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from odelet.artifact.call_card import CallCard
 from odelet.artifact.checks import check, check_file_name, check_names
 from odelet.artifact.decode import Json, decode, parse_json
 from odelet.artifact.input_cards import AssumptionCard, NoiseCard
@@ -39,11 +40,16 @@ DTYPES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Tensor:
-    """An input or output of the model. shape: for each axis its size, or its name if it is dynamic; () is a scalar."""
+    """An input or output of the model.
+
+    shape: for each axis its size, or its name if it is dynamic; () is a scalar. size: for a whole number that is a
+    size, such as a number of steps, the name of that size, which dynamic axes may have too; else "".
+    """
 
     name: str
     dtype: str
     shape: tuple[int | str, ...]
+    size: str = ""
 
     def __post_init__(self) -> None:
         check(self.name != "", "a tensor has an empty name")
@@ -51,6 +57,8 @@ class Tensor:
         for size in self.shape:
             good = size != "" if isinstance(size, str) else size >= 0
             check(good, f"{self.name!r}: {size!r} in the shape is neither a size nor the name of an axis")
+        is_scalar = self.dtype == "int64" and self.shape == ()
+        check(not self.size or is_scalar, f"{self.name!r} is a size, and no int64 scalar")
 
     def takes(self, dtype: np.dtype[Any], shape: tuple[int, ...]) -> bool:
         """Whether an array has this dtype, as many axes, and the sizes that are fixed."""
@@ -93,13 +101,14 @@ class FileEntry:
 class Card:
     """What an artifact says about itself.
 
-    format: version of the format. odelet: version of odelet that wrote the card. form: of all solves, or "mixed".
-    program: what a call runs, in order. assumptions: decisions of the model's Python code, checked in each call. noise:
-    the random inputs, which are the last of `inputs`. files: every other file of the folder except `parity.*`, by name.
-    versions: of the packages that took part in the export. parity: what the export found when it compared the artifact
-    with torch. fallback: how samples of a bounded solve are solved again, or None. work: number of multiplications in
-    the largest matrix product or convolution of the graphs, a dynamic size counted as 1; None if it is not known.
-    needs: what an engine must know; None in cards of 0.1.
+    format: version of the format. odelet: version of odelet that wrote the card. form: of all solves, or "mixed";
+    "plain" for a model without a solve. program: what a call runs, in order. assumptions: decisions of the model's
+    Python code, checked in each call. noise: the random inputs, which are the last of `inputs`. files: every other file
+    of the folder except `parity.*`, by name. versions: of the packages that took part in the export. parity: what the
+    export found when it compared the artifact with torch. fallback: how samples of a bounded solve are solved again, or
+    None. work: number of multiplications in the largest matrix product or convolution of the graphs, a dynamic size
+    counted as 1; None if it is not known. needs: what an engine must know; None in cards of 0.1. call: the arguments
+    and the structure of the result in the model's own call; None where it is not known.
 
     Raises ArtifactError when the entries contradict each other.
     """
@@ -120,6 +129,7 @@ class Card:
     fallback: FallbackCard | None = None
     work: int | None = None
     needs: NeedsCard | None = None
+    call: CallCard | None = None
 
     def __post_init__(self) -> None:
         known = f"this odelet reads 1 to {FORMAT_VERSION}"
@@ -137,6 +147,8 @@ class Card:
             repeated = [name for name, count in Counter(t.name for t in tensors).items() if count > 1]
             check(not repeated, f"{kind} names are there twice: {', '.join(repeated)}")
         check(len(self.outputs) > 0, "the model has no outputs")
+        if self.call is not None:
+            self.call.check_tensors({t.name for t in self.inputs}, {t.name for t in self.outputs})
         for tensor in self.inputs:
             check(tensor.name not in RESERVED, f"an input is named {tensor.name!r}, which is a setting's name")
         random_inputs = self.inputs[len(self.inputs) - len(self.noise) :]
@@ -150,6 +162,8 @@ class Card:
         for index, assumption in enumerate(self.assumptions):
             for name in assumption.inputs:
                 check(name in names, f"assumptions[{index}] depends on {name!r}, which is no input")
+            unknown = assumption.axes - {axis for tensor in self.inputs for axis in (*tensor.shape, tensor.size)}
+            check(not unknown, f"assumptions[{index}] is about sizes that no input has: {', '.join(sorted(unknown))}")
             taken = assumption.output in {tensor.name for tensor in self.outputs}
             check(not taken, f"assumptions[{index}] has the output {assumption.output!r}, which is one of the model's")
 
@@ -203,8 +217,10 @@ class Card:
     def _encoded(self, *, without: tuple[str, ...]) -> str:
         data = {key: value for key, value in dataclasses.asdict(self).items() if key not in without}
         # Entries that most cards lack are left out, and not written as null.
-        for key in [key for key in ("fallback", "needs") if data[key] is None]:
+        for key in [key for key in ("fallback", "needs", "call") if data[key] is None]:
             del data[key]
+        for tensor in [tensor for tensor in [*data["inputs"], *data["outputs"]] if not tensor["size"]]:
+            del tensor["size"]
         for solve in [*data["solves"], *data.get("fallback", {}).get("solves", ())]:
             for key in [key for key in ("drive", "piece") if solve[key] is None]:
                 del solve[key]
@@ -232,7 +248,7 @@ class Card:
     @property
     def driven(self) -> bool:
         """Whether the runtime takes the steps of every solve, outside the graphs."""
-        return all(solve.drive is not None for solve in self.solves)
+        return bool(self.solves) and all(solve.drive is not None for solve in self.solves)
 
     @property
     def solved_again(self) -> Card:

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from odelet.artifact.card import Card, FileEntry
+from odelet.artifact.hazards import check_hazards
 from odelet.artifact.loop_bodies import check_loops
+from odelet.artifact.loop_guards import guarded
 from odelet.artifact.operators import check_operators
 from odelet.artifact.origin import Origin
 from odelet.artifact.proto import ModelFacts, scan
@@ -20,7 +22,7 @@ from odelet.artifact.reading import OpenFolder
 from odelet.artifact.seal import SEAL_KEY, check_seal
 from odelet.artifact.solve_card import RunStep
 from odelet.artifact.weights import Weights, weights_of
-from odelet.errors import ArtifactError
+from odelet.errors import ArtifactError, InputError
 
 CARD_FILE = "odelet.json"
 CARD_KEY, PART_KEY = "odelet.card", "odelet.part"
@@ -34,8 +36,8 @@ _TRIES = 5
 
 @dataclass(frozen=True)
 class GraphBytes:
-    """A graph that was read and checked. data: its file. weights: its initializers that lie in another file, by
-    name."""
+    """A graph that was read and checked. data: of its file, with guards for its loops. weights: its initializers that
+    lie in another file, by name."""
 
     data: bytes
     weights: Weights = field(default_factory=dict)
@@ -59,14 +61,21 @@ def check(path: str | os.PathLike[str] | Origin) -> Checked:
     """Read an artifact folder, or a lone .onnx file, and check its files; no session is opened.
 
     path: or the origin of a model that was loaded, for the same artifact. A folder that another one replaces meanwhile
-    gives either the old artifact or the new one. Raises ArtifactError saying what is wrong and what to do.
+    gives either the old artifact or the new one. Raises ArtifactError saying what is wrong and what to do, and
+    InputError for what is no path.
     """
     if isinstance(path, Origin):
         return _check_again(path)
+    if not isinstance(path, (str, os.PathLike)):
+        raise InputError(f"path={path!r} must be the path of an artifact's folder, as a str or a Path")
     path = Path(path)
-    if path.is_dir():
+    try:
+        is_folder, is_there = path.is_dir(), path.exists()
+    except OSError as error:  # a name that is too long, or a folder around it that may not be entered
+        raise ArtifactError(f"{path}: it cannot be opened ({error.strerror or error})") from None
+    if is_folder:
         return _check_folder(path)
-    if not path.exists():
+    if not is_there:
         raise ArtifactError(f"{path}: there is no such folder or file; give the folder that `odelet export` wrote")
     if path.suffix != ".onnx":
         raise ArtifactError(f"{path}: expected an artifact's folder or an .onnx file")
@@ -118,13 +127,16 @@ def check_files(folder: OpenFolder, card: Card, *, text: bytes = b"") -> Checked
     facts = {name: scan(data, name=name) for name, data in contents.items()}
     for name, found in facts.items():
         _check_facts(name, found, listed=card.files.keys() - contents.keys())
-        check_loops(contents[name], name=name)
     locations = {tensor.location for found in facts.values() for tensor in found.weights}
     files = {name: folder.read_weights(name, card.files[name]) for name in sorted(locations)}
     for name, entry in card.files.items():
         if name not in contents and name not in files:
             folder.check(name, entry)
-    graphs = {name: GraphBytes(data, weights_of(name, facts[name].weights, files)) for name, data in contents.items()}
+    graphs = {}
+    for name, data in contents.items():
+        weights = weights_of(name, facts[name].weights, files)
+        check_hazards(data, facts[name], weights, name=name)
+        graphs[name] = GraphBytes(guarded(data, facts[name], name=name), weights)
     return Checked(card, graphs, folder.path, Origin.of_folder(folder.path, text))
 
 
@@ -147,7 +159,6 @@ def _check_again(origin: Origin) -> Checked:
 
 def _check_lone(path: Path, data: bytes) -> Checked:
     facts = scan(data, name=path.name)
-    check_loops(data, name=path.name)
     text = facts.metadata.get(CARD_KEY)
     if text is None and PART_KEY not in facts.metadata:
         raise ArtifactError(f"{path.name}: it carries no card, so odelet did not write it; use `odelet export`")
@@ -155,13 +166,15 @@ def _check_lone(path: Path, data: bytes) -> Checked:
     if card is None or len(card.program) != 1 or not isinstance(card.program[0], RunStep) or card.fallback is not None:
         raise ArtifactError(f"{path.name}: it is one of several graphs of an artifact; load the whole folder")
     _check_facts(path.name, facts, listed=set())
+    check_hazards(data, facts, {}, name=path.name)
     check_seal(data, facts, name=path.name, needed=card.sealed)
     origin = Origin.of_file(path, data, seal=facts.metadata.get(SEAL_KEY))
-    return Checked(card, {card.program[0].run: GraphBytes(data)}, None, origin)
+    return Checked(card, {card.program[0].run: GraphBytes(guarded(data, facts, name=path.name))}, None, origin)
 
 
 def _check_facts(name: str, facts: ModelFacts, *, listed: set[str]) -> None:
     check_operators(name, facts)
+    check_loops(facts.graph, name=name)
     for location in sorted(facts.external - listed):
         raise ArtifactError(
             f"{name}: it keeps weights in {location!r}, which the card does not list, so it is not followed; "

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from odelet.artifact.nodes import Graph, Node, Place, Port
 from odelet.artifact.wire import Malformed, fields, pair, placed_pair, text_at, varint
 from odelet.errors import ArtifactError
 
@@ -42,9 +43,11 @@ class ModelFacts:
     of numbers does without, in words that follow "it has", such as a tensor of strings; with the name of one of them.
     external: locations of tensors that are kept in other files. weights: those of the tensors that are initializers of
     the model's graph itself. elsewhere: locations of the others, which lie in subgraphs and attributes. metadata: the
-    model's own key-value pairs. places: where, in the bytes, each value of the metadata lies.
+    model's own key-value pairs. places: where, in the bytes, each value of the metadata lies. graph: the model's own,
+    with its subgraphs.
     """
 
+    graph: Graph = field(default_factory=Graph)
     operators: set[tuple[str, str]] = field(default_factory=set)
     texts: dict[tuple[str, str], int] = field(default_factory=dict)
     extras: dict[str, str] = field(default_factory=dict)
@@ -72,13 +75,12 @@ def scan(data: bytes, *, name: str) -> ModelFacts:
 
 
 def _scan_model(data: bytes, facts: ModelFacts) -> None:
-    graphs = 0
+    graphs = []
     for number, start, stop in fields(data, 0, len(data)):
         if stop < 0:
             continue
         if number == 7:  # graph
-            graphs += 1
-            _scan_graph(data, start, stop, facts, 0, whole=True)
+            graphs.append(_scan_graph(data, start, stop, facts, 0, whole=True))
         elif number == 8:  # opset_import
             _scan_opset(data, start, stop, facts)
         elif number == 14:  # metadata_props
@@ -93,8 +95,9 @@ def _scan_model(data: bytes, facts: ModelFacts) -> None:
                     _scan_graph(data, begin, finish, facts, 0)
         elif number == 25:  # functions
             _scan_function(data, start, stop, facts)
-    if graphs == 0:
-        raise Malformed("it holds no graph")
+    if len(graphs) != 1:  # protobuf would join several into one
+        raise Malformed(f"it holds {len(graphs) or 'no'} graph{'s' * (len(graphs) > 1)}")
+    facts.graph = graphs[0]
 
 
 def _scan_opset(data: bytes, at: int, end: int, facts: ModelFacts) -> None:
@@ -119,64 +122,74 @@ def _scan_function(data: bytes, at: int, end: int, facts: ModelFacts) -> None:
         elif number == 9:  # opset_import
             _scan_opset(data, start, stop, facts)
         elif number == 11:  # attribute_proto: defaults
-            _scan_attribute(data, start, stop, facts, 0)
+            _scan_attribute(data, start, stop, facts, 0, Node())
 
 
-def _scan_graph(data: bytes, at: int, end: int, facts: ModelFacts, depth: int, *, whole: bool = False) -> None:
-    """Add the facts of a graph. whole: whether it is the model's own, and not a subgraph."""
+def _scan_graph(data: bytes, at: int, end: int, facts: ModelFacts, depth: int, *, whole: bool = False) -> Graph:
+    """Add the facts of a graph, and return it. whole: whether it is the model's own, and not a subgraph."""
+    graph = Graph()
     if depth > MAX_DEPTH:
         raise Malformed(f"subgraphs nest deeper than {MAX_DEPTH}")
     for number, start, stop in fields(data, at, end):
         if stop < 0:
             continue
         if number == 1:  # node
-            _scan_node(data, start, stop, facts, depth)
+            graph.nodes.append(_scan_node(data, start, stop, facts, depth))
         elif number == 5:  # initializer
+            graph.initializers.append(Place(start, stop))
             _scan_tensor(data, start, stop, facts, initializer=whole)
         elif number in (11, 12):  # input, output
-            _scan_port(data, start, stop, facts)
+            (graph.inputs if number == 11 else graph.outputs).append(_scan_port(data, start, stop, facts))
         elif number == 15:  # sparse_initializer
             _scan_sparse(data, start, stop, facts)
+    return graph
 
 
-def _scan_port(data: bytes, at: int, end: int, facts: ModelFacts) -> None:
-    """Look for a type of an input or output that is not a tensor of numbers."""
-    name, of_strings, other = "", False, False
+def _scan_port(data: bytes, at: int, end: int, facts: ModelFacts) -> Port:
+    """Return an input or output, and look for a type that is not a tensor of numbers."""
+    name, kinds, other = b"", [], False
     for number, start, stop in fields(data, at, end):
         if number == 1 and stop >= 0:
-            name = text_at(data, start, stop)
+            name = data[start:stop]
         elif number == 2 and stop >= 0:  # type
-            for kind, begin, finish in fields(data, start, stop):
-                if kind == 1 and finish >= 0:  # tensor_type
-                    of_strings = of_strings or (1, _STRING, -1) in fields(data, begin, finish)
-                elif kind != 6:  # denotation
+            for part, begin, finish in fields(data, start, stop):
+                if part == 1 and finish >= 0:  # tensor_type
+                    kinds += [value for key, value, after in fields(data, begin, finish) if key == 1 and after < 0]
+                elif part != 6:  # denotation
                     other = True
-    if of_strings:
-        facts.extras["an input or output of strings"] = name
+    if _STRING in kinds:
+        facts.extras["an input or output of strings"] = text_at(name, 0, len(name))
     if other:
-        facts.extras["an input or output that is no tensor"] = name
+        facts.extras["an input or output that is no tensor"] = text_at(name, 0, len(name))
+    return Port(name, kinds[0] if len(kinds) == 1 else 0)
 
 
-def _scan_node(data: bytes, at: int, end: int, facts: ModelFacts, depth: int) -> None:
-    domain = operator = ""
+def _scan_node(data: bytes, at: int, end: int, facts: ModelFacts, depth: int) -> Node:
+    node, domain = Node(), ""
     texts: list[tuple[str, int]] = []
     for number, start, stop in fields(data, at, end):
         if stop < 0:
             continue
-        if number == 4:
-            operator = text_at(data, start, stop)
+        if number == 1:
+            node.inputs.append(data[start:stop])
+        elif number == 2:
+            node.outputs.append(data[start:stop])
+        elif number == 4:
+            node.operator = text_at(data, start, stop)
         elif number == 5:
-            texts += _scan_attribute(data, start, stop, facts, depth)
+            node.attributes.append(Place(start, stop))
+            texts += _scan_attribute(data, start, stop, facts, depth, node)
         elif number == 7:
             domain = text_at(data, start, stop)
-    facts.operators.add((domain, operator))
+    facts.operators.add((domain, node.operator))
     for attribute, size in texts:
-        facts.texts[operator, attribute] = max(size, facts.texts.get((operator, attribute), 0))
+        facts.texts[node.operator, attribute] = max(size, facts.texts.get((node.operator, attribute), 0))
+    return node
 
 
-def _scan_attribute(data: bytes, at: int, end: int, facts: ModelFacts, depth: int) -> list[tuple[str, int]]:
-    """Scan what an attribute holds. Returns the attribute's name and the length of its text if it holds text."""
-    name, size, strings = b"", -1, False
+def _scan_attribute(data: bytes, at: int, end: int, facts: ModelFacts, depth: int, node: Node) -> list[tuple[str, int]]:
+    """Scan what an attribute of a node holds. Returns its name and the length of its text if it holds text."""
+    name, size, strings, bodies, single = b"", -1, False, list[Graph](), 0
     for number, start, stop in fields(data, at, end):
         if stop < 0:
             strings = strings or (number == 3 and start == _STRING)  # i
@@ -185,13 +198,18 @@ def _scan_attribute(data: bytes, at: int, end: int, facts: ModelFacts, depth: in
         elif number in (4, 9):  # s, strings
             size = max(size, 0) + stop - start
         elif number in (5, 10):  # t, tensors
+            single += number == 5
             _scan_tensor(data, start, stop, facts)
         elif number in (6, 11):  # g, graphs
-            _scan_graph(data, start, stop, facts, depth + 1)
+            single += number == 6
+            bodies.append(_scan_graph(data, start, stop, facts, depth + 1))
         elif number in (14, 15):  # tp, type_protos
             facts.extras["a type as an attribute"] = text_at(name, 0, len(name))
         elif number in (22, 23):  # sparse_tensor, sparse_tensors
             _scan_sparse(data, start, stop, facts)
+    if single > 1:  # protobuf would join several into one
+        raise Malformed(f"the attribute {name[:40]!r} holds {single} graphs or tensors")
+    node.bodies += [(name, body) for body in bodies]
     if strings and name == b"to":
         facts.extras["a cast to strings"] = "Cast"
     if size < 0:

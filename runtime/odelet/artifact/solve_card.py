@@ -25,7 +25,8 @@ class FormFacts:
     chooses_steps: whether the step sizes are chosen in each call, so that steps may be rejected and tolerances may be
     set. calibrated: whether the steps were chosen on data at export, so that the solve reports an error ratio.
     of_again: the settings that go to the fallback, where the artifact has one, and not to the solve itself. outside:
-    whether the runtime takes the steps, outside the graph, so that the solve has a drive entry.
+    whether the runtime takes the steps, outside the graph, so that the solve has a drive entry. solves: whether it is a
+    form of solves, and not of a model that has none.
     """
 
     name: str
@@ -34,6 +35,7 @@ class FormFacts:
     calibrated: bool = False
     of_again: tuple[str, ...] = ()
     outside: bool = False
+    solves: bool = True
 
 
 UNROLLED = FormFacts(name="unrolled", why_not_set="its steps were fixed at export")
@@ -46,9 +48,10 @@ BOUNDED = FormFacts(
 )
 ADAPTIVE = FormFacts(name="adaptive", why_not_set="its graph was exported without that input", chooses_steps=True)
 DRIVEN = FormFacts(name="driven", why_not_set="its solver does not take it", chooses_steps=True, outside=True)
+PLAIN = FormFacts(name="plain", why_not_set="its model has no solve", solves=False)
 
-# The forms that the card of a solve may name.
-FORMS = {facts.name: facts for facts in (UNROLLED, ROLLED, BOUNDED, ADAPTIVE, DRIVEN)}
+# The forms that a card may name.
+FORMS = {facts.name: facts for facts in (UNROLLED, ROLLED, BOUNDED, ADAPTIVE, DRIVEN, PLAIN)}
 # What the card of a model says whose solves have different forms.
 MIXED = "mixed"
 
@@ -56,7 +59,7 @@ SETTINGS = ("rtol", "atol", "max_steps", "max_evals", "deadline")
 # The settings of a whole call: every artifact takes them, whether its card lists them or not.
 CALL_SETTINGS = ("deadline",)
 # What a graph reports of each sample that it solves on its own.
-_OF_SAMPLES = ("steps", "accepted", "status")
+OF_SAMPLES = ("steps", "accepted", "status")
 REPORTS = ("steps", "accepted", "status", "time", "evaluations", "unconverged", "error_ratio")
 
 
@@ -183,7 +186,7 @@ class SolveCard:
 
     def __post_init__(self) -> None:
         me = f"solve {self.index}:"
-        check_names(f"{me} form", [self.form], FORMS)
+        check_names(f"{me} form", [self.form], [name for name, facts in FORMS.items() if facts.solves])
         check_names(f"{me} setting", list(self.settings), SETTINGS)
         check_names(f"{me} report", list(self.report), REPORTS)
         check_names(f"{me} method", [self.method], (*METHODS, *ITERATIONS))
@@ -207,7 +210,7 @@ class SolveCard:
         method = method_of(self.method)
         check(method.adaptive or isinstance(method, Iteration), f"{me} per_sample does not go with {self.method}")
         check(not self.facts.calibrated, f"{me} per_sample does not go with the form {self.form}")
-        missing = [] if self.facts.outside else [key for key in _OF_SAMPLES if key not in self.report]
+        missing = [] if self.facts.outside else [key for key in OF_SAMPLES if key not in self.report]
         check(not missing, f"{me} with per_sample, it has no report {', '.join(missing)}")
 
     @property

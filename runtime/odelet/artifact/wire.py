@@ -58,6 +58,25 @@ def fields(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:
             raise Malformed(f"unknown field type {wire} at byte {at}")
 
 
+def field_of(number: int, content: bytes) -> bytes:
+    """Return a length-delimited field."""
+    return varint_of(number << 3 | _BYTES) + varint_of(len(content)) + content
+
+
+def number_of(number: int, value: int) -> bytes:
+    """Return a varint field. value: 0 or more."""
+    return varint_of(number << 3 | _VARINT) + varint_of(value)
+
+
+def varint_of(value: int) -> bytes:
+    """Return a number, 0 or more, in its shortest form."""
+    result = bytearray()
+    while value > 0x7F:
+        result.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*result, value])
+
+
 def text_at(data: bytes, start: int, stop: int) -> str:
     try:
         return data[start:stop].decode()

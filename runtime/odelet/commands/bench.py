@@ -20,11 +20,12 @@ from odelet.artifact.card import Card
 from odelet.artifact.samples import OutputCheck, compare, samples_of
 from odelet.commands.bench_report import BenchReport
 from odelet.commands.latency import interleaved
-from odelet.errors import InputError, OdeletError
+from odelet.errors import ArtifactError, InputError, OdeletError
 from odelet.loops.stats import Stats
 from odelet.model.arguments import Arguments
 from odelet.model.model import Model, load
 from odelet.model.settings import AS_EXPORTED
+from odelet.model.time_limit import within
 from odelet.numerics.backend import NumpyArray
 
 TimedCall: TypeAlias = Callable[[], object]
@@ -47,12 +48,16 @@ def bench(
     seconds: float = DEFAULT_SECONDS,
     device: str = "cpu",
     threads: int | None = None,
+    memory: int | None = None,
+    deadline: float | None = None,
 ) -> BenchReport:
     """Time calls of an artifact, in turns with its floor and with the torch model if it is named.
 
     path: the artifact's folder, or a lone .onnx file. source: file of the inputs, as for `odelet run`; None takes the
     first sample of the artifact. batch: size of the batch, to which the rows of the inputs are repeated. against: the
     torch model, as FILE.py:NAME; weights: file of its weights. seconds: how long to measure, in all.
+    memory: as for `odelet.load`; there is no floor then. deadline: seconds for all calls of the artifact and the floor
+    together; None is no limit.
 
     Raises InputError for arguments that do not fit, and SolveError when a solve fails on these inputs.
     """
@@ -60,12 +65,29 @@ def bench(
         raise InputError(f"seconds={seconds!r} must be a positive number of seconds")
     if weights is not None and against is None:
         raise InputError(f"weights {weights} are of the torch model; name that model, too, with --against FILE.py:NAME")
-    model = load(path, device=device, threads=threads)
+    model = load(path, device=device, threads=threads, memory=memory, deadline=deadline)
+    with within(deadline, what="the bench"):
+        return _timed(model, source, batch, against, weights, seconds, device, path if memory is None else None)
+
+
+def _timed(
+    model: Model,
+    source: Path | None,
+    batch: int | None,
+    against: str | None,
+    weights: Path | None,
+    seconds: float,
+    device: str,
+    path: str | os.PathLike[str] | None,
+) -> BenchReport:
+    """Time a model. path: of the artifact, for its floor; None for no floor."""
     threads = model.threads
     values = _inputs(model, source, batch)
     solution = model.solve_with(AS_EXPORTED, (), values)
     solution.raise_if_failed()
-    floor, scale, note = _floor(path, solution.stats, values, device=device, threads=threads)
+    floor, scale, note = None, 1.0, "a floor takes memory beyond the cap; leave memory out"
+    if path is not None:
+        floor, scale, note = _floor(path, solution.stats, values, device=device, threads=threads)
     calls: dict[str, TimedCall] = {"odelet": lambda: model(*values.values())}
     calls |= {} if floor is None else {"floor": floor}
     checks: list[OutputCheck] = []
@@ -134,6 +156,8 @@ def _floor(
     path: str | os.PathLike[str], stats: Stats, values: Mapping[str, NumpyArray], *, device: str, threads: int
 ) -> tuple[TimedCall | None, float, str]:
     """Return a call of the floor, or None; how many times shorter its chains are; and why there is no floor."""
+    if not stats.solves:
+        return None, 1.0, "the model has no solve"
     counts = {solve.index: solve.evaluations for solve in stats.solves}
     known_counts = {index: count for index, count in counts.items() if count is not None}
     if len(known_counts) < len(counts):
@@ -147,7 +171,7 @@ def _floor(
     try:
         build = _extension("floor", "it needs onnx-ir; install it with: pip install onnx-ir")
         return build(path, chains, values, device=device, threads=threads), total / sum(chains.values()), ""
-    except InputError:
+    except (InputError, ArtifactError):
         raise
     except OdeletError as error:
         return None, 1.0, str(error)

@@ -113,6 +113,8 @@ def record(
 
 def _check(model: Model, solve: int, sample: int) -> None:
     card = model.card
+    if not card.solves:
+        raise InputError(f"a plot shows a solve, and this artifact has the form {card.form!r}: its model has none")
     if not 0 <= solve < len(card.solves):
         raise InputError(f"solve={solve} is not in the artifact, whose solves are 0 to {len(card.solves) - 1}")
     if sample < 0:

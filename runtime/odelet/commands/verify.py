@@ -40,12 +40,20 @@ class VerifyReport:
         return screen([*lines, verdict])
 
 
-def verify(target: str | os.PathLike[str] | Model, *, device: str = "cpu", threads: int | None = None) -> VerifyReport:
+def verify(
+    target: str | os.PathLike[str] | Model,
+    *,
+    device: str = "cpu",
+    threads: int | None = None,
+    memory: int | None = None,
+    deadline: float | None = None,
+) -> VerifyReport:
     """Run the sample inputs that came with an artifact and compare the outputs with torch's.
 
-    target: an artifact's folder, or a Model that was loaded from one; device and threads are then the model's. device,
-    threads: as for `odelet.load`. An output that differs by more than the artifact allows is a report that has not
-    passed. Raises ArtifactError when the artifact holds no samples that fit it.
+    target: an artifact's folder, or a Model that was loaded from one; device, threads and memory are then the model's.
+    device, threads, memory: as for `odelet.load`. deadline: seconds for all samples together; None is no limit. An
+    output that differs by more than the artifact allows is a report that has not passed. Raises ArtifactError when the
+    artifact holds no samples that fit it, and SolveError, with the status DEADLINE, at the deadline.
 
     >>> import odelet
     >>> report = odelet.verify("out")
@@ -53,10 +61,12 @@ def verify(target: str | os.PathLike[str] | Model, *, device: str = "cpu", threa
     True
     """
     # An engine that was not tested is tried here, and reported.
-    model = target if isinstance(target, Model) else load(target, device=device, threads=threads, try_engine=False)
+    model = target
+    if not isinstance(model, Model):
+        model = load(model, device=device, threads=threads, memory=memory, try_engine=False)
     if model.folder is None:
         raise InputError("a lone .onnx file carries no samples; verify the artifact's folder")
-    return VerifyReport(tuple(run_samples(model, model.folder)))
+    return VerifyReport(tuple(run_samples(model, model.folder, deadline=deadline)))
 
 
 def _line(check: OutputCheck) -> str:

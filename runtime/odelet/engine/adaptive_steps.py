@@ -12,6 +12,7 @@ import onnxruntime as ort
 
 from odelet.engine.buffers import NUMPY_TYPES, BufferPool, Buffers, StepArrays
 from odelet.engine.ending import run_options
+from odelet.errors import ArtifactError
 from odelet.loops.trajectory import StepEnds, Time
 from odelet.numerics.adaptive_step import first_slope, slope_after_jump
 from odelet.numerics.backend import NUMPY, NumpyArray
@@ -32,11 +33,23 @@ class SolveGraphs:
     pool: BufferPool = member(default_factory=BufferPool)
 
 
-def run_graph(session: ort.InferenceSession | None, output: str, feeds: Mapping[str, Any]) -> NumpyArray:
-    """One output of a graph. feeds: values by name, of which the graph is given the ones it takes."""
+def run_graph(
+    session: ort.InferenceSession | None, output: str, feeds: Mapping[str, Any], *, shape: tuple[int | None, ...]
+) -> NumpyArray:
+    """One output of a graph. feeds: values by name, of which the graph is given the ones it takes. shape: that the
+    output must have, None for any size: a graph may give other shapes than it states. Raises ArtifactError."""
     assert session is not None, "a solve asks for no graph that its kind does not have"
     (value,) = session.run([output], {node.name: feeds[node.name] for node in session.get_inputs()}, run_options())
-    return np.asarray(value)
+    array: NumpyArray = np.asarray(value)
+    if array.shape != shape and (
+        array.ndim != len(shape)
+        or any(size not in (None, found) for size, found in zip(shape, array.shape, strict=True))
+    ):
+        raise ArtifactError(
+            f"a graph of a driven solve gives {output!r} of the shape {array.shape}; expected "
+            f"[{', '.join('?' if size is None else str(size) for size in shape)}]: export the model again"
+        )
+    return array
 
 
 class GraphAdaptiveStepper:
@@ -67,13 +80,15 @@ class GraphAdaptiveStepper:
         self._number = types["ratio"]
 
     def _slope(self, t: Time, y: NumpyArray) -> NumpyArray:
-        return run_graph(self._graphs.field, "k", {"t": np.asarray(t, y.dtype), "y": y, **self._constants})
+        return run_graph(
+            self._graphs.field, "k", {"t": np.asarray(t, y.dtype), "y": y, **self._constants}, shape=y.shape
+        )
 
     def first_length(self, t: float) -> float:
         assert self._buffers is not None and self._graphs.start is not None
         feeds = {"t": np.asarray(t, self._number), "direction": np.asarray(self._direction, self._number)}
         feeds |= {"y": self._y0, "k": self._buffers.state("k"), **self._constants}
-        return float(run_graph(self._graphs.start, "h", feeds))
+        return float(run_graph(self._graphs.start, "h", feeds, shape=()))
 
     def attempt(self, t: float, t1: float, h: float) -> float:
         buffers = self._buffers

@@ -26,6 +26,10 @@ ORT_ERRORS: tuple[type[Exception], ...] = (
 
 # What an exported graph looks up where it would divide a whole number by zero: no table has so many rows.
 DIVIDED_BY_ZERO = 2**62 + 57
+# And where an operator would be given an empty axis that ends the process.
+EMPTY = 2**62 + 59
+# And in place of a negative index, where torch takes none.
+NEGATIVE = 2**62 + 61
 
 _RANGE = re.compile(r"idx=(-?\d+) must be within the inclusive range \[(-?\d+),(-?\d+)\]")
 _FOUND = re.compile(r"found, ind(?:ex|ice) = (-?\d+)")
@@ -64,6 +68,9 @@ class GraphFailed(ArtifactError):
             return InputError(
                 f"{self.where}: a whole number is divided by zero{_blamed(zeros or list(whole), 'holds 0')}"
             )
+        is_empty = f"idx={EMPTY} " in text
+        if is_empty:
+            text = said = "an operator of the graph needs at least one element"
         if inputs and any(sign in text for sign in _INDEX):
             return InputError(f"{self.where}: {_out_of_range(text, whole)}")
         if inputs and any(sign in text for sign in _LENGTH):
@@ -76,6 +83,10 @@ class GraphFailed(ArtifactError):
             return InputError(
                 f"input {empty!r} has shape {inputs[empty].shape}, and {self.where} cannot compute on an empty axis "
                 f"({said}); expected sizes of at least 1"
+            )
+        if inputs and is_empty:
+            return InputError(
+                f"{self.where}: the inputs lead to an empty axis ({said}){_blamed(list(whole), 'is whole')}"
             )
         given = ", ".join(f"{name} {array.dtype}{list(array.shape)}" for name, array in inputs.items())
         return ArtifactError(
@@ -93,6 +104,8 @@ def _out_of_range(text: str, whole: Mapping[str, NumpyArray]) -> str:
                 return f"input {name!r} holds {index}, which is looked up as an index and is out of range"
         return f"an index is out of range ({shortened(text)}){_blamed(list(whole), 'is a whole number')}"
     index, low, high = map(int, match.groups())
+    if index == NEGATIVE:
+        index, low = -1, 0
     bound = f"expected whole numbers from {low} to {high}" if low <= high else "there is nothing to look up"
     for name, array in whole.items():
         outside = array[(array < low) | (array > high)]

@@ -12,6 +12,7 @@ from odelet.artifact.solve_card import SolveCard
 from odelet.engine.adaptive_steps import SolveGraphs, run_graph
 from odelet.engine.buffers import NUMPY_TYPES, Buffers, MakeBuffers, StepArrays, memory_of
 from odelet.engine.sample_steps import shape_inputs
+from odelet.errors import ArtifactError
 from odelet.loops.adaptive import Limits, Points, direction_of
 from odelet.loops.recorder import Recording
 from odelet.loops.trajectory import Time
@@ -82,14 +83,16 @@ class Problem:
 
     def slope(self, time: Time, y: NumpyArray) -> NumpyArray:
         """dy/dt on rows (1, n)."""
-        return run_graph(self.graphs.field, "k", {"t": np.asarray(time, y.dtype), "y": y, **self.constants})
+        feeds = {"t": np.asarray(time, y.dtype), "y": y, **self.constants}
+        return run_graph(self.graphs.field, "k", feeds, shape=y.shape)
 
     def event(self, time: Time, y: NumpyArray) -> NumpyArray:
         """The values (events,) of the event functions that end the solve, of a row (1, n)."""
         session = self.graphs.event
         assert session is not None
         types = {node.name: NUMPY_TYPES.get(node.type) for node in session.get_inputs()}
-        return run_graph(session, "c", {"t": np.asarray(time, types.get("t")), "y": y, **self.constants})
+        feeds = {"t": np.asarray(time, types.get("t")), "y": y, **self.constants}
+        return run_graph(session, "c", feeds, shape=(None,))
 
     def tolerance(self, name: str) -> NumpyArray:
         """The caller's tolerance, or the card's: float64, a scalar array or one number for each part of the state."""
@@ -109,10 +112,12 @@ def problem_of(
 ) -> Problem:
     """The problem that a driven solve poses for the values of its drive entry, by name.
 
-    make_buffers: makes the memory of its steps. Raises InputError when its times are not finite and strictly monotone.
+    make_buffers: makes the memory of its steps. Raises InputError when its times are not finite and strictly monotone,
+    and ArtifactError for values of shapes that no solve can have.
     """
     names = solve.drive
     assert names is not None
+    _check_axes(solve, values)
     parts = [values[name] for name in names.y0]
     t = values[names.t] if names.t is not None else np.zeros(1)
     direction = direction_of(t, f"solve {solve.index} ({solve.source}): t")
@@ -120,6 +125,21 @@ def problem_of(
     constants = {name: values[name] for name in names.captured} | shape_inputs(parts)
     shapes = [part.shape for part in parts]
     return Problem(solve, graphs, row, shapes, t, constants, values, request, direction, device, make_buffers)
+
+
+def _check_axes(solve: SolveCard, values: Mapping[str, NumpyArray]) -> None:
+    """Raise ArtifactError for times that are no row, and for a state of samples without an axis: a graph that states no
+    shape, or another one, may have made them."""
+    names = solve.drive
+    assert names is not None
+    rows = [name for name in (names.t, names.step_t, names.jump_t, names.grid) if name is not None]
+    wrong = [name for name in rows if values[name].ndim != 1]
+    wrong += [name for name in names.y0 if solve.per_sample and not values[name].ndim]
+    for name in wrong:
+        raise ArtifactError(
+            f"solve {solve.index} ({solve.source}): {name!r} has the shape {values[name].shape}, and the solve needs "
+            f"{'a row' if name in rows else 'an axis of samples'}: export the model again"
+        )
 
 
 def control_settings(problem: Problem, control: Control) -> tuple[Control, dict[str, NumpyArray], Points]:

@@ -55,13 +55,15 @@ class GraphSampleStepper:
         self._buffers = self._step_buffers(StepArrays({"y": y, "k": k}, written, self._constants, lanes=samples))
 
     def _slope(self, t: Time, y: NumpyArray) -> NumpyArray:
-        return run_graph(self._graphs.field, "k", {"t": np.asarray(t, y.dtype), "y": y, **self._constants})
+        return run_graph(
+            self._graphs.field, "k", {"t": np.asarray(t, y.dtype), "y": y, **self._constants}, shape=y.shape
+        )
 
     def first_length(self, t: NumpyArray) -> NumpyArray:
         assert self._buffers is not None
         direction = np.asarray(self._direction, t.dtype)
         feeds = {"t": t, "direction": direction, "y": self._row, "k": self._buffers.state("k"), **self._constants}
-        return run_graph(self._graphs.start, "h", feeds)
+        return run_graph(self._graphs.start, "h", feeds, shape=t.shape)
 
     def attempt(self, t: NumpyArray, t1: NumpyArray, h: NumpyArray) -> NumpyArray:
         assert self._buffers is not None

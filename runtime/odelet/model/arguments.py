@@ -13,7 +13,9 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from odelet.artifact.card import Card, Tensor
-from odelet.errors import InputError
+from odelet.artifact.formulas import Formula
+from odelet.errors import AssumptionError, InputError
+from odelet.model.fixed_arguments import FixedArguments
 from odelet.model.noise import Noise
 from odelet.numerics.backend import NumpyArray
 
@@ -52,6 +54,8 @@ class Arguments:
         self._noise = Noise(card)
         self._specs = {tensor.name: _InputSpec.of(tensor) for tensor in card.inputs}
         self._names = tuple(self._specs)
+        self._fixed = FixedArguments(card)
+        self._conditions = [(Formula(one.sizes), one) for one in card.assumptions if one.sizes]
 
     @property
     def noise(self) -> tuple[str, ...]:
@@ -64,16 +68,22 @@ class Arguments:
         """Return an array for each input, of the input's dtype and shape, C-contiguous; missing noise is drawn.
 
         seed: of the noise that is drawn; None draws other numbers in each call. Raises InputError naming the input,
-        what came and what is expected.
+        what came and what is expected, and AssumptionError for sizes that the model's code does not take.
         """
-        arguments = self._match(args, named)
+        try:
+            arguments = self._match(args, named)
+        except RecursionError:
+            raise InputError("an argument holds itself, or nests deeper than Python's stack") from None
         axes: dict[str, tuple[int, str]] = {}
         self._noise.check_seed(seed)
-        if not self._noise.names:
-            return {name: _array(spec, arguments[name], axes) for name, spec in self._specs.items()}
         noise = self._noise.names
         values = {name: _array(spec, arguments[name], axes) for name, spec in self._specs.items() if name not in noise}
+        if not (noise or self._conditions):
+            return values
         sizes = {axis: size for axis, (size, _) in axes.items()}
+        for condition, assumption in self._conditions:
+            if not condition.value(sizes):
+                raise AssumptionError(assumption.refusal, assumption)
         for name in noise:
             if name not in arguments:
                 values[name] = self._noise.draw(name, sizes, seed)
@@ -88,10 +98,14 @@ class Arguments:
         """Return the arguments by the names of their inputs; noise may be missing."""
         names = self._names
         arguments: dict[str, Argument] = {}
+        due = list(self._fixed.due(0))
         for value in args:
+            if self._fixed and self._is_fixed(value, due):
+                continue
             if len(arguments) == len(names):
                 raise InputError(f"{len(args)} positional arguments came; {self._input_names()}")
             arguments |= self._positional(names[len(arguments)], value)
+            due = list(self._fixed.due(len(arguments))) if self._fixed else due
         for name, value in self.spread(named).items():
             if name in arguments:
                 raise InputError(f"input {name!r} came twice, by position and by name")
@@ -103,6 +117,15 @@ class Arguments:
             raise InputError(f"missing input {', '.join(missing)}; {self._input_names()}")
         return arguments
 
+    def _is_fixed(self, value: Argument, due: list[str]) -> bool:
+        """Return whether a positional value is that of a fixed argument. due: the names of those that come next, of
+        which it takes one away."""
+        for place, name in enumerate(due):
+            if self._fixed.takes(name, value):
+                del due[: place + 1]
+                return True
+        return False
+
     def spread(self, named: Mapping[str, Argument]) -> dict[str, Argument]:
         """Return arguments by the names of their inputs: a dict, tuple or the like is taken apart, so that
         `batch={"x": x}` becomes `batch.x`.
@@ -111,6 +134,7 @@ class Arguments:
         """
         if self._specs.keys() >= named.keys():
             return dict(named)
+        named = self._fixed.without(named)
         spread: dict[str, Argument] = {}
         for name, value in named.items():
             for input_name, item in self._leaves(name, value):
@@ -132,10 +156,15 @@ class Arguments:
         if name in self._specs:
             yield name, value
             return
+        if name in self._fixed:
+            self._fixed.check(name, value)
+            return
         inside = [input_name for input_name in self._names if input_name.startswith(f"{name}.")]
-        if not inside:
+        if not inside and not (self._fixed and self._fixed.takes(name, value)):
             fixed = "; what was no tensor when the model was exported keeps its value" if "." in name else ""
             raise InputError(f"there is no input {name!r}{fixed}; {self._input_names()}")
+        if not inside:
+            return
         items = container_items(value)
         if items is None:
             raise InputError(
@@ -194,9 +223,22 @@ def _array(spec: _InputSpec, value: Argument, axes: dict[str, tuple[int, str]]) 
                 f"input {spec.tensor.name!r} has shape {shape}, so its axis {name!r} has size {shape[axis]}; "
                 f"expected {size}, as in input {first!r}"
             )
+    if spec.tensor.size:
+        _check_number(spec.tensor, int(array), axes)
     flags = array.flags
     # np.ascontiguousarray would make a scalar 1-D.
     return array if flags.c_contiguous and flags.aligned else array.copy(order="C")
+
+
+def _check_number(tensor: Tensor, number: int, axes: dict[str, tuple[int, str]]) -> None:
+    """Raise InputError for a number that no size can be, or that is not the size which it stands for."""
+    if number < 0:
+        raise InputError(f"input {tensor.name!r} is {number}; expected a number that is not negative")
+    size, first = axes.setdefault(tensor.size, (number, tensor.name))
+    if number != size:
+        raise InputError(
+            f"input {tensor.name!r} is {number}; expected {size}, the size of {tensor.size!r} in input {first!r}"
+        )
 
 
 def _bad_shape(spec: _InputSpec, array: NumpyArray) -> InputError:

@@ -18,6 +18,8 @@ def divided(card: Card, program: Sequence[RunGraph | DriveSolve]) -> tuple[list[
     Raises InputError, with the reason, for a model that cannot go on from one segment of its times to the next.
     """
     why = "a stream without `carry` goes on with a solve from some of its output times to the next ones, and "
+    if not card.solves:
+        raise InputError(f"{why}this model has no solve; name what goes from call to call with `carry`")
     if not card.driven:
         raise InputError(
             f"{why}this artifact has the form {card.form!r}, whose solves end inside the graph; export the model with "

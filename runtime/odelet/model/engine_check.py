@@ -16,10 +16,11 @@ from odelet.artifact.card import Card
 from odelet.artifact.folder import SAMPLES_FILE
 from odelet.artifact.samples import OutputCheck, compare, samples_of
 from odelet.engine.versions import tested
-from odelet.errors import ArtifactError, EngineError, InputError
+from odelet.errors import ArtifactError, EngineError, InputError, SolveError
 from odelet.loops.solution import Solution
 from odelet.model.arguments import Argument
 from odelet.model.settings import AS_EXPORTED, CallSettings
+from odelet.model.time_limit import within
 from odelet.status import Status
 
 
@@ -42,10 +43,11 @@ _tried: set[tuple[str, str, frozenset[str]]] = set()
 _lock = Lock()
 
 
-def try_engine(model: Sampled, *, device: str) -> None:
+def try_engine(model: Sampled, *, device: str, deadline: float | None = None) -> None:
     """Run the samples of a model if the installed ONNX Runtime is none that odelet was tested with.
 
-    This happens once in a process for an artifact and a device. Raises EngineError where an output is not torch's. A
+    This happens once in a process for an artifact and a device. deadline: seconds for all samples together; None is no
+    limit. Raises EngineError where an output is not torch's, and where the trial was ended at the deadline. A
     RuntimeWarning says so where there are no samples to try.
     """
     if tested():
@@ -63,7 +65,14 @@ def try_engine(model: Sampled, *, device: str) -> None:
             stacklevel=4,
         )
         return
-    for check in run_samples(model, model.folder):
+    try:
+        checks = run_samples(model, model.folder, deadline=deadline)
+    except SolveError as error:
+        raise EngineError(
+            f"{what}, and the trial of {model.card.name} with it did not end in {deadline} s ({error}); load it with a "
+            "longer deadline, or with try_engine=False if you trust the engine"
+        ) from None
+    for check in checks:
         if not check.passed:
             raise EngineError(
                 f"{what}, and with it {model.card.name} does not give torch's answers (sample {check.sample}, "
@@ -73,11 +82,17 @@ def try_engine(model: Sampled, *, device: str) -> None:
         _tried.add(key)
 
 
-def run_samples(model: Sampled, folder: Path) -> list[OutputCheck]:
+def run_samples(model: Sampled, folder: Path, *, deadline: float | None = None) -> list[OutputCheck]:
     """Return the comparison of each output of each sample with torch's.
 
-    Raises ArtifactError when the artifact holds no samples that fit it.
+    deadline: seconds for all samples together; None is no limit. Raises ArtifactError when the artifact holds no
+    samples that fit it, and SolveError at the deadline.
     """
+    with within(deadline, what="the run of the samples"):
+        return _compared(model, folder)
+
+
+def _compared(model: Sampled, folder: Path) -> list[OutputCheck]:
     checks: list[OutputCheck] = []
     for index, (inputs, outputs, allowed) in enumerate(samples_of(model.card, folder)):
         try:

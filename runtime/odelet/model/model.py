@@ -15,10 +15,12 @@ from odelet.engine.opening import open_artifact
 from odelet.engine.versions import tested
 from odelet.loops.solution import Solution
 from odelet.model.arguments import Argument
+from odelet.model.results import Result, result_builder
 from odelet.model.runner import NOTHING, Events, Observed, Runner
 from odelet.model.settings import AS_EXPORTED, CallSettings, Tolerance
 from odelet.model.solve_stream import SolveStream
 from odelet.model.stream import Stream
+from odelet.model.time_limit import check_deadline
 from odelet.numerics.backend import NumpyArray
 from odelet.text import printable
 
@@ -31,6 +33,7 @@ def load(
     interruptible: bool = False,
     memory: int | None = None,
     try_engine: bool = True,
+    deadline: float | None = None,
 ) -> Model:
     """Load an artifact's folder, or a lone .onnx file of a self-contained form.
 
@@ -43,6 +46,7 @@ def load(
     more raises MemoryLimitError, an ArtifactError. docs/serving.md says what counts.
     try_engine: whether to run the artifact's samples before anything else where the installed ONNX Runtime is none that
     odelet was tested with; this happens once in a process for each artifact, and takes as long as a few calls.
+    deadline: seconds for this trial; None is no limit. Calls have a deadline of their own.
 
     The files are read once, and no call looks at them again.
 
@@ -56,7 +60,13 @@ def load(
     float32 [3, batch, 3]
     """
     return Model(
-        path, device=device, threads=threads, interruptible=interruptible, memory=memory, try_engine=try_engine
+        path,
+        device=device,
+        threads=threads,
+        interruptible=interruptible,
+        memory=memory,
+        try_engine=try_engine,
+        deadline=deadline,
     )
 
 
@@ -71,7 +81,7 @@ class Model:
     A model can be pickled and sent to other processes, which load it again: see docs/serving.md.
 
     card: what the artifact says of itself. inputs: the model's inputs, in the order of positional arguments. outputs:
-    the model's outputs, in the order in which a call returns them. folder: where the model was loaded from, None for a
+    the tensors that a call returns, in order. folder: where the model was loaded from, None for a
     lone file. threads: how many threads work inside one operator.
 
     >>> import numpy as np, odelet
@@ -92,7 +102,9 @@ class Model:
         interruptible: bool = False,
         memory: int | None = None,
         try_engine: bool = True,
+        deadline: float | None = None,
     ) -> None:
+        check_deadline(deadline)
         artifact = open_artifact(path, device=device, threads=threads, memory=memory)
         self.card: Card = artifact.card
         self.inputs: tuple[Tensor, ...] = artifact.card.inputs
@@ -105,12 +117,14 @@ class Model:
             "interruptible": interruptible,
             "memory": memory,
             "try_engine": try_engine,
+            "deadline": deadline,
         }
+        self._result = result_builder(artifact.card)
         self._runner = Runner(artifact, device=device, interruptible=interruptible)
         if try_engine and not tested():
             from odelet.model import engine_check
 
-            engine_check.try_engine(self, device=device)
+            engine_check.try_engine(self, device=device, deadline=deadline)
 
     def __reduce__(self) -> tuple[object, ...]:
         """Return what loads the model again: in another process, or from a pickle. See docs/serving.md."""
@@ -140,11 +154,13 @@ class Model:
         deadline: float | None = None,
         seed: int | None = None,
         **named: Argument,
-    ) -> NumpyArray | tuple[NumpyArray, ...]:
-        """Return the model's output, or a tuple in the card's order if the model has several.
+    ) -> Result:
+        """Return what the model returns in torch, with arrays for its tensors: an array, or a tuple, list, dict, named
+        tuple or dataclass of arrays and other values. An artifact of odelet 0.1 gives a tuple of all its outputs.
 
         args, named: one array for each input, of the input's dtype and shape; lists and numbers are converted. Inputs
-        with dots in their names may come in a dict, tuple or dataclass, as in the model's own call.
+        with dots in their names may come in a dict, tuple or dataclass, as in the model's own call. Arguments that were
+        no tensors in the export may be given in their places or left out; another value is refused.
         rtol, atol, max_steps: in place of those that the model was exported with; where a solve has a tolerance for
         each part of its state, rtol and atol may be a row of them. max_evals: limit of evaluations of the field in each
         solve, in the form driven; the fallback of bounded solves takes max_steps and max_evals as well. deadline:
@@ -164,8 +180,18 @@ class Model:
         result = self._runner.run(args, named, settings)
         if self._runner.may_have_failed(result):
             self._runner.solution(result).raise_if_failed()
-        outputs = tuple([result.values[tensor.name] for tensor in self.outputs])
-        return outputs[0] if len(outputs) == 1 else outputs
+        return self._result(result.values)
+
+    def result(self, outputs: Mapping[str, NumpyArray]) -> Result:
+        """Return outputs by name, such as those of a Solution, in the structure in which a call returns them.
+
+        >>> import numpy as np, odelet
+        >>> model = odelet.load("out")
+        >>> solution = model.solve({"x": np.ones((5, 3), np.float32), "scale": 2.0}, seed=0)
+        >>> model.result(solution.outputs).shape
+        (3, 5, 3)
+        """
+        return self._result(outputs)
 
     def solve(
         self,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import NoReturn, TypeAlias
 
 from odelet.artifact.card import Card
 from odelet.artifact.solve_card import DRIVEN, SolveCard
@@ -19,8 +19,8 @@ from odelet.engine.forking import RUNNING
 from odelet.engine.opening import Artifact
 from odelet.engine.problem import Request
 from odelet.engine.program import DriveSolve, RunGraph
-from odelet.engine.reports import reported_stats
-from odelet.errors import InputError
+from odelet.engine.reports import check_times, reported_stats
+from odelet.errors import ArtifactError, InputError
 from odelet.loops.adaptive import Limits
 from odelet.loops.observer import SolveObserver
 from odelet.loops.recorder import Recording
@@ -64,6 +64,8 @@ class Observed:
         """Raise InputError for a model whose solves cannot be observed in this way."""
         if not (self.events or self.dense):
             return
+        if not card.solves:
+            raise InputError("events and dense are of a solve, and this model has none")
         if not card.driven:
             raise InputError(
                 f"events and dense need the solver outside the graph, and this artifact has the form {card.form!r}; "
@@ -105,6 +107,7 @@ class Runner:
         self._fallback = Fallback(artifact.card, artifact.fallback, self._drive) if artifact.fallback else None
         reports = [solve.report for solve in self._card.solves]
         self._error_ratios = tuple(report["error_ratio"] for report in reports if "error_ratio" in report)
+        self._ranks = tuple((tensor.name, len(tensor.shape)) for tensor in self._card.outputs)
         self._alarms = tuple(report[key] for report in reports for key in ("status", "unconverged") if key in report)
 
     def run(
@@ -139,7 +142,18 @@ class Runner:
         finally:
             if RUNNING:
                 RUNNING.pop()
+        for name, rank in self._ranks:
+            if name in result.values and result.values[name].ndim != rank:
+                self._refuse_shape(name, result.values[name])
         return result
+
+    def _refuse_shape(self, name: str, found: NumpyArray) -> NoReturn:
+        """Raise ArtifactError for an output of another shape than the card says; a graph may state no shape, or another
+        one than it gives."""
+        tensor = next(tensor for tensor in self._card.outputs if tensor.name == name)
+        raise ArtifactError(
+            f"the output {name!r} has the shape {found.shape}, and the card says {tensor}: export the model again"
+        )
 
     def _run_both(self, result: CallResult, arrays: dict[str, NumpyArray], limits: Limits, observed: Observed) -> None:
         """Run the program and the fallback, and end their runs when the deadline has passed."""
@@ -232,7 +246,9 @@ class Runner:
             driven[solve.index] if solve.index in driven else reported_stats(solve, values)
             for solve in self._card.solves
         )
-        for solve in solves:
+        inputs = {tensor.name: values[tensor.name] for tensor in self._card.inputs}
+        for entry, solve in zip(self._card.solves, solves, strict=True):
+            check_times(entry, solve, inputs)
             # The driver has compared its times before its first step; a graph compares them on its way.
             if solve.status is Status.BAD_TIMES:
                 raise InputError(

@@ -33,6 +33,12 @@ class CallSettings:
     solves takes both, for each sample that it solves again. deadline: seconds for the whole call, in every form; None
     is no limit. seed: of the random numbers that the model takes and that the call does not give, from
     0 to 2**64 - 1; None draws other numbers in each call.
+
+    >>> import numpy as np, odelet
+    >>> settings = odelet.CallSettings(rtol=1e-3, seed=0)
+    >>> batch = {"x": np.ones((5, 3), np.float32), "scale": 2.0}
+    >>> odelet.load("out").solve_with(settings, (batch,), {}).status.name
+    'OK'
     """
 
     rtol: Tolerance | None = None
@@ -70,6 +76,8 @@ class CallSettings:
             arrays[name] = _row(name, value, lengths) if takes_row else _scalar(name, value)
             if name in ("rtol", "atol"):
                 _check_resolution(name, arrays[name], card)
+        if "rtol" in arrays or "atol" in arrays:
+            _check_both(arrays, card)
         return arrays
 
 
@@ -96,6 +104,8 @@ def _takers(name: str, card: Card) -> list[SolveCard]:
 def _refusal(name: str, value: object, card: Card) -> InputError:
     """Return the error for a setting that no solve takes: why not, and in which forms a solve would take it."""
     why = FORMS[card.form].why_not_set if card.form in FORMS else "none of its solves takes it"
+    if not card.solves:
+        return InputError(f"{name}={value!r} cannot be set: this artifact has the form {card.form!r}, and {why}")
     forms = [facts for facts in FORMS.values() if facts.chooses_steps and (facts.outside or name not in _DRIVER_ONLY)]
     names = " or ".join(repr(facts.name) for facts in forms)
     again = ", or with a fallback" if any(name in solve.facts.of_again for solve in card.solves) else ""
@@ -105,10 +115,29 @@ def _refusal(name: str, value: object, card: Card) -> InputError:
     )
 
 
+def _widest(card: Card) -> str:
+    """The most exact dtype of the model's inputs and outputs."""
+    floats = [tensor.dtype for tensor in (*card.inputs, *card.outputs) if tensor.dtype.startswith("float")]
+    return max(floats, key=lambda dtype: np.finfo(dtype).bits, default="float32")
+
+
+def _check_both(arrays: Mapping[str, NumpyArray], card: Card) -> None:
+    """Raise InputError where neither tolerance lets a step pass: rtol is below the resolution of the model's numbers,
+    and atol below the resolution of all numbers but the tiniest, those below that resolution themselves."""
+    widest = _widest(card)
+    resolution = float(np.finfo(widest).eps)
+    for solve in [*_takers("rtol", card), *_takers("atol", card)]:
+        rtol, atol = (np.asarray(arrays.get(name, getattr(solve, name)), np.float64) for name in ("rtol", "atol"))
+        if ((rtol < resolution) & (atol < resolution**2)).any():
+            raise InputError(
+                f"rtol={rtol.min():g} and atol={atol.min():g} are both below what {widest} can resolve; expected an "
+                f"rtol of at least {resolution:.3g}, or an atol of at least {resolution**2:.3g} (solve {solve.index})"
+            )
+
+
 def _check_resolution(name: str, tolerance: NumpyArray, card: Card) -> None:
     """Raise InputError for a tolerance that the model's numbers are too coarse to hold."""
-    floats = [tensor.dtype for tensor in (*card.inputs, *card.outputs) if tensor.dtype.startswith("float")]
-    widest = max(floats, key=lambda dtype: np.finfo(dtype).bits, default="float32")
+    widest = _widest(card)
     smallest = float(np.finfo(widest).tiny)
     if (tolerance < smallest).any():
         raise InputError(
@@ -120,9 +149,13 @@ def _scalar(name: str, value: object) -> NumpyArray:
     whole = name.startswith("max_")
     if isinstance(value, bool) or not isinstance(value, Integral if whole else Real):
         raise InputError(f"{name}={value!r} must be a {'whole ' if whole else ''}number")
-    if not 0 < float(value) < (2**63 if whole else math.inf):
+    try:
+        number = float(value)
+    except OverflowError:
+        raise InputError(f"{name} is too large; it must be positive and finite") from None
+    if not 0 < number < (2**63 if whole else math.inf):
         raise InputError(f"{name}={value!r} must be positive and finite")
-    return np.array(value, np.int64 if whole else np.float64)
+    return np.array(value if whole else number, np.int64 if whole else np.float64)
 
 
 def _row(name: str, value: Tolerance, lengths: Collection[int]) -> NumpyArray:

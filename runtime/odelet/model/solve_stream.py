@@ -27,6 +27,7 @@ from odelet.methods.roster import METHODS
 from odelet.model.arguments import Argument, Arguments
 from odelet.model.divided import divided
 from odelet.model.interruption import interruptible
+from odelet.model.results import Result, result_builder
 from odelet.model.settings import CallSettings, limits_for
 from odelet.numerics.backend import NumpyArray
 from odelet.status import Status
@@ -59,7 +60,7 @@ class SolveStream:
                 "goes on"
             )
         self._settings = settings.checked(self._card)
-        self._arguments = Arguments(self._card)
+        self._arguments, self._result = Arguments(self._card), result_builder(self._card)
         self._before, self._drive, self._after = divided(self._card, artifact.program)
         assert self._drive.names.t is not None
         self._time = self._drive.names.t
@@ -100,16 +101,14 @@ class SolveStream:
             names.jump_t,
         )
 
-    def __call__(self, **named: Argument) -> NumpyArray | tuple[NumpyArray, ...]:
-        """Return the model's output at the next times, or a tuple of outputs, as `model(...)` does.
+    def __call__(self, **named: Argument) -> Result:
+        """Return the model's result at the next times, as `model(...)` does.
 
         named: the times, by the name of the model's input, and inputs that are read only after the solve. Raises
         InputError for times that do not go on forward, SolveError when the solve fails, and InputError in each call
         after a failure.
         """
-        solution = self.solve(**named).raise_if_failed()
-        outputs = tuple(solution.outputs[tensor.name] for tensor in self._card.outputs)
-        return outputs[0] if len(outputs) == 1 else outputs
+        return self._result(self.solve(**named).raise_if_failed().outputs)
 
     def __reduce__(self) -> tuple[object, ...]:
         """Raise InputError: a solve that goes on cannot be copied."""

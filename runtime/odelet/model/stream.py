@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from odelet.artifact.card import Tensor
-from odelet.errors import InputError
+from odelet.errors import ArtifactError, InputError
 from odelet.loops.solution import Solution
 from odelet.model.arguments import Argument
+from odelet.model.results import Result
 from odelet.model.runner import Events, Observed
 from odelet.model.settings import CallSettings
 from odelet.numerics.backend import NumpyArray
@@ -28,6 +29,8 @@ class Streamable(Protocol):
     def outputs(self) -> Sequence[Tensor]: ...
 
     def spread(self, named: Mapping[str, Argument]) -> dict[str, Argument]: ...
+
+    def result(self, outputs: Mapping[str, NumpyArray]) -> Result: ...
 
     def solve_with(
         self, settings: CallSettings, args: tuple[Argument, ...], named: dict[str, Argument], *, observed: Observed
@@ -53,6 +56,8 @@ class Stream:
         the model does not have, and for a carried input without a first value."""
         inputs = [tensor.name for tensor in model.inputs]
         outputs = [tensor.name for tensor in model.outputs]
+        if not isinstance(carry, Mapping):
+            raise InputError(f"carry={carry!r:.60} must be a dict of an input's name and where its value comes from")
         for target, source in carry.items():
             if target not in inputs:
                 raise InputError(f"carry: there is no input {target!r}; the inputs are {', '.join(inputs)}")
@@ -71,16 +76,14 @@ class Stream:
         self._failed: Status | None = None
         self.steps = 0
 
-    def __call__(self, **named: Argument) -> NumpyArray | tuple[NumpyArray, ...]:
-        """Return the model's output, or a tuple of outputs, as `model(...)` does, and keep what is carried.
+    def __call__(self, **named: Argument) -> Result:
+        """Return the model's result, as `model(...)` does, and keep what is carried.
 
         named: the inputs that are neither carried nor given to `stream()`, and settings as in `model.solve(...)`.
         Raises InputError for other names, and SolveError when a solve fails. After a failure the stream stays where it
         was, and each call raises InputError until `resume()`.
         """
-        solution = self.solve(**named).raise_if_failed()
-        outputs = tuple(solution.outputs[tensor.name] for tensor in self._model.outputs)
-        return outputs[0] if len(outputs) == 1 else outputs
+        return self._model.result(self.solve(**named).raise_if_failed().outputs)
 
     def solve(self, *, events: Events = (), dense: bool = False, **named: Argument) -> Solution:
         """Return a Solution, as `model.solve(...)` does, and keep what is carried unless the solve failed."""
@@ -100,6 +103,13 @@ class Stream:
         if solution.status not in (Status.OK, Status.EVENT):
             self._failed = solution.status
             return solution
+        for tensor in self._model.outputs:
+            array = solution.outputs[tensor.name]
+            if not tensor.takes(array.dtype, array.shape):
+                raise ArtifactError(
+                    f"the output {tensor.name!r} is {array.dtype} {list(array.shape)}, and the card says {tensor}: "
+                    "export the model again"
+                )
         values = {**inputs, **solution.outputs}
         self._values |= {target: values[source] for target, source in self._carry.items()}
         self.steps += 1

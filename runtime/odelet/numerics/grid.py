@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from odelet.numerics.backend import Array, Backend, Scalar
 
 INTERPOLANTS = ("linear", "cubic")
+# A grid of more steps is taken for a mistake or a damaged number, before it takes all memory.
+MOST_STEPS = 2**24
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,22 +58,31 @@ class Grid:
         """Whether the states at output times are read off cubics; no cubic is needed where steps end at these times."""
         return self.interp == "cubic" and not self.at_outputs
 
-    def points(self, t: Array, *, direction: Scalar, xp: Backend, constructed_points: Array | None = None) -> Array:
+    def points(
+        self,
+        t: Array,
+        *,
+        direction: Scalar,
+        xp: Backend,
+        constructed_points: Array | None = None,
+        step_size: Scalar | None = None,
+    ) -> Array:
         """The grid (steps + 1,) for output times t (times,), in their dtype.
 
-        direction: 1 or -1 in their dtype. constructed_points: the grid itself, if it is constructed.
+        direction: 1 or -1 in their dtype. constructed_points: the grid itself, if it is constructed. step_size: the
+        length of the steps, where it is no setting but a value.
 
         Source: torchdiffeq `solvers.py::FixedGridODESolver`, whose rounding this repeats.
         """
         if self.constructed:
             return constructed_points
-        if self.at_outputs:
+        if self.at_outputs and step_size is None:
             return t
         start, end = t[:1], t[-1:]
         if self.steps is not None:
             h, count = (end - start) / self.steps, self.steps
         else:
-            h = direction * self.step_size
+            h = direction * (self.step_size if step_size is None else step_size)
             count = xp.ceil(((end - start) / h)[0] + 1) - 1
         inner = xp.arange(count, t) * h + start
         return xp.concat([inner, end], axis=0)

@@ -1,6 +1,7 @@
 """A model that cannot be captured is refused with the user's file and line, the finding and the remedy."""
 
 import inspect
+import re
 import threading
 
 import pytest
@@ -8,7 +9,10 @@ import torch
 from torch import nn
 from torchdiffeq import odeint, odeint_event
 
+from odelet import InputError
 from odelet_export import CaptureError, FormError, export
+from odelet_export.capture import capture as capture_room
+from odelet_export.capture import markers
 
 TIMES = torch.tensor([0.0, 1.0])
 
@@ -42,10 +46,6 @@ def event_with_three_times(x):
     return odeint(lambda t, y: -y, x, torch.arange(3.0), event_fn=lambda t, y: y.sum())[1]  # HERE
 
 
-def event_that_is_no_tensor(x):
-    return odeint(lambda t, y: -y, x, TIMES, event_fn=lambda t, y: 1.0)[1]  # HERE
-
-
 def unknown_method(x):
     return odeint(lambda t, y: -y, x, TIMES, method="rk5")  # HERE
 
@@ -72,7 +72,6 @@ REFUSED = {
     to_numpy: "keep it a tensor, in operators of torch",
     event_of_a_fixed_method_without_a_step: "give options={'step_size': ...}",
     event_with_three_times: "takes two times",
-    event_that_is_no_tensor: "event_fn must return a tensor",
     unknown_method: "override it with --method",
     unsupported_option: "must be one of 'linear', 'cubic'",
     tolerance_for_each_part: "give one number",
@@ -119,8 +118,9 @@ def test_a_field_with_a_memory_is_refused(tmp_path):
 
 
 def test_a_model_without_a_solve_is_refused(tmp_path):
-    with pytest.raises(CaptureError, match="made no call of torchdiffeq"):
-        export(lambda x: x + 1, (torch.rand(3, 2),), tmp_path / "out")
+    for form in ("auto", "driven"):
+        with pytest.raises(CaptureError, match='made no call of torchdiffeq(?s:.*)form="plain"(?s:.*)euler'):
+            export(lambda x: x + 1, (torch.rand(3, 2),), tmp_path / "out", form=form)
 
 
 def test_a_solve_that_no_output_depends_on_is_refused(tmp_path):
@@ -173,3 +173,38 @@ def test_torchdiffeq_is_restored_after_an_error_and_unchanged_in_other_threads(t
         export(model, (torch.rand(3, 2),), tmp_path / "out")
     assert odeint.__code__ is before
     assert seen and all(abs(value - 0.36787944) < 1e-5 for value in seen)
+
+
+@pytest.mark.parametrize(
+    ("error", "found"),
+    [
+        (InputError("rtol is bad"), r"found: rtol is bad$"),
+        (FormError("found: a form that no solve can have"), r"^found: a form that no solve can have$"),
+        (AssertionError("impossible"), r"found: a fault of odelet itself \(markers.py:\d+\)\n  do: please report it"),
+    ],
+)
+def test_an_error_of_odelet_itself_is_not_blamed_on_torch(error, found, tmp_path, monkeypatch):
+    def fail(*args, **kwargs):
+        raise error
+
+    fail.__code__ = fail.__code__.replace(co_filename=markers.__file__)
+
+    def forward(x):
+        try:
+            markers.fail()
+        except Exception as inner:
+            raise RuntimeError("wrapped by a tracer") from inner
+        return odeint(lambda t, y: -y, x, TIMES)
+
+    monkeypatch.setattr(markers, "fail", fail, raising=False)
+    monkeypatch.setattr(capture_room, "_export", lambda module, example, shapes: forward(*example))
+    monkeypatch.setattr(capture_room, "_make_fx_then_export", lambda module, example, shapes: forward(*example))
+    with pytest.raises(CaptureError) as refused:
+        export(Decays(), (torch.ones(2),), tmp_path / "out")
+    assert re.search(found, str(refused.value))
+    assert "something torch cannot trace" not in str(refused.value)
+
+
+class Decays(nn.Module):
+    def forward(self, x):
+        return odeint(lambda t, y: -y, x, TIMES)

@@ -14,7 +14,7 @@ from torchdiffeq import odeint
 import odelet
 from odelet.engine.failures import DIVIDED_BY_ZERO
 from odelet_export import export
-from odelet_export.graphs.divisions import guard_divisions
+from odelet_export.graphs.guards import add_guards
 
 WHOLE = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 
@@ -60,7 +60,7 @@ def model_of(op_type, dtype, *, divisor=None, within=None):
 
 def guarded(*args, **kwargs):
     model = model_of(*args, **kwargs)
-    guard_divisions(model)
+    add_guards(model)
     return model
 
 

@@ -54,7 +54,7 @@ def test_all_forms_of_all_methods_give_the_answers_of_torchdiffeq(dtype, method,
 
 def test_every_form_is_possible_for_some_method():
     cases = [Case(method=method, times=(0.0, 1.0), positions=(0.0, 1.0)) for method in ("rk4", "dopri5")]
-    assert {form for case in cases for form in forms_of(case)} == set(FORMS)
+    assert {form for case in cases for form in forms_of(case)} == {name for name, form in FORMS.items() if form.solves}
 
 
 @pytest.mark.slow

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 from torchdiffeq import odeint, odeint_event
 
-from odelet_export import CaptureError, ExportError, ParityError, explain, export
+from odelet.errors import InputError
+from odelet_export import CaptureError, ParityError, explain, export
 from odelet_export.capture.capture import capture
 from odelet_export.model.axes import check_dynamic
 from odelet_export.model.callee import Callee
@@ -197,6 +198,8 @@ def test_a_model_that_fails_on_its_example_is_reported_as_such(tmp_path, write):
             raise RuntimeError("no good")
         return y
 
-    with pytest.raises(ExportError, match="the torch model fails on the example: RuntimeError: no good"):
+    with pytest.raises(
+        InputError, match=r"fails on its example \(x float32 \[3, 2\]\) .*\.py, line \d+: RuntimeError: no"
+    ):
         export(model, (torch.rand(3, 2),), tmp_path / "out") if write else explain(model, (torch.rand(3, 2),))
     assert list(tmp_path.iterdir()) == []

@@ -10,10 +10,12 @@ from pathlib import Path
 from threading import Event, Thread
 
 import pytest
+import torch
 from support.artifacts import affine_card, write_affine
 
 from odelet.artifact.folder import check
 from odelet.errors import InputError, OdeletError
+from odelet_export import export
 from odelet_export.errors import OutputError
 from odelet_export.targets import exchange
 from odelet_export.targets.folder import staging
@@ -408,3 +410,9 @@ def test_long_names_have_their_own_leftovers(tmp_path):
     stage(out)
     assert text_of(out) == "new"
     assert os.listdir(tmp_path) == [out.name]
+
+
+@pytest.mark.parametrize("out", ["", ".", "/", ".."])
+def test_an_artifact_has_a_folder_of_its_own(out):
+    with pytest.raises(InputError, match="give the artifact a folder of its own"):
+        export(lambda x: x, (torch.ones(2),), out)

@@ -311,3 +311,15 @@ def test_a_card_that_lost_its_checksum(folder):
     refused(folder, "card: its checksum is not that of its text, so it was changed after its export")
     (folder / "odelet.json").write_text(re.sub(r',\s*"checksum": "\w+"', "", text))
     refused(folder, "card: its checksum is not that of its text")
+
+
+@pytest.mark.parametrize("path", [None, 5, [], b"out"])
+def test_what_is_no_path_is_refused(path):
+    with pytest.raises(InputError, match="must be the path of an artifact's folder"):
+        odelet.load(path)
+
+
+@pytest.mark.parametrize("path", ["x" * 5000, "x/" * 5000, "\0"])
+def test_a_path_that_the_system_refuses(path):
+    with pytest.raises(ArtifactError, match="it cannot be opened|there is no such folder"):
+        odelet.load(path)

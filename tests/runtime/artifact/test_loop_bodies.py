@@ -11,6 +11,7 @@ from support.endless import FOREVER, write_loop
 
 import odelet
 from odelet.artifact.loop_bodies import check_loops
+from odelet.artifact.proto import scan
 from odelet.errors import ArtifactError
 
 GO, S = value("go", BOOL, []), value("s", F32, [3])
@@ -75,13 +76,13 @@ def model(nodes, outputs, *, inner=False):
 def test_a_body_that_computes_nothing_is_refused(name, inner):
     data = model(*WITHOUT_END[name], inner=inner).SerializeToString()
     with pytest.raises(ArtifactError, match="^m.onnx: the body of a Loop computes nothing from its inputs"):
-        check_loops(data, name="m.onnx")
+        check_loops(scan(data, name="m.onnx").graph, name="m.onnx")
 
 
 @pytest.mark.parametrize("name", WITH_END)
 def test_every_other_body_can_be_ended(name):
     data = model(*WITH_END[name]).SerializeToString()
-    check_loops(data, name="m.onnx")
+    check_loops(scan(data, name="m.onnx").graph, name="m.onnx")
     settings, options = ort.SessionOptions(), ort.RunOptions()
     settings.log_severity_level = 4
     session = ort.InferenceSession(data, settings, providers=["CPUExecutionProvider"])
@@ -93,10 +94,10 @@ def test_every_other_body_can_be_ended(name):
 
 def test_a_scan_over_numbers_without_size_is_refused():
     body = helper.make_graph([], "body", [value("a", F32, [0])], [value("a", F32, [0])])
-    scan = helper.make_node("Scan", ["x"], ["y"], body=body, num_scan_inputs=1)
-    data = onnx_model([scan], [value("x", F32, [2**40, 0])], [value("y", F32, [2**40, 0])]).SerializeToString()
+    loop = helper.make_node("Scan", ["x"], ["y"], body=body, num_scan_inputs=1)
+    data = onnx_model([loop], [value("x", F32, [2**40, 0])], [value("y", F32, [2**40, 0])]).SerializeToString()
     with pytest.raises(ArtifactError, match="the body of a Scan computes nothing"):
-        check_loops(data, name="m.onnx")
+        check_loops(scan(data, name="m.onnx").graph, name="m.onnx")
 
 
 def test_an_artifact_with_such_a_loop_does_not_load(tmp_path):

@@ -76,10 +76,35 @@ def test_domains_of_graph_lists_of_attribute_defaults_and_of_training():
     assert "com.example" in domains(trained)
 
 
-def test_a_second_copy_of_the_graph_field_is_merged_as_protobuf_does():
+def test_a_second_copy_of_the_graph_field_which_protobuf_merges_is_refused():
     data = plain([]).SerializeToString() + plain([FOREIGN]).SerializeToString()
     assert "com.example" in {n.domain for n in onnx.load_from_string(data).graph.node}
-    assert "com.example" in dict(scan(data, name="model.onnx").operators)
+    with pytest.raises(ArtifactError, match="it holds 2 graphs"):
+        scan(data, name="model.onnx")
+
+
+def message(number, data):
+    """A field of a message that is itself a message."""
+    size, count = b"", len(data)
+    while count >= 0x80:
+        size, count = size + bytes([count & 0x7F | 0x80]), count >> 7
+    return bytes([number << 3 | 2]) + size + bytes([count]) + data
+
+
+@pytest.mark.parametrize("kind", ["graph", "tensor"])
+def test_a_second_copy_of_what_an_attribute_holds_is_refused(kind):
+    held = subgraph(FOREIGN) if kind == "graph" else scalar("a", F32, 1.0)
+    holds = message(6 if kind == "graph" else 5, held.SerializeToString())
+    for count in (1, 2):
+        attribute = message(1, b"held") + holds * count
+        node = message(2, b"y") + message(4, b"Any") + message(5, attribute)
+        data = message(7, message(1, node))
+        assert [a.name for a in onnx.load_from_string(data).graph.node[0].attribute] == ["held"]
+        if count == 1:
+            scan(data, name="model.onnx")
+            continue
+        with pytest.raises(ArtifactError, match="holds 2 graphs or tensors"):
+            scan(data, name="model.onnx")
 
 
 @pytest.mark.parametrize("location", ["weights.bin", "../secret", "/etc/passwd", "*/_ORT_MEM_ADDR_/*"])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 from support.artifacts import BOOL, F32, I64, node, onnx_model, scalar, value, write
+from support.guarded import guarded, tables
 
 import odelet
 from odelet import ArtifactError, InputError
@@ -91,17 +92,17 @@ OF_VALUES = {
         "input 'i' holds 5, which is looked up as an index; expected whole numbers from -4 to 3",
     ),
     "Div": (
-        [node("Div", "i j", "k"), node("Cast", "k", "f", to=F32), node("Add", "table f", "y")],
+        [*guarded("Div", "i", "j", "k"), node("Cast", "k", "f", to=F32), node("Add", "table f", "y")],
         {"i": ("int64", ()), "j": ("int64", ())},
-        (TABLE,),
+        (TABLE, *tables()),
         {"i": 4, "j": 3},
         {"i": 4, "j": 0},
         "a whole number is divided by zero; look at the input 'j', which holds 0",
     ),
     "Mod": (
-        [node("Mod", "i j", "k"), node("Cast", "k", "f", to=F32), node("Add", "table f", "y")],
+        [*guarded("Mod", "i", "j", "k"), node("Cast", "k", "f", to=F32), node("Add", "table f", "y")],
         {"i": ("int64", ()), "j": ("int64", ())},
-        (TABLE,),
+        (TABLE, *tables()),
         {"i": 4, "j": 3},
         {"i": 4, "j": 0},
         "a whole number is divided by zero; look at the input 'j', which holds 0",

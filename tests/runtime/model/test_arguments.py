@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from support.artifacts import (
     affine_card,
+    affine_model,
     write,
     write_affine,
     write_pair,
@@ -211,3 +212,15 @@ class TestSettings:
     def test_a_model_without_solves(self, pair):
         with pytest.raises(InputError, match="rtol=0.1 cannot be set: .*'unrolled'"):
             pair(**pair_arguments(), rtol=0.1)
+
+
+def test_an_argument_that_holds_itself(affine, tmp_path):
+    card = affine_card(inputs=(Tensor(name="batch.x", dtype="float32", shape=("batch", 3)),))
+    renamed = affine_model(card)
+    renamed.graph.input[0].name = renamed.graph.node[0].input[0] = "batch.x"
+    nested = odelet.load(write(tmp_path, card, {"model.onnx": renamed}))
+    circle: list[object] = []
+    circle.append(circle)
+    for call in (lambda: nested(circle), lambda: nested(batch={"x": circle}), lambda: affine(circle)):
+        with pytest.raises(InputError, match="holds itself|cannot be made an array"):
+            call()

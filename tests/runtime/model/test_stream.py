@@ -3,12 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from onnx import helper
+from support.artifacts import BOOL, affine_card, affine_model, affine_nodes, node, write, write_affine
 from support.lowering import Case, inputs, load_captured
 from torch import nn
 from torchdiffeq import odeint
 
 import odelet
-from odelet import InputError, SolveError, Status
+from odelet import ArtifactError, InputError, SolveError, Status
 from odelet_export import export
 from odelet_export.capture.capture import capture
 from odelet_export.model.callee import Callee
@@ -198,3 +200,27 @@ def test_other_forms_refuse_a_solve_that_goes_on(tmp_path):
     model = Case(method="dopri5", form="adaptive").load(tmp_path / "model")
     with pytest.raises(InputError, match="has the form 'adaptive'.*export the model with the form 'driven'"):
         model.stream(x=inputs("float64"))
+
+
+@pytest.mark.parametrize("carry", ["x", [("x", "y")], 5])
+def test_carry_is_a_dict(tmp_path, carry):
+    model = odelet.load(write_affine(tmp_path))
+    with pytest.raises(InputError, match="must be a dict of an input's name"):
+        model.stream(carry=carry, x=np.ones((1, 3), np.float32))
+
+
+def test_a_carried_output_that_is_not_what_the_card_says_is_the_fault_of_the_artifact(tmp_path):
+    """The graph drops two columns of three, and nobody knows how many before it runs."""
+    nodes = affine_nodes()
+    nodes[1] = node("Add", "doubled one", "wide")
+    nodes.insert(2, node("Compress", "wide kept", "y", axis=1))
+    model = affine_model(nodes=nodes)
+    model.graph.initializer.append(helper.make_tensor("kept", BOOL, [3], [True, False, False]))
+    model.graph.output[0].type.tensor_type.shape.dim[1].Clear()
+    stream = odelet.load(write(tmp_path, affine_card(), {"model.onnx": model})).stream(
+        carry={"x": "y"}, x=np.ones((1, 3), np.float32)
+    )
+    with pytest.raises(
+        ArtifactError, match=r"the output 'y' is float32 \[1, 1\], and the card says float32 \[batch, 3\]"
+    ):
+        stream()

@@ -23,44 +23,43 @@ from torch.overrides import TorchFunctionMode
 
 from odelet_export.capture.decisions import refusals
 from odelet_export.capture.decisions.assumptions import CONDITIONS, Assumption
-from odelet_export.capture.decisions.example_run import ExampleRun
-from odelet_export.capture.decisions.example_values import ExampleValue, ExampleValues, NoValue, is_plain, real
-from odelet_export.capture.decisions.paths import Decision, Explorer
+from odelet_export.capture.decisions.example_run import ExampleRun, NeedsExample
+from odelet_export.capture.decisions.example_values import SIZES, ExampleValue, ExampleValues, NoValue, is_plain, real
+from odelet_export.capture.decisions.paths import Decision, Explorer, on_whole_numbers
+from odelet_export.capture.decisions.python_functions import python_functions
+from odelet_export.capture.decisions.python_numbers import PythonNumbers, listed
 from odelet_export.capture.decisions.rewrites import legacy_constructor, rewritten, sized
+from odelet_export.capture.sizes.watch import SizeWatch
 from odelet_export.model.trees import tensors_in
+from odelet_intercept.libraries.torchdiffeq_calls import namespaces
 from odelet_intercept.user_code import user_frame
 
-# A whole number that a field reads off the time or the state may have this many values.
-MOST_OPTIONS = 40
-
 Function = Callable[..., Any]
-
-
-class NeedsExample(Exception):
-    """Raised where a trace needs the model's solutions on the example: run the model on it, and trace again."""
 
 
 class TracingWatch(TorchFunctionMode):
     """The mode that is on while a model is traced.
 
-    example: the inputs by name. weights: the model's weights and buffers by name, in whose place a tracer may put
-    tensors of its own. frozen: names of inputs that may be held at their example values. example_run: the record of a
-    run on the example; where it is None and needed, NeedsExample is raised. shadows: the values of the traced tensors
-    on the example. warnings: sentences for the user about the latest run.
+    model: the user's model. example: the inputs by name. weights: the model's weights and buffers by name, in whose
+    place a tracer may put tensors of its own. sizes: the watch over sizes. frozen: names of inputs whose numbers may be
+    held at those of the example. example_run: the record of a run on the example; where it is None and needed,
+    NeedsExample is raised. shadows: the values of the traced tensors on the example. python_numbers: the tensors that
+    stand for Python numbers. warnings: sentences for the user about the latest run.
     """
 
     def __init__(
         self,
+        model: Callable[..., Any],
         example: Mapping[str, torch.Tensor],
         weights: Mapping[str, torch.Tensor],
+        sizes: SizeWatch,
         *,
         frozen: Sequence[str] = (),
-        example_run: ExampleRun | None = None,
     ) -> None:
         super().__init__()
-        self._example, self._weights = example, weights
-        self.shadows = ExampleValues()
-        self.example_run = example_run
+        self._model, self._example, self._weights, self.sizes = model, example, weights, sizes
+        self.shadows, self.python_numbers = ExampleValues(), PythonNumbers()
+        self.example_run: ExampleRun | None = None
         self.warnings: list[str] = []
         self._frozen = frozenset(frozen)
         # The explorers of the solves' functions that run now; that of a solve inside a field comes last.
@@ -72,13 +71,15 @@ class TracingWatch(TorchFunctionMode):
     def running(self, inputs: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor]) -> Iterator[None]:
         """Watch one run of the model, and forget earlier runs. inputs, weights: the tracer's tensors, by name."""
         self.shadows, self.warnings, self._assumptions = ExampleValues(), [], {}
+        self.python_numbers = PythonNumbers()
         with real():
             for name, traced in inputs.items():
                 self.shadows.hold(traced, self._example[name].clone(), name)
             for name, traced in weights.items():
                 if not is_plain(traced) and name in self._weights:
                     self.shadows.borrow(traced, self._weights[name].detach())
-        with self, legacy_constructor():
+        self.sizes.begin(inputs)
+        with self, legacy_constructor(), python_functions(namespaces(self._model), self.is_number):
             yield
 
     @property
@@ -88,6 +89,7 @@ class TracingWatch(TorchFunctionMode):
 
     def guards(self) -> list[torch.Tensor]:
         """A bool scalar of the trace for each assumption: whether all decisions of its line fall as on the example."""
+        self.sizes.settle()
         with self:
             return [torch.stack([g.reshape(()) for g in assumed.guards]).all() for assumed in self.assumptions]
 
@@ -146,9 +148,17 @@ class TracingWatch(TorchFunctionMode):
         if rewrite is not None:
             with self:  # a mode is off in its own handler, and the operators of the rewrite need shadows, too
                 return rewrite()
+        with self:
+            args, kwargs, alone = self.python_numbers.in_dtypes(name, args, kwargs)
         result = func(*args, **kwargs)
         self.shadows.follow(func, args, kwargs, result)
+        if alone:
+            self.python_numbers.note(result)
         return result
+
+    def is_number(self, x: object) -> bool:
+        """Whether a tensor stands for a Python number."""
+        return x in self.python_numbers
 
     def constant(self, x: torch.Tensor) -> torch.Tensor | None:
         """The value of a tensor that is a constant of the model; None for any other tensor."""
@@ -178,12 +188,12 @@ class TracingWatch(TorchFunctionMode):
         return value
 
     def scalar(self, func: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """The answer of `x.item()`: a number for a constant and a frozen input, else a tensor, which is traced on."""
+        """The answer of `x.item()`: the number of a constant or a frozen input, else a tensor that stands for one."""
         on_example = self._on_example(func, args, kwargs)
         if on_example is not None and on_example.sources <= self._frozen:
-            return self._frozen_number(func, args, on_example) if on_example.sources else on_example.value
+            return self._held_number(func, args, on_example) if on_example.sources else on_example.value
         with self:
-            return args[0].reshape(())
+            return self.python_numbers.of(args[0])
 
     def numbers(self, func: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """The answer of `x.tolist()`: numbers for a constant, else tensors in lists."""
@@ -191,23 +201,24 @@ class TracingWatch(TorchFunctionMode):
         if on_example is not None and on_example.is_constant:
             return on_example.value
         with self:
-            return _listed(args[0])
+            return listed(args[0], self.python_numbers)
 
     def whole(self, func: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -> int:
-        """The answer of `int(x)` and of an index; in a field each number that the example had, on a path of its own."""
+        """The answer of `int(x)` and of an index: the number on the example, which becomes an assumption. Where it
+        depends on a field's time or state, each number that the example had, on a path of its own."""
         on_example = self._on_example(func, args, kwargs)
         if on_example is not None and (on_example.is_constant or self._warming_up):
             return int(on_example.value)
-        if self._explorers:
+        if on_example is None and self._explorers:
             return self._enumerated(args[0])
-        return int(self._frozen_number(func, args, on_example))
+        return int(self._held_number(func, args, on_example, whole=True))
 
     def number(self, func: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Any other answer that is no tensor: the number of `float(x)`, an array."""
         on_example = self._on_example(func, args, kwargs)
         if on_example is not None and (on_example.is_constant or self._warming_up):
             return on_example.value
-        return self._frozen_number(func, args, on_example)
+        return self._held_number(func, args, on_example)
 
     def array(self, func: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """The answer of `x.numpy()`; for a scalar that of `item`, since users check single numbers with numpy."""
@@ -234,24 +245,22 @@ class TracingWatch(TorchFunctionMode):
             self.warnings.append(text)
 
     def _assume(self, guard: torch.Tensor, value: str, sources: frozenset[str]) -> None:
-        """Record a decision of the line that runs now. guard: a bool of one element, whether the decision falls as on
-        the example."""
-        file, line = user_frame()
-        assumption = self._assumptions.setdefault((file, line), Assumption(file, line))
-        assumption.sources |= sources
-        assumption.values.append(value)
-        assumption.guards.append(guard)
+        """Record a decision of the line that runs now, as `Assumption.add` takes it."""
+        place = user_frame()
+        self._assumptions.setdefault(place, Assumption(*place)).add(guard, value, sources)
 
-    def _frozen_number(self, func: Function, args: Sequence[Any], on_example: ExampleValue | None) -> Any:
-        """A number of the example that depends on frozen inputs alone; it becomes an assumption. Raises CaptureError
-        for any other number."""
+    def _held_number(
+        self, func: Function, args: Sequence[Any], on_example: ExampleValue | None, *, whole: bool = False
+    ) -> Any:
+        """A number of the example, which becomes an assumption: one that depends on frozen inputs alone, or a whole one
+        that depends on no size. Raises CaptureError for any other number."""
         if on_example is None:
             raise refusals.number_of_a_field(func.__name__) if self._explorers else self._lack_of_example()
         changing = sorted(on_example.sources - self._frozen)
-        if changing:
+        if changing and not (whole and SIZES not in changing):
             raise refusals.changing_number(func.__name__, changing, self._example)
         with self:
-            now = args[0]
+            now = args[0].trunc() if whole and args[0].is_floating_point() else args[0]
             still = (now == torch.as_tensor(on_example.value, dtype=now.dtype)).all()
             self._assume(still, str(on_example.value), on_example.sources)
         return on_example.value
@@ -264,31 +273,22 @@ class TracingWatch(TorchFunctionMode):
         file, line = user_frame()
         if self.example_run is None:
             raise NeedsExample()
-        seen = self.example_run.whole_numbers.get((file, line))
-        if not seen:
+        if not (seen := self.example_run.whole_numbers_at((file, line))):
             raise refusals.number_of_a_field("__int__")
-        options = list(range(min(seen), max(seen) + 1))
-        if len(options) > MOST_OPTIONS:
-            raise refusals.many_numbers(options)
         with self:
-            number = (x.trunc() if x.is_floating_point() else x).reshape(())
-            conditions = [number == option for option in options]
+            decision = on_whole_numbers(x, min(seen), max(seen))
         self._warn(
-            f"{os.path.basename(file)}:{line}: a whole number read off the time or the state is {options[0]} to "
-            f"{options[-1]} on the example; outside that range the solve fails"
+            f"{os.path.basename(file)}:{line}: a whole number read off the time or the state is {min(seen)} to "
+            f"{max(seen)} on the example; outside that range the solve fails"
         )
-        return int(self._explorers[-1].choose(Decision(options, conditions)))
-
-
-def _listed(x: torch.Tensor) -> Any:
-    """A tensor as nested lists of scalar tensors."""
-    return x.reshape(()) if x.ndim == 0 else [_listed(part) for part in x.unbind(0)]
+        return int(self._explorers[-1].choose(decision))
 
 
 Answer = Callable[[TracingWatch, Function, Sequence[Any], Mapping[str, Any]], Any]
 
 # The answers to torch functions that return no tensor, by the function's name.
 _ANSWERS: dict[str, Answer] = {
+    "__len__": lambda watch, *call: watch.sizes.length(*call),
     **dict.fromkeys(("__bool__", "is_nonzero", "equal", "allclose", "__contains__"), TracingWatch.truth),
     **dict.fromkeys(("__int__", "__index__"), TracingWatch.whole),
     **dict.fromkeys(("__float__", "__complex__", "__array__"), TracingWatch.number),

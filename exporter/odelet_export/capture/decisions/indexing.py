@@ -20,6 +20,9 @@ class Numbers(Protocol):
     def constant(self, x: torch.Tensor) -> torch.Tensor | None:
         """The value of a tensor that is a constant of the model; None for any other tensor."""
 
+    def is_number(self, x: object) -> bool:
+        """Whether a tensor stands for a Python number."""
+
     def as_int(self, x: torch.Tensor) -> int:
         """A tensor's value as a whole number. Raises CaptureError with the user's line where there is none."""
 

@@ -15,10 +15,13 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from odelet_export.capture.decisions.refusals import many_numbers
 from odelet_intercept.errors import CaptureError, ExportError
 from odelet_intercept.user_code import is_library
 
 MOST_PATHS = 48
+# A whole number that a field reads off the time or the state may have this many values.
+MOST_OPTIONS = 40
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,15 @@ class Decision:
 
     options: Sequence[Any]
     conditions: Sequence[torch.Tensor]
+
+
+def on_whole_numbers(x: torch.Tensor, least: int, largest: int) -> Decision:
+    """The decision which whole number a tensor is, from the least to the largest. Raises CaptureError for too many."""
+    options = list(range(least, largest + 1))
+    if len(options) > MOST_OPTIONS:
+        raise many_numbers(options)
+    number = (x.trunc() if x.is_floating_point() else x).reshape(())
+    return Decision(options, [number == option for option in options])
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ def changing_number(function: str, sources: Sequence[str], inputs: Collection[st
     inputs: the names of all inputs of the model, which a user may freeze.
     """
     flags = " ".join(f"--freeze {name}" for name in sources if name in inputs)
-    freeze = f", or hold it at its example value with {flags} (freeze=[...])" if flags else ""
+    freeze = f", or hold this number at that of the example with {flags} (freeze=[...])" if flags else ""
     return _refusal(
         f"{_written(function)} of a value that depends on {' and '.join(sources)}; a graph cannot hold a Python number "
         "that changes",

@@ -22,6 +22,8 @@ from odelet_export.capture.decisions.indexing import (
     element_at,
     is_whole_number,
 )
+from odelet_export.capture.sizes.elements import element_at_size
+from odelet_export.capture.sizes.splitting import chunked, split
 from odelet_export.model.trees import row_leaves
 
 
@@ -34,12 +36,13 @@ def rewritten(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], numbers
     return None if rewrite is None else rewrite(args, kwargs, numbers)
 
 
-def _tensor_of_numbers(args: Sequence[Any], kwargs: Mapping[str, Any], _: Numbers) -> Rewritten:
-    """A rewrite of torch.tensor([a, t]) with a traced t, which stacks the numbers."""
+def _tensor_of_numbers(args: Sequence[Any], kwargs: Mapping[str, Any], numbers: Numbers) -> Rewritten:
+    """A rewrite of torch.tensor([a, t]) with a traced t or the size of a dynamic axis, which stacks the numbers."""
     data = args[0] if args else kwargs.get("data")
-    if not any(isinstance(leaf, torch.Tensor) for leaf in row_leaves(data)) or isinstance(data, torch.Tensor):
+    symbolic = any(isinstance(leaf, (torch.Tensor, torch.SymInt, torch.SymFloat)) for leaf in row_leaves(data))
+    if not symbolic or (isinstance(data, torch.Tensor) and not numbers.is_number(data)):
         return None
-    dtype = kwargs.get("dtype") or _inferred_dtype(data)
+    dtype = kwargs.get("dtype") or _inferred_dtype(data, numbers)
     return lambda: _stacked(data, dtype).to(device=kwargs.get("device"))
 
 
@@ -48,14 +51,14 @@ def _new_tensor(args: Sequence[Any], kwargs: Mapping[str, Any], numbers: Numbers
     return _tensor_of_numbers(args[1:], {"dtype": args[0].dtype, **kwargs}, numbers)
 
 
-def _inferred_dtype(data: Any) -> torch.dtype:
+def _inferred_dtype(data: Any, numbers: Numbers) -> torch.dtype:
     """The dtype that torch.tensor gives to numbers: tensors keep theirs, Python numbers get the default of their
-    kind."""
+    kind, and so do the tensors that stand for them."""
     kinds = {bool: torch.bool, int: torch.int64, float: torch.get_default_dtype()}
     kinds |= {torch.SymInt: torch.int64, torch.SymFloat: torch.get_default_dtype(), torch.SymBool: torch.bool}
     dtype = torch.bool
     for number in row_leaves(data):
-        is_tensor = isinstance(number, torch.Tensor)
+        is_tensor = isinstance(number, torch.Tensor) and not (numbers.is_number(number) and number.is_floating_point())
         number_dtype = number.dtype if is_tensor else kinds.get(type(number), torch.get_default_dtype())
         dtype = torch.promote_types(dtype, number_dtype)
     return dtype
@@ -65,7 +68,7 @@ def _stacked(data: Any, dtype: torch.dtype) -> torch.Tensor:
     """Nested lists of numbers as one tensor of a dtype."""
     if isinstance(data, (list, tuple)):
         return torch.stack([_stacked(part, dtype) for part in data])
-    return data.to(dtype) if isinstance(data, torch.Tensor) else torch.full((), data, dtype=dtype)
+    return data.to(dtype, copy=True) if isinstance(data, torch.Tensor) else torch.full((), data, dtype=dtype)
 
 
 def _bucketize(args: Sequence[Any], kwargs: Mapping[str, Any], _: Numbers) -> Rewritten:
@@ -123,14 +126,15 @@ def _linspace(args: Sequence[Any], kwargs: Mapping[str, Any], _: Numbers) -> Rew
 
     Like torch's function, it counts the first half of the numbers from the start and the others from the end.
     """
-    start, end, steps = args[0], args[1], kwargs["steps"] if len(args) < 3 else args[2]
-    ends = [x for x in (start, end) if isinstance(x, torch.Tensor)]
+    names = ("start", "end", "steps")
+    start, end, steps = (args[i] if i < len(args) else kwargs[name] for i, name in enumerate(names))
+    ends = [x for x in (start, end) if isinstance(x, (torch.Tensor, torch.SymInt, torch.SymFloat))]
     dtype = kwargs.get("dtype") or torch.get_default_dtype()
     if isinstance(steps, torch.Tensor) or (not ends and isinstance(steps, int)):
         return None
 
     def space() -> torch.Tensor:
-        first, last = (torch.as_tensor(x).to(dtype).reshape(()) for x in (start, end))
+        first, last = (_stacked(x, dtype).reshape(()) for x in (start, end))
         place = torch.arange(steps, dtype=dtype)
         gaps = torch.ones(steps, dtype=dtype).sum() - 1  # a tensor, as `steps` may be the size of a dynamic axis
         step = (last - first) / gaps.clamp(min=1)
@@ -147,7 +151,8 @@ def _full(args: Sequence[Any], kwargs: Mapping[str, Any], _: Numbers) -> Rewritt
         return None
     if isinstance(size, torch.Tensor):  # torch.full_like passes a tensor in its place
         return lambda: value.reshape(()).to(kwargs.get("dtype") or size.dtype).expand(size.shape).clone()
-    return lambda: value.reshape(()).to(kwargs.get("dtype") or value.dtype).expand(size).clone()
+    inferred = torch.get_default_dtype() if value.is_floating_point() else value.dtype
+    return lambda: value.reshape(()).to(kwargs.get("dtype") or inferred).expand(size).clone()
 
 
 # The functions that take sizes, each with the number of arguments that come before.
@@ -185,13 +190,15 @@ _REWRITES: dict[str, Rewrite] = {
     "as_tensor": _tensor_of_numbers,
     "asarray": _tensor_of_numbers,
     "new_tensor": _new_tensor,
-    "__getitem__": element_at,
+    "__getitem__": lambda *call: element_at_size(*call) or element_at(*call),
     "__setitem__": assignment_at,
     "bucketize": _bucketize,
     "searchsorted": _searchsorted,
     "linspace": _linspace,
     "full": _full,
     "full_like": _full,
+    **dict.fromkeys(("chunk", "unsafe_chunk"), chunked),
+    **dict.fromkeys(("split", "unsafe_split"), split),
     **dict.fromkeys(("mm", "matmul", "spmm", "_sparse_mm", "__matmul__", "mv"), _sparse_product),
 }
 

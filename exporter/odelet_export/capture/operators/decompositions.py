@@ -145,5 +145,6 @@ def gradient_decompositions() -> dict[OpOverload, Callable[..., Any]]:
         aten.amin.default: _extreme(torch.amin),
         aten.max.dim: max_dim,
         aten.mul.Scalar: mul_scalar,
+        aten._efficientzerotensor.default: lambda size, **kind: torch.zeros(size, **kind),
     }
     return {**torchs, **ours, **pooling.DECOMPOSITIONS, **matrices.DECOMPOSITIONS, **triangular.DECOMPOSITIONS}

@@ -19,9 +19,10 @@ from odelet.numerics.state import Layout
 from odelet_export.graphs.emit import ONNX
 from odelet_export.graphs.scope import Scope, Value
 from odelet_export.lowering.forms.form import Form, LoweredSolve
-from odelet_export.lowering.forms.site import Site, known_sizes, layout_of, tolerance_inputs
+from odelet_export.lowering.forms.site import Site, in_dtype, known_sizes, layout_of, tolerance_inputs
 from odelet_export.lowering.hole import Hole
 from odelet_export.lowering.region import Region
+from odelet_intercept.call_options import LENGTHS
 
 # Names of the graph inputs that the driver feeds; see docs/artifact.md.
 RESERVED = ("t", "t1", "h", "y", "k", "rtol", "atol", "direction", *MEMORY)
@@ -31,6 +32,7 @@ def lower(site: Site) -> LoweredSolve:
     """Build the graphs of a solve, and say how the runtime drives them. The site's host graph stays as it is."""
     hole, spec = site.hole, site.hole.spec
     read = dict.fromkeys(value for region in hole.regions.values() for value in region.captured)
+    read |= dict.fromkeys(value for name, value in hole.extras.items() if name == "first_step")
     captured = [value for value in read if value.const_value is None or value.is_graph_input()]
     graphs = _graphs(hole, site.scope.root.graph.opset_imports[""])
     files = {kind: f"solve_{spec.index}_{kind}.onnx" for kind in graphs}
@@ -48,7 +50,7 @@ def lower(site: Site) -> LoweredSolve:
         event=None
         if event_file is None or hole.event_time is None
         else EventCard(graph=event_file, time=str(hole.event_time.name)),
-        **{name: str(value.name) for name, value in hole.extras.items()},
+        **{name: str(value.name) for name, value in hole.extras.items() if name not in LENGTHS},
     )
     solver = spec.solver
     keys = SETTINGS if solver.adaptive or spec.timeless else () if solver.fixed else ("rtol", "atol")
@@ -84,7 +86,8 @@ def _graphs(hole: Hole, opset: int) -> dict[str, ir.Graph]:
 
     field: takes (t, y), returns the slope. step: one attempted step, unless the driver needs the field alone; for an
     iteration, one turn, and an iteration has no other graph. start: the length of the first step, where it is to be
-    estimated. event: takes (t, y), returns the values whose first zero ends the solve, where one does.
+    estimated or is a value of the host. event: takes (t, y), returns the values whose first zero ends the solve, where
+    one does.
     """
     solver = [hole.field, *([hole.norm] if hole.norm is not None else [])]
     if hole.spec.timeless:
@@ -127,7 +130,7 @@ class _Graph:
         dims = [Value(part, self.scope).dims for part in hole.y0]
         self.y_shape = [1, _size(dims)]
         self.y = self.input("y", self.dtype, self.y_shape)
-        self.outside = {value: self._stand_in(value) for region in regions for value in region.captured}
+        self.outside = {value: self.stand_in(value) for region in regions for value in region.captured}
         self._shapes: dict[int, Value] = {}
         self.layout: Layout = layout_of(dims, self._shape, self.scope, per_sample=hole.spec.per_sample)
         if hole.norm in regions and hole.norm is not None:
@@ -139,7 +142,7 @@ class _Graph:
     def input(self, name: str, dtype: Any, shape: Sequence[int | str]) -> Value:
         return Value(self.scope.builder.input(name, dtype, shape), self.scope)
 
-    def _stand_in(self, value: ir.Value) -> ir.Value:
+    def stand_in(self, value: ir.Value) -> ir.Value:
         if value.const_value is not None and not value.is_graph_input():
             name = f"host.{value.name}" if value.name in RESERVED else value.name
             copy = ir.Value(name=name, type=value.type, shape=value.shape, const_value=value.const_value)
@@ -185,8 +188,12 @@ def _control(graph: _Graph) -> tuple[np.dtype[Any], dict[str, Any]]:
 
 def _first_step(graph: _Graph) -> dict[str, Value]:
     number, common = _control(graph)
+    given = graph.hole.extras.get("first_step")
     t = graph.input("t", ir.DataType.from_numpy(number), graph.lanes)
     k = graph.input("k", graph.dtype, graph.y_shape)
+    if given is not None:
+        h = in_dtype(number, Value(graph.outside.get(given) or graph.stand_in(given), graph.scope))
+        return {"h": graph.scope.call("Expand", h, graph.scope.call("Shape", t)) if graph.lanes else h}
     times = graph.hole.times
     if times is not None:
         direction: Any = number.type(-1 if times[0] > times[-1] else 1)
@@ -261,4 +268,11 @@ def _rows(x: Value) -> int:
     return rows
 
 
-DRIVEN = Form(name="driven", lower=lower, varies="tolerances")
+def unsuited(site: Site) -> str | None:
+    """The reason why a solve cannot have the form although its method can, or None."""
+    if site.event is not None and "step_size" in site.hole.extras:
+        return "it searches for an event by steps whose length is computed from the inputs"
+    return None
+
+
+DRIVEN = Form(name="driven", lower=lower, unsuited=unsuited, varies="tolerances")

@@ -57,15 +57,15 @@ class Form:
     excludes: gives the reason why no solve of a method can have the form, as a clause whose subject is the method, or
     None. unsuited: gives the reason why a solve cannot have the form although its method can, as a sentence, or None.
     varies: the setting that an export in this form leaves to choose, "steps" of a fixed-step method or "tolerances" of
-    an adaptive one. straight: whether the graph has no control flow, so that it grows with the number of steps. remedy:
-    the change by which a user can make a solve fit the form, or "".
+    an adaptive one, if any. straight: whether the graph has no control flow, so that it grows with the number of steps.
+    remedy: the change by which a user can make a solve fit the form, or "".
     """
 
     name: str
     lower: Callable[[Site], LoweredSolve]
     excludes: Callable[[Method], str | None] = _nothing
     unsuited: Callable[[Site], str | None] = _nothing
-    varies: Literal["steps", "tolerances"]
+    varies: Literal["steps", "tolerances"] | None = None
     straight: bool = False
     remedy: str = ""
 
@@ -73,6 +73,11 @@ class Form:
     def needs_data(self) -> bool:
         """Whether the steps are found on calibration data, which the export must be given."""
         return CARD_FORMS[self.name].calibrated
+
+    @property
+    def solves(self) -> bool:
+        """Whether solves have the form, and not only models that make none."""
+        return CARD_FORMS[self.name].solves
 
     @property
     def runs_outside(self) -> bool:

@@ -93,9 +93,10 @@ class AdaptiveLoop(Reading):
         return not_finite(rows)
 
     def _sorted(self, name: str) -> Value:
-        """The times of step_t or jump_t, at which steps end, multiplied by the direction and sorted."""
+        """The times of step_t or jump_t, at which steps end, multiplied by the direction and sorted, then infinity,
+        which no step reaches: a call may give no time at all."""
         points = in_dtype(self.number, Value(self.site.hole.extras[name], self.scope))
-        points = points * self.direction
+        points = ONNX.concat([points * self.direction, self.scope.constant(np.array([np.inf], self.number))], axis=0)
         count = self.scope.call("Shape", points)
         ascending: Value = self.scope.call("TopK", points, count, axis=0, largest=0, sorted=1, outputs=2)[0]
         return ascending
@@ -148,7 +149,9 @@ class AdaptiveLoop(Reading):
         site, scope, control = self.site, self.scope, self.control
         y0, t0 = site.y0, self.begun * self.direction
         k = first_slope(site.field, t0, y0, xp=ONNX)
-        if control.first_step is None:
+        if "first_step" in site.hole.extras:
+            h = self._each(in_dtype(self.number, Value(site.hole.extras["first_step"], scope)))
+        elif control.first_step is None:
             h = first_length(site.field, t0, y0, k, order=self.tableau.order, **self.common)
         else:
             h = self._each(scope.constant(control.first_step, self.number))
@@ -159,14 +162,9 @@ class AdaptiveLoop(Reading):
         state |= {"since": zero, "passed": one} if self.counts_intervals else {}
         for name, points in self.points.items():
             before = scope.call("Cast", points <= self.start, to=ir.DataType.INT64)
-            state[name] = self._each(self._within(scope.call("ReduceSum", before, keepdims=0), points))
+            state[name] = self._each(scope.call("ReduceSum", before, keepdims=0))
         self.first_k = k
         return state | (self._no_step(ONNX.cast(h * self.direction, y0)) if self.one_read else {})
-
-    @staticmethod
-    def _within(index: Value, points: Value) -> Value:
-        """The index, or the index of the last point where the index lies beyond it."""
-        return ONNX.minimum(index, ONNX.reshape(points.scope.call("Shape", points), ()) - 1)
 
     def _body(self, inner: Scope, i: Value, state: Carried) -> tuple[Value, Carried, Carried]:
         """Emit one attempted step. Returns whether to go on, the values to carry, and the values to collect."""
@@ -192,8 +190,7 @@ class AdaptiveLoop(Reading):
                 passes = passes & ~hits["jump_t"]
             if name == "jump_t":
                 after["k"] = self._after_jump(passes, end * direction, after)
-            index = state[name] + inner.call("Cast", passes, to=ir.DataType.INT64)
-            after[name] = self._within(index, self.points[name])
+            after[name] = state[name] + inner.call("Cast", passes, to=ir.DataType.INT64)
         go_on = self._goes_on(time, after["reach"], state1)
         if self.counts_intervals:
             passed = self._passed(time)
@@ -227,7 +224,7 @@ class AdaptiveLoop(Reading):
             points = ONNX.concat(list(self.points.values()), axis=0)
             count = self.scope.call("Shape", points)
             points = self.scope.call("TopK", points, count, axis=0, largest=0, sorted=1, outputs=2)[0]
-            twice = (points[1:] <= points[:-1]) & (points[1:] >= self.start)
+            twice = (points[1:] <= points[:-1]) & (points[1:] >= self.start) & (points[1:] < np.inf)
             repeats = self.scope.call("ReduceSum", self.scope.call("Cast", twice, to=ir.DataType.INT64), keepdims=0)
             status = ONNX.where(repeats > 0, BAD_TIMES, status)
         return self.site.checked(status)

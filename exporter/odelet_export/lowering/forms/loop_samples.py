@@ -106,7 +106,10 @@ class PerSampleLoop(AdaptiveLoop):
         for part, shape in zip(layout.slices(self.site.y0, xp=ONNX), layout.table_shapes, strict=True):
             table = scope.call("Shape", ONNX.reshape(part, shape))
             wide = scope.call("Expand", column, ONNX.concat([scope.constant(np.array([1], np.int64)), table], axis=0))
-            parts.append(scope.call("Reshape", wide, scope.constant(np.array([0, -1], np.int64))))
+            # Where there are no times, a -1 would stand for no certain width.
+            width = scope.call("ReduceProd", table, scope.constant(np.array([0], np.int64)), keepdims=1)
+            rows = ONNX.concat([scope.call("Shape", x, start=0, end=1), width], axis=0)
+            parts.append(scope.call("Reshape", wide, rows))
         return parts[0] if len(parts) == 1 else ONNX.concat(parts, axis=1)
 
     def _read(self, target: Value, step: Step, end: Value) -> Value:

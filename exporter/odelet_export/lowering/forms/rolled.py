@@ -27,7 +27,7 @@ from odelet_export.lowering.forms.fixed import (
 )
 from odelet_export.lowering.forms.form import Form, LoweredSolve
 from odelet_export.lowering.forms.search import EventSearch
-from odelet_export.lowering.forms.site import NOT_FINITE, OK, STEP_LIMIT, Site, not_finite
+from odelet_export.lowering.forms.site import NOT_FINITE, OK, STEP_LIMIT, Site, in_dtype, not_finite
 
 
 def excludes(method: Method) -> str | None:
@@ -108,10 +108,12 @@ def _each(site: Site) -> Callable[[Callable[[Value], Value], Value, Value], Valu
 def _until_event(site: Site) -> LoweredSolve:
     """Build a Loop over steps of one length, until an event function changes its sign or torchdiffeq would give up."""
     scope, spec, like = site.scope, site.hole.spec, site.y0
-    assert spec.grid is not None and spec.grid.step_size is not None
+    assert spec.grid is not None
+    computed = site.hole.extras.get("step_size")
+    step_size: Any = spec.grid.step_size if computed is None else in_dtype(np.dtype(np.float64), Value(computed, scope))
     assert isinstance(spec.atol, float)
     start = ONNX.cast(site.scalar(site.time(0), None), like)
-    h = ONNX.cast(scope.call("Cast", site.scalar(site.direction), to=ir.DataType.DOUBLE) * spec.grid.step_size, like)
+    h = ONNX.cast(scope.call("Cast", site.scalar(site.direction), to=ir.DataType.DOUBLE) * step_size, like)
     search = EventSearch(site, start * ONNX.cast(site.direction, like))
 
     memory = _as_values(site)

@@ -10,13 +10,16 @@ from odelet_export.capture.decisions.rewrites import legacy_constructor, rewritt
 
 
 class Traced:
-    """Answers as during a trace: only sparse tensors are constants, and sizes have values."""
+    """Answers as during a trace: only sparse tensors are constants, sizes have values, and one tensor is a number."""
 
     def constant(self, x):
         return x if x.layout is not torch.strided else None
 
     def as_int(self, x):
         return int(x)
+
+    def is_number(self, x):
+        return x is NUMBER
 
 
 def computed_by_rewrite(function, *args, **kwargs):
@@ -35,6 +38,7 @@ def assert_same(actual, expected):
 
 
 T, D, N = torch.tensor(0.25), torch.tensor(0.5, dtype=torch.float64), torch.tensor(3)
+NUMBER = torch.tensor(0.7, dtype=torch.float64)
 X = torch.arange(24.0).reshape(2, 3, 4)
 
 
@@ -145,4 +149,14 @@ def test_linspace_takes_traced_numbers(steps):
 def test_full_takes_a_traced_number():
     assert_same(computed_by_rewrite(torch.full, (2, 3), T), torch.full((2, 3), 0.25))
     assert_same(computed_by_rewrite(torch.full_like, X, T), torch.full_like(X, 0.25))
+    assert_same(computed_by_rewrite(torch.full, (2, 3), D), torch.full((2, 3), D))
+    assert_same(computed_by_rewrite(torch.full, (2,), N), torch.full((2,), 3))
     assert rewritten("full", ((2,), 1.0), {}, Traced()) is None
+
+
+def test_a_python_number_decides_no_dtype():
+    assert_same(computed_by_rewrite(torch.tensor, NUMBER), torch.tensor(0.7))
+    assert_same(computed_by_rewrite(torch.tensor, [NUMBER, 1]), torch.tensor([0.7, 1]))
+    assert_same(computed_by_rewrite(torch.tensor, [NUMBER, D]), torch.tensor([0.7, 0.5], dtype=torch.float64))
+    assert_same(computed_by_rewrite(torch.as_tensor, NUMBER, dtype=torch.float64), NUMBER)
+    assert_same(computed_by_rewrite(torch.linspace, 0, NUMBER, 3), torch.linspace(0, 0.7, 3))

@@ -1,0 +1,215 @@
+"""Python's own functions of numbers, `float(t)`, `math.sin(t)`, `np.sin(t)`, for tensors that are traced.
+
+Each of them asks a tensor for its number, which a trace does not have. While a model is traced, the names `float`,
+`int`, `round` and `math` in its files stand for functions that compute with tensors where they get one, and NumPy hands
+its functions of tensors over to torch. What they get otherwise they pass on.
+"""
+
+from __future__ import annotations
+
+import builtins
+import math
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from odelet_export.capture.decisions.model_files import Namespace, calls, of_models
+
+Function = Callable[..., Any]
+
+# torch's functions for those of `math` that give a number with a fraction, or an answer.
+_MATH: dict[str, Function] = {
+    name: getattr(torch, name)
+    for name in (
+        *("sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh"),
+        *("exp", "expm1", "exp2", "log2", "log10", "log1p", "sqrt", "erf", "erfc", "lgamma"),
+        *("pow", "atan2", "hypot", "copysign", "fmod", "isnan", "isinf", "isfinite"),
+    )
+}
+_MATH |= {"fabs": torch.abs, "degrees": torch.rad2deg, "radians": torch.deg2rad}
+_MATH["log"] = lambda x, *base: torch.log(x) / torch.log(base[0]) if base else torch.log(x)
+# torch's functions for those of `math` that give a whole number.
+_WHOLE: dict[str, Function] = {"floor": torch.floor, "ceil": torch.ceil, "trunc": torch.trunc}
+# torch's names of NumPy's functions, where they differ.
+_NUMPY = {
+    **{"power": "pow", "float_power": "pow", "divide": "true_divide", "mod": "remainder", "fabs": "abs"},
+    **{"less": "lt", "less_equal": "le", "greater": "gt", "greater_equal": "ge", "equal": "eq", "not_equal": "ne"},
+    **{"rint": "round", "degrees": "rad2deg", "radians": "deg2rad"},
+}
+
+
+@contextmanager
+def python_functions(
+    spaces: Iterable[Mapping[str, Any]],
+    is_number: Callable[[object], bool] = lambda _: False,
+    *,
+    note: Callable[[int], None] = lambda _: None,
+) -> Iterator[None]:
+    """Let the functions of numbers in the files of a model take traced tensors.
+
+    spaces: the namespaces of all modules and of the model's files. is_number: whether a tensor stands for a number.
+    note: called with each whole number that a function gives for a number with a fraction.
+    """
+    stand_ins, missing = _StandIns(is_number, note), object()
+    replaced: list[tuple[Namespace, str, Any]] = []
+    try:
+        for space in of_models(spaces):
+            for name, value in stand_ins.of(space).items():
+                replaced.append((space, name, space.get(name, missing)))
+                space[name] = value
+        with _numpy_on_tensors(is_number):
+            yield
+    finally:
+        for space, name, value in reversed(replaced):
+            if value is missing:
+                del space[name]
+            else:
+                space[name] = value
+
+
+class _StandIns:
+    """What takes the places of `float`, `int` and `round`, of `math` and of its functions."""
+
+    def __init__(self, is_number: Callable[[object], bool], note: Callable[[int], None]) -> None:
+        self._functions = {getattr(math, name): _computed(getattr(math, name), f) for name, f in _MATH.items()}
+        self._functions |= {getattr(math, name): _rounded(getattr(math, name), f, note) for name, f in _WHOLE.items()}
+        self._math = types.ModuleType("math")
+        vars(self._math).update(vars(math))
+        vars(self._math).update({function.__name__: new for function, new in self._functions.items()})
+        self._builtins = {"float": _float_for(is_number), "int": _int_for(note), "round": _round_for(note)}
+
+    def of(self, space: Namespace) -> Namespace:
+        """The stand-ins for a namespace, by the names that it has for what they stand for."""
+        found: Namespace = {}
+        for name, value in list(space.items()):
+            if value is math:
+                found[name] = self._math
+            elif isinstance(value, types.BuiltinFunctionType) and value in self._functions:
+                found[name] = self._functions[value]
+        return found | {name: new for name, new in self._builtins.items() if name not in space and calls(space, name)}
+
+
+def _computed(original: Function, function: Function) -> Function:
+    def compute(*args: Any) -> Any:
+        return _number_of(function, args) if _any_tensor(args) else original(*args)
+
+    return compute
+
+
+def _rounded(original: Function, function: Function, note: Callable[[int], None]) -> Function:
+    def compute(x: Any) -> Any:
+        whole = int(_number_of(function, (x,))) if _any_tensor((x,)) else original(x)
+        note(whole)
+        return whole
+
+    return compute
+
+
+def _round_for(note: Callable[[int], None]) -> Function:
+    nearest = _rounded(round, torch.round, note)
+
+    def compute(x: Any, ndigits: Any = None) -> Any:
+        if ndigits is None:
+            return nearest(x)
+        return _number_of(partial(torch.round, decimals=ndigits), (x,)) if _any_tensor((x,)) else round(x, ndigits)
+
+    return compute
+
+
+def _any_tensor(args: Sequence[Any]) -> bool:
+    return any(isinstance(x, (torch.Tensor, torch.SymInt, torch.SymFloat)) for x in args)
+
+
+def _number_of(function: Function, args: Sequence[Any]) -> Any:
+    """The number that a function of torch gives for numbers and tensors of one element."""
+    return function(*(_double(x) for x in args)).item()
+
+
+def _double(x: Any) -> torch.Tensor:
+    if isinstance(x, torch.Tensor):
+        return x.reshape(()).to(torch.float64)
+    return torch.full((), x.item() if isinstance(x, np.generic) else x, dtype=torch.float64)
+
+
+def _float_for(is_number: Callable[[object], bool]) -> type:
+    """A class that takes the place of `float`: it also makes numbers of traced tensors, and knows them as its own."""
+
+    class OfTracedTensors(type):
+        def __call__(cls, *args: Any) -> Any:
+            if args and isinstance(args[0], torch.Tensor):
+                return args[0].reshape(()).to(torch.float64).item()
+            if args and isinstance(args[0], (torch.SymInt, torch.SymFloat)):
+                return torch.sym_float(args[0])
+            return builtins.float(*args)
+
+        def __instancecheck__(cls, x: Any) -> bool:
+            return isinstance(x, builtins.float) or (is_number(x) and x.is_floating_point())
+
+        def __subclasscheck__(cls, other: type) -> bool:
+            return issubclass(other, builtins.float)
+
+    # NumPy takes a class with a dtype for that dtype, as it takes `float` itself.
+    members = {"dtype": np.dtype(np.float64), "fromhex": builtins.float.fromhex}
+    return OfTracedTensors("float", (), members)
+
+
+def _int_for(note: Callable[[int], None]) -> type:
+    """A class that takes the place of `int`, and notes the numbers that it makes of numbers with a fraction."""
+
+    class Noting(type):
+        def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+            whole = builtins.int(*args, **kwargs)
+            if args and isinstance(args[0], (float, torch.Tensor)):
+                note(whole)
+            return whole
+
+        def __instancecheck__(cls, x: Any) -> bool:
+            return isinstance(x, builtins.int)
+
+        def __subclasscheck__(cls, other: type) -> bool:
+            return issubclass(other, builtins.int)
+
+    members = {"dtype": np.dtype(np.int64), "from_bytes": builtins.int.from_bytes}
+    return Noting("int", (), members)
+
+
+@contextmanager
+def _numpy_on_tensors(is_number: Callable[[object], bool]) -> Iterator[None]:
+    """Let NumPy's functions of numbers compute with torch where they get a tensor, as `np.sin(t)`."""
+
+    def ufunc(self: torch.Tensor, function: np.ufunc, method: str, *args: Any, **kwargs: Any) -> Any:
+        of_torch = getattr(torch, _NUMPY.get(function.__name__, function.__name__), None)
+        if method != "__call__" or kwargs or of_torch is None:
+            arrays = (np.asarray(x) if isinstance(x, torch.Tensor) else x for x in args)
+            return getattr(function, method)(*arrays, **kwargs)
+        if all(is_number(x) for x in args if isinstance(x, torch.Tensor)):
+            return _number_of(of_torch, args)
+        return of_torch(*(x if isinstance(x, torch.Tensor) else torch.as_tensor(x, dtype=self.dtype) for x in args))
+
+    def function(self: torch.Tensor, function: Any, types: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        if function is np.interp and len(args) == 3 and not kwargs and np.ndim(args[0]) == 0:
+            return _interpolated(*args)
+        return function._implementation(*args, **kwargs)
+
+    protocols = {"__array_ufunc__": ufunc, "__array_function__": function}
+    try:
+        for name, protocol in protocols.items():
+            setattr(torch.Tensor, name, protocol)
+        yield
+    finally:
+        for name in protocols:
+            delattr(torch.Tensor, name)
+
+
+def _interpolated(x: Any, knots: Any, values: Any) -> Any:
+    """The number that np.interp gives for one number, between the values at rising knots, and beyond them."""
+    x, xs, ys = _double(x), torch.as_tensor(knots, dtype=torch.float64), torch.as_tensor(values, dtype=torch.float64)
+    before = (xs[1:-1] <= x).sum().reshape(1)
+    x0, x1, y0, y1 = (row.index_select(0, before + i).reshape(()) for row in (xs, ys) for i in (0, 1))
+    between = y0 + (y1 - y0) * ((x - x0) / (x1 - x0))
+    return torch.where(x <= xs[0], ys[0], torch.where(x >= xs[-1], ys[-1], between)).item()

@@ -1,0 +1,61 @@
+"""Takes a traced program apart into the operators that torch's translation to ONNX knows, within that translation.
+
+torch's own table of decompositions lacks operators, and has some that write into views, which no program may do after
+it. Within `decomposing` our decompositions come first, and constants whose operators have no translation are folded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+from torch.onnx._internal.exporter import _decomp, _fx_passes
+
+from odelet_export.capture.operators.constants import fold_constants
+from odelet_export.capture.operators.decompositions import gradient_decompositions
+
+
+class Untranslated(Exception):
+    """Raised for a program with an operator that has no translation to ONNX.
+
+    operator: the operator's name, as in aten.linalg_eigh. trace: the stack trace of the model's code, as text.
+    """
+
+    def __init__(self, operator: str, trace: str) -> None:
+        super().__init__(f"No ONNX function found for {operator}")
+        self.operator, self.trace = operator, trace
+
+
+@contextmanager
+def decomposing() -> Iterator[None]:
+    """Let torch.onnx.export decompose with our table first, and fold constants; raises Untranslated from within it."""
+    torchs = _fx_passes.decompose_with_registry
+    _fx_passes.decompose_with_registry = _decompose  # type: ignore[assignment]  # torch has no option for another table
+    try:
+        yield
+    finally:
+        _fx_passes.decompose_with_registry = torchs
+
+
+def _decompose(program: ExportedProgram, registry: Any) -> ExportedProgram:
+    """The program in operators that have a translation. registry: torch's translations, with ours among them."""
+    translated = {*_decomp.get_onnx_implemented_overloads(registry)}
+    table: dict[Any, Callable[..., Any]] = {
+        **_decomp.create_onnx_friendly_decomposition_table(translated),
+        **gradient_decompositions(),
+    }
+    program = program.run_decompositions(table)
+    # torch.export asserts dtypes and sizes; nothing reads these nodes, and torch's translation removes them, too.
+    _fx_passes.remove_assertion_nodes(program.graph_module)
+    left = fold_constants(program, translated)
+    if left:
+        raise Untranslated(_name(left[0].target), left[0].meta.get("stack_trace") or "")
+    return program
+
+
+def _name(target: Any) -> str:
+    """The name of an operator, without its overload where that is the default one: aten.linalg_eigh."""
+    return str(target).removesuffix(".default") if isinstance(target, torch._ops.OpOverload) else str(target)
