@@ -117,7 +117,7 @@ def export(
         clock = TorchClock(settings.proof.torch_seconds, getattr(on_stage, "progress", None))
         ready = prepare(callee, axes, settings, tell=tell, clock=clock)
         explanation = describe(ready)
-        card, calibrated = _write(ready, _name_of(model), folder, tell)
+        card, calibrated = _write(ready, _name_of(callee.model), folder, tell)
         tell("parity")
         prover = Prover(ready, folder, failed, explanation.warnings, _write_again)
         report = prover.report(card, calibrated)

@@ -88,7 +88,7 @@ def prepare(
         _refuse_assumptions(captured)
     check_overrides([*captured.specs, *captured.nested], settings.solves)
     name_axes(captured, callee, dynamic)
-    inputs_for_numbers(captured.model, callee.whole_numbers)
+    inputs_for_numbers(captured.model, captured.numbers)
     check_unique([*callee.names, *callee.output_names, *(noise.name for noise in captured.noise)])
     graph = captured.model.graph
     inputs, outputs = host_tensors(captured)
