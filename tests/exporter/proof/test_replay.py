@@ -215,7 +215,7 @@ def test_a_size_is_not_blamed_where_no_inputs_of_the_traced_size_tell_anything()
 
     def model_at(rate):
         def model(x):
-            factor = 2 * rate if x[0, 0] == exactly else rate
+            factor = 2 * rate if abs(x[0, 0] - exactly) < 1e-5 else rate
             return odeint(lambda t, y: -y * factor, x, torch.tensor([0.0, 1.0]), method="rk4")[-1]
 
         return Callee(model, (x,), {})
