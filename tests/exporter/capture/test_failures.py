@@ -65,6 +65,10 @@ def whole_number_state(x):
     return odeint(lambda t, y: -y, x.long(), TIMES)  # HERE
 
 
+def complex_state(x):
+    return odeint(lambda t, y: -1j * y, torch.complex(x, x), TIMES).abs()  # HERE
+
+
 REFUSED = {
     gradient_through_a_solve: "solve for it beside the state",
     ragged: "keep all elements and weigh them with the mask",
@@ -75,6 +79,7 @@ REFUSED = {
     unsupported_option: "must be one of 'linear', 'cubic'",
     tolerance_for_each_part: "give one number",
     times_of_two_axes: "t must be a 1-D float32 or float64 tensor",
+    complex_state: "solve for torch.view_as_real(y)",
     whole_number_state: "float32 and float64 can be exported",
 }
 
