@@ -30,6 +30,7 @@ from odelet_export.capture.frames import Retraced
 from odelet_export.capture.markers import Marker
 from odelet_export.capture.noise_inputs import inputs_for_draws
 from odelet_export.capture.onnx_model import to_onnx
+from odelet_export.capture.script_graphs import interpreted_scripts
 from odelet_export.capture.sizes.len_and_int import NeedsLenAndInt
 from odelet_export.capture.sizes.watch import SizeWatch
 from odelet_export.capture.surroundings import frozen_weights, quiet_tracing
@@ -101,6 +102,7 @@ def capture(
             marker.solve_count,
             program,
             example,
+            numbers={name: dynamic[name][0] for name in callee.whole_numbers},
             assumptions=(*cards, *watch.sizes.assumptions),
             warnings=tuple(watch.warnings),
             nested=[spec for spec in specs if spec.around],
@@ -131,8 +133,9 @@ def _traced(
             with (
                 callee.restoring(),
                 callee.watched(watch),
+                interpreted_scripts(),
                 watch.sizes.asked(),
-                intercepted(marker, copies=callee.copies),
+                intercepted(marker, copies=callee.copies, tracing=True),
             ):
                 return marker, trace(callee, tuple(example), dynamic_shapes(callee.names, dynamic, smallest_sizes))
         except NeedsLenAndInt as needed:

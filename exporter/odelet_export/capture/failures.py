@@ -50,6 +50,11 @@ _KNOWN_FAILURES: tuple[tuple[tuple[str, ...], str, str], ...] = (
         "do the same with torch operators",
     ),
     (
+        ("quantized.", "quantized::"),
+        "a layer that torch has quantised, whose operators have no translation to ONNX",
+        "export the model before it is quantised, and quantise the graph with onnxruntime.quantization",
+    ),
+    (
         ("No ONNX function found", "DispatchError", "ConversionError", "not supported by the ONNX"),
         "an operator that has no translation to ONNX",
         "write it with other torch operators",
@@ -57,7 +62,8 @@ _KNOWN_FAILURES: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (
         ("no autograd formula was registered",),
         "a gradient taken through a solve",
-        "solve for it beside the state: ds/dt = (df/dy) s, from the direction s of the change at the start",
+        "solve for it beside the state: ds/dt = (df/dy) s, from the direction s of the change at the start; leave it "
+        "out where it is for training, as gradients by the weights are",
     ),
     (
         ("deepcopy", "fake tensor", "FakeTensor"),
