@@ -192,6 +192,8 @@ _REWRITES: dict[str, Rewrite] = {
     "new_tensor": _new_tensor,
     "__getitem__": lambda *call: element_at_size(*call) or element_at(*call),
     "__setitem__": assignment_at,
+    # Tensor.__iter__ would hide its parts from the watch.
+    "__iter__": lambda args, *_: lambda: iter(args[0].unbind(0)),
     "bucketize": _bucketize,
     "searchsorted": _searchsorted,
     "linspace": _linspace,
