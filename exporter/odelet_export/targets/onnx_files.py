@@ -6,6 +6,7 @@ import hashlib
 import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -115,7 +116,8 @@ def host_tensors(captured: Captured) -> tuple[list[Tensor], list[Tensor]]:
     graph = captured.model.graph
     guards = {one.output for one in captured.assumptions}
     outputs = [tensor_of(value) for value in graph.outputs if value.name not in guards]
-    return [tensor_of(value) for value in graph.inputs], outputs
+    inputs = [replace(tensor_of(value), size=captured.numbers.get(str(value.name), "")) for value in graph.inputs]
+    return inputs, outputs
 
 
 def write_graphs(lowered: LoweredModel, card: Card, folder: Path) -> Card:

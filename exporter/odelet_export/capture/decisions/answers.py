@@ -272,8 +272,7 @@ class TracingWatch(TorchFunctionMode):
         file, line = user_frame()
         if self.example_run is None:
             raise NeedsExample()
-        seen = self.example_run.whole_numbers.get((file, line))
-        if not seen:
+        if not (seen := self.example_run.whole_numbers_at((file, line))):
             raise refusals.number_of_a_field("__int__")
         with self:
             decision = on_whole_numbers(x, min(seen), max(seen))
