@@ -7,6 +7,7 @@ called, whether any solver library is called at all, and in which grad mode the 
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -28,6 +29,7 @@ from odelet_export.model.results import is_number
 from odelet_export.model.trees import Leaf
 from odelet_intercept.call import Call
 from odelet_intercept.errors import CaptureError
+from odelet_intercept.solver_library import FOLDER
 from odelet_intercept.user_code import as_typed, place_of_error
 
 
@@ -126,13 +128,21 @@ class _Looking(Solving):
         return result
 
 
+# What helps, by the words of an error that torchdiffeq raises, or torch inside of it.
+_HINTS = {
+    "strictly increasing or decreasing": "an input of times is drawn in order by, say, float32[times]:linspace(0,1)",
+    "vmap: ": "torchdiffeq does not run under torch.vmap: give odeint the whole batch at once; per_sample gives each "
+    "sample steps of its own",
+}
+
+
 def failed_in_torch(error: Exception, named: Iterable[tuple[str, Any]]) -> InputError:
     """The error to raise for a model that fails on its inputs in plain torch. named: the inputs, with their names."""
     shapes = [f"{name} {str(leaf.dtype).removeprefix('torch.')} {list(leaf.shape)}".strip() for name, leaf in named]
     place = place_of_error(error, causes=False)
     where = "somewhere" if place is None else as_typed(place)
-    unordered_times = "strictly increasing or decreasing" in str(error)  # torchdiffeq's words
-    hint = "; an input of times is drawn in order by, say, float32[times]:linspace(0,1)" if unordered_times else ""
+    in_solve = any(frame.filename.startswith(FOLDER) for frame in traceback.extract_tb(error.__traceback__))
+    hint = next((f"; {hint}" for words, hint in _HINTS.items() if in_solve and words in str(error)), "")
     return InputError(
         f"the model fails on its example ({', '.join(shapes)}) in plain torch, {where}: "
         f"{type(error).__name__}: {error}{hint}"

@@ -119,7 +119,7 @@ def test_a_field_with_a_memory_is_refused(tmp_path):
 
 def test_a_model_without_a_solve_is_refused(tmp_path):
     for form in ("auto", "driven"):
-        with pytest.raises(CaptureError, match="made no call of torchdiffeq(?s:.*)--form plain(?s:.*)euler"):
+        with pytest.raises(CaptureError, match='made no call of torchdiffeq(?s:.*)form="plain"(?s:.*)euler'):
             export(lambda x: x + 1, (torch.rand(3, 2),), tmp_path / "out", form=form)
 
 

@@ -55,12 +55,11 @@ class TracingWatch(TorchFunctionMode):
         sizes: SizeWatch,
         *,
         frozen: Sequence[str] = (),
-        example_run: ExampleRun | None = None,
     ) -> None:
         super().__init__()
         self._model, self._example, self._weights, self.sizes = model, example, weights, sizes
         self.shadows, self.python_numbers = ExampleValues(), PythonNumbers()
-        self.example_run = example_run
+        self.example_run: ExampleRun | None = None
         self.warnings: list[str] = []
         self._frozen = frozenset(frozen)
         # The explorers of the solves' functions that run now; that of a solve inside a field comes last.
@@ -246,10 +245,9 @@ class TracingWatch(TorchFunctionMode):
             self.warnings.append(text)
 
     def _assume(self, guard: torch.Tensor, value: str, sources: frozenset[str]) -> None:
-        """Record a decision of the line that runs now. guard: a bool of one element, whether the decision falls as on
-        the example."""
-        file, line = user_frame()
-        self._assumptions.setdefault((file, line), Assumption(file, line)).add(guard, value, sources)
+        """Record a decision of the line that runs now, as `Assumption.add` takes it."""
+        place = user_frame()
+        self._assumptions.setdefault(place, Assumption(*place)).add(guard, value, sources)
 
     def _held_number(
         self, func: Function, args: Sequence[Any], on_example: ExampleValue | None, *, whole: bool = False
@@ -258,7 +256,8 @@ class TracingWatch(TorchFunctionMode):
         that depends on no size. Raises CaptureError for any other number."""
         if on_example is None:
             raise refusals.number_of_a_field(func.__name__) if self._explorers else self._lack_of_example()
-        if (changing := sorted(on_example.sources - self._frozen)) and not (whole and SIZES not in changing):
+        changing = sorted(on_example.sources - self._frozen)
+        if changing and not (whole and SIZES not in changing):
             raise refusals.changing_number(func.__name__, changing, self._example)
         with self:
             now = args[0].trunc() if whole and args[0].is_floating_point() else args[0]
