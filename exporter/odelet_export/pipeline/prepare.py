@@ -99,7 +99,9 @@ def prepare(
     tell("replay")
     judge = _judge(captured, callee, settings, floats, first.most_calls)
     judge = replace(judge, clock=clock or TorchClock(settings.proof.torch_seconds))
-    check = CaptureCheck(captured, judge, Drawing(callee.names, callee.example, dynamic, times, settings.freeze))
+    decisive = {name for one in captured.assumptions for name in one.inputs}
+    drawing = Drawing(callee.names, callee.example, dynamic, times, settings.freeze, decisive)
+    check = CaptureCheck(captured, judge, drawing)
     answer = as_arrays(callee.outputs_of(first.leaves))
     on_example = Sample(0, callee.example, first.noise, answer, first.counts)
     drawn = fresh_samples(judge, check, settings, first=on_example)
