@@ -134,7 +134,7 @@ def _traced(
             ):
                 return marker, trace(callee, tuple(example), dynamic_shapes(callee.names, dynamic, smallest_sizes))
         except NeedsLenAndInt as needed:
-            watch.sizes.answer(needed)
+            watch.sizes.replace(needed)
         except NeedsExample:
             watch.example_run = run_on_example(callee, example, overrides)
         except UserError as error:

@@ -23,6 +23,7 @@ from odelet_export.capture.decisions.indexing import (
     is_whole_number,
 )
 from odelet_export.capture.sizes.elements import element_at_size
+from odelet_export.capture.sizes.gradient import gradient
 from odelet_export.capture.sizes.splitting import chunked, split
 from odelet_export.model.trees import row_leaves
 
@@ -194,6 +195,9 @@ _REWRITES: dict[str, Rewrite] = {
     "new_tensor": _new_tensor,
     "__getitem__": lambda *call: element_at_size(*call) or element_at(*call),
     "__setitem__": assignment_at,
+    # Tensor.__iter__ would hide its parts from the watch.
+    "__iter__": lambda args, *_: lambda: iter(args[0].unbind(0)),
+    "gradient": gradient,
     "bucketize": _bucketize,
     "searchsorted": _searchsorted,
     "linspace": _linspace,
