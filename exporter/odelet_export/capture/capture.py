@@ -63,13 +63,8 @@ def capture(
     names = callee.names
     example = stand_ins(traced_example(names, callee.example, dynamic), [dynamic.get(name, {}) for name in names])
     failures: list[Exception] = []
-    watch = TracingWatch(
-        callee.model,
-        dict(zip(names, example, strict=True)),
-        dict(callee.state()),
-        SizeWatch(dynamic),
-        frozen=frozen,
-    )
+    inputs = dict(zip(names, example, strict=True))
+    watch = TracingWatch(callee.model, inputs, dict(callee.state()), SizeWatch(dynamic), frozen=frozen)
     at_sizes = partial(_at_sizes, callee, example, dynamic, overrides, frozen) if dynamic else None
     for tracer in tracers(callee, watch.sizes, at_sizes):
         # Each run of the model makes new `shadows`; the source must reach the shadows of the present run.
@@ -139,7 +134,7 @@ def _traced(
             ):
                 return marker, trace(callee, tuple(example), dynamic_shapes(callee.names, dynamic, smallest_sizes))
         except NeedsLenAndInt as needed:
-            watch.sizes.answer(needed)
+            watch.sizes.replace(needed)
         except NeedsExample:
             watch.example_run = run_on_example(callee, example, overrides)
         except UserError as error:

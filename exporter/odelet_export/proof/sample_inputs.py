@@ -31,7 +31,9 @@ class Drawing:
     """Draws inputs like those of an example.
 
     names, example: the inputs and their values in the example. times: the names of the inputs from which output times
-    are computed; fresh ones stay monotone in the same direction. frozen: the names of the inputs that stay as they are.
+    are computed; fresh ones stay monotone in the same direction. frozen: the names of the inputs whose values stay as
+    they are. decisive: the names of those whose values the model's code decides by, which stay where values are to stay
+    close to the example's: a count that is read off them is hardly ever met by chance.
     """
 
     names: Sequence[str]
@@ -39,6 +41,7 @@ class Drawing:
     dynamic: Dynamic
     times: Collection[str] = ()
     frozen: Collection[str] = ()
+    decisive: Collection[str] = ()
 
     def at(self, sizes: Mapping[str, int], generator: torch.Generator, *, gently: bool = False) -> list[torch.Tensor]:
         """Fresh inputs. sizes: the sizes by label. gently: whether values stay close to the example's rows."""
@@ -50,8 +53,8 @@ class Drawing:
             axes = {axis: sizes[one] for axis, one in self.dynamic.get(name, {}).items()}
             labels = self.dynamic.get(name, {})
             row_axis = next((axis for axis, one in labels.items() if one == label), None) if rows is not None else None
-            if name in self.frozen:
-                drawn.append(tensor.clone())
+            if name in self.frozen or (gently and name in self.decisive):
+                drawn.append(resize(tensor.clone(), axes))
                 continue
             fresh = _times(tensor, axes, generator) if name in self.times else None
             if fresh is None:
