@@ -81,9 +81,7 @@ def _rows(known: int, wanted: int, generator: torch.Generator, *, gently: bool) 
     if gently:
         return _Rows(first, second, torch.zeros_like(share), 0.875 + 0.25 * scale)
     # Of the rows, 35% are scaled, 35% are mixed, and the others are both.
-    return _Rows(
-        first, second, torch.where(kind < 0.35, 0.0, share), torch.where(kind > 0.65, 1.0, 0.6 + 0.6 * scale)
-    )
+    return _Rows(first, second, torch.where(kind < 0.35, 0.0, share), torch.where(kind > 0.65, 1.0, 0.6 + 0.6 * scale))
 
 
 def _like(
