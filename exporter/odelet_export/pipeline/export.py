@@ -28,6 +28,7 @@ from odelet_export.pipeline.settings import ExportChanges, ExportSettings
 from odelet_export.proof.report import Report
 from odelet_export.targets.folder import staging
 from odelet_export.targets.onnx_files import card_of, write_graphs
+from odelet_export.targets.weights_file import kept_outside
 
 # With calibration data there is one more stage, before `lower`: calibrate.
 STAGES = ("look", "capture", "lift", "replay", "lower", "check", "parity")
@@ -119,7 +120,9 @@ def export(
         prover = Prover(ready, folder, failed, explanation.warnings)
         report = prover.report(card, calibrated)
         card = prover.finish(card, report)
-    explanation = explanation.in_forms([solve.form for solve in card.solves]).warned(ready.drawn.skipped)
+    explanation = explanation.in_forms([solve.form for solve in card.solves]).warned(
+        [*ready.drawn.skipped, *kept_outside(card)]
+    )
     return Exported(target, card, report, explanation)
 
 
