@@ -36,7 +36,8 @@ ROOMS: dict[str, tuple[str, tuple[tuple[str, ...], ...]]] = {
     "odelet_intercept": (
         "exporter",
         (
-            ("errors", "call", "solver_library", "observed_paths"),
+            ("versions",),
+            ("errors", "call", "solver_library"),
             ("torch_backend",),
             ("fixed_point",),
             ("mark",),

@@ -7,12 +7,19 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from scipy.interpolate import CubicSpline
 
 import odelet
 from odelet.errors import AssumptionError
 from odelet_export import export
+from odelet_intercept.libraries.observed_paths import (
+    carried_forward,
+    filled,
+    natural_cubic,
+    rectilinear_knots,
+    unit_times,
+)
 from odelet_intercept.libraries.torchcde_calls import TORCHCDE
-from odelet_intercept.observed_paths import carried_forward, filled, rectilinear_knots, unit_times
 
 
 def observations(shape, missing, dtype=torch.float64):
@@ -50,6 +57,28 @@ def test_a_rectilinear_path_moves_in_time_first(missing):
             expected.append(last)
         assert torch.equal(torch.stack(expected).nan_to_num(nan=9.0), path.nan_to_num(nan=9.0))
     assert torch.equal(carried_forward(x)[..., 1], x[..., 1])
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.3, 0.8])
+@pytest.mark.parametrize("shape", [(4, 7, 3), (3, 90, 2), (2, 2)])
+@pytest.mark.parametrize("constant_ends", [True, False])
+def test_natural_splines_are_those_of_scipy_through_the_observed_values(shape, missing, constant_ends):
+    x, t = observations(shape, missing), torch.rand(shape[-2], dtype=torch.float64).cumsum(0) + 0.1
+    coefficients = natural_cubic(x, t, constant_ends=constant_ends)
+    rows = x.movedim(-2, -1).reshape(-1, shape[-2])
+    ours = torch.stack(coefficients.chunk(4, -1), dim=-1).movedim(-3, -2).reshape(len(rows), -1, 4)
+    for row, values in zip(ours, rows, strict=True):
+        seen = ~values.isnan()
+        known = torch.from_numpy(np.interp(t, t[seen], values[seen])) if seen.any() else torch.zeros(len(t)).double()
+        knots = seen.clone()
+        ends = torch.nonzero(seen).flatten() if seen.any() else torch.tensor([len(t)])
+        places = torch.arange(len(t))
+        knots |= ((places < ends[0]) | (places > ends[-1])) if constant_ends else (places % (len(t) - 1) == 0)
+        spline = CubicSpline(t[knots].numpy(), known[knots].numpy(), bc_type="natural")
+        start = t[:-1].numpy()
+        expected = [spline(start), spline(start, 1), spline(start, 2), spline(start, 3) / 2]
+        scale = 1 + np.abs(expected[3]).max()
+        assert np.abs(row.numpy().T - np.stack(expected)).max() < 1e-10 * scale
 
 
 def _scalar(t, x):
@@ -97,6 +126,7 @@ def ends(x, t):
     return values.sum(1), values.diff(dim=1) / t.diff()[:, None]
 
 
+@pytest.mark.slow
 def test_a_function_of_torchcde_is_replaced_in_a_trace_and_not_in_the_comparison(library, tmp_path):
     x, t = observations((4, 6, 2), 0.3, torch.float32), torch.rand(6).cumsum(0)
     dynamic = {"x": {0: "batch", 1: "length"}, "t": {0: "length"}}
@@ -129,6 +159,10 @@ def test_torchcde_itself_gives_the_same_numbers():
             for times in (None, t):
                 theirs = torchcde.linear_interpolation_coeffs(x, times)
                 assert torch.equal(theirs, filled(x, unit_times(x) if times is None else times))
+                theirs = torchcde.natural_cubic_coeffs(x, times)
+                ours = natural_cubic(x, unit_times(x) if times is None else times, constant_ends=True)
+                assert theirs.shape == ours.shape
+                assert (theirs - ours).abs().max() <= 1e-4 * (1 + theirs.abs().max())
             x[..., 0] = t.to(dtype)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of paths that begin with missing values

@@ -104,10 +104,18 @@ def failure_text(failures: Sequence[Exception]) -> str:
     missing = re.search(r"No ONNX function found for (?:<OpOverload\(op=')?([\w.:]+)", text)
     if missing:
         finding = f"the operator {missing[1]}, which has no translation to ONNX"
-    cause = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    cause = re.sub(r"\x1b\[\d+m", "", cause)  # torch colours its messages
-    cause = f"{type(error).__name__}: {cause.strip()[:300]}"
-    return f"{with_source(place)}\n  found: {finding}\n  do: {advice}\n  cause: {cause}"
+    causes = dict.fromkeys(_cause(failure) for failure in reversed(failures))
+    return f"{with_source(place)}\n  found: {finding}\n  do: {advice}\n  cause: " + "\n  tried before: ".join(causes)
+
+
+def _cause(failure: Exception) -> str:
+    """The cause of a failure on one line; another way of tracing may fail for another cause, which may be the real
+    one."""
+    lines = [line.strip() for line in str(failure).splitlines() if line.strip()] or [type(failure).__name__]
+    if isinstance(failure, SizeError):
+        return next((line.removeprefix("found: ") for line in lines if line.startswith("found: ")), lines[0])
+    line = re.sub(r"\x1b\[\d+m", "", lines[0])  # torch colours its messages
+    return f"{type(failure).__name__}: {line[:300]}"
 
 
 def _place(failure: Exception) -> Place | None:

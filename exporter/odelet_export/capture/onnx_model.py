@@ -29,22 +29,33 @@ def to_onnx(
             custom_translation_table=table,
         )
     assert result is not None and result.exported_program is not None
-    _cast_concatenated(result.model)
+    _cast_inputs(result.model)
     return result.model, result.exported_program
 
 
-def _cast_concatenated(model: ir.Model) -> None:
-    """Cast the inputs of each Concat to the type of its output, in place.
+# The operators with inputs of one type that torch's translation may give in another: the places of these inputs, and
+# the type; None for the type of the output.
+_CAST: dict[str, tuple[tuple[int, ...] | None, ir.DataType | None]] = {
+    # torch promotes the tensors that it concatenates, as where an event function stacks float32 numbers of the state
+    # and the float64 time.
+    "Concat": (None, None),
+    # torch takes indices of int32, uint8 and others, as SciPy makes them.
+    "GatherND": ((1,), ir.DataType.INT64),
+    "ScatterND": ((1,), ir.DataType.INT64),
+}
 
-    torch promotes the tensors that it concatenates, as where an event function stacks float32 numbers of the state and
-    the float64 time; its translation to ONNX leaves the casts out.
-    """
+
+def _cast_inputs(model: ir.Model) -> None:
+    """Cast inputs to the types that their operators take, in place."""
     for node in list(model.graph.all_nodes()):
-        dtype = node.outputs[0].dtype if node.op_type == "Concat" else None
-        if dtype is None:
+        if node.op_type not in _CAST:
             continue
+        places, dtype = _CAST[node.op_type]
+        dtype = dtype or node.outputs[0].dtype
         for place, value in enumerate(node.inputs):
-            if value is not None and value.dtype is not None and value.dtype != dtype:
+            if dtype is None or value is None or (places is not None and place not in places):
+                continue
+            if value.dtype is not None and value.dtype != dtype:
                 cast = ir.Node("", "Cast", [value], [ir.AttrInt64("to", int(dtype))])
                 cast.outputs[0].type, cast.outputs[0].shape = ir.TensorType(dtype), value.shape
                 assert node.graph is not None

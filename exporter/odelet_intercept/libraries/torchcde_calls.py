@@ -15,7 +15,13 @@ from typing import Any
 import torch
 
 from odelet_intercept.call import Entry, Library, Reading, Substitute
-from odelet_intercept.observed_paths import carried_forward, filled, rectilinear_knots, unit_times
+from odelet_intercept.libraries.observed_paths import (
+    carried_forward,
+    filled,
+    natural_cubic,
+    rectilinear_knots,
+    unit_times,
+)
 
 
 def _checked_times(x: torch.Tensor, t: torch.Tensor | None) -> torch.Tensor:
@@ -46,11 +52,16 @@ def _linear(x: torch.Tensor, t: torch.Tensor | None = None, rectilinear: int | N
     return filled(x, _checked_times(x, t))
 
 
+def _natural(x: torch.Tensor, t: torch.Tensor | None, _version: int) -> torch.Tensor:
+    return natural_cubic(x, _checked_times(x, t), constant_ends=_version != 0)
+
+
 # The substitutes by the name of the function in torchcde, each with the function's module.
 _SUBSTITUTES: dict[str, tuple[str, Callable[..., Any]]] = {
     "validate_input_path": ("torchcde.misc", _checked_times),
     "forward_fill": ("torchcde.misc", _forward_filled),
     "linear_interpolation_coeffs": ("torchcde.interpolation_linear", _linear),
+    "_natural_cubic_spline_coeffs": ("torchcde.interpolation_cubic", _natural),
 }
 
 

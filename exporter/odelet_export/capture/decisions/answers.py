@@ -94,10 +94,7 @@ class TracingWatch(TorchFunctionMode):
             return [torch.stack([g.reshape(()) for g in assumed.guards]).all() for assumed in self.assumptions]
 
     def warm_up(self, function: Callable[[], Any], where: str) -> Any:
-        """The result of a function of a solve, called so that it can store values: on one path, with no assumption.
-
-        where: file and line of the solve, for messages.
-        """
+        """The result of a function of a solve, called so that it can store values; where: as for `every_path`."""
         self._warming_up, before = True, self._warming_up
         try:
             with self._exploring(where) as explorer:
@@ -106,7 +103,7 @@ class TracingWatch(TorchFunctionMode):
             self._warming_up = before
 
     def every_path(self, function: Callable[[], Any], where: str) -> Any:
-        """The results of a function of a solve on all paths through it, merged; where: as for `warm_up`."""
+        """The results of a function of a solve on all paths through it, merged; where: the solve's place."""
         with self._exploring(where) as explorer:
             result = explorer.every(function)
         for error in explorer.raised:
@@ -140,9 +137,9 @@ class TracingWatch(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
-        answer = _ANSWERS.get(name)
-        if answer is not None:
-            return answer(self, func, args, kwargs)
+        if name in _ANSWERS:
+            number = self.sizes.answer(name, args)
+            return _ANSWERS[name](self, func, args, kwargs) if number is None else number
         args, kwargs = sized(name, args, kwargs, self)
         rewrite = rewritten(name, args, kwargs, self)
         if rewrite is not None:
@@ -152,6 +149,7 @@ class TracingWatch(TorchFunctionMode):
             args, kwargs, alone = self.python_numbers.in_dtypes(name, args, kwargs)
         result = func(*args, **kwargs)
         self.shadows.follow(func, args, kwargs, result)
+        self.sizes.filled.follow(name, args, kwargs, result)
         if alone:
             self.python_numbers.note(result)
         return result
@@ -167,7 +165,8 @@ class TracingWatch(TorchFunctionMode):
 
     def as_int(self, x: torch.Tensor) -> int:
         """A tensor's value as a whole number, as `whole` answers it."""
-        return self.whole(torch.Tensor.__index__, (x,), {})
+        size: Any = self.sizes.filled.of(x)
+        return self.whole(torch.Tensor.__index__, (x,), {}) if size is None else size
 
     # Answers to torch functions, by _ANSWERS below. Each raises CaptureError where there is none.
 
