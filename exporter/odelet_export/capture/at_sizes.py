@@ -18,6 +18,7 @@ import torch
 from torch.fx import GraphModule, Node
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from odelet_export.errors import ExportError
 from odelet_export.model.axes import Dynamic, resize
 
 _LARGEST_DIVISOR = 8
@@ -75,7 +76,12 @@ class AtSizes:
             ]
             for other in sizes[1:]
         )
-        return cls(sizes, [traced(tensors) for tensors in resized], names, dynamic)
+        try:
+            return cls(sizes, [traced(tensors) for tensors in resized], names, dynamic)
+        except ExportError:
+            raise
+        except Exception as error:  # the model's code may raise anything at sizes that it does not take
+            raise Unlike(f"{type(error).__name__} at other sizes: {error}") from error
 
     def united(self, first: GraphModule) -> GraphModule:
         """The trace of the example, in place, with sizes read off its inputs where its numbers differ from those of the

@@ -63,8 +63,7 @@ def capture(
     names = callee.names
     example = stand_ins(traced_example(names, callee.example, dynamic), [dynamic.get(name, {}) for name in names])
     failures: list[Exception] = []
-    inputs = dict(zip(names, example, strict=True))
-    watch = TracingWatch(callee.model, inputs, dict(callee.state()), SizeWatch(dynamic), frozen=frozen)
+    watch = _watch(callee, example, SizeWatch(dynamic), frozen)
     at_sizes = partial(_at_sizes, callee, example, dynamic, overrides, frozen) if dynamic else None
     for tracer in tracers(callee, watch.sizes, at_sizes):
         # Each run of the model makes new `shadows`; the source must reach the shadows of the present run.
@@ -87,7 +86,7 @@ def capture(
         noise = inputs_for_draws(model, source.draws)
         widen(model)
         specs = _used_solves(marker.specs, model)
-        cards = [assumed.card(f"{ASSUMPTION_OUTPUT}{i}", names) for i, assumed in enumerate(watch.assumptions)]
+        cards = [one.card(f"{ASSUMPTION_OUTPUT}{i}", names) for i, one in enumerate(watch.assumptions)]
         return Captured(
             model,
             [replace(spec, index=i) for i, spec in enumerate(spec for spec in specs if not spec.around)],
@@ -106,6 +105,11 @@ def capture(
             uses_solutions=watch.example_run is not None,
         )
     raise CaptureError(failure_text(failures)) from failures[-1]
+
+
+def _watch(callee: Callee, inputs: Sequence[torch.Tensor], sizes: SizeWatch, frozen: Sequence[str]) -> TracingWatch:
+    named = dict(zip(callee.names, inputs, strict=True))
+    return TracingWatch(callee.model, named, dict(callee.state()), sizes, frozen=frozen)
 
 
 def _traced(
@@ -160,8 +164,7 @@ def _at_sizes(
     sizes = SizeWatch(dynamic)
 
     def traced(tensors: Sequence[torch.Tensor]) -> GraphModule:
-        inputs = dict(zip(callee.names, tensors, strict=True))
-        watch = TracingWatch(callee.model, inputs, dict(callee.state()), sizes, frozen=frozen)
+        watch = _watch(callee, tensors, sizes, frozen)
         with drawing(TracedSource(lambda *shadow: watch.shadows.hold(*shadow))):
             return _traced(plain, callee, watch, tensors, dynamic, overrides)[1]
 

@@ -29,6 +29,7 @@ from odelet_export.proof.report import Report
 from odelet_export.proof.torch_clock import TorchClock
 from odelet_export.targets.folder import staging
 from odelet_export.targets.onnx_files import card_of, write_graphs
+from odelet_export.targets.weights_file import kept_outside
 
 # With calibration data there is one more stage, before `lower`: calibrate.
 STAGES = ("look", "capture", "lift", "replay", "lower", "check", "parity")
@@ -123,7 +124,8 @@ def export(
         report = prover.report(card, calibrated)
         card = prover.finish(card, report)
     explanation = explanation.in_forms([solve.form for solve in card.solves])
-    return Exported(target, card, report, explanation.warned([*ready.drawn.skipped, *report.warnings]))
+    told = [*ready.drawn.skipped, *report.warnings, *kept_outside(card)]
+    return Exported(target, card, report, explanation.warned(told))
 
 
 def _write_again(ready: Prepared, folder: Path) -> Card:

@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 
 from odelet.artifact.formulas import Formula
+from odelet.artifact.input_cards import AssumptionCard
 from odelet_export.capture.captured import Captured
 from odelet_export.model.overlap import watching_writes
 from odelet_export.model.time_limit import OutOfTime
@@ -91,8 +92,12 @@ class CaptureCheck:
         except Exception as error:  # a graph that does not fit the inputs fails in any operator
             cause = next((line for line in str(error).splitlines() if line.strip()), "")
             return Finding("wrong", f"the captured graph fails: {type(error).__name__}: {cause.strip()[:200]}")
-        if sample.number != 0 and not all(outputs[len(self._names) :]):
+        guards = outputs[len(self._names) :]
+        if sample.number != 0 and not all(guards):
             return _UNKNOWN
+        for guard, assumption in zip(guards, self._captured.assumptions, strict=False):  # those on sizes have no guard
+            if not guard:
+                raise self._depends_on_sizes(assumption)
         try:
             verdict = self._judge.judge(sample, self._names, outputs[: len(self._names)])
         except OutOfTime:
@@ -105,6 +110,16 @@ class CaptureCheck:
             return _RIGHT
         worst = max(verdict.checks, key=lambda check: (not check.passed, check.max_rel))
         return Finding("wrong", f"output {worst.output!r} {worst.failure}")
+
+    def _depends_on_sizes(self, assumption: AssumptionCard) -> CaptureError:
+        """The error for a decision or a number that is another on the example than at the sizes of the trace."""
+        at = ", ".join(f"{label}={size}" for label, size in self.traced_sizes.items())
+        return CaptureError(
+            f"{assumption.source}: {assumption.text}\n  found: a Python decision or number that depends on how large a "
+            f"dynamic axis is: it is {assumption.value} where the model was traced ({at}), and not on the example\n"
+            "  do: keep it a tensor (torch.where for a decision, x.sum() for int(x.sum())), or leave the axis out of "
+            "`dynamic`"
+        )
 
     def _takes_sizes(self, sample: Sample) -> bool:
         """Whether a sample has sizes for which the capture holds."""
