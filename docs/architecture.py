@@ -37,7 +37,7 @@ ROOMS: dict[str, tuple[str, tuple[tuple[str, ...], ...]]] = {
         "exporter",
         (
             ("versions",),
-            ("errors", "call", "solver_library", "observed_paths"),
+            ("errors", "call", "solver_library"),
             ("torch_backend",),
             ("fixed_point",),
             ("mark",),

@@ -12,8 +12,14 @@ from scipy.interpolate import CubicSpline
 import odelet
 from odelet.errors import AssumptionError
 from odelet_export import export
+from odelet_intercept.libraries.observed_paths import (
+    carried_forward,
+    filled,
+    natural_cubic,
+    rectilinear_knots,
+    unit_times,
+)
 from odelet_intercept.libraries.torchcde_calls import TORCHCDE
-from odelet_intercept.observed_paths import carried_forward, filled, natural_cubic, rectilinear_knots, unit_times
 
 
 def observations(shape, missing, dtype=torch.float64):

@@ -15,7 +15,13 @@ from typing import Any
 import torch
 
 from odelet_intercept.call import Entry, Library, Reading, Substitute
-from odelet_intercept.observed_paths import carried_forward, filled, natural_cubic, rectilinear_knots, unit_times
+from odelet_intercept.libraries.observed_paths import (
+    carried_forward,
+    filled,
+    natural_cubic,
+    rectilinear_knots,
+    unit_times,
+)
 
 
 def _checked_times(x: torch.Tensor, t: torch.Tensor | None) -> torch.Tensor:
