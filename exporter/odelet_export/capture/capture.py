@@ -33,7 +33,9 @@ from odelet_export.capture.markers import Marker
 from odelet_export.capture.noise_inputs import inputs_for_draws
 from odelet_export.capture.operators.decomposing import decomposing
 from odelet_export.capture.operators.decompositions import gradient_decompositions
+from odelet_export.capture.operators.rewriting import quick_rules
 from odelet_export.capture.operators.translations import exact_float64
+from odelet_export.capture.operators.unused import remove_unused
 from odelet_export.capture.sizes.len_and_int import NeedsLenAndInt
 from odelet_export.capture.sizes.symbolic_inputs import symbolic_inputs
 from odelet_export.capture.sizes.watch import SizeWatch
@@ -244,9 +246,8 @@ def _to_onnx(
 ) -> tuple[ir.Model, torch.export.ExportedProgram]:
     """The ONNX model of a program, and the program decomposed into the operators that were translated."""
     # No output depends on two of the three calls of each field; the translation is faster without their nodes.
-    program.graph.eliminate_dead_code()
-    program.graph_module.recompile()
-    with decomposing(), exact_float64() as table:
+    remove_unused(program)
+    with decomposing(), quick_rules(), exact_float64() as table:
         result = torch.onnx.export(
             program,
             dynamo=True,
