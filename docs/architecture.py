@@ -36,6 +36,7 @@ ROOMS: dict[str, tuple[str, tuple[tuple[str, ...], ...]]] = {
     "odelet_intercept": (
         "exporter",
         (
+            ("versions",),
             ("errors", "call", "solver_library"),
             ("torch_backend",),
             ("fixed_point",),

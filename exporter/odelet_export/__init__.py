@@ -8,6 +8,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+from odelet_intercept.versions import check_libraries
+
+check_libraries()
+
 __all__ = [
     "CaptureError",
     "Explanation",

@@ -242,6 +242,8 @@ def _missing(message: str) -> Callable[[], None]:
 
 
 def _advice(command: EntryPoint, error: ImportError) -> str:
+    if error.name is None:  # Python's own errors name a module; others say the way out themselves
+        return f"{command.name}: {error}"
     package = command.value.split(":")[0].split(".")[0]
     requirement = f'"odelet[{EXTRAS[package]}]"' if package in EXTRAS else package
     return f"{command.name}: {error}; install what this command needs with: pip install {requirement}"

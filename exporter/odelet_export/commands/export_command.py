@@ -134,7 +134,7 @@ def _run(
     from odelet_export.pipeline.export import export
 
     with loaded(target, weights=request.weights) as model:
-        args, kwargs = call_arguments(model, example.arrays)
+        args, kwargs = call_arguments(model, {**example.arrays, **example.numbers})
         call: dict[str, Any] = {"kwargs": kwargs, "dynamic": example.dynamic, "on_stage": checklist}
         with writing(request.out):
             if request.out is None:

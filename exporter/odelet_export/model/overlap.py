@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from odelet_intercept.user_code import Place, user_frame
+from odelet_intercept.user_code import Place, short, user_frame
 
 # Above so many elements, the addresses of two views are not compared one by one.
 _MOST = 2**22
@@ -45,6 +45,14 @@ def watching_writes() -> Iterator[Callable[[], list[Place]]]:
     """Watch the operations within the context. Yields a function that gives the user's lines found so far."""
     with _Watch() as watch:
         yield lambda: list(watch.places)
+
+
+def undefined(place: Place) -> str:
+    """The warning about a line that writes where it reads."""
+    return (
+        f"{short(place)} writes into memory that it reads through another view, which torch leaves undefined; let it "
+        "read a copy, as in x[:, 1:] -= x[:, :-1].clone()"
+    )
 
 
 def _writes_where_it_reads(parameters: Sequence[Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:

@@ -29,6 +29,7 @@ from odelet_export.proof.report import Report
 from odelet_export.proof.torch_clock import TorchClock
 from odelet_export.targets.folder import staging
 from odelet_export.targets.onnx_files import card_of, write_graphs
+from odelet_export.targets.weights_file import kept_outside
 
 # With calibration data there is one more stage, before `lower`: calibrate.
 STAGES = ("look", "capture", "lift", "replay", "lower", "check", "parity")
@@ -117,13 +118,14 @@ def export(
         clock = TorchClock(settings.proof.torch_seconds, getattr(on_stage, "progress", None))
         ready = prepare(callee, axes, settings, tell=tell, clock=clock)
         explanation = describe(ready)
-        card, calibrated = _write(ready, _name_of(model), folder, tell)
+        card, calibrated = _write(ready, _name_of(callee.model), folder, tell)
         tell("parity")
         prover = Prover(ready, folder, failed, explanation.warnings, _write_again)
         report = prover.report(card, calibrated)
         card = prover.finish(card, report)
     explanation = explanation.in_forms([solve.form for solve in card.solves])
-    return Exported(target, card, report, explanation.warned([*ready.drawn.skipped, *report.warnings]))
+    told = [*ready.drawn.skipped, *report.warnings, *kept_outside(card)]
+    return Exported(target, card, report, explanation.warned(told))
 
 
 def _write_again(ready: Prepared, folder: Path) -> Card:

@@ -24,6 +24,7 @@ from odelet_export.model.axes import Dynamic
 from odelet_export.model.callee import Callee
 from odelet_export.model.first_run import first_run
 from odelet_export.model.other_solvers import no_solver_called
+from odelet_export.model.overlap import undefined
 from odelet_export.model.reference import as_arrays
 from odelet_export.model.spec import check_overrides
 from odelet_export.pipeline.settings import ExportSettings
@@ -87,7 +88,7 @@ def prepare(
         _refuse_assumptions(captured)
     check_overrides([*captured.specs, *captured.nested], settings.solves)
     name_axes(captured, callee, dynamic)
-    inputs_for_numbers(captured.model, callee.whole_numbers)
+    inputs_for_numbers(captured.model, captured.numbers)
     check_unique([*callee.names, *callee.output_names, *(noise.name for noise in captured.noise)])
     graph = captured.model.graph
     inputs, outputs = host_tensors(captured)
@@ -100,13 +101,15 @@ def prepare(
         tell("replay")
     judge = _judge(captured, callee, settings, floats, first.most_calls)
     judge = replace(judge, clock=clock or TorchClock(settings.proof.torch_seconds))
-    check = CaptureCheck(captured, judge, Drawing(callee.names, callee.example, dynamic, times, settings.freeze))
+    decisive = {name for one in captured.assumptions for name in one.inputs}
+    drawing = Drawing(callee.names, callee.example, dynamic, times, settings.freeze, decisive)
+    check = CaptureCheck(captured, judge, drawing)
     answer = as_arrays(callee.outputs_of(first.leaves))
     on_example = Sample(0, callee.example, first.noise, answer, first.counts)
     drawn = fresh_samples(judge, check, settings, first=on_example)
     if not quick:
         check.check(islice(drawn, 2))
-    warnings = [] if quick else check.warnings(on_example)
+    warnings = [undefined(place) for place in first.overlaps]
     return Prepared(settings, dynamic, captured, holes, inputs, outputs, times, judge, drawn, check, warnings)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 LEFT_OUT = (
-    "quick left out the replay of the capture under torchdiffeq, the search for writes into memory that is read "
-    "through another view, and the comparison in float64 where rounding moves torch's answers; export without quick "
-    "before the artifact is used"
+    "quick left out the replay of the capture under torchdiffeq, and the comparison in float64 where rounding moves "
+    "torch's answers; export without quick before the artifact is used"
 )

@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 
 from odelet.artifact.formulas import Formula
+from odelet.artifact.input_cards import AssumptionCard
 from odelet_export.capture.captured import Captured
 from odelet_export.model.overlap import watching_writes
 from odelet_export.model.time_limit import OutOfTime
@@ -20,7 +21,7 @@ from odelet_export.proof.replay import Replay
 from odelet_export.proof.sample_inputs import Drawing
 from odelet_export.proof.sample_sizes import sizes_of
 from odelet_intercept.errors import CaptureError
-from odelet_intercept.user_code import Place, place_in_trace, short, with_source
+from odelet_intercept.user_code import Place, place_in_trace, with_source
 
 # Operators that take sizes have names that contain one of these.
 _SIZED = re.compile(
@@ -33,8 +34,6 @@ _OVERLAPS = (
     "  that gives, and its answer changes with the sizes and the machine:",
 )
 _COPY = "  do: let it read a copy, as in x[:, 1:] -= x[:, :-1].clone()"
-# The seconds of a run in which every operation is watched.
-_WATCHED = 2.0
 # How often inputs of the traced sizes are drawn until one tells something.
 _DRAWS = 6
 
@@ -93,18 +92,34 @@ class CaptureCheck:
         except Exception as error:  # a graph that does not fit the inputs fails in any operator
             cause = next((line for line in str(error).splitlines() if line.strip()), "")
             return Finding("wrong", f"the captured graph fails: {type(error).__name__}: {cause.strip()[:200]}")
-        if sample.number != 0 and not all(outputs[len(self._names) :]):
+        guards = outputs[len(self._names) :]
+        if sample.number != 0 and not all(guards):
             return _UNKNOWN
+        for guard, assumption in zip(guards, self._captured.assumptions, strict=False):  # those on sizes have no guard
+            if not guard:
+                raise self._depends_on_sizes(assumption)
         try:
             verdict = self._judge.judge(sample, self._names, outputs[: len(self._names)])
         except OutOfTime:
             return _UNKNOWN
-        if verdict.passed:
-            return _RIGHT
         if not verdict.steady:
             return _UNKNOWN
-        worst = next(check for check in verdict.checks if not check.passed)
+        # What torch leaves undefined may differ between its float32 and its float64, which would allow anything.
+        undefined = verdict.passed and not verdict.close and bool(self.overlaps(sample))
+        if verdict.passed and not undefined:
+            return _RIGHT
+        worst = max(verdict.checks, key=lambda check: (not check.passed, check.max_rel))
         return Finding("wrong", f"output {worst.output!r} {worst.failure}")
+
+    def _depends_on_sizes(self, assumption: AssumptionCard) -> CaptureError:
+        """The error for a decision or a number that is another on the example than at the sizes of the trace."""
+        at = ", ".join(f"{label}={size}" for label, size in self.traced_sizes.items())
+        return CaptureError(
+            f"{assumption.source}: {assumption.text}\n  found: a Python decision or number that depends on how large a "
+            f"dynamic axis is: it is {assumption.value} where the model was traced ({at}), and not on the example\n"
+            "  do: keep it a tensor (torch.where for a decision, x.sum() for int(x.sum())), or leave the axis out of "
+            "`dynamic`"
+        )
 
     def _takes_sizes(self, sample: Sample) -> bool:
         """Whether a sample has sizes for which the capture holds."""
@@ -151,19 +166,6 @@ class CaptureCheck:
                 "being exported; choose by torch.where",
             ]
         return "\n".join(lines)
-
-    def warnings(self, example: Sample) -> list[str]:
-        """Sentences about what torch leaves undefined, and yet gives the artifact's answer at the example.
-
-        Found in a run on the example of at most a few seconds.
-        """
-        with self._judge.clock.at_most(_WATCHED):
-            places = self.overlaps(example)
-        return [
-            f"{short(place)} writes into memory that it reads through another view, which torch leaves undefined; let "
-            "it read a copy, as in x[:, 1:] -= x[:, :-1].clone()"
-            for place in places
-        ]
 
     def overlaps(self, sample: Sample) -> list[Place]:
         """The lines of the model that write into memory that they read, in a run of torch at a sample."""

@@ -31,7 +31,9 @@ class Drawing:
     """Draws inputs like those of an example.
 
     names, example: the inputs and their values in the example. times: the names of the inputs from which output times
-    are computed; fresh ones stay monotone in the same direction. frozen: the names of the inputs that stay as they are.
+    are computed; fresh ones stay monotone in the same direction. frozen: the names of the inputs whose values stay as
+    they are. decisive: the names of those whose values the model's code decides by, which stay where values are to stay
+    close to the example's: a count that is read off them is hardly ever met by chance.
     """
 
     names: Sequence[str]
@@ -39,6 +41,7 @@ class Drawing:
     dynamic: Dynamic
     times: Collection[str] = ()
     frozen: Collection[str] = ()
+    decisive: Collection[str] = ()
 
     def at(self, sizes: Mapping[str, int], generator: torch.Generator, *, gently: bool = False) -> list[torch.Tensor]:
         """Fresh inputs. sizes: the sizes by label. gently: whether values stay close to the example's rows."""
@@ -50,8 +53,8 @@ class Drawing:
             axes = {axis: sizes[one] for axis, one in self.dynamic.get(name, {}).items()}
             labels = self.dynamic.get(name, {})
             row_axis = next((axis for axis, one in labels.items() if one == label), None) if rows is not None else None
-            if name in self.frozen:
-                drawn.append(tensor.clone())
+            if name in self.frozen or (gently and name in self.decisive):
+                drawn.append(resize(tensor.clone(), axes))
                 continue
             fresh = _times(tensor, axes, generator) if name in self.times else None
             if fresh is None:
@@ -76,11 +79,9 @@ def _rows(known: int, wanted: int, generator: torch.Generator, *, gently: bool) 
     first, second = (torch.randint(known, (wanted,), generator=generator) for _ in range(2))
     share, scale, kind = (torch.rand(wanted, generator=generator, dtype=torch.float64) for _ in range(3))
     if gently:
-        return _Rows(first, second, torch.zeros_like(share), 0.9 + 0.2 * scale)
-    # A third of the rows is mixed, a third is scaled, and a third is both.
-    return _Rows(
-        first, second, torch.where(kind < 1 / 3, 0.0, share), torch.where(kind > 2 / 3, 1.0, 0.6 + 0.6 * scale)
-    )
+        return _Rows(first, second, torch.zeros_like(share), 0.875 + 0.25 * scale)
+    # Of the rows, 35% are scaled, 35% are mixed, and the others are both.
+    return _Rows(first, second, torch.where(kind < 0.35, 0.0, share), torch.where(kind > 0.65, 1.0, 0.6 + 0.6 * scale))
 
 
 def _like(
@@ -120,7 +121,7 @@ def _like(
     single = row_axis is None or bool((source == other).all())
     if single and not gently:
         scale = scale * (0.6 + 0.6 * torch.rand(1, generator=generator, dtype=torch.float64))
-    jitter = 0.2 if single else 0.02
+    jitter = 0.25 if single else 0.02
     if not _is_monotone(example, example.ndim - 1):
         # A feature, an element of the last axis, changes by one factor in each row, so that a series stays smooth.
         shape = [size if axis in (row_axis, like.ndim - 1) else 1 for axis, size in enumerate(source.shape)]
@@ -197,7 +198,7 @@ def _times(example: torch.Tensor, axes: Mapping[int, int], generator: torch.Gene
     count = axes.get(0, len(values))
     span = (values[-1] - values[0]) * stretch[0] if len(values) > 1 else torch.ones((), dtype=torch.float64)
     start = values[0] + 0.1 * span * torch.rand(1, generator=generator, dtype=torch.float64)
-    steps = 0.2 + torch.rand(max(count - 1, 0), generator=generator, dtype=torch.float64)
+    steps = 0.25 + torch.rand(max(count - 1, 0), generator=generator, dtype=torch.float64)
     places = torch.cat([torch.zeros(1, dtype=torch.float64), steps.cumsum(0) / steps.sum()])[:count]
     return (start + span * places).to(example.dtype)
 

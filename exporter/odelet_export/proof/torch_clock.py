@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,7 +23,6 @@ class TorchClock:
         self.limit = limit
         self.seconds = 0.0
         self._limited = 0.0
-        self._deadline = math.inf
         self._tell = tell or (lambda line: None)
         self._told = time.perf_counter()
 
@@ -32,15 +30,6 @@ class TorchClock:
     def used_up(self) -> bool:
         """Whether fresh samples have had all their time."""
         return self._limited >= self.limit
-
-    @contextmanager
-    def at_most(self, seconds: float) -> Iterator[None]:
-        """Let every run within the context end with OutOfTime once so many seconds have passed."""
-        self._deadline = time.perf_counter() + seconds
-        try:
-            yield
-        finally:
-            self._deadline = math.inf
 
     @contextmanager
     def running(self, what: str, *, limited: bool) -> Iterator[None]:
@@ -53,7 +42,7 @@ class TorchClock:
             nonlocal calls
             calls += 1
             now = time.perf_counter()
-            if now >= self._deadline or limited and self._limited + now - began >= self.limit:
+            if limited and self._limited + now - began >= self.limit:
                 raise OutOfTime(f"torch had its {self.limit:g} s")
             if now - self._told >= _TELL_EVERY:
                 self._told = now

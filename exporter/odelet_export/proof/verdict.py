@@ -38,3 +38,8 @@ class SampleVerdict:
     def passed(self) -> bool:
         """Whether all outputs agree, be it as far as torch agrees with itself."""
         return all(check.passed for check in self.checks)
+
+    @property
+    def close(self) -> bool:
+        """Whether all outputs agree before the effect of rounding on torch is taken into account."""
+        return all(check.max_abs <= base for check, base in zip(self.checks, self.base, strict=True))

@@ -82,8 +82,8 @@ def with_files(card: Card, folder: Path, names: Sequence[str]) -> Card:
 
 
 def _entry(path: Path) -> FileEntry:
-    data = path.read_bytes()
-    return FileEntry(sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
+    with path.open("rb") as file:
+        return FileEntry(sha256=hashlib.file_digest(file, "sha256").hexdigest(), bytes=file.tell())
 
 
 def write_samples(samples: Sequence[Mapping[str, np.ndarray]], folder: Path) -> list[str]:

@@ -1,11 +1,11 @@
-"""The card and the .onnx files of a lowered model, with weights that several graphs share in one file."""
+"""The card and the .onnx files of a lowered model."""
 
 from __future__ import annotations
 
-import hashlib
 import platform
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from odelet.artifact.operators import check_operators
 from odelet.artifact.proto import scan
 from odelet.artifact.seal import BLANK, SEAL_KEY, sealed
 from odelet.artifact.solve_card import RunStep
-from odelet.artifact.weights import DTYPES, weights_of
+from odelet.artifact.weights import weights_of
 from odelet.engine.versions import OLDEST
 from odelet.errors import ArtifactError
 from odelet_export.capture.captured import Captured
@@ -33,7 +33,9 @@ from odelet_export.errors import output_errors
 from odelet_export.graphs.work import largest_product
 from odelet_export.lowering.lower import LoweredModel
 from odelet_export.targets.folder import with_files
+from odelet_export.targets.onnx_check import check_graph
 from odelet_export.targets.replaceable import WEIGHTS
+from odelet_export.targets.weights_file import move_weights
 from odelet_intercept.errors import ExportError
 
 # The lowest ONNX Runtime that loads graphs of an opset; of the opsets that are not here, every version that odelet
@@ -41,9 +43,6 @@ from odelet_intercept.errors import ExportError
 _ENGINES = {22: (1, 21), 23: (1, 23)}
 # Nodes have metadata from this version of ONNX's file format on.
 _IR_WITH_METADATA = 10
-
-# Smaller tensors stay in each graph: a reference to the shared file costs as many bytes.
-_SHARED_BYTES = 1024
 
 
 def versions(opset: int) -> dict[str, str]:
@@ -115,22 +114,23 @@ def host_tensors(captured: Captured) -> tuple[list[Tensor], list[Tensor]]:
     graph = captured.model.graph
     guards = {one.output for one in captured.assumptions}
     outputs = [tensor_of(value) for value in graph.outputs if value.name not in guards]
-    return [tensor_of(value) for value in graph.inputs], outputs
+    inputs = [replace(tensor_of(value), size=captured.numbers.get(str(value.name), "")) for value in graph.inputs]
+    return inputs, outputs
 
 
 def write_graphs(lowered: LoweredModel, card: Card, folder: Path) -> Card:
     """Write the graphs and the weights that they share. Returns the card with these files listed.
 
     A model of one graph carries its card and its digest, so that the .onnx file alone can be loaded. Raises ExportError
-    for a graph with an operator that the runtime would refuse, onnx's ValidationError for one that onnx's checker
-    refuses, OutputError where a file cannot be written.
+    for a graph with an operator that the runtime would refuse and for one that onnx's checker refuses, OutputError
+    where a file cannot be written.
     """
     with output_errors(Path(folder.name)):
         return _written(lowered, card, folder)
 
 
 def _written(lowered: LoweredModel, card: Card, folder: Path) -> Card:
-    _share_weights(lowered.graphs, folder)
+    move_weights(lowered.graphs, folder)
     for name, model in lowered.graphs.items():
         model.producer_name, model.producer_version = "odelet", __version__
         model.domain = "odelet"
@@ -144,7 +144,7 @@ def _written(lowered: LoweredModel, card: Card, folder: Path) -> Card:
         if SEAL_KEY in model.metadata_props:
             (folder / name).write_bytes(sealed((folder / name).read_bytes(), name=name))
         _check_loadable(folder / name)
-        onnx.checker.check_model(str(folder / name), full_check=True)
+        check_graph(folder / name, model)
     files = [WEIGHTS] if (folder / WEIGHTS).exists() else []
     return with_files(card, folder, [*lowered.graphs, *files])
 
@@ -155,50 +155,13 @@ def _check_loadable(file: Path) -> None:
         data = file.read_bytes()
         facts = scan(data, name=file.name)
         check_operators(file.name, facts)
-        shared = {WEIGHTS: np.fromfile(file.parent / WEIGHTS, np.uint8)} if facts.weights else {}
+        shared = {WEIGHTS: np.memmap(file.parent / WEIGHTS, np.uint8, mode="r")} if facts.weights else {}
         check_hazards(data, facts, weights_of(file.name, facts.weights, shared), name=file.name)
     except ArtifactError as error:
         raise ExportError(
             f"the runtime would not load this export: {error}\n  do: write the model with other functions of tensors; "
             "docs/artifact.md says what a graph may use"
         ) from None
-
-
-def _share_weights(graphs: Mapping[str, ir.Model], folder: Path) -> None:
-    """Move weights that several graphs hold into one file, in place."""
-    if len(graphs) < 2:
-        return
-    holders: dict[bytes, list[ir.Value]] = {}
-    for model in graphs.values():
-        for value in model.graph.initializers.values():
-            tensor = value.const_value
-            if tensor is not None and tensor.nbytes >= _SHARED_BYTES and tensor.dtype.value in DTYPES:
-                key = hashlib.sha256(tensor.tobytes()).digest() + repr((tensor.dtype, tensor.shape)).encode()
-                holders.setdefault(key, []).append(value)
-    shared = {key: values for key, values in holders.items() if len(values) > 1}
-    if not shared:
-        return
-    offset = 0
-    with (folder / WEIGHTS).open("wb") as file:
-        for values in shared.values():
-            tensor = values[0].const_value
-            assert tensor is not None
-            data = tensor.tobytes()
-            file.write(data)
-            for value in values:
-                value.const_value = ir.ExternalTensor(
-                    WEIGHTS,
-                    offset,
-                    len(data),
-                    tensor.dtype,
-                    shape=ir.Shape(tensor.numpy().shape),
-                    name=str(value.name),
-                    base_dir=folder,
-                )
-            # Page alignment lets a runtime map the file instead of copying it.
-            padding = -len(data) % 4096
-            file.write(bytes(padding))
-            offset += len(data) + padding
 
 
 def check_unique(names: Sequence[str]) -> None:

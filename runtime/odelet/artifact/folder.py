@@ -165,6 +165,11 @@ def _check_lone(path: Path, data: bytes) -> Checked:
     card = None if text is None else Card.from_json(text)
     if card is None or len(card.program) != 1 or not isinstance(card.program[0], RunStep) or card.fallback is not None:
         raise ArtifactError(f"{path.name}: it is one of several graphs of an artifact; load the whole folder")
+    if facts.external:
+        raise ArtifactError(
+            f"{path.name}: it keeps weights in {min(facts.external)!r} beside it, and a lone file is read alone; load "
+            "the whole folder, which odelet.json belongs to"
+        )
     _check_facts(path.name, facts, listed=set())
     check_hazards(data, facts, {}, name=path.name)
     check_seal(data, facts, name=path.name, needed=card.sealed)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from odelet.artifact.checks import check_names
+from odelet.artifact.checks import check, check_names
+from odelet.artifact.formulas import Formula
+from odelet.errors import ArtifactError
 
 DISTRIBUTIONS = ("normal", "uniform")
 
@@ -28,6 +30,18 @@ class AssumptionCard:
     value: str
     inputs: tuple[str, ...]
     sizes: str = ""
+
+    def __post_init__(self) -> None:
+        try:
+            Formula(self.sizes or "0")
+        except ValueError as error:
+            raise ArtifactError(f"card: an assumption at {self.source}: {error}") from None
+        check(not (self.sizes and self.output), f"an assumption on sizes names the output {self.output!r}")
+
+    @property
+    def axes(self) -> frozenset[str]:
+        """The names of the axes that a condition on sizes is about."""
+        return Formula(self.sizes).names if self.sizes else frozenset()
 
     @property
     def refusal(self) -> str:

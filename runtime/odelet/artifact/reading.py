@@ -13,13 +13,16 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from odelet.artifact.card import FileEntry
 from odelet.errors import ArtifactError
 from odelet.numerics.backend import NumpyArray
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # typing has it from Python 3.11 on
 
 _CHUNK = 2**20
 _CARD_LIMIT = 16 * 2**20

@@ -206,7 +206,7 @@ class _DriveCheck:
         """The dtype of times in a solve with error control."""
         control = self._settings.control
         assert control is not None
-        return np.promote_types(control.dtype, self._state).name
+        return str(np.promote_types(control.dtype, self._state))
 
     def _start(self) -> _Role:
         dtype = self._numbers()

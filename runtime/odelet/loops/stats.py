@@ -6,12 +6,15 @@ import math
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol
 
 from odelet.errors import ArtifactError
 from odelet.numerics.backend import NumpyArray
 from odelet.status import Status
 from odelet.text import printable
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # typing has it from Python 3.11 on
 
 
 def status_of(code: int) -> Status:

@@ -223,9 +223,22 @@ def _array(spec: _InputSpec, value: Argument, axes: dict[str, tuple[int, str]]) 
                 f"input {spec.tensor.name!r} has shape {shape}, so its axis {name!r} has size {shape[axis]}; "
                 f"expected {size}, as in input {first!r}"
             )
+    if spec.tensor.size:
+        _check_number(spec.tensor, int(array), axes)
     flags = array.flags
     # np.ascontiguousarray would make a scalar 1-D.
     return array if flags.c_contiguous and flags.aligned else array.copy(order="C")
+
+
+def _check_number(tensor: Tensor, number: int, axes: dict[str, tuple[int, str]]) -> None:
+    """Raise InputError for a number that no size can be, or that is not the size which it stands for."""
+    if number < 0:
+        raise InputError(f"input {tensor.name!r} is {number}; expected a number that is not negative")
+    size, first = axes.setdefault(tensor.size, (number, tensor.name))
+    if number != size:
+        raise InputError(
+            f"input {tensor.name!r} is {number}; expected {size}, the size of {tensor.size!r} in input {first!r}"
+        )
 
 
 def _bad_shape(spec: _InputSpec, array: NumpyArray) -> InputError:

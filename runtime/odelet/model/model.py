@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, Self, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from odelet.artifact.card import Card, Tensor
 from odelet.artifact.origin import Origin
@@ -23,6 +23,9 @@ from odelet.model.stream import Stream
 from odelet.model.time_limit import check_deadline
 from odelet.numerics.backend import NumpyArray
 from odelet.text import printable
+
+if TYPE_CHECKING:
+    from typing_extensions import Self  # typing has it from Python 3.11 on
 
 
 def load(

@@ -68,9 +68,9 @@ def test_a_call_checks_the_condition_on_sizes(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"sizes": "batch ** 2"}, r"assumptions\[0\].sizes: 'batch \*\* 2' is no formula of sizes"),
-        ({"sizes": "rows == 2"}, "about the size of rows, which no input has"),
-        ({"output": "holds"}, "is about sizes, and names the output 'holds'"),
+        ({"sizes": "batch ** 2"}, r"an assumption at m.py:3: 'batch \*\* 2' is no formula of sizes"),
+        ({"sizes": "rows == 2"}, r"assumptions\[0\] is about sizes that no input has: rows"),
+        ({"output": "holds"}, "on sizes names the output 'holds'"),
     ],
 )
 def test_a_condition_that_makes_no_sense(changes, message):

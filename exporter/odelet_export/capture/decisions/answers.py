@@ -55,12 +55,11 @@ class TracingWatch(TorchFunctionMode):
         sizes: SizeWatch,
         *,
         frozen: Sequence[str] = (),
-        example_run: ExampleRun | None = None,
     ) -> None:
         super().__init__()
         self._model, self._example, self._weights, self.sizes = model, example, weights, sizes
         self.shadows, self.python_numbers = ExampleValues(), PythonNumbers()
-        self.example_run = example_run
+        self.example_run: ExampleRun | None = None
         self.warnings: list[str] = []
         self._frozen = frozenset(frozen)
         # The explorers of the solves' functions that run now; that of a solve inside a field comes last.
@@ -95,10 +94,7 @@ class TracingWatch(TorchFunctionMode):
             return [torch.stack([g.reshape(()) for g in assumed.guards]).all() for assumed in self.assumptions]
 
     def warm_up(self, function: Callable[[], Any], where: str) -> Any:
-        """The result of a function of a solve, called so that it can store values: on one path, with no assumption.
-
-        where: file and line of the solve, for messages.
-        """
+        """The result of a function of a solve, called so that it can store values; where: as for `every_path`."""
         self._warming_up, before = True, self._warming_up
         try:
             with self._exploring(where) as explorer:
@@ -107,7 +103,7 @@ class TracingWatch(TorchFunctionMode):
             self._warming_up = before
 
     def every_path(self, function: Callable[[], Any], where: str) -> Any:
-        """The results of a function of a solve on all paths through it, merged; where: as for `warm_up`."""
+        """The results of a function of a solve on all paths through it, merged; where: the solve's place."""
         with self._exploring(where) as explorer:
             result = explorer.every(function)
         for error in explorer.raised:
@@ -141,9 +137,9 @@ class TracingWatch(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
-        answer = _ANSWERS.get(name)
-        if answer is not None:
-            return answer(self, func, args, kwargs)
+        if name in _ANSWERS:
+            number = self.sizes.answer(name, args)
+            return _ANSWERS[name](self, func, args, kwargs) if number is None else number
         args, kwargs = sized(name, args, kwargs, self)
         rewrite = rewritten(name, args, kwargs, self)
         if rewrite is not None:
@@ -153,6 +149,7 @@ class TracingWatch(TorchFunctionMode):
             args, kwargs, alone = self.python_numbers.in_dtypes(name, args, kwargs)
         result = func(*args, **kwargs)
         self.shadows.follow(func, args, kwargs, result)
+        self.sizes.filled.follow(name, args, kwargs, result)
         if alone:
             self.python_numbers.note(result)
         return result
@@ -168,7 +165,8 @@ class TracingWatch(TorchFunctionMode):
 
     def as_int(self, x: torch.Tensor) -> int:
         """A tensor's value as a whole number, as `whole` answers it."""
-        return self.whole(torch.Tensor.__index__, (x,), {})
+        size: Any = self.sizes.filled.of(x)
+        return self.whole(torch.Tensor.__index__, (x,), {}) if size is None else size
 
     # Answers to torch functions, by _ANSWERS below. Each raises CaptureError where there is none.
 
@@ -246,10 +244,9 @@ class TracingWatch(TorchFunctionMode):
             self.warnings.append(text)
 
     def _assume(self, guard: torch.Tensor, value: str, sources: frozenset[str]) -> None:
-        """Record a decision of the line that runs now. guard: a bool of one element, whether the decision falls as on
-        the example."""
-        file, line = user_frame()
-        self._assumptions.setdefault((file, line), Assumption(file, line)).add(guard, value, sources)
+        """Record a decision of the line that runs now, as `Assumption.add` takes it."""
+        place = user_frame()
+        self._assumptions.setdefault(place, Assumption(*place)).add(guard, value, sources)
 
     def _held_number(
         self, func: Function, args: Sequence[Any], on_example: ExampleValue | None, *, whole: bool = False
@@ -258,7 +255,8 @@ class TracingWatch(TorchFunctionMode):
         that depends on no size. Raises CaptureError for any other number."""
         if on_example is None:
             raise refusals.number_of_a_field(func.__name__) if self._explorers else self._lack_of_example()
-        if (changing := sorted(on_example.sources - self._frozen)) and not (whole and SIZES not in changing):
+        changing = sorted(on_example.sources - self._frozen)
+        if changing and not (whole and SIZES not in changing):
             raise refusals.changing_number(func.__name__, changing, self._example)
         with self:
             now = args[0].trunc() if whole and args[0].is_floating_point() else args[0]
@@ -274,7 +272,7 @@ class TracingWatch(TorchFunctionMode):
         file, line = user_frame()
         if self.example_run is None:
             raise NeedsExample()
-        if not (seen := self.example_run.whole_numbers.get((file, line))):
+        if not (seen := self.example_run.whole_numbers_at((file, line))):
             raise refusals.number_of_a_field("__int__")
         with self:
             decision = on_whole_numbers(x, min(seen), max(seen))

@@ -23,6 +23,7 @@ from odelet_export.capture.decisions.indexing import (
     is_whole_number,
 )
 from odelet_export.capture.sizes.elements import element_at_size
+from odelet_export.capture.sizes.gradient import gradient
 from odelet_export.capture.sizes.splitting import chunked, split
 from odelet_export.model.trees import row_leaves
 
@@ -159,10 +160,12 @@ def _full(args: Sequence[Any], kwargs: Mapping[str, Any], _: Numbers) -> Rewritt
 _SIZED = dict.fromkeys(("zeros", "ones", "empty", "eye", "arange", "randn", "rand"), 0)
 _SIZED |= dict.fromkeys(("linspace", "logspace"), 2)
 _SIZED |= dict.fromkeys(("new_zeros", "new_ones", "new_full", "new_empty", "view", "reshape", "expand", "repeat"), 1)
-_SIZED |= dict.fromkeys(("split", "chunk", "narrow", "unflatten", "tile", "broadcast_to", "roll", "unfold"), 1)
+_SIZED |= dict.fromkeys(
+    ("split", "chunk", "narrow", "unflatten", "tile", "broadcast_to", "roll", "unfold", "one_hot"), 1
+)
 
 # The keywords of arguments that are sizes.
-_SIZES = ("size", "steps", "shape", "length", "dims")
+_SIZES = ("size", "steps", "shape", "length", "dims", "num_classes")
 
 
 def sized(
@@ -192,6 +195,9 @@ _REWRITES: dict[str, Rewrite] = {
     "new_tensor": _new_tensor,
     "__getitem__": lambda *call: element_at_size(*call) or element_at(*call),
     "__setitem__": assignment_at,
+    # Tensor.__iter__ would hide its parts from the watch.
+    "__iter__": lambda args, *_: lambda: iter(args[0].unbind(0)),
+    "gradient": gradient,
     "bucketize": _bucketize,
     "searchsorted": _searchsorted,
     "linspace": _linspace,

@@ -16,7 +16,6 @@ from torch.onnx._internal.exporter import _decomp, _fx_passes
 
 from odelet_export.capture.operators.constants import fold_constants
 from odelet_export.capture.operators.decompositions import gradient_decompositions
-from odelet_export.capture.operators.unused import remove_unused
 
 
 class Untranslated(Exception):
@@ -49,7 +48,8 @@ def _decompose(program: ExportedProgram, registry: Any) -> ExportedProgram:
         **gradient_decompositions(),
     }
     program = program.run_decompositions(table)
-    remove_unused(program)
+    # torch.export asserts dtypes and sizes; nothing reads these nodes, and torch's translation removes them, too.
+    _fx_passes.remove_assertion_nodes(program.graph_module)
     left = fold_constants(program, translated)
     if left:
         raise Untranslated(_name(left[0].target), left[0].meta.get("stack_trace") or "")

@@ -100,6 +100,9 @@ class _Whole(type):
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         if len(args) == 1 and isinstance(args[0], (torch.SymInt, torch.SymFloat)) and not kwargs:
             return _whole_part(args[0])
+        if len(args) == 1 and isinstance(args[0], torch.Tensor) and not kwargs:
+            number = args[0].item()
+            return number if isinstance(number, torch.SymInt) else int(args[0])
         return int(*args, **kwargs)
 
     def __instancecheck__(cls, instance: Any) -> bool:

@@ -24,6 +24,7 @@ import torch
 
 from odelet.artifact.input_cards import AssumptionCard
 from odelet_export.capture.sizes.conditions import SizeCondition, fewest, follows, formula_of
+from odelet_export.capture.sizes.filled import Filled
 from odelet_export.capture.sizes.len_and_int import LenAndInt, NeedsLenAndInt
 from odelet_export.model.axes import Dynamic
 from odelet_intercept.user_code import Place, is_library, place_of_error, user_frame, with_source
@@ -80,6 +81,7 @@ class SizeWatch:
         self._fixed: dict[str, Place] = {}
         self._accepted: dict[str, SizeCondition] = {}  # the accepted conditions, by their formulas
         self._again = False
+        self.filled = Filled()
 
     def begin(self, inputs: Mapping[str, torch.Tensor], *, again: bool = False) -> None:
         """Watch the trace that begins now. inputs: its tensors, by name.
@@ -107,7 +109,7 @@ class SizeWatch:
     def asked(self) -> Iterator[None]:
         """Watch what the model's own code asks about sizes, until the block is left.
 
-        Raises NeedsLenAndInt where it makes a number of a size for the first time; see `answer`. A tracer takes it for
+        Raises NeedsLenAndInt where it makes a number of a size for the first time; see `replace`. A tracer takes it for
         known that a size is not 0 or 1, and notes no condition where a decision follows from that.
         """
         original = torch.SymBool.__bool__
@@ -126,9 +128,24 @@ class SizeWatch:
         finally:
             torch.SymBool.__bool__ = original  # type: ignore[method-assign]  # as above
 
-    def answer(self, needed: NeedsLenAndInt) -> None:
+    def replace(self, needed: NeedsLenAndInt) -> None:
         """Let Python's `len` and `int` return symbols in the code that needs it, from the next trace on."""
         self._len_and_int.add(needed)
+
+    def answer(self, name: str, args: Sequence[Any]) -> Any:
+        """The number that a tensor is asked for, where it is one of sizes alone; None where it is not.
+
+        name: the torch function that asks, as `item` or `__int__`.
+        """
+        if name not in ("item", "__int__", "__index__", "tolist"):
+            return None
+        number = self.filled.of(args[0])
+        if number is None or (name == "tolist" and args[0].ndim):
+            return None
+        if name.startswith("__") and isinstance(number, torch.SymInt):
+            self._len_and_int.notice()
+            return int(number)
+        return number
 
     def length(self, func: Callable[..., int], args: Sequence[Any], kwargs: Mapping[str, Any]) -> int:
         """The answer of `len(x)` where it must be a number, which fixes the size of the axis."""
