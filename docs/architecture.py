@@ -36,8 +36,7 @@ ROOMS: dict[str, tuple[str, tuple[tuple[str, ...], ...]]] = {
     "odelet_intercept": (
         "exporter",
         (
-            ("versions",),
-            ("errors", "call", "solver_library"),
+            ("errors", "call", "solver_library", "observed_paths"),
             ("torch_backend",),
             ("fixed_point",),
             ("mark",),
@@ -49,6 +48,7 @@ ROOMS: dict[str, tuple[str, tuple[tuple[str, ...], ...]]] = {
     "odelet_export": (
         "exporter",
         (
+            ("versions",),
             ("errors",),
             ("graphs", "model"),
             ("capture",),

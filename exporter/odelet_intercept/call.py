@@ -87,9 +87,17 @@ class Entry:
     copy: str = ""
 
 
-# The result of reading a call: the call as data; or a function to run in its place, which calls another caught
-# function.
-Reading = Call | Callable[[], Any]
+@dataclass(frozen=True)
+class Substitute:
+    """A call that no trace can follow, although it solves nothing. function: computes the same in operators that a
+    trace can follow; it takes the call's place in a trace alone, so that a proof compares it with the library."""
+
+    function: Callable[[], Any]
+
+
+# The result of reading a call: the call as data; a function to run in its place, which calls another caught function;
+# or a substitute.
+Reading = Call | Callable[[], Any] | Substitute
 
 
 @dataclass(frozen=True)
@@ -99,9 +107,9 @@ class Library:
     package: the top-level package of the library; its files are never the user's own code. It need not be installed.
     entries: returns the functions to catch; it is called whenever an interception begins. For a library that odelet
     does not require, it looks in sys.modules, and returns no entries where the model has not imported the library.
-    read: returns the call as data, or a function to run in its place. It gets the entry, the bound arguments (with no
-    defaults filled in), and the start of an error message, which names the user's file and line. It raises CaptureError
-    for a call that cannot be exported.
+    read: returns the call as data, a function to run in its place, or a substitute. It gets the entry, the bound
+    arguments (with no defaults filled in), and the start of an error message, which names the user's file and line. It
+    raises CaptureError for a call that cannot be exported.
     """
 
     package: str

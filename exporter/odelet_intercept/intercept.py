@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from odelet.errors import InputError
-from odelet_intercept.call import Call, Entry, message_start
+from odelet_intercept.call import Call, Entry, Substitute, message_start
 from odelet_intercept.errors import CaptureError
 from odelet_intercept.libraries import LIBRARIES, all_entries
 from odelet_intercept.user_code import user_frame
@@ -31,6 +31,7 @@ class _Interception:
     entries: Sequence[Entry]
     originals: dict[Callable[..., Any], Callable[..., Any]]
     thread: int
+    tracing: bool
     depth: int = 0
 
 
@@ -52,6 +53,8 @@ def dispatch(number: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     file, line = user_frame()
     where = message_start(file, line)
     reading = LIBRARIES[entry.library].read(entry, inspect.signature(original).bind(*args, **kwargs), where)
+    if isinstance(reading, Substitute):
+        return reading.function() if current.tracing else original(*args, **kwargs)
     if not isinstance(reading, Call):
         return reading()
     call = replace(reading, entry=entry.name, file=file, line=line, depth=current.depth, copy=entry.copy)
@@ -65,10 +68,11 @@ def dispatch(number: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 
 @contextmanager
-def intercepted(handler: Handler, *, copies: Sequence[Entry] = ()) -> Iterator[None]:
+def intercepted(handler: Handler, *, copies: Sequence[Entry] = (), tracing: bool = False) -> Iterator[None]:
     """Send every call of a solver library on this thread to `handler(call, solver)`; `solver` is the library's own.
 
     copies: further functions to catch, those of copies of torchdiffeq; the handler then gets the `odeint` of the copy.
+    tracing: whether a tracer runs the model, so that a substitute takes the place of each call that has one.
     Calls made while the handler runs come to it as well, with their depth. The interception is undone on leaving, also
     after an error. Inside another interception of the same thread the inner handler gets the calls, and then the outer
     one again. Another thread waits for the end of the interception.
@@ -85,7 +89,7 @@ def intercepted(handler: Handler, *, copies: Sequence[Entry] = ()) -> Iterator[N
         functions = [entry.function for entry in entries]
         saved = [(f.__code__, f.__defaults__, f.__kwdefaults__) for f in functions]
         originals |= {f: original_of(f) for f in functions if f not in originals}
-        _active = _Interception(handler, entries, originals, threading.get_ident())
+        _active = _Interception(handler, entries, originals, threading.get_ident(), tracing)
         try:
             for number, function in enumerate(functions):
                 function.__code__ = _trampoline(function, number)

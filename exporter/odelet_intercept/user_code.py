@@ -105,8 +105,13 @@ def with_source(place: Place | None) -> str:
     """The file, line and source text of a place in the model's code, for a message."""
     if place is None:
         return "the model (no line of it is known)"
-    source = linecache.getline(*place).strip()
+    source = source_text(place)
     return f'File "{place[0]}", line {place[1]}' + (f"\n    {source}" if source else "")
+
+
+def source_text(place: Place) -> str:
+    """The text of a line; empty where it cannot be read."""
+    return linecache.getline(*place).strip()
 
 
 def short(place: Place | None) -> str:

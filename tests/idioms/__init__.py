@@ -19,5 +19,5 @@ class Case:
 
     model: Callable[..., Any]
     args: tuple[Any, ...]
-    dynamic: Mapping[str, Mapping[int, str]] = field(default_factory=lambda: BATCH)
+    dynamic: Mapping[str, Mapping[int, str] | str] = field(default_factory=lambda: BATCH)
     kwargs: Mapping[str, Any] = field(default_factory=dict)

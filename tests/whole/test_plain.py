@@ -129,7 +129,7 @@ def test_structures_draws_assumptions_and_half_precision(artifact):
     assert np.allclose(half, 2 * y, rtol=1e-3)
     with pytest.raises(AssumptionError, match="scale"):
         model(call_arguments(scale=-1.0))
-    assert odelet.load(artifact / "model.onnx")(call_arguments(), seed=1)[0].tolist() == y.tolist()
+    assert odelet.load(artifact / "model.onnx")(call_arguments(), seed=1)["y"].tolist() == y.tolist()
 
 
 def test_a_call_has_a_deadline_and_no_setting_of_a_solve(artifact):
@@ -145,11 +145,11 @@ def test_a_call_has_a_deadline_and_no_setting_of_a_solve(artifact):
 
 def test_a_stream_carries_a_state_and_has_no_times(artifact):
     model = odelet.load(artifact)
-    first = model(call_arguments(), seed=0)[0]
+    first = model(call_arguments(), seed=0)["y"]
     stream = model.stream(carry={"batch.x": "y"}, **{"batch.x": np.ones((5, 3), np.float32), "batch.scale": 1.5})
     steps = [stream(), stream()]
-    assert np.allclose(steps[0][0], first)
-    assert np.allclose(steps[1][0], model({"x": first, "scale": 1.5})[0])
+    assert np.allclose(steps[0]["y"], first)
+    assert np.allclose(steps[1]["y"], model({"x": first, "scale": 1.5})["y"])
     with pytest.raises(InputError, match="this model has no solve; name what goes from call to call with `carry`"):
         model.stream(**{"batch.scale": 1.5})
 

@@ -89,15 +89,20 @@ def _checked(name: str, value: Any, example: torch.Tensor, axes: Mapping[int, st
     return array
 
 
+def _size(array: NumpyArray, axis: int) -> int:
+    """The size of an axis; of a whole number, its value."""
+    return int(array.shape[axis] if array.ndim else array)
+
+
 def _check_axes(call: Inputs, dynamic: Dynamic) -> None:
     """Raise InputError where an axis name has two sizes in a call."""
     sizes: dict[str, tuple[int, str]] = {}
     for name, axes in dynamic.items():
         for axis, label in axes.items():
-            size, first = sizes.setdefault(label, (call[name].shape[axis], name))
-            if size != call[name].shape[axis]:
+            size, first = sizes.setdefault(label, (_size(call[name], axis), name))
+            if size != _size(call[name], axis):
                 raise InputError(
-                    f"calibration {name!r} has {call[name].shape[axis]} along its axis {label!r}, and {first!r} has "
+                    f"calibration {name!r} has {_size(call[name], axis)} along its axis {label!r}, and {first!r} has "
                     f"{size}; give as many"
                 )
 
@@ -113,7 +118,7 @@ class CalibrationSamples:
     @property
     def sizes(self) -> list[int]:
         """The number of samples in each call."""
-        return [next((call[name].shape[axis] for name, axis in self.axes.items()), 1) for call in self.calls]
+        return [next((_size(call[name], axis) for name, axis in self.axes.items()), 1) for call in self.calls]
 
     def __len__(self) -> int:
         return sum(self.sizes)

@@ -1,14 +1,15 @@
 """Traces a model at several sizes of its dynamic axes, and makes one graph of the traces.
 
 torch.func and other parts of torch ask for sizes as plain numbers, which a trace with symbols cannot give. Here the
-sizes are numbers in each trace. The graphs of the traces must be alike but for numbers; a number that differs among them
-is computed from the sizes, by the shortest formula that gives it in every trace.
+sizes are numbers in each trace. The graphs of the traces must be alike but for numbers; a number that differs among
+them is computed from the sizes, by the shortest formula that gives it in every trace.
 """
 
 from __future__ import annotations
 
+import math
 import operator
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 from typing import Any
@@ -17,16 +18,15 @@ import torch
 from torch.fx import GraphModule, Node
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from odelet_export.model.axes import Dynamic
+from odelet_export.errors import ExportError
+from odelet_export.model.axes import Dynamic, resize
 
-# As many traces as tell a product of sizes from a sum, and check the formula once.
-TRACES = 3
 _LARGEST_DIVISOR = 8
 _MOST_FACTORS = 3
 
 
 class Unlike(Exception):
-    """Raised where traces at several sizes differ in more than numbers. The text says what differs."""
+    """Raised where traces at several sizes differ in more than numbers. The text says what came at the sizes."""
 
 
 @dataclass(frozen=True)
@@ -36,45 +36,90 @@ class _Formula:
     labels: tuple[str, ...]
     factor: int
     offset: int
-    divisor: int = 1
+    divisor: int
+
+    def length(self) -> tuple[int, int]:
+        """How long the formula is to write. A quotient that is rounded down or up is shorter than any other."""
+        rounded = self.offset not in (0, self.divisor - 1)
+        return self.divisor + rounded, len(self.labels) + abs(self.factor) + abs(self.offset)
 
 
-def several_sizes(example: Mapping[str, int], fixed: Sequence[int]) -> list[dict[str, int]]:
+@dataclass(frozen=True)
+class AtSizes:
+    """The traces of a model at sizes other than the example's.
+
+    sizes: those of the dynamic axes in each trace, by label, the example's first. traces: all but that of the example.
+    names: the model's inputs. dynamic: their dynamic axes.
+    """
+
+    sizes: Sequence[Mapping[str, int]]
+    traces: Sequence[GraphModule]
+    names: Sequence[str]
+    dynamic: Dynamic
+
+    @classmethod
+    def of(
+        cls,
+        traced: Callable[[Sequence[torch.Tensor]], GraphModule],
+        example: Sequence[torch.Tensor],
+        names: Sequence[str],
+        dynamic: Dynamic,
+    ) -> AtSizes:
+        """The traces by `traced`, a function of the inputs."""
+        tensors = dict(zip(names, example, strict=True))
+        first = {label: tensors[name].shape[axis] for name, axes in dynamic.items() for axis, label in axes.items()}
+        sizes = _several_sizes(first, [size for tensor in example for size in tensor.shape])
+        resized = (
+            [
+                resize(tensor, {axis: other[label] for axis, label in dynamic.get(name, {}).items()})
+                for name, tensor in tensors.items()
+            ]
+            for other in sizes[1:]
+        )
+        try:
+            return cls(sizes, [traced(tensors) for tensors in resized], names, dynamic)
+        except ExportError:
+            raise
+        except Exception as error:  # the model's code may raise anything at sizes that it does not take
+            raise Unlike(f"{type(error).__name__} at other sizes: {error}") from error
+
+    def united(self, first: GraphModule) -> GraphModule:
+        """The trace of the example, in place, with sizes read off its inputs where its numbers differ from those of the
+        other traces. Raises Unlike where more differs than numbers."""
+        traces = [first, *self.traces]
+        nodes = [[*trace.graph.nodes] for trace in traces]
+        if len({len(graph) for graph in nodes}) > 1:
+            raise Unlike(f"{' and '.join(str(len(graph)) for graph in nodes)} operators")
+        numbers = _Numbers(first, self.sizes, self.names, self.dynamic)
+        for same in zip(*nodes, strict=True):
+            node = same[0]
+            if node.op == "get_attr":
+                _check_constants([_constant(trace, other) for trace, other in zip(traces, same, strict=True)])
+                continue
+            if len({(other.op, str(other.target)) for other in same}) > 1:
+                raise Unlike(" and ".join(str(other.target) for other in same))
+            rows = [tree_flatten((other.args, dict(other.kwargs))) for other in same]
+            if len({len(leaves) for leaves, _ in rows}) > 1:
+                raise Unlike(f"{node.target} with other arguments")
+            merged = [numbers.of(values, node) for values in zip(*(leaves for leaves, _ in rows), strict=True)]
+            node.args, node.kwargs = tree_unflatten(merged, rows[0][1])
+        first.graph.lint()
+        first.recompile()
+        return first
+
+
+def _several_sizes(example: Mapping[str, int], fixed: Sequence[int]) -> list[dict[str, int]]:
     """The sizes of the dynamic axes in each trace, by label: those of the example first, then others.
 
-    fixed: sizes that no axis is to have. All sizes are different.
+    fixed: sizes that no other axis is to have. No formula of the sizes in one trace is to hold in the others by chance:
+    all sizes are different, those of one trace are even and those of the other odd, and the order of the labels turns.
     """
     used = {*example.values(), *fixed}
-    unused = (n for n in range(5, 10**6) if all(n % d for d in range(2, int(n**0.5) + 1)) and n not in used)
-    return [dict(example), *({label: next(unused) for label in example} for _ in range(TRACES - 1))]
-
-
-def united(traces: Sequence[GraphModule], sizes: Sequence[Mapping[str, int]], names: Sequence[str], dynamic: Dynamic) -> GraphModule:
-    """The first trace, in place, with sizes read off its inputs where it has numbers that differ among the traces.
-
-    sizes: the sizes of each trace, by label. names: the inputs, in the order of the placeholders. Raises Unlike.
-    """
-    first, *others = traces
-    nodes = [[*trace.graph.nodes] for trace in traces]
-    if len({len(graph) for graph in nodes}) > 1:
-        raise Unlike(f"traces at other sizes have {', '.join(str(len(graph)) for graph in nodes)} operators")
-    numbers = _Numbers(first, sizes, names, dynamic)
-    for same in zip(*nodes, strict=True):
-        node = same[0]
-        if len({(other.op, str(other.target)) for other in same}) > 1 and node.op != "get_attr":
-            raise Unlike(f"{node.target} at one size is {same[1].target} at another")
-        if node.op == "get_attr":
-            _check_constants([_constant(trace, other) for trace, other in zip(traces, same, strict=True)], node)
-            continue
-        leaves = [tree_flatten((other.args, dict(other.kwargs)))[0] for other in same]
-        if len({len(row) for row in leaves}) > 1:
-            raise Unlike(f"{node.target} has other arguments at another size")
-        spec = tree_flatten((node.args, dict(node.kwargs)))[1]
-        merged = [numbers.of(values, node) for values in zip(*leaves, strict=True)]
-        node.args, node.kwargs = tree_unflatten(merged, spec)
-    first.graph.lint()
-    first.recompile()
-    return first
+    primes = [n for n in range(5, 1000) if all(n % d for d in range(2, n))]
+    even, odd = (
+        [n for n in (factor * prime for prime in primes) if n not in used][: len(example)] for factor in (2, 1)
+    )
+    return [dict(example), *(dict(zip(example, sizes, strict=True)) for sizes in (even, reversed(odd)))]
 
 
 def _constant(trace: GraphModule, node: Node) -> Any:
@@ -84,13 +129,13 @@ def _constant(trace: GraphModule, node: Node) -> Any:
     return value
 
 
-def _check_constants(values: Sequence[Any], node: Node) -> None:
+def _check_constants(values: Sequence[Any]) -> None:
     first, *others = values
     for other in others:
         if first is not other and not (
             isinstance(other, torch.Tensor) and other.shape == first.shape and torch.equal(other, first)
         ):
-            raise Unlike("a tensor that the model makes of numbers is another at another size")
+            raise Unlike("constants of other values")
 
 
 class _Numbers:
@@ -111,15 +156,15 @@ class _Numbers:
         first = values[0]
         if isinstance(first, Node):
             if not all(isinstance(value, Node) for value in values):
-                raise Unlike(f"{node.target} takes a tensor at one size and a number at another")
+                raise Unlike(f"{node.target} of a tensor and of a number")
             return first
         if all(type(value) is type(first) and (value == first or value != value) for value in values):
             return first
         formula = None
         if all(type(value) is int for value in values):
-            formula = next(_formulas(values, self._sizes), None)
+            formula = min(_formulas(values, self._sizes), key=_Formula.length, default=None)
         if formula is None:
-            raise Unlike(f"{node.target} has {', '.join(map(str, values))} at the sizes {self._sizes}")
+            raise Unlike(f"{node.target} of {' and '.join(map(str, values))}")
         return self._node(formula)
 
     def _node(self, formula: _Formula) -> Node:
@@ -152,30 +197,15 @@ class _Numbers:
 
 
 def _formulas(values: Sequence[int], sizes: Sequence[Mapping[str, int]]) -> Iterator[_Formula]:
-    """The formulas that give a number in each trace, the shortest first."""
-    labels = list(sizes[0])
-    for divisor in range(1, _LARGEST_DIVISOR + 1):
-        for factors in range(1, _MOST_FACTORS + 1):
-            for chosen in combinations_with_replacement(labels, factors):
-                products = [_product(trace, chosen) for trace in sizes]
-                yield from _linear(values, products, chosen, divisor)
-
-
-def _linear(
-    values: Sequence[int], products: Sequence[int], labels: tuple[str, ...], divisor: int
-) -> Iterator[_Formula]:
-    """The formulas (factor * product + offset) // divisor through all values, of small factors first."""
-    rise, run = values[1] - values[0], products[1] - products[0]
-    guess = round(rise * divisor / run)
-    for factor in {guess, guess - 1, guess + 1} if divisor > 1 else {guess}:
-        for remainder in range(divisor):
-            offset = values[0] * divisor + remainder - factor * products[0]
-            if factor and all((factor * p + offset) // divisor == v for p, v in zip(products, values, strict=True)):
-                yield _Formula(labels, factor, offset, divisor)
-
-
-def _product(sizes: Mapping[str, int], labels: Sequence[str]) -> int:
-    product = 1
-    for label in labels:
-        product *= sizes[label]
-    return product
+    """The formulas that give a number in each trace."""
+    for factors in range(1, _MOST_FACTORS + 1):
+        for labels in combinations_with_replacement(sizes[0], factors):
+            products = [math.prod(trace[label] for label in labels) for trace in sizes]
+            rise, run = values[1] - values[0], products[1] - products[0]
+            for divisor in range(1, _LARGEST_DIVISOR + 1):
+                guess = round(rise * divisor / run)
+                for factor in {guess - 1, guess, guess + 1} - {0}:
+                    least = values[0] * divisor - factor * products[0]
+                    for offset in range(least, least + divisor):
+                        if all((factor * p + offset) // divisor == v for p, v in zip(products, values, strict=True)):
+                            yield _Formula(labels, factor, offset, divisor)

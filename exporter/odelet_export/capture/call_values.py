@@ -77,7 +77,13 @@ def state_parts(call: Call, where: str) -> list[torch.Tensor]:
     for part in parts[1:]:
         dtype = torch.promote_types(dtype, part.dtype)
     if dtype not in (torch.float32, torch.float64):
-        raise CaptureError(where + f"the state is {dtype}; float32 and float64 can be exported")
+        advice = (
+            "; solve for torch.view_as_real(y), whose last axis is the real and the imaginary part, and take "
+            "torch.view_as_complex of the state in the field, and of the solution"
+        )
+        raise CaptureError(
+            where + f"the state is {dtype}; float32 and float64 can be exported{advice if dtype.is_complex else ''}"
+        )
     return [part.to(dtype) for part in parts]
 
 

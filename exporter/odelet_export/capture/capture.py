@@ -10,18 +10,18 @@ proof/capture_check.py finds that out.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
+from typing import TypeVar
 
 import onnx_ir as ir
 import onnx_ir.passes.common as passes
 import torch
-from torch import nn
 from torch._dynamo.exc import UserError
-from torch.fx.experimental.proxy_tensor import make_fx
-from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.fx import GraphModule
 
+from odelet_export.capture.at_sizes import AtSizes, Unlike
 from odelet_export.capture.captured import ASSUMPTION_OUTPUT, Captured
 from odelet_export.capture.decisions.answers import TracingWatch
 from odelet_export.capture.decisions.example_run import NeedsExample, run_on_example
@@ -29,10 +29,12 @@ from odelet_export.capture.failures import failure_text, refuse_foreign, refuse_
 from odelet_export.capture.frames import Retraced
 from odelet_export.capture.markers import Marker
 from odelet_export.capture.noise_inputs import inputs_for_draws
-from odelet_export.capture.operators.decomposing import decomposing
-from odelet_export.capture.operators.decompositions import gradient_decompositions
-from odelet_export.capture.operators.translations import exact_float64
-from odelet_export.capture.surroundings import frozen_weights, quiet_tracing, recurrent_loops
+from odelet_export.capture.onnx_model import to_onnx
+from odelet_export.capture.script_graphs import interpreted_scripts
+from odelet_export.capture.sizes.len_and_int import NeedsLenAndInt
+from odelet_export.capture.sizes.watch import SizeWatch
+from odelet_export.capture.surroundings import frozen_weights, quiet_tracing
+from odelet_export.capture.tracers import Shapes, Trace, below_autograd, dynamic_shapes, exported, tracers
 from odelet_export.graphs.half_precision import widen
 from odelet_export.graphs.nodes import DOMAIN
 from odelet_export.model.axes import Dynamic, traced_example
@@ -44,6 +46,8 @@ from odelet_export.model.random_sources import TracedSource
 from odelet_export.model.spec import SolveSpec
 from odelet_intercept.errors import CaptureError, ExportError
 from odelet_intercept.intercept import intercepted
+
+Traced = TypeVar("Traced")
 
 
 def capture(
@@ -59,20 +63,22 @@ def capture(
     names = callee.names
     example = stand_ins(traced_example(names, callee.example, dynamic), [dynamic.get(name, {}) for name in names])
     failures: list[Exception] = []
-    watch = TracingWatch(callee.model, dict(zip(names, example, strict=True)), dict(callee.state()), frozen=frozen)
-    for tracer, trace, loops in _tracers(callee):
+    watch = _watch(callee, example, SizeWatch(dynamic), frozen)
+    at_sizes = partial(_at_sizes, callee, example, dynamic, overrides, frozen) if dynamic else None
+    for tracer in tracers(callee, watch.sizes, at_sizes):
         # Each run of the model makes new `shadows`; the source must reach the shadows of the present run.
         source = TracedSource(lambda *shadow: watch.shadows.hold(*shadow))
         try:
-            with quiet_tracing(), loops(), drawing(source):
-                marker, program = _traced(trace, callee, watch, example, dynamic, overrides)
-            with quiet_tracing(), loops(), frozen_weights(callee):
+            with quiet_tracing(), tracer.loops(), drawing(source):
+                marker, program = _traced(tracer.prepare(), callee, watch, example, dynamic, overrides)
+            with quiet_tracing(), tracer.loops(), frozen_weights(callee):
                 outputs = [*callee.output_names, *(f"{ASSUMPTION_OUTPUT}{i}" for i in range(len(watch.assumptions)))]
-                model, program = _to_onnx(program, names, outputs, opset)
+                model, program = to_onnx(program, names, outputs, opset)
         except ExportError:
             raise
         except Exception as error:  # torch raises errors of many classes; `failure_text` tells them apart
-            failures.append(error)
+            # How traces at several sizes differ is no cause: each tracer before says in its own way what fixes a size.
+            failures += [] if isinstance(error, Unlike) else [watch.sizes.in_names(error)]
             continue
         refuse_random(model)
         passes.RemoveUnusedNodesPass()(model)
@@ -80,17 +86,18 @@ def capture(
         noise = inputs_for_draws(model, source.draws)
         widen(model)
         specs = _used_solves(marker.specs, model)
-        cards = [assumed.card(f"{ASSUMPTION_OUTPUT}{i}", names) for i, assumed in enumerate(watch.assumptions)]
+        cards = [one.card(f"{ASSUMPTION_OUTPUT}{i}", names) for i, one in enumerate(watch.assumptions)]
         return Captured(
             model,
             [replace(spec, index=i) for i, spec in enumerate(spec for spec in specs if not spec.around)],
-            tracer,
+            tracer.name,
             marker.calls,
             marker.solvers,
             marker.solve_count,
             program,
             example,
-            assumptions=tuple(cards),
+            numbers={name: dynamic[name][0] for name in callee.whole_numbers},
+            assumptions=(*cards, *watch.sizes.assumptions),
             warnings=tuple(watch.warnings),
             nested=[spec for spec in specs if spec.around],
             noise=noise,
@@ -100,15 +107,20 @@ def capture(
     raise CaptureError(failure_text(failures)) from failures[-1]
 
 
+def _watch(callee: Callee, inputs: Sequence[torch.Tensor], sizes: SizeWatch, frozen: Sequence[str]) -> TracingWatch:
+    named = dict(zip(callee.names, inputs, strict=True))
+    return TracingWatch(callee.model, named, dict(callee.state()), sizes, frozen=frozen)
+
+
 def _traced(
-    trace: Trace,
+    trace: Callable[[Callee, tuple[torch.Tensor, ...], Shapes], Traced],
     callee: Callee,
     watch: TracingWatch,
     example: Sequence[torch.Tensor],
     dynamic: Dynamic,
     overrides: Overrides,
-) -> tuple[Marker, torch.export.ExportedProgram]:
-    """The handler that marked the solves, with its specs, and the traced program.
+) -> tuple[Marker, Traced]:
+    """The handler that marked the solves, with its specs, and the result of the trace.
 
     The model is traced again where the first trace lacked something: its solutions on the example (NeedsExample), or a
     lower bound for the size of an axis (UserError of torch.export).
@@ -117,8 +129,16 @@ def _traced(
     while True:
         marker = Marker(overrides, watch)
         try:
-            with callee.restoring(), callee.watched(watch), intercepted(marker, copies=callee.copies):
-                return marker, trace(callee, tuple(example), _dynamic_shapes(callee.names, dynamic, smallest_sizes))
+            with (
+                callee.restoring(),
+                callee.watched(watch),
+                interpreted_scripts(),
+                watch.sizes.asked(),
+                intercepted(marker, copies=callee.copies, tracing=True),
+            ):
+                return marker, trace(callee, tuple(example), dynamic_shapes(callee.names, dynamic, smallest_sizes))
+        except NeedsLenAndInt as needed:
+            watch.sizes.replace(needed)
         except NeedsExample:
             watch.example_run = run_on_example(callee, example, overrides)
         except UserError as error:
@@ -136,32 +156,28 @@ def _traced(
 _DEMANDED_AXIS = re.compile(r"^ +(\w+) = ", re.MULTILINE)
 _DEMANDED_MINIMUM = re.compile(r"Dim\('(\w+)', min=(\d+)\)$", re.MULTILINE)
 
-# The dynamic axes of each input, as torch.export takes them; None for an input whose shape is fixed.
-Shapes = list[dict[int, torch.export.Dim] | None]
 
+def _at_sizes(
+    callee: Callee, example: Sequence[torch.Tensor], dynamic: Dynamic, overrides: Overrides, frozen: Sequence[str]
+) -> Trace:
+    """The function that traces a model on the example and unites the trace with others, made here at other sizes."""
+    sizes = SizeWatch(dynamic)
 
-def _dynamic_shapes(names: Sequence[str], dynamic: Dynamic, smallest_sizes: Mapping[str, int]) -> Shapes:
-    """The axes that may change, for torch.export; axes of one label have one size."""
-    return [
-        {axis: torch.export.Dim(label, min=smallest_sizes.get(label)) for axis, label in dynamic.get(name, {}).items()}
-        or None
-        for name in names
-    ]
+    def traced(tensors: Sequence[torch.Tensor]) -> GraphModule:
+        watch = _watch(callee, tensors, sizes, frozen)
+        with drawing(TracedSource(lambda *shadow: watch.shadows.hold(*shadow))):
+            return _traced(plain, callee, watch, tensors, dynamic, overrides)[1]
 
+    def plain(callee: Callee, example: tuple[torch.Tensor, ...], _: Shapes) -> GraphModule:
+        return below_autograd(callee, example, sizes="fake")
 
-Trace = Callable[[Callee, tuple[torch.Tensor, ...], Shapes], torch.export.ExportedProgram]
+    others = AtSizes.of(traced, example, callee.names, dynamic)
 
+    def trace(callee: Callee, example: tuple[torch.Tensor, ...], shapes: Shapes) -> torch.export.ExportedProgram:
+        united = others.united(plain(callee, example, shapes))
+        return exported(Retraced(united, sizes, callee.names), example, shapes)
 
-def _tracers(callee: Callee) -> list[tuple[str, Trace, Callable[[], AbstractContextManager[None]]]]:
-    """The ways to trace, in the order in which to try them: each way's name, function, and context to enter around it.
-
-    A recurrent layer becomes a loop only where the trace without loops fails.
-    """
-    ways: list[tuple[str, Trace]] = [("torch.export", _export), ("make_fx", _make_fx_then_export)]
-    recurrent = any(isinstance(module, nn.RNNBase) for module in callee.modules())
-    loop_choices: list[Callable[[], AbstractContextManager[None]]] = [nullcontext]
-    loop_choices += [recurrent_loops] if recurrent else []
-    return [(name, trace, loops) for name, trace in ways for loops in loop_choices]
+    return trace
 
 
 def _used_solves(specs: list[SolveSpec], model: ir.Model) -> list[SolveSpec]:
@@ -184,74 +200,3 @@ def _used_solves(specs: list[SolveSpec], model: ir.Model) -> list[SolveSpec]:
             f"no output of the model depends on its solve at {specs[0].source}; return something computed from it"
         )
     return used
-
-
-def _export(module: nn.Module, example: tuple[torch.Tensor, ...], shapes: Shapes) -> torch.export.ExportedProgram:
-    """The program that torch.export traces without its compiler, which would not see the interception."""
-    with torch.no_grad(), frozen_weights(module):
-        # A model may have no inputs at all.
-        dynamic_shapes = (tuple(shapes),) if shapes else None
-        return torch.export.export(module, example, dynamic_shapes=dynamic_shapes, strict=False)
-
-
-def _make_fx_then_export(
-    callee: Callee, example: tuple[torch.Tensor, ...], shapes: Shapes
-) -> torch.export.ExportedProgram:
-    """The program that make_fx traces below autograd, traced once more by torch.export, which torch.onnx needs."""
-
-    def detached_outputs(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return tuple(output.detach() for output in callee(*tensors))
-
-    # ONNX has no operator for the gradient of fused attention; the plain formula's gradient consists of ONNX operators.
-    with sdpa_kernel(SDPBackend.MATH), torch.set_grad_enabled(callee.grad_mode):
-        traced = make_fx(
-            detached_outputs,
-            decomposition_table=gradient_decompositions(),
-            tracing_mode="symbolic",
-            _allow_non_fake_inputs=True,
-            record_stack_traces=True,
-        )(*example)
-    traced.graph.eliminate_dead_code()
-    traced.recompile()
-    return _export(Retraced(traced), example, shapes)
-
-
-def _to_onnx(
-    program: torch.export.ExportedProgram, names: Sequence[str], output_names: Sequence[str], opset: int
-) -> tuple[ir.Model, torch.export.ExportedProgram]:
-    """The ONNX model of a program, and the program decomposed into the operators that were translated."""
-    # No output depends on two of the three calls of each field; the translation is faster without their nodes.
-    program.graph.eliminate_dead_code()
-    program.graph_module.recompile()
-    with decomposing(), exact_float64() as table:
-        result = torch.onnx.export(
-            program,
-            dynamo=True,
-            verbose=False,
-            opset_version=opset,
-            input_names=list(names),
-            output_names=list(output_names),
-            custom_translation_table=table,
-        )
-    assert result is not None and result.exported_program is not None
-    _cast_concatenated(result.model)
-    return result.model, result.exported_program
-
-
-def _cast_concatenated(model: ir.Model) -> None:
-    """Cast the inputs of each Concat to the type of its output, in place.
-
-    torch promotes the tensors that it concatenates, as where an event function stacks float32 numbers of the state and
-    the float64 time; its translation to ONNX leaves the casts out.
-    """
-    for node in list(model.graph.all_nodes()):
-        dtype = node.outputs[0].dtype if node.op_type == "Concat" else None
-        if dtype is None:
-            continue
-        for place, value in enumerate(node.inputs):
-            if value is not None and value.dtype is not None and value.dtype != dtype:
-                cast = ir.Node("", "Cast", [value], [ir.AttrInt64("to", int(dtype))])
-                cast.outputs[0].type, cast.outputs[0].shape = ir.TensorType(dtype), value.shape
-                assert node.graph is not None
-                node.graph.insert_before(node, cast)
-                node.replace_input_with(place, cast.outputs[0])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import onnx_ir as ir
@@ -30,7 +30,7 @@ class Captured:
 
     tracer: the way of tracing that succeeded, "torch.export" or "make_fx". program: the traced program that was
     translated to `model`; it holds the model's own weights. example: the inputs that the model was traced with; a
-    whole number has a stand-in.
+    whole number has a stand-in. numbers: the labels of whole numbers, by input name.
     assumptions: the decisions of the model's Python code that were taken on the example; an output of the graph says
     for each whether it holds. noise: the base draws that outputs depend on; they are the graph's last inputs.
     draw_count: how many base draws the model made in all. uses_solutions: whether the trace depends on the solutions on
@@ -45,6 +45,7 @@ class Captured:
     solve_count: int
     program: torch.export.ExportedProgram
     example: list[torch.Tensor]
+    numbers: Mapping[str, str] = field(default_factory=dict)
     assumptions: tuple[AssumptionCard, ...] = ()
     warnings: tuple[str, ...] = ()
     nested: Sequence[SolveSpec] = ()

@@ -13,8 +13,18 @@ import onnx_ir as ir
 
 from odelet.artifact.operators import OPERATORS
 from odelet.errors import OdeletError
+from odelet_export.capture.operators.decomposing import Untranslated
+from odelet_export.capture.sizes.watch import SizeError
 from odelet_intercept.errors import CaptureError
-from odelet_intercept.user_code import chain_of, place_in_trace, place_of_error, raised_by_odelet, short, with_source
+from odelet_intercept.user_code import (
+    Place,
+    chain_of,
+    place_in_trace,
+    place_of_error,
+    raised_by_odelet,
+    short,
+    with_source,
+)
 
 # Fragments of a failure's message or of the name of its class, the meaning of such a failure, and the remedy.
 _KNOWN_FAILURES: tuple[tuple[tuple[str, ...], str, str], ...] = (
@@ -40,6 +50,11 @@ _KNOWN_FAILURES: tuple[tuple[tuple[str, ...], str, str], ...] = (
         "do the same with torch operators",
     ),
     (
+        ("quantized.", "quantized::"),
+        "a layer that torch has quantised, whose operators have no translation to ONNX",
+        "export the model before it is quantised, and quantise the graph with onnxruntime.quantization",
+    ),
+    (
         ("No ONNX function found", "DispatchError", "ConversionError", "not supported by the ONNX"),
         "an operator that has no translation to ONNX",
         "write it with other torch operators",
@@ -47,7 +62,8 @@ _KNOWN_FAILURES: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (
         ("no autograd formula was registered",),
         "a gradient taken through a solve",
-        "solve for it beside the state: ds/dt = (df/dy) s, from the direction s of the change at the start",
+        "solve for it beside the state: ds/dt = (df/dy) s, from the direction s of the change at the start; leave it "
+        "out where it is for training, as gradients by the weights are",
     ),
     (
         ("deepcopy", "fake tensor", "FakeTensor"),
@@ -66,7 +82,9 @@ def failure_text(failures: Sequence[Exception]) -> str:
     links = [link for failure in reversed(failures) for link in reversed([*chain_of(failure)])]
     own = next((link for link in links if isinstance(link, OdeletError)), None)
     error = failures[-1]
-    place = next(filter(None, (place_of_error(failure) for failure in reversed(failures))), None)
+    if isinstance(error, SizeError):
+        return str(error)
+    place = next(filter(None, (_place(failure) for failure in reversed(failures))), None)
     if own is not None:  # raised on purpose, with a message of its own, and wrapped by a tracer
         return str(own) if own.has_lines else f"{with_source(place)}\n  found: {own}"
     text = " ".join(f"{type(link).__name__}: {link}" for link in chain_of(error))
@@ -86,10 +104,25 @@ def failure_text(failures: Sequence[Exception]) -> str:
     missing = re.search(r"No ONNX function found for (?:<OpOverload\(op=')?([\w.:]+)", text)
     if missing:
         finding = f"the operator {missing[1]}, which has no translation to ONNX"
-    cause = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    cause = re.sub(r"\x1b\[\d+m", "", cause)  # torch colours its messages
-    cause = f"{type(error).__name__}: {cause.strip()[:300]}"
-    return f"{with_source(place)}\n  found: {finding}\n  do: {advice}\n  cause: {cause}"
+    causes = dict.fromkeys(_cause(failure) for failure in reversed(failures))
+    return f"{with_source(place)}\n  found: {finding}\n  do: {advice}\n  cause: " + "\n  tried before: ".join(causes)
+
+
+def _cause(failure: Exception) -> str:
+    """The cause of a failure on one line; another way of tracing may fail for another cause, which may be the real
+    one."""
+    lines = [line.strip() for line in str(failure).splitlines() if line.strip()] or [type(failure).__name__]
+    if isinstance(failure, SizeError):
+        return next((line.removeprefix("found: ") for line in lines if line.startswith("found: ")), lines[0])
+    line = re.sub(r"\x1b\[\d+m", "", lines[0])  # torch colours its messages
+    return f"{type(failure).__name__}: {line[:300]}"
+
+
+def _place(failure: Exception) -> Place | None:
+    """The line of the user's code that failed: the one that an operator without translation comes from, if that is the
+    cause; else the innermost that the error passed through."""
+    untranslated = next((link for link in chain_of(failure) if isinstance(link, Untranslated)), None)
+    return place_of_error(failure) if untranslated is None else place_in_trace(untranslated.trace)
 
 
 # ONNX operators that draw random numbers.

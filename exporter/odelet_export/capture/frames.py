@@ -8,7 +8,7 @@ libraries.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,6 +16,7 @@ import torch
 from torch.fx import traceback as fx_traceback
 from torch.fx.proxy import TracerBase
 
+from odelet_export.capture.sizes.watch import SizeWatch
 from odelet_export.model import callee
 from odelet_intercept.user_code import is_library
 
@@ -37,12 +38,19 @@ def user_frames() -> Iterator[None]:
 
 
 class Retraced(torch.nn.Module):
-    """A traced module that is traced again: the frames recorded with its nodes pass to the new nodes."""
+    """A traced module that is traced again: the frames recorded with its nodes pass to the new nodes.
 
-    def __init__(self, traced: torch.fx.GraphModule) -> None:
+    sizes: the watch over the sizes of the first trace. names: those of the inputs.
+    """
+
+    def __init__(self, traced: torch.fx.GraphModule, sizes: SizeWatch, names: Sequence[str]) -> None:
         super().__init__()
         self.traced = traced
+        self._sizes, self._names = sizes, names
 
     def forward(self, *tensors: torch.Tensor) -> Any:
+        self._sizes.begin(dict(zip(self._names, tensors, strict=True)), again=True)
         with fx_traceback.preserve_node_meta():
-            return torch.fx.Interpreter(self.traced).run(*tensors)
+            outputs = torch.fx.Interpreter(self.traced).run(*tensors)
+        self._sizes.settle()
+        return outputs

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from odelet.artifact.card import DTYPES
 from odelet.artifact.npy import read_npz
 from odelet.errors import InputError
 from odelet.numerics.backend import NumpyArray
+from odelet_export.commands.number_text import read_number
 
 # The sizes of named axes whose text has no size: small, and all different.
 _SIZES = (3, 5, 7, 11, 13, 17, 19, 23)
@@ -52,10 +53,11 @@ def read_target(text: str) -> Target:
 @dataclass(frozen=True)
 class Example:
     """An example call. arrays: the inputs by name. dynamic: the names of the axes that may change, by input name and
-    axis."""
+    axis; for a number its label. numbers: the inputs that are numbers for the model, by name."""
 
     arrays: dict[str, NumpyArray]
-    dynamic: dict[str, dict[int, str]]
+    dynamic: dict[str, dict[int, str] | str]
+    numbers: dict[str, int | float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -81,21 +83,27 @@ class _Input:
 def read_example(inputs: Sequence[str], file: Path | None, *, seed: int) -> Example:
     """Make the example call.
 
-    inputs: texts like "x=float32[batch,64]". file: an .npz of arrays by input name; the inputs then only name axes of
-    these arrays or convert them to another dtype. Raises InputError for text or a file that cannot be read.
+    inputs: texts like "x=float32[batch,64]", or "n=int:10" for a number. file: an .npz of arrays by input name; the
+    inputs then only name axes of these arrays or convert them to another dtype. Raises InputError for text or a file
+    that cannot be read.
     """
     if not inputs and file is None:
         raise InputError(
             'the model needs inputs: describe each with --input, such as --input "x=float32[batch,64]", or give '
             "--example FILE.npz"
         )
-    read = _read_all(inputs)
-    if file is None:
+    numbers = {text: number for text in inputs if (number := read_number(text)) is not None}
+    read = _read_all([text for text in inputs if text not in numbers], *(one.name for one in numbers.values()))
+    arrays = None if file is None else _example_arrays(file)
+    if arrays is None:
         example = _draw_all(read, seed)
     else:
-        arrays = _example_arrays(file)
+        assert file is not None
         example = {**arrays, **{one.name: _adapted(one, arrays, file) for one in read}}
-    return Example(example, _dynamic(read))
+    for one in numbers.values():
+        example.pop(one.name, None)
+    dynamic: dict[str, dict[int, str] | str] = {**_dynamic(read), **{one.name: one.label for one in numbers.values()}}
+    return Example(example, dynamic, {one.name: one.number(arrays) for one in numbers.values()})
 
 
 def read_arrays(inputs: Sequence[str], file: Path) -> tuple[dict[str, NumpyArray], dict[str, dict[int, str]] | None]:
@@ -109,9 +117,10 @@ def read_arrays(inputs: Sequence[str], file: Path) -> tuple[dict[str, NumpyArray
     return adapted, _dynamic(read) if read else None
 
 
-def _read_all(inputs: Sequence[str]) -> list[_Input]:
+def _read_all(inputs: Sequence[str], *others: str) -> list[_Input]:
+    """The inputs of the texts. others: the names of further inputs."""
     read = [_read(text) for text in inputs]
-    names = [one.name for one in read]
+    names = [*(one.name for one in read), *others]
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise InputError(f"--input names {twice[0]!r} twice; give each input once")
@@ -128,7 +137,7 @@ def _read(text: str) -> _Input:
     if match is None:
         raise InputError(
             f'--input {text!r} is not of the form NAME=DTYPE[AXES], such as "x=float32[batch,64]"; '
-            "a scalar has no axes: []"
+            'a scalar has no axes: []; a number of Python is "n=int:10" or "scale=float:1.5"'
         )
     dtype = match["dtype"]
     if dtype is not None and dtype not in DTYPES:

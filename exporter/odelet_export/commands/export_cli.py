@@ -43,6 +43,7 @@ def export_command(
       "n=int64[batch]:0..9"            whole numbers from 0 to 9
       "t=float32[times]:linspace(0,1)" times, in order, for a solve
       "s=float32[]:0.5"                a scalar
+      "n=int:10", "scale=float:1.5"    a number of Python, such as a number of steps; each call gives its own
 
     A dot leads into a dict ("batch.x=..."), or into a tuple, by number ("parts.0=...").
     An axis name stands for one size, in all inputs. With --example the arrays come from the file; --input then only

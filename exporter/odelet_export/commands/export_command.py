@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,7 +124,7 @@ def perform(request: Request, settings: ExportSettings) -> Result:
 
 
 def _run(
-    request: Request, settings: ExportSettings, target: Target, example: Example, on_stage: Callable[[str], None]
+    request: Request, settings: ExportSettings, target: Target, example: Example, checklist: Checklist
 ) -> tuple[str, Exported | None, Explanation]:
     """The model's name, the finished export if there is a folder for one, and the explanation of the capture."""
     switch_off_script()
@@ -134,8 +134,8 @@ def _run(
     from odelet_export.pipeline.export import export
 
     with loaded(target, weights=request.weights) as model:
-        args, kwargs = call_arguments(model, example.arrays)
-        call: dict[str, Any] = {"kwargs": kwargs, "dynamic": example.dynamic, "on_stage": on_stage}
+        args, kwargs = call_arguments(model, {**example.arrays, **example.numbers})
+        call: dict[str, Any] = {"kwargs": kwargs, "dynamic": example.dynamic, "on_stage": checklist}
         with writing(request.out):
             if request.out is None:
                 return type(model).__name__, None, explain(model, args, settings=settings, **call)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import onnx
@@ -18,16 +17,12 @@ from odelet.artifact.card import Card, Tensor
 from odelet.artifact.folder import GraphBytes, check
 from odelet.artifact.solve_card import DriveStep, RunStep, SolveCard
 from odelet.engine.ending import run_options
+from odelet.engine.failures import one_line
 from odelet.engine.session import open_session
+from odelet.errors import ArtifactError
+from odelet_export.commands.merged_graph import FloorError, Merged, Values
 from odelet_export.graphs.nodes import copy_nodes, name_inner_values, read_by
 from odelet_export.graphs.unused import remove_unused
-from odelet_intercept.errors import ExportError
-
-Values = dict[str, ir.Value]  # the values of a graph by name
-
-
-class FloorError(ExportError):
-    """The floor of an artifact cannot be built; the message names the solve and the reason."""
 
 
 class Floor:
@@ -35,7 +30,8 @@ class Floor:
 
     path: the artifact. evaluations: the length of each chain, by index of the solve. The end of the chain is the state
     at all output times of the solve. A part of the state that the field does not read is instead the sum of its slopes.
-    inputs: names of the model's inputs. Raises FloorError for a solve whose card names no copy of its field.
+    inputs: names of the model's inputs. Raises FloorError for a solve whose card names no copy of its field, and where
+    the floor does not load, ArtifactError where the card names a copy that is not there.
     """
 
     def __init__(
@@ -48,7 +44,12 @@ class Floor:
     ) -> None:
         checked = check(path)
         graphs = {name: _read(source) for name, source in checked.graphs.items()}
-        self.model = _build(checked.card, graphs, evaluations)
+        try:
+            self.model = _build(checked.card, graphs, evaluations)
+        except (KeyError, ValueError) as error:  # of onnx_ir, or of a name that no graph has
+            raise ArtifactError(
+                f"the card's `piece` of a solve does not fit its graphs ({one_line(error)}); export the model again"
+            ) from error
         self.inputs = [tensor.name for tensor in checked.card.inputs]
         self._times = {
             str(value.name): value.dtype.numpy()
@@ -56,9 +57,12 @@ class Floor:
             if value.dtype is not None
         }
         self.model_bytes = ir.to_proto(self.model).SerializeToString()
-        self.session = open_session(
-            self.model_bytes, device=device, threads=threads, name="the floor", work=checked.card.work
-        )
+        try:
+            self.session = open_session(
+                self.model_bytes, device=device, threads=threads, name="the floor", work=checked.card.work
+            )
+        except ArtifactError as error:
+            raise FloorError(str(error)) from error
 
     def feeds(self, values: Mapping[str, np.ndarray], *, t: float = 0.5) -> dict[str, np.ndarray]:
         """The arrays by name that `session.run` takes. values: the model's inputs. t: the time of all evaluations."""
@@ -82,8 +86,10 @@ def _build(card: Card, graphs: Mapping[str, ir.Model], evaluations: Mapping[int,
                 f"solve {solve.index} has no floor: its card names no copy of its field; solves that end at an event "
                 "and those with steps for each sample have none, others have one if they are exported again"
             )
+        if solve.piece.graph not in graphs:
+            raise KeyError(solve.piece.graph)
     first = next(iter(graphs.values()))
-    merged = _Merged(first.graph.opset_imports)
+    merged = Merged(first.graph.opset_imports)
     values: Values = {}
     for tensor in card.inputs:
         values[tensor.name] = ir.Value(name=tensor.name, type=_type_of(tensor), shape=ir.Shape(tensor.shape))
@@ -112,7 +118,7 @@ def _type_of(tensor: Tensor) -> ir.TensorType:
 
 
 def _run(
-    merged: _Merged,
+    merged: Merged,
     graph: ir.Graph,
     values: Values,
     solves: Sequence[SolveCard],
@@ -139,7 +145,7 @@ def _run(
 
 
 def _drive(
-    merged: _Merged, graphs: Mapping[str, ir.Model], values: Values, solve: SolveCard, evaluations: Mapping[int, int]
+    merged: Merged, graphs: Mapping[str, ir.Model], values: Values, solve: SolveCard, evaluations: Mapping[int, int]
 ) -> None:
     """Put a chain in the place of a driven solve."""
     piece, drive = solve.piece, solve.drive
@@ -154,7 +160,7 @@ def _drive(
         values[name] = merged.at_all_times(y, times)
 
 
-def _chain(merged: _Merged, solve: SolveCard, values: Values, y0: list[ir.Value], count: int) -> list[ir.Value]:
+def _chain(merged: Merged, solve: SolveCard, values: Values, y0: list[ir.Value], count: int) -> list[ir.Value]:
     """The state at the end of `count` evaluations, each at the slopes of the evaluation before.
 
     values: the values of the graph that has the copy of the field, by name. y0: the state at the start, a value for
@@ -203,86 +209,6 @@ def _between(starts: Iterable[ir.Value], ends: Sequence[ir.Value]) -> list[ir.No
             needed |= set(read_by(node)) - set(starts)
             between.append(node)
     return between[::-1]
-
-
-class _Merged:
-    """The graph that all graphs of the artifact are moved into."""
-
-    def __init__(self, opsets: Mapping[str, int]) -> None:
-        self.graph = ir.Graph([], [], nodes=[], opset_imports=dict(opsets), name="floor")
-
-    def absorb(self, graph: ir.Graph, values: Mapping[str, ir.Value]) -> Values:
-        """Move a graph in, and connect its inputs to values of the same names. Returns all its values by name."""
-        inner = {str(output.name): output for node in graph.all_nodes() for output in node.outputs}
-        for subgraph in graph.subgraphs():
-            inner |= {str(v.name): v for v in [*subgraph.inputs, *subgraph.initializers.values()]}
-        inputs = list(graph.inputs)
-        graph.inputs.clear()
-        graph.outputs.clear()
-        for name, value in list(graph.initializers.items()):
-            del graph.initializers[name]
-            if name not in values:
-                inner[name] = self._stored(value)
-        for value in inputs:
-            name = str(value.name)
-            inner[name] = values.get(name, value)
-            if name in values:
-                ir.convenience.replace_all_uses_with(value, values[name])
-        nodes = list(graph)
-        graph.remove(nodes)
-        self.graph.extend(nodes)
-        return inner
-
-    def _stored(self, value: ir.Value) -> ir.Value:
-        """Make a value an initializer of this graph, under a name that is free."""
-        while value.name in self.graph.initializers:
-            value.name = f"{value.name}.stored"
-        self.graph.register_initializer(value)
-        return value
-
-    def hoisted(self, read: Iterable[ir.Value], index: int) -> dict[ir.Value, ir.Value]:
-        """The values that the copy of a field reads, as values of this graph, by the value read. A value that lies
-        inside a loop is computed outside the loop.
-
-        Raises FloorError for a value that changes from step to step.
-        """
-        moved: dict[ir.Value, ir.Value] = {}
-
-        def hoist(value: ir.Value) -> None:
-            node = value.producer()
-            if value in moved or value.graph is self.graph:
-                moved.setdefault(value, value)
-            elif value.const_value is not None and node is None:
-                copy = ir.Value(name=value.name, type=value.type, shape=value.shape, const_value=value.const_value)
-                moved[value] = self._stored(copy)
-            elif node is None:
-                raise FloorError(f"solve {index} has no floor: its field reads {value.name!r}, which its steps change")
-            else:
-                for needed in read_by(node):
-                    hoist(needed)
-                moved.update(copy_nodes([node], node.outputs, moved, self.graph)[0])
-
-        wanted = list(read)
-        for value in wanted:
-            hoist(value)
-        return {value: moved[value] for value in wanted}
-
-    def at_all_times(self, y: ir.Value, times: ir.Value | int | None) -> ir.Value:
-        """A state (*shape) repeated at each output time of a solve, (times, *shape); the state itself without times."""
-        if times is None:
-            return y
-        rows = self.constant([times]) if isinstance(times, int) else self.call("Shape", times)
-        return self.call("Expand", y, self.call("Concat", rows, self.call("Shape", y), axis=0))
-
-    def constant(self, numbers: Sequence[int]) -> ir.Value:
-        tensor = ir.tensor(np.array(numbers, np.int64), name="floor.constant")
-        value = ir.Value(name="floor.constant", type=ir.TensorType(tensor.dtype), const_value=tensor)
-        return self._stored(value)
-
-    def call(self, op: str, *inputs: ir.Value | None, **attributes: Any) -> ir.Value:
-        node = ir.Node("", op, inputs, ir.convenience.convert_attributes(attributes))
-        self.graph.append(node)
-        return node.outputs[0]
 
 
 def floor_call(

@@ -8,8 +8,7 @@ from dataclasses import replace
 import numpy as np
 import onnx_ir as ir
 
-from odelet.engine.drive_check import MOST_STEPS
-from odelet.numerics.grid import Grid
+from odelet.numerics.grid import MOST_STEPS, Grid
 from odelet_export.graphs.emit import ONNX
 from odelet_export.graphs.scope import Scope, Value
 from odelet_export.lowering.hole import Hole

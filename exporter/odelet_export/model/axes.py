@@ -51,7 +51,7 @@ def _check_sizes(dynamic: Dynamic, example: Mapping[str, torch.Tensor]) -> None:
     first_use: dict[str, tuple[int, str]] = {}
     for name, axes in dynamic.items():
         for axis, label in axes.items():
-            size = _size(example[name], axis)
+            size = axis_size(example[name], axis)
             first_size, first_input = first_use.setdefault(label, (size, name))
             if first_size != size:
                 raise CaptureError(
@@ -76,7 +76,7 @@ def traced_example(names: Sequence[str], example: Sequence[torch.Tensor], dynami
     for name, tensor in zip(names, example, strict=True):
         for axis, label in dynamic.get(name, {}).items():
             if label not in sizes:
-                size = _size(tensor, axis)
+                size = axis_size(tensor, axis)
                 unused = [other for other in _SIZES if other not in used]
                 sizes[label] = size if size >= 2 and size not in used else unused[0]
                 used.add(sizes[label])
@@ -108,7 +108,7 @@ def resize(tensor: torch.Tensor, sizes: Mapping[int, int]) -> torch.Tensor:
     return tensor
 
 
-def _size(tensor: torch.Tensor, axis: int) -> int:
+def axis_size(tensor: torch.Tensor, axis: int) -> int:
     """The size of an axis; of a whole number, its value."""
     return tensor.shape[axis] if tensor.ndim > 0 else int(tensor)
 

@@ -31,12 +31,13 @@ def required_parameters(function: Callable[..., Any]) -> list[str]:
 def call_arguments(model: nn.Module, arrays: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The positional and the keyword arguments of a call of the model, in the order of its signature.
 
-    arrays: NumPy arrays by the names of the inputs. Arrays with dotted names make one dict, or one tuple where the
-    names end in numbers. Raises InputError for an input that the model does not have, and for one that is missing.
+    arrays: NumPy arrays, and numbers, by the names of the inputs. Those with dotted names make one dict, or one tuple
+    where the names end in numbers. Raises InputError for an input that the model does not have, and for one that is
+    missing.
     """
     parameters = inspect.signature(model.forward).parameters.values()
     names = [p.name for p in parameters if p.kind not in _ANY_NUMBER]
-    values = nested({name: torch.from_numpy(array) for name, array in arrays.items()})
+    values = nested({name: x if isinstance(x, (int, float)) else torch.from_numpy(x) for name, x in arrays.items()})
     unknown = [name for name in values if name not in names]
     if unknown and not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters):
         takes = f"takes {', '.join(names)}" if names else "has no arguments with names"

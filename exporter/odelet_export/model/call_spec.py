@@ -28,6 +28,9 @@ from odelet_intercept.errors import CaptureError
 from odelet_intercept.libraries.mark_calls import mark_arguments_of
 from odelet_intercept.solver_library import torchdiffeq
 
+# Functions that torchdiffeq calls on the field at its steps.
+_CALLBACKS = ("callback_step", "callback_accept_step", "callback_reject_step")
+
 
 def spec_of(call: Call, index: int, overrides: Overrides) -> SolveSpec:
     """The solve that a call asks for, with the overrides applied. index: the solve's number in the artifact.
@@ -161,6 +164,9 @@ def _check_per_sample(call: Call, *, overridden: bool) -> None:
 def _warnings(call: Call, solver: Method) -> list[str]:
     """The warnings about a solve, besides those about its options, a sentence each."""
     warnings = []
+    callbacks = [name for name in _CALLBACKS if hasattr(call.func, name)]
+    if callbacks:
+        warnings.append(f"{call.source}: the artifact does not call the field's {', '.join(callbacks)}")
     if isinstance(solver, Adams) and not solver.remembers:
         warnings.append(f"{call.source}: max_order={solver.max_order} leaves {solver.name} no steps but those of rk4")
     if call.copy:

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
 import torch
+import torch._dynamo.config
 from torch import nn
 
 from odelet.artifact.call_card import CallCard, FixedCard
@@ -80,7 +81,7 @@ class Callee(nn.Module):
         dynamic: GivenDynamic | None = None,
     ) -> None:
         super().__init__()
-        self.model = model
+        self.model = model = uncompiled(model)
         self.arguments = _names(model, args, kwargs)
         self._tree = Tree(self.arguments, [*args, *kwargs.values()])
         self._keywords = list(kwargs)
@@ -124,12 +125,14 @@ class Callee(nn.Module):
         """The output tensors, and under a watch the guards of its assumptions after them."""
         record = self._record
         if record.watch is None:
-            with torch.set_grad_enabled(self.grad_mode):
+            # A compiled part of the model runs as it is written: the compiler would take its time at each new size.
+            with torch.set_grad_enabled(self.grad_mode), torch.compiler.set_stance("force_eager"):
                 leaves = result_leaves(self._call(tensors))
             # A tensor with a history could not be copied with the model.
             record.leaves = [(name, x.detach() if isinstance(x, torch.Tensor) else x) for name, x in leaves]
             return tuple(self.outputs_of(leaves))
-        with record.watch.running(dict(zip(self.names, tensors, strict=True)), dict(self.state())):
+        watched = record.watch.running(dict(zip(self.names, tensors, strict=True)), dict(self.state()))
+        with watched, torch._dynamo.config.patch(error_on_nested_fx_trace=False):  # a compiled part runs as written
             record.results, outputs = traced_results(self._call(tensors), record.first_runs)
         return (*outputs, *record.watch.guards())
 
@@ -217,6 +220,15 @@ class Callee(nn.Module):
             ),
             result=renamed(self.results.structure, self._output_name),
         )
+
+
+def uncompiled(model: Callable[..., Any]) -> Callable[..., Any]:
+    """The model behind what torch.compile returns for it; any other model is itself."""
+    for attribute in ("_orig_mod", "_torchdynamo_orig_callable"):
+        if attribute in getattr(model, "_modules", {}) or attribute in getattr(model, "__dict__", {}):
+            original: Callable[..., Any] = getattr(model, attribute)
+            return uncompiled(original)
+    return model
 
 
 def _names(model: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[str]:

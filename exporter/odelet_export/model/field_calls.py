@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from odelet_export.model.random_sources import field_call
+from odelet_export.model.time_limit import field_called
 
 # A run on other inputs may call fields this many times as often as the run on the example, and always so many times.
 MOST_TIMES_AS_MANY = 100
@@ -37,7 +38,9 @@ class FieldCalls:
         return _Watched(func, self)
 
     def make(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Count one call, and make it."""
+        """Count one call, and make it. Raises TooManyCalls, and what the action at field calls raises (see
+        `time_limit`)."""
+        field_called()
         self.count += 1
         if self._most is not None and self.count > self._most:
             raise TooManyCalls(f"torch called the fields more than {self._most:,} times")

@@ -7,7 +7,9 @@ called, whether any solver library is called at all, and in which grad mode the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +22,7 @@ from odelet_export.model.callee import Callee
 from odelet_export.model.copies_check import check_copy
 from odelet_export.model.field_calls import FieldCalls, TooManyCalls, most_calls
 from odelet_export.model.intercepted_run import run_intercepted
+from odelet_export.model.overlap import watching_writes
 from odelet_export.model.overrides import Overrides
 from odelet_export.model.random_draws import drawing
 from odelet_export.model.random_sources import SeededSource
@@ -28,7 +31,8 @@ from odelet_export.model.results import is_number
 from odelet_export.model.trees import Leaf
 from odelet_intercept.call import Call
 from odelet_intercept.errors import CaptureError
-from odelet_intercept.user_code import as_typed, place_of_error
+from odelet_intercept.solver_library import FOLDER
+from odelet_intercept.user_code import Place, as_typed, place_of_error
 
 
 @dataclass(frozen=True)
@@ -37,12 +41,14 @@ class FirstRun:
 
     leaves: the named leaves of the model's result. counts: a count for each solve outside other solves; there is none
     where the model called no solver library. noise: the base draws. field_calls: how often fields were called in all.
+    overlaps: the lines that write into memory which they read through another view.
     """
 
     leaves: Sequence[Leaf]
     counts: Sequence[SolveCount]
     noise: Sequence[torch.Tensor]
     field_calls: int
+    overlaps: Sequence[Place] = ()
 
     @property
     def most_calls(self) -> int:
@@ -66,12 +72,13 @@ def first_run(
     a call that cannot be exported.
     """
     failure: Exception | None = None
-    modes = (torch.is_grad_enabled(), not torch.is_grad_enabled())
-    for mode in modes:
+    given = torch.is_grad_enabled()
+    # Not every part of torch runs while its operations are watched.
+    for mode, watching in ((given, watching_writes), (given, _nothing_found), (not given, _nothing_found)):
         callee.grad_mode = mode
         solving, source = _Looking(overrides, max_steps, check), SeededSource(seed)
         try:
-            with callee.restoring(), drawing(source):
+            with callee.restoring(), drawing(source), watching() as overlaps:
                 run_intercepted(callee, callee.example, solving)
                 leaves = callee.leaves
                 callee.remember(_with_another(callee, leaves, overrides))
@@ -80,10 +87,16 @@ def first_run(
         except Exception as error:  # the user's code may raise anything
             failure = failure or error
             continue
-        return FirstRun(leaves, solving.counts, source.arrays, solving.calls.count)
+        return FirstRun(leaves, solving.counts, source.arrays, solving.calls.count, overlaps())
     assert failure is not None
-    callee.grad_mode = modes[0]
+    callee.grad_mode = given
     raise failed_in_torch(failure, zip(callee.names, callee.example, strict=True)) from failure
+
+
+@contextmanager
+def _nothing_found() -> Iterator[Callable[[], list[Place]]]:
+    """A context that watches nothing, and yields a function that found nothing."""
+    yield list
 
 
 def _with_another(callee: Callee, leaves: Sequence[Leaf], overrides: Overrides) -> list[Sequence[Leaf]]:
@@ -126,13 +139,21 @@ class _Looking(Solving):
         return result
 
 
+# What helps, by the words of an error that torchdiffeq raises, or torch inside of it.
+_HINTS = {
+    "strictly increasing or decreasing": "an input of times is drawn in order by, say, float32[times]:linspace(0,1)",
+    "vmap: ": "torchdiffeq does not run under torch.vmap: give odeint the whole batch at once; per_sample gives each "
+    "sample steps of its own",
+}
+
+
 def failed_in_torch(error: Exception, named: Iterable[tuple[str, Any]]) -> InputError:
     """The error to raise for a model that fails on its inputs in plain torch. named: the inputs, with their names."""
     shapes = [f"{name} {str(leaf.dtype).removeprefix('torch.')} {list(leaf.shape)}".strip() for name, leaf in named]
     place = place_of_error(error, causes=False)
     where = "somewhere" if place is None else as_typed(place)
-    unordered_times = "strictly increasing or decreasing" in str(error)  # torchdiffeq's words
-    hint = "; an input of times is drawn in order by, say, float32[times]:linspace(0,1)" if unordered_times else ""
+    in_solve = any(frame.filename.startswith(FOLDER) for frame in traceback.extract_tb(error.__traceback__))
+    hint = next((f"; {hint}" for words, hint in _HINTS.items() if in_solve and words in str(error)), "")
     return InputError(
         f"the model fails on its example ({', '.join(shapes)}) in plain torch, {where}: "
         f"{type(error).__name__}: {error}{hint}"

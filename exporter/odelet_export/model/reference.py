@@ -249,11 +249,12 @@ def _equal_steps(steps: int) -> Callable[..., torch.Tensor]:
 def evaluation_mode(model: Any) -> Iterator[None]:
     """Put a model into evaluation mode, as for inference; its training flags are put back on leaving."""
     modules = list(model.modules()) if isinstance(model, nn.Module) else []
-    flags = [module.training for module in modules]
+    # A frozen ScriptModule has no flag any more.
+    flags = [(module, module.training) for module in modules if hasattr(module, "training")]
     try:
-        for module in modules:
+        for module, _ in flags:
             module.training = False
         yield
     finally:
-        for module, flag in zip(modules, flags, strict=True):
+        for module, flag in flags:
             module.training = flag

@@ -99,7 +99,9 @@ def traced_results(result: Any, before: Sequence[Sequence[Leaf]]) -> tuple[Resul
     for name, leaf in result_leaves(result):
         earlier = [run.get(name) for run in runs]
         if isinstance(leaf, torch.Tensor):
-            results.outputs[name] = leaf.dtype if any(is_number(value) for value in earlier) else None
+            with torch._C.DisableTorchFunction():  # a watch would give the dtype that a number has beside others
+                dtype = leaf.dtype
+            results.outputs[name] = dtype if any(is_number(value) for value in earlier) else None
             tensors.append(leaf)
         elif type(leaf) in _SYMBOLS:
             results.outputs[name] = _SYMBOLS[type(leaf)]

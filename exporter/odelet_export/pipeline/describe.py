@@ -43,7 +43,9 @@ def describe(ready: Prepared) -> Explanation:
         solves=tuple(_solve(captured, hole, names, inside) for hole in holes),
         assumptions=captured.assumptions,
         noise=tuple(_noise(ready, one) for one in captured.noise),
-        warnings=tuple(dict.fromkeys([*library, *solve_warnings, *callee.warnings, *captured.warnings, *assumed])),
+        warnings=tuple(
+            dict.fromkeys([*library, *solve_warnings, *callee.warnings, *captured.warnings, *ready.warnings, *assumed])
+        ),
     )
 
 

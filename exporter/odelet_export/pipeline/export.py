@@ -26,6 +26,7 @@ from odelet_export.pipeline.prepare import Prepared, prepare
 from odelet_export.pipeline.prove import Prover
 from odelet_export.pipeline.settings import ExportChanges, ExportSettings
 from odelet_export.proof.report import Report
+from odelet_export.proof.torch_clock import TorchClock
 from odelet_export.targets.folder import staging
 from odelet_export.targets.onnx_files import card_of, write_graphs
 from odelet_export.targets.weights_file import kept_outside
@@ -86,7 +87,8 @@ def export(
     folder to make; an artifact there is replaced in one step, and where `out` is a link, it stays one.
     dynamic: the axes whose size may change, as in {"x": {0: "batch"}}, or by position, as torch takes them; all others
     keep the size of the example.
-    on_stage: called with the name of each stage when it begins. settings: see `ExportSettings`; changes: flat keywords
+    on_stage: called with the name of each stage when it begins; where it has a method `progress`, that is called with a
+    line now and then while torch runs for the comparison. settings: see `ExportSettings`; changes: flat keywords
     that change some of them, such as method="rk4", steps=8.
 
     Raises CaptureError for a model that cannot be traced, FormError for a form or an override that no solve can have,
@@ -113,17 +115,23 @@ def export(
     target, tell = Path(out), on_stage or (lambda stage: None)
     failed = target.parent / f"{target.name}.failed"
     with evaluation_mode(model), staging(target, failed=failed) as folder:
-        ready = prepare(callee, axes, settings, tell=tell)
+        clock = TorchClock(settings.proof.torch_seconds, getattr(on_stage, "progress", None))
+        ready = prepare(callee, axes, settings, tell=tell, clock=clock)
         explanation = describe(ready)
-        card, calibrated = _write(ready, _name_of(model), folder, tell)
+        card, calibrated = _write(ready, _name_of(callee.model), folder, tell)
         tell("parity")
-        prover = Prover(ready, folder, failed, explanation.warnings)
+        prover = Prover(ready, folder, failed, explanation.warnings, _write_again)
         report = prover.report(card, calibrated)
         card = prover.finish(card, report)
-    explanation = explanation.in_forms([solve.form for solve in card.solves]).warned(
-        [*ready.drawn.skipped, *kept_outside(card)]
-    )
-    return Exported(target, card, report, explanation)
+    explanation = explanation.in_forms([solve.form for solve in card.solves])
+    warnings = [*ready.drawn.skipped, *report.warnings, *kept_outside(card)]
+    return Exported(target, card, report, explanation.warned(warnings))
+
+
+def _write_again(ready: Prepared, folder: Path) -> Card:
+    """Write the graphs of a model without calibrated steps, for a second proof."""
+    card, _ = _write(ready, "again", folder, lambda stage: None)
+    return card
 
 
 def _write(ready: Prepared, name: str, folder: Path, tell: Callable[[str], None]) -> tuple[Card, Calibrated | None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import onnx_ir as ir
@@ -24,11 +24,15 @@ from odelet_export.model.axes import Dynamic
 from odelet_export.model.callee import Callee
 from odelet_export.model.first_run import first_run
 from odelet_export.model.other_solvers import no_solver_called
+from odelet_export.model.overlap import undefined
 from odelet_export.model.reference import as_arrays
 from odelet_export.model.spec import check_overrides
 from odelet_export.pipeline.settings import ExportSettings
 from odelet_export.proof.capture_check import CaptureCheck
-from odelet_export.proof.judge import FreshSamples, Judge, Sample
+from odelet_export.proof.fresh_samples import FreshSamples
+from odelet_export.proof.judge import Judge, Sample
+from odelet_export.proof.sample_inputs import Drawing
+from odelet_export.proof.torch_clock import TorchClock
 from odelet_export.targets.onnx_files import check_unique, host_tensors
 from odelet_intercept.errors import CaptureError
 
@@ -40,7 +44,7 @@ class Prepared:
     settings, dynamic: the settings and dynamic axes of the export. inputs, outputs: those of the host graph, without
     the outputs that check assumptions. times: the names of the inputs from which output times are computed. judge: the
     torch model, with which answers are compared. drawn: its answers on the example and on fresh inputs. check: the
-    comparison of the capture with the model, on any such inputs.
+    comparison of the capture with the model, on any such inputs. warnings: sentences for the user.
     """
 
     settings: ExportSettings
@@ -53,15 +57,23 @@ class Prepared:
     judge: Judge
     drawn: FreshSamples
     check: CaptureCheck
+    warnings: Sequence[str]
 
 
-def prepare(callee: Callee, dynamic: Dynamic, settings: ExportSettings, *, tell: Callable[[str], None]) -> Prepared:
+def prepare(
+    callee: Callee,
+    dynamic: Dynamic,
+    settings: ExportSettings,
+    *,
+    tell: Callable[[str], None],
+    clock: TorchClock | None = None,
+) -> Prepared:
     """Run a model once, capture it, fill the solves inside others, lift the fields, and run the capture beside it.
 
-    tell: called with the name of each stage when it begins. Raises InputError for a model that fails on its example in
-    plain torch; CaptureError for a model that cannot be traced or that was traced wrongly, for one without a solve in a
-    form of solves, and with `strict` for one that decides by its inputs; FormError for an override that no solve can
-    take; InputError for a name in `freeze` that no input has.
+    tell: called with the name of each stage when it begins. clock: counts and limits torch's time. Raises InputError
+    for a model that fails on its example in plain torch; CaptureError for a model that cannot be traced or that was
+    traced wrongly, for one without a solve in a form of solves, and with `strict` for one that decides by its inputs;
+    FormError for an override that no solve can take; InputError for a name in `freeze` that no input has.
     """
     unknown = [name for name in settings.freeze if name not in callee.names]
     if unknown:
@@ -76,7 +88,7 @@ def prepare(callee: Callee, dynamic: Dynamic, settings: ExportSettings, *, tell:
         _refuse_assumptions(captured)
     check_overrides([*captured.specs, *captured.nested], settings.solves)
     name_axes(captured, callee, dynamic)
-    inputs_for_numbers(captured.model, callee.whole_numbers)
+    inputs_for_numbers(captured.model, captured.numbers)
     check_unique([*callee.names, *callee.output_names, *(noise.name for noise in captured.noise)])
     graph = captured.model.graph
     inputs, outputs = host_tensors(captured)
@@ -86,26 +98,25 @@ def prepare(callee: Callee, dynamic: Dynamic, settings: ExportSettings, *, tell:
     holes = lift(captured, fill_nested(captured, settings.form, max_steps=settings.max_steps))
     tell("replay")
     judge = _judge(captured, callee, settings, floats, first.most_calls)
+    judge = replace(judge, clock=clock or TorchClock(settings.proof.torch_seconds))
+    decisive = {name for one in captured.assumptions for name in one.inputs}
+    drawing = Drawing(callee.names, callee.example, dynamic, times, settings.freeze, decisive)
+    check = CaptureCheck(captured, judge, drawing)
     answer = as_arrays(callee.outputs_of(first.leaves))
     on_example = Sample(0, callee.example, first.noise, answer, first.counts)
-    drawn = fresh_samples(judge, dynamic, times, settings, first=on_example)
-    check = CaptureCheck(captured, judge, dynamic, times)
+    drawn = fresh_samples(judge, check, settings, first=on_example)
     check.check(islice(drawn, 2))
-    return Prepared(settings, dynamic, captured, holes, inputs, outputs, times, judge, drawn, check)
+    warnings = [undefined(place) for place in first.overlaps]
+    return Prepared(settings, dynamic, captured, holes, inputs, outputs, times, judge, drawn, check, warnings)
 
 
 def fresh_samples(
-    judge: Judge,
-    dynamic: Dynamic,
-    times: Collection[str],
-    settings: ExportSettings,
-    *,
-    first: Sample | None = None,
+    judge: Judge, check: CaptureCheck, settings: ExportSettings, *, first: Sample | None = None
 ) -> FreshSamples:
     """The example and the fresh inputs of the comparison, with the answers of `judge`. first: its answer on the
     example, where it is known."""
-    count, frozen = settings.proof.samples, settings.freeze
-    return FreshSamples(judge, dynamic=dynamic, times=times, frozen=frozen, count=count, first=first)
+    count = settings.proof.samples
+    return FreshSamples(judge, check.drawing, traced=check.traced_sizes, count=count, first=first)
 
 
 def _judge(

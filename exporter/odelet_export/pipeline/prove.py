@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,16 @@ from odelet_export.calibration.calibrated import Calibrated
 from odelet_export.calibration.solvers import on_grid
 from odelet_export.errors import ParityError
 from odelet_export.model.reference import Solver
+from odelet_export.model.time_limit import OutOfTime
 from odelet_export.pipeline.prepare import Prepared, fresh_samples
+from odelet_export.pipeline.second_proof import Write, second_proof
 from odelet_export.proof.alone import batch_axes
-from odelet_export.proof.judge import Judge
+from odelet_export.proof.causes import causes
+from odelet_export.proof.judge import Judge, Sample
 from odelet_export.proof.parity import Comparison
-from odelet_export.proof.report import Report, write_report
+from odelet_export.proof.report import ROUGH, Report
+from odelet_export.proof.report_text import write_report
+from odelet_export.proof.rough import Rough, SecondProof
 from odelet_export.targets.folder import with_files, write_card, write_samples
 
 # More samples would make the artifact heavy and `verify` slow; the report has all of them.
@@ -32,13 +38,15 @@ class Prover:
     """Compares the artifact in a folder with the torch model, and writes the report beside the artifact.
 
     ready: the captured model. folder: the folder of the artifact. failed: the folder to which it moves if the answers
-    differ. warnings: sentences that the message of a failure repeats.
+    differ. warnings: sentences that the message of a failure repeats. write: writes the graphs of a captured model, for
+    a second proof.
     """
 
     ready: Prepared
     folder: Path
     failed: Path
     warnings: Sequence[str]
+    write: Write
 
     def report(self, card: Card, calibrated: Calibrated | None) -> Report:
         """The report of the comparison with torch; a model with calibrated steps is compared on the same grids.
@@ -60,7 +68,26 @@ class Prover:
         if not report.passed:
             pairs = zip(compared, report.samples, strict=True)
             self.ready.check.check(sample for sample, check in pairs if not check.passed)
-        return report
+            return report
+        return replace(report, rough=self._rough(judge, report, compared))
+
+    def _rough(self, judge: Judge, report: Report, compared: Sequence[Sample]) -> Rough | None:
+        """Why torch agrees with itself only roughly, and a second proof in float64; None where it agrees well."""
+        if judge.tolerance is not None or report.roughness <= ROUGH:
+            return None
+        rows = [
+            (share, output, number)
+            for number, check in enumerate(report.samples)
+            for output, share in check.roughness.items()
+            if share > ROUGH
+        ]
+        share, output, number = max(rows)
+        error = next(check.max_rel for check in report.samples[number].outputs if check.output == output)
+        if self.ready.settings.calibration.inputs is None:
+            second = second_proof(self.ready, [compared[i] for i in sorted({i for _, _, i in rows})], self.write)
+        else:
+            second = SecondProof(impossible="the fallback of a bounded artifact has no files of its own")
+        return Rough(number, output, share, error, causes(judge, compared[number]), second)
 
     def _along_grids(self, card: Card, calibrated: Calibrated) -> Report:
         """The report of a bounded artifact compared with the torch model on the same grids. The answers are the same up
@@ -81,8 +108,9 @@ class Prover:
         good = []
         for number, call in enumerate(calibrated.good):
             tensors = [torch.from_numpy(call[name].copy()) for name in judge.callee.names]
-            good.append(judge.sample(number, tensors))
-        drawn = fresh_samples(judge, ready.dynamic, ready.times, ready.settings)
+            with suppress(OutOfTime):
+                good.append(judge.sample(number, tensors))
+        drawn = fresh_samples(judge, ready.check, ready.settings)
         report, _ = self._comparison(judge).check(drawn, good)
         report = replace(report, trust=calibrated.trust)
         if card.fallback is not None:

@@ -34,6 +34,8 @@ class ProofSettings:
 
     samples: the number of fresh inputs on which both are run, besides the example. seed: the seed of these inputs and
     of the model's random draws. tolerance: (rtol, atol) of the comparison; None for the default of the dtype.
+    torch_seconds: how long torch may run on fresh inputs in all; those for which no time is left are not compared, and
+    a warning says so.
     """
 
     samples: Annotated[int, "Number of fresh random inputs on which the artifact is compared with torch."] = 4
@@ -41,10 +43,13 @@ class ProofSettings:
     tolerance: Annotated[
         tuple[float, float] | None, "Relative and absolute tolerance of the comparison with torch."
     ] = None
+    torch_seconds: Annotated[float, "Seconds that torch may run on the fresh random inputs in all."] = 300.0
 
     def __post_init__(self) -> None:
         if self.samples < 1:
             raise InputError(f"samples={self.samples!r} must be at least 1")
+        if not self.torch_seconds > 0:
+            raise InputError(f"torch_seconds={self.torch_seconds!r} must be above 0")
 
 
 class SharedChanges(TypedDict, total=False):
@@ -71,6 +76,7 @@ class ExportChanges(SharedChanges, total=False):
     strict: bool
     samples: int
     tolerance: tuple[float, float] | None
+    torch_seconds: float
     calibration: Mapping[str, Any] | None
     quantile: float
     fallback: bool

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
+from typing import Literal
 
 import torch
 
+from odelet.artifact.formulas import Formula
 from odelet_export.capture.captured import Captured
-from odelet_export.model.axes import Dynamic
+from odelet_export.model.overlap import watching_writes
+from odelet_export.model.time_limit import OutOfTime
 from odelet_export.model.trees import row_leaves
 from odelet_export.proof.judge import Judge, Sample
 from odelet_export.proof.replay import Replay
-from odelet_export.proof.sample_inputs import draw
+from odelet_export.proof.sample_inputs import Drawing
+from odelet_export.proof.sample_sizes import sizes_of
 from odelet_intercept.errors import CaptureError
-from odelet_intercept.user_code import place_in_trace, with_source
+from odelet_intercept.user_code import Place, place_in_trace, with_source
 
 # Operators that take sizes have names that contain one of these.
 _SIZED = re.compile(
@@ -23,28 +28,60 @@ _SIZED = re.compile(
 )
 
 
-class CaptureCheck:
-    """The check of one capture. judge: solves all batch rows together, as the captured graph does. times: the inputs
-    that are output times."""
+_OVERLAPS = (
+    "  found: an operation that writes into memory which it reads through another view; torch leaves undefined what",
+    "  that gives, and its answer changes with the sizes and the machine:",
+)
+_COPY = "  do: let it read a copy, as in x[:, 1:] -= x[:, :-1].clone()"
+# How often inputs of the traced sizes are drawn until one tells something.
+_DRAWS = 6
 
-    def __init__(self, captured: Captured, judge: Judge, dynamic: Dynamic, times: Iterable[str]) -> None:
-        self._captured, self._judge, self._dynamic, self._times = captured, judge, dynamic, set(times)
+
+class WrongCaptureError(CaptureError):
+    """The captured graph does not give the model's answers under torchdiffeq."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one sample tells of a capture. problem: what is wrong there."""
+
+    kind: Literal["right", "wrong", "unknown"]
+    problem: str = ""
+
+
+_RIGHT, _UNKNOWN = Finding("right"), Finding("unknown")
+
+
+class CaptureCheck:
+    """The check of one capture. judge: solves all batch rows together, as the captured graph does. drawing: draws
+    further inputs like the example."""
+
+    def __init__(self, captured: Captured, judge: Judge, drawing: Drawing) -> None:
+        self._captured, self._judge, self.drawing = captured, judge, drawing
         self._replay = Replay(captured, judge.overrides)
         self._names = judge.callee.output_names
 
-    def check(self, samples: Iterable[Sample]) -> None:
-        """Raise CaptureError where the captured graph does not give the model's answers.
+    @property
+    def traced_sizes(self) -> dict[str, int]:
+        """The sizes of the dynamic axes while the model was traced, by label."""
+        return sizes_of(self._judge.callee.names, self._captured.example, self.drawing.dynamic)
 
-        Two kinds of samples tell nothing about the capture and are passed over: samples at which torch itself gives
-        other answers when it runs again, and samples at which an assumption does not hold.
+    def check(self, samples: Iterable[Sample]) -> None:
+        """Raise WrongCaptureError where the captured graph does not give the model's answers.
+
+        Three kinds of samples tell nothing about the capture and are passed over: samples at which torch itself gives
+        other answers when it runs again, samples at which an assumption does not hold, and samples for which torch has
+        no time left.
         """
         for sample in samples:
-            problem = self._problem(sample)
-            if problem is not None:
-                raise CaptureError(self._message(sample, problem))
+            finding = self._finding(sample)
+            if finding.kind == "wrong":
+                raise WrongCaptureError(self._message(sample, finding.problem))
 
-    def _problem(self, sample: Sample) -> str | None:
-        """The description of what is wrong at a sample, or None."""
+    def _finding(self, sample: Sample) -> Finding:
+        """What a sample tells of the capture."""
+        if sample.number != 0 and not self._takes_sizes(sample):
+            return _UNKNOWN
         try:
             outputs = [
                 output.numpy() for output in self._replay.run(sample.tensors, noise=dict(enumerate(sample.noise)))
@@ -53,14 +90,26 @@ class CaptureCheck:
             raise
         except Exception as error:  # a graph that does not fit the inputs fails in any operator
             cause = next((line for line in str(error).splitlines() if line.strip()), "")
-            return f"the captured graph fails: {type(error).__name__}: {cause.strip()[:200]}"
+            return Finding("wrong", f"the captured graph fails: {type(error).__name__}: {cause.strip()[:200]}")
         if sample.number != 0 and not all(outputs[len(self._names) :]):
-            return None
-        verdict = self._judge.judge(sample, self._names, outputs[: len(self._names)])
-        if verdict.passed or not verdict.steady:
-            return None
-        worst = next(check for check in verdict.checks if not check.passed)
-        return f"output {worst.output!r} {worst.failure}"
+            return _UNKNOWN
+        try:
+            verdict = self._judge.judge(sample, self._names, outputs[: len(self._names)])
+        except OutOfTime:
+            return _UNKNOWN
+        if not verdict.steady:
+            return _UNKNOWN
+        # What torch leaves undefined may differ between its float32 and its float64, which would allow anything.
+        undefined = verdict.passed and not verdict.close and bool(self.overlaps(sample))
+        if verdict.passed and not undefined:
+            return _RIGHT
+        worst = max(verdict.checks, key=lambda check: (not check.passed, check.max_rel))
+        return Finding("wrong", f"output {worst.output!r} {worst.failure}")
+
+    def _takes_sizes(self, sample: Sample) -> bool:
+        """Whether a sample has sizes for which the capture holds."""
+        sizes = sizes_of(self._judge.callee.names, sample.tensors, self.drawing.dynamic)
+        return all(Formula(one.sizes).value(sizes) for one in self._captured.assumptions if one.sizes)
 
     def _message(self, sample: Sample, problem: str) -> str:
         """The text of the error: where the capture is wrong, the likely cause, and the remedy."""
@@ -69,18 +118,31 @@ class CaptureCheck:
             "the capture is wrong: the captured graph, solved by torchdiffeq itself, does not give the model's answers",
             f"  where: sample {sample.number} ({shapes}): {problem}",
         ]
-        sizes = self._traced_sizes()
-        if self._dynamic and self._right_where_traced():
-            at = ", ".join(f"{label}={size}" for label, size in sizes.items())
+        overlaps = [f"    {with_source(place)}" for place in self.overlaps(sample)]
+        if overlaps:
+            return "\n".join([*lines, *_OVERLAPS, *overlaps, _COPY])
+        sizes = self.traced_sizes
+        # A size is to blame only where the capture is right at the sizes that it was traced with.
+        there = self._where_traced() if self.drawing.dynamic else "wrong"
+        at = ", ".join(f"{label}={size}" for label, size in sizes.items())
+        baked = [f"    {place}" for place in self._baked(sizes)]
+        advice = (
+            "  do: take sizes from tensor.shape as they are, without int(), len() or loops over an axis that may "
+            "change; make no tensor from them in Python; or leave the axis out of `dynamic`"
+        )
+        if there == "right":
             lines.append(
                 f"  found: it is right at the sizes it was traced with ({at}) and wrong at others; a size of the "
                 "example is baked in"
             )
-            lines += [f"    {place}" for place in self._baked(sizes)]
+            lines += [*baked, advice]
+        elif there == "unknown":
             lines.append(
-                "  do: take sizes from tensor.shape as they are, without int(), len() or loops over an axis that may "
-                "change; make no tensor from them in Python; or leave the axis out of `dynamic`"
+                f"  found: nothing certain; at the sizes it was traced with ({at}), no inputs were drawn on which "
+                "the model can be compared, as they break an assumption or torch fails on them"
             )
+            lines += ["  maybe: a size of the example is baked in", *baked] if baked else []
+            lines.append(f"{advice}; if no size is to blame, make forward a function of its inputs alone")
         else:
             lines += [
                 "  found: a model that does something else while it is traced, or whose Python code decides by what "
@@ -90,26 +152,27 @@ class CaptureCheck:
             ]
         return "\n".join(lines)
 
-    def _traced_sizes(self) -> dict[str, int]:
-        """The sizes of the dynamic axes while the model was traced."""
-        tensors = dict(zip(self._judge.callee.names, self._captured.example, strict=True))
-        return {
-            label: tensors[name].shape[axis] for name, axes in self._dynamic.items() for axis, label in axes.items()
-        }
-
-    def _right_where_traced(self) -> bool:
-        """Whether the capture is right for other values of the sizes that it was traced with."""
-        callee, sizes = self._judge.callee, self._traced_sizes()
-        generator = torch.Generator().manual_seed(0)
-        tensors = [
-            draw(example, self._dynamic.get(name, {}), sizes, is_time=name in self._times, generator=generator)
-            for name, example in zip(callee.names, callee.example, strict=True)
-        ]
+    def overlaps(self, sample: Sample) -> list[Place]:
+        """The lines of the model that write into memory that they read, in a run of torch at a sample."""
         try:
-            sample = self._judge.sample(-1, tensors)
-        except Exception:  # the model may raise anything on inputs it was not made for
-            return False
-        return self._problem(sample) is None
+            with watching_writes() as found:
+                self._judge.reference(sample.tensors, sample.noise, number=sample.number)
+        except Exception:  # the model may raise anything; what was found before counts
+            pass
+        return found()
+
+    def _where_traced(self) -> Literal["right", "wrong", "unknown"]:
+        """Whether the capture is right for other values of the sizes that it was traced with."""
+        generator = torch.Generator().manual_seed(0)
+        for draw in range(_DRAWS):
+            tensors = self.drawing.at(self.traced_sizes, generator, gently=draw % 2 == 1)
+            try:
+                finding = self._finding(self._judge.sample(1, tensors))
+            except Exception:  # the model may raise anything on inputs it was not made for
+                continue
+            if finding.kind != "unknown":
+                return finding.kind
+        return "unknown"
 
     def _baked(self, sizes: Mapping[str, int]) -> list[str]:
         """Lines about operators that take a traced size as a number, with their places in the user's code."""

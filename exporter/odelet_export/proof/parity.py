@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Any
 
 import numpy as np
 
@@ -16,7 +15,9 @@ from odelet.model.model import Model
 from odelet.status import Status
 from odelet_export.model.reference import SolveCount
 from odelet_export.model.spec import SolveSpec
-from odelet_export.proof.judge import FreshSamples, Judge, Sample
+from odelet_export.model.time_limit import OutOfTime
+from odelet_export.proof.fresh_samples import FreshSamples
+from odelet_export.proof.judge import Judge, Sample
 from odelet_export.proof.report import Report, SampleCheck, SolveCheck
 
 # A bounded solve may end with this status and is compared all the same, as torch solves it on the same grid.
@@ -42,19 +43,25 @@ class Comparison:
         checks: list[SampleCheck] = []
         compared: list[Sample] = []
         for batch in chain(more, drawn):
-            sample = batch if judge.alone is None else replace(batch, **_solved_alone(judge, batch))
             try:
-                checks.append(self._sample(sample, len(checks)))
-            except AssumptionError:
+                checks.append(self.at(judge.solved_alone(batch), len(checks)))
+            except AssumptionError as error:
                 if batch.number == 0:
                     raise
+                drawn.leave_out(batch, f"an assumption does not hold there ({error.assumption})")
+                continue
+            except OutOfTime as error:
+                drawn.leave_out(batch, str(error))
                 continue
             compared.append(batch)
             if len(checks) > drawn.count + len(more):
                 break
-        return Report(*judge.base, not judge.single, checks), compared
+        report = Report(*judge.base, not judge.single, checks, wanted=drawn.count, left_out=drawn.left_out)
+        return report, compared
 
-    def _sample(self, sample: Sample, number: int) -> SampleCheck:
+    def at(self, sample: Sample, number: int) -> SampleCheck:
+        """Compare at one sample. number: the number that the report gives to it. Raises AssumptionError where the
+        sample breaks an assumption, and OutOfTime where torch may run no longer."""
         judge = self.judge
         arrays = {name: tensor.numpy() for name, tensor in zip(judge.callee.names, sample.tensors, strict=True)}
         drawn = sample.noise
@@ -88,12 +95,7 @@ class Comparison:
         bundle |= {f"allowed/{name}": np.asarray(a) for name, a in zip(names, verdict.allowed, strict=True)}
         # `odelet verify` expects solves that end well, not only answers that agree with torch's.
         stored = bundle if solution.status is Status.OK else {}
-        return SampleCheck(shapes, list(verdict.checks), solves, note, stored)
-
-
-def _solved_alone(judge: Judge, sample: Sample) -> dict[str, Any]:
-    expected, counts = judge.reference(sample.tensors, sample.noise)
-    return {"expected": expected, "counts": counts}
+        return SampleCheck(shapes, list(verdict.checks), solves, note, stored, base=verdict.base, scales=verdict.scales)
 
 
 def _solve_checks(

@@ -1,30 +1,23 @@
-"""The report of the comparison of an artifact with its torch model, as data, JSON and Markdown."""
+"""The report of the comparison of an artifact with its torch model, as data and as JSON."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from odelet.artifact.samples import OutputCheck
-from odelet_export.errors import output_errors
 from odelet_export.model.reference import SolveCount
+from odelet_export.proof.rough import Rough
 from odelet_export.proof.trust import Trust
-from odelet_export.targets.replaceable import REPORT_JSON, REPORT_TEXT
+from odelet_export.proof.verdict import Verdict
 
-# A solve can amplify rounding. An answer may then be as far off as torch's own answer moves in any of this many runs,
-# when the inputs change by a few units in the last place. With some models, an adaptive solve in float32 takes another
-# step in one run of five or ten, so four runs do not show it.
-ROUNDING_RUNS = 16
-ROUNDING_ULPS = 2.0
-ROUNDING_FACTOR = 10.0
-# An answer may also be twice as far off as torch's float32 answer is from its float64 answer, which shows such a step
-# too.
-OWN_ERRORS = 2.0
+# An allowance above this share of an output's largest element is said aloud, with its reason.
+ROUGH = 0.01
 
 
 @dataclass(frozen=True)
@@ -64,7 +57,9 @@ class SolveCheck:
 class SampleCheck:
     """The checks of one sample: the shapes of its inputs, the comparison of its outputs and solves, and further notes.
 
-    arrays: the inputs, outputs and allowed errors, which `odelet verify` runs again.
+    arrays: the inputs, outputs and allowed errors, which `odelet verify` runs again. base: the error that each output
+    may have before the effect of rounding on torch is taken into account; empty where no outputs were compared.
+    scales: the largest element of each of torch's outputs.
     """
 
     shapes: dict[str, list[int]]
@@ -72,11 +67,31 @@ class SampleCheck:
     solves: list[SolveCheck]
     note: str = ""
     arrays: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
+    base: Sequence[float] = ()
+    scales: Sequence[float] = ()
 
     @property
     def passed(self) -> bool:
         """Whether all outputs agree and there is no note."""
         return not self.note and all(check.passed for check in self.outputs)
+
+    @property
+    def verdict(self) -> Verdict:
+        """How the sample's outputs compare with torch's."""
+        if not self.passed:
+            return Verdict.DIFFERS
+        pairs = zip(self.outputs, self.base, strict=True)
+        return Verdict.AGREES if all(check.max_abs <= base for check, base in pairs) else Verdict.AS_TORCH
+
+    @property
+    def roughness(self) -> dict[str, float]:
+        """By output, what the effect of rounding on torch allows, as a share of the output's largest element."""
+        rows = zip(self.outputs, self.base, self.scales, strict=True)
+        return {
+            check.output: check.allowed / scale if scale else math.inf
+            for check, base, scale in rows
+            if check.allowed > base
+        }
 
 
 @dataclass(frozen=True)
@@ -87,7 +102,8 @@ class Report:
     at most ROUNDING_FACTOR times the effect of rounding on torch. strict: whether the steps must be the same too, as
     they must in float64, unless rounding changes torch's own steps. trust: the measurements of a bounded artifact,
     whose samples are compared with the torch model on the same grid. fallback: the report of the artifact's fallback,
-    if it has one.
+    if it has one. wanted: how many fresh samples were to be compared. left_out: clauses about drawn inputs that were
+    not compared. rough: why torch's own answers are uncertain, where the allowance is above ROUGH.
     """
 
     rtol: float
@@ -96,6 +112,9 @@ class Report:
     samples: list[SampleCheck]
     trust: Trust | None = None
     fallback: Report | None = None
+    wanted: int = 0
+    left_out: Sequence[str] = ()
+    rough: Rough | None = None
 
     @property
     def problems(self) -> list[str]:
@@ -109,12 +128,36 @@ class Report:
             if sample.note:
                 lines.append(f"{at}: {sample.note}")
         lines += [] if self.trust is None else self.trust.problems
+        lines += [] if self.rough is None else self.rough.problems
         return lines + ([] if self.fallback is None else [f"fallback: {one}" for one in self.fallback.problems])
 
     @property
     def passed(self) -> bool:
         """Whether the list of problems is empty."""
         return not self.problems
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst verdict on any sample."""
+        if not self.passed:
+            return Verdict.DIFFERS
+        verdicts = {sample.verdict for sample in self.samples}
+        return Verdict.AS_TORCH if Verdict.AS_TORCH in verdicts else Verdict.AGREES
+
+    @property
+    def roughness(self) -> float:
+        """The largest allowance by rounding, as a share of the largest element of its output; 0 where none was made."""
+        return max((share for sample in self.samples for share in sample.roughness.values()), default=0.0)
+
+    @property
+    def warnings(self) -> list[str]:
+        """Sentences for the user: what was not compared, and where agreement means little."""
+        lines = [] if self.rough is None else self.rough.warnings
+        fresh = max(len(self.samples) - 1, 0)
+        if fresh < self.wanted:
+            why = "; ".join(self.left_out) or "no others could be drawn"
+            lines = [*lines, f"{fresh} of {self.wanted} fresh samples were compared with torch; left out: {why}"]
+        return [*lines, *([] if self.fallback is None else self.fallback.warnings)]
 
     @property
     def max_abs(self) -> float:
@@ -130,12 +173,14 @@ class Report:
         """The summary that goes into the card."""
         return {
             "passed": self.passed,
+            "verdict": str(self.verdict),
             "rtol": self.rtol,
             "atol": self.atol,
             "max_abs": _finite(self.max_abs),
             "max_rel": _finite(self.max_rel),
             "samples": len(self.samples),
             "same_steps": all(solve.equal for sample in self.samples for solve in sample.solves),
+            **({} if self.rough is None else self.rough.card()),
         }
 
     def to_json(self) -> str:
@@ -143,12 +188,14 @@ class Report:
         data = {
             **self.card(),
             "problems": self.problems,
+            "left_out": list(self.left_out),
             "checks": [
                 {
                     "inputs": sample.shapes,
                     "outputs": [check.to_dict() for check in sample.outputs],
                     "solves": [solve.to_dict() for solve in sample.solves],
                     "note": sample.note,
+                    "verdict": str(sample.verdict),
                 }
                 for sample in self.samples
             ],
@@ -159,59 +206,6 @@ class Report:
             data["fallback"] = json.loads(self.fallback.to_json())
         return json.dumps(data, indent=2, allow_nan=False)
 
-    def to_markdown(self) -> str:
-        """The whole report as text in Markdown."""
-        verdict = "passed" if self.passed else "FAILED"
-        lines = [
-            f"# Parity with torch: {verdict}",
-            "",
-            "The artifact, run by odelet, beside the torch model, run by torchdiffeq. Sample 0 is the example that",
-            "the model was exported with; the others are fresh inputs, drawn like it, with other batch sizes and,",
-            "where the times are an input, other times."
-            + (" The torch model was solved along the same grid." if self.trust is not None else ""),
-            "",
-            f"An output passes when its largest error is at most {self.atol:g} + {self.rtol:g} x its largest element.",
-            f"Where that is exceeded: at most {ROUNDING_FACTOR:g} times what moving the inputs in their last places",
-            f"does to torch's own answer ({ROUNDING_RUNS} runs), or {OWN_ERRORS:g} times what float32 does to it",
-            "against float64. Steps must agree: "
-            f"{'yes, unless rounding changes those of torch too' if self.strict else 'no, as this is float32'}.",
-            "",
-            "| sample | inputs | output | max abs error | allowed | max rel error | pass |",
-            "|---|---|---|---|---|---|---|",
-        ]
-        for number, sample in enumerate(self.samples):
-            shapes = ", ".join(f"{name} {shape}" for name, shape in sample.shapes.items())
-            for check in sample.outputs:
-                lines.append(
-                    f"| {number} | {shapes} | {check.output} | {check.max_abs:.3g} | {check.allowed:.3g} "
-                    f"| {check.max_rel:.3g} | {'yes' if check.passed else '**no**'} |"
-                )
-        lines += [
-            "",
-            "| sample | solve | method | steps | accepted | evaluations | torchdiffeq's | same |",
-            "|---|---|---|---|---|---|---|---|",
-        ]
-        for number, sample in enumerate(self.samples):
-            for solve in sample.solves:
-                theirs = f"{solve.torch.steps}, {solve.torch.accepted}, {solve.torch.evaluations}"
-                lines.append(
-                    f"| {number} | {solve.index} | {solve.method} | {solve.steps} | {solve.accepted} "
-                    f"| {solve.evaluations} | {theirs} | {'yes' if solve.equal else 'no'} |"
-                )
-        lines += ["", *(f"- {problem}" for problem in self.problems)] if self.problems else []
-        lines += [] if self.trust is None else self.trust.to_markdown()
-        if self.fallback is not None:
-            again = self.fallback.to_markdown().replace("# Parity", "# The fallback: parity", 1)
-            lines += ["", again.rstrip()]
-        return "\n".join(lines) + "\n"
-
 
 def _finite(x: float) -> float | None:
     return x if math.isfinite(x) else None
-
-
-def write_report(report: Report, folder: Path) -> None:
-    """Write the report as parity.json and parity.md into a folder."""
-    with output_errors(Path(folder.name)):
-        (folder / REPORT_JSON).write_text(report.to_json(), encoding="utf-8")
-        (folder / REPORT_TEXT).write_text(report.to_markdown(), encoding="utf-8")

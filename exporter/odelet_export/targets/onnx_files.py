@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from odelet_export.errors import output_errors
 from odelet_export.graphs.work import largest_product
 from odelet_export.lowering.lower import LoweredModel
 from odelet_export.targets.folder import with_files
+from odelet_export.targets.onnx_check import check_graph
 from odelet_export.targets.replaceable import WEIGHTS
 from odelet_export.targets.weights_file import move_weights
 from odelet_intercept.errors import ExportError
@@ -112,15 +114,16 @@ def host_tensors(captured: Captured) -> tuple[list[Tensor], list[Tensor]]:
     graph = captured.model.graph
     guards = {one.output for one in captured.assumptions}
     outputs = [tensor_of(value) for value in graph.outputs if value.name not in guards]
-    return [tensor_of(value) for value in graph.inputs], outputs
+    inputs = [replace(tensor_of(value), size=captured.numbers.get(str(value.name), "")) for value in graph.inputs]
+    return inputs, outputs
 
 
 def write_graphs(lowered: LoweredModel, card: Card, folder: Path) -> Card:
     """Write the graphs and the weights that they share. Returns the card with these files listed.
 
     A model of one graph carries its card and its digest, so that the .onnx file alone can be loaded. Raises ExportError
-    for a graph with an operator that the runtime would refuse, onnx's ValidationError for one that onnx's checker
-    refuses, OutputError where a file cannot be written.
+    for a graph with an operator that the runtime would refuse and for one that onnx's checker refuses, OutputError
+    where a file cannot be written.
     """
     with output_errors(Path(folder.name)):
         return _written(lowered, card, folder)
@@ -141,7 +144,7 @@ def _written(lowered: LoweredModel, card: Card, folder: Path) -> Card:
         if SEAL_KEY in model.metadata_props:
             (folder / name).write_bytes(sealed((folder / name).read_bytes(), name=name))
         _check_loadable(folder / name)
-        onnx.checker.check_model(str(folder / name), full_check=True)
+        check_graph(folder / name, model)
     files = [WEIGHTS] if (folder / WEIGHTS).exists() else []
     return with_files(card, folder, [*lowered.graphs, *files])
 

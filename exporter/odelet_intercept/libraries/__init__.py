@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from odelet_intercept.call import Entry, Library
 from odelet_intercept.libraries.mark_calls import MARK
+from odelet_intercept.libraries.torchcde_calls import TORCHCDE
 from odelet_intercept.libraries.torchdiffeq_calls import TORCHDIFFEQ
 
 LIBRARIES: dict[str, Library] = {
     "torchdiffeq": TORCHDIFFEQ,
     "mark": MARK,
+    "torchcde": TORCHCDE,
 }
 
 

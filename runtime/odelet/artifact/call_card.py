@@ -6,7 +6,7 @@ The law here: the dataclasses are the format, as in `card`.
 from __future__ import annotations
 
 import keyword
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -90,6 +90,12 @@ class CallCard:
     arguments: tuple[str, ...]
     fixed: tuple[FixedCard, ...]
     result: ResultCard
+
+    def check_tensors(self, inputs: Collection[str], outputs: Collection[str]) -> None:
+        """Raise ArtifactError where the call does not go with the model's inputs and outputs, given by name."""
+        check(set(self.result.outputs()) <= {*outputs}, "the result of the call has outputs that are not there")
+        for one in self.fixed:
+            check(one.name not in inputs, f"{one.name!r} is an input and a fixed argument")
 
     def __post_init__(self) -> None:
         for what, names in (("argument", self.arguments), ("fixed argument", [one.name for one in self.fixed])):

@@ -40,11 +40,16 @@ DTYPES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Tensor:
-    """An input or output of the model. shape: for each axis its size, or its name if it is dynamic; () is a scalar."""
+    """An input or output of the model.
+
+    shape: for each axis its size, or its name if it is dynamic; () is a scalar. size: for a whole number that is a
+    size, such as a number of steps, the name of that size, which dynamic axes may have too; else "".
+    """
 
     name: str
     dtype: str
     shape: tuple[int | str, ...]
+    size: str = ""
 
     def __post_init__(self) -> None:
         check(self.name != "", "a tensor has an empty name")
@@ -52,6 +57,8 @@ class Tensor:
         for size in self.shape:
             good = size != "" if isinstance(size, str) else size >= 0
             check(good, f"{self.name!r}: {size!r} in the shape is neither a size nor the name of an axis")
+        is_scalar = self.dtype == "int64" and self.shape == ()
+        check(not self.size or is_scalar, f"{self.name!r} is a size, and no int64 scalar")
 
     def takes(self, dtype: np.dtype[Any], shape: tuple[int, ...]) -> bool:
         """Whether an array has this dtype, as many axes, and the sizes that are fixed."""
@@ -140,7 +147,8 @@ class Card:
             repeated = [name for name, count in Counter(t.name for t in tensors).items() if count > 1]
             check(not repeated, f"{kind} names are there twice: {', '.join(repeated)}")
         check(len(self.outputs) > 0, "the model has no outputs")
-        self._check_call()
+        if self.call is not None:
+            self.call.check_tensors({t.name for t in self.inputs}, {t.name for t in self.outputs})
         for tensor in self.inputs:
             check(tensor.name not in RESERVED, f"an input is named {tensor.name!r}, which is a setting's name")
         random_inputs = self.inputs[len(self.inputs) - len(self.noise) :]
@@ -149,19 +157,13 @@ class Card:
         for tensor in random_inputs:
             check_names(f"noise {tensor.name!r}: dtype", [tensor.dtype], ("float32", "float64"))
 
-    def _check_call(self) -> None:
-        if self.call is None:
-            return
-        names, inputs = {tensor.name for tensor in self.outputs}, {tensor.name for tensor in self.inputs}
-        check(set(self.call.result.outputs()) <= names, "the result of the call has outputs that are not there")
-        for one in self.call.fixed:
-            check(one.name not in inputs, f"{one.name!r} is an input and a fixed argument")
-
     def _check_assumptions(self) -> None:
         names = {tensor.name for tensor in self.inputs}
         for index, assumption in enumerate(self.assumptions):
             for name in assumption.inputs:
                 check(name in names, f"assumptions[{index}] depends on {name!r}, which is no input")
+            unknown = assumption.axes - {axis for tensor in self.inputs for axis in (*tensor.shape, tensor.size)}
+            check(not unknown, f"assumptions[{index}] is about sizes that no input has: {', '.join(sorted(unknown))}")
             taken = assumption.output in {tensor.name for tensor in self.outputs}
             check(not taken, f"assumptions[{index}] has the output {assumption.output!r}, which is one of the model's")
 
@@ -217,6 +219,8 @@ class Card:
         # Entries that most cards lack are left out, and not written as null.
         for key in [key for key in ("fallback", "needs", "call") if data[key] is None]:
             del data[key]
+        for tensor in [tensor for tensor in [*data["inputs"], *data["outputs"]] if not tensor["size"]]:
+            del tensor["size"]
         for solve in [*data["solves"], *data.get("fallback", {}).get("solves", ())]:
             for key in [key for key in ("drive", "piece") if solve[key] is None]:
                 del solve[key]

@@ -136,7 +136,7 @@ def check_files(folder: OpenFolder, card: Card, *, text: bytes = b"") -> Checked
     for name, data in contents.items():
         weights = weights_of(name, facts[name].weights, files)
         check_hazards(data, facts[name], weights, name=name)
-        graphs[name] = GraphBytes(guarded(data, facts[name]), weights)
+        graphs[name] = GraphBytes(guarded(data, facts[name], name=name), weights)
     return Checked(card, graphs, folder.path, Origin.of_folder(folder.path, text))
 
 
@@ -174,7 +174,7 @@ def _check_lone(path: Path, data: bytes) -> Checked:
     check_hazards(data, facts, {}, name=path.name)
     check_seal(data, facts, name=path.name, needed=card.sealed)
     origin = Origin.of_file(path, data, seal=facts.metadata.get(SEAL_KEY))
-    return Checked(card, {card.program[0].run: GraphBytes(guarded(data, facts))}, None, origin)
+    return Checked(card, {card.program[0].run: GraphBytes(guarded(data, facts, name=path.name))}, None, origin)
 
 
 def _check_facts(name: str, facts: ModelFacts, *, listed: set[str]) -> None:

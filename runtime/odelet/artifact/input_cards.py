@@ -7,18 +7,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from odelet.artifact.checks import check_names
+from odelet.artifact.checks import check, check_names
+from odelet.artifact.formulas import Formula
+from odelet.errors import ArtifactError
 
 DISTRIBUTIONS = ("normal", "uniform")
 
 
 @dataclass(frozen=True, kw_only=True)
 class AssumptionCard:
-    """A decision of the model's Python code that was taken once, on the example, and must be the same in each call.
+    """What the model's Python code took for granted on the example, and must be the same in each call.
 
-    output: name of the bool scalar graph output that is True where the decision is the same. source, text: the place
-    and the line of the code. value: how the code decided. inputs: names of the model's inputs that the decision depends
-    on.
+    It is a decision on values, or a condition on sizes. output: name of the bool scalar graph output that is True where
+    the decision is the same; empty for a condition on sizes. source, text: the place and the line of the code. value:
+    how the code decided. inputs: names of the model's inputs that the decision or the sizes depend on. sizes: the
+    condition, a formula of the sizes of named axes such as "batch % 2 == 0"; empty for a decision.
     """
 
     output: str
@@ -26,10 +29,28 @@ class AssumptionCard:
     text: str
     value: str
     inputs: tuple[str, ...]
+    sizes: str = ""
+
+    def __post_init__(self) -> None:
+        try:
+            Formula(self.sizes or "0")
+        except ValueError as error:
+            raise ArtifactError(f"card: an assumption at {self.source}: {error}") from None
+        check(not (self.sizes and self.output), f"an assumption on sizes names the output {self.output!r}")
+
+    @property
+    def axes(self) -> frozenset[str]:
+        """The names of the axes that a condition on sizes is about."""
+        return Formula(self.sizes).names if self.sizes else frozenset()
 
     @property
     def refusal(self) -> str:
         """The message for inputs for which the decision would be another: why they are refused, and what to do."""
+        if self.sizes:
+            return (
+                f"the model takes inputs with {self.sizes} alone, because of {self.text!r} ({self.source}), and not "
+                "the sizes that came now. Pass such sizes, or write that line for all sizes and export the model again"
+            )
         of_inputs = f" of {', '.join(self.inputs)}" if self.inputs else ""
         return (
             f"the model was exported with an example for which {self.text!r} ({self.source}) is {self.value}, and "
@@ -39,7 +60,9 @@ class AssumptionCard:
 
     def __str__(self) -> str:
         from_inputs = f", from {', '.join(self.inputs)}" if self.inputs else ""
-        return f"{self.source}: {self.text!r} is {self.value}{from_inputs}"
+        return (
+            f"{self.source}: {self.text!r} {f'takes {self.sizes}' if self.sizes else f'is {self.value}'}{from_inputs}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -58,34 +58,18 @@ def fields(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:
             raise Malformed(f"unknown field type {wire} at byte {at}")
 
 
-def placed_fields(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int, int]]:
-    """Yield (number, begin, start, stop) of each length-delimited field of a message that `fields` has read: the places
-    of its tag, of its first byte, and behind its last one."""
-    while at < end:
-        begin = at
-        tag, at = varint(data, at, end)
-        wire = tag & 7
-        if wire == _BYTES:
-            size, start = varint(data, at, end)
-            at = start + size
-            yield tag >> 3, begin, start, at
-        elif wire == _VARINT:
-            _, at = varint(data, at, end)
-        else:
-            at += 8 if wire == _FIXED64 else 4
-
-
 def field_of(number: int, content: bytes) -> bytes:
     """Return a length-delimited field."""
-    return _varint_of(number << 3 | _BYTES) + _varint_of(len(content)) + content
+    return varint_of(number << 3 | _BYTES) + varint_of(len(content)) + content
 
 
 def number_of(number: int, value: int) -> bytes:
     """Return a varint field. value: 0 or more."""
-    return _varint_of(number << 3 | _VARINT) + _varint_of(value)
+    return varint_of(number << 3 | _VARINT) + varint_of(value)
 
 
-def _varint_of(value: int) -> bytes:
+def varint_of(value: int) -> bytes:
+    """Return a number, 0 or more, in its shortest form."""
     result = bytearray()
     while value > 0x7F:
         result.append(value & 0x7F | 0x80)

@@ -18,11 +18,10 @@ from odelet.engine.session import Graph, Port
 from odelet.errors import ArtifactError, InputError
 from odelet.methods.fixed_point import Iteration, IterationState, initial_state
 from odelet.numerics.backend import NUMPY
+from odelet.numerics.grid import MOST_STEPS
 from odelet.numerics.state import Layout
 
 _FLOATS = ("float64", "float32", "float16")
-# A grid of more steps is taken for a damaged number, before it takes all memory.
-MOST_STEPS = 2**24
 
 
 @dataclass(frozen=True)

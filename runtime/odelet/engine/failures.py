@@ -28,6 +28,8 @@ ORT_ERRORS: tuple[type[Exception], ...] = (
 DIVIDED_BY_ZERO = 2**62 + 57
 # And where an operator would be given an empty axis that ends the process.
 EMPTY = 2**62 + 59
+# And in place of a negative index, where torch takes none.
+NEGATIVE = 2**62 + 61
 
 _RANGE = re.compile(r"idx=(-?\d+) must be within the inclusive range \[(-?\d+),(-?\d+)\]")
 _FOUND = re.compile(r"found, ind(?:ex|ice) = (-?\d+)")
@@ -102,6 +104,8 @@ def _out_of_range(text: str, whole: Mapping[str, NumpyArray]) -> str:
                 return f"input {name!r} holds {index}, which is looked up as an index and is out of range"
         return f"an index is out of range ({shortened(text)}){_blamed(list(whole), 'is a whole number')}"
     index, low, high = map(int, match.groups())
+    if index == NEGATIVE:
+        index, low = -1, 0
     bound = f"expected whole numbers from {low} to {high}" if low <= high else "there is nothing to look up"
     for name, array in whole.items():
         outside = array[(array < low) | (array > high)]

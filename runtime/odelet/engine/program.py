@@ -88,7 +88,7 @@ def plan(card: Card, graphs: Mapping[str, Graph]) -> tuple[RunGraph | DriveSolve
             raise ArtifactError(f"the card's output {tensor.name!r} is made by no step of the program")
         _check_port("output", tensor, available[tensor.name], dynamic=True)
     for assumption in card.assumptions:
-        if assumption.output not in made:
+        if assumption.output not in made and not assumption.sizes:
             raise ArtifactError(f"the assumption's output {assumption.output!r} is given by no graph")
     for solve in card.solves:
         _check_report(solve, made)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from odelet.artifact.solve_card import OF_SAMPLES, SolveCard
-from odelet.errors import ArtifactError
+from odelet.errors import ArtifactError, InputError
 from odelet.loops.stats import SampleStats, SolveOutcome, SolveStats, status_of
 from odelet.numerics.backend import NumpyArray
 from odelet.status import Status
@@ -22,6 +22,24 @@ def reported_stats(solve: SolveCard, values: Mapping[str, NumpyArray]) -> SolveS
     name."""
     reports = {key: values[name] for key, name in solve.report.items()}
     return SolveStats.of(solve, _of_samples(solve, reports) if solve.per_sample else _of_whole(solve, reports))
+
+
+def check_times(solve: SolveCard, stats: SolveStats, inputs: Mapping[str, NumpyArray]) -> None:
+    """Raise InputError where a solve inside a graph failed since its output times are no times that it can reach.
+
+    inputs: the model's, by name; the times may be one of them.
+    """
+    name = None if solve.piece is None else solve.piece.times
+    times = inputs.get(name) if isinstance(name, str) else None
+    if times is None or stats.status is not Status.NOT_FINITE or solve.facts.chooses_steps:
+        return
+    if not np.isfinite(times).all():
+        raise InputError(f"input {name!r} holds output times that are not finite: {times}")
+    if not stats.steps and times.size > 1:
+        raise InputError(
+            f"input {name!r} holds output times from {times[0]:g} to {times[-1]:g}, too far apart for steps of the "
+            f"length that solve {solve.index} ({solve.source}) has; give times that are closer together"
+        )
 
 
 def _of_samples(solve: SolveCard, reports: Mapping[str, NumpyArray]) -> SolveOutcome:

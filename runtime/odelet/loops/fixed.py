@@ -13,7 +13,7 @@ from odelet.loops.run import SolveRun, rows_from
 from odelet.loops.trajectory import DenseStep, StepEnds, Time, Trajectory
 from odelet.methods.method import Method
 from odelet.numerics.backend import NUMPY, NumpyArray
-from odelet.numerics.grid import Grid, is_valid_grid
+from odelet.numerics.grid import MOST_STEPS, Grid, is_valid_grid
 from odelet.numerics.interpolation import hermite, linear
 from odelet.status import Status
 
@@ -102,9 +102,18 @@ def grid_points(
     """The ends of the steps of a solve over the times t, (steps + 1,), in the dtype of t.
 
     constructed: the points, where the model constructs its grid. strict: whether repeated points are refused, as they
-    are for methods that remember slopes. Raises InputError for constructed points that do not fit.
+    are for methods that remember slopes. Raises InputError for constructed points that do not fit, and for a step_size
+    that is too small for the times.
     """
     sign = t.dtype.type(direction)
+    if grid.step_size is not None:
+        with np.errstate(over="ignore"):
+            count = abs(float(t[-1]) - float(t[0])) / grid.step_size
+        if count > MOST_STEPS:
+            raise InputError(
+                f"step_size={grid.step_size:g} takes {count:.3g} steps from t={t[0]:g} to t={t[-1]:g}, and a solve "
+                f"takes at most {MOST_STEPS:,}; choose longer steps, or times that are closer together"
+            )
     if constructed is not None:
         good = constructed.ndim == 1 and constructed.size > 0 and constructed.dtype == t.dtype
         if not good or not is_valid_grid(constructed, t, direction=sign, strict=strict, xp=NUMPY):

@@ -13,7 +13,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from odelet.artifact.card import Card, Tensor
-from odelet.errors import InputError
+from odelet.artifact.formulas import Formula
+from odelet.errors import AssumptionError, InputError
 from odelet.model.fixed_arguments import FixedArguments
 from odelet.model.noise import Noise
 from odelet.numerics.backend import NumpyArray
@@ -54,6 +55,7 @@ class Arguments:
         self._specs = {tensor.name: _InputSpec.of(tensor) for tensor in card.inputs}
         self._names = tuple(self._specs)
         self._fixed = FixedArguments(card)
+        self._conditions = [(Formula(one.sizes), one) for one in card.assumptions if one.sizes]
 
     @property
     def noise(self) -> tuple[str, ...]:
@@ -66,7 +68,7 @@ class Arguments:
         """Return an array for each input, of the input's dtype and shape, C-contiguous; missing noise is drawn.
 
         seed: of the noise that is drawn; None draws other numbers in each call. Raises InputError naming the input,
-        what came and what is expected.
+        what came and what is expected, and AssumptionError for sizes that the model's code does not take.
         """
         try:
             arguments = self._match(args, named)
@@ -74,11 +76,14 @@ class Arguments:
             raise InputError("an argument holds itself, or nests deeper than Python's stack") from None
         axes: dict[str, tuple[int, str]] = {}
         self._noise.check_seed(seed)
-        if not self._noise.names:
-            return {name: _array(spec, arguments[name], axes) for name, spec in self._specs.items()}
         noise = self._noise.names
         values = {name: _array(spec, arguments[name], axes) for name, spec in self._specs.items() if name not in noise}
+        if not (noise or self._conditions):
+            return values
         sizes = {axis: size for axis, (size, _) in axes.items()}
+        for condition, assumption in self._conditions:
+            if not condition.value(sizes):
+                raise AssumptionError(assumption.refusal, assumption)
         for name in noise:
             if name not in arguments:
                 values[name] = self._noise.draw(name, sizes, seed)
@@ -218,9 +223,22 @@ def _array(spec: _InputSpec, value: Argument, axes: dict[str, tuple[int, str]]) 
                 f"input {spec.tensor.name!r} has shape {shape}, so its axis {name!r} has size {shape[axis]}; "
                 f"expected {size}, as in input {first!r}"
             )
+    if spec.tensor.size:
+        _check_number(spec.tensor, int(array), axes)
     flags = array.flags
     # np.ascontiguousarray would make a scalar 1-D.
     return array if flags.c_contiguous and flags.aligned else array.copy(order="C")
+
+
+def _check_number(tensor: Tensor, number: int, axes: dict[str, tuple[int, str]]) -> None:
+    """Raise InputError for a number that no size can be, or that is not the size which it stands for."""
+    if number < 0:
+        raise InputError(f"input {tensor.name!r} is {number}; expected a number that is not negative")
+    size, first = axes.setdefault(tensor.size, (number, tensor.name))
+    if number != size:
+        raise InputError(
+            f"input {tensor.name!r} is {number}; expected {size}, the size of {tensor.size!r} in input {first!r}"
+        )
 
 
 def _bad_shape(spec: _InputSpec, array: NumpyArray) -> InputError:

@@ -6,26 +6,16 @@ same answer everywhere; random numbers are drawn by numpy before the graph runs.
 
 from __future__ import annotations
 
-import ast
-import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from numbers import Integral
 
 import numpy as np
 
 from odelet.artifact.card import Card, Tensor
+from odelet.artifact.formulas import size_of
 from odelet.artifact.input_cards import NoiseCard
 from odelet.errors import ArtifactError, InputError
 from odelet.numerics.backend import NumpyArray
-
-_OPERATORS: dict[type[ast.operator], Callable[[int, int], int]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.FloorDiv: operator.floordiv,
-}
-# A longer formula of a size is not parsed: it does not come from an export.
-_LONGEST_FORMULA = 200
 
 
 class Noise:
@@ -75,29 +65,3 @@ class Noise:
             raise ArtifactError(
                 f"the noise {name!r} has the shape {shape}, too large to draw; check the card"
             ) from None
-
-
-def size_of(text: str, axes: Mapping[str, int]) -> int | None:
-    """Return the size that a formula like "batch", "2*batch" or "batch*obs + 1" gives for the sizes of the axes.
-
-    The result is None for a text that is no such formula, and for one that names an axis without a size.
-    """
-    if text in axes:
-        return axes[text]
-    if len(text) > _LONGEST_FORMULA:
-        return None
-    try:
-        return _size(ast.parse(text, mode="eval").body, axes)
-    except (SyntaxError, ValueError, ZeroDivisionError, RecursionError, MemoryError):
-        return None
-
-
-def _size(node: ast.expr, axes: Mapping[str, int]) -> int | None:
-    if isinstance(node, ast.Constant):
-        return node.value if type(node.value) is int else None
-    if isinstance(node, ast.Name):
-        return axes.get(node.id)
-    if not isinstance(node, ast.BinOp) or type(node.op) not in _OPERATORS:
-        return None
-    left, right = _size(node.left, axes), _size(node.right, axes)
-    return None if left is None or right is None else _OPERATORS[type(node.op)](left, right)

@@ -19,7 +19,7 @@ from odelet.engine.forking import RUNNING
 from odelet.engine.opening import Artifact
 from odelet.engine.problem import Request
 from odelet.engine.program import DriveSolve, RunGraph
-from odelet.engine.reports import reported_stats
+from odelet.engine.reports import check_times, reported_stats
 from odelet.errors import ArtifactError, InputError
 from odelet.loops.adaptive import Limits
 from odelet.loops.observer import SolveObserver
@@ -246,7 +246,9 @@ class Runner:
             driven[solve.index] if solve.index in driven else reported_stats(solve, values)
             for solve in self._card.solves
         )
-        for solve in solves:
+        inputs = {tensor.name: values[tensor.name] for tensor in self._card.inputs}
+        for entry, solve in zip(self._card.solves, solves, strict=True):
+            check_times(entry, solve, inputs)
             # The driver has compared its times before its first step; a graph compares them on its way.
             if solve.status is Status.BAD_TIMES:
                 raise InputError(

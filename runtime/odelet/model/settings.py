@@ -76,6 +76,8 @@ class CallSettings:
             arrays[name] = _row(name, value, lengths) if takes_row else _scalar(name, value)
             if name in ("rtol", "atol"):
                 _check_resolution(name, arrays[name], card)
+        if "rtol" in arrays or "atol" in arrays:
+            _check_both(arrays, card)
         return arrays
 
 
@@ -113,10 +115,29 @@ def _refusal(name: str, value: object, card: Card) -> InputError:
     )
 
 
+def _widest(card: Card) -> str:
+    """The most exact dtype of the model's inputs and outputs."""
+    floats = [tensor.dtype for tensor in (*card.inputs, *card.outputs) if tensor.dtype.startswith("float")]
+    return max(floats, key=lambda dtype: np.finfo(dtype).bits, default="float32")
+
+
+def _check_both(arrays: Mapping[str, NumpyArray], card: Card) -> None:
+    """Raise InputError where neither tolerance lets a step pass: rtol is below the resolution of the model's numbers,
+    and atol below the resolution of all numbers but the tiniest, those below that resolution themselves."""
+    widest = _widest(card)
+    resolution = float(np.finfo(widest).eps)
+    for solve in [*_takers("rtol", card), *_takers("atol", card)]:
+        rtol, atol = (np.asarray(arrays.get(name, getattr(solve, name)), np.float64) for name in ("rtol", "atol"))
+        if ((rtol < resolution) & (atol < resolution**2)).any():
+            raise InputError(
+                f"rtol={rtol.min():g} and atol={atol.min():g} are both below what {widest} can resolve; expected an "
+                f"rtol of at least {resolution:.3g}, or an atol of at least {resolution**2:.3g} (solve {solve.index})"
+            )
+
+
 def _check_resolution(name: str, tolerance: NumpyArray, card: Card) -> None:
     """Raise InputError for a tolerance that the model's numbers are too coarse to hold."""
-    floats = [tensor.dtype for tensor in (*card.inputs, *card.outputs) if tensor.dtype.startswith("float")]
-    widest = max(floats, key=lambda dtype: np.finfo(dtype).bits, default="float32")
+    widest = _widest(card)
     smallest = float(np.finfo(widest).tiny)
     if (tolerance < smallest).any():
         raise InputError(

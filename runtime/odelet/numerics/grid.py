@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from odelet.numerics.backend import Array, Backend, Scalar
 
 INTERPOLANTS = ("linear", "cubic")
+# A grid of more steps is taken for a mistake or a damaged number, before it takes all memory.
+MOST_STEPS = 2**24
 
 
 @dataclass(frozen=True, kw_only=True)

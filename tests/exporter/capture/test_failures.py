@@ -11,8 +11,7 @@ from torchdiffeq import odeint, odeint_event
 
 from odelet import InputError
 from odelet_export import CaptureError, FormError, export
-from odelet_export.capture import capture as capture_room
-from odelet_export.capture import markers
+from odelet_export.capture import markers, tracers
 
 TIMES = torch.tensor([0.0, 1.0])
 
@@ -66,6 +65,10 @@ def whole_number_state(x):
     return odeint(lambda t, y: -y, x.long(), TIMES)  # HERE
 
 
+def complex_state(x):
+    return odeint(lambda t, y: -1j * y, torch.complex(x, x), TIMES).abs()  # HERE
+
+
 REFUSED = {
     gradient_through_a_solve: "solve for it beside the state",
     ragged: "keep all elements and weigh them with the mask",
@@ -76,6 +79,7 @@ REFUSED = {
     unsupported_option: "must be one of 'linear', 'cubic'",
     tolerance_for_each_part: "give one number",
     times_of_two_axes: "t must be a 1-D float32 or float64 tensor",
+    complex_state: "solve for torch.view_as_real(y)",
     whole_number_state: "float32 and float64 can be exported",
 }
 
@@ -119,7 +123,7 @@ def test_a_field_with_a_memory_is_refused(tmp_path):
 
 def test_a_model_without_a_solve_is_refused(tmp_path):
     for form in ("auto", "driven"):
-        with pytest.raises(CaptureError, match="made no call of torchdiffeq(?s:.*)--form plain(?s:.*)euler"):
+        with pytest.raises(CaptureError, match='made no call of torchdiffeq(?s:.*)form="plain"(?s:.*)euler'):
             export(lambda x: x + 1, (torch.rand(3, 2),), tmp_path / "out", form=form)
 
 
@@ -197,8 +201,8 @@ def test_an_error_of_odelet_itself_is_not_blamed_on_torch(error, found, tmp_path
         return odeint(lambda t, y: -y, x, TIMES)
 
     monkeypatch.setattr(markers, "fail", fail, raising=False)
-    monkeypatch.setattr(capture_room, "_export", lambda module, example, shapes: forward(*example))
-    monkeypatch.setattr(capture_room, "_make_fx_then_export", lambda module, example, shapes: forward(*example))
+    monkeypatch.setattr(tracers, "exported", lambda module, example, shapes: forward(*example))
+    monkeypatch.setattr(tracers, "below_autograd", lambda module, example, sizes: forward(*example))
     with pytest.raises(CaptureError) as refused:
         export(Decays(), (torch.ones(2),), tmp_path / "out")
     assert re.search(found, str(refused.value))

@@ -31,6 +31,32 @@ class TestExample:
         assert example.arrays["x"].shape == example.arrays["y"].shape == (8,)
         assert example.dynamic == {"x": {0: "n"}, "y": {0: "n"}}
 
+    def test_a_number_is_one_of_python_with_a_label(self, tmp_path):
+        example = self.read("x=float32[batch,2]", "n_timesteps=int:10", "options.scale = float:-1.5e0")
+        assert example.numbers == {"n_timesteps": 10, "options.scale": -1.5}
+        assert example.dynamic == {
+            "x": {0: "batch"},
+            "n_timesteps": "n_timesteps",
+            "options.scale": "options_scale",
+        }
+        assert list(example.arrays) == ["x"]
+        np.savez(tmp_path / "example.npz", x=np.zeros((2, 2)), n=np.array(7))
+        example = self.read("n=int", file=tmp_path / "example.npz")
+        assert (example.numbers, list(example.arrays)) == ({"n": 7}, ["x"])
+
+    @pytest.mark.parametrize(
+        ("inputs", "message"),
+        [
+            (["n=int"], "names no number; write one"),
+            (["n=int:1.5"], "'1.5' is no int"),
+            (["n=float:much"], "'much' is no float"),
+            (["n=int:3", "n=float32[]:1"], "names 'n' twice"),
+        ],
+    )
+    def test_a_number_that_cannot_be_read_is_refused(self, inputs, message):
+        with pytest.raises(InputError, match=message):
+            self.read(*inputs)
+
     def test_the_seed_decides_the_values(self):
         first, again, other = (self.read("x=float32[5]", seed=seed).arrays["x"] for seed in (0, 0, 1))
         assert np.array_equal(first, again)

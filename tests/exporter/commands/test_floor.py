@@ -1,15 +1,19 @@
 """The floor of a model: its graph with a chain of evaluations of its field in the place of each solve."""
 
 import importlib
+import json
 
 import numpy as np
 import onnx
 import pytest
 import torch
+from support.artifacts import edit_card
 from torch import nn
 from torchdiffeq import odeint, odeint_event
 
 import odelet
+from odelet import ArtifactError
+from odelet.commands.bench import bench
 from odelet_export import export
 from odelet_export.commands.floor import Floor, FloorError
 
@@ -161,3 +165,32 @@ def test_a_solve_with_steps_for_each_sample_has_no_floor(tmp_path):
     export(Net(), (x,), tmp_path, form="driven", per_sample=True, dynamic={"x": {0: "n"}})
     with pytest.raises(FloorError, match="steps for each sample"):
         Floor(tmp_path, {0: 3})
+
+
+def pieces(piece):
+    """Every change of an entry of a card's `piece` by which it names what is not there, or too little."""
+    for key, value in piece.items():
+        if isinstance(value, str):
+            yield {key: "nowhere.onnx" if key == "graph" else "nowhere"}
+        elif isinstance(value, list) and value:
+            yield {key: ["nowhere"] * len(value)}
+    yield {"y0": [], "solution": []}
+    yield {"y": piece["y"] * 2, "k": piece["k"] * 2, "y0": [], "solution": []}
+
+
+@pytest.mark.parametrize("form", ["rolled", "driven"])
+def test_a_piece_that_names_what_is_not_there_is_the_artifacts_fault(form, tmp_path):
+    torch.manual_seed(0)
+    x = torch.randn(2, 3, dtype=torch.float64)
+    export(Net(), (x,), tmp_path, form=form, samples=1, **FORMS[form])
+    original = (tmp_path / "odelet.json").read_text()
+    for change in pieces(json.loads(original)["solves"][0]["piece"]):
+        if form == "driven" and change.keys() & {"y0", "solution", "times"}:
+            continue  # the drive entry has them
+        edit_card(tmp_path, lambda card, change=change: card["solves"][0]["piece"].update(change))
+        with pytest.raises(ArtifactError, match="`piece` of a solve does not fit its graphs"):
+            Floor(tmp_path, {0: 3})
+        with pytest.raises(ArtifactError, match="`piece`"):
+            bench(tmp_path, seconds=0.01)
+        (tmp_path / "odelet.json").write_text(original)
+    Floor(tmp_path, {0: 3})

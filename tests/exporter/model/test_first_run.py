@@ -140,7 +140,7 @@ def test_an_example_whose_event_never_comes_is_refused():
 
 
 def test_fresh_inputs_whose_event_never_comes_are_left_out_with_a_warning(tmp_path):
-    exported = export(never, (torch.tensor([2.0, 1.0]),), tmp_path / "out", samples=2, rtol=1e-4, atol=1e-4)
+    exported = export(never, (torch.tensor([2.0, 1.4]),), tmp_path / "out", rtol=1e-4, atol=1e-4)
     assert any("left out: torch called the fields more than" in warning for warning in exported.warnings)
     ended = torch.tensor([1.5, 0.5])
     np.testing.assert_allclose(odelet.load(tmp_path / "out")(ended.numpy())[0], 0.3, atol=1e-3)

@@ -7,6 +7,7 @@ from torch import nn
 from torchdiffeq import odeint
 
 import odelet
+from odelet.errors import AssumptionError, InputError
 from odelet_export import CaptureError, explain, export
 
 
@@ -46,6 +47,7 @@ def test_one_artifact_serves_every_number_of_steps(form, tmp_path):
     result = export(model, (X, 10, 1.5), tmp_path / "out", dynamic=dynamic, form=form, samples=2)
     assert [str(tensor) for tensor in result.card.inputs] == ["float32 [batch, 2]", "int64 []", "float64 []"]
     assert result.card.assumptions == ()
+    assert result.tracer == "torch.export"
     artifact = odelet.load(tmp_path / "out")
     for n, scale in ((1, 0.3), (4, 2.0), (10, 1.0), (32, -1.0)):
         with torch.no_grad():
@@ -72,9 +74,37 @@ def test_a_number_and_an_axis_of_one_label_are_equal(tmp_path):
         return odeint(lambda t, y: torch.cos(3 * t) - y, x, steps, method="euler")[1:] * weights[:, None, None]
 
     dynamic = {**BATCH, "weights": {0: "n"}, "n": "n"}
-    export(model, (X, torch.rand(6), 6), tmp_path / "out", dynamic=dynamic, samples=2)
+    result = export(model, (X, torch.rand(6), 6), tmp_path / "out", dynamic=dynamic, samples=2)
+    assert [tensor.size for tensor in result.card.inputs] == ["", "", "n"]
     artifact, weights = odelet.load(tmp_path / "out"), torch.rand(4)
+    with pytest.raises(InputError, match="input 'n' is 5; expected 4, the size of 'n' in input 'weights'"):
+        artifact(X.numpy(), weights.numpy(), 5)
+    with pytest.raises(InputError, match="input 'n' is -1; expected a number that is not negative"):
+        artifact(X.numpy(), weights.numpy(), -1)
     np.testing.assert_allclose(artifact(X.numpy(), weights.numpy(), 4), model(X, weights, 4).numpy(), atol=2e-6)
+
+
+def test_a_python_loop_over_a_number_of_steps_is_refused_with_its_line():
+    def model(x, n: int):
+        for _ in range(n):
+            x = x + 0.1
+        return odeint(lambda t, y: -y, x, torch.linspace(0, 1, n + 1), method="euler")
+
+    with pytest.raises(CaptureError, match=r"(?s)test_number_inputs\.py.*range\(n\)"):
+        explain(model, (X, 6), dynamic={**BATCH, "n": "n"})
+
+
+@pytest.mark.slow
+def test_a_decision_on_a_number_of_steps_is_checked_in_each_call(tmp_path):
+    def model(x, n: int):
+        times = torch.linspace(0, 1, n + 1) if n > 3 else torch.tensor([0.0, 1.0])
+        return odeint(lambda t, y: torch.cos(t) - y, x, times, method="euler")[-1]
+
+    export(model, (X, 6), tmp_path / "out", dynamic={**BATCH, "n": "n"}, samples=2)
+    artifact = odelet.load(tmp_path / "out")
+    np.testing.assert_allclose(artifact(X.numpy(), 4), model(X, 4).numpy(), atol=2e-6)
+    with pytest.raises(AssumptionError, match="n"):
+        artifact(X.numpy(), 2)
 
 
 @pytest.mark.parametrize(

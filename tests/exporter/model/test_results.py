@@ -162,7 +162,7 @@ def test_an_object_among_the_arguments_keeps_its_place(tmp_path):
 def test_a_number_that_the_trace_does_not_follow_fails_the_parity(tmp_path):
     def model(x):
         y = odeint(lambda t, y: -y, x, TIMES, method="rk4")[-1]
-        return y, True if torch.compiler.is_exporting() else bool(x.numpy()[0, 0] < 0)
+        return y, bool(x.numpy()[0, 0] < -0.9) if type(x) is torch.Tensor else True
 
     with pytest.raises(ParityError, match=r"output_1 is False here and was True on the example.*return it as a tensor"):
         export(model, (X,), tmp_path / "out", samples=4)
@@ -171,7 +171,7 @@ def test_a_number_that_the_trace_does_not_follow_fails_the_parity(tmp_path):
 def test_another_structure_for_other_inputs_is_refused(tmp_path):
     def model(x):
         y = odeint(lambda t, y: -y, x, TIMES, method="rk4")[-1]
-        return (y, y) if x.shape[0] == 4 else (y,)
+        return (y,) if type(x) is torch.Tensor and x[0, 0] > -0.9 else (y, y)
 
     with pytest.raises(CaptureError, match="the model's result has no 'output_1' for these inputs"):
-        export(model, (X,), tmp_path / "out", dynamic={"x": {0: "batch"}}, samples=2)
+        export(model, (X,), tmp_path / "out", samples=4)

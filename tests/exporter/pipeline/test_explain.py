@@ -56,7 +56,7 @@ def printed_json(file):
     inputs = [part for spec in INPUTS for part in ("--input", spec)]
     code, out, err = run(f"{file}:Pulled", *inputs, "--explain", "--json")
     assert code == 0, err
-    assert [line.split()[0] for line in err.splitlines()] == ["load", "capture", "lift", "replay"]
+    assert [line.split()[0] for line in err.splitlines()] == ["load", "look", "capture", "lift", "replay"]
     return json.loads(out)
 
 

@@ -14,7 +14,10 @@ from odelet_export.model.axes import check_dynamic
 from odelet_export.model.callee import Callee
 from odelet_export.model.overrides import Overrides
 from odelet_export.model.reference import run_reference
+from odelet_export.proof.capture_check import CaptureCheck
+from odelet_export.proof.judge import Judge
 from odelet_export.proof.replay import Replay
+from odelet_export.proof.sample_inputs import Drawing
 
 BATCH = {"x": {0: "batch"}}
 
@@ -118,8 +121,8 @@ def test_a_replay_uses_the_weights_of_the_model_itself():
 
 def test_a_size_fixed_by_the_trace_is_refused_with_its_line(tmp_path):
     def model(x):
-        weights = torch.ones(len(list(x))) / 4
-        return odeint(lambda t, y: -y * weights[:, None], x, torch.tensor([0.0, 1.0]), method="rk4")[-1]
+        rate = torch.ones(len(x) if type(x) is torch.Tensor else 7).sum() / 4
+        return odeint(lambda t, y: -y * rate, x, torch.tensor([0.0, 1.0]), method="rk4")[-1]
 
     with pytest.raises(CaptureError) as refused:
         export(model, (torch.rand(7, 3),), tmp_path / "out", dynamic=BATCH)
@@ -203,3 +206,46 @@ def test_a_model_that_fails_on_its_example_is_reported_as_such(tmp_path, write):
     ):
         export(model, (torch.rand(3, 2),), tmp_path / "out") if write else explain(model, (torch.rand(3, 2),))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_size_is_not_blamed_where_no_inputs_of_the_traced_size_tell_anything():
+    """The graph of one model is compared with another model, on inputs that break the assumption of the graph."""
+    x = torch.rand(7, 3)
+    exactly = float(x[0, 0])
+
+    def model_at(rate):
+        def model(x):
+            factor = 2 * rate if abs(x[0, 0] - exactly) < 1e-5 else rate
+            return odeint(lambda t, y: -y * factor, x, torch.tensor([0.0, 1.0]), method="rk4")[-1]
+
+        return Callee(model, (x,), {})
+
+    callee = model_at(1.0)
+    captured = capture(callee, BATCH, Overrides(), opset=20)
+    other = model_at(1.5)
+    other.take_over(callee)
+    judge = Judge(other, captured.specs, Overrides(), ["float32"])
+    check = CaptureCheck(captured, judge, Drawing(callee.names, callee.example, BATCH))
+    sample = judge.sample(0, [x])
+    with pytest.raises(CaptureError) as refused:
+        check.check([sample])
+    message = str(refused.value)
+    assert "found: nothing certain; at the sizes it was traced with (batch=7), no inputs were drawn" in message
+    assert "right at the sizes" not in message
+    check.check([judge.sample(1, [torch.rand(7, 3)])])  # a sample that breaks an assumption tells nothing
+
+
+def test_assumptions_that_no_drawn_input_keeps_are_a_warning(tmp_path):
+    x = torch.rand(4, 3)
+    times = torch.tensor([0.0, 1.0])
+    end = float(odeint(lambda t, y: -y, x, times, method="rk4")[-1][0, 0])
+
+    def model(x):
+        y = odeint(lambda t, y: -y, x, times, method="rk4")[-1]
+        rate = 2.0 if (y[0, 0] - end).abs() < 1e-6 else 1.0
+        return odeint(lambda t, y: -y * rate, x, times, method="rk4")[-1]
+
+    exported = export(model, (x,), tmp_path / "out", dynamic=BATCH, samples=2)
+    (warning,) = (one for one in exported.warnings if "fresh samples" in one)
+    assert warning.startswith("0 of 2 fresh samples were compared with torch; left out: 16 because an assumption does")
+    assert "rate = 2.0 if (y[0, 0] - end).abs() < 1e-6 else 1.0" in warning

@@ -39,7 +39,7 @@ def counting(condition, **options):
 
 def run(model, *, guard=True):
     data = model.SerializeToString()
-    data = guarded(data, scan(data, name="m.onnx")) if guard else data
+    data = guarded(data, scan(data, name="m.onnx"), name="m.onnx") if guard else data
     return open_session(data).run(None, {"x": np.array(0, np.float32)})[0]
 
 
@@ -70,6 +70,26 @@ def test_any_other_number_of_conditions_fails(kept):
         run(counting(many, stated=None))
 
 
+def test_a_loop_that_begins_without_a_condition_fails():
+    model = counting(UNTIL_FIVE)
+    empty = helper.make_tensor("kept", BOOL, [1], [False])
+    model.graph.initializer.extend([empty, helper.make_tensor("some", BOOL, [1], [True])])
+    model.graph.node.insert(0, node("Compress", "some kept", "none", axis=0))
+    model.graph.node.insert(1, node("Cast", "x", "sizes", to=I64))
+    # Nobody knows the shape before the graph runs.
+    model.graph.node.insert(2, node("ConstantOfShape", "row", "axes", value=helper.make_tensor("z", I64, [1], [0])))
+    model.graph.node.insert(2, node("Unsqueeze", "sizes first", "row"))
+    model.graph.node.insert(4, node("Reshape", "none minus", "flat"))
+    model.graph.node.insert(5, node("Concat", "axes zero", "shape", axis=0))
+    model.graph.node.insert(6, node("Reshape", "flat shape", "yes_of_it"))
+    model.graph.initializer.extend(
+        helper.make_tensor(name, I64, [1], [number]) for name, number in (("first", 0), ("minus", -1), ("zero", 0))
+    )
+    model.graph.node[-1].input[1] = "yes_of_it"
+    with pytest.raises(Exception, match="cannot be reshaped"):
+        run(model)
+
+
 def test_loops_inside_loops_and_branches_are_guarded():
     inner = helper.make_node("Loop", ["turns", "yes", "s"], ["z"], body=renamed(body(UNTIL_FIVE)))
     branches = {
@@ -79,10 +99,10 @@ def test_loops_inside_loops_and_branches_are_guarded():
     choice = node("If", "go", "chosen", **branches)
     model = counting([*UNTIL_FIVE, choice], inner=[inner])
     data = model.SerializeToString()
-    written = onnx.ModelProto.FromString(guarded(data, scan(data, name="m.onnx")))
-    outer = written.graph.node[0].attribute[0].g
-    nested = outer.node[0].attribute[0].g
-    assert [graph.output[0].name for graph in (outer, nested)] == ["odelet.loop_0.go", "odelet.loop_1.go"]
+    written = onnx.ModelProto.FromString(guarded(data, scan(data, name="m.onnx"), name="m.onnx"))
+    outer = written.graph.node[2].attribute[0].g
+    nested = outer.node[2].attribute[0].g
+    assert [graph.output[0].name for graph in (outer, nested)] == ["odelet.loop_3", "odelet.loop_1"]
     assert run(model) == 5.0
 
 
@@ -101,23 +121,37 @@ def renamed(graph):
 def test_nothing_else_changes(path):
     data = path.read_bytes()
     facts = scan(data, name=path.name)
-    written = guarded(data, facts)
+    written = guarded(data, facts, name=path.name)
     if ("", "Loop") not in facts.operators:
         assert written is data
     before, after = onnx.ModelProto.FromString(data), onnx.ModelProto.FromString(written)
-    for one in bodies(after.graph):
-        guard = one.node.pop()
-        assert (guard.op_type, *guard.output) == ("Reshape", one.output[0].name)
-        assert one.initializer.pop().name == guard.input[1]
     for one, old in zip(bodies(after.graph), bodies(before.graph), strict=True):
+        guard, _ = one.node.pop(), one.node.pop()
+        assert (guard.op_type, *guard.output) == ("Reshape", one.output[0].name)
         one.output[0].CopyFrom(old.output[0])
+    for graph in graphs(after.graph):
+        starts = [made for made in graph.node if any(name.startswith("odelet.start_") for name in made.output)]
+        given = {made.output[0]: made.input[0] for made in starts if made.op_type == "Reshape"}
+        for made in starts:
+            graph.node.remove(made)
+        for loop in [made for made in graph.node if made.op_type == "Loop" and made.input[1]]:
+            loop.input[1] = given.pop(loop.input[1])
+        assert not given
     assert after == before
 
 
-def bodies(graph):
+def graphs(graph):
+    """A graph and all inside it."""
+    yield graph
     for made in graph.node:
         for attribute in made.attribute:
             if attribute.HasField("g"):
-                if made.op_type == "Loop":
-                    yield attribute.g
-                yield from bodies(attribute.g)
+                yield from graphs(attribute.g)
+
+
+def bodies(graph):
+    """The bodies of all loops in a graph."""
+    for inner in graphs(graph):
+        for made in inner.node:
+            if made.op_type == "Loop":
+                yield from (attribute.g for attribute in made.attribute if attribute.HasField("g"))

@@ -86,7 +86,9 @@ def wrong(tmp_path):
 def test_an_engine_that_was_not_tested_runs_the_samples_once(tmp_path, newer, monkeypatch):
     folder, runs = write_affine(tmp_path), []
     original = engine_check.run_samples
-    monkeypatch.setattr(engine_check, "run_samples", lambda *args: runs.append(args) or original(*args))
+    monkeypatch.setattr(
+        engine_check, "run_samples", lambda *args, **settings: runs.append(args) or original(*args, **settings)
+    )
     for _ in range(3):
         odelet.load(folder)
     assert len(runs) == 1

@@ -10,8 +10,8 @@ from support.command_line import call
 import odelet
 from odelet import ArtifactError, InputError
 from odelet.artifact.card import Card
+from odelet.artifact.formulas import size_of
 from odelet.artifact.input_cards import NoiseCard
-from odelet.model.noise import size_of
 
 X = np.zeros((4, 3), np.float32)
 

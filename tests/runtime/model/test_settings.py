@@ -88,3 +88,22 @@ def test_the_fallback_takes_what_its_form_leaves_to_it(name):
         CallSettings(**{name: 9}).checked(bounded_card(fallback=False))
     with pytest.raises(InputError, match="rtol=0.1 cannot be set"):
         CallSettings(rtol=0.1).checked(bounded_card(fallback=True))
+
+
+@pytest.mark.parametrize("card", [affine_card(), driven_card()], ids=["adaptive", "driven"])
+def test_tolerances_that_no_step_could_keep_are_refused(card):
+    """In float32, of which numbers are known to 1.2e-7 of themselves; one of the two tolerances may be as small."""
+    for settings in ({"rtol": 1e-20, "atol": 1e-20}, {"rtol": 1e-8, "atol": 1e-15}):
+        with pytest.raises(
+            InputError, match="are both below what float32 can resolve; expected an rtol of at least 1.1"
+        ):
+            CallSettings(**settings).checked(card)
+    for settings in ({"rtol": 1e-20}, {"atol": 1e-20}, {"rtol": 1e-20, "atol": 1e-9}, {"rtol": 1e-6, "atol": 1e-30}):
+        CallSettings(**settings).checked(card)
+    double = replace(card, inputs=tuple(replace(tensor, dtype="float64") for tensor in card.inputs))
+    CallSettings(rtol=1e-14, atol=1e-20).checked(double)
+    with pytest.raises(InputError, match="can resolve"):
+        CallSettings(rtol=1e-20, atol=1e-40).checked(double)
+    one = replace(card, solves=tuple(replace(solve, atol=1e-18) for solve in card.solves))
+    with pytest.raises(InputError, match="rtol=1e-12 and atol=1e-18 are both below"):
+        CallSettings(rtol=1e-12).checked(one)

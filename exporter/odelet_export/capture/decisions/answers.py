@@ -29,6 +29,7 @@ from odelet_export.capture.decisions.paths import Decision, Explorer, on_whole_n
 from odelet_export.capture.decisions.python_functions import python_functions
 from odelet_export.capture.decisions.python_numbers import PythonNumbers, listed
 from odelet_export.capture.decisions.rewrites import legacy_constructor, rewritten, sized
+from odelet_export.capture.sizes.watch import SizeWatch
 from odelet_export.model.trees import tensors_in
 from odelet_intercept.libraries.torchdiffeq_calls import namespaces
 from odelet_intercept.user_code import user_frame
@@ -40,10 +41,10 @@ class TracingWatch(TorchFunctionMode):
     """The mode that is on while a model is traced.
 
     model: the user's model. example: the inputs by name. weights: the model's weights and buffers by name, in whose
-    place a tracer may put tensors of its own. frozen: names of inputs whose numbers may be held at those of the
-    example. example_run: the record of a run on the example; where it is None and needed, NeedsExample is raised.
-    shadows: the values of the traced tensors on the example. python_numbers: the tensors that stand for Python numbers.
-    warnings: sentences for the user about the latest run.
+    place a tracer may put tensors of its own. sizes: the watch over sizes. frozen: names of inputs whose numbers may be
+    held at those of the example. example_run: the record of a run on the example; where it is None and needed,
+    NeedsExample is raised. shadows: the values of the traced tensors on the example. python_numbers: the tensors that
+    stand for Python numbers. warnings: sentences for the user about the latest run.
     """
 
     def __init__(
@@ -51,14 +52,14 @@ class TracingWatch(TorchFunctionMode):
         model: Callable[..., Any],
         example: Mapping[str, torch.Tensor],
         weights: Mapping[str, torch.Tensor],
+        sizes: SizeWatch,
         *,
         frozen: Sequence[str] = (),
-        example_run: ExampleRun | None = None,
     ) -> None:
         super().__init__()
-        self._model, self._example, self._weights = model, example, weights
+        self._model, self._example, self._weights, self.sizes = model, example, weights, sizes
         self.shadows, self.python_numbers = ExampleValues(), PythonNumbers()
-        self.example_run = example_run
+        self.example_run: ExampleRun | None = None
         self.warnings: list[str] = []
         self._frozen = frozenset(frozen)
         # The explorers of the solves' functions that run now; that of a solve inside a field comes last.
@@ -77,6 +78,7 @@ class TracingWatch(TorchFunctionMode):
             for name, traced in weights.items():
                 if not is_plain(traced) and name in self._weights:
                     self.shadows.borrow(traced, self._weights[name].detach())
+        self.sizes.begin(inputs)
         with self, legacy_constructor(), python_functions(namespaces(self._model), self.is_number):
             yield
 
@@ -87,14 +89,12 @@ class TracingWatch(TorchFunctionMode):
 
     def guards(self) -> list[torch.Tensor]:
         """A bool scalar of the trace for each assumption: whether all decisions of its line fall as on the example."""
+        self.sizes.settle()
         with self:
             return [torch.stack([g.reshape(()) for g in assumed.guards]).all() for assumed in self.assumptions]
 
     def warm_up(self, function: Callable[[], Any], where: str) -> Any:
-        """The result of a function of a solve, called so that it can store values: on one path, with no assumption.
-
-        where: file and line of the solve, for messages.
-        """
+        """The result of a function of a solve, called so that it can store values; where: as for `every_path`."""
         self._warming_up, before = True, self._warming_up
         try:
             with self._exploring(where) as explorer:
@@ -103,7 +103,7 @@ class TracingWatch(TorchFunctionMode):
             self._warming_up = before
 
     def every_path(self, function: Callable[[], Any], where: str) -> Any:
-        """The results of a function of a solve on all paths through it, merged; where: as for `warm_up`."""
+        """The results of a function of a solve on all paths through it, merged; where: the solve's place."""
         with self._exploring(where) as explorer:
             result = explorer.every(function)
         for error in explorer.raised:
@@ -137,9 +137,9 @@ class TracingWatch(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
-        answer = _ANSWERS.get(name)
-        if answer is not None:
-            return answer(self, func, args, kwargs)
+        if name in _ANSWERS:
+            number = self.sizes.answer(name, args)
+            return _ANSWERS[name](self, func, args, kwargs) if number is None else number
         args, kwargs = sized(name, args, kwargs, self)
         rewrite = rewritten(name, args, kwargs, self)
         if rewrite is not None:
@@ -149,6 +149,7 @@ class TracingWatch(TorchFunctionMode):
             args, kwargs, alone = self.python_numbers.in_dtypes(name, args, kwargs)
         result = func(*args, **kwargs)
         self.shadows.follow(func, args, kwargs, result)
+        self.sizes.filled.follow(name, args, kwargs, result)
         if alone:
             self.python_numbers.note(result)
         return result
@@ -164,7 +165,8 @@ class TracingWatch(TorchFunctionMode):
 
     def as_int(self, x: torch.Tensor) -> int:
         """A tensor's value as a whole number, as `whole` answers it."""
-        return self.whole(torch.Tensor.__index__, (x,), {})
+        size: Any = self.sizes.filled.of(x)
+        return self.whole(torch.Tensor.__index__, (x,), {}) if size is None else size
 
     # Answers to torch functions, by _ANSWERS below. Each raises CaptureError where there is none.
 
@@ -242,13 +244,9 @@ class TracingWatch(TorchFunctionMode):
             self.warnings.append(text)
 
     def _assume(self, guard: torch.Tensor, value: str, sources: frozenset[str]) -> None:
-        """Record a decision of the line that runs now. guard: a bool of one element, whether the decision falls as on
-        the example."""
-        file, line = user_frame()
-        assumption = self._assumptions.setdefault((file, line), Assumption(file, line))
-        assumption.sources |= sources
-        assumption.values.append(value)
-        assumption.guards.append(guard)
+        """Record a decision of the line that runs now, as `Assumption.add` takes it."""
+        place = user_frame()
+        self._assumptions.setdefault(place, Assumption(*place)).add(guard, value, sources)
 
     def _held_number(
         self, func: Function, args: Sequence[Any], on_example: ExampleValue | None, *, whole: bool = False
@@ -274,8 +272,7 @@ class TracingWatch(TorchFunctionMode):
         file, line = user_frame()
         if self.example_run is None:
             raise NeedsExample()
-        seen = self.example_run.whole_numbers.get((file, line))
-        if not seen:
+        if not (seen := self.example_run.whole_numbers_at((file, line))):
             raise refusals.number_of_a_field("__int__")
         with self:
             decision = on_whole_numbers(x, min(seen), max(seen))
@@ -290,6 +287,7 @@ Answer = Callable[[TracingWatch, Function, Sequence[Any], Mapping[str, Any]], An
 
 # The answers to torch functions that return no tensor, by the function's name.
 _ANSWERS: dict[str, Answer] = {
+    "__len__": lambda watch, *call: watch.sizes.length(*call),
     **dict.fromkeys(("__bool__", "is_nonzero", "equal", "allclose", "__contains__"), TracingWatch.truth),
     **dict.fromkeys(("__int__", "__index__"), TracingWatch.whole),
     **dict.fromkeys(("__float__", "__complex__", "__array__"), TracingWatch.number),

@@ -27,6 +27,12 @@ class Assumption:
     values: list[str] = field(default_factory=list)
     guards: list[torch.Tensor] = field(default_factory=list)
 
+    def add(self, guard: torch.Tensor, value: str, sources: frozenset[str]) -> None:
+        """Add a decision of the line. guard: a bool of one element, whether it falls as on the example."""
+        self.guards.append(guard)
+        self.values.append(value)
+        self.sources |= sources
+
     @property
     def source(self) -> str:
         """The file name and the line."""

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
+from odelet_export.capture.decisions.python_functions import python_functions
 from odelet_export.model.callee import Callee
 from odelet_export.model.intercepted_run import run_intercepted
 from odelet_export.model.overrides import Overrides
@@ -20,10 +21,11 @@ from odelet_export.model.random_draws import drawing
 from odelet_export.model.random_sources import on_the_example
 from odelet_export.model.reference import overridden, solved
 from odelet_intercept.call import Call
-from odelet_intercept.user_code import user_frame
+from odelet_intercept.libraries.torchdiffeq_calls import namespaces
+from odelet_intercept.user_code import Place, user_frame
 
-# Functions that read a whole number off a tensor.
-_READS_WHOLE_NUMBER = ("item", "__int__", "__index__")
+# Functions that read a whole number off a tensor; `item` may read any number.
+_READS_WHOLE_NUMBER = ("__int__", "__index__")
 
 
 class NeedsExample(Exception):
@@ -35,11 +37,17 @@ class ExampleRun:
     """The record of a run on the example.
 
     solutions: the value of each call outside other solves, in the order of the calls. whole_numbers: for each file and
-    line of a field, the whole numbers that it read off tensors.
+    line of a field, the whole numbers that it made of numbers. items: the same for the numbers that it read off
+    tensors, cut to whole ones.
     """
 
     solutions: list[Any] = field(default_factory=list)
-    whole_numbers: dict[tuple[str, int], set[int]] = field(default_factory=dict)
+    whole_numbers: dict[Place, set[int]] = field(default_factory=dict)
+    items: dict[Place, set[int]] = field(default_factory=dict)
+
+    def whole_numbers_at(self, place: Place) -> set[int]:
+        """The whole numbers that a line of a field had on the example."""
+        return self.whole_numbers.get(place) or self.items.get(place) or set()
 
 
 class _WholeNumbers(TorchFunctionMode):
@@ -54,10 +62,20 @@ class _WholeNumbers(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        reads_number = self.depth and getattr(func, "__name__", "") in _READS_WHOLE_NUMBER
-        if reads_number and result == result and abs(result) < 2**31:  # neither NaN nor infinite
-            self._example_run.whole_numbers.setdefault(user_frame(), set()).add(int(result))
+        name = getattr(func, "__name__", "")
+        if name in _READS_WHOLE_NUMBER:
+            self.note(result)
+        elif name == "item":
+            self._keep(result, self._example_run.items)
         return result
+
+    def note(self, number: int) -> None:
+        """Record a whole number of the line that runs now, if it belongs to a field."""
+        self._keep(number, self._example_run.whole_numbers)
+
+    def _keep(self, number: Any, numbers: dict[Place, set[int]]) -> None:
+        if self.depth and number == number and abs(number) < 2**31:  # neither NaN nor infinite
+            numbers.setdefault(user_frame(), set()).add(int(number))
 
 
 def run_on_example(callee: Callee, tensors: Sequence[torch.Tensor], overrides: Overrides) -> ExampleRun:
@@ -81,6 +99,7 @@ def run_on_example(callee: Callee, tensors: Sequence[torch.Tensor], overrides: O
             example_run.solutions.append(solution)
         return solution
 
-    with callee.restoring(), torch.no_grad(), drawing(on_the_example()), mode:
+    stand_ins = python_functions(namespaces(callee.model), note=mode.note)
+    with callee.restoring(), torch.no_grad(), drawing(on_the_example()), stand_ins, mode:
         run_intercepted(callee, tensors, handler)
     return example_run

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_map
 from torch.utils.weak import WeakTensorKeyDictionary
@@ -53,15 +54,18 @@ class ExampleValues:
 
     def __init__(self) -> None:
         self._values: MutableMapping[torch.Tensor, torch.Tensor] = WeakTensorKeyDictionary()
-        # Sources belong to storages, as all views of a storage share what is written into it. None stands for a storage
-        # into which an unknown value was written.
-        self._sources: dict[int, frozenset[str] | None] = {}
+        # What each tensor was computed from. A view has sources that the viewed tensor need not have, such as the size
+        # that a constant was expanded to.
+        self._sources: MutableMapping[torch.Tensor, frozenset[str]] = WeakTensorKeyDictionary()
+        # What was written into a storage, which all its views share. None stands for an unknown value. The first entry
+        # keeps the number of the storage from being given to another.
+        self._written: dict[int, tuple[object, frozenset[str] | None]] = {}
         self._borrowed: set[int] = set()  # storages of the model's own tensors, which must not change
 
     def hold(self, traced: torch.Tensor, value: torch.Tensor, *sources: str) -> None:
         """Record the value of a traced tensor on the example, and the sources that it depends on."""
         self._values[traced] = value
-        self._sources[_storage(value)] = frozenset(sources)
+        self._sources[traced] = frozenset(sources)
 
     def borrow(self, traced: torch.Tensor, value: torch.Tensor) -> None:
         """Record a weight of the model as a value that no repeated call may write into."""
@@ -80,8 +84,8 @@ class ExampleValues:
             self.hold(x, value)
             if isinstance(x, torch.nn.Parameter):
                 self.borrow(x, value)
-        sources = self._sources.get(_storage(value))
-        return None if sources is None else ExampleValue(value, sources)
+        _, written = self._written.get(_storage(value), (None, frozenset()))
+        return None if written is None else ExampleValue(value, written | self._sources.get(x, frozenset()))
 
     def evaluate(self, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> ExampleValue:
         """The result of a function on the example. Raises NoValue where an argument has no value."""
@@ -138,8 +142,7 @@ class ExampleValues:
             self._add_sources(written, on_example.sources)
         values = tensors_in(on_example.value)
         for leaf, value in zip(traced, values, strict=False):
-            self._values[leaf] = value
-            self._sources[_storage(value)] = on_example.sources
+            self.hold(leaf, value, *on_example.sources)
 
     def _is_borrowed(self, x: torch.Tensor) -> bool:
         value = self._values.get(x)
@@ -149,13 +152,14 @@ class ExampleValues:
         """Let a tensor, and all tensors that share its storage, have no value from now on."""
         value = self._values.get(x)
         if value is not None:
-            self._sources[_storage(value)] = None
+            self._written[_storage(value)] = (_pin(value), None)
 
     def _add_sources(self, x: torch.Tensor, sources: frozenset[str]) -> None:
         """Add sources to a tensor that was written into, and so to all tensors that share its storage."""
         value = self._values.get(x)
         if value is not None:
-            self._sources[_storage(value)] = (self._sources.get(_storage(value)) or frozenset()) | sources
+            _, before = self._written.get(_storage(value), (None, frozenset()))
+            self._written[_storage(value)] = (_pin(value), None if before is None else before | sources)
 
 
 def is_plain(x: object) -> bool:
@@ -176,6 +180,12 @@ def _storage(value: torch.Tensor) -> int:
     """The number of a tensor's storage: views of one tensor have the same number."""
     with torch._C.DisableTorchFunction():
         return value.untyped_storage()._cdata if value.layout is torch.strided else id(value)
+
+
+def _pin(value: torch.Tensor) -> object:
+    """An object that keeps the number of a tensor's storage from being given to another, but not its memory."""
+    with torch._C.DisableTorchFunction():
+        return StorageWeakRef(value.untyped_storage()) if value.layout is torch.strided else value
 
 
 def _writes(name: str, kwargs: Mapping[str, Any]) -> bool:

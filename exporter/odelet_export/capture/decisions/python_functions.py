@@ -1,27 +1,26 @@
 """Python's own functions of numbers, `float(t)`, `math.sin(t)`, `np.sin(t)`, for tensors that are traced.
 
-Each of them asks a tensor for its number, which a trace does not have. While a model is traced, the names `float` and
-`math` in its files stand for functions that compute with tensors where they get one, and NumPy hands its functions of
-tensors over to torch. What they get otherwise they pass on.
+Each of them asks a tensor for its number, which a trace does not have. While a model is traced, the names `float`,
+`int`, `round` and `math` in its files stand for functions that compute with tensors where they get one, and NumPy hands
+its functions of tensors over to torch. What they get otherwise they pass on.
 """
 
 from __future__ import annotations
 
 import builtins
-import dis
 import math
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
-from odelet_intercept.user_code import is_library
+from odelet_export.capture.decisions.model_files import Namespace, calls, of_models
 
 Function = Callable[..., Any]
-Namespace = dict[str, Any]
 
 # torch's functions for those of `math` that give a number with a fraction, or an answer.
 _MATH: dict[str, Function] = {
@@ -45,15 +44,21 @@ _NUMPY = {
 
 
 @contextmanager
-def python_functions(spaces: Iterable[Mapping[str, Any]], is_number: Callable[[object], bool]) -> Iterator[None]:
+def python_functions(
+    spaces: Iterable[Mapping[str, Any]],
+    is_number: Callable[[object], bool] = lambda _: False,
+    *,
+    note: Callable[[int], None] = lambda _: None,
+) -> Iterator[None]:
     """Let the functions of numbers in the files of a model take traced tensors.
 
     spaces: the namespaces of all modules and of the model's files. is_number: whether a tensor stands for a number.
+    note: called with each whole number that a function gives for a number with a fraction.
     """
-    stand_ins, missing = _StandIns(is_number), object()
+    stand_ins, missing = _StandIns(is_number, note), object()
     replaced: list[tuple[Namespace, str, Any]] = []
     try:
-        for space in _of_models(spaces):
+        for space in of_models(spaces):
             for name, value in stand_ins.of(space).items():
                 replaced.append((space, name, space.get(name, missing)))
                 space[name] = value
@@ -67,29 +72,16 @@ def python_functions(spaces: Iterable[Mapping[str, Any]], is_number: Callable[[o
                 space[name] = value
 
 
-def _of_models(spaces: Iterable[Mapping[str, Any]]) -> Iterator[Namespace]:
-    """The namespaces of files that use torch and belong to no library."""
-    seen: set[int] = set()
-    for space in spaces:
-        if id(space) in seen or not isinstance(space, dict):
-            continue
-        seen.add(id(space))
-        modules = (value for value in list(space.values()) if isinstance(value, types.ModuleType))
-        uses_torch = any(module.__name__.partition(".")[0] == "torch" for module in modules)
-        if uses_torch and not is_library(space.get("__file__") or ""):
-            yield space
-
-
 class _StandIns:
-    """What takes the places of `float`, of `math` and of its functions."""
+    """What takes the places of `float`, `int` and `round`, of `math` and of its functions."""
 
-    def __init__(self, is_number: Callable[[object], bool]) -> None:
+    def __init__(self, is_number: Callable[[object], bool], note: Callable[[int], None]) -> None:
         self._functions = {getattr(math, name): _computed(getattr(math, name), f) for name, f in _MATH.items()}
-        self._functions |= {getattr(math, name): _rounded(getattr(math, name), f) for name, f in _WHOLE.items()}
+        self._functions |= {getattr(math, name): _rounded(getattr(math, name), f, note) for name, f in _WHOLE.items()}
         self._math = types.ModuleType("math")
         vars(self._math).update(vars(math))
         vars(self._math).update({function.__name__: new for function, new in self._functions.items()})
-        self._float = _float_for(is_number)
+        self._builtins = {"float": _float_for(is_number), "int": _int_for(note), "round": _round_for(note)}
 
     def of(self, space: Namespace) -> Namespace:
         """The stand-ins for a namespace, by the names that it has for what they stand for."""
@@ -99,9 +91,7 @@ class _StandIns:
                 found[name] = self._math
             elif isinstance(value, types.BuiltinFunctionType) and value in self._functions:
                 found[name] = self._functions[value]
-        if "float" not in space and any(_calls(code, "float") for code in _codes(space)):
-            found["float"] = self._float
-        return found
+        return found | {name: new for name, new in self._builtins.items() if name not in space and calls(space, name)}
 
 
 def _computed(original: Function, function: Function) -> Function:
@@ -111,9 +101,22 @@ def _computed(original: Function, function: Function) -> Function:
     return compute
 
 
-def _rounded(original: Function, function: Function) -> Function:
+def _rounded(original: Function, function: Function, note: Callable[[int], None]) -> Function:
     def compute(x: Any) -> Any:
-        return int(_number_of(function, (x,))) if _any_tensor((x,)) else original(x)
+        whole = int(_number_of(function, (x,))) if _any_tensor((x,)) else original(x)
+        note(whole)
+        return whole
+
+    return compute
+
+
+def _round_for(note: Callable[[int], None]) -> Function:
+    nearest = _rounded(round, torch.round, note)
+
+    def compute(x: Any, ndigits: Any = None) -> Any:
+        if ndigits is None:
+            return nearest(x)
+        return _number_of(partial(torch.round, decimals=ndigits), (x,)) if _any_tensor((x,)) else round(x, ndigits)
 
     return compute
 
@@ -155,26 +158,24 @@ def _float_for(is_number: Callable[[object], bool]) -> type:
     return OfTracedTensors("float", (), members)
 
 
-def _codes(space: Namespace) -> Iterator[types.CodeType]:
-    """The code of the functions and methods that a namespace defines."""
-    for value in list(space.values()):
-        members = vars(value).values() if isinstance(value, type) and value.__module__ == space.get("__name__") else ()
-        for member in (value, *members):
-            function = getattr(member, "__func__", None) or getattr(member, "fget", None) or member
-            while hasattr(function, "__wrapped__"):
-                function = function.__wrapped__
-            if isinstance(function, types.FunctionType) and function.__globals__ is space:
-                yield function.__code__
+def _int_for(note: Callable[[int], None]) -> type:
+    """A class that takes the place of `int`, and notes the numbers that it makes of numbers with a fraction."""
 
+    class Noting(type):
+        def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+            whole = builtins.int(*args, **kwargs)
+            if args and isinstance(args[0], (float, torch.Tensor)):
+                note(whole)
+            return whole
 
-def _calls(code: types.CodeType, name: str) -> bool:
-    """Whether code, or a function defined in it, calls what a global name stands for."""
-    if name in code.co_names:
-        for one in dis.get_instructions(code):
-            # The lowest bit of the argument says that a call follows.
-            if one.opname == "LOAD_GLOBAL" and one.argval == name and one.arg is not None and one.arg & 1:
-                return True
-    return any(_calls(inner, name) for inner in code.co_consts if isinstance(inner, types.CodeType))
+        def __instancecheck__(cls, x: Any) -> bool:
+            return isinstance(x, builtins.int)
+
+        def __subclasscheck__(cls, other: type) -> bool:
+            return issubclass(other, builtins.int)
+
+    members = {"dtype": np.dtype(np.int64), "from_bytes": builtins.int.from_bytes}
+    return Noting("int", (), members)
 
 
 @contextmanager

@@ -25,6 +25,8 @@ _OPERATORS = frozenset(
 ) | {"rsub", "true_divide", "floor_divide", "remainder", "positive"}
 # Operators that give a number with a fraction also where both numbers are whole.
 _DIVIDE = frozenset(("__truediv__", "__rtruediv__", "truediv", "true_divide", "div", "__div__", "__rdiv__"))
+# Functions that make a tensor of a number.
+_CONVERSIONS = frozenset(("to", "reshape"))
 
 
 class PythonNumbers:
@@ -59,16 +61,16 @@ class PythonNumbers:
             return args, kwargs, False
         tensors = [leaf for leaf in tree_flatten((args, dict(kwargs)))[0] if isinstance(leaf, torch.Tensor)]
         others = [tensor for tensor in tensors if tensor not in self._known]
-        if len(others) == len(tensors):
-            return args, kwargs, False
         alone = not others and name in _OPERATORS
+        if len(others) == len(tensors) or not (others or alone or name in _CONVERSIONS):
+            return args, kwargs, False
         dtype = _dtype_beside(others) if others else _dtype_alone(name, args, tensors) if alone else None
 
         def typed(x: torch.Tensor) -> torch.Tensor:
             if x not in self._known or (others and not x.is_floating_point()):
                 return x
             read_off = self._known[x]
-            if read_off is not None and not alone:  # an own function on a number gives no number
+            if read_off is not None and not alone:
                 x = read_off
             return x if dtype is None or x.dtype == dtype else x.to(dtype)
 

@@ -22,6 +22,9 @@ from odelet_export.capture.decisions.indexing import (
     element_at,
     is_whole_number,
 )
+from odelet_export.capture.sizes.elements import element_at_size
+from odelet_export.capture.sizes.gradient import gradient
+from odelet_export.capture.sizes.splitting import chunked, split
 from odelet_export.model.trees import row_leaves
 
 
@@ -35,10 +38,10 @@ def rewritten(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], numbers
 
 
 def _tensor_of_numbers(args: Sequence[Any], kwargs: Mapping[str, Any], numbers: Numbers) -> Rewritten:
-    """A rewrite of torch.tensor([a, t]) with a traced t, which stacks the numbers."""
+    """A rewrite of torch.tensor([a, t]) with a traced t or the size of a dynamic axis, which stacks the numbers."""
     data = args[0] if args else kwargs.get("data")
-    traced = any(isinstance(leaf, torch.Tensor) for leaf in row_leaves(data))
-    if not traced or (isinstance(data, torch.Tensor) and not numbers.is_number(data)):
+    symbolic = any(isinstance(leaf, (torch.Tensor, torch.SymInt, torch.SymFloat)) for leaf in row_leaves(data))
+    if not symbolic or (isinstance(data, torch.Tensor) and not numbers.is_number(data)):
         return None
     dtype = kwargs.get("dtype") or _inferred_dtype(data, numbers)
     return lambda: _stacked(data, dtype).to(device=kwargs.get("device"))
@@ -157,10 +160,12 @@ def _full(args: Sequence[Any], kwargs: Mapping[str, Any], _: Numbers) -> Rewritt
 _SIZED = dict.fromkeys(("zeros", "ones", "empty", "eye", "arange", "randn", "rand"), 0)
 _SIZED |= dict.fromkeys(("linspace", "logspace"), 2)
 _SIZED |= dict.fromkeys(("new_zeros", "new_ones", "new_full", "new_empty", "view", "reshape", "expand", "repeat"), 1)
-_SIZED |= dict.fromkeys(("split", "chunk", "narrow", "unflatten", "tile", "broadcast_to", "roll", "unfold"), 1)
+_SIZED |= dict.fromkeys(
+    ("split", "chunk", "narrow", "unflatten", "tile", "broadcast_to", "roll", "unfold", "one_hot"), 1
+)
 
 # The keywords of arguments that are sizes.
-_SIZES = ("size", "steps", "shape", "length", "dims")
+_SIZES = ("size", "steps", "shape", "length", "dims", "num_classes")
 
 
 def sized(
@@ -188,13 +193,18 @@ _REWRITES: dict[str, Rewrite] = {
     "as_tensor": _tensor_of_numbers,
     "asarray": _tensor_of_numbers,
     "new_tensor": _new_tensor,
-    "__getitem__": element_at,
+    "__getitem__": lambda *call: element_at_size(*call) or element_at(*call),
     "__setitem__": assignment_at,
+    # Tensor.__iter__ would hide its parts from the watch.
+    "__iter__": lambda args, *_: lambda: iter(args[0].unbind(0)),
+    "gradient": gradient,
     "bucketize": _bucketize,
     "searchsorted": _searchsorted,
     "linspace": _linspace,
     "full": _full,
     "full_like": _full,
+    **dict.fromkeys(("chunk", "unsafe_chunk"), chunked),
+    **dict.fromkeys(("split", "unsafe_split"), split),
     **dict.fromkeys(("mm", "matmul", "spmm", "_sparse_mm", "__matmul__", "mv"), _sparse_product),
 }
 

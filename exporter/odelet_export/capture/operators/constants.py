@@ -39,7 +39,7 @@ def fold_constants(program: ExportedProgram, translated: Collection[object]) -> 
             constant.add(node)
         if known and (lacks or any(read in folded for read in node.all_input_nodes)):
             folded.add(node)
-        elif lacks:
+        elif lacks and node.users:  # torch leaves out assertions, which nothing uses, before it translates
             left.append(node)
     values = _Values(stored)
     for node in [node for node in graph.nodes if node in folded]:

@@ -48,6 +48,8 @@ def _decompose(program: ExportedProgram, registry: Any) -> ExportedProgram:
         **gradient_decompositions(),
     }
     program = program.run_decompositions(table)
+    # torch.export asserts dtypes and sizes; nothing reads these nodes, and torch's translation removes them, too.
+    _fx_passes.remove_assertion_nodes(program.graph_module)
     left = fold_constants(program, translated)
     if left:
         raise Untranslated(_name(left[0].target), left[0].meta.get("stack_trace") or "")

@@ -29,6 +29,7 @@ from onnxscript.function_libs.torch_lib.ops.core import aten_arange_start_step, 
 from torch.onnx._internal.exporter import _building
 
 from odelet_export.capture.operators.float64 import FORMULAS
+from odelet_export.capture.operators.look_ups import look_ups
 from odelet_export.capture.operators.opset import op
 
 aten = torch.ops.aten
@@ -152,7 +153,8 @@ def remainder(x: Any, y: Any) -> Any:
 
 
 def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
-    """Translations for operators whose own translations in torch lose digits by their formulas, by operator.
+    """Translations for operators whose own translations in torch lose digits by their formulas, or an error that torch
+    raises, by operator.
 
     torch reads from the annotations of a translation which parameters are attributes; parameters for values are Any.
     """
@@ -161,6 +163,7 @@ def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
         aten.arange.start_step: arange,
         aten.remainder.Scalar: remainder,
         aten.remainder.Tensor: remainder,
+        **look_ups(),
     }
 
 

@@ -13,6 +13,7 @@ import odelet
 from odelet.errors import AssumptionError
 from odelet_export import export
 from odelet_export.capture.decisions.python_functions import python_functions
+from odelet_export.proof.sample_inputs import Drawing
 
 KNOTS, LEVELS = np.array([0.0, 0.25, 0.5, 1.0]), [0.0, 1.0, -1.0, 0.5]
 X = torch.tensor([[0.4, -0.3, 0.2], [0.1, 0.5, -0.6]])
@@ -68,6 +69,7 @@ def counted(x, t, lens):
 def test_a_count_read_from_values_is_the_examples_and_each_call_checks_it(tmp_path):
     t, lens = torch.tensor([0.0, 0.25, 0.55]), torch.tensor([2, 1])
     result = export(counted, (X, t, lens), tmp_path / "out", dynamic={"x": {0: "b"}, "lens": {0: "b"}}, samples=1)
+    assert len(result.parity.samples) == 2
     values = [(assumed.value, assumed.inputs) for assumed in result.card.assumptions]
     assert values == [("5", ("t",)), ("3", ("t",)), ("2", ("lens",)), ("2", ("lens",))]
     artifact, other = odelet.load(tmp_path / "out"), torch.tensor([0.1, 0.36, 0.68])
@@ -121,3 +123,15 @@ def test_numpy_functions_of_tensors_are_those_of_torch():
         np.testing.assert_allclose(np.cbrt(X), np.cbrt(X.numpy()))
         assert np.linalg.norm(X) == pytest.approx(float(X.norm()))
     assert isinstance(np.sin(X.numpy()), np.ndarray)
+
+
+def test_samples_close_to_the_example_keep_what_the_code_decides_by():
+    lens, x = torch.tensor([2, 5]), torch.randn(2, 3)
+    drawing = Drawing(("x", "lens"), (x, lens), {"x": {0: "b"}, "lens": {0: "b"}}, decisive={"lens"})
+    generator = torch.Generator().manual_seed(0)
+    for size in (1, 2, 5):
+        drawn_x, drawn_lens = drawing.at({"b": size}, generator, gently=True)
+        assert drawn_lens.tolist() == [2, 5, 2, 5, 2][:size]
+        assert drawn_x.shape == (size, 3)
+        assert not any(torch.equal(row, other) for row in drawn_x for other in x)
+    assert any(drawing.at({"b": 2}, generator)[1].tolist() != [2, 5] for _ in range(20))

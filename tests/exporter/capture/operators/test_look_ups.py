@@ -1,0 +1,42 @@
+"""A class id that torch refuses is refused by the export, too: ONNX would count a negative one from the end."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torchdiffeq import odeint
+
+import odelet
+from odelet_export import export
+
+
+class OfClass(nn.Module):
+    """A flow from a learned start for each class."""
+
+    def __init__(self, *, dtype=torch.float32):
+        super().__init__()
+        torch.manual_seed(0)
+        self.start = nn.Embedding(4, 3, dtype=dtype)
+
+    def forward(self, ids):
+        return odeint(lambda t, y: -y, self.start(ids), torch.linspace(0, 1, 3), method="euler")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("ids", [torch.int64, torch.int32])
+def test_a_negative_class_id_is_the_callers_fault(dtype, ids, tmp_path):
+    model = OfClass(dtype=dtype)
+    export(
+        model, (torch.tensor([0, 2], dtype=ids),), tmp_path / "out", form="rolled", samples=1, dynamic={"ids": {0: "n"}}
+    )
+    loaded = odelet.load(tmp_path / "out")
+    good = torch.tensor([3, 1, 0], dtype=ids)
+    np.testing.assert_allclose(loaded(good.numpy()), model(good).detach(), rtol=1e-5)
+    for bad in (-1, -4, -5, 4):
+        bad_ids = torch.tensor([1, bad], dtype=ids)
+        with pytest.raises(IndexError):
+            model(bad_ids)
+        with pytest.raises(
+            odelet.InputError, match=rf"input 'ids' holds {bad}, .* expected whole numbers from (0|-4) to 3"
+        ):
+            loaded(bad_ids.numpy())
