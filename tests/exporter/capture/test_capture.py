@@ -7,12 +7,9 @@ from torch import nn
 from torchdiffeq import odeint
 
 from odelet_export import ParityError, export
-from odelet_export.capture.capture import capture
 from odelet_export.capture.surroundings import recurrent_loops
-from odelet_export.model.overrides import Overrides
 from odelet_export.model.random_draws import drawing
 from odelet_export.model.random_sources import SeededSource
-from odelet_export.pipeline.given_call import read_call
 
 
 class Model(nn.Module):
@@ -84,20 +81,3 @@ def test_the_checks_of_distributions_are_restored(block, checked, monkeypatch):
     with block():
         torch.distributions.Distribution.set_default_validate_args(False)
     assert torch.distributions.Distribution._validate_args is checked
-
-
-def test_unused_calls_of_a_field_with_attention_are_not_translated():
-    def field(t, y):
-        # torch.export checks the dtype before a cast, which has no translation.
-        y = y + torch.cos(t.double()).float()
-        return nn.functional.scaled_dot_product_attention(y, y, y)
-
-    def model(x):
-        return odeint(field, x, torch.tensor([0.0, 1.0]), method="euler")[-1]
-
-    callee, axes = read_call(model, (torch.randn(2, 3, 8),), None, {"x": {0: "batch"}})
-    captured = capture(callee, axes, Overrides(), opset=20)
-    assert captured.tracer == "torch.export"
-    assert captured.program is not None
-    attentions = [node for node in captured.program.graph.nodes if "scaled_dot_product" in str(node.target)]
-    assert len(attentions) == 1
