@@ -36,7 +36,6 @@ ROOMS: dict[str, tuple[str, tuple[tuple[str, ...], ...]]] = {
     "odelet_intercept": (
         "exporter",
         (
-            ("versions",),
             ("errors", "call", "solver_library"),
             ("torch_backend",),
             ("fixed_point",),
@@ -49,6 +48,7 @@ ROOMS: dict[str, tuple[str, tuple[tuple[str, ...], ...]]] = {
     "odelet_export": (
         "exporter",
         (
+            ("versions",),
             ("errors",),
             ("graphs", "model"),
             ("capture",),

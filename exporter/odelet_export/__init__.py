@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from odelet_intercept.versions import check_libraries
+from odelet_export.versions import check_libraries
 
 check_libraries()
 

@@ -117,7 +117,7 @@ def test_it_verifies_old_artifacts_there():
 
 
 def test_the_exporter_says_what_it_needs_on_3_10(monkeypatch):
-    from odelet_intercept.versions import check_libraries
+    from odelet_export.versions import check_libraries
 
     monkeypatch.setattr(sys, "version_info", (3, 10, 13, "final", 0))
     with pytest.raises(ImportError, match=r"odelet_export needs Python 3.11 or newer, and this is 3.10; export with"):
@@ -125,7 +125,7 @@ def test_the_exporter_says_what_it_needs_on_3_10(monkeypatch):
 
 
 def test_what_says_so_can_be_read_by_3_10():
-    for package, files in {"odelet_export": ["__init__"], "odelet_intercept": ["__init__", "versions"]}.items():
+    for package, files in {"odelet_export": ["__init__", "versions"]}.items():
         for name in files:
             tree = ast.parse(Path(ROOT, "exporter", package, f"{name}.py").read_text(), feature_version=(3, 10))
             assert not missing(tree, only_types(tree)), (package, name)

@@ -8,7 +8,9 @@ import onnx_ir as ir
 import torch
 
 from odelet_export.capture.operators.decomposing import decomposing
+from odelet_export.capture.operators.rewriting import quick_rules
 from odelet_export.capture.operators.translations import exact_float64
+from odelet_export.capture.operators.unused import remove_unused
 
 
 def to_onnx(
@@ -16,9 +18,8 @@ def to_onnx(
 ) -> tuple[ir.Model, torch.export.ExportedProgram]:
     """The ONNX model of a program, and the program decomposed into the operators that were translated."""
     # No output depends on two of the three calls of each field; the translation is faster without their nodes.
-    program.graph.eliminate_dead_code()
-    program.graph_module.recompile()
-    with decomposing(), exact_float64() as table:
+    remove_unused(program)
+    with decomposing(), quick_rules(), exact_float64() as table:
         result = torch.onnx.export(
             program,
             dynamo=True,

@@ -17,6 +17,7 @@ from odelet_export.pipeline.explanation import Explanation
 from odelet_export.pipeline.given_call import read_call
 from odelet_export.pipeline.keywords import changed
 from odelet_export.pipeline.prepare import prepare
+from odelet_export.pipeline.quick import LEFT_OUT
 from odelet_export.pipeline.settings import ExportChanges, ExportSettings
 
 
@@ -51,4 +52,5 @@ def explain(
         # The choice of a form does not depend on where the steps of a grid are.
         holes = [replace(hole, placed=Placed(np.array([0.0, 1.0]))) for hole in ready.holes]
         choices = forms_of(ready.captured, holes, settings.form, max_steps=settings.max_steps)
-    return explanation.in_forms([choice.form.name for choice in choices])
+    explanation = explanation.in_forms([choice.form.name for choice in choices])
+    return explanation.warned([LEFT_OUT]) if settings.proof.quick else explanation

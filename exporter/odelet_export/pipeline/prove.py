@@ -18,6 +18,7 @@ from odelet_export.errors import ParityError
 from odelet_export.model.reference import Solver
 from odelet_export.model.time_limit import OutOfTime
 from odelet_export.pipeline.prepare import Prepared, fresh_samples
+from odelet_export.pipeline.quick import LEFT_OUT
 from odelet_export.pipeline.second_proof import Write, second_proof
 from odelet_export.proof.alone import batch_axes
 from odelet_export.proof.causes import causes
@@ -54,12 +55,15 @@ class Prover:
         Raises CaptureError where the capture is wrong, FormError where samples cannot be told apart for `per_sample`.
         """
         ready = self.ready
-        if calibrated is not None:
-            return self._along_grids(card, calibrated)
         alone = None
-        if ready.settings.solves.per_sample:
+        if calibrated is None and ready.settings.solves.per_sample:
             alone = batch_axes(ready.holes, ready.dynamic, ready.judge.callee, card, ready.captured)
-        return self._compared(card, replace(ready.judge, alone=alone))
+        report = (
+            self._compared(card, replace(ready.judge, alone=alone))
+            if calibrated is None
+            else self._along_grids(card, calibrated)
+        )
+        return replace(report, skipped=LEFT_OUT) if ready.settings.proof.quick else report
 
     def _compared(self, card: Card, judge: Judge) -> Report:
         """The report of the artifact compared with torch."""
@@ -83,7 +87,9 @@ class Prover:
         ]
         share, output, number = max(rows)
         error = next(check.max_rel for check in report.samples[number].outputs if check.output == output)
-        if self.ready.settings.calibration.inputs is None:
+        if self.ready.settings.proof.quick:
+            second = SecondProof(impossible="quick leaves it out")
+        elif self.ready.settings.calibration.inputs is None:
             second = second_proof(self.ready, [compared[i] for i in sorted({i for _, _, i in rows})], self.write)
         else:
             second = SecondProof(impossible="the fallback of a bounded artifact has no files of its own")

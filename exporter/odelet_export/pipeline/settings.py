@@ -35,7 +35,8 @@ class ProofSettings:
     samples: the number of fresh inputs on which both are run, besides the example. seed: the seed of these inputs and
     of the model's random draws. tolerance: (rtol, atol) of the comparison; None for the default of the dtype.
     torch_seconds: how long torch may run on fresh inputs in all; those for which no time is left are not compared, and
-    a warning says so.
+    a warning says so. quick: whether to leave out, for a first look, what is not the comparison itself; see
+    `quick.LEFT_OUT`.
     """
 
     samples: Annotated[int, "Number of fresh random inputs on which the artifact is compared with torch."] = 4
@@ -44,6 +45,9 @@ class ProofSettings:
         tuple[float, float] | None, "Relative and absolute tolerance of the comparison with torch."
     ] = None
     torch_seconds: Annotated[float, "Seconds that torch may run on the fresh random inputs in all."] = 300.0
+    quick: Annotated[
+        bool, "For a first look: leave out the replay of the capture, and the second comparison in float64."
+    ] = False
 
     def __post_init__(self) -> None:
         if self.samples < 1:
@@ -77,6 +81,7 @@ class ExportChanges(SharedChanges, total=False):
     samples: int
     tolerance: tuple[float, float] | None
     torch_seconds: float
+    quick: bool
     calibration: Mapping[str, Any] | None
     quantile: float
     fallback: bool

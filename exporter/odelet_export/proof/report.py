@@ -103,7 +103,8 @@ class Report:
     they must in float64, unless rounding changes torch's own steps. trust: the measurements of a bounded artifact,
     whose samples are compared with the torch model on the same grid. fallback: the report of the artifact's fallback,
     if it has one. wanted: how many fresh samples were to be compared. left_out: clauses about drawn inputs that were
-    not compared. rough: why torch's own answers are uncertain, where the allowance is above ROUGH.
+    not compared. rough: why torch's own answers are uncertain, where the allowance is above ROUGH. skipped: a sentence
+    about what the export left out on the user's wish, "" where it left out nothing.
     """
 
     rtol: float
@@ -115,6 +116,7 @@ class Report:
     wanted: int = 0
     left_out: Sequence[str] = ()
     rough: Rough | None = None
+    skipped: str = ""
 
     @property
     def problems(self) -> list[str]:
@@ -157,6 +159,7 @@ class Report:
         if fresh < self.wanted:
             why = "; ".join(self.left_out) or "no others could be drawn"
             lines = [*lines, f"{fresh} of {self.wanted} fresh samples were compared with torch; left out: {why}"]
+        lines = [*lines, self.skipped] if self.skipped else lines
         return [*lines, *([] if self.fallback is None else self.fallback.warnings)]
 
     @property
@@ -181,6 +184,7 @@ class Report:
             "samples": len(self.samples),
             "same_steps": all(solve.equal for sample in self.samples for solve in sample.solves),
             **({} if self.rough is None else self.rough.card()),
+            **({"skipped": self.skipped} if self.skipped else {}),
         }
 
     def to_json(self) -> str:

@@ -106,7 +106,9 @@ def _out_of_range(text: str, whole: Mapping[str, NumpyArray]) -> str:
     index, low, high = map(int, match.groups())
     if index == NEGATIVE:
         index, low = -1, 0
-    bound = f"expected whole numbers from {low} to {high}" if low <= high else "there is nothing to look up"
+    # An index below 0 may count from the end or be refused, as the model says; ONNX Runtime's bound does not tell.
+    bound = f"expected whole numbers {f'from {low}' if index < low else 'up'} to {high}"
+    bound = bound if low <= high else "there is nothing to look up"
     for name, array in whole.items():
         outside = array[(array < low) | (array > high)]
         if outside.size:

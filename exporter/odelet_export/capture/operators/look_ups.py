@@ -7,6 +7,7 @@ from typing import Any
 
 import onnx_ir as ir
 import torch
+from onnxscript.function_libs.torch_lib.ops.core import aten_gather, aten_index_select
 
 from odelet.engine.failures import NEGATIVE
 from odelet_export.capture.operators.opset import op
@@ -30,6 +31,22 @@ def embedding(
     return op.Gather(weight, _checked(indices))
 
 
+def gather(source: Any, dim: int, index: Any, sparse_grad: bool = False) -> Any:
+    """aten.gather."""
+    if not source.shape or not index.shape:  # a single number, which every index of 0 finds
+        return aten_gather(source, dim, index, sparse_grad)
+    return op.GatherElements(source, _checked(index), axis=dim)
+
+
+def index_select(source: Any, dim: int, index: Any) -> Any:
+    """aten.index_select."""
+    return aten_index_select(source, dim, _checked(index))
+
+
 def look_ups() -> dict[Callable[..., Any], Callable[..., Any]]:
     """The translations, by operator."""
-    return {aten.embedding.default: embedding}
+    return {
+        aten.embedding.default: embedding,
+        aten.gather.default: gather,
+        aten.index_select.default: index_select,
+    }

@@ -9,8 +9,8 @@ import pytest
 from support.command_line import call
 from support.paths import ROOT
 
-from odelet_intercept import versions
-from odelet_intercept.versions import RANGES, check_libraries, refusal
+from odelet_export import versions
+from odelet_export.versions import RANGES, check_libraries, refusal
 
 
 def set_version(monkeypatch, library, text):

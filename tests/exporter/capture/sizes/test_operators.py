@@ -1,0 +1,91 @@
+"""Operators along an axis whose size may change leave the size free, one trace of each below autograd.
+
+Others fix it in torch itself, as unbind must and kron does; a model that uses one is refused, with its line.
+"""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from odelet_export.capture.decisions.answers import TracingWatch
+from odelet_export.capture.sizes.symbolic_inputs import symbolic_inputs
+from odelet_export.capture.sizes.watch import SizeError, SizeWatch
+
+DYNAMIC = {"x": {0: "n"}}
+ONES = torch.ones(4)
+
+OPERATORS = {
+    "chunk": lambda x: torch.cat([x, x]).chunk(2)[0],
+    "tensor_split": lambda x: torch.cat([x, x]).tensor_split(2)[0],
+    "split": lambda x: torch.cat([x, x]).split(x.shape[0])[1],
+    "unflatten": lambda x: torch.cat([x, x]).unflatten(0, (2, -1)),
+    "gradient": lambda x: torch.gradient(x, dim=0)[0],
+    "diff": lambda x: x.diff(dim=0),
+    "roll": lambda x: x.roll(1, 0),
+    "flip": lambda x: x.flip(0),
+    "cumsum": lambda x: x.cumsum(0),
+    "sort": lambda x: x.sort(0)[0],
+    "std": lambda x: x.std(0),
+    "softmax": lambda x: x.softmax(0),
+    "cdist": lambda x: torch.cdist(x, x),
+    "tril": lambda x: (x @ x.T).tril(),
+    "diagonal": lambda x: (x @ x.T).diagonal(),
+    "outer": lambda x: torch.outer(x[:, 0], x[:, 1]),
+    "einsum": lambda x: torch.einsum("ni,mi->nm", x, x),
+    "tensordot": lambda x: torch.tensordot(x, x, ([0], [0])),
+    "meshgrid": lambda x: torch.meshgrid(x[:, 0], x[:, 1], indexing="ij")[0],
+    "cartesian_prod": lambda x: torch.cartesian_prod(x[:, 0], x[:, 1]),
+    "linspace": lambda x: torch.linspace(0, x.shape[0] - 1, x.shape[0]),
+    "arange": lambda x: torch.arange(x.shape[0] - 1, -1, -1),
+    "tensor": lambda x: torch.tensor([x.shape[0], 2.0]),
+    "full": lambda x: torch.full((3,), x.shape[0]),
+    "element": lambda x: x[x.shape[0] // 2],
+    "trapezoid": lambda x: torch.trapezoid(x, dim=0),
+    "cumulative_trapezoid": lambda x: torch.cumulative_trapezoid(x, dim=0),
+    "repeat_interleave": lambda x: x.repeat_interleave(2, 0),
+    "unfold": lambda x: x.unfold(0, 2, 1),
+    "rfft": lambda x: torch.fft.rfft(x, dim=1).real,
+    "pad": lambda x: F.pad(x, (0, 0, 1, 1)),
+    "interpolate": lambda x: F.interpolate(x.T[None], scale_factor=2),
+    "conv1d": lambda x: F.conv1d(x.T[None], ONES.reshape(1, 4, 1)),
+    "layer_norm": lambda x: F.layer_norm(x, (4,)),
+    "attention": lambda x: F.scaled_dot_product_attention(x[None], x[None], x[None]),
+    "cross_entropy": lambda x: F.cross_entropy(x, torch.zeros(x.shape[0], dtype=torch.long)),
+}
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_an_operator_leaves_the_size_of_an_axis_free(name):
+    x = torch.rand(7, 4) + 0.1
+    sizes = SizeWatch(DYNAMIC)
+    watch = TracingWatch(OPERATORS[name], {"x": x}, {}, sizes)
+
+    def run(tensor):
+        with watch.running({"x": tensor}, {}):
+            result = OPERATORS[name](tensor)
+        watch.guards()
+        return result
+
+    with symbolic_inputs([x], [DYNAMIC["x"]]), sizes.asked():
+        traced = make_fx(run, tracing_mode="symbolic", _allow_non_fake_inputs=True)(x)
+    assert all(not one.sizes.startswith("n ==") for one in sizes.assumptions)
+    for size in (7, 9):
+        other = torch.rand(size, 4) + 0.1
+        torch.testing.assert_close(traced(other), OPERATORS[name](other))
+
+
+@pytest.mark.parametrize("function", [lambda x: torch.stack(list(x.unbind(0))), lambda x: torch.kron(x, x[:1])])
+def test_a_size_that_is_fixed_is_told(function):
+    x = torch.rand(7, 4)
+    sizes = SizeWatch(DYNAMIC)
+    watch = TracingWatch(function, {"x": x}, {}, sizes)
+
+    def run(tensor):
+        with watch.running({"x": tensor}, {}):
+            result = function(tensor)
+        watch.guards()
+        return result
+
+    with symbolic_inputs([x], [DYNAMIC["x"]]), sizes.asked(), pytest.raises(SizeError, match=r"unbind|kron"):
+        make_fx(run, tracing_mode="symbolic", _allow_non_fake_inputs=True)(x)
