@@ -5,7 +5,7 @@
 --repositories holds the checked-out repositories under their own names (torchdiffeq, ffjord, ...), and --site the
 packages that the models come from or import (pip install --no-deps --target FOLDER torchcde torchcfm torchsde
 trampoline boltons POT six einops einx frozendict loguru hyper-connections x-transformers). A repository or package
-that is missing is left out. Each export runs in a process of its own.
+that is missing is left out, and its rows in the table stay as they are. Each export runs in a process of its own.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from typing import Any
 from table import line, page
 
 HERE = Path(__file__).resolve().parent
+# The rows of the table, as data.
+ROWS = HERE / "rows.json"
 # The files with cases, in the order of the table.
 SOURCES = (
     "torchdiffeq_examples",
@@ -228,8 +230,20 @@ def main() -> None:
             "".join(f"{'=' * 20} {r.source} {r.model} {r.form}: {r.result}\n{r.said}\n" for r in rows)
         )
     if arguments.write:
-        tried = [(source.name, source.tried) for _, source in available]
-        arguments.write.write_text(page(rows, tried), encoding="utf-8")
+        known = merged(rows)
+        ROWS.write_text(json.dumps([{**asdict(row), "said": ""} for row in known], indent=0) + "\n")
+        every = [importlib.import_module(module).SOURCE for module in SOURCES]
+        names = {row.source for row in known}
+        tried = [(source.name, source.tried) for source in every if source.name in names]
+        arguments.write.write_text(page(known, tried), encoding="utf-8")
+
+
+def merged(rows: Sequence[Row]) -> list[Row]:
+    """New rows, and those of earlier runs for exports that were not tried now, in the order of the sources."""
+    earlier = [Row(**row) for row in json.loads(ROWS.read_text())] if ROWS.exists() else []
+    by_export = {(row.source, row.model, row.form): row for row in [*earlier, *rows]}
+    order = [importlib.import_module(module).SOURCE.name for module in SOURCES]
+    return sorted(by_export.values(), key=lambda row: order.index(row.source))
 
 
 if __name__ == "__main__":
