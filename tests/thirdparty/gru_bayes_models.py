@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from trial import Script, Source, Trial
+from trial import Script, Source, Trial, stub
 
 SOURCE = Source("edebrouwer/gru_ode_bayes", "gru_ode_bayes/models.py at commit ddd0b34", "gru_ode_bayes")
 
 
 def _forecast(*, solver: str, **options: Any) -> Trial:
+    stub("pandas", "sklearn.metrics", "sklearn.model_selection", "tensorflow", "matplotlib.pyplot", "tqdm")
     from gru_ode_bayes.models import NNFOwithBayesianJumps
 
     model = NNFOwithBayesianJumps(2, 8, 8, 4, cov_size=1, cov_hidden=4, solver=solver, **options).eval()

@@ -19,7 +19,7 @@ def _flow(*, context: int, conditional: bool) -> torch.nn.Module:
 
 @SOURCE.case("point CNF: density of points given a shape's code, context in the state")
 def density() -> Trial:
-    flow = _flow(context=5, conditional=True)
+    flow = _flow(context=4, conditional=True)
 
     def run(x: torch.Tensor, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         y, delta = flow(x, z, torch.zeros(x.shape[0], 1).to(x))
@@ -31,7 +31,7 @@ def density() -> Trial:
 
 @SOURCE.case("point CNF in reverse: points from noise")
 def points() -> Trial:
-    flow = _flow(context=5, conditional=True)
+    flow = _flow(context=4, conditional=True)
 
     def run(y: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
         return flow(y, z, reverse=True)
@@ -42,7 +42,7 @@ def points() -> Trial:
 
 @SOURCE.case("latent CNF: unconditional")
 def latent() -> Trial:
-    flow = _flow(context=1, conditional=False)
+    flow = _flow(context=0, conditional=False)
 
     def run(w: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         y, delta = flow(w, None, torch.zeros(w.shape[0], 1).to(w))

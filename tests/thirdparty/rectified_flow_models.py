@@ -13,7 +13,15 @@ SOURCE = Source(
 
 
 def _sampler(**options: Any) -> Trial:
-    stub("torchvision", "torchvision.utils", "torchvision.models", "ema_pytorch", "accelerate", "datasets", "PIL")
+    stub(
+        "torchvision.utils",
+        "torchvision.models",
+        "torchvision.transforms",
+        "ema_pytorch",
+        "accelerate",
+        "datasets",
+        "PIL",
+    )
     from rectified_flow_pytorch.rectified_flow import RectifiedFlow, Unet
 
     flow: Any = RectifiedFlow(Unet(dim=8, dim_mults=(1, 2)), data_shape=(3, 8, 8), **options)

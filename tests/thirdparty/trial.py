@@ -82,8 +82,15 @@ class Script(torch.nn.Module):
         self.forward = forward
 
 
-class _Anything:
-    """An object that allows everything that a script does with it while it is imported."""
+class _AnyMember(type):
+    def __getattr__(cls, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return cls
+
+
+class _Anything(metaclass=_AnyMember):
+    """A class that allows everything that a script does with it and its objects while it is imported."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         pass
