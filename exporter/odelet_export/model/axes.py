@@ -12,6 +12,8 @@ from odelet_intercept.errors import CaptureError
 # Sizes for axes that may change, tried in turn. All are at least 2 and no two are alike: a tracer takes a size of 1 for
 # a constant, and two equal sizes for one.
 _SIZES = (3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41)
+# Multiples take the place of a size of the example from this one on.
+_LARGE = 4
 
 # The axes that may change: a label for each axis, by the input's name. Axes with one label have one size. A whole
 # number that is an input, of shape (), has its label under axis 0, and the number is the size.
@@ -64,7 +66,8 @@ def traced_example(names: Sequence[str], example: Sequence[torch.Tensor], dynami
     """The example resized along its dynamic axes so that a tracer confuses no two sizes.
 
     The sizes are at least 2, differ from each other, and differ from every size that is fixed. A size of the example
-    that meets these conditions is kept.
+    that meets these conditions is kept; a multiple takes the place of another of 4 or more, as a model that halves a
+    size takes its multiples, and stays far from sizes of 1.
     """
     used = {
         size
@@ -77,7 +80,8 @@ def traced_example(names: Sequence[str], example: Sequence[torch.Tensor], dynami
         for axis, label in dynamic.get(name, {}).items():
             if label not in sizes:
                 size = axis_size(tensor, axis)
-                unused = [other for other in _SIZES if other not in used]
+                others = _SIZES if size < _LARGE else range(2 * size, size * (len(used) + 3), size)
+                unused = [other for other in others if other not in used]
                 sizes[label] = size if size >= 2 and size not in used else unused[0]
                 used.add(sizes[label])
     return [

@@ -44,7 +44,12 @@ class Comparison:
         compared: list[Sample] = []
         for batch in chain(more, drawn):
             try:
-                checks.append(self.at(judge.solved_alone(batch), len(checks)))
+                sample = judge.solved_alone(batch)
+                if other := self._other_axes(sample):
+                    drawn.leave_out(batch, other)
+                    drawn.skipped[f"some inputs drawn for the comparison were left out: {other}"] = None
+                    continue
+                checks.append(self.at(sample, len(checks)))
             except AssumptionError as error:
                 if batch.number == 0:
                     raise
@@ -58,6 +63,17 @@ class Comparison:
                 break
         report = Report(*judge.base, not judge.single, checks, wanted=drawn.count, left_out=drawn.left_out)
         return report, compared
+
+    def _other_axes(self, sample: Sample) -> str:
+        """A clause for an output of torch's that has other axes than the artifact's; empty where there is none."""
+        for tensor, expected in zip(self.model.card.outputs, sample.expected, strict=True):
+            if np.ndim(expected) != len(tensor.shape):
+                return (
+                    f"torch's own output {tensor.name!r} has {np.ndim(expected)} axes there and {len(tensor.shape)} on "
+                    "the example, as squeeze() leaves out every axis of size 1; name the axis, as in squeeze(-1), so "
+                    "that the artifact takes such inputs"
+                )
+        return ""
 
     def at(self, sample: Sample, number: int) -> SampleCheck:
         """Compare at one sample. number: the number that the report gives to it. Raises AssumptionError where the

@@ -152,7 +152,8 @@ class Runner:
         one than it gives."""
         tensor = next(tensor for tensor in self._card.outputs if tensor.name == name)
         raise ArtifactError(
-            f"the output {name!r} has the shape {found.shape}, and the card says {tensor}: export the model again"
+            f"the output {name!r} has the shape {found.shape}, and the card says {tensor}: "
+            "export the model again; where it calls squeeze(), name the axis, as every axis of size 1 goes"
         )
 
     def _run_both(self, result: CallResult, arrays: dict[str, NumpyArray], limits: Limits, observed: Observed) -> None:
