@@ -14,6 +14,7 @@ import argparse
 import importlib
 import importlib.util
 import json
+import os
 import re
 import subprocess
 import sys
@@ -22,7 +23,7 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -230,7 +231,8 @@ def main() -> None:
             "".join(f"{'=' * 20} {r.source} {r.model} {r.form}: {r.result}\n{r.said}\n" for r in rows)
         )
     if arguments.write:
-        known = merged(rows)
+        root = f"{Path(arguments.repositories or '.').resolve()}{os.sep}"
+        known = merged([replace(row, reason=row.reason.replace(root, "")) for row in rows])
         ROWS.write_text(json.dumps([{**asdict(row), "said": ""} for row in known], indent=0) + "\n")
         every = [importlib.import_module(module).SOURCE for module in SOURCES]
         names = {row.source for row in known}
