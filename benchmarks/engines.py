@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from version_pairs import all_good, line_of
 
 ROOT = Path(__file__).resolve().parents[1]
 STORED = ROOT / "tests" / "whole" / "artifacts-0.1"
@@ -129,39 +130,22 @@ def verified(folder: Path, pair: tuple[str, str], artifacts: Sequence[Path]) -> 
 
 def idioms(folder: Path) -> list[Path]:
     """Each model of tests/idioms that can be exported, exported into the folder in the form that is chosen for it."""
-    from importlib import import_module
-    from pkgutil import iter_modules
-
     import torch
 
     from odelet_export import export
 
     sys.path.insert(0, str(ROOT / "tests"))
+    from idioms import cases
+
     paths = []
-    for found in iter_modules(import_module("idioms").__path__):
-        module = import_module(f"idioms.{found.name}")
-        for name in [name for name in vars(module) if name == "case" or name.startswith("case_")]:
-            if hasattr(module, "NOT_YET"):
-                continue
-            torch.manual_seed(0)
-            case = getattr(module, name)()
-            out = folder / f"{found.name}{name.removeprefix('case')}"
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                export(case.model, case.args, out, kwargs=case.kwargs, dynamic=case.dynamic, samples=2)
-            paths.append(out)
+    for name, make in cases():
+        torch.manual_seed(0)
+        case = make()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            export(case.model, case.args, folder / name, kwargs=case.kwargs, dynamic=case.dynamic, samples=2)
+        paths.append(folder / name)
     return paths
-
-
-def table(results: Sequence[dict[str, Any]]) -> str:
-    """A line for each pair of versions: how many artifacts verified, and what happened to the others."""
-    lines = [f"{'onnxruntime':14}{'numpy':10}{'verified':>10}"]
-    for result in results:
-        answers = result["answers"]
-        good = sum(answer == "ok" for answer in answers.values())
-        lines.append(f"{result['onnxruntime']:14}{result['numpy']:10}{good:>6}/{len(answers)}")
-        lines += [f"    {Path(path).name}: {answer[:160]}" for path, answer in answers.items() if answer != "ok"]
-    return "\n".join(lines)
 
 
 def main() -> int:
@@ -183,10 +167,10 @@ def main() -> int:
         results = []
         for pair in pairs:
             results.append(verified(folder, (pair[0], pair[1]), artifacts))
-            print(table(results[-1:]).split("\n", 1)[1], flush=True)
+            print(line_of(results[-1], ("onnxruntime", "numpy")), flush=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return int(any(answer != "ok" for result in results for answer in result["answers"].values()))
+    return int(not all(map(all_good, results)))
 
 
 if __name__ == "__main__":

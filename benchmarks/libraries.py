@@ -22,10 +22,11 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from version_pairs import all_good, line_of
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -128,20 +129,13 @@ def _Falling() -> Any:
 
 
 def _idioms() -> dict[str, Any]:
-    from importlib import import_module
-    from pkgutil import iter_modules
+    from idioms import cases
 
     def built(make: Any) -> Any:
         case = make()
         return case.model, case.args, {"kwargs": case.kwargs, "dynamic": case.dynamic}
 
-    cases = {}
-    for found in iter_modules(import_module("idioms").__path__):
-        module = import_module(f"idioms.{found.name}")
-        for name in [name for name in vars(module) if name == "case" or name.startswith("case_")]:
-            if not hasattr(module, "NOT_YET"):
-                cases[found.name + name.removeprefix("case")] = partial(built, getattr(module, name))
-    return cases
+    return {name: partial(built, make) for name, make in cases()}
 
 
 def exported(pair: tuple[str, str], *, idioms: bool) -> dict[str, Any]:
@@ -164,17 +158,6 @@ def exported(pair: tuple[str, str], *, idioms: bool) -> dict[str, Any]:
     return {**named, **result}
 
 
-def table(results: Sequence[dict[str, Any]]) -> str:
-    """A line for each pair of versions: how many models were exported, and what happened to the others."""
-    lines = [f"{'torch':14}{'torchdiffeq':14}{'exported':>10}"]
-    for result in results:
-        answers = result["answers"]
-        good = sum(answer == "ok" for answer in answers.values())
-        lines.append(f"{result['torch']:14}{result['torchdiffeq']:14}{good:>6}/{len(answers)}")
-        lines += [f"    {name}: {' '.join(text.split())[:240]}" for name, text in answers.items() if text != "ok"]
-    return "\n".join(lines)
-
-
 def main() -> int:
     """Export the corpus with each pair, print a line for each, and return 1 if an export failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -186,8 +169,8 @@ def main() -> int:
     results = []
     for pair in pairs:
         results.append(exported((pair[0], pair[1]), idioms=options.idioms))
-        print(table(results[-1:]).split("\n", 1)[1], flush=True)
-    return int(any(answer != "ok" for result in results for answer in result["answers"].values()))
+        print(line_of(results[-1], ("torch", "torchdiffeq")), flush=True)
+    return int(not all(map(all_good, results)))
 
 
 if __name__ == "__main__":

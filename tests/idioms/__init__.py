@@ -6,8 +6,11 @@ after `auto`, instead of those that the methods of the solves allow. NOT_YET: a 
 cannot export the idiom yet.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
+from pkgutil import iter_modules
+from types import ModuleType
 from typing import Any
 
 BATCH = {"x": {0: "batch"}}
@@ -21,3 +24,21 @@ class Case:
     args: tuple[Any, ...]
     dynamic: Mapping[str, Mapping[int, str] | str] = field(default_factory=lambda: BATCH)
     kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+
+def modules() -> dict[str, ModuleType]:
+    """The modules of the idioms, by name."""
+    return {found.name: import_module(f"{__name__}.{found.name}") for found in iter_modules(__path__)}
+
+
+def case_names(module: ModuleType) -> list[str]:
+    """The names of the functions of an idiom that return a case."""
+    return [name for name in vars(module) if name == "case" or name.startswith("case_")]
+
+
+def cases() -> Iterator[tuple[str, Callable[[], Case]]]:
+    """A name and a function that returns a case, for each case that can be exported."""
+    for idiom, module in modules().items():
+        if not hasattr(module, "NOT_YET"):
+            for name in case_names(module):
+                yield idiom + name.removeprefix("case"), getattr(module, name)

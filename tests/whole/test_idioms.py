@@ -4,8 +4,6 @@ Each file in `idioms` is one idiom, and every file there is tested; `idioms/__in
 """
 
 import warnings
-from importlib import import_module
-from pkgutil import iter_modules
 from types import ModuleType
 
 import idioms
@@ -15,16 +13,14 @@ import torch
 import odelet
 from odelet_export import ExportError, export
 
-IDIOMS = {
-    module_info.name: import_module(f"idioms.{module_info.name}") for module_info in iter_modules(idioms.__path__)
-}
+IDIOMS = idioms.modules()
 
 
 def cases(*, waiting: bool) -> list[object]:
     """A test parameter for each case of the idioms that can be exported, or (waiting) of those that cannot yet."""
     parameters = []
     for idiom, module in IDIOMS.items():
-        names = [name for name in vars(module) if name == "case" or name.startswith("case_")]
+        names = idioms.case_names(module)
         assert names, f"idioms/{idiom}.py has no function `case`"
         if waiting is hasattr(module, "NOT_YET"):
             for name in names:
