@@ -16,7 +16,6 @@ from typing import Any
 import torch
 
 from odelet.errors import InputError, OdeletError
-from odelet.methods.roster import METHODS
 from odelet_export.model.call_spec import spec_of
 from odelet_export.model.callee import Callee
 from odelet_export.model.copies_check import check_copy
@@ -122,8 +121,7 @@ class _Looking(Solving):
             return super().__call__(call, original)
         most = None
         if spec.adaptive:
-            stages = METHODS[spec.method].tableau.stages  # type: ignore[attr-defined]  # an explicit Runge-Kutta method
-            most = (self._max_steps + 2) * stages
+            most = (self._max_steps + 2) * spec.tableau.stages
         call = replace(call, func=FieldCalls(most=most, may_draw=False).watching(call.func))
         try:
             result = super().__call__(call, original)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 
 import onnx_ir as ir
@@ -99,8 +99,8 @@ def prepare(
     quick = settings.proof.quick
     if not quick:
         tell("replay")
-    judge = _judge(captured, callee, settings, floats, first.most_calls)
-    judge = replace(judge, clock=clock or TorchClock(settings.proof.torch_seconds))
+    clock = clock or TorchClock(settings.proof.torch_seconds)
+    judge = _judge(captured, callee, settings, floats, first.most_calls, clock)
     decisive = {name for one in captured.assumptions for name in one.inputs}
     drawing = Drawing(callee.names, callee.example, dynamic, times, settings.freeze, decisive)
     check = CaptureCheck(captured, judge, drawing)
@@ -123,7 +123,12 @@ def fresh_samples(
 
 
 def _judge(
-    captured: Captured, callee: Callee, settings: ExportSettings, floats: Sequence[str], most_calls: int
+    captured: Captured,
+    callee: Callee,
+    settings: ExportSettings,
+    floats: Sequence[str],
+    most_calls: int,
+    clock: TorchClock,
 ) -> Judge:
     return Judge(
         callee,
@@ -135,6 +140,7 @@ def _judge(
         nested=captured.nested,
         seed=settings.proof.seed,
         most_calls=most_calls,
+        clock=clock,
     )
 
 

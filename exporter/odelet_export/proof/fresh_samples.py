@@ -19,6 +19,8 @@ from odelet_export.proof.sample_sizes import sample_sizes
 _MOST_UNENDING = 3
 # Fresh inputs are drawn in at most this many sizes for each sample that is wanted.
 _TRIES = 8
+# How a warning about such inputs begins.
+_LEFT_OUT = "some inputs drawn for the comparison were left out: "
 
 
 class FreshSamples:
@@ -55,8 +57,11 @@ class FreshSamples:
             yield self._known[number]
             number += 1
 
-    def leave_out(self, sample: Sample, why: str) -> None:
-        """Note that a sample told nothing. why: a clause about the sample."""
+    def leave_out(self, sample: Sample, why: str, *, told: bool = False) -> None:
+        """Note that a sample told nothing. why: a clause about the sample. told: whether the user is to know of it even
+        where enough others are compared."""
+        if told:
+            self.skipped[_LEFT_OUT + why] = None
         if sample.number == len(self._known) - 1:  # other samples were noted before
             self._left_out[why] += 1
             self._gently = not self._gently
@@ -111,7 +116,7 @@ class FreshSamples:
 def _unending(error: TooManyCalls) -> str:
     """The warning for a sample that torch did not solve in bounded time."""
     return (
-        f"some inputs drawn for the comparison were left out: {error}, far more often than on the example (an event "
+        f"{_LEFT_OUT}{error}, far more often than on the example (an event "
         "that never comes, or a problem that turns stiff); the runtime ends such a call at max_steps, or at a deadline"
     )
 

@@ -46,8 +46,7 @@ class Comparison:
             try:
                 sample = judge.solved_alone(batch)
                 if other := self._other_axes(sample):
-                    drawn.leave_out(batch, other)
-                    drawn.skipped[f"some inputs drawn for the comparison were left out: {other}"] = None
+                    drawn.leave_out(batch, other, told=True)
                     continue
                 checks.append(self.at(sample, len(checks)))
             except AssumptionError as error:

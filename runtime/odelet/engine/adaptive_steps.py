@@ -52,6 +52,13 @@ def run_graph(
     return array
 
 
+def run_field(
+    session: ort.InferenceSession | None, t: Time, y: NumpyArray, constants: Mapping[str, NumpyArray]
+) -> NumpyArray:
+    """The slope dy/dt that the graph of a field gives. constants: the values that it reads besides t and y, by name."""
+    return run_graph(session, "k", {"t": np.asarray(t, y.dtype), "y": y, **constants}, shape=y.shape)
+
+
 class GraphAdaptiveStepper:
     """An AdaptiveStepper over the graphs of an adaptive method: the field, the first step's length, and one step.
 
@@ -80,9 +87,7 @@ class GraphAdaptiveStepper:
         self._number = types["ratio"]
 
     def _slope(self, t: Time, y: NumpyArray) -> NumpyArray:
-        return run_graph(
-            self._graphs.field, "k", {"t": np.asarray(t, y.dtype), "y": y, **self._constants}, shape=y.shape
-        )
+        return run_field(self._graphs.field, t, y, self._constants)
 
     def first_length(self, t: float) -> float:
         assert self._buffers is not None and self._graphs.start is not None

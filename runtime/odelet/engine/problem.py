@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from odelet.artifact.solve_card import SolveCard
-from odelet.engine.adaptive_steps import SolveGraphs, run_graph
+from odelet.engine.adaptive_steps import SolveGraphs, run_field, run_graph
 from odelet.engine.buffers import NUMPY_TYPES, Buffers, MakeBuffers, StepArrays, memory_of
 from odelet.engine.sample_steps import shape_inputs
 from odelet.errors import ArtifactError
@@ -83,8 +83,7 @@ class Problem:
 
     def slope(self, time: Time, y: NumpyArray) -> NumpyArray:
         """dy/dt on rows (1, n)."""
-        feeds = {"t": np.asarray(time, y.dtype), "y": y, **self.constants}
-        return run_graph(self.graphs.field, "k", feeds, shape=y.shape)
+        return run_field(self.graphs.field, time, y, self.constants)
 
     def event(self, time: Time, y: NumpyArray) -> NumpyArray:
         """The values (events,) of the event functions that end the solve, of a row (1, n)."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 
-from odelet.engine.adaptive_steps import SolveGraphs, run_graph
+from odelet.engine.adaptive_steps import SolveGraphs, run_field, run_graph
 from odelet.engine.buffers import NUMPY_TYPES, Buffers, StepArrays
 from odelet.loops.sample_tables import row_of, table_of
 from odelet.loops.trajectory import StepEnds, Time
@@ -55,9 +55,7 @@ class GraphSampleStepper:
         self._buffers = self._step_buffers(StepArrays({"y": y, "k": k}, written, self._constants, lanes=samples))
 
     def _slope(self, t: Time, y: NumpyArray) -> NumpyArray:
-        return run_graph(
-            self._graphs.field, "k", {"t": np.asarray(t, y.dtype), "y": y, **self._constants}, shape=y.shape
-        )
+        return run_field(self._graphs.field, t, y, self._constants)
 
     def first_length(self, t: NumpyArray) -> NumpyArray:
         assert self._buffers is not None

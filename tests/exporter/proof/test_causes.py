@@ -49,10 +49,13 @@ def found(model, *args):
     return causes(judge, sample)
 
 
+def jumping(t, y):
+    return torch.where(t < 0.37, 1.0, -1.0) * y
+
+
 def test_a_jump_in_time_is_named_with_its_time_and_jump_t():
     def model(x):
-        field = lambda t, y: torch.where(t < 0.37, 1.0, -1.0) * y  # noqa: E731
-        return odeint(field, x, torch.tensor([0.0, 1.0]), rtol=1e-3, atol=1e-3)[-1]
+        return odeint(jumping, x, torch.tensor([0.0, 1.0]), rtol=1e-3, atol=1e-3)[-1]
 
     (cause,) = found(model, torch.rand(3, 2) + 1)
     assert "jumps at time 0.37" in cause.why
@@ -61,9 +64,8 @@ def test_a_jump_in_time_is_named_with_its_time_and_jump_t():
 
 def test_jumps_that_are_given_already_are_not_named():
     def model(x):
-        field = lambda t, y: torch.where(t < 0.37, 1.0, -1.0) * y  # noqa: E731
         options = {"jump_t": torch.tensor([0.37])}
-        return odeint(field, x, torch.tensor([0.0, 1.0]), rtol=1e-3, atol=1e-3, options=options)[-1]
+        return odeint(jumping, x, torch.tensor([0.0, 1.0]), rtol=1e-3, atol=1e-3, options=options)[-1]
 
     (cause,) = found(model, torch.rand(3, 2) + 1)
     assert "jump_t" not in cause.advice
