@@ -192,6 +192,10 @@ class Onnx:
         return x.scope.call("Log", x)
 
     @staticmethod
+    def sqrt(x: Any) -> Any:
+        return x.scope.call("Sqrt", x) if isinstance(x, Value) else np.sqrt(x)
+
+    @staticmethod
     def equal(a: Operand, b: Operand) -> Value:
         return binary("Equal", a, b)
 

@@ -56,7 +56,7 @@ def option(default: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """A way to solve an ODE, or to find a fixed point.
+    """A way to solve an ODE or an SDE, or to find a fixed point.
 
     name: the name as torchdiffeq spells it, if it has the method. order: the order of the solution that is propagated,
     or None where it varies. source: paper and section. Fields that a subclass declares by `option` are options that a
@@ -70,6 +70,7 @@ class Method:
     adaptive: ClassVar[bool] = False  # whether step lengths follow an error estimate
     fixed: ClassVar[bool] = True  # whether steps follow a grid
     iterates: ClassVar[bool] = False  # whether the number of evaluations in a step follows the data
+    stochastic: ClassVar[bool] = False  # whether it solves SDEs, by an `advance` of its own in the place of `step`
     uses_tolerances: ClassVar[bool] = False  # whether a method that is not adaptive reads rtol and atol
 
     @property

@@ -1,4 +1,4 @@
-"""The roster of methods for ODEs; the roster of iterations to fixed points is in `fixed_point`.
+"""The roster of methods for ODEs; those for SDEs and iterations to fixed points are in `sde_steps` and `fixed_point`.
 
 To add a method of a kind that is here, add its data and a line in the roster beside that: `numerics.tableau.TABLEAUS`,
 `implicit_tableau.IMPLICIT_TABLEAUS` or `fixed_point.ITERATIONS`. To add a new kind, write a module with a subclass of
@@ -21,6 +21,7 @@ from odelet.methods.implicit_rk import ImplicitRK
 from odelet.methods.implicit_tableau import IMPLICIT_TABLEAUS
 from odelet.methods.method import Method
 from odelet.methods.scipy import SciPy
+from odelet.methods.sde_steps import SDE_METHODS
 from odelet.numerics.tableau import TABLEAUS
 
 _ADAMS = "Hairer, Norsett & Wanner, Solving ODEs I, sec. III.1; started by Kutta's 3/8 rule, as torchdiffeq 0.2.5"
@@ -39,5 +40,5 @@ METHODS: dict[str, Method] = {
 
 
 def method_of(name: str) -> Method:
-    """The method of this name, for ODEs or for fixed points. Raises KeyError for a name that is in neither roster."""
-    return METHODS[name] if name in METHODS else ITERATIONS[name]
+    """The method of this name, whatever it solves. Raises KeyError for a name that is in no roster."""
+    return METHODS[name] if name in METHODS else SDE_METHODS[name] if name in SDE_METHODS else ITERATIONS[name]

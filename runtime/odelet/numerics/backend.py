@@ -119,6 +119,9 @@ class Backend(ScalarBackend, StateBackend, Protocol):
     def log(self, x: Array, /) -> Array:
         """The natural logarithm."""
 
+    def sqrt(self, x: Array, /) -> Array:
+        """The square root."""
+
     def ceil(self, x: Scalar, /) -> Scalar:
         """The smallest whole number that is not below x, as a count."""
 
@@ -158,6 +161,7 @@ class Numpy:
     sign = staticmethod(np.sign)
     reshape = staticmethod(np.reshape)
     log = staticmethod(np.log)
+    sqrt = staticmethod(np.sqrt)
     equal = staticmethod(np.equal)
     smallest = staticmethod(np.min)
     any = staticmethod(np.any)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from odelet.numerics.backend import Array, Backend, Scalar
+import numpy as np
+
+from odelet.numerics.backend import Array, Backend, NumpyArray, Scalar
 
 INTERPOLANTS = ("linear", "cubic")
 # A grid of more steps is taken for a mistake or a damaged number, before it takes all memory.
@@ -99,3 +101,24 @@ def is_valid_grid(points: Array, t: Array, *, direction: Scalar, strict: bool, x
     # The test is not points[0] == t[0], as values of a graph have no `==` of their own; NaN fails this test, too.
     ends = (abs(points[0] - t[0]) <= 0) & (abs(points[-1] - t[-1]) <= 0)
     return ends & (xp.largest(wrong) <= 0)
+
+
+def accumulated_points(t: NumpyArray, step_size: float) -> NumpyArray:
+    """The grid (steps + 1,) whose points are sums of step sizes, rounded in the dtype of t at each addition.
+
+    t: increasing times (times,), of which the grid reads the first and the last. Source: torchsde 0.2.6
+    `base_solver.py`, whose rounding this repeats: the last step may be as short as a rounding error. Raises ValueError
+    for a step size that is not positive, or too small for the times.
+
+    >>> len(accumulated_points(np.array([0.0, 1.0]), 0.1)) - 1
+    11
+    """
+    too_small = f"dt={step_size:g} must be positive, and not too small for times from {t[0]:g} to {t[-1]:g}"
+    if not step_size > 0 or (float(t[-1]) - float(t[0])) / step_size > MOST_STEPS:
+        raise ValueError(too_small)
+    end, h, points = t[-1], t.dtype.type(step_size), [t[0]]
+    while points[-1] < end:
+        points.append(min(points[-1] + h, end))
+        if points[-1] == points[-2]:
+            raise ValueError(too_small)
+    return np.array(points, t.dtype)
