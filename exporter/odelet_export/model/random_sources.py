@@ -32,7 +32,8 @@ class Source(Protocol):
         """Begin a run of the model."""
 
     def base(self, distribution: str, shape: Sequence[Any], dtype: torch.dtype) -> torch.Tensor:
-        """A base draw. distribution: "normal" (standard), or "uniform" (from 0 up to 1); dtype: float32 or float64."""
+        """A base draw. distribution: "normal" (standard) or "uniform" (from 0 up to 1), of dtype float32 or float64; or
+        "key" (whole numbers from 0 to 2**63 - 2, each as likely), of dtype int64."""
 
     def constant(self, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """The numbers of a draw from a generator that the model seeds: the result of function(*args, **kwargs)."""
@@ -140,8 +141,12 @@ class SeededSource(_Real):
         self._generator.manual_seed(self._seed)
 
     def base(self, distribution: str, shape: Sequence[Any], dtype: torch.dtype) -> torch.Tensor:
-        draw = torch.randn if distribution == "normal" else torch.rand
-        self.arrays.append(draw(tuple(shape), dtype=dtype, generator=self._generator))
+        if distribution == "key":
+            numbers = torch.randint(0, 2**63 - 1, tuple(shape), dtype=dtype, generator=self._generator)
+        else:
+            draw = torch.randn if distribution == "normal" else torch.rand
+            numbers = draw(tuple(shape), dtype=dtype, generator=self._generator)
+        self.arrays.append(numbers)
         return self.arrays[-1].clone()
 
 
