@@ -17,8 +17,9 @@ from odelet.numerics.backend import NumpyArray
 
 # The constants of Philox4x32: the multipliers of the words 0 and 2, and what a round adds to each word of the key.
 _MULTIPLIERS = np.array([[0xD2511F53], [0xCD9E8D57]], np.uint64)
-_KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
-_ROUNDS = 10
+_KEY_STEPS = np.array([[0x9E3779B9], [0xBB67AE85]], np.uint64)
+# What ten rounds add to the key, (rounds, words of the key, 1).
+_ROUND_KEYS = np.arange(10, dtype=np.uint64)[:, None, None] * _KEY_STEPS
 _WORD, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 
 # Counters are encrypted so many at a time: their arrays, of 128 KiB, stay in the processor's cache.
@@ -99,16 +100,15 @@ def philox(even: NumpyArray, odd: NumpyArray, seed: int) -> tuple[NumpyArray, Nu
     out in the same way. Both arrays are overwritten.
     """
     left, right = even, odd
-    key = [seed & 0xFFFFFFFF, seed >> 32]
+    keys = np.array([[seed & 0xFFFFFFFF], [seed >> 32]], np.uint64) + _ROUND_KEYS & _WORD
     high, product = np.empty_like(left), np.empty_like(left)
-    for _ in range(_ROUNDS):
+    for key in keys:
         np.multiply(left, _MULTIPLIERS, out=product)
         np.right_shift(product, _HALF, out=high)
         np.bitwise_and(product, _WORD, out=product)
         np.bitwise_xor(high[::-1], right, out=left)
-        np.bitwise_xor(left, np.array([[key[0]], [key[1]]], np.uint64), out=left)
+        np.bitwise_xor(left, key, out=left)
         right, product = product[::-1], right
-        key = [(word + step) & 0xFFFFFFFF for word, step in zip(key, _KEY_STEPS, strict=True)]
     return left, right
 
 
