@@ -69,21 +69,23 @@ def noise_array(
     *,
     sample_axis: int | None = None,
     step_axis: int | None = None,
+    first_sample: int = 0,
 ) -> NumpyArray:
     """Return the numbers of a noise as one array of a shape, C-contiguous.
 
     distribution: "normal" or "uniform". sample_axis, step_axis: the axes of the shape that count samples and steps;
-    where there is none, the array is that of sample 0 or of step 0. The numbers of a sample and step are in the order
-    of the axes that are left. Takes the memory of the result, and as much again where the first axes are not those of
-    steps and samples in this order. Raises ValueError, MemoryError or OverflowError for a shape that is too large.
+    where there is none, the array is that of one sample or of step 0. first_sample: the index of the first sample, for
+    a part of a batch. The numbers of a sample and step are in the order of the axes that are left. Takes the memory of
+    the result, and as much again where the first axes are not those of steps and samples in this order. Raises
+    ValueError, MemoryError or OverflowError for a shape that is too large.
     """
     leading = [axis for axis in (step_axis, sample_axis) if axis is not None]
     order = leading + [axis for axis in range(len(shape)) if axis not in leading]
     steps = 1 if step_axis is None else shape[step_axis]
-    samples = 1 if sample_axis is None else shape[sample_axis]
+    samples = range(first_sample, first_sample + (1 if sample_axis is None else shape[sample_axis]))
     count = prod(shape[axis] for axis in order[len(leading) :])
     draw = {"normal": normals, "uniform": uniforms}[distribution]
-    numbers = draw(seed, noise, range(samples), range(steps), count, dtype=dtype)
+    numbers = draw(seed, noise, samples, range(steps), count, dtype=dtype)
     numbers = numbers.reshape([shape[axis] for axis in order]).transpose(np.argsort(order).astype(int).tolist())
     return numbers if numbers.flags.c_contiguous else numbers.copy(order="C")
 
