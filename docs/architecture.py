@@ -24,7 +24,7 @@ ROOMS: dict[str, tuple[str, tuple[tuple[str, ...], ...]]] = {
         (
             ("status", "text"),
             ("errors", "numerics"),
-            ("methods",),
+            ("methods", "random_numbers"),
             ("artifact",),
             ("loops",),
             ("engine",),
