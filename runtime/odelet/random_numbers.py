@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from math import ceil, pi, prod
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -27,12 +27,14 @@ _ONE = np.uint64(1)
 # A float64 between 0 and 1 has 53 bits, a float32 24.
 _TO_53_BITS, _TO_24_BITS = np.uint64(64 - 53), np.uint64(64 - 24)
 
+# A dtype as numpy takes it: np.float32 or np.float64, or its name.
+DType: TypeAlias = np.dtype[Any] | type | str
 # From the two 64-bit words of each counter (2, n), the two numbers of each (n, 2).
 _Transform = Callable[[NumpyArray, NumpyArray], None]
 
 
 def normals(
-    seed: int, noise: int, samples: range, steps: range, count: int, *, dtype: np.dtype[Any] | type = np.float64
+    seed: int, noise: int, samples: range, steps: range, count: int, *, dtype: DType = np.float64
 ) -> NumpyArray:
     """Return standard normal numbers (steps, samples, count) of float32 or float64.
 
@@ -47,7 +49,7 @@ def normals(
 
 
 def uniforms(
-    seed: int, noise: int, samples: range, steps: range, count: int, *, dtype: np.dtype[Any] | type = np.float64
+    seed: int, noise: int, samples: range, steps: range, count: int, *, dtype: DType = np.float64
 ) -> NumpyArray:
     """Return numbers (steps, samples, count) that are uniform from 0 up to 1, without 1; else like `normals`.
 
@@ -62,7 +64,7 @@ def noise_array(
     seed: int,
     noise: int,
     shape: Sequence[int],
-    dtype: np.dtype[Any] | type,
+    dtype: DType,
     *,
     sample_axis: int | None = None,
     step_axis: int | None = None,

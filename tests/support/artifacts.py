@@ -316,8 +316,8 @@ def write_noisy(folder: Path, *, second=("2*batch",)):
         ),
         program=(RunStep(run="model.onnx"),),
         noise=(
-            NoiseCard(name="noise_0", distribution="normal", source="noisy.py:3"),
-            NoiseCard(name="noise_1", distribution="uniform", source="noisy.py:4"),
+            NoiseCard(name="noise_0", distribution="normal", source="noisy.py:3", sample_axis=0),
+            NoiseCard(name="noise_1", distribution="uniform", source="noisy.py:4", sample_axis=0),
         ),
     )
     model = onnx_model(

@@ -12,7 +12,6 @@ from math import ceil
 from pathlib import Path
 
 import numpy as np
-import onnx_ir as ir
 
 from odelet.engine.opening import open_artifact
 from odelet.methods.roster import METHODS
@@ -30,6 +29,7 @@ from odelet_export.errors import FormError
 from odelet_export.lowering.forms import bounded
 from odelet_export.lowering.forms.bounded import BOUNDED
 from odelet_export.lowering.hole import Hole, Placed
+from odelet_export.lowering.sample_axis import axis_of_states, first_axes
 from odelet_export.model.axes import Dynamic
 from odelet_export.proof.judge import Judge
 from odelet_export.proof.trust import BoundedErrors, SolveTrust, Trust
@@ -62,7 +62,7 @@ class Calibrator:
         self._judge, self._calibration, self._times = judge, calibration, set(times)
         self._specs = {hole.spec.index: hole.spec for hole in self._holes}
         self._torch = TorchReference(judge, list(self._specs.values()), captured.draw_count)
-        self._label = _label(self._holes, dynamic)
+        self._label = axis_of_states(self._holes, {name for axes in dynamic.values() for name in axes.values()})
         self._captured, self._all, self._max_steps, self._opset = captured, holes, max_steps, opset
         self._calls = calls_of(calibration.inputs or {}, judge.callee, dynamic)
 
@@ -125,7 +125,7 @@ class Calibrator:
     def _samples_of(self, index: int) -> str | None:
         """The axis that counts samples, where it is the first axis of every part of the solve's state; else None."""
         hole = next(hole for hole in self._holes if hole.spec.index == index)
-        return self._label if _first_axes(hole) == {self._label} else None
+        return self._label if first_axes(hole) == {self._label} else None
 
     def _scalable(self) -> list[str]:
         """The names of the inputs that may be scaled, to measure on data unlike those of the calibration."""
@@ -220,25 +220,6 @@ class Calibrator:
 def _ratios(posed: Sequence[Posed], positions: NumpyArray) -> NumpyArray:
     """The error ratios (steps, samples) of a solve on a grid, in some calls."""
     return stacked([one.along(positions).ratios for one in posed])
-
-
-def _first_axes(hole: Hole) -> set[str | None]:
-    """The names of the first axes of the parts of a state; None for an axis of fixed size."""
-    names: set[str | None] = set()
-    for part in hole.y0:
-        dim = part.shape[0] if part.shape is not None and len(part.shape) else None
-        names.add(dim.value if isinstance(dim, ir.SymbolicDim) else None)
-    return names
-
-
-def _label(holes: Sequence[Hole], dynamic: Dynamic) -> str | None:
-    """The name of the axis that counts samples, or None: a dynamic axis, and the first of every part of some state."""
-    dynamic_axes = {name for axes in dynamic.values() for name in axes.values()}
-    for hole in holes:
-        axes = _first_axes(hole)
-        if len(axes) == 1 and axes <= dynamic_axes:
-            return next(iter(axes))
-    return None
 
 
 def _close(a: NumpyArray, b: NumpyArray) -> bool:

@@ -12,6 +12,7 @@ import torch
 from torch.onnx import ops as onnx_ops
 from torch.utils._python_dispatch import _disable_current_modes
 
+from odelet.random_numbers import noise_array
 from odelet_intercept.errors import CaptureError
 from odelet_intercept.user_code import short, user_frame, with_source
 
@@ -129,19 +130,21 @@ class _Real:
 
 
 class SeededSource(_Real):
-    """A source that makes base draws from a seed, the same in each run. arrays: the base draws of the last run."""
+    """A source that makes base draws from a seed, the same in each run, by the runtime's own generator. arrays: the
+    base draws of the last run."""
 
     def __init__(self, seed: int) -> None:
         super().__init__()
-        self._seed, self._generator = seed, torch.Generator()
+        self._seed = seed
 
     def begin(self) -> None:
         self.arrays = []
-        self._generator.manual_seed(self._seed)
 
     def base(self, distribution: str, shape: Sequence[Any], dtype: torch.dtype) -> torch.Tensor:
-        draw = torch.randn if distribution == "normal" else torch.rand
-        self.arrays.append(draw(tuple(shape), dtype=dtype, generator=self._generator))
+        wide = "float64" if dtype == torch.float64 else "float32"
+        sizes = [int(size) for size in shape]
+        numbers = noise_array(distribution, self._seed % 2**64, len(self.arrays), sizes, wide)
+        self.arrays.append(torch.from_numpy(numbers))
         return self.arrays[-1].clone()
 
 

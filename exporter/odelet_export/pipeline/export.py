@@ -15,6 +15,7 @@ from odelet.artifact.card import Card
 from odelet_export.calibration.calibrated import Calibrated
 from odelet_export.calibration.data import calls_of
 from odelet_export.lowering.lower import lower
+from odelet_export.lowering.sample_axis import axis_of_samples
 from odelet_export.model.given import check_out
 from odelet_export.model.reference import evaluation_mode
 from odelet_export.pipeline.calibrate import Calibrating
@@ -147,8 +148,10 @@ def _write(ready: Prepared, name: str, folder: Path, tell: Callable[[str], None]
     )
     tell("check")
     call = ready.judge.callee.card()
+    samples = axis_of_samples(ready.holes, ready.inputs[: len(ready.inputs) - len(captured.noise)])
     card = card_of(
-        lowered, name, ready.inputs, ready.outputs, captured.assumptions, settings.opset, captured.noise, call
+        *(lowered, name, ready.inputs, ready.outputs, captured.assumptions, settings.opset, captured.noise, call),
+        samples=samples,
     )
     if calibrating is None:
         return write_graphs(lowered, card, folder), None

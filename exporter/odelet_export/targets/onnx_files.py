@@ -32,6 +32,7 @@ from odelet_export.capture.noise_inputs import NoiseInput
 from odelet_export.errors import output_errors
 from odelet_export.graphs.work import largest_product
 from odelet_export.lowering.lower import LoweredModel
+from odelet_export.lowering.sample_axis import place_of
 from odelet_export.targets.folder import with_files
 from odelet_export.targets.onnx_check import check_graph
 from odelet_export.targets.replaceable import WEIGHTS
@@ -83,8 +84,12 @@ def card_of(
     opset: int,
     noise: Sequence[NoiseInput] = (),
     call: CallCard | None = None,
+    *,
+    samples: str | None = None,
 ) -> Card:
-    """The card of a lowered model, before its files are written. call: the model's own call."""
+    """The card of a lowered model, before its files are written. call: the model's own call. samples: the name of the
+    axis that counts samples."""
+    shapes = {tensor.name: tensor.shape for tensor in inputs}
     return Card(
         odelet=__version__,
         name=name,
@@ -94,7 +99,15 @@ def card_of(
         program=tuple(lowered.program),
         solves=tuple(lowered.solves),
         assumptions=tuple(assumptions),
-        noise=tuple(NoiseCard(name=x.name, distribution=x.draw.distribution, source=x.draw.source) for x in noise),
+        noise=tuple(
+            NoiseCard(
+                name=x.name,
+                distribution=x.draw.distribution,
+                source=x.draw.source,
+                sample_axis=place_of(samples, shapes[x.name]),
+            )
+            for x in noise
+        ),
         versions=versions(opset),
         work=largest_product(lowered.graphs.values()),
         needs=_needs([*lowered.graphs.values()], opset),

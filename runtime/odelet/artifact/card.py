@@ -156,6 +156,10 @@ class Card:
         check(noise_is_last, "the noise is not the last of the inputs")
         for tensor in random_inputs:
             check_names(f"noise {tensor.name!r}: dtype", [tensor.dtype], ("float32", "float64"))
+        for noise, tensor in zip(self.noise, random_inputs, strict=True):
+            axis = noise.sample_axis
+            there = axis is None or 0 <= axis < len(tensor.shape)
+            check(there, f"noise {tensor.name!r}: its sample_axis is {axis}, and it has {len(tensor.shape)} axes")
 
     def _check_assumptions(self) -> None:
         names = {tensor.name for tensor in self.inputs}

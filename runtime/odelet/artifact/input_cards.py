@@ -70,12 +70,14 @@ class NoiseCard:
     """Random numbers that the model draws, as one of the exported model's inputs.
 
     name: of the input, whose shape is that of the numbers. distribution: "normal" (mean 0, variance 1), or "uniform"
-    (from 0 up to 1). source: the line of the model's code that draws them.
+    (from 0 up to 1). source: the line of the model's code that draws them. sample_axis: the axis of the shape that
+    counts samples, each of which has random numbers of its own; None where there is none, and in cards of 0.1.
     """
 
     name: str
     distribution: str
     source: str = ""
+    sample_axis: int | None = None
 
     def __post_init__(self) -> None:
         check_names(f"noise {self.name!r}: distribution", [self.distribution], DISTRIBUTIONS)

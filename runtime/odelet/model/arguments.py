@@ -18,6 +18,7 @@ from odelet.errors import AssumptionError, InputError
 from odelet.model.fixed_arguments import FixedArguments
 from odelet.model.noise import Noise
 from odelet.numerics.backend import NumpyArray
+from odelet.random_numbers import fresh_seed
 
 # What a caller may give for an input: an array, a number, or a container of them; it is checked when it is taken apart.
 Argument: TypeAlias = Any
@@ -84,6 +85,7 @@ class Arguments:
         for condition, assumption in self._conditions:
             if not condition.value(sizes):
                 raise AssumptionError(assumption.refusal, assumption)
+        seed = fresh_seed() if seed is None else int(seed)
         for name in noise:
             if name not in arguments:
                 values[name] = self._noise.draw(name, sizes, seed)

@@ -1,7 +1,7 @@
 """Draws the random numbers that a model takes as inputs, when the caller does not give them.
 
 The law here: an artifact holds no random operators, so that a call with the same inputs, noise included, gives the
-same answer everywhere; random numbers are drawn by numpy before the graph runs.
+same answer everywhere; random numbers are drawn before the graph runs, each from the seed and its place alone.
 """
 
 from __future__ import annotations
@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from numbers import Integral
 
-import numpy as np
-
 from odelet.artifact.card import Card, Tensor
 from odelet.artifact.formulas import size_of
 from odelet.artifact.input_cards import NoiseCard
 from odelet.errors import ArtifactError, InputError
 from odelet.numerics.backend import NumpyArray
+from odelet.random_numbers import noise_array
 
 
 class Noise:
@@ -42,11 +41,12 @@ class Noise:
         sizes = [size if isinstance(size, int) else size_of(size, axes) for size in self._noise[name][1].shape]
         return None if None in sizes else tuple(size for size in sizes if size is not None)
 
-    def draw(self, name: str, axes: Mapping[str, int], seed: int | None) -> NumpyArray:
-        """Return random numbers for an input. seed: None for other numbers in each call.
+    def draw(self, name: str, axes: Mapping[str, int], seed: int) -> NumpyArray:
+        """Return random numbers for an input.
 
-        Each input has a random stream of its own, so that giving one input does not change the numbers of the others.
-        Raises InputError when the axes do not fix the shape.
+        Each input has random numbers of its own, so that giving one input does not change the numbers of the others,
+        and so has each sample, so that a batch does not change them. Raises InputError when the axes do not fix the
+        shape.
         """
         index, tensor, noise = self._noise[name]
         shape = self.shape(name, axes)
@@ -55,12 +55,8 @@ class Noise:
                 f"the noise {name!r} ({noise.distribution}, {noise.source}) is {tensor}, a shape that does not follow "
                 f"from those of the other inputs; give it: {name}=..."
             )
-        generator = np.random.default_rng(None if seed is None else [int(seed), index])
-        draw = generator.standard_normal if noise.distribution == "normal" else generator.random
-        # The card has checked that these are the dtypes of noise.
-        dtype = np.float32 if tensor.dtype == "float32" else np.float64
         try:
-            return np.asarray(draw(shape, dtype))
+            return noise_array(noise.distribution, seed, index, shape, tensor.dtype, sample_axis=noise.sample_axis)
         except (ValueError, MemoryError, OverflowError):  # more numbers than memory can hold, or than numpy can count
             raise ArtifactError(
                 f"the noise {name!r} has the shape {shape}, too large to draw; check the card"

@@ -2,12 +2,14 @@
 
 import math
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from odelet.random_numbers import fresh_seed, noise_array, normals, philox, uniforms
 
+ROOT = Path(__file__).resolve().parents[3]
 # The constants of Philox by the bits of a word: what words are multiplied by, and what a round adds to the key.
 CONSTANTS = {
     32: ((0xD2511F53, 0xCD9E8D57), (0x9E3779B9, 0xBB67AE85)),
@@ -207,3 +209,34 @@ def test_fresh_seeds_differ_and_use_all_bits():
     seeds = [fresh_seed() for _ in range(64)]
     assert len(set(seeds)) == 64 and all(0 <= seed < 2**64 for seed in seeds)
     assert np.bitwise_or.reduce(np.array(seeds, np.uint64)) == 2**64 - 1
+
+
+def documented():
+    """The rows of the table of numbers in docs/artifact.md, as texts."""
+    lines = (ROOT / "docs" / "artifact.md").read_text(encoding="utf-8").splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("| seed | k | i | s | e // 2 |"))
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[start + 2 :]]
+    return rows[: next(i for i, row in enumerate(rows) if not row)]
+
+
+@pytest.mark.parametrize("row", documented(), ids=lambda row: "-".join(row[:5]))
+def test_the_numbers_in_the_documentation_are_right(row):
+    """By the generator, and by the page's own words in plain Python."""
+    seed, noise, sample, step, pair = map(int, row[:5])
+    expected = words_of(row[5])
+    assert plain_philox((pair, step, sample, noise), (seed % 2**32, seed // 2**32), 32) == tuple(expected)
+    assert encrypted([(pair, step, sample, noise)], seed) == [tuple(expected)]
+    a, b = (expected[0] + (expected[1] << 32), expected[2] + (expected[3] << 32))
+    r = math.sqrt(-2 * math.log((a // 2**11 + 1) / 2**53))
+    v = 2 * math.pi * (b // 2**11) / 2**53
+    written = [float(cell) for cell in row[6:]]
+    np.testing.assert_allclose([r * math.cos(v), r * math.sin(v)], written, rtol=0, atol=1e-11)
+    place = (seed, noise, range(sample, sample + 1), range(step, step + 1), 2 * pair + 2)
+    np.testing.assert_allclose(normals(*place)[0, 0, -2:], written, rtol=0, atol=1e-11)
+    assert uniforms(*place)[0, 0, -2:].tolist() == [(a // 2**11) / 2**53, (b // 2**11) / 2**53]
+    assert uniforms(*place, dtype=np.float32)[0, 0, -2:].tolist() == [(a // 2**40) / 2**24, (b // 2**40) / 2**24]
+
+
+def test_the_documentation_has_a_row_for_each_part_of_a_place():
+    places = np.array([row[:5] for row in documented()]).T
+    assert all(len(set(column)) > 1 for column in places.tolist())
