@@ -90,19 +90,43 @@ def noise_array(
     return numbers if numbers.flags.c_contiguous else numbers.copy(order="C")
 
 
+def keys(seed: int, noise: int, samples: range) -> NumpyArray:
+    """Return a key for each sample, int64 (samples,): a seed of its own, the 64 bits of which are read as signed.
+
+    >>> keys(7, 0, range(1000))[3:5].tolist() == keys(7, 0, range(3, 5)).tolist()
+    True
+    """
+    _check(seed, noise, samples, range(1), 1, np.dtype(np.float64))
+    even, odd = np.zeros((2, 2, len(samples)), np.uint64)
+    even[1], odd[1] = np.arange(samples.start, samples.stop, dtype=np.uint64), noise
+    low, upper = philox(even, odd, seed)
+    words: NumpyArray = low[0] | upper[0] << _HALF
+    return words.view(np.int64)
+
+
+def normals_by_key(keys: NumpyArray, noise: int, step: int, count: int, *, dtype: DType = np.float64) -> NumpyArray:
+    """Return standard normal numbers (samples, count), each row of which depends on its key, int64 (samples,).
+
+    A row is that of `normals` with the key as the seed, for the sample 0 and one step.
+    """
+    samples, steps = range(len(keys)), range(step, step + 1)
+    return _drawn(_normal, np.asarray(keys, np.int64), noise, samples, steps, count, np.dtype(dtype)).reshape(-1, count)
+
+
 def fresh_seed() -> int:
     """Return a seed from the operating system, which differs from call to call."""
     return int.from_bytes(os.urandom(8), "little")
 
 
-def philox(even: NumpyArray, odd: NumpyArray, seed: int) -> tuple[NumpyArray, NumpyArray]:
+def philox(even: NumpyArray, odd: NumpyArray, seed: int | NumpyArray) -> tuple[NumpyArray, NumpyArray]:
     """Return Philox4x32-10 of counters, with a seed of 64 bits as the key, its low word first.
 
     even: the words 0 and 2 of each counter, (2, n) uint64, each below 2**32; odd: the words 1 and 3. The result is laid
-    out in the same way. Both arrays are overwritten.
+    out in the same way. Both arrays are overwritten. seed: one for all counters, or one for each, int64 (n,).
     """
     left, right = even, odd
-    keys = np.array([[seed & 0xFFFFFFFF], [seed >> 32]], np.uint64) + _ROUND_KEYS & _WORD
+    bits = seed.view(np.uint64) if isinstance(seed, np.ndarray) else np.array([seed], np.uint64)
+    keys = np.stack([bits & _WORD, bits >> _HALF]) + _ROUND_KEYS & _WORD
     high, product = np.empty_like(left), np.empty_like(left)
     for key in keys:
         np.multiply(left, _MULTIPLIERS, out=product)
@@ -115,10 +139,19 @@ def philox(even: NumpyArray, odd: NumpyArray, seed: int) -> tuple[NumpyArray, Nu
 
 
 def _drawn(
-    transform: _Transform, seed: int, noise: int, samples: range, steps: range, count: int, dtype: np.dtype[Any]
+    transform: _Transform,
+    seed: int | NumpyArray,
+    noise: int,
+    samples: range,
+    steps: range,
+    count: int,
+    dtype: np.dtype[Any],
 ) -> NumpyArray:
-    """Return numbers (steps, samples, count): those of one sample and step are a row, two numbers from each counter."""
-    _check(seed, noise, samples, steps, count, dtype)
+    """Return numbers (steps, samples, count): those of one sample and step are a row, two numbers from each counter.
+
+    seed: one for all samples; or one for each, int64 (samples,), whose numbers are those of the sample 0.
+    """
+    _check(0 if isinstance(seed, np.ndarray) else seed, noise, samples, steps, count, dtype)
     result = np.empty((len(steps), len(samples), count), dtype)
     if not result.size:
         return result
@@ -133,7 +166,10 @@ def _drawn(
             pair = np.arange(first, min(first + wide, pairs), dtype=np.uint64)
             even, odd = np.empty((2, 2, row.size, pair.size), np.uint64)
             even[0], odd[0], even[1], odd[1] = pair, step + np.uint64(steps.start), sample, noise
-            low, upper = philox(even.reshape(2, -1), odd.reshape(2, -1), seed)
+            key = seed
+            if isinstance(seed, np.ndarray):
+                even[1], key = 0, np.repeat(seed[sample[:, 0]], pair.size)
+            low, upper = philox(even.reshape(2, -1), odd.reshape(2, -1), key)
             numbers = np.empty((row.size, 2 * pair.size))
             transform(low | upper << _HALF, numbers.reshape(-1, 2))
             rows[top : top + high, 2 * first : 2 * (first + wide)] = numbers[:, : count - 2 * first]

@@ -197,9 +197,9 @@ class SdeMethod(Method):
         u = (w * 0.5 + h_area) * h
         if "area" not in self.draws:
             return Increment(w, u)
-        return Increment(w, u, self._area(w, h_area, normals[2], h, channels, xp=xp))
+        return Increment(w, u, self.levy_area(w, h_area, normals[2], h, channels, xp=xp))
 
-    def _area(self, w: Array, h_area: Array, normals: Array, h: Scalar, m: int, *, xp: Backend) -> Array:
+    def levy_area(self, w: Array, h_area: Array, normals: Array, h: Scalar, m: int, *, xp: Backend) -> Array:
         columns = [xp.reshape(x, (-1, m, 1)) for x in (w, h_area)]
         rows = [xp.reshape(x, (-1, 1, m)) for x in (w, h_area)]
         antisymmetric = normals - xp.transpose(normals, (0, 2, 1))

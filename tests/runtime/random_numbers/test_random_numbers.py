@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from odelet.random_numbers import fresh_seed, noise_array, normals, philox, uniforms
+from odelet.random_numbers import fresh_seed, keys, noise_array, normals, normals_by_key, philox, uniforms
 
 ROOT = Path(__file__).resolve().parents[3]
 # The constants of Philox by the bits of a word: what words are multiplied by, and what a round adds to the key.
@@ -249,3 +249,24 @@ def test_the_numbers_in_the_documentation_are_right(row):
 def test_the_documentation_has_a_row_for_each_part_of_a_place():
     places = np.array([row[:5] for row in documented()]).T
     assert all(len(set(column)) > 1 for column in places.tolist())
+
+
+def test_a_key_for_each_sample_is_a_seed_of_its_own():
+    of_samples = keys(9, 3, range(2, 7))
+    assert of_samples.dtype == np.int64 and np.unique(keys(9, 3, range(10**5))).size == 10**5
+    for noise, step, count, dtype in ((0, 0, 1, np.float64), (2, 5, 3, np.float32)):
+        rows = normals_by_key(of_samples, noise, step, count, dtype=dtype)
+        assert rows.dtype == dtype
+        for key, row in zip(of_samples, rows, strict=True):
+            alone = normals(int(key) % 2**64, noise, range(1), range(step, step + 1), count, dtype=dtype)
+            np.testing.assert_array_equal(row, alone[0, 0])
+
+
+def test_the_bits_of_a_key_are_those_of_a_counter():
+    pair, step, sample, noise, seed = 0, 0, 6, 3, 9
+    words = plain_philox((pair, step, sample, noise), (seed, 0), 32)
+    assert int(keys(seed, noise, range(6, 7))[0]) % 2**64 == words[0] + (words[1] << 32)
+    with pytest.raises(ValueError, match="seed=-1 must be from 0"):
+        keys(-1, 0, range(1))
+    with pytest.raises(ValueError, match="noise=range"):
+        normals_by_key(np.zeros(1, np.int64), 2**32, 0, 1)
