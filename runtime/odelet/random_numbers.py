@@ -73,12 +73,15 @@ def noise_array(
 ) -> NumpyArray:
     """Return the numbers of a noise as one array of a shape, C-contiguous.
 
-    distribution: "normal" or "uniform". sample_axis, step_axis: the axes of the shape that count samples and steps;
-    where there is none, the array is that of one sample or of step 0. first_sample: the index of the first sample, for
-    a part of a batch. The numbers of a sample and step are in the order of the axes that are left. Takes the memory of
-    the result, and as much again where the first axes are not those of steps and samples in this order. Raises
-    ValueError, MemoryError or OverflowError for a shape that is too large.
+    distribution: "normal", "uniform", or "key", which is for keys (samples,) of int64. sample_axis, step_axis: the axes
+    of the shape that count samples and steps; where there is none, the array is that of one sample or of step 0.
+    first_sample: the index of the first sample, for a part of a batch. The numbers of a sample and step are in the
+    order of the axes that are left. Takes the memory of the result, and as much again where the first axes are not
+    those of steps and samples in this order. Raises ValueError, MemoryError or OverflowError for a shape that is too
+    large.
     """
+    if distribution == "key":
+        return keys(seed, noise, range(first_sample, first_sample + shape[0]))
     leading = [axis for axis in (step_axis, sample_axis) if axis is not None]
     order = leading + [axis for axis in range(len(shape)) if axis not in leading]
     steps = 1 if step_axis is None else shape[step_axis]

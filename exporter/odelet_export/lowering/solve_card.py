@@ -25,7 +25,7 @@ def solve_card(site: Site, form: Form, lowered: LoweredSolve, report: Mapping[st
         source=spec.source,
         rtol=spec.rtol,
         atol=spec.atol,
-        max_steps=limit if spec.adaptive else spec.max_iters,
+        max_steps=limit if spec.chooses_steps else spec.max_iters,
         steps=lowered.steps,
         evaluations=_evaluations(spec, lowered),
         settings=dict(lowered.settings),
@@ -47,7 +47,8 @@ def _brownian(hole: Hole, *, outside: bool) -> BrownianCard | None:
         channels=hole.spec.sde.channels,
         inputs=tuple(x for name, x in names.items() if name.startswith(NORMALS) or name == KEYS),
         memory=tuple(x for name, x in names.items() if outside and name.startswith(MEMORY)),
-        smallest_step=hole.spec.sde.smallest_step,
+        first_step=None if hole.spec.sde.min_step is None else hole.spec.sde.step_size,
+        min_step=hole.spec.sde.min_step,
     )
 
 

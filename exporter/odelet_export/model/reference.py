@@ -128,9 +128,9 @@ class Solving:
             return answer
         if isinstance(call, SdeCall):
             spec = spec_of(call, len(self.counts), self._overrides)
-            states, steps = sde_solution(call, original, spec)
+            states, steps, accepted = sde_solution(call, original, spec)
             # torchsde repeats evaluations, so that their number says nothing.
-            self.counts.append(SolveCount(steps, steps, None))
+            self.counts.append(SolveCount(steps, accepted, None))
             return states, call.memory
         changed = overridden(replace(call, func=self.calls.watching(call.func)), self._overrides)
         if call.depth > 0:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from odelet.loops.brownian import BridgedPath
 from odelet.methods.sde import SdeMethod
 from odelet.numerics.grid import accumulated_points
 from odelet_export.model.random_draws import draw_keys
@@ -54,6 +55,14 @@ def noise_of(call: SdeCall, spec: SolveSpec, points: np.ndarray | None) -> dict[
     }
 
 
+class SdeSolution(NamedTuple):
+    """A solution by torchsde. states: (times, batch, d). steps, accepted: attempted and accepted steps."""
+
+    states: Tensor
+    steps: int
+    accepted: int
+
+
 @dataclass
 class _Motion:
     """A Brownian motion whose increments are made of standard normal numbers, in the order in which they are asked for.
@@ -85,21 +94,23 @@ class _Motion:
         return area
 
 
-def sde_solution(call: SdeCall, original: Callable[..., Any], spec: SolveSpec) -> tuple[Tensor, int]:
+def sde_solution(call: SdeCall, original: Callable[..., Any], spec: SolveSpec) -> SdeSolution:
     """The solution of a call as `solved_sde` gives it, on noise that is drawn for the run that is under way."""
-    noise = noise_of(call, spec, None if spec.solver.adaptive else points_of(call, spec, call.t))
+    noise = noise_of(call, spec, points_of(call, spec, call.t) if spec.solver.fixed else None)
     return solved_sde(call, original, spec, noise)
 
 
 def solved_sde(
     call: SdeCall, original: Callable[..., Any], spec: SolveSpec, noise: Mapping[str, Tensor]
-) -> tuple[Tensor, int]:
-    """The solution (times, batch, d) by torchsde on given noise, and its number of steps.
+) -> SdeSolution:
+    """The solution by torchsde on given noise.
 
     original: the method `integrate` of torchsde's solver. noise: by the names among `spec.extras`. Where the export
     sets the steps, torchsde takes each step, on the points of the export.
     """
     solver, y0, t = call.solver, call.y0, call.t
+    if KEYS in noise:
+        return _along_path(call, original, spec, noise[KEYS])
     points = points_of(call, spec, t)
     normals = {name.removeprefix(NORMALS): x for name, x in noise.items() if name.startswith(NORMALS)}
     # A log-ODE solve that takes no area reads it all the same.
@@ -108,8 +119,34 @@ def solved_sde(
     assert spec.grid is not None and spec.sde is not None
     if spec.grid.steps is None and spec.sde.step_size == float(solver.dt):
         states, _ = original(solver, y0, t, call.memory)
-        return states, len(points) - 1
-    return _on_points(solver, y0, t, call.memory, torch.from_numpy(points)), len(points) - 1
+        return SdeSolution(states, len(points) - 1, len(points) - 1)
+    states = _on_points(solver, y0, t, call.memory, torch.from_numpy(points))
+    return SdeSolution(states, len(points) - 1, len(points) - 1)
+
+
+def _along_path(call: SdeCall, original: Callable[..., Any], spec: SolveSpec, keys: Tensor) -> SdeSolution:
+    """The solution with steps that follow an error estimate, along the path that the keys stand for."""
+    method, solver, y0, t = spec.solver, call.solver, call.y0, call.t
+    assert isinstance(method, SdeMethod)
+    dtype = np.dtype(str(y0.dtype).removeprefix("torch."))
+    path = BridgedPath(method, keys.numpy(), float(t[0]), call.channels, dtype)
+    starts: list[float] = []
+
+    def motion(t: Any, t1: Any, return_U: bool = False, return_A: bool = False) -> Any:  # torchsde's names
+        w, u, area = (None if x is None else torch.from_numpy(x) for x in path.increment(float(t), float(t1)))
+        answer = [w, *([u] if return_U else []), *([area] if return_A else [])]
+        return answer[0] if len(answer) == 1 else tuple(answer)
+
+    def step(t: Any, t1: Any, *state: Any) -> Any:
+        starts.append(float(t))
+        return type(solver).step(solver, t, t1, *state) if own is None else own(t, t1, *state)
+
+    own = vars(solver).get("step")
+    solver.bm, solver.step = motion, step
+    states, _ = original(solver, y0, t, call.memory)
+    # Each attempt takes three steps, the first of which starts where the attempt does.
+    attempts = starts[::3]
+    return SdeSolution(states, len(attempts), len({*attempts}))
 
 
 def replaced(call: SdeCall, functions: Mapping[str, Callable[..., Tensor]], y0: Tensor, t: Tensor) -> SdeCall:

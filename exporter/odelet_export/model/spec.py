@@ -24,14 +24,14 @@ class SdeSpec:
     """What is true of a solve of an SDE alone.
 
     noise: the kind of noise, one of `odelet.methods.sde.NOISES`. channels: how many channels its Brownian motion has.
-    step_size: the length of a step, of the first one where steps follow an error estimate; then smallest_step is the
-    length below which a step is accepted whatever its error.
+    step_size: the length of a step, of the first one where steps follow an error estimate; then min_step is the length
+    at which a step is accepted whatever its error.
     """
 
     noise: str
     channels: int
     step_size: float
-    smallest_step: float | None = None
+    min_step: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +83,11 @@ class SolveSpec:
     def adaptive(self) -> bool:
         """Whether the steps follow an error estimate."""
         return self.solver.adaptive
+
+    @property
+    def chooses_steps(self) -> bool:
+        """Whether the lengths of steps are chosen in each call, by an error estimate."""
+        return self.adaptive or (self.sde is not None and self.sde.min_step is not None)
 
     @property
     def timeless(self) -> bool:

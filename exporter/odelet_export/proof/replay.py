@@ -209,7 +209,7 @@ class Replay:
         memory = tuple(x for name, x in extras.items() if name.startswith(MEMORY))
         replayed = replaced(call, {n: plain(f) for n, f in functions.items()}, values[end.y0[0]], values[end.t])
         replayed = replace(replayed, memory=memory)
-        return [solved_sde(replayed, self._solvers[spec.mark], spec, extras)[0]]
+        return [solved_sde(replayed, self._solvers[spec.mark], spec, extras).states]
 
     def _function(
         self, spec: SolveSpec, name: str, results: Sequence[Node], outer: Values, within: frozenset[Node]

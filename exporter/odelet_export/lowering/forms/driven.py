@@ -57,7 +57,7 @@ def lower(site: Site) -> LoweredSolve:
         **{name: str(value.name) for name, value in hole.extras.items() if name in (*POINTS, "grid")},
     )
     solver = spec.solver
-    keys: Sequence[str] = SETTINGS if solver.adaptive or spec.timeless else () if solver.fixed else ("rtol", "atol")
+    keys: Sequence[str] = SETTINGS if spec.chooses_steps or spec.timeless else () if solver.fixed else ("rtol", "atol")
     return LoweredSolve(
         settings=dict.fromkeys(keys),
         drive=drive,
@@ -139,7 +139,8 @@ class _Graph:
         dims = [Value(part, self.scope).dims for part in hole.y0]
         self.y_shape = [1, _size(dims)]
         self.y = self.input("y", self.dtype, self.y_shape)
-        self.outside = {value: self.stand_in(value) for region in regions for value in region.captured}
+        captured = dict.fromkeys(value for region in regions for value in region.captured)
+        self.outside = {value: self.stand_in(value) for value in captured}
         self._shapes: dict[int, Value] = {}
         self.layout: Layout = layout_of(dims, self._shape, self.scope, per_sample=hole.spec.per_sample)
         if hole.norm in regions and hole.norm is not None:
