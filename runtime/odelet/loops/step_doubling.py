@@ -106,9 +106,11 @@ class DoublingSolve:
         if not end > now:
             return Status.STEP_UNDERFLOW
         one = stepper.advance(self.y1, self._memory, now, end, path.increment(now, end))
-        middle = self._number(0.5) * (now + end)
-        half = stepper.advance(self.y1, self._memory, now, middle, path.increment(now, middle))
-        two = stepper.advance(half.y1, half.memory, middle, end, path.increment(middle, end))
+        middle, two = self._number(0.5) * (now + end), one
+        # A step as short as a rounding error has no middle. torchsde divides by the length 0 of a half there.
+        if now < middle < end:
+            half = stepper.advance(self.y1, self._memory, now, middle, path.increment(now, middle))
+            two = stepper.advance(half.y1, half.memory, middle, end, path.increment(middle, end))
         ratio = control.error_ratio(one.y1, two.y1)
         self.steps += 1
         if isnan(ratio):
@@ -142,7 +144,8 @@ def solve_by_doubling(
     The steps of the result are the tries, each of which takes three steps of the method.
     Stops early, with a status, at a limit, when a step no longer moves time, or when an error ratio is NaN. The states
     after that are NaN; after max_evals or the deadline they are instead the last state that was reached. The result's
-    error_ratio is the largest of an accepted step; it is above 1 where a step of the least length was accepted.
+    error_ratio, of a solve that reached its end, is the largest of an accepted step; it is above 1 where a step of the
+    least length was accepted.
     """
     rows = rows_from(y0, t.size)
 
@@ -173,5 +176,5 @@ def solve_by_doubling(
         steps=solve.steps,
         accepted=solve.accepted,
         evaluations=evaluations(solve.steps),
-        error_ratio=(solve.largest,) if solve.accepted else None,
+        error_ratio=(solve.largest,) if status is Status.OK and solve.accepted else None,
     )
