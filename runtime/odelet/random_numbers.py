@@ -18,7 +18,8 @@ from odelet.numerics.backend import NumpyArray
 # The constants of Philox4x32: the multipliers of the words 0 and 2, and what a round adds to each word of the key.
 _MULTIPLIERS = np.array([[0xD2511F53], [0xCD9E8D57]], np.uint64)
 _KEY_STEPS = np.array([[0x9E3779B9], [0xBB67AE85]], np.uint64)
-_ROUNDS = 10
+# What ten rounds add to the key, (rounds, words of the key, 1).
+_ROUND_KEYS = np.arange(10, dtype=np.uint64)[:, None, None] * _KEY_STEPS
 _WORD, _HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 
 # Counters are encrypted so many at a time: their arrays, of 128 KiB, stay in the processor's cache.
@@ -68,21 +69,26 @@ def noise_array(
     *,
     sample_axis: int | None = None,
     step_axis: int | None = None,
+    first_sample: int = 0,
 ) -> NumpyArray:
     """Return the numbers of a noise as one array of a shape, C-contiguous.
 
-    distribution: "normal" or "uniform". sample_axis, step_axis: the axes of the shape that count samples and steps;
-    where there is none, the array is that of sample 0 or of step 0. The numbers of a sample and step are in the order
-    of the axes that are left. Takes the memory of the result, and as much again where the first axes are not those of
-    steps and samples in this order. Raises ValueError, MemoryError or OverflowError for a shape that is too large.
+    distribution: "normal", "uniform", or "key", which is for keys (samples,) of int64. sample_axis, step_axis: the axes
+    of the shape that count samples and steps; where there is none, the array is that of one sample or of step 0.
+    first_sample: the index of the first sample, for a part of a batch. The numbers of a sample and step are in the
+    order of the axes that are left. Takes the memory of the result, and as much again where the first axes are not
+    those of steps and samples in this order. Raises ValueError, MemoryError or OverflowError for a shape that is too
+    large.
     """
+    if distribution == "key":
+        return keys(seed, noise, range(first_sample, first_sample + shape[0]))
     leading = [axis for axis in (step_axis, sample_axis) if axis is not None]
     order = leading + [axis for axis in range(len(shape)) if axis not in leading]
     steps = 1 if step_axis is None else shape[step_axis]
-    samples = 1 if sample_axis is None else shape[sample_axis]
+    samples = range(first_sample, first_sample + (1 if sample_axis is None else shape[sample_axis]))
     count = prod(shape[axis] for axis in order[len(leading) :])
     draw = {"normal": normals, "uniform": uniforms}[distribution]
-    numbers = draw(seed, noise, range(samples), range(steps), count, dtype=dtype)
+    numbers = draw(seed, noise, samples, range(steps), count, dtype=dtype)
     numbers = numbers.reshape([shape[axis] for axis in order]).transpose(np.argsort(order).astype(int).tolist())
     return numbers if numbers.flags.c_contiguous else numbers.copy(order="C")
 
@@ -123,16 +129,15 @@ def philox(even: NumpyArray, odd: NumpyArray, seed: int | NumpyArray) -> tuple[N
     """
     left, right = even, odd
     bits = seed.view(np.uint64) if isinstance(seed, np.ndarray) else np.array([seed], np.uint64)
-    key = np.stack([bits & _WORD, bits >> _HALF])
+    keys = np.stack([bits & _WORD, bits >> _HALF]) + _ROUND_KEYS & _WORD
     high, product = np.empty_like(left), np.empty_like(left)
-    for _ in range(_ROUNDS):
+    for key in keys:
         np.multiply(left, _MULTIPLIERS, out=product)
         np.right_shift(product, _HALF, out=high)
         np.bitwise_and(product, _WORD, out=product)
         np.bitwise_xor(high[::-1], right, out=left)
         np.bitwise_xor(left, key, out=left)
         right, product = product[::-1], right
-        key = (key + _KEY_STEPS) & _WORD
     return left, right
 
 

@@ -298,8 +298,9 @@ def write_guarded(folder: Path):
     return write(folder, card, {"model.onnx": model})
 
 
-def write_noisy(folder: Path, *, second=("2*batch",)):
-    """Write y = x + noise_0, u = noise_1, the latter uniform. second: the shape of noise_1 in the card."""
+def write_noisy(folder: Path, *, second=("2*batch",), sample_axis=0):
+    """Write y = x + noise_0, u = noise_1, the latter uniform. second: the shape of noise_1 in the card, and sample_axis
+    its axis of samples."""
     shape = ["batch", 3]
     card = Card(
         odelet="0.1.0",
@@ -317,7 +318,7 @@ def write_noisy(folder: Path, *, second=("2*batch",)):
         program=(RunStep(run="model.onnx"),),
         noise=(
             NoiseCard(name="noise_0", distribution="normal", source="noisy.py:3", sample_axis=0),
-            NoiseCard(name="noise_1", distribution="uniform", source="noisy.py:4", sample_axis=0),
+            NoiseCard(name="noise_1", distribution="uniform", source="noisy.py:4", sample_axis=sample_axis),
         ),
     )
     model = onnx_model(

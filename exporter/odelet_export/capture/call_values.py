@@ -16,12 +16,15 @@ from odelet_export.model.spec import SolveSpec
 from odelet_intercept.call import Call
 from odelet_intercept.call_options import LENGTHS
 from odelet_intercept.errors import CaptureError
+from odelet_intercept.libraries.torchsde_calls import SdeCall
 
 
 def check_call(call: Call) -> None:
     """Raise CaptureError for a call whose state or times cannot be exported, whatever they are computed from."""
     if call.entry == "mark":
         return
+    if isinstance(call, SdeCall) and call.y0.ndim != 2:
+        raise CaptureError(call.where + f"the state of an SDE is a table (batch, channels); it has {call.y0.ndim} axes")
     state_parts(call, call.where)
     t = call_times(call, call.where)
     if call.event_fn is not None and t.shape[0] != 2:

@@ -10,6 +10,18 @@ from odelet_export.model.spec import SolveSpec
 
 T = TypeVar("T")
 
+# The functions of a solve besides its field, each of which has a marker of its own.
+FUNCTIONS = ("event", "norm", "diffusion", "product", "correction")
+
+
+def marker_of(function: str) -> str:
+    """The operator of the marker that stands for the arguments of a function of a solve."""
+    return "Begin" if function == "field" else function.capitalize()
+
+
+# The operators of the markers that stand for the arguments of functions.
+ARGUMENTS = tuple(marker_of(name) for name in ("field", *FUNCTIONS))
+
 
 @dataclass(frozen=True)
 class EndInputs(Generic[T]):

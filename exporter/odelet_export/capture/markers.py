@@ -32,6 +32,8 @@ from odelet_export.capture.call_values import (
     state_parts,
 )
 from odelet_export.capture.decisions.answers import TracingWatch
+from odelet_export.capture.marker_format import marker_of
+from odelet_export.capture.sde_markers import function_value, sde_extras, state_of
 from odelet_export.graphs.nodes import DOMAIN
 from odelet_export.model.call_spec import spec_of
 from odelet_export.model.overrides import Overrides
@@ -39,6 +41,7 @@ from odelet_export.model.random_sources import field_call
 from odelet_export.model.spec import SolveSpec
 from odelet_intercept.call import Call
 from odelet_intercept.errors import CaptureError
+from odelet_intercept.libraries.torchsde_calls import SdeCall
 
 # A function of a solve: it takes a time and the parts of a state.
 SolveFunction = Callable[[torch.Tensor, Sequence[torch.Tensor]], Any]
@@ -70,6 +73,10 @@ class Marker:
             self.solve_count += 1
         elif self._overrides.per_sample:
             raise CaptureError(where + "a solve inside another cannot be solved per sample; leave per_sample out")
+        if self._around and isinstance(self.calls[self._around[-1]], SdeCall):
+            raise CaptureError(
+                where + "a solve inside a function of an SDE cannot be exported; solve one before the other"
+            )
         if self._around and "mark" in (call.entry, self.calls[self._around[-1]].entry):
             raise CaptureError(
                 where + "mark inside a function of a solve, or a solve inside what is marked, cannot be "
@@ -89,6 +96,8 @@ class Marker:
     def _marked(self, call: Call, spec: SolveSpec, where: str) -> Any:
         """The solution of a marked call: outputs of the End marker, after the regions of the call's functions."""
         check_call(call)
+        if isinstance(call, SdeCall):
+            return self._marked_sde(call, spec, where)
         parts, t = state_parts(call, where), call_times(call, where)
         if spec.own_times and not all(part.ndim > 0 and part.shape[0] == parts[0].shape[0] for part in parts):
             shapes = ", ".join(str(tuple(part.shape)) for part in parts)
@@ -107,7 +116,7 @@ class Marker:
             functions.append(("Norm", lambda _time, state: norm(state), parts[0].dtype))
         results = {}
         for kind, function, time_dtype in functions:
-            results[kind] = self._region(
+            results[kind] = self.region(
                 kind, function, time_dtype, spec, parts, t, single=single, where=where.rstrip(": ")
             )
         slopes = field_slopes(results["Begin"], parts, single=single, where=where)
@@ -127,7 +136,32 @@ class Marker:
         self._watch.solved(answer, spec.call, spec.source)
         return answer
 
-    def _region(
+    def _marked_sde(self, call: SdeCall, spec: SolveSpec, where: str) -> Any:
+        """The solution of a marked SDE, and what the first step received in the place of what the last one leaves."""
+        (y,), t = state_parts(call, where), call_times(call, where)
+        values = []
+        for name in ("field", *spec.functions):
+            state = state_of(name, call, y)
+            kind, single, function = marker_of(name), len(state) == 1, call.function(name)
+
+            def called(time: Any, state: Any, single: bool = single, function: Any = function) -> Any:
+                return function(time, state) if single else function(time, *state)
+
+            value = self.region(kind, called, t.dtype, spec, state, t, single=single, where=where.rstrip(": "))
+            values.append(function_value(name, value, call, y, where))
+        slope, *others = values
+        (states,) = onnx_ops.symbolic_multi_out(
+            f"{DOMAIN}::End",
+            (slope, y, *others, *sde_extras(call, spec, y, t, self._watch), t),
+            {"solve": spec.mark},
+            version=1,
+            dtypes=[y.dtype],
+            shapes=[_solution_shape(spec, y, t)],
+        )
+        self._watch.solved(states, spec.call, spec.source)
+        return states, call.memory
+
+    def region(
         self,
         kind: str,
         function: Callable[..., Any],

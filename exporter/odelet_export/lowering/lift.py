@@ -9,7 +9,7 @@ from types import MappingProxyType
 import onnx_ir as ir
 
 from odelet_export.capture.captured import Captured
-from odelet_export.capture.marker_format import end_inputs_of
+from odelet_export.capture.marker_format import end_inputs_of, marker_of
 from odelet_export.graphs.nodes import DOMAIN, bodies, constant_of, read_by
 from odelet_export.lowering.hole import Hole
 from odelet_export.lowering.region import Region
@@ -57,12 +57,9 @@ def _hole(graph: ir.Graph, spec: SolveSpec, markers: Markers, owners: Owners) ->
     end = markers["End", spec.mark]
     end_inputs = end_inputs_of(spec, _values(end.inputs))
     y0, t, results = end_inputs.y0, end_inputs.t, end_inputs.results
-    begins = {
-        name: markers.get(("Begin" if name == "field" else name.capitalize(), spec.mark)) or _unused_marker(y0)
-        for name in results
-    }
+    begins = {name: markers.get((marker_of(name), spec.mark)) or _unused_marker(y0) for name in results}
     for begin in begins.values():
-        _hoist_shapes(begin.outputs[1:], y0)
+        _hoist_shapes(begin.outputs[1:], _values(begin.inputs))
     inside = {name: dependents(begin.outputs, end, owners) for name, begin in begins.items()}
     regions = {name: _region(graph, spec, begins[name], end, inside[name], results[name], owners) for name in results}
     for name, region in regions.items():
@@ -115,10 +112,10 @@ def _values(values: Sequence[ir.Value | None]) -> list[ir.Value]:
     return [value for value in values if value is not None]
 
 
-def _hoist_shapes(marks: Sequence[ir.Value], y0: Sequence[ir.Value]) -> None:
+def _hoist_shapes(marks: Sequence[ir.Value], given: Sequence[ir.Value]) -> None:
     """Take the shape of the state from the initial state, so that nodes that depend on the shape stay outside the
-    field."""
-    for mark, initial in zip(marks, y0, strict=True):
+    field. given: the inputs of the marker, of which the first stand for its outputs after the time."""
+    for mark, initial in zip(marks, given, strict=False):
         for use in list(mark.uses()):
             if use.node.op_type == "Shape" and use.node.domain == "":
                 use.node.replace_input_with(use.idx, initial)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from odelet.artifact.brownian_card import BrownianCard
 from odelet.artifact.solve_card import Evaluations, SolveCard
 from odelet_export.lowering.forms.form import Form, LoweredSolve
 from odelet_export.lowering.forms.site import Site
+from odelet_export.lowering.hole import Hole
+from odelet_export.model.sde_spec import KEYS, MEMORY, NORMALS
 from odelet_export.model.spec import SolveSpec
 
 
@@ -22,7 +25,7 @@ def solve_card(site: Site, form: Form, lowered: LoweredSolve, report: Mapping[st
         source=spec.source,
         rtol=spec.rtol,
         atol=spec.atol,
-        max_steps=limit if spec.adaptive else spec.max_iters,
+        max_steps=limit if spec.chooses_steps else spec.max_iters,
         steps=lowered.steps,
         evaluations=_evaluations(spec, lowered),
         settings=dict(lowered.settings),
@@ -30,6 +33,22 @@ def solve_card(site: Site, form: Form, lowered: LoweredSolve, report: Mapping[st
         drive=lowered.drive,
         per_sample=spec.per_sample,
         nested=site.hole.nested,
+        brownian=_brownian(site.hole, outside=form.runs_outside),
+    )
+
+
+def _brownian(hole: Hole, *, outside: bool) -> BrownianCard | None:
+    """What the card says of the Brownian motion of an SDE. outside: whether the runtime takes the steps."""
+    if hole.spec.sde is None:
+        return None
+    names = {name: str(value.name) for name, value in hole.extras.items()}
+    return BrownianCard(
+        noise=hole.spec.sde.noise,
+        channels=hole.spec.sde.channels,
+        inputs=tuple(x for name, x in names.items() if name.startswith(NORMALS) or name == KEYS),
+        memory=tuple(x for name, x in names.items() if outside and name.startswith(MEMORY)),
+        first_step=None if hole.spec.sde.min_step is None else hole.spec.sde.step_size,
+        min_step=hole.spec.sde.min_step,
     )
 
 

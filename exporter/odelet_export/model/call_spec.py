@@ -12,6 +12,7 @@ from odelet.methods.roster import METHODS
 from odelet.numerics.control import Control
 from odelet.numerics.grid import Grid
 from odelet_export.model.overrides import Overrides
+from odelet_export.model.sde_spec import sde_spec
 from odelet_export.model.spec import SolveSpec
 from odelet_intercept import fixed_point, installed
 from odelet_intercept.call import Call
@@ -26,6 +27,7 @@ from odelet_intercept.call_options import (
 )
 from odelet_intercept.errors import CaptureError
 from odelet_intercept.libraries.mark_calls import mark_arguments_of
+from odelet_intercept.libraries.torchsde_calls import SdeCall
 from odelet_intercept.solver_library import torchdiffeq
 
 # Functions that torchdiffeq calls on the field at its steps.
@@ -40,6 +42,8 @@ def spec_of(call: Call, index: int, overrides: Overrides) -> SolveSpec:
     """
     if call.entry == "mark":
         return _iteration(call, index)
+    if isinstance(call, SdeCall):
+        return sde_spec(call, index, overrides)
     overridden = overrides.method is not None
     solver = _method(call, overrides)
     options, warnings = read_options(call, call.where, solver, overridden=overridden)

@@ -30,6 +30,7 @@ from odelet_export.model.results import is_number
 from odelet_export.model.trees import Leaf
 from odelet_intercept.call import Call
 from odelet_intercept.errors import CaptureError
+from odelet_intercept.libraries.torchsde_calls import SdeCall
 from odelet_intercept.solver_library import FOLDER
 from odelet_intercept.user_code import Place, as_typed, place_of_error
 
@@ -117,7 +118,7 @@ class _Looking(Solving):
         """The checked solution of a checked call."""
         spec = spec_of(call, len(self.counts), self._overrides)
         self._check(call)
-        if call.entry == "mark":
+        if call.entry == "mark" or isinstance(call, SdeCall):
             return super().__call__(call, original)
         most = None
         if spec.adaptive:

@@ -58,6 +58,14 @@ def one_run() -> Iterator[None]:
         yield
 
 
+def draw_keys(count: Any) -> torch.Tensor:
+    """Draw a key (count,), int64, for the Brownian path of each batch row, in the run that is under way."""
+    source = _source.get()
+    if source is None:
+        return torch.randint(0, 2**63 - 1, (count,))
+    return source.base("key", (count,), torch.int64)
+
+
 class _Substitution(TorchFunctionMode):
     """Replaces torch's random functions by arithmetic on base draws while a model runs."""
 

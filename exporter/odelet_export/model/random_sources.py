@@ -33,7 +33,8 @@ class Source(Protocol):
         """Begin a run of the model."""
 
     def base(self, distribution: str, shape: Sequence[Any], dtype: torch.dtype) -> torch.Tensor:
-        """A base draw. distribution: "normal" (standard), or "uniform" (from 0 up to 1); dtype: float32 or float64."""
+        """A base draw. distribution: "normal" (standard) or "uniform" (from 0 up to 1), of dtype float32 or float64; or
+        "key" (whole numbers from 0 to 2**63 - 2, each as likely), of dtype int64."""
 
     def constant(self, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """The numbers of a draw from a generator that the model seeds: the result of function(*args, **kwargs)."""
@@ -141,8 +142,9 @@ class SeededSource(_Real):
         self.arrays = []
 
     def base(self, distribution: str, shape: Sequence[Any], dtype: torch.dtype) -> torch.Tensor:
-        wide = "float64" if dtype == torch.float64 else "float32"
+        dtypes = {torch.float64: "float64", torch.int64: "int64"}
         sizes = [int(size) for size in shape]
+        wide = dtypes.get(dtype, "float32")
         numbers = noise_array(distribution, self._seed % 2**64, len(self.arrays), sizes, wide)
         self.arrays.append(torch.from_numpy(numbers))
         return self.arrays[-1].clone()

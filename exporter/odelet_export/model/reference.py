@@ -16,16 +16,19 @@ from torch import nn
 
 from odelet.methods.roster import METHODS
 from odelet.numerics.control import CONTROLLERS, Control
+from odelet_export.model.call_spec import spec_of
 from odelet_export.model.callee import Callee
 from odelet_export.model.field_calls import FieldCalls
 from odelet_export.model.intercepted_run import run_intercepted
 from odelet_export.model.overrides import Overrides
+from odelet_export.model.sde_reference import sde_solution
 from odelet_intercept import fixed_point
 from odelet_intercept.call import Call
 from odelet_intercept.call_options import POINTS
 from odelet_intercept.installed import SOLVERS, StandIn, key_of, name_of
 from odelet_intercept.intercept import original_of
 from odelet_intercept.libraries.mark_calls import mark_arguments_of
+from odelet_intercept.libraries.torchsde_calls import SdeCall
 from odelet_intercept.solver_library import rk_common, torchdiffeq
 
 _OWN = original_of(torchdiffeq.odeint)
@@ -123,6 +126,12 @@ class Solving:
             answer, count = _marked(call)
             self.counts.append(count)
             return answer
+        if isinstance(call, SdeCall):
+            spec = spec_of(call, len(self.counts), self._overrides)
+            states, steps, accepted = sde_solution(call, original, spec)
+            # torchsde repeats evaluations, so that their number says nothing.
+            self.counts.append(SolveCount(steps, accepted, None))
+            return states, call.memory
         changed = overridden(replace(call, func=self.calls.watching(call.func)), self._overrides)
         if call.depth > 0:
             return solved(changed, original, self._overrides)
@@ -207,7 +216,7 @@ def _known(count: SolveCount, key: str) -> SolveCount:
 
 def overridden(call: Call, overrides: Overrides) -> Call:
     """A call with the overrides applied, for torchdiffeq to run. Overrides do not apply to a call of `mark`."""
-    if call.entry == "mark":
+    if call.entry == "mark" or isinstance(call, SdeCall):
         return call
     model_method = call.method or "dopri5"
     method = METHODS[overrides.method or name_of(model_method)]

@@ -20,6 +20,21 @@ from odelet_intercept.call_options import Tolerance
 
 
 @dataclass(frozen=True, kw_only=True)
+class SdeSpec:
+    """What is true of a solve of an SDE alone.
+
+    noise: the kind of noise, one of `odelet.methods.sde.NOISES`. channels: how many channels its Brownian motion has.
+    step_size: the length of a step, of the first one where steps follow an error estimate; then min_step is the length
+    at which a step is accepted whatever its error.
+    """
+
+    noise: str
+    channels: int
+    step_size: float
+    min_step: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class SolveSpec:
     """One solve of a model.
 
@@ -30,9 +45,10 @@ class SolveSpec:
     searches for an event. control, grid: the settings of an adaptive or of a fixed-step method; the other is None.
     parts: the number of tensors in the state. functions: the user's functions besides the field, in the order of their
     results in the End marker: `event`, a function of (t, y), ends the solve at its first zero; `norm`, a function of y,
-    measures an error. source: the file and line of the call. warnings: sentences for the user. extras: the options
-    whose values the model computes (step_t, jump_t, grid). per_sample: whether each batch row has its own steps.
-    max_iters: the most turns of an iteration.
+    measures an error; those of an SDE are named in `odelet_intercept.libraries.torchsde_calls`. source: the file and
+    line of the call. warnings: sentences for the user. extras: the options whose values the model computes (step_t,
+    jump_t, grid), and for an SDE its noise and what its first step remembers. per_sample: whether each batch row has
+    its own steps. max_iters: the most turns of an iteration. sde: for an SDE.
     """
 
     index: int
@@ -51,6 +67,7 @@ class SolveSpec:
     extras: tuple[str, ...] = ()
     per_sample: bool = False
     max_iters: int | None = None
+    sde: SdeSpec | None = None
 
     @property
     def method(self) -> str:
@@ -66,6 +83,11 @@ class SolveSpec:
     def adaptive(self) -> bool:
         """Whether the steps follow an error estimate."""
         return self.solver.adaptive
+
+    @property
+    def chooses_steps(self) -> bool:
+        """Whether the lengths of steps are chosen in each call, by an error estimate."""
+        return self.adaptive or (self.sde is not None and self.sde.min_step is not None)
 
     @property
     def timeless(self) -> bool:

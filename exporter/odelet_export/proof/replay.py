@@ -18,24 +18,25 @@ from torch.fx.node import map_arg
 from torch.onnx.ops._symbolic_impl import EncodedAttrs
 
 from odelet_export.capture.captured import Captured
-from odelet_export.capture.marker_format import EndInputs, end_inputs_of
+from odelet_export.capture.marker_format import ARGUMENTS, EndInputs, end_inputs_of, marker_of
 from odelet_export.capture.markers import time_shape
 from odelet_export.graphs.nodes import DOMAIN
 from odelet_export.model.intercepted_run import torchdiffeq_solving
 from odelet_export.model.number_inputs import stand_in
 from odelet_export.model.overrides import Overrides
 from odelet_export.model.reference import overridden, solved
+from odelet_export.model.sde_reference import replaced, solved_sde
+from odelet_export.model.sde_spec import MEMORY
 from odelet_export.model.spec import SolveSpec
 from odelet_intercept import fixed_point
 from odelet_intercept.call import Call
 from odelet_intercept.call_options import POINTS, Tolerance
 from odelet_intercept.errors import CaptureError
 from odelet_intercept.libraries.mark_calls import mark_arguments_of
+from odelet_intercept.libraries.torchsde_calls import SdeCall
 
 aten = torch.ops.aten
 _SYMBOLIC = (torch.ops.onnx_symbolic._symbolic.default, torch.ops.onnx_symbolic._symbolic_multi_out.default)
-# Operators of the markers that stand for the arguments of a function of a solve.
-_ARGUMENTS = ("Begin", "Event", "Norm")
 # A view fails where the state of a solver lies in memory in another way than the traced state, so reshape runs instead.
 _RELAXED: dict[Any, Any] = {
     op: aten.reshape.default for op in (aten.view.default, aten._unsafe_view.default, aten._reshape_copy.default)
@@ -54,7 +55,7 @@ class Replay:
         self._noise: Mapping[int, torch.Tensor] = {}
         self._nodes = list(self._program.graph_module.graph.nodes)
         self._markers = {node: _marker(node) for node in self._nodes if node.target in _SYMBOLIC}
-        self._begins = {key: node for node, key in self._markers.items() if key[0] in _ARGUMENTS}
+        self._begins = {key: node for node, key in self._markers.items() if key[0] in ARGUMENTS}
         self._inside = self._dependences()
         self._plans: dict[tuple[Node, ...], list[Node]] = {}
 
@@ -96,7 +97,7 @@ class Replay:
         for node in self._nodes:
             op, solve = self._markers.get(node, ("", 0))
             markers = frozenset().union(*(inside[read] for read in node.all_input_nodes))
-            if op in _ARGUMENTS:
+            if op in ARGUMENTS:
                 markers = frozenset({node})
             elif op == "End":
                 markers = frozenset(marker for marker in markers if self._markers[marker][1] != solve)
@@ -116,7 +117,7 @@ class Replay:
             node = waiting.pop()
             if node not in needed:
                 needed.add(node)
-                waiting += node.all_input_nodes if self._markers.get(node, ("", 0))[0] not in _ARGUMENTS else []
+                waiting += node.all_input_nodes if self._markers.get(node, ("", 0))[0] not in ARGUMENTS else []
         return [
             node
             for node in self._nodes
@@ -156,6 +157,10 @@ class Replay:
         spec, call = self._specs[number], self._calls[number]
         single = not isinstance(call.y0, tuple)
         functions = {name: self._function(spec, name, results, values, within) for name, results in end.results.items()}
+        if isinstance(call, SdeCall):
+            return self._solve_sde(
+                call, spec, functions, {name: values[x] for name, x in end.extras.items()}, values, end
+            )
 
         def field(t: torch.Tensor, y: Any) -> Any:
             slopes = functions["field"](t, [y] if single else list(y))
@@ -187,6 +192,25 @@ class Replay:
         event_time, solution = answer if spec.until_event else (None, answer)
         return [*([solution] if single else solution), *([] if event_time is None else [event_time])]
 
+    def _solve_sde(
+        self,
+        call: SdeCall,
+        spec: SolveSpec,
+        functions: Mapping[str, Callable[..., list[torch.Tensor]]],
+        extras: Mapping[str, torch.Tensor],
+        values: Values,
+        end: EndInputs[Node],
+    ) -> list[torch.Tensor]:
+        """Solve an SDE by torchsde."""
+
+        def plain(function: Callable[..., list[torch.Tensor]]) -> Callable[..., torch.Tensor]:
+            return lambda t, *state: function(t, state)[0]
+
+        memory = tuple(x for name, x in extras.items() if name.startswith(MEMORY))
+        replayed = replaced(call, {n: plain(f) for n, f in functions.items()}, values[end.y0[0]], values[end.t])
+        replayed = replace(replayed, memory=memory)
+        return [solved_sde(replayed, self._solvers[spec.mark], spec, extras).states]
+
     def _function(
         self, spec: SolveSpec, name: str, results: Sequence[Node], outer: Values, within: frozenset[Node]
     ) -> Callable[[torch.Tensor, Sequence[torch.Tensor]], list[torch.Tensor]]:
@@ -194,7 +218,7 @@ class Replay:
 
         A function that reads neither time nor state has no marker; its results are values of the graph around it.
         """
-        marker = self._begins.get(("Begin" if name == "field" else name.capitalize(), spec.mark))
+        marker = self._begins.get((marker_of(name), spec.mark))
         if marker is None:
             return lambda _t, _parts: [outer[result] for result in results]
         key, inside = (marker, *results), within | {marker}

@@ -104,7 +104,7 @@ def card_of(
                 name=x.name,
                 distribution=x.draw.distribution,
                 source=x.draw.source,
-                sample_axis=place_of(samples, shapes[x.name]),
+                **_axes(x.name, lowered, shapes[x.name], samples),
             )
             for x in noise
         ),
@@ -113,6 +113,14 @@ def card_of(
         needs=_needs([*lowered.graphs.values()], opset),
         call=call,
     )
+
+
+def _axes(name: str, lowered: LoweredModel, shape: Sequence[int | str], samples: str | None) -> dict[str, int | None]:
+    """The axes of a noise that count samples and steps. samples: the name of the axis that counts samples."""
+    motions = [solve.brownian for solve in lowered.solves if solve.brownian is not None]
+    if not any(name in motion.inputs for motion in motions):
+        return {"sample_axis": place_of(samples, shape)}
+    return {"sample_axis": 0} if len(shape) == 1 else {"step_axis": 0, "sample_axis": 1}
 
 
 def tensor_of(value: ir.Value) -> Tensor:

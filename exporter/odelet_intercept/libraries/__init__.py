@@ -10,11 +10,13 @@ from odelet_intercept.call import Entry, Library
 from odelet_intercept.libraries.mark_calls import MARK
 from odelet_intercept.libraries.torchcde_calls import TORCHCDE
 from odelet_intercept.libraries.torchdiffeq_calls import TORCHDIFFEQ
+from odelet_intercept.libraries.torchsde_calls import TORCHSDE
 
 LIBRARIES: dict[str, Library] = {
     "torchdiffeq": TORCHDIFFEQ,
     "mark": MARK,
     "torchcde": TORCHCDE,
+    "torchsde": TORCHSDE,
 }
 
 

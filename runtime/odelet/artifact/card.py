@@ -20,7 +20,7 @@ import numpy as np
 from odelet.artifact.call_card import CallCard
 from odelet.artifact.checks import check, check_file_name, check_names
 from odelet.artifact.decode import Json, decode, parse_json
-from odelet.artifact.input_cards import AssumptionCard, NoiseCard
+from odelet.artifact.input_cards import DISTRIBUTIONS, AssumptionCard, NoiseCard
 from odelet.artifact.needs_card import NeedsCard
 from odelet.artifact.solve_card import DRIVEN, FORMS, MIXED, SETTINGS, DriveStep, RunStep, SolveCard
 from odelet.errors import ArtifactError
@@ -154,12 +154,13 @@ class Card:
         random_inputs = self.inputs[len(self.inputs) - len(self.noise) :]
         noise_is_last = [noise.name for noise in self.noise] == [tensor.name for tensor in random_inputs]
         check(noise_is_last, "the noise is not the last of the inputs")
-        for tensor in random_inputs:
-            check_names(f"noise {tensor.name!r}: dtype", [tensor.dtype], ("float32", "float64"))
         for noise, tensor in zip(self.noise, random_inputs, strict=True):
-            axis = noise.sample_axis
-            there = axis is None or 0 <= axis < len(tensor.shape)
-            check(there, f"noise {tensor.name!r}: its sample_axis is {axis}, and it has {len(tensor.shape)} axes")
+            check_names(f"noise {tensor.name!r}: dtype", [tensor.dtype], DISTRIBUTIONS[noise.distribution])
+            axes = [axis for axis in (noise.sample_axis, noise.step_axis) if axis is not None]
+            there = len({*axes}) == len(axes) and all(0 <= axis < len(tensor.shape) for axis in axes)
+            check(there, f"noise {tensor.name!r}: sample_axis and step_axis {axes} are not among its axes")
+            keys = noise.distribution != "key" or (len(tensor.shape) == 1 and axes == [0])
+            check(keys, f"noise {tensor.name!r}: keys have one axis, which counts samples")
 
     def _check_assumptions(self) -> None:
         names = {tensor.name for tensor in self.inputs}

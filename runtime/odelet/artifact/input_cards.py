@@ -11,7 +11,8 @@ from odelet.artifact.checks import check, check_names
 from odelet.artifact.formulas import Formula
 from odelet.errors import ArtifactError
 
-DISTRIBUTIONS = ("normal", "uniform")
+# The distributions of random inputs, and the dtypes that their numbers may have.
+DISTRIBUTIONS = {"normal": ("float32", "float64"), "uniform": ("float32", "float64"), "key": ("int64",)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,14 +71,17 @@ class NoiseCard:
     """Random numbers that the model draws, as one of the exported model's inputs.
 
     name: of the input, whose shape is that of the numbers. distribution: "normal" (mean 0, variance 1), or "uniform"
-    (from 0 up to 1). source: the line of the model's code that draws them. sample_axis: the axis of the shape that
-    counts samples, each of which has random numbers of its own; None where there is none, and in cards of 0.1.
+    (from 0 up to 1), or "key" for a number of 64 bits for each sample, of which the solver makes a Brownian path.
+    source: the line of the model's code that draws them. sample_axis: the axis of the shape that counts samples, each
+    of which has random numbers of its own; None where there is none, and in cards of 0.1. step_axis: the axis that
+    counts the steps of a solve, or None.
     """
 
     name: str
     distribution: str
     source: str = ""
     sample_axis: int | None = None
+    step_axis: int | None = None
 
     def __post_init__(self) -> None:
-        check_names(f"noise {self.name!r}: distribution", [self.distribution], DISTRIBUTIONS)
+        check_names(f"noise {self.name!r}: distribution", [self.distribution], tuple(DISTRIBUTIONS))

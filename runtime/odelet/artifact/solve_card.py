@@ -9,11 +9,14 @@ import dataclasses
 import math
 from dataclasses import dataclass, field
 
+from odelet.artifact.brownian_card import BrownianCard
 from odelet.artifact.checks import check, check_file_name, check_names
 from odelet.artifact.decode import Json
 from odelet.artifact.field_card import FieldCard
 from odelet.methods.fixed_point import ITERATIONS, Iteration
 from odelet.methods.roster import METHODS, method_of
+from odelet.methods.sde import SdeMethod
+from odelet.methods.sde_steps import SDE_METHODS
 from odelet.text import screen
 
 
@@ -165,7 +168,7 @@ class SolveCard:
     call it takes, and the graph input that takes each, null where the driver takes it. report: which counts and the
     like the graph reports, and the graph output that holds each. drive: how the runtime drives it, or None. per_sample:
     whether each sample of a batch has its own steps. nested: a line about each solve inside its field. piece: where a
-    copy of the field lies.
+    copy of the field lies. brownian: the Brownian motion of an SDE.
     """
 
     index: int
@@ -183,14 +186,16 @@ class SolveCard:
     per_sample: bool = False
     nested: tuple[str, ...] = ()
     piece: FieldCard | None = None
+    brownian: BrownianCard | None = None
 
     def __post_init__(self) -> None:
         me = f"solve {self.index}:"
         check_names(f"{me} form", [self.form], [name for name, facts in FORMS.items() if facts.solves])
         check_names(f"{me} setting", list(self.settings), SETTINGS)
         check_names(f"{me} report", list(self.report), REPORTS)
-        check_names(f"{me} method", [self.method], (*METHODS, *ITERATIONS))
+        check_names(f"{me} method", [self.method], (*METHODS, *SDE_METHODS, *ITERATIONS))
         self._check_samples(me)
+        self._check_motion(me)
         for key in ("rtol", "atol", "max_steps", "steps"):
             numbers = self._numbers(key)
             check(all(0 <= x < math.inf for x in numbers), f"{me} {key} is {getattr(self, key)!r}; expected 0 or more")
@@ -202,6 +207,15 @@ class SolveCard:
         for key, name in self.settings.items():
             expected = "null, as the driver takes it" if outside else "the name of a graph input"
             check(outside == (name is None), f"{me} settings.{key} is {name!r}; expected {expected}")
+
+    def _check_motion(self, me: str) -> None:
+        """Raise ArtifactError unless a solve of an SDE, and only that, has a Brownian motion, which goes with it."""
+        method = method_of(self.method)
+        both = f"{me} a method for SDEs goes with a Brownian motion, and only it; the method is {self.method}"
+        check(isinstance(method, SdeMethod) == (self.brownian is not None), both)
+        if isinstance(method, SdeMethod) and self.brownian is not None:
+            adaptive = self.drive is not None and bool(self.drive.options.get("step_doubling"))
+            self.brownian.check_fits(me, method, outside=self.drive is not None, adaptive=adaptive)
 
     def _check_samples(self, me: str) -> None:
         """Raise ArtifactError unless the method can solve samples alone, and a graph that does it tells of each."""

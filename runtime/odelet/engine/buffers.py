@@ -135,6 +135,11 @@ class Buffers:
             binding.bind_ortvalue_output(name, cell.value)
         return binding
 
+    def write(self, name: str, x: NumpyArray) -> None:
+        """Replace a constant that the graph takes, before a step."""
+        if name in self._constants:
+            self._constants[name].write(x)
+
     def begin(self, arrays: StepArrays) -> None:
         """Begin another solve, with arrays of the same names, shapes and dtypes."""
         self._turn = 0

@@ -12,11 +12,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from odelet.artifact.brownian_card import BrownianCard
 from odelet.artifact.solve_card import SolveCard
 from odelet.engine.method_settings import MethodSettings, settings_of
+from odelet.engine.sde_steps import motion_of
 from odelet.engine.session import Graph, Port
 from odelet.errors import ArtifactError, InputError
 from odelet.methods.fixed_point import Iteration, IterationState, initial_state
+from odelet.methods.sde import SdeMethod
 from odelet.numerics.backend import NUMPY
 from odelet.numerics.grid import MOST_STEPS
 from odelet.numerics.state import Layout
@@ -90,7 +93,8 @@ class _DriveCheck:
         solve, names, (method, control, grid) = self._solve, self._names, self._settings
         goes = f"{solve.method} does not go with its drive entry; export it again"
         self._need(self._timeless == (names.field is None), goes)
-        self._need((names.step is not None) == (method.adaptive or method.fixed or self._timeless), goes)
+        by_graph = method.adaptive or method.fixed or method.stochastic or self._timeless
+        self._need((names.step is not None) == by_graph, goes)
         if control is None:
             for key in ("start", "step_t", "jump_t"):
                 self._need(getattr(names, key) is None, f"it names {key}, which {solve.method} does not have")
@@ -116,7 +120,11 @@ class _DriveCheck:
             if isinstance(value, tuple):
                 parts = len(self._names.y0)
                 self._need(len(value) == parts, f"{key} has {len(value)} numbers for {parts} parts of the state")
-            needed = control is not None or grid is None or (key == "atol" and self._names.event is not None)
+            needed = (
+                control is not None
+                or (grid is None and not method.fixed)
+                or (key == "atol" and self._names.event is not None)
+            )
             self._need(value is not None or not needed, f"it has no {key}, which {solve.method} reads")
             single = self._names.event is not None or not (method.adaptive or method.fixed or self._timeless)
             self._need(not (single and isinstance(value, tuple)), f"{key} must be one number for {solve.method}")
@@ -124,7 +132,9 @@ class _DriveCheck:
     def _check_values(self) -> None:
         """The values that are made before the solve, and the dtypes of its state and of its times."""
         names = self._names
-        for name in (names.t, *names.y0, *names.captured, names.step_t, names.jump_t, names.grid):
+        motion = self._solve.brownian
+        sde = () if motion is None else (*motion.inputs, *motion.memory)
+        for name in (names.t, *names.y0, *names.captured, names.step_t, names.jump_t, names.grid, *sde):
             self._need(name is None or name in self._available, f"it needs {name!r}, which is made by no earlier step")
         states = [self._available[name] for name in names.y0]
         self._need(states[0].dtype in _FLOATS, f"its state {names.y0[0]!r} is {states[0].dtype}; expected a float")
@@ -141,6 +151,32 @@ class _DriveCheck:
                 self._check_value(key, _Shape(_FLOATS, (None,)))
         if names.grid is not None:
             self._check_value(names.grid, _Shape((self._time,), (None,)))
+        if motion is not None:
+            self._check_motion(motion)
+
+    def _check_motion(self, motion: BrownianCard) -> None:
+        """The noise of an SDE, and what its first step remembers."""
+        method = self._settings.method
+        assert isinstance(method, SdeMethod)
+        self._need(len(self._names.y0) == 1, "an SDE has a state of one part")
+        rows = self._available[self._names.y0[0]].shape
+        self._need(not rows or len(rows) == 2, f"its state has {len(rows)} axes; an SDE has a table")
+        if method.step_doubling:
+            self._check_value(motion.inputs[0], _Shape(("int64",), (None,)))
+        else:
+            for name, draw in zip(motion.inputs, method.draws, strict=True):
+                channels = (motion.channels,) * (2 if draw == "area" else 1)
+                self._check_value(name, _Shape((self._state,), (None, None, *channels)))
+        for name, shape in zip(motion.memory, self._memory_shapes(), strict=True):
+            self._check_value(name, shape)
+
+    def _memory_shapes(self) -> list[_Shape]:
+        """The shapes of what a step of an SDE hands to the next: the drift, the diffusion and a state."""
+        method, motion = self._settings.method, self._solve.brownian
+        assert isinstance(method, SdeMethod) and motion is not None
+        table = _Shape((self._state,), (None, None))
+        matrix = table if motion.noise == "diagonal" else _Shape((self._state,), (None, None, motion.channels))
+        return [matrix if name == "g" else table for name in method.memory]
 
     def _check_value(self, name: str, expected: _Shape) -> None:
         port = self._available[name]
@@ -196,7 +232,9 @@ class _DriveCheck:
         return {key: _Shape((dtype,), (len(x),) if isinstance(x, tuple) else ()) for key, x in values.items()}
 
     def _field(self) -> _Role:
-        return _Role({"t": _Shape((self._state,), self._lanes), "y": self._row}, {"k": self._row})
+        # The drift of an SDE takes times as they are given, and a field those of the state's dtype.
+        dtype = self._time if self._settings.method.stochastic else self._state
+        return _Role({"t": _Shape((dtype,), self._lanes), "y": self._row}, {"k": self._row})
 
     def _event(self) -> _Role:
         t = _Shape(("float64", "float32"), ())
@@ -223,6 +261,8 @@ class _DriveCheck:
 
     def _fixed_step(self) -> _Role:
         method, _, grid = self._settings
+        if isinstance(method, SdeMethod):
+            return self._sde_step(method)
         assert grid is not None
         # Times are written into the memory of the graph's own dtype.
         time, whole = _Shape(("float64", "float32"), ()), _Shape(("int64",), ())
@@ -233,6 +273,16 @@ class _DriveCheck:
         needs |= {"k0": self._row} if grid.reads_cubics else {}
         needs |= {"calls": whole} if method.evaluations is None else {}
         return _Role(feeds, needs, {"calls": whole, "failed": whole, "k0": self._row})
+
+    def _sde_step(self, method: SdeMethod) -> _Role:
+        motion = self._solve.brownian
+        assert motion is not None
+        time, vector = _Shape((self._time,), ()), _Shape((self._state,), (None, motion.channels))
+        area = _Shape((self._state,), (None, motion.channels, motion.channels))
+        shapes = self._memory_shapes()
+        feeds = {"t": time, "t1": time, "y": self._row, **{f"memory.{i}": x for i, x in enumerate(shapes)}}
+        feeds |= {name: area if name == "area" else vector for name in motion_of(method)}
+        return _Role(feeds, {"y1": self._row, **{f"memory1.{i}": x for i, x in enumerate(shapes)}})
 
     def _turn(self) -> _Role:
         method = self._settings.method

@@ -13,15 +13,19 @@ import numpy as np
 from odelet.artifact.solve_card import SolveCard
 from odelet.engine.adaptive_steps import SolveGraphs
 from odelet.engine.iteration import solve_iteration
+from odelet.engine.method_settings import settings_of
 from odelet.engine.problem import Problem, Request, problem_of
+from odelet.engine.sde_steps import GraphSdeStepper, card_of, path_of
 from odelet.engine.steppers import GraphSteppers, loop_problem
 from odelet.errors import InputError
 from odelet.loops.observer import SolveObserver
-from odelet.loops.run import solution_arrays
+from odelet.loops.run import SolveRun, solution_arrays
 from odelet.loops.solve import solve_by_loop
 from odelet.loops.stats import SolveStats
+from odelet.loops.step_doubling import StepDoubling, solve_by_doubling
 from odelet.methods.fixed_point import Iteration
-from odelet.methods.roster import METHODS, method_of
+from odelet.methods.roster import method_of
+from odelet.methods.sde import SdeMethod
 from odelet.numerics.backend import NumpyArray
 from odelet.numerics.state import Layout
 
@@ -60,11 +64,30 @@ def _drive(problem: Problem) -> tuple[list[NumpyArray], SolveStats, SolveObserve
     if solve.per_sample:
         _check_samples(problem, observed=observed)
     observer = _observer(problem) if observed else None
+    method = settings_of(solve).method
+    if isinstance(method, SdeMethod) and method.step_doubling:
+        run = _solve_by_doubling(problem, method)
+        return solution_arrays(run.rows, problem.parts), SolveStats.of(solve, run), None
     run = solve_by_loop(loop_problem(problem), GraphSteppers(problem), observer=observer)
     solution = solution_arrays(run.rows, problem.parts)
     if run.event_time is not None:
         solution.append(np.asarray(run.event_time, t.dtype))
     return solution, SolveStats.of(solve, run), observer
+
+
+def _solve_by_doubling(problem: Problem, method: SdeMethod) -> SolveRun:
+    """Solve an SDE whose steps follow an error estimate."""
+    card = card_of(problem)
+    assert card.first_step is not None and card.min_step is not None, "the card has checked its lengths of steps"
+    control = StepDoubling(
+        first_step=card.first_step,
+        min_step=card.min_step,
+        rtol=float(problem.tolerance("rtol")),
+        atol=float(problem.tolerance("atol")),
+    )
+    stepper, path = GraphSdeStepper(problem, method), path_of(problem, method)
+    limits = problem.request.limits
+    return solve_by_doubling(stepper, path, problem.row, problem.t, method=method, control=control, limits=limits)
 
 
 def _check_samples(problem: Problem, *, observed: bool) -> None:
@@ -82,9 +105,11 @@ def _check_samples(problem: Problem, *, observed: bool) -> None:
 def _observer(problem: Problem) -> SolveObserver:
     """What observes the solve. Raises InputError for a solve that cannot be observed so."""
     solve, request = problem.solve, problem.request
-    method, reason = METHODS[solve.method], ""
+    method, reason = method_of(solve.method), ""
     if problem.graphs.event is not None:
         reason = "ends at an event of its own"
+    elif method.stochastic:
+        reason = f"is of an SDE ({solve.method})"
     elif not (method.adaptive or method.fixed):
         reason = f"is SciPy's ({solve.method})"
     elif request.events and not method.adaptive:

@@ -11,11 +11,14 @@ from odelet.engine.fixed_steps import GraphFixedStepper
 from odelet.engine.method_settings import settings_of
 from odelet.engine.problem import Problem, control_settings
 from odelet.engine.sample_steps import GraphSampleStepper
+from odelet.engine.sde_steps import GraphSdeStepper, path_of
 from odelet.loops.adaptive import AdaptiveStepper
 from odelet.loops.fixed import FixedStepper
 from odelet.loops.per_sample import SampleStepper
 from odelet.loops.recorder import RecordedFixedStepper, RecordedSampleStepper, RecordedStepper
+from odelet.loops.sde_steps import SdeGridStepper
 from odelet.loops.solve import LoopProblem
+from odelet.methods.sde import SdeMethod
 from odelet.numerics.backend import NUMPY, NumpyArray
 from odelet.numerics.state import Layout
 
@@ -48,6 +51,11 @@ class GraphSteppers:
     def fixed(self, loop: LoopProblem) -> FixedStepper:
         problem, recording, method = self.problem, self.problem.request.recording, loop.method
         assert problem.graphs.step is not None and loop.grid is not None
+        if isinstance(method, SdeMethod):
+            sde_stepper = SdeGridStepper(
+                method, GraphSdeStepper(problem, method), path_of(problem, method), problem.row
+            )
+            return sde_stepper if recording is None else RecordedFixedStepper(sde_stepper, recording, None)
         stepper = GraphFixedStepper(
             problem.graphs.step,
             problem.row,

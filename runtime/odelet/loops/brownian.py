@@ -47,18 +47,39 @@ def draw_shapes(method: SdeMethod, channels: int) -> dict[str, tuple[int, ...]]:
 class DrawnNormals:
     """Standard normal numbers (batch, *shape) for each step, drawn a block of steps at a time, in order.
 
-    seed, noise: as `random_numbers.normals` takes them, of which these are the numbers.
+    seed, noise: as `random_numbers.normals` takes them, of which these are the numbers. steps: how many there are, for
+    `np.asarray`, which draws all; None for any number.
 
     >>> drawn = DrawnNormals(7, 0, 2, (3,), np.dtype(np.float64))
     >>> drawn[5].shape, bool((drawn[5][1] == normals(7, 0, range(1, 2), range(5, 6), 3)[0, 0]).all())
     ((2, 3), True)
     """
 
-    def __init__(self, seed: int, noise: int, batch: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    def __init__(
+        self,
+        seed: int,
+        noise: int,
+        batch: int,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        *,
+        steps: int | None = None,
+    ) -> None:
         self._seed, self._noise, self._batch, self._shape, self._dtype = seed, noise, batch, shape, dtype
         self._count = int(np.prod(shape))
         self._steps = max(1, _DRAWN_AT_ONCE // max(1, batch * self._count))
         self._first, self._block = 0, np.empty((0, batch, *shape), dtype)
+
+        self._all = steps
+
+    def __len__(self) -> int:
+        assert self._all is not None, "the number of steps was not given"
+        return self._all
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NumpyArray:
+        del copy
+        numbers = normals(self._seed, self._noise, range(self._batch), range(len(self)), self._count, dtype=self._dtype)
+        return numbers.reshape(len(self), self._batch, *self._shape).astype(dtype or self._dtype, copy=False)
 
     def __getitem__(self, step: int, /) -> NumpyArray:
         if not self._first <= step < self._first + len(self._block):

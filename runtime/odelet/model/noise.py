@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from numbers import Integral
+from typing import Any, cast
+
+import numpy as np
 
 from odelet.artifact.card import Card, Tensor
 from odelet.artifact.formulas import size_of
 from odelet.artifact.input_cards import NoiseCard
 from odelet.errors import ArtifactError, InputError
+from odelet.loops.brownian import DrawnNormals
 from odelet.numerics.backend import NumpyArray
 from odelet.random_numbers import noise_array
 
@@ -26,6 +30,9 @@ class Noise:
             noise.name: (index, tensors[noise.name], noise) for index, noise in enumerate(card.noise)
         }
         self.names = tuple(self._noise)
+        # The noise of the steps that the runtime takes itself; no graph reads these inputs.
+        driven = {name for one in card.solves if one.brownian and one.drive for name in one.brownian.inputs}
+        self._by_step = frozenset(noise.name for noise in card.noise if noise.step_axis == 0 and noise.name in driven)
 
     def check_seed(self, seed: object) -> None:
         """Raise InputError for a value that is no seed, and for a seed of a model that draws nothing."""
@@ -55,8 +62,13 @@ class Noise:
                 f"the noise {name!r} ({noise.distribution}, {noise.source}) is {tensor}, a shape that does not follow "
                 f"from those of the other inputs; give it: {name}=..."
             )
+        dtype, samples, steps = np.dtype(tensor.dtype), noise.sample_axis, noise.step_axis
         try:
-            return noise_array(noise.distribution, seed, index, shape, tensor.dtype, sample_axis=noise.sample_axis)
+            if name in self._by_step and noise.sample_axis == 1:
+                # The numbers of a step are drawn when it is taken, so that memory does not grow with the steps.
+                drawn: Any = DrawnNormals(seed, index, shape[1], shape[2:], dtype, steps=shape[0])
+                return cast("NumpyArray", drawn)
+            return noise_array(noise.distribution, seed, index, shape, dtype, sample_axis=samples, step_axis=steps)
         except (ValueError, MemoryError, OverflowError):  # more numbers than memory can hold, or than numpy can count
             raise ArtifactError(
                 f"the noise {name!r} has the shape {shape}, too large to draw; check the card"

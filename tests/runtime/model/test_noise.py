@@ -12,6 +12,7 @@ from odelet import ArtifactError, InputError
 from odelet.artifact.card import Card
 from odelet.artifact.formulas import size_of
 from odelet.artifact.input_cards import NoiseCard
+from odelet.random_numbers import normals, uniforms
 
 X = np.zeros((4, 3), np.float32)
 
@@ -45,6 +46,53 @@ def test_the_numbers_have_the_distributions_of_the_card(noisy):
     y, u = noisy(np.zeros((20_000, 3), np.float32), seed=1)
     assert abs(y.mean()) < 0.02 and abs(y.std() - 1) < 0.02 and abs((y > 1.2816).mean() - 0.1) < 0.01
     assert u.min() >= 0 and u.max() < 1 and abs(u.mean() - 0.5) < 0.01 and abs(u.var() - 1 / 12) < 0.002
+
+
+def test_a_sample_has_the_same_noise_in_every_batch(noisy):
+    """noise_1 has two rows for each sample, and each row counts as a sample."""
+    few, many = (noisy.solve(np.zeros((batch, 3), np.float32), seed=7).noise for batch in (4, 64))
+    np.testing.assert_array_equal(few["noise_0"], many["noise_0"][:4])
+    np.testing.assert_array_equal(few["noise_1"], many["noise_1"][:8])
+    np.testing.assert_array_equal(
+        many["noise_0"][20:24], normals(7, 0, range(20, 24), range(1), 3, dtype=np.float32)[0]
+    )
+    np.testing.assert_array_equal(many["noise_1"][20:24], uniforms(7, 1, range(20, 24), range(1), 1)[0, :, 0])
+    assert np.unique(many["noise_0"]).size == many["noise_0"].size
+
+
+@pytest.mark.parametrize(
+    ("shape", "axis"), [(("batch", 2), 0), ((2, "batch"), 1), ((3, "2*batch", 2), 1), (("batch", "batch"), 0)]
+)
+def test_the_axis_of_samples_may_be_any(tmp_path, shape, axis):
+    model = odelet.load(write_noisy(tmp_path, second=shape, sample_axis=axis))
+    arrays = [model(np.zeros((batch, 3), np.float32), seed=1)[1] for batch in (2, 5)]
+    few, many = (np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1) for array in arrays)
+    np.testing.assert_array_equal(few, many[: few.shape[0], : few.shape[1]])
+    assert np.unique(many).size == many.size
+
+
+def test_noise_without_an_axis_of_samples_is_that_of_one_sample(tmp_path):
+    """Cards of 0.1 have no axis of samples; where the batch is the first axis, a sample still keeps its numbers."""
+    model = odelet.load(write_noisy(tmp_path, second=("batch", 3), sample_axis=None))
+    few, many = (model(np.zeros((batch, 3), np.float32), seed=1)[1] for batch in (2, 5))
+    np.testing.assert_array_equal(few, many[:2])
+    np.testing.assert_array_equal(many.ravel(), uniforms(1, 1, range(1), range(1), 15)[0, 0])
+
+
+def test_a_call_without_a_seed_takes_one_of_the_operating_system_for_all_its_noise(noisy, monkeypatch):
+    seeds = iter((5, 6))
+    monkeypatch.setattr("odelet.model.arguments.fresh_seed", lambda: next(seeds))
+    for seed in (5, 6):
+        for drawn, expected in zip(noisy(X), noisy(X, seed=seed), strict=True):
+            np.testing.assert_array_equal(drawn, expected)
+
+
+@pytest.mark.parametrize("second", [(f"batch*{2**60}", 3), (f"batch*{10**30}",), ("batch", 2**60)])
+@pytest.mark.parametrize("axis", [0, None])
+def test_noise_too_large_to_draw_is_refused(tmp_path, second, axis):
+    model = odelet.load(write_noisy(tmp_path, second=second, sample_axis=axis))
+    with pytest.raises(ArtifactError, match="the noise 'noise_1' has the shape .*, too large to draw; check the card"):
+        model(X)
 
 
 WRONG = {
@@ -131,6 +179,10 @@ def test_a_card_whose_noise_makes_no_sense(noisy):
     assert Card.from_json(card.short_json()) == replace(card, files={})
     with pytest.raises(ArtifactError, match="distribution 'cauchy' is unknown; known are normal, uniform"):
         NoiseCard(name="noise_0", distribution="cauchy")
+    assert [noise.sample_axis for noise in Card.from_json(card.short_json()).noise] == [0, 0]
+    for axis in (-1, 1):
+        with pytest.raises(ArtifactError, match=f"noise 'noise_1': its sample_axis is {axis}, and it has 1 axes"):
+            replace(card, noise=(card.noise[0], replace(card.noise[1], sample_axis=axis)))
     with pytest.raises(ArtifactError, match="the noise is not the last of the inputs"):
         replace(card, inputs=card.inputs[::-1])
     with pytest.raises(ArtifactError, match="noise 'noise_1': dtype 'float16' is unknown; known are float32, float64"):

@@ -174,6 +174,15 @@ def test_an_array_holds_each_samples_numbers_in_its_own_order(distribution, shap
             np.testing.assert_array_equal(numbers.ravel(), expected.ravel())
 
 
+def test_a_part_of_a_batch_holds_the_numbers_of_the_whole():
+    whole = noise_array("normal", 3, 1, (4, 9, 2), np.float32, sample_axis=1, step_axis=0)
+    parts = [
+        noise_array("normal", 3, 1, (4, n, 2), np.float32, sample_axis=1, step_axis=0, first_sample=first)
+        for first, n in ((0, 2), (2, 6), (8, 1))
+    ]
+    np.testing.assert_array_equal(np.concatenate(parts, axis=1), whole)
+
+
 @pytest.mark.parametrize(("sample_axis", "most"), [(0, 1.1), (1, 2.1), (None, 1.1)])
 def test_a_large_draw_takes_no_more_than_twice_its_own_memory(sample_axis, most):
     tracemalloc.start()

@@ -163,6 +163,17 @@ class TracingWatch(TorchFunctionMode):
         on_example = self.shadows.of(x)
         return on_example.value if on_example is not None and on_example.is_constant else None
 
+    def held(self, x: torch.Tensor) -> torch.Tensor | None:
+        """The value of a constant, or of a tensor of frozen inputs alone, which each call then checks; else None."""
+        on_example = self.shadows.of(x)
+        if on_example is None or not on_example.sources <= self._frozen:
+            return None
+        if on_example.sources:
+            with self:
+                self._assume((x == on_example.value).all(), str(on_example.value.tolist()), on_example.sources)
+        value: torch.Tensor = on_example.value
+        return value
+
     def as_int(self, x: torch.Tensor) -> int:
         """A tensor's value as a whole number, as `whole` answers it."""
         size: Any = self.sizes.filled.of(x)

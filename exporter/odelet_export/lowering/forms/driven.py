@@ -11,21 +11,25 @@ import numpy as np
 import onnx_ir as ir
 
 from odelet.artifact.solve_card import SETTINGS, DriveCard, EventCard
-from odelet.engine.buffers import MEMORY
+from odelet.engine.buffers import MEMORY as MEMORY_INPUTS
+from odelet.engine.sde_steps import MOTION, motion_of
 from odelet.methods.fixed_point import Iteration, IterationState, initial_state, take_turn
 from odelet.methods.method import StepSettings
+from odelet.methods.sde import Increment
 from odelet.numerics.adaptive_step import attempt, first_length
 from odelet.numerics.state import Layout
 from odelet_export.graphs.emit import ONNX
 from odelet_export.graphs.scope import Scope, Value
+from odelet_export.lowering.forms import stochastic
 from odelet_export.lowering.forms.form import Form, LoweredSolve
 from odelet_export.lowering.forms.site import Site, in_dtype, known_sizes, layout_of, tolerance_inputs
 from odelet_export.lowering.hole import Hole
 from odelet_export.lowering.region import Region
-from odelet_intercept.call_options import LENGTHS
+from odelet_export.model.sde_spec import MEMORY
+from odelet_intercept.call_options import POINTS
 
 # Names of the graph inputs that the driver feeds; see docs/artifact.md.
-RESERVED = ("t", "t1", "h", "y", "k", "rtol", "atol", "direction", *MEMORY)
+RESERVED = ("t", "t1", "h", "y", "k", "rtol", "atol", "direction", *MEMORY_INPUTS, *MOTION)
 
 
 def lower(site: Site) -> LoweredSolve:
@@ -50,10 +54,10 @@ def lower(site: Site) -> LoweredSolve:
         event=None
         if event_file is None or hole.event_time is None
         else EventCard(graph=event_file, time=str(hole.event_time.name)),
-        **{name: str(value.name) for name, value in hole.extras.items() if name not in LENGTHS},
+        **{name: str(value.name) for name, value in hole.extras.items() if name in (*POINTS, "grid")},
     )
     solver = spec.solver
-    keys = SETTINGS if solver.adaptive or spec.timeless else () if solver.fixed else ("rtol", "atol")
+    keys: Sequence[str] = SETTINGS if spec.chooses_steps or spec.timeless else () if solver.fixed else ("rtol", "atol")
     return LoweredSolve(
         settings=dict.fromkeys(keys),
         drive=drive,
@@ -95,9 +99,14 @@ def _graphs(hole: Hole, opset: int) -> dict[str, ir.Graph]:
         step.finish(_turn(step))
         return {"step": step.graph}
     field = _Graph(hole, "field", opset, hole.field)
-    t = field.input("t", field.dtype, field.lanes)
+    t = field.input("t", hole.t.dtype if hole.spec.solver.stochastic else field.dtype, field.lanes)
     field.finish({"k": field.field(t, field.y)})
     graphs = {"field": field.graph}
+    if hole.spec.solver.stochastic:
+        step = _Graph(hole, "step", opset, *hole.regions.values())
+        step.finish(_sde_step(step))
+        graphs["step"] = step.graph
+        return graphs
     if hole.spec.adaptive or hole.spec.solver.fixed:
         step = _Graph(hole, "step", opset, *solver)
         step.finish(_adaptive_step(step) if hole.spec.adaptive else _fixed_step(step))
@@ -130,7 +139,8 @@ class _Graph:
         dims = [Value(part, self.scope).dims for part in hole.y0]
         self.y_shape = [1, _size(dims)]
         self.y = self.input("y", self.dtype, self.y_shape)
-        self.outside = {value: self.stand_in(value) for region in regions for value in region.captured}
+        captured = dict.fromkeys(value for region in regions for value in region.captured)
+        self.outside = {value: self.stand_in(value) for value in captured}
         self._shapes: dict[int, Value] = {}
         self.layout: Layout = layout_of(dims, self._shape, self.scope, per_sample=hole.spec.per_sample)
         if hole.norm in regions and hole.norm is not None:
@@ -244,6 +254,30 @@ def _fixed_step(graph: _Graph) -> dict[str, Value]:
     return outputs
 
 
+def _sde_step(graph: _Graph) -> dict[str, Value]:
+    """The outputs of a step of an SDE. Its inputs are the Brownian motion over the step, besides times and states."""
+    hole, method = graph.hole, stochastic.method_of(graph.hole)
+    sde = stochastic.functions_of(hole, graph.scope, graph.outside)
+    t, t1 = (graph.input(name, hole.t.dtype, []) for name in ("t", "t1"))
+    memory = []
+    for i, name in enumerate(method.memory):
+        like = hole.extras[f"{MEMORY}{name}"]
+        memory.append(graph.input(f"memory.{i}", graph.dtype, _sizes(like)))
+    batch = _sizes(hole.y0[0])[0]
+    motion = [
+        graph.input(name, graph.dtype, [batch, *[sde.channels] * (2 if name == "area" else 1)])
+        for name in motion_of(method)
+    ]
+    taken = stochastic.step(hole, sde, graph.layout, t, t1, graph.y, tuple(memory), Increment(*motion))
+    return {"y1": taken.y1, **{f"memory1.{i}": x for i, x in enumerate(taken.memory)}}
+
+
+def _sizes(value: ir.Value) -> list[int | str]:
+    """The sizes of a value's axes, or their names."""
+    dims = list(value.shape) if value.shape is not None else []
+    return [dim if isinstance(dim, int) else str(dim.value or f"size_{i}") for i, dim in enumerate(dims)]
+
+
 def _turn(graph: _Graph) -> dict[str, Value]:
     """The outputs of one turn of an iteration: its state after the turn."""
     spec, method = graph.hole.spec, graph.hole.spec.solver
@@ -252,7 +286,7 @@ def _turn(graph: _Graph) -> dict[str, Value]:
     lanes = ("excess", "least_excess", "turns")
     shapes = [graph.lanes if name in lanes else graph.y_shape for name in IterationState._fields[:-1]]
     shapes += [[_rows(x), graph.y_shape[1]] for x in like.memory]
-    names = ("y", *MEMORY[: len(shapes) - 1])
+    names = ("y", *MEMORY_INPUTS[: len(shapes) - 1])
     inputs = [graph.input(name, graph.dtype, shape) for name, shape in zip(names[1:], shapes[1:], strict=True)]
     tolerances = tolerance_inputs(spec, graph.scope, {"rtol": "rtol", "atol": "atol"}, graph.y.dtype, defaults=False)
     state = IterationState.of([graph.y, *inputs])

@@ -16,6 +16,7 @@ from odelet.numerics.interpolation import hermite, linear
 from odelet_export.errors import FormError
 from odelet_export.graphs.emit import ONNX
 from odelet_export.graphs.scope import Value, deepest
+from odelet_export.lowering.forms import stochastic
 from odelet_export.lowering.forms.form import LoweredSolve
 from odelet_export.lowering.forms.site import BAD_TIMES, NOT_FINITE, OK, Site, not_finite
 
@@ -84,11 +85,20 @@ def known_steps(site: Site) -> int | None:
     return site.count - 1 if grid.at_outputs and site.count is not None else None
 
 
-def step(site: Site, t: Any, t1: Any, y: Value, memory: tuple[Any, ...]) -> FixedStep:
-    """The step of the method from t to t1."""
+def step(site: Site, i: Any, t: Any, t1: Any, y: Value, memory: tuple[Any, ...]) -> FixedStep:
+    """The step of the method from t to t1. i: the number of the step, which the noise of an SDE depends on."""
     spec = site.hole.spec
+    if spec.solver.stochastic:
+        return stochastic.step_in_graph(site, i, t, t1, y, memory)
     terms = StepSettings(direction=site.direction, perturb=grid_of(site).perturb, **spec.corrector)
     return spec.solver.step(site.field, t, t1, y, memory, terms, xp=ONNX)
+
+
+def initial_memory(site: Site) -> tuple[Any, ...]:
+    """The values that the first step receives."""
+    if site.hole.spec.solver.stochastic:
+        return tuple(stochastic.memory_in_graph(site))
+    return site.hole.spec.solver.initial_memory(site.y0, xp=ONNX)
 
 
 def only_the_end(site: Site) -> bool:

@@ -19,6 +19,7 @@ from odelet_export.lowering.forms.fixed import (
     finish,
     grid_of,
     grid_points,
+    initial_memory,
     known_steps,
     only_the_end,
     read,
@@ -58,7 +59,7 @@ def lower(site: Site) -> LoweredSolve:
 
     def body(_inner: Scope, i: Value, y: Value, *more: Value) -> tuple[Any, list[Value], list[Value]]:
         remembered, counted = more[: len(memory)], list(more[len(memory) :])
-        fixed_step = step(site, points[i], points[i + 1], y, tuple(remembered))
+        fixed_step = step(site, i, points[i], points[i + 1], y, tuple(remembered))
         step_counts = [fixed_step.evaluations] if solver.evaluations is None else []
         step_counts += [] if fixed_step.unconverged is None else [whole(fixed_step.unconverged)]
         counted = [before + now for before, now in zip(counted, step_counts, strict=True)]
@@ -84,8 +85,7 @@ def lower(site: Site) -> LoweredSolve:
 
 def _as_values(site: Site) -> list[Value]:
     """The memory of the method before the first step, as values that a Loop carries."""
-    start = site.hole.spec.solver.initial_memory(site.y0, xp=ONNX)
-    return [x if isinstance(x, Value) else site.scope.constant(x, np.int64) for x in start]
+    return [x if isinstance(x, Value) else site.scope.constant(x, np.int64) for x in initial_memory(site)]
 
 
 def _later_times(site: Site) -> Value:
@@ -122,7 +122,7 @@ def _until_event(site: Site) -> LoweredSolve:
     def body(_inner: Scope, i: Value, t: Value, y: Value, *more: Value) -> tuple[Value, list[Value], list[Value]]:
         failures, remembered = more[3], more[4:]
         t1 = t + h
-        fixed_step = step(site, t, t1, y, tuple(remembered))
+        fixed_step = step(site, i, t, t1, y, tuple(remembered))
         failures = failures if fixed_step.unconverged is None else failures + whole(fixed_step.unconverged)
         return (
             search.goes_on(t1 * search.direction, fixed_step.y1),

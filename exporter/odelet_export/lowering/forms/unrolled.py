@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from odelet_export.lowering.forms.fixed import (
     finish,
     grid_of,
     grid_points,
+    initial_memory,
     known_steps,
     only_the_end,
     read,
@@ -51,10 +53,10 @@ def lower(site: Site) -> LoweredSolve:
     grid = grid_points(site)
     times = [grid[i] for i in range(steps + 1)]
     states, slopes = [site.y0], []
-    memory = site.hole.spec.solver.initial_memory(site.y0, xp=ONNX)
+    memory = initial_memory(site)
     calls = 0
-    for t, t1 in zip(times[:-1], times[1:], strict=True):
-        fixed_step = step(site, t, t1, states[-1], memory)
+    for i, (t, t1) in enumerate(pairwise(times)):
+        fixed_step = step(site, i, t, t1, states[-1], memory)
         states.append(fixed_step.y1)
         slopes.append(fixed_step.k0)
         memory, calls = fixed_step.memory, calls + fixed_step.evaluations

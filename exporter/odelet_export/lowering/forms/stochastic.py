@@ -1,0 +1,75 @@
+"""The parts that forms of SDE solves share: the functions of the SDE, and one step on normal numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import onnx_ir as ir
+
+from odelet.methods.method import FixedStep
+from odelet.methods.sde import Increment, Interval, Sde, SdeMethod
+from odelet.numerics.backend import Array
+from odelet.numerics.state import Layout
+from odelet_export.errors import FormError
+from odelet_export.graphs.emit import ONNX
+from odelet_export.graphs.scope import Scope, Value
+from odelet_export.lowering.forms.site import Site
+from odelet_export.lowering.hole import Hole
+from odelet_export.lowering.region import Region
+from odelet_export.model.sde_spec import MEMORY, NORMALS
+
+
+def method_of(hole: Hole) -> SdeMethod:
+    """The method of a solve of an SDE."""
+    method = hole.spec.solver
+    assert isinstance(method, SdeMethod)
+    return method
+
+
+def functions_of(hole: Hole, scope: Scope, outside: Mapping[ir.Value, ir.Value]) -> Sde:
+    """The functions of the SDE, which put copies of their regions into a graph. outside: as `Region.emit` takes it."""
+    spec = hole.spec.sde
+    assert spec is not None
+
+    def of(region: Region) -> Any:
+        def call(t: Array, *state: Value) -> Value:
+            like = Value(region.inputs[0], scope)
+            time = ONNX.cast(t, like) if isinstance(t, Value) else scope.constant(t, like.dtype)
+            inner = max((*(x.scope for x in state), time.scope, scope), key=lambda scope: scope.depth)
+            return region.emit(inner, [time, *state], outside)[0]
+
+        return call
+
+    named = {name: of(region) for name, region in hole.regions.items()}
+    width = hole.y0[0].shape[1] if hole.y0[0].shape is not None else None
+    if not isinstance(width, int):
+        raise FormError(
+            f"the solve at {hole.spec.source}: the number of channels of an SDE's state must not change with the inputs"
+        )
+    return Sde(noise=spec.noise, width=width, channels=spec.channels, drift=named.pop("field"), **named)
+
+
+def step(
+    hole: Hole, sde: Sde, layout: Layout, t: Any, t1: Any, y: Value, memory: tuple[Any, ...], noise: Increment
+) -> FixedStep:
+    """The step from t to t1. y: the state, a row (1, n)."""
+    method = method_of(hole)
+    (table,) = layout.unpack(y, xp=ONNX)
+    y1, remembered = method.advance(sde, Interval.of(t, t1, y, xp=ONNX), table, memory, noise, xp=ONNX)
+    row = layout.pack([y1], xp=ONNX)
+    return FixedStep(row, row, tuple(remembered), method.drifts, None)
+
+
+def step_in_graph(site: Site, i: Any, t: Any, t1: Any, y: Value, memory: tuple[Any, ...]) -> FixedStep:
+    """The step of number i, with the normal numbers of that step. i: a number, or a value of the graph."""
+    hole, method = site.hole, method_of(site.hole)
+    sde = functions_of(hole, site.scope, {})
+    normals = [Value(hole.extras[f"{NORMALS}{name}"], site.scope)[i] for name in method.draws]
+    noise = method.increment(normals, Interval.of(t, t1, y, xp=ONNX), channels=sde.channels, xp=ONNX)
+    return step(hole, sde, site.layout, t, t1, y, memory, noise)
+
+
+def memory_in_graph(site: Site) -> list[Value]:
+    """The values that the first step receives."""
+    return [Value(site.hole.extras[f"{MEMORY}{name}"], site.scope) for name in method_of(site.hole).memory]
