@@ -22,11 +22,14 @@ from odelet.artifact.array_files import check_output, read_inputs, write_outputs
 from odelet.artifact.folder import check
 from odelet.commands.bench import DEFAULT_SECONDS
 from odelet.commands.bench import bench as bench_artifact
+from odelet.commands.paths_report import QUANTILES, paths_arrays, paths_text, quantiles_of
 from odelet.commands.run_report import run_text
 from odelet.commands.verify import verify as verify_artifact
-from odelet.errors import OdeletError
+from odelet.errors import InputError, OdeletError
+from odelet.model.arguments import Argument
 from odelet.model.interruption import interruptible, is_work_left
-from odelet.model.model import load
+from odelet.model.model import Model, load
+from odelet.model.paths import Paths
 from odelet.model.settings import CallSettings
 from odelet.status import Status
 from odelet.text import printable
@@ -107,21 +110,53 @@ def run(
     max_steps: MaxSteps = None,
     deadline: Deadline = None,
     seed: Seed = None,
+    paths: Annotated[
+        int | None,
+        typer.Option(
+            help="Solve so many paths, each with random numbers of its own, and write NAME.mean, NAME.std and "
+            "NAME.quantiles of each output to the .npz."
+        ),
+    ] = None,
+    quantiles: Annotated[str, typer.Option(help="Shares of the quantiles of --paths, from 0 to 1.")] = ",".join(
+        map(str, QUANTILES)
+    ),
     device: Device = "cpu",
     threads: Threads = None,
     memory: Memory = None,
     as_json: Json = False,
 ) -> None:
     """Run a model on a file of inputs and write its outputs. Ctrl-C ends it at once, as it ends all commands."""
+    shares = quantiles_of(quantiles)
     model = load(path, device=device, threads=threads, memory=memory, deadline=deadline)
     check_output(target, model.card)
     settings = CallSettings(rtol=rtol, atol=atol, max_steps=max_steps, deadline=deadline, seed=seed)
     inputs = read_inputs(source, model.card)
+    if paths is not None:
+        if target.suffix != ".npz":
+            raise InputError(f"{target}: --paths writes several arrays, which need an .npz")
+        found = _paths(model, paths, settings, inputs)
+        arrays = paths_arrays(found, shares)
+        write_outputs(target, arrays)
+        typer.echo(paths_text(found, arrays, as_json=as_json))
+        return
     solution = interruptible(lambda: model.solve_with(settings, (), inputs))
     if solution.status is Status.OK:
         write_outputs(target, solution.outputs)
     typer.echo(run_text(solution, as_json=as_json))
     solution.raise_if_failed()
+
+
+def _paths(model: Model, count: int, settings: CallSettings, inputs: dict[str, Argument]) -> Paths:
+    """Solve many paths, with a progress bar on the terminal."""
+    with typer.progressbar(length=count, label="paths", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+        done = 0
+
+        def progress(paths: int) -> None:
+            nonlocal done
+            bar.update(paths - done)
+            done = paths
+
+        return interruptible(lambda: model.paths_with(settings, count, (), inputs, progress=progress))
 
 
 @app.command()

@@ -48,7 +48,7 @@ class DrawnNormals:
     """Standard normal numbers (batch, *shape) for each step, drawn a block of steps at a time, in order.
 
     seed, noise: as `random_numbers.normals` takes them, of which these are the numbers. steps: how many there are, for
-    `np.asarray`, which draws all; None for any number.
+    `np.asarray`, which draws all; None for any number. first_sample: the index of the first row.
 
     >>> drawn = DrawnNormals(7, 0, 2, (3,), np.dtype(np.float64))
     >>> drawn[5].shape, bool((drawn[5][1] == normals(7, 0, range(1, 2), range(5, 6), 3)[0, 0]).all())
@@ -64,7 +64,9 @@ class DrawnNormals:
         dtype: np.dtype[Any],
         *,
         steps: int | None = None,
+        first_sample: int = 0,
     ) -> None:
+        self._samples = range(first_sample, first_sample + batch)
         self._seed, self._noise, self._batch, self._shape, self._dtype = seed, noise, batch, shape, dtype
         self._count = int(np.prod(shape))
         self._steps = max(1, _DRAWN_AT_ONCE // max(1, batch * self._count))
@@ -72,20 +74,25 @@ class DrawnNormals:
 
         self._all = steps
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of all numbers, (steps, batch, *shape)."""
+        return (len(self), self._batch, *self._shape)
+
     def __len__(self) -> int:
         assert self._all is not None, "the number of steps was not given"
         return self._all
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NumpyArray:
         del copy
-        numbers = normals(self._seed, self._noise, range(self._batch), range(len(self)), self._count, dtype=self._dtype)
-        return numbers.reshape(len(self), self._batch, *self._shape).astype(dtype or self._dtype, copy=False)
+        numbers = normals(self._seed, self._noise, self._samples, range(len(self)), self._count, dtype=self._dtype)
+        return numbers.reshape(self.shape).astype(dtype or self._dtype, copy=False)
 
     def __getitem__(self, step: int, /) -> NumpyArray:
         if not self._first <= step < self._first + len(self._block):
             self._first = step
             steps = range(step, step + self._steps)
-            block = normals(self._seed, self._noise, range(self._batch), steps, self._count, dtype=self._dtype)
+            block = normals(self._seed, self._noise, self._samples, steps, self._count, dtype=self._dtype)
             self._block = block.reshape(self._steps, self._batch, *self._shape)
         numbers: NumpyArray = self._block[step - self._first]
         return numbers

@@ -64,11 +64,17 @@ class Arguments:
         return self._noise.names
 
     def bind(
-        self, args: tuple[Argument, ...], named: Mapping[str, Argument], *, seed: int | None = None
+        self,
+        args: tuple[Argument, ...],
+        named: Mapping[str, Argument],
+        *,
+        seed: int | None = None,
+        first_sample: int = 0,
     ) -> dict[str, NumpyArray]:
         """Return an array for each input, of the input's dtype and shape, C-contiguous; missing noise is drawn.
 
-        seed: of the noise that is drawn; None draws other numbers in each call. Raises InputError naming the input,
+        seed: of the noise that is drawn; None draws other numbers in each call. first_sample: the number of the first
+        sample. Raises InputError naming the input,
         what came and what is expected, and AssumptionError for sizes that the model's code does not take.
         """
         try:
@@ -88,7 +94,7 @@ class Arguments:
         seed = fresh_seed() if seed is None else int(seed)
         for name in noise:
             if name not in arguments:
-                values[name] = self._noise.draw(name, sizes, seed)
+                values[name] = self._noise.draw(name, sizes, seed, first_sample=first_sample)
                 continue
             values[name] = _array(self._specs[name], arguments[name], axes)
             shape = self._noise.shape(name, sizes)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, overload
 
 from odelet.artifact.card import Card, Tensor
@@ -15,6 +16,7 @@ from odelet.engine.opening import open_artifact
 from odelet.engine.versions import tested
 from odelet.loops.solution import Solution
 from odelet.model.arguments import Argument
+from odelet.model.paths import Paths, Progress, sample_paths
 from odelet.model.results import Result, result_builder
 from odelet.model.runner import NOTHING, Events, Observed, Runner
 from odelet.model.settings import AS_EXPORTED, CallSettings, Tolerance
@@ -230,6 +232,49 @@ class Model:
             rtol=rtol, atol=atol, max_steps=max_steps, max_evals=max_evals, deadline=deadline, seed=seed
         )
         return self.solve_with(settings, args, named, observed=Observed(events=events, dense=dense))
+
+    def paths(
+        self,
+        /,
+        *args: Argument,
+        n: int = 1000,
+        seed: int | None = None,
+        progress: Progress | None = None,
+        **named: Argument,
+    ) -> Paths:
+        """Return the outputs of n calls, each with random numbers of its own, and their mean, deviation and quantiles.
+
+        It is for models that draw random numbers, such as those that solve an SDE: for each row of the batch, the n
+        paths are a sample of what the model computes. Path 0 is what a call gives. args, named: as in a call, with its
+        settings. seed: a path depends on it and on its own number, and not on n. progress: called with the number of
+        paths that are done, after each of the calls, which take several paths at once where the model allows it.
+
+        Only outputs are kept: n times the size of a call's result, and no states between the output times.
+        Raises InputError for a model without random inputs, and what a call raises.
+
+        >>> import numpy as np, odelet
+        >>> paths = odelet.load("out").paths({"x": np.ones((5, 3), np.float32), "scale": 2.0}, n=20, seed=0)
+        >>> paths.mean.shape, paths.std.shape
+        ((3, 5, 3), (3, 5, 3))
+        """
+        settings, inputs = CallSettings.split(named)
+        return self.paths_with(replace(settings, seed=seed), n, args, inputs, progress=progress)
+
+    def paths_with(
+        self,
+        settings: CallSettings,
+        n: int,
+        args: tuple[Argument, ...],
+        named: dict[str, Argument],
+        *,
+        progress: Progress | None = None,
+    ) -> Paths:
+        """Return Paths as `paths` does, with the settings of each call in one object; for tools around a model."""
+        return Paths(sample_paths(self, n, settings, args, named, progress=progress), self._result)
+
+    def bound(self, args: tuple[Argument, ...], named: Mapping[str, Argument], *, seed: int) -> dict[str, NumpyArray]:
+        """Return the arrays of all inputs, noise included, for the arguments of a call."""
+        return self._runner.arguments.bind(args, named, seed=seed)
 
     def solve_with(
         self,

@@ -48,8 +48,8 @@ class Noise:
         sizes = [size if isinstance(size, int) else size_of(size, axes) for size in self._noise[name][1].shape]
         return None if None in sizes else tuple(size for size in sizes if size is not None)
 
-    def draw(self, name: str, axes: Mapping[str, int], seed: int) -> NumpyArray:
-        """Return random numbers for an input.
+    def draw(self, name: str, axes: Mapping[str, int], seed: int, *, first_sample: int = 0) -> NumpyArray:
+        """Return random numbers for an input. first_sample: the number of the first sample.
 
         Each input has random numbers of its own, so that giving one input does not change the numbers of the others,
         and so has each sample, so that a batch does not change them. Raises InputError when the axes do not fix the
@@ -62,13 +62,14 @@ class Noise:
                 f"the noise {name!r} ({noise.distribution}, {noise.source}) is {tensor}, a shape that does not follow "
                 f"from those of the other inputs; give it: {name}=..."
             )
-        dtype, samples, steps = np.dtype(tensor.dtype), noise.sample_axis, noise.step_axis
+        dtype, first = np.dtype(tensor.dtype), first_sample
         try:
             if name in self._by_step and noise.sample_axis == 1:
                 # The numbers of a step are drawn when it is taken, so that memory does not grow with the steps.
-                drawn: Any = DrawnNormals(seed, index, shape[1], shape[2:], dtype, steps=shape[0])
+                drawn: Any = DrawnNormals(seed, index, shape[1], shape[2:], dtype, steps=shape[0], first_sample=first)
                 return cast("NumpyArray", drawn)
-            return noise_array(noise.distribution, seed, index, shape, dtype, sample_axis=samples, step_axis=steps)
+            axes_of = {"sample_axis": noise.sample_axis, "step_axis": noise.step_axis}
+            return noise_array(noise.distribution, seed, index, shape, dtype, **axes_of, first_sample=first)
         except (ValueError, MemoryError, OverflowError):  # more numbers than memory can hold, or than numpy can count
             raise ArtifactError(
                 f"the noise {name!r} has the shape {shape}, too large to draw; check the card"

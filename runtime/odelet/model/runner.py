@@ -122,7 +122,7 @@ class Runner:
 
         Raises InputError for arguments and settings that do not fit, and AssumptionError; a failed solve is a result.
         """
-        values = self.arguments.bind(args, named, seed=settings.seed)
+        values = self.arguments.bind(args, named, seed=settings.seed, first_sample=settings.first_sample)
         arrays: dict[str, NumpyArray] = {}
         limits = _NO_LIMITS
         if settings is not AS_EXPORTED:
