@@ -15,14 +15,67 @@ import numpy as np
 from odelet.errors import InputError
 from odelet.loops.adaptive import direction_of
 from odelet.loops.brownian import BridgedPath, BrownianPath, DrawnNormals, StepwisePath, draw_shapes
-from odelet.methods.sde import NOISES, Sde, SdeMethod
+from odelet.methods.sde import NOISES, Calculus, Sde, SdeMethod
 from odelet.methods.sde_steps import sde_method
 from odelet.numerics.backend import NumpyArray
 from odelet.random_numbers import fresh_seed, keys
 
-# The methods of torchsde where none is named.
-_DEFAULTS = {"ito": "srk", "stratonovich": "midpoint"}
-_LEVY = ("foster", "davie")
+
+@dataclass(frozen=True)
+class SdeKind:
+    """The arguments of `sdeint` that say how an SDE is meant and solved: its sense, its noise and the method."""
+
+    sde_type: str
+    noise_type: str
+    method: str | None
+    adaptive: bool
+    options: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The name of the method, which is torchsde's default where none is named."""
+        if self.method is not None:
+            return self.method
+        if self.sde_type == "ito":
+            return "euler" if self.noise_type == "general" else "srk"
+        return "midpoint"
+
+    def chosen_method(self) -> SdeMethod:
+        """The method, with its options set. Raises InputError where there is none."""
+        _check_known("sde_type", self.sde_type, ("ito", "stratonovich"))
+        _check_known("noise_type", self.noise_type, NOISES)
+        known = {"milstein": "grad_free", "log_ode": "levy"}.get(self.name)
+        unknown = sorted(self.options.keys() - {known})
+        if unknown:
+            takes = f"known is {known}" if known else "it has none"
+            raise InputError(f"options {', '.join(unknown)} are not known for method {self.name!r}; {takes}")
+        levy, grad_free = self.options.get("levy", "foster"), bool(self.options.get("grad_free"))
+        _check_known("options: levy", levy, ("foster", "davie"))
+        calculus: Calculus = "ito" if self.sde_type == "ito" else "stratonovich"
+        try:
+            method = sde_method(self.name, calculus, self.noise_type, grad_free=grad_free)
+        except ValueError as error:
+            raise InputError(str(error)) from None
+        return method.with_options(step_doubling=self.adaptive, levy=levy)
+
+    def check_correction(self, method: SdeMethod, *, given: bool) -> None:
+        """Raise InputError where a correction is missing, or given to a method that takes none."""
+        takes = method.correction and self.noise_type != "additive"
+        if given and not takes:
+            raise InputError(
+                f"method={self.name!r} takes no correction for {self.noise_type} noise; leave correction out"
+            )
+        if given or not takes:
+            return
+        term = "v (batch, m), that returns the sum over j and l of g_jl dg_jl/dy_i v_l"
+        other = "options={'grad_free': True}, which needs none"
+        if "area" in method.draws:
+            term = "a (batch, m, m), that returns the sum over j, k, l of dg_il/dy_j g_jk a_kl"
+            other = "method='midpoint', which is this method without that term"
+        raise InputError(
+            f"method={self.name!r} takes derivatives of g: give correction, a function of t, y and {term}; or take "
+            f"{other}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,41 +93,30 @@ class SdeCall:
 
     @classmethod
     def of(
-        cls,
-        f: Callable[..., Any],
-        g: Callable[..., Any],
-        y0: Any,
-        t: Any,
-        *,
-        sde_type: str,
-        noise_type: str,
-        method: str | None,
-        adaptive: bool,
-        options: Mapping[str, Any] | None,
-        correction: Callable[..., Any] | None,
+        cls, f: Callable[..., Any], g: Callable[..., Any], y0: Any, t: Any, kind: SdeKind, correction: Any
     ) -> SdeCall:
-        """The call with these arguments. Raises InputError for arguments that cannot work."""
+        """The call with these arguments. correction: a function, or None. Raises InputError for arguments that cannot
+        work."""
         y = np.asarray(y0)
         if y.dtype not in (np.float32, np.float64) or y.ndim != 2:
             raise InputError(f"y0 must be a float32 or float64 array (batch, d); got {y.dtype} of shape {y.shape}")
-        times = _times(t, y.dtype)
-        _check_kind("sde_type", sde_type, tuple(_DEFAULTS))
-        _check_kind("noise_type", noise_type, NOISES)
-        name = method
-        if name is None:
-            name = "euler" if (sde_type, noise_type) == ("ito", "general") else _DEFAULTS[sde_type]
-        chosen = _method(name, sde_type, noise_type, dict(options or {}), adaptive=adaptive)
-        _check_correction(chosen, name, noise_type, given=correction is not None)
-        channels = _channels(g, times[0], y, noise_type)
+        times, method = _times(t, y.dtype), kind.chosen_method()
+        kind.check_correction(method, given=correction is not None)
+        noise, channels = kind.noise_type, _channels(g, times[0], y, kind.noise_type)
         sde = Sde(
-            noise=noise_type,
+            noise=noise,
             width=y.shape[1],
             channels=channels,
-            drift=_checked("f", f, y.shape, noise_type),
-            diffusion=_checked("g", g, y.shape if noise_type == "diagonal" else (*y.shape, channels), noise_type),
-            correction=None if correction is None else _checked("correction", correction, y.shape, noise_type),
+            drift=_checked("f", f, y.shape, noise),
+            diffusion=_checked("g", g, y.shape if noise == "diagonal" else (*y.shape, channels), noise),
+            correction=None if correction is None else _checked("correction", correction, y.shape, noise),
         )
-        return cls(y=y, t=times, method=chosen, sde=sde)
+        return cls(y=y, t=times, method=method, sde=sde)
+
+    def slope(self, t: Any, row: NumpyArray) -> NumpyArray:
+        """The drift on rows (1, n)."""
+        drift: NumpyArray = self.sde.drift(t, row.reshape(self.y.shape))
+        return drift.reshape(1, -1)
 
     def path(
         self, seed: int | None, noise: Mapping[str, Any] | None, steps: int
@@ -84,6 +126,8 @@ class SdeCall:
         seed: None for a new one. noise: arrays of the caller. steps: the number of fixed steps. Raises InputError for
         noise that does not fit.
         """
+        if seed is not None and noise is not None:
+            raise InputError("seed and noise exclude each other; leave one of them out")
         method, batch, channels = self.method, len(self.y), self.sde.channels
         shapes = draw_shapes(method, channels)
         if noise is not None and set(noise) != {"seed"}:
@@ -127,44 +171,9 @@ def _times(t: Any, dtype: np.dtype[Any]) -> NumpyArray:
     return times
 
 
-def _check_kind(name: str, value: str, known: tuple[str, ...]) -> None:
+def _check_known(name: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
         raise InputError(f"{name}={value!r} is not one of {', '.join(known)}")
-
-
-def _method(name: str, sde_type: str, noise_type: str, options: dict[str, Any], *, adaptive: bool) -> SdeMethod:
-    known = {"milstein": "grad_free", "log_ode": "levy"}.get(name)
-    unknown = sorted(options.keys() - {known})
-    if unknown:
-        takes = f"known is {known}" if known else "it has none"
-        raise InputError(f"options {', '.join(unknown)} are not known for method {name!r}; {takes}")
-    levy = options.get("levy", _LEVY[0])
-    _check_kind("options: levy", levy, _LEVY)
-    try:
-        method = sde_method(name, sde_type, noise_type, grad_free=bool(options.get("grad_free")))  # type: ignore[arg-type]
-    except ValueError as error:
-        raise InputError(str(error)) from None
-    return method.with_options(step_doubling=adaptive, levy=levy)
-
-
-def _check_correction(method: SdeMethod, name: str, noise_type: str, *, given: bool) -> None:
-    """Raise InputError where a correction is missing, or given to a method that takes none."""
-    takes = method.correction and noise_type != "additive"
-    if given and not takes:
-        raise InputError(f"method={name!r} takes no correction for {noise_type} noise; leave correction out")
-    if given or not takes:
-        return
-    if "area" in method.draws:
-        term = "a (batch, m, m), that returns the sum over j, k, l of dg_il/dy_j g_jk a_kl"
-        raise InputError(
-            f"method={name!r} takes derivatives of g: give correction, a function of t, y and {term}; or take "
-            "method='midpoint', which is this method without that term"
-        )
-    term = "v (batch, m), that returns the sum over j and l of g_jl dg_jl/dy_i v_l"
-    raise InputError(
-        f"method={name!r} takes derivatives of g: give correction, a function of t, y and {term}; or take "
-        "options={'grad_free': True}, which needs none"
-    )
 
 
 def _channels(g: Callable[..., Any], t0: Any, y: NumpyArray, noise_type: str) -> int:

@@ -138,8 +138,8 @@ def test_the_default_methods_are_torchsdes(sde_type, noise_type, method):
 
 @pytest.mark.parametrize("adaptive", [False, True])
 def test_the_mean_and_variance_of_an_ornstein_uhlenbeck_process(adaptive):
-    """Over 100,000 paths of one call, within 4 standard errors. Adaptive steps are those of the whole batch; a state that
-    is read between the ends of a step lacks some of its variance."""
+    """Over 100,000 paths of one call, within 4 standard errors. Adaptive steps are those of the whole batch; a state
+    that is read between the ends of a step lacks some of its variance."""
     count, rate, mean, noise = 100_000, 1.5, 0.7, 0.8
     solution = odelet.sdeint(
         lambda t, y: rate * (mean - y),
