@@ -23,6 +23,7 @@ __all__ = [
     "__version__",
     "load",
     "odeint",
+    "sdeint",
     "verify",
 ]
 
@@ -32,6 +33,7 @@ _HOMES = {
     "CallSettings": "model.settings",
     "Event": "numerics.events",
     "odeint": "loops.ivp",
+    "sdeint": "loops.sde_ivp",
     **dict.fromkeys(("Model", "load"), "model.model"),
     "Solution": "loops.solution",
     "Stats": "loops.stats",

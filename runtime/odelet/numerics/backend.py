@@ -164,6 +164,7 @@ class Numpy:
     sqrt = staticmethod(np.sqrt)
     equal = staticmethod(np.equal)
     smallest = staticmethod(np.min)
+    matmul = staticmethod(np.matmul)
     any = staticmethod(np.any)
 
     @staticmethod
@@ -197,6 +198,10 @@ class Numpy:
         return np.concatenate(xs, axis=axis)
 
     @staticmethod
+    def sum(x: Array, axis: int) -> Array:
+        return np.sum(x, axis=axis)
+
+    @staticmethod
     def split(x: Array, sizes: Sequence[int]) -> Sequence[Array]:
         return np.split(x, np.cumsum(sizes)[:-1], axis=-1)
 
@@ -209,18 +214,8 @@ class Numpy:
         return np.asarray(values, like.dtype)
 
     @staticmethod
-    def matmul(a: Array, b: Array) -> Array:
-        return a @ b
-
-    @staticmethod
-    def sum(x: Array, axis: int) -> Array:
-        return np.sum(x, axis=axis)
-
-    @staticmethod
     def rms(x: Array, *, axis: int | None = None) -> Array:
-        if not x.size:
-            return np.sqrt(np.sum(x * x, axis=axis))
-        return np.sqrt(np.mean(x * x, axis=axis))
+        return np.sqrt(np.mean(x * x, axis=axis) if x.size else np.sum(x * x, axis=axis))
 
     @staticmethod
     def loop(body: LoopBody, limit: Scalar, go_on: Scalar, carried: Sequence[Array]) -> list[Array]:
