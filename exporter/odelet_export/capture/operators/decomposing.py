@@ -16,6 +16,7 @@ from torch.onnx._internal.exporter import _decomp, _fx_passes
 
 from odelet_export.capture.operators.constants import fold_constants
 from odelet_export.capture.operators.decompositions import gradient_decompositions
+from odelet_export.capture.operators.piecewise import NotPiecewise, decompose_piecewise
 
 
 class Untranslated(Exception):
@@ -47,7 +48,10 @@ def _decompose(program: ExportedProgram, registry: Any) -> ExportedProgram:
         **_decomp.create_onnx_friendly_decomposition_table(translated),
         **gradient_decompositions(),
     }
-    program = program.run_decompositions(table)
+    try:
+        decompose_piecewise(program, table)
+    except NotPiecewise:
+        program = program.run_decompositions(table)
     # torch.export asserts dtypes and sizes; nothing reads these nodes, and torch's translation removes them, too.
     _fx_passes.remove_assertion_nodes(program.graph_module)
     left = fold_constants(program, translated)
