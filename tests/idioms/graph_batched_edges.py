@@ -27,7 +27,9 @@ class Model(nn.Module):
             gaps = nodes[source] - nodes[target]
             features = torch.cat([nodes[source], nodes[target], t.expand(len(source), 1)], 1)
             steps = gaps * self.update(torch.tanh(self.message(features)))
-            moved = torch.zeros_like(nodes).index_add(0, source, steps).reshape(batch, NODES, 2)
+            moved = (
+                torch.zeros_like(nodes).scatter_add_(0, source[:, None].expand(-1, 2), steps).reshape(batch, NODES, 2)
+            )
             trace = torch.autograd.grad((moved * self.divergence).sum(), x)[0] * self.divergence
         return moved, trace.sum((1, 2))
 

@@ -171,7 +171,7 @@ class _Numbers:
     def _constant(self, value: torch.Tensor) -> Node:
         """A node for a new constant, at the start of the graph."""
         name = f"_rows_{len(self._computed)}"
-        setattr(self._module, name, value)
+        self._module.register_buffer(name, value, persistent=False)
         with self._graph.inserting_after(self._last):
             self._computed[name] = self._graph.get_attr(name)
         return self._computed[name]

@@ -7,12 +7,12 @@ the batch: a row of numbers for each graph, and a step from one graph to the nex
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.fx import GraphModule, Node
+from torch.fx import Graph, GraphModule, Node
 from torch.fx.node import map_arg
 
 # Larger constants are left as they were computed.
@@ -73,19 +73,19 @@ def fold(graph_module: GraphModule) -> None:
     Without that, a loop over the rows of a batch leaves as many operators as the batch has rows.
     """
     graph = graph_module.graph
-    if any(_writes(node) for node in graph.nodes):
-        return  # a constant may be written into
     known: dict[Node, Any] = {}
     with torch.no_grad():
         for node in graph.nodes:
             value = _value(graph_module, node, known)
             if value is not None:
                 known[node] = value
+    if any(node in known for node in _written(graph)):
+        return  # its views would have to change with it
     for node in [*graph.nodes]:
         used = node in known and isinstance(known[node], torch.Tensor) and any(user not in known for user in node.users)
         if used and node.op == "call_function":
             name = f"_folded_{node.name}"
-            setattr(graph_module, name, known[node])
+            graph_module.register_buffer(name, known[node], persistent=False)
             with graph.inserting_before(node):
                 node.replace_all_uses_with(graph.get_attr(name), delete_user_cb=lambda user: user not in known)
     for node in reversed([*graph.nodes]):
@@ -126,13 +126,17 @@ def _is_whole(value: object) -> bool:
 
 
 def _is_pure(node: Node) -> bool:
+    """Whether a node always gives the same numbers, and changes none of its arguments."""
     target = node.target
-    return isinstance(target, torch._ops.OpOverload) and target.namespace == "aten" and not _draws(target)
+    if not isinstance(target, torch._ops.OpOverload) or target.namespace != "aten":
+        return False
+    return not target._schema.is_mutable and torch.Tag.nondeterministic_seeded not in target.tags
 
 
-def _draws(target: torch._ops.OpOverload) -> bool:
-    return torch.Tag.nondeterministic_seeded in target.tags
-
-
-def _writes(node: Node) -> bool:
-    return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
+def _written(graph: Graph) -> Iterator[Node]:
+    """The nodes whose tensors some operator writes into."""
+    for node in graph.nodes:
+        if isinstance(node.target, torch._ops.OpOverload):
+            for argument, given in zip(node.target._schema.arguments, node.args, strict=False):
+                if argument.alias_info is not None and argument.alias_info.is_write and isinstance(given, Node):
+                    yield given
