@@ -162,11 +162,11 @@ _SIZED = dict.fromkeys(("zeros", "ones", "empty", "eye", "arange", "randn", "ran
 _SIZED |= dict.fromkeys(("linspace", "logspace"), 2)
 _SIZED |= dict.fromkeys(("new_zeros", "new_ones", "new_full", "new_empty", "view", "reshape", "expand", "repeat"), 1)
 _SIZED |= dict.fromkeys(
-    ("split", "chunk", "narrow", "unflatten", "tile", "broadcast_to", "roll", "unfold", "one_hot"), 1
+    ("split", "chunk", "narrow", "unflatten", "tile", "broadcast_to", "roll", "unfold", "one_hot", "pad"), 1
 )
 
 # The keywords of arguments that are sizes.
-_SIZES = ("size", "steps", "shape", "length", "dims", "num_classes")
+_SIZES = ("size", "steps", "shape", "length", "dims", "num_classes", "pad")
 
 
 def sized(
