@@ -24,6 +24,7 @@ from odelet_export.capture.decisions.indexing import (
 )
 from odelet_export.capture.sizes.elements import element_at_size
 from odelet_export.capture.sizes.gradient import gradient
+from odelet_export.capture.sizes.repeating import repeated
 from odelet_export.capture.sizes.splitting import chunked, split
 from odelet_export.model.trees import row_leaves
 
@@ -198,6 +199,7 @@ _REWRITES: dict[str, Rewrite] = {
     # Tensor.__iter__ would hide its parts from the watch.
     "__iter__": lambda args, *_: lambda: iter(args[0].unbind(0)),
     "gradient": gradient,
+    "repeat_interleave": repeated,
     "bucketize": _bucketize,
     "searchsorted": _searchsorted,
     "linspace": _linspace,
