@@ -56,9 +56,7 @@ class Marker:
     with_memory: the lines whose solves have fields that keep something from one call to the next.
     """
 
-    def __init__(
-        self, overrides: Overrides, watch: TracingWatch, with_memory: Collection[Place] = frozenset()
-    ) -> None:
+    def __init__(self, overrides: Overrides, watch: TracingWatch, with_memory: Collection[Place] = frozenset()) -> None:
         self.specs: list[SolveSpec] = []
         self.stepped: list[SolveSpec] = []
         self.calls: list[Call] = []

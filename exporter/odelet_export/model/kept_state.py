@@ -86,7 +86,9 @@ def _picture(root: nn.Module) -> list[Any]:
 
 def _same(held: Any, before: Any) -> bool:
     """Whether a container holds the very things that it held before."""
-    pairs = [[*part.items()] if isinstance(part, dict) else [(thing, None) for thing in part] for part in (held, before)]
+    pairs = [
+        [*part.items()] if isinstance(part, dict) else [(thing, None) for thing in part] for part in (held, before)
+    ]
     return len(held) == len(before) and all(a is c and b is d for (a, b), (c, d) in zip(*pairs, strict=True))
 
 

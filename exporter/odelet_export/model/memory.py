@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch.utils._pytree import tree_map
 
 from odelet_export.model.callee import Callee
 from odelet_export.model.field_calls import FieldCalls, WatchedField
@@ -56,8 +57,9 @@ class Noticing:
 Run = Callable[[Solving], Sequence[Leaf]]
 
 
-class _CallingOnceMore(Solving):
-    """Solves each call, with one more call of the field before the solves of one line of the model."""
+class _CallingMore(Solving):
+    """Solves each call, with more calls of the field before the solves of one line of the model: on the initial state,
+    where fields may make what they keep for good, and on another state at another time."""
 
     def __init__(self, overrides: Overrides, place: Place) -> None:
         super().__init__(overrides, {}, FieldCalls())
@@ -65,8 +67,9 @@ class _CallingOnceMore(Solving):
 
     def __call__(self, call: Call, original: Callable[..., Any]) -> Any:
         if (call.file, call.line) == self._place:
-            y0 = call.y0
-            call.func(call.t[0], tuple(part.clone() for part in y0) if isinstance(y0, tuple) else y0.clone())
+            for part, factor in ((0.0, 1.0), (0.37, 0.9)):
+                time = torch.lerp(call.t[0], call.t[-1], part)
+                call.func(time, tree_map(lambda y, factor=factor: y * factor, call.y0))
         return super().__call__(call, original)
 
 
@@ -84,7 +87,7 @@ def solves_with_memory(
             run_intercepted(callee, callee.example, handler)
             return callee.leaves
 
-    changed = [place for place in places if not _like(first, run, _CallingOnceMore(overrides, place))]
+    changed = [place for place in places if not _like(first, run, _CallingMore(overrides, place))]
     # A model that gives another answer in each run, whatever its fields do, tells nothing.
     if changed and not _like(first, run, Solving(overrides, {}, FieldCalls())):
         return frozenset()

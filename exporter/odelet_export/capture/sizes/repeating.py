@@ -1,4 +1,4 @@
-"""Elements repeated side by side, `repeat_interleave`, where a size decides how often, in operators that ONNX Runtime runs.
+"""Elements repeated side by side, `repeat_interleave`, where a size decides how often, in other operators.
 
 torch's translation to ONNX expands a count that is a traced number to a shape that ONNX Runtime refuses. As other
 rewrites do, this returns a function that computes the result, or None for a call that can be traced as it is.
