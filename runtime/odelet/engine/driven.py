@@ -87,8 +87,10 @@ def _solve_by_doubling(problem: Problem, method: SdeMethod) -> SolveRun:
         atol=float(problem.tolerance("atol")),
     )
     stepper, path = GraphSdeStepper(problem, method), path_of(problem, method)
-    limits = problem.request.limits
-    return solve_by_doubling(stepper, path, problem.row, problem.t, method=method, control=control, limits=limits)
+    limits, recording = problem.request.limits, problem.request.recording
+    return solve_by_doubling(
+        stepper, path, problem.row, problem.t, method=method, control=control, limits=limits, recording=recording
+    )
 
 
 def _check_samples(problem: Problem, *, observed: bool) -> None:

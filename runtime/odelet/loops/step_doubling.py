@@ -13,8 +13,9 @@ import numpy as np
 
 from odelet.loops.adaptive import Limits
 from odelet.loops.brownian import BrownianPath
+from odelet.loops.recorder import AttemptedStep, Recording
 from odelet.loops.run import SolveRun, rows_from
-from odelet.loops.trajectory import Time
+from odelet.loops.trajectory import StepEnds, Time
 from odelet.methods.sde import Increment, SdeMethod, SdeStep
 from odelet.numerics.backend import NUMPY, NumpyArray
 from odelet.numerics.control import StepDoubling
@@ -39,9 +40,16 @@ class DoublingSolve:
     """
 
     def __init__(
-        self, stepper: SdeStepper, path: BrownianPath, y0: NumpyArray, t0: Time, end: Time, control: StepDoubling
+        self,
+        stepper: SdeStepper,
+        path: BrownianPath,
+        y0: NumpyArray,
+        t0: Time,
+        end: Time,
+        control: StepDoubling,
+        recording: Recording | None,
     ) -> None:
-        self._stepper, self._path, self._control = stepper, path, control
+        self._stepper, self._path, self._control, self._recording = stepper, path, control, recording
         # Times are Python floats in place of float64, as they are many times faster than numpy's scalars.
         self._number: Callable[[Any], Time] = np.float32 if isinstance(t0, np.float32) else float
         self.start = self.now = self._number(t0)
@@ -69,10 +77,15 @@ class DoublingSolve:
         if isnan(ratio):
             return Status.NOT_FINITE
         self._step, self._before = control.next_step(self._step, ratio, self._before)
-        if ratio <= 1 or self._step <= control.dt_min:
+        accepted = ratio <= 1 or self._step <= control.dt_min
+        if self._recording is not None:
+            self._recording.attempts.append(AttemptedStep(float(now), float(end - now), ratio, accepted))
+        if accepted:
             self.start, self.now, self.y0, self.y1, self._memory = now, end, self.y1, two.y1, two.memory
             self.accepted, self.largest = self.accepted + 1, max(self.largest, ratio)
             path.forget(end)
+            if self._recording is not None:
+                self._recording.add(now, end, end - now, StepEnds(self.y0, self.y1))
         return Status.OK
 
     def read(self, t: Time) -> NumpyArray:
@@ -91,10 +104,11 @@ def solve_by_doubling(
     method: SdeMethod,
     control: StepDoubling,
     limits: Limits,
+    recording: Recording | None = None,
 ) -> SolveRun:
     """Solve from y0 (1, n) with error control, and read the states at the increasing times t (times,).
 
-    The steps of the result are the tries, each of which takes three steps of the method.
+    recording: receives the tries. The steps of the result are the tries, each of which takes three steps of the method.
     Stops early, with a status, at a limit, when a step no longer moves time, or when an error ratio is NaN. The states
     after that are NaN; after max_evals or the deadline they are instead the last state that was reached. The result's
     error_ratio, of a solve that reached its end, is the largest of an accepted step; it is above 1 where a step of the
@@ -108,7 +122,7 @@ def solve_by_doubling(
     if not np.isfinite(y0).all():
         return SolveRun(rows=rows, status=Status.NOT_FINITE, time=float(t[0]), steps=0, accepted=0, evaluations=0)
     with np.errstate(all="ignore"):
-        solve = DoublingSolve(stepper, path, y0, t[0], t[-1], control)
+        solve = DoublingSolve(stepper, path, y0, t[0], t[-1], control, recording)
         status, read = Status.OK, 1
         while read < t.size and status is Status.OK:
             if t[read] <= solve.now:
