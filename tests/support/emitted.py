@@ -7,7 +7,8 @@ import numpy as np
 import onnx_ir as ir
 import onnxruntime as ort
 
-from odelet.numerics.backend import NUMPY, SCALARS, Backend, ScalarBackend, StateBackend
+from odelet.numerics.backend import NUMPY, Backend, ScalarBackend, StateBackend
+from odelet.numerics.scalars import SCALARS
 from odelet_export.graphs.emit import ONNX
 from odelet_export.graphs.scope import Scope, Value
 from odelet_export.graphs.tidy import tidy

@@ -21,7 +21,8 @@ import numpy as np
 
 from odelet.commands.latency import interleaved
 from odelet.errors import InputError, OdeletError
-from odelet.model.model import Model, load
+from odelet.model.loading import load
+from odelet.model.model import Model
 from odelet.numerics.backend import NumpyArray
 from odelet.status import Status
 from odelet_export.capture.captured import Captured

@@ -23,7 +23,8 @@ from odelet.commands.latency import interleaved
 from odelet.errors import ArtifactError, InputError, OdeletError
 from odelet.loops.stats import Stats
 from odelet.model.arguments import Arguments
-from odelet.model.model import Model, load
+from odelet.model.loading import load
+from odelet.model.model import Model
 from odelet.model.settings import AS_EXPORTED
 from odelet.model.time_limit import within
 from odelet.numerics.backend import NumpyArray

@@ -79,10 +79,10 @@ def _drive(problem: Problem) -> tuple[list[NumpyArray], SolveStats, SolveObserve
 def _solve_by_doubling(problem: Problem, method: SdeMethod) -> SolveRun:
     """Solve an SDE whose steps follow an error estimate."""
     card = card_of(problem)
-    assert card.first_step is not None and card.min_step is not None, "the card has checked its lengths of steps"
+    assert card.first_step is not None and card.least_step is not None, "the card has checked its lengths of steps"
     control = StepDoubling(
         dt=card.first_step,
-        dt_min=card.min_step,
+        dt_min=card.least_step,
         rtol=float(problem.tolerance("rtol")),
         atol=float(problem.tolerance("atol")),
     )

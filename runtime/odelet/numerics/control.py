@@ -199,7 +199,7 @@ def judge(
     min_step is accepted whatever its error, as in torchdiffeq. After a ratio of NaN the next step has length min_step,
     if min_step is set and this step was longer; else its length is NaN, and callers end the solve.
 
-    >>> from odelet.numerics.backend import SCALARS
+    >>> from odelet.numerics.scalars import SCALARS
     >>> judge(0.1, 32.0, order=5, control=Control(), xp=SCALARS)
     StepDecision(accept=False, h=0.045000000000000005, past=())
     """
