@@ -57,9 +57,9 @@ def sdeint(
     correction: the derivative term of "milstein", a function of t, y and v (batch, m) that returns the sum over j and l
     of g_jl dg_jl/dy_i v_l; or of "log_ode", of t, y and a (batch, m, m), the sum over j, k, l of dg_il/dy_j g_jk a_kl.
 
-    seed: the same seed gives a row the same Brownian motion in every batch; for adaptive steps where these are the same,
-    which depend on the whole batch. noise: in its place, what `Solution.noise` has; or standard normal numbers "w", and
-    "h" and "area" where the method takes them, (steps, batch, m), or (steps, batch, m, m) for the area; for adaptive
+    seed: the same seed gives a row the same Brownian motion in every batch, but for adaptive steps, which follow the
+    whole batch, only along the same steps. noise: in its place, what `Solution.noise` has; or standard normal numbers
+    "w", and "h" and "area" where the method takes them, (steps, batch, m), or (steps, batch, m, m) for the area; for adaptive
     steps "key", int64 (batch,). max_steps, max_evals, deadline: as in `odeint`.
 
     Returns a Solution with the output `y` (times, batch, d). Raises InputError for arguments that cannot work; a solve
