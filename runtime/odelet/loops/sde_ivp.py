@@ -59,8 +59,8 @@ def sdeint(
 
     seed: the same seed gives a row the same Brownian motion in every batch, but for adaptive steps, which follow the
     whole batch, only along the same steps. noise: in its place, what `Solution.noise` has; or standard normal numbers
-    "w", and "h" and "area" where the method takes them, (steps, batch, m), or (steps, batch, m, m) for the area; for adaptive
-    steps "key", int64 (batch,). max_steps, max_evals, deadline: as in `odeint`.
+    "w", and "h" and "area" where the method takes them, (steps, batch, m), or (steps, batch, m, m) for the area; for
+    adaptive steps "key", int64 (batch,). max_steps, max_evals, deadline: as in `odeint`.
 
     Returns a Solution with the output `y` (times, batch, d). Raises InputError for arguments that cannot work; a solve
     that fails is a status, and a RuntimeWarning tells of errors above the tolerance.
