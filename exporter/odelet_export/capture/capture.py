@@ -21,6 +21,7 @@ import torch
 from torch._dynamo.exc import UserError
 from torch.fx import GraphModule
 
+from odelet_export.capture import progress
 from odelet_export.capture.at_sizes import AtSizes, Unlike
 from odelet_export.capture.captured import ASSUMPTION_OUTPUT, Captured
 from odelet_export.capture.decisions.answers import TracingWatch
@@ -69,8 +70,10 @@ def capture(
         # Each run of the model makes new `shadows`; the source must reach the shadows of the present run.
         source = TracedSource(lambda *shadow: watch.shadows.hold(*shadow))
         try:
+            progress.begin(f"trace by {tracer.name}")
             with quiet_tracing(), tracer.loops(), drawing(source):
                 marker, program = _traced(tracer.prepare(), callee, watch, example, dynamic, overrides)
+            progress.begin("translate to ONNX")
             with quiet_tracing(), tracer.loops(), frozen_weights(callee):
                 outputs = [*callee.output_names, *(f"{ASSUMPTION_OUTPUT}{i}" for i in range(len(watch.assumptions)))]
                 model, program = to_onnx(program, names, outputs, opset)
