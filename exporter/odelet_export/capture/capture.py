@@ -37,6 +37,7 @@ from odelet_export.capture.sizes.watch import SizeWatch
 from odelet_export.capture.stepping import told
 from odelet_export.capture.surroundings import frozen_weights, quiet_tracing
 from odelet_export.capture.tracers import Shapes, Trace, below_autograd, dynamic_shapes, exported, tracers
+from odelet_export.capture.transforms import plain_transforms
 from odelet_export.graphs.half_precision import widen
 from odelet_export.graphs.nodes import DOMAIN
 from odelet_export.model.axes import Dynamic, traced_example
@@ -138,6 +139,7 @@ def _traced(
                 callee.restoring(),
                 callee.watched(watch),
                 interpreted_scripts(),
+                plain_transforms(),
                 watch.sizes.asked(),
                 intercepted(marker, copies=callee.copies, tracing=True),
             ):
