@@ -22,8 +22,10 @@ from odelet_export.capture.decisions.indexing import (
     element_at,
     is_whole_number,
 )
+from odelet_export.capture.sizes.composites import COMPOSITES
 from odelet_export.capture.sizes.elements import element_at_size
 from odelet_export.capture.sizes.gradient import gradient
+from odelet_export.capture.sizes.repeating import repeated
 from odelet_export.capture.sizes.splitting import chunked, split
 from odelet_export.model.trees import row_leaves
 
@@ -198,6 +200,8 @@ _REWRITES: dict[str, Rewrite] = {
     # Tensor.__iter__ would hide its parts from the watch.
     "__iter__": lambda args, *_: lambda: iter(args[0].unbind(0)),
     "gradient": gradient,
+    **COMPOSITES,
+    "repeat_interleave": repeated,
     "bucketize": _bucketize,
     "searchsorted": _searchsorted,
     "linspace": _linspace,
