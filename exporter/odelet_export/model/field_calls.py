@@ -10,6 +10,7 @@ from typing import Any
 
 from odelet_export.model.random_sources import field_call
 from odelet_export.model.time_limit import field_called
+from odelet_export.model.writes import called
 
 # A run on other inputs may call fields this many times as often as the run on the example, and always so many times.
 MOST_TIMES_AS_MANY = 100
@@ -45,9 +46,9 @@ class FieldCalls:
         if self._most is not None and self.count > self._most:
             raise TooManyCalls(f"torch called the fields more than {self._most:,} times")
         if self._may_draw or self.count <= _MAY_KEEP:
-            return func(*args, **kwargs)
+            return called(func, args, kwargs)
         with field_call("refused"):
-            return func(*args, **kwargs)
+            return called(func, args, kwargs)
 
 
 class WatchedField:

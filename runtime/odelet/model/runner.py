@@ -19,7 +19,7 @@ from odelet.engine.forking import RUNNING
 from odelet.engine.opening import Artifact
 from odelet.engine.problem import Request
 from odelet.engine.program import DriveSolve, RunGraph
-from odelet.engine.reports import check_times, reported_stats
+from odelet.engine.reports import check_times, reported_stats, times_input
 from odelet.errors import ArtifactError, InputError
 from odelet.loops.adaptive import Limits
 from odelet.loops.observer import SolveObserver
@@ -108,6 +108,8 @@ class Runner:
         reports = [solve.report for solve in self._card.solves]
         self._error_ratios = tuple(report["error_ratio"] for report in reports if "error_ratio" in report)
         self._ranks = tuple((tensor.name, len(tensor.shape)) for tensor in self._card.outputs)
+        times = {times_input(solve) for solve in self._card.solves}
+        self._times = tuple(tensor.name for tensor in self._card.inputs if tensor.name in times)
         self._alarms = tuple(report[key] for report in reports for key in ("status", "unconverged") if key in report)
 
     def run(
@@ -123,6 +125,9 @@ class Runner:
         Raises InputError for arguments and settings that do not fit, and AssumptionError; a failed solve is a result.
         """
         values = self.arguments.bind(args, named, seed=settings.seed)
+        for name in self._times:
+            if not values[name].size:
+                raise InputError(f"input {name!r} holds no output time; give at least one")
         arrays: dict[str, NumpyArray] = {}
         limits = _NO_LIMITS
         if settings is not AS_EXPORTED:
