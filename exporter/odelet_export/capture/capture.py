@@ -33,6 +33,7 @@ from odelet_export.capture.onnx_model import to_onnx
 from odelet_export.capture.script_graphs import interpreted_scripts
 from odelet_export.capture.sizes.len_and_int import NeedsLenAndInt
 from odelet_export.capture.sizes.watch import SizeWatch
+from odelet_export.capture.stepping import told
 from odelet_export.capture.surroundings import frozen_weights, quiet_tracing
 from odelet_export.capture.tracers import Shapes, Trace, below_autograd, dynamic_shapes, exported, tracers
 from odelet_export.graphs.half_precision import widen
@@ -98,11 +99,12 @@ def capture(
             example,
             numbers={name: dynamic[name][0] for name in callee.whole_numbers},
             assumptions=(*cards, *watch.sizes.assumptions),
-            warnings=tuple(watch.warnings),
+            warnings=(*watch.warnings, *map(told, {spec.source: spec for spec in marker.stepped}.values())),
             nested=[spec for spec in specs if spec.around],
             noise=noise,
             draw_count=len(source.draws),
             uses_solutions=watch.example_run is not None,
+            stepped=marker.stepped,
         )
     raise CaptureError(failure_text(failures)) from failures[-1]
 
@@ -127,7 +129,7 @@ def _traced(
     """
     smallest_sizes: dict[str, int] = {}
     while True:
-        marker = Marker(overrides, watch)
+        marker = Marker(overrides, watch, callee.with_memory)
         try:
             with (
                 callee.restoring(),

@@ -62,6 +62,22 @@ def recurrent_loops() -> Iterator[None]:
 
 
 @contextmanager
+def _one_library() -> Iterator[None]:
+    """Let torch know of no other library for convolutions and recurrent layers.
+
+    To choose between them it asks whether a batch is under 16, so that a trace would hold for such batches alone.
+    """
+    mkldnn, nnpack = torch._C._get_mkldnn_enabled(), torch._C._get_nnpack_enabled()
+    try:
+        torch._C._set_mkldnn_enabled(False)
+        torch._C._set_nnpack_enabled(False)
+        yield
+    finally:
+        torch._C._set_mkldnn_enabled(mkldnn)
+        torch._C._set_nnpack_enabled(nnpack)
+
+
+@contextmanager
 def quiet_tracing() -> Iterator[None]:
     """Silence torch's loggers, warnings and stderr, record the user's frames, and tie no axes of equal example size.
 
@@ -75,7 +91,12 @@ def quiet_tracing() -> Iterator[None]:
             logger.setLevel(logging.CRITICAL)
         fx_config.use_duck_shape = False
         # torch prints half a graph when a trace fails. The model's own output is seen when the model runs for parity.
-        with warnings.catch_warnings(), redirect_stderr(io.StringIO()), user_frames():
+        with (
+            warnings.catch_warnings(),
+            redirect_stderr(io.StringIO()),
+            user_frames(),
+            _one_library(),
+        ):
             warnings.simplefilter("ignore")
             yield
     finally:

@@ -36,7 +36,7 @@ class FieldCalls:
 
     def watching(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """A field whose calls are counted here. It raises TooManyCalls when there are more than there may be."""
-        return _Watched(func, self)
+        return WatchedField(func, self.make)
 
     def make(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Count one call, and make it. Raises TooManyCalls, and what the action at field calls raises (see
@@ -51,14 +51,14 @@ class FieldCalls:
             return called(func, args, kwargs)
 
 
-class _Watched:
-    """A field whose calls are counted; solvers find the callbacks of the user's field on it."""
+class WatchedField:
+    """A field whose calls go through `make`; solvers find the callbacks of the user's field on it."""
 
-    def __init__(self, func: Callable[..., Any], calls: FieldCalls) -> None:
-        self._func, self._calls = func, calls
+    def __init__(self, func: Callable[..., Any], make: Callable[..., Any]) -> None:
+        self._func, self._make = func, make
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._calls.make(self._func, *args, **kwargs)
+        return self._make(self._func, *args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or "_func" not in self.__dict__:

@@ -20,6 +20,7 @@ from odelet_export.model.callee import Callee
 from odelet_export.model.copies_check import check_copy
 from odelet_export.model.field_calls import FieldCalls, TooManyCalls, most_calls
 from odelet_export.model.intercepted_run import run_intercepted
+from odelet_export.model.memory import Noticing, solves_with_memory
 from odelet_export.model.overrides import Overrides
 from odelet_export.model.random_draws import drawing
 from odelet_export.model.random_sources import SeededSource
@@ -74,7 +75,7 @@ def first_run(
     # Not every part of torch runs while its operations are watched.
     for mode, watched in ((given, True), (given, False), (not given, False)):
         callee.grad_mode = mode
-        solving, source = _Looking(overrides, max_steps, check), SeededSource(seed)
+        solving, source = _Looking(callee, overrides, max_steps, check), SeededSource(seed)
         try:
             with callee.restoring(), drawing(source), watching_writes(operations=watched) as writes:
                 run_intercepted(callee, callee.example, solving)
@@ -85,6 +86,7 @@ def first_run(
         except Exception as error:  # the user's code may raise anything
             failure = failure or error
             continue
+        callee.with_memory = solves_with_memory(callee, overrides, solving.noticing.places, leaves, seed)
         return FirstRun(leaves, solving.counts, source.arrays, solving.calls.count, writes)
     assert failure is not None
     callee.grad_mode = given
@@ -100,11 +102,15 @@ def _with_another(callee: Callee, leaves: Sequence[Leaf], overrides: Overrides) 
 
 
 class _Looking(Solving):
-    """The handler of the first run: it also checks each call and its solution, and how many steps a solve takes."""
+    """The handler of the first run: it also checks each call and its solution, and how many steps a solve takes.
 
-    def __init__(self, overrides: Overrides, max_steps: int, check: Check) -> None:
+    noticing: the lines of the model whose fields leave something behind.
+    """
+
+    def __init__(self, callee: Callee, overrides: Overrides, max_steps: int, check: Check) -> None:
         super().__init__(overrides, {}, FieldCalls())
         self._max_steps, self._check = max_steps, check
+        self.noticing = Noticing(callee)
 
     def __call__(self, call: Call, original: Callable[..., Any]) -> Any:
         """The checked solution of a checked call."""
@@ -112,6 +118,7 @@ class _Looking(Solving):
         self._check(call)
         if call.entry == "mark":
             return super().__call__(call, original)
+        call = replace(call, func=self.noticing.watching(call))
         most = None
         if spec.adaptive:
             most = (self._max_steps + 2) * spec.tableau.stages

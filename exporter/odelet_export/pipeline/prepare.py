@@ -16,7 +16,7 @@ from odelet_export.capture.call_values import check_call
 from odelet_export.capture.captured import Captured
 from odelet_export.capture.number_inputs import inputs_for_numbers
 from odelet_export.graphs.nodes import DOMAIN
-from odelet_export.lowering.choose import needs_a_solve
+from odelet_export.lowering.choose import check_form_of_stepped, needs_a_solve
 from odelet_export.lowering.hole import Hole
 from odelet_export.lowering.lift import lift, time_inputs
 from odelet_export.lowering.nested import fill_nested
@@ -85,7 +85,8 @@ def prepare(
     captured = capture(callee, dynamic, settings.solves, opset=settings.opset, frozen=settings.freeze)
     if settings.strict:
         _refuse_assumptions(captured)
-    check_overrides([*captured.specs, *captured.nested], settings.solves)
+    check_overrides([*captured.specs, *captured.nested, *captured.stepped], settings.solves)
+    check_form_of_stepped(captured, settings.form)
     name_axes(captured, callee, dynamic)
     inputs_for_numbers(captured.model, captured.numbers)
     check_unique([*callee.names, *callee.output_names, *(noise.name for noise in captured.noise)])

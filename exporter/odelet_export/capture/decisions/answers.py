@@ -24,7 +24,7 @@ from torch.overrides import TorchFunctionMode
 from odelet_export.capture.decisions import refusals
 from odelet_export.capture.decisions.assumptions import CONDITIONS, Assumption
 from odelet_export.capture.decisions.example_run import ExampleRun, NeedsExample
-from odelet_export.capture.decisions.example_values import SIZES, ExampleValue, ExampleValues, NoValue, is_plain, real
+from odelet_export.capture.decisions.example_values import ExampleValue, ExampleValues, NoValue, is_plain, real
 from odelet_export.capture.decisions.paths import Decision, Explorer, on_whole_numbers
 from odelet_export.capture.decisions.python_functions import python_functions
 from odelet_export.capture.decisions.python_numbers import PythonNumbers, listed
@@ -165,8 +165,8 @@ class TracingWatch(TorchFunctionMode):
 
     def as_int(self, x: torch.Tensor) -> int:
         """A tensor's value as a whole number, as `whole` answers it."""
-        size: Any = self.sizes.filled.of(x)
-        return self.whole(torch.Tensor.__index__, (x,), {}) if size is None else size
+        number: int = self.sizes.filled.as_int(x, lambda scalar: self.whole(torch.Tensor.__index__, (scalar,), {}))
+        return number
 
     # Answers to torch functions, by _ANSWERS below. Each raises CaptureError where there is none.
 
@@ -251,12 +251,13 @@ class TracingWatch(TorchFunctionMode):
     def _held_number(
         self, func: Function, args: Sequence[Any], on_example: ExampleValue | None, *, whole: bool = False
     ) -> Any:
-        """A number of the example, which becomes an assumption: one that depends on frozen inputs alone, or a whole one
-        that depends on no size. Raises CaptureError for any other number."""
+        """A number of the example, which becomes an assumption: one of frozen inputs alone, or a whole one, which the
+        check of the capture refuses where it is another at the traced sizes than on the example. Raises CaptureError
+        for any other number."""
         if on_example is None:
             raise refusals.number_of_a_field(func.__name__) if self._explorers else self._lack_of_example()
         changing = sorted(on_example.sources - self._frozen)
-        if changing and not (whole and SIZES not in changing):
+        if changing and not whole:
             raise refusals.changing_number(func.__name__, changing, self._example)
         with self:
             now = args[0].trunc() if whole and args[0].is_floating_point() else args[0]

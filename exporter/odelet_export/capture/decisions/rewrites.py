@@ -22,8 +22,10 @@ from odelet_export.capture.decisions.indexing import (
     element_at,
     is_whole_number,
 )
+from odelet_export.capture.sizes.composites import COMPOSITES
 from odelet_export.capture.sizes.elements import element_at_size
 from odelet_export.capture.sizes.gradient import gradient
+from odelet_export.capture.sizes.repeating import repeated
 from odelet_export.capture.sizes.splitting import chunked, split
 from odelet_export.model.trees import row_leaves
 
@@ -161,11 +163,11 @@ _SIZED = dict.fromkeys(("zeros", "ones", "empty", "eye", "arange", "randn", "ran
 _SIZED |= dict.fromkeys(("linspace", "logspace"), 2)
 _SIZED |= dict.fromkeys(("new_zeros", "new_ones", "new_full", "new_empty", "view", "reshape", "expand", "repeat"), 1)
 _SIZED |= dict.fromkeys(
-    ("split", "chunk", "narrow", "unflatten", "tile", "broadcast_to", "roll", "unfold", "one_hot"), 1
+    ("split", "chunk", "narrow", "unflatten", "tile", "broadcast_to", "roll", "unfold", "one_hot", "pad"), 1
 )
 
 # The keywords of arguments that are sizes.
-_SIZES = ("size", "steps", "shape", "length", "dims", "num_classes")
+_SIZES = ("size", "steps", "shape", "length", "dims", "num_classes", "pad")
 
 
 def sized(
@@ -198,6 +200,8 @@ _REWRITES: dict[str, Rewrite] = {
     # Tensor.__iter__ would hide its parts from the watch.
     "__iter__": lambda args, *_: lambda: iter(args[0].unbind(0)),
     "gradient": gradient,
+    **COMPOSITES,
+    "repeat_interleave": repeated,
     "bucketize": _bucketize,
     "searchsorted": _searchsorted,
     "linspace": _linspace,

@@ -17,6 +17,7 @@ from torch.onnx._internal.exporter import _decomp, _fx_passes
 from odelet_export.capture.operators import complex_numbers
 from odelet_export.capture.operators.constants import fold_constants
 from odelet_export.capture.operators.decompositions import gradient_decompositions
+from odelet_export.capture.operators.piecewise import NotPiecewise, decompose_piecewise
 from odelet_export.model.trees import tensors_in
 
 
@@ -52,7 +53,10 @@ def _decompose(program: ExportedProgram, registry: Any) -> ExportedProgram:
     if any(_is_complex(node.meta.get("val")) for node in program.graph.nodes):
         ours = complex_numbers.DECOMPOSITIONS
         table |= {op: _in_turn(decomposition, table.get(op)) for op, decomposition in ours.items()}
-    program = program.run_decompositions(table)
+    try:
+        decompose_piecewise(program, table)
+    except NotPiecewise:
+        program = program.run_decompositions(table)
     # torch.export asserts dtypes and sizes; nothing reads these nodes, and torch's translation removes them, too.
     _fx_passes.remove_assertion_nodes(program.graph_module)
     left = fold_constants(program, translated)
