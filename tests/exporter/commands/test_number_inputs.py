@@ -20,7 +20,7 @@ class Net(nn.Module):
         self.inner = nn.Linear(3, 3)
 
     def forward(self, x, n: int, scale=1.0):
-        assert type(n) is int and type(scale) is float
+        assert n.__class__ in (int, torch.SymInt)
         return odeint(lambda t, y: torch.tanh(self.inner(y)) * scale, x, torch.linspace(0, 1, n + 1), method="rk4")[-1]
 """
 X = np.linspace(-1, 1, 48, dtype=np.float32).reshape(16, 3)
