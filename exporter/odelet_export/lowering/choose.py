@@ -49,7 +49,8 @@ def choose(sites: Sequence[Site], name: str) -> list[Choice]:
             f"{site.hole.spec.source}: {why}; it can be {' or '.join(possible(site))}"
             for site, why in zip(sites, refusals, strict=True)
         ]
-        hint = f"; or {form.remedy}" if form.remedy else ""
+        remedy = _sde_remedy(sites) if all(site.hole.spec.sde for site in sites) else form.remedy
+        hint = f"; or {remedy}" if remedy else ""
         raise FormError(f"no solve of this model can be {name}: " + "; ".join(lines) + hint)
     chosen = [_beside(form, site) if why else form for site, why in zip(sites, refusals, strict=True)]
     for site, why, form_of_site in zip(sites, refusals, chosen, strict=True):
@@ -79,6 +80,11 @@ def _driven_together(sites: Sequence[Site], own_forms: Sequence[Form]) -> list[C
     """The forms of the solves: their own, or for all of them the form of a solve that runs outside the graph."""
     outside = next((form for form in own_forms if form.runs_outside), None)
     return [Choice(site, outside or form) for site, form in zip(sites, own_forms, strict=True)]
+
+
+def _sde_remedy(sites: Sequence[Site]) -> str:
+    """What helps where no solve of a model can have a form, and all of them are of SDEs."""
+    return "leave adaptive=True out of the model" if any(site.hole.spec.chooses_steps for site in sites) else ""
 
 
 def _beside(form: Form, site: Site) -> Form:

@@ -31,11 +31,6 @@ OTHERS = {
         "torchode solves by functions of its own, each sample with its own steps",
         "solve the same field by torchdiffeq.odeint, and export with per_sample",
     ),
-    "torchsde": (
-        "torchsde solves stochastic equations, and odelet ordinary ones",
-        "take the steps of the Euler-Maruyama method in a loop, with noise from torch.randn_like, and export with "
-        'form="plain"; or export the drift as an ODE with torchdiffeq',
-    ),
     "diffrax": (
         "diffrax is a library for JAX, and odelet exports torch models",
         "write the model in torch with torchdiffeq, and copy the weights",

@@ -27,7 +27,7 @@ from odelet_intercept.libraries.torchsde_calls import SdeCall
 def points_of(call: SdeCall, spec: SolveSpec, t: Tensor) -> np.ndarray:
     """The ends of the steps (steps + 1,) from the first of the times t to the last: torchsde's own, or equal steps."""
     assert spec.sde is not None and spec.grid is not None
-    times = t.detach().numpy()
+    times = _array(t)
     try:
         if spec.grid.steps is None:
             return accumulated_points(times, spec.sde.step_size)
@@ -36,6 +36,14 @@ def points_of(call: SdeCall, spec: SolveSpec, t: Tensor) -> np.ndarray:
     h = (times[-1:] - times[:1]) / spec.grid.steps
     inner = np.arange(spec.grid.steps, dtype=times.dtype) * h + times[:1]
     return np.concatenate([inner, times[-1:]])
+
+
+def _array(t: Tensor) -> np.ndarray:
+    """The values of times. Under torch.func.grad a tensor has no memory that numpy could take."""
+    try:
+        return t.detach().numpy()
+    except RuntimeError:
+        return np.array(t.tolist(), str(t.dtype).removeprefix("torch."))
 
 
 def noise_of(call: SdeCall, spec: SolveSpec, points: np.ndarray | None) -> dict[str, Tensor]:
@@ -149,8 +157,11 @@ def _along_path(call: SdeCall, original: Callable[..., Any], spec: SolveSpec, ke
     return SdeSolution(states, len(attempts), len({*attempts}))
 
 
-def replaced(call: SdeCall, functions: Mapping[str, Callable[..., Tensor]], y0: Tensor, t: Tensor) -> SdeCall:
-    """The call with other functions, state and times. functions: by the names that a call has for them."""
+def replaced(
+    call: SdeCall, spec: SolveSpec, functions: Mapping[str, Callable[..., Tensor]], y0: Tensor, t: Tensor
+) -> SdeCall:
+    """The call with other functions, state and times, and with the numbers of its spec, as the call may have tensors
+    of a tracer in their place. functions: by the names that a call has for them."""
     from torchsde._core.base_sde import ForwardSDE
 
     old = call.solver
@@ -160,8 +171,17 @@ def replaced(call: SdeCall, functions: Mapping[str, Callable[..., Tensor]], y0: 
         correction = functions["correction"]
         forward.g_prod_and_gdg_prod = lambda t, y, v1, v2: (forward.g_prod(t, y, v1), correction(t, y, v2))
         forward.dg_ga_jvp_column_sum = correction
-    settings = {name: getattr(old, name) for name in ("dt", "adaptive", "rtol", "atol", "dt_min")}
-    solver = type(old)(sde=forward, bm=old.bm, options=dict(old.options), **settings)
+    assert spec.sde is not None
+    solver = type(old)(
+        sde=forward,
+        bm=old.bm,
+        dt=spec.sde.step_size,
+        adaptive=old.adaptive,
+        rtol=spec.rtol,
+        atol=spec.atol,
+        dt_min=spec.sde.least_step,
+        options=dict(old.options),
+    )
     return replace(call, func=functions["field"], y0=y0, t=t, solver=solver)
 
 

@@ -147,14 +147,34 @@ def check_overrides(specs: list[SolveSpec], overrides: Overrides) -> None:
     """Raise FormError, naming override and solves, for an override that no solve of the model can take."""
     _check_marked(specs, overrides)
     specs = [spec for spec in specs if not spec.timeless]
-    methods = ", ".join(f"solve {spec.index} ({spec.source}) uses {spec.method}" for spec in specs)
+    solves = [spec for spec in specs if spec.sde is None]
+    _check_for_odes(specs, solves, overrides)
+    methods = ", ".join(f"solve {spec.index} ({spec.source}) uses {spec.method}" for spec in solves)
     for name in ("rtol", "atol"):
-        if getattr(overrides, name) is not None and all(getattr(spec, name) is None for spec in specs):
+        if getattr(overrides, name) is not None and all(getattr(spec, name) is None for spec in solves):
             raise FormError(f"{name} is for adaptive methods, but {methods}; leave it out, or choose --method dopri5")
     for name, is_set in (("controller", overrides.controller is not None), ("per_sample", overrides.per_sample)):
-        if is_set and not any(spec.adaptive for spec in specs):
+        if is_set and not any(spec.adaptive for spec in solves):
             raise FormError(f"{name} is for adaptive methods, but {methods}; leave it out, or choose --method dopri5")
     for name in ("steps", "step_size"):
         if getattr(overrides, name) is not None and all(spec.grid is None for spec in specs):
             option = name.replace("_", "-")
+            if not solves:
+                raise FormError(
+                    f"--{option} is for fixed steps, but solve {specs[0].index} ({specs[0].source}) has adaptive=True; "
+                    "leave one of them out"
+                )
             raise FormError(f"--{option} is for fixed-step methods, but {methods}; add --method rk4, for example")
+
+
+def _check_for_odes(specs: list[SolveSpec], solves: list[SolveSpec], overrides: Overrides) -> None:
+    """Raise FormError for an override that solves of ODEs alone take, where a model solves only SDEs. specs: all solves
+    of the model. solves: those of ODEs."""
+    if solves or not specs:
+        return
+    for name in ("method", "rtol", "atol", "controller", "per_sample"):
+        if getattr(overrides, name) not in (None, False):
+            raise FormError(
+                f"{name} is for solves of ODEs, but solve {specs[0].index} ({specs[0].source}) is of an SDE; change it "
+                "in the call of torchsde, or leave it out (steps and step_size apply to SDEs too)"
+            )

@@ -208,7 +208,7 @@ class Replay:
             return lambda t, *state: function(t, state)[0]
 
         memory = tuple(x for name, x in extras.items() if name.startswith(MEMORY))
-        replayed = replaced(call, {n: plain(f) for n, f in functions.items()}, values[end.y0[0]], values[end.t])
+        replayed = replaced(call, spec, {n: plain(f) for n, f in functions.items()}, values[end.y0[0]], values[end.t])
         replayed = replace(replayed, memory=memory)
         return [solved_sde(replayed, self._solvers[spec.mark], spec, extras).states]
 

@@ -17,7 +17,7 @@ import torch
 
 from odelet.methods.sde import SdeMethod
 from odelet.methods.sde_steps import sde_method
-from odelet_intercept.call import Call, Entry, Library, Reading
+from odelet_intercept.call import Call, Entry, Library, Reading, Substitute
 from odelet_intercept.errors import CaptureError
 
 # torchsde's names of its methods, by the names of their classes.
@@ -113,12 +113,14 @@ class SdeCall(Call):
 def _entries() -> list[Entry]:
     """The functions of torchsde that are caught, where the model has imported it."""
     solvers, intervals = sys.modules.get("torchsde._core.base_solver"), sys.modules.get(_INTERVALS)
-    if solvers is None or intervals is None:
+    times = sys.modules.get("torchsde._core.misc")
+    if solvers is None or intervals is None or times is None:
         return []
     functions = {
         _SOLVE: solvers.BaseSDESolver.integrate,
         _BEGIN: intervals.BrownianInterval.__init__,
         _QUERY: intervals.BrownianInterval.__call__,
+        _ORDER: times.is_strictly_increasing,
     }
     return [Entry(name, f, "torchsde") for name, f in functions.items() if isinstance(f, types.FunctionType)]
 
@@ -126,12 +128,17 @@ def _entries() -> list[Entry]:
 _INTERVALS = "torchsde._brownian.brownian_interval"
 # The names of the entries.
 _SOLVE, _BEGIN, _QUERY = "sdeint", "BrownianInterval", "a Brownian motion"
+_ORDER = "is_strictly_increasing"
 
 
 def _read(entry: Entry, bound: inspect.BoundArguments, where: str) -> Reading:
     if entry.name == _BEGIN:
         bound.apply_defaults()
         return lambda: _begin_undrawn(**bound.arguments)
+    if entry.name == _ORDER:
+        (ts,) = bound.args
+        # torchsde compares the times in a Python loop, whose length a trace would take for a constant.
+        return Substitute(lambda: (ts[1:] > ts[:-1]).all())
     if entry.name == _QUERY:
         raise CaptureError(
             where + "the model reads its Brownian motion itself, outside of sdeint; draw the increments that it needs "
@@ -144,6 +151,11 @@ def _read(entry: Entry, bound: inspect.BoundArguments, where: str) -> Reading:
         raise CaptureError(
             where + "extra=True asks for what the solver remembers at the end, which an artifact does not give; "
             "leave it out, and solve to all times in one call"
+        )
+    if isinstance(solver.dt, torch.Tensor) and torch.promote_types(solver.dt.dtype, ts.dtype) != ts.dtype:
+        raise CaptureError(
+            where + f"dt is a tensor of {solver.dt.dtype} and the times are {ts.dtype}, so that the times of the steps "
+            "change their dtype on the way; give dt as a number"
         )
     _check_motion(solver.bm, ts, where)
     call = SdeCall(_no_function, y0, ts, solver=solver, memory=tuple(memory), rtol=solver.rtol, atol=solver.atol)

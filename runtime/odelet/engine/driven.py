@@ -87,15 +87,9 @@ def _solve_by_doubling(problem: Problem, method: SdeMethod) -> SolveRun:
         atol=float(problem.tolerance("atol")),
     )
     stepper, path = GraphSdeStepper(problem, method), path_of(problem, method)
+    limits, recording = problem.request.limits, problem.request.recording
     return solve_by_doubling(
-        stepper,
-        path,
-        problem.row,
-        problem.t,
-        method=method,
-        control=control,
-        limits=problem.request.limits,
-        recording=problem.request.recording,
+        stepper, path, problem.row, problem.t, method=method, control=control, limits=limits, recording=recording
     )
 
 

@@ -10,7 +10,6 @@ from odelet.errors import InputError
 from odelet.loops.adaptive import DEFAULT_MAX_STEPS, Limits
 from odelet.loops.fixed import solve_on_grid
 from odelet.loops.options import limits_of
-from odelet.loops.run import SolveRun
 from odelet.loops.sde_problem import SdeCall, SdeKind
 from odelet.loops.sde_steps import ArraySdeStepper, SdeGridStepper
 from odelet.loops.solution import Solution
@@ -58,9 +57,10 @@ def sdeint(
     correction: the derivative term of "milstein", a function of t, y and v (batch, m) that returns the sum over j and l
     of g_jl dg_jl/dy_i v_l; or of "log_ode", of t, y and a (batch, m, m), the sum over j, k, l of dg_il/dy_j g_jk a_kl.
 
-    seed: the same seed gives a row the same Brownian motion in every batch. noise: in its place, what `Solution.noise`
-    has; or standard normal numbers "w", and "h" and "area" where the method takes them, (steps, batch, m), or (steps,
-    batch, m, m) for the area; for adaptive steps "key", int64 (batch,). max_steps, max_evals, deadline: as in `odeint`.
+    seed: the same seed gives a row the same Brownian motion in every batch, but for adaptive steps, which follow the
+    whole batch, only along the same steps. noise: in its place, what `Solution.noise` has; or standard normal numbers
+    "w", and "h" and "area" where the method takes them, (steps, batch, m), or (steps, batch, m, m) for the area; for
+    adaptive steps "key", int64 (batch,). max_steps, max_evals, deadline: as in `odeint`.
 
     Returns a Solution with the output `y` (times, batch, d). Raises InputError for arguments that cannot work; a solve
     that fails is a status, and a RuntimeWarning tells of errors above the tolerance.
@@ -73,7 +73,12 @@ def sdeint(
     """
     limits, control = limits_of(max_steps, max_evals, deadline), _control(dt, rtol, atol, dt_min)
     kind = SdeKind(sde_type, noise_type, method, adaptive, dict(options or {}))
-    return _solution(SdeCall.of(f, g, y0, t, kind, correction), control, limits, seed, noise)
+    solution = _solution(SdeCall.of(f, g, y0, t, kind, correction), control, limits, seed, noise)
+    if adaptive and kind.name == "euler" and noise_type != "additive":  # as torchsde warns
+        message = f"adaptive steps of method='euler' need not converge to the solution for {noise_type} noise"
+        warnings.warn(f"{message}; take method='srk' or 'milstein', or fixed steps", RuntimeWarning, stacklevel=2)
+    solution.stats.solves[0].warn_above_tolerance()
+    return solution
 
 
 def _control(dt: float, rtol: float, atol: float, dt_min: float) -> StepDoubling:
@@ -92,7 +97,6 @@ def _solution(
     path, used = call.path(seed, noise, len(points) - 1)
     if method.step_doubling:
         run = solve_by_doubling(stepper, path, row, t, method=method, control=control, limits=limits)
-        _warn(call, control, run)
     else:
         on_grid = SdeGridStepper(method, stepper, path, row)
         grid = Grid(step_size=control.dt)
@@ -106,22 +110,3 @@ def _points(t: NumpyArray, dt: float) -> NumpyArray:
         return accumulated_points(t, dt)
     except ValueError as error:
         raise InputError(str(error)) from None
-
-
-def _warn(call: SdeCall, control: StepDoubling, run: SolveRun) -> None:
-    """Warn of what a solve with adaptive steps does not promise, as torchsde would."""
-    if call.method.name == "ito_euler" and call.sde.noise != "additive":
-        warnings.warn(
-            f"adaptive steps of method='euler' need not converge to the solution where the noise is {call.sde.noise}; "
-            "take method='srk' or 'milstein'",
-            RuntimeWarning,
-            stacklevel=4,
-        )
-    if run.error_ratio is not None and run.error_ratio[0] > 1:
-        warnings.warn(
-            f"steps of the least length, dt_min={control.dt_min:g}, were accepted with an error of up to "
-            f"{run.error_ratio[0]:.3g} times the tolerance, so the answer may be wrong; take a smaller dt_min, or "
-            "loosen rtol and atol",
-            RuntimeWarning,
-            stacklevel=4,
-        )

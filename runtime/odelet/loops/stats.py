@@ -194,6 +194,18 @@ class SolveStats:
                 stacklevel=3,
             )
 
+    def warn_above_tolerance(self) -> None:
+        """Warn, as torchsde would, if steps of an SDE were accepted whose error is above the tolerance."""
+        if self.status is Status.OK and set(self.guarded) - {*self.resolved}:
+            origin = printable(f"{self.method}, {self.source}" if self.source else self.method)
+            warnings.warn(
+                f"solve {self.index} ({origin}): steps of the least length, dt_min, were accepted with an error of up "
+                f"to {max(self.error_ratio or ()):.3g} times the tolerance, so the answer may be wrong; take a smaller "
+                "dt_min, or loosen rtol and atol",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON types: the status by its name, and null for a time or ratio that is not finite."""
         time = self.time if self.time is not None and math.isfinite(self.time) else None

@@ -221,11 +221,12 @@ class Runner:
     def solution(self, result: CallResult, *, observed: Observed = NOTHING) -> Solution:
         """Return the outputs, statistics and observations of a call.
 
-        A RuntimeWarning tells of an iteration that did not converge.
+        A RuntimeWarning tells of an iteration that did not converge, and of steps whose error is above the tolerance.
         """
         solution = self._solution(result)
         for stats in solution.stats.solves:
             stats.warn_unconverged()
+            stats.warn_above_tolerance()
         if not (observed.events or observed.dense):
             return solution
         occurrences = {

@@ -15,6 +15,7 @@ from odelet import Status
 from odelet.loops.adaptive import Limits
 from odelet.loops.brownian import BridgedPath
 from odelet.loops.fixed import NO_LIMITS
+from odelet.loops.recorder import Recording
 from odelet.loops.sde_steps import ArraySdeStepper
 from odelet.loops.step_doubling import solve_by_doubling
 from odelet.methods.sde_steps import SDE_METHODS
@@ -54,10 +55,11 @@ def path_of(method, problem, batch, seed, t0):
     return Asked(BridgedPath(method, keys(seed, 0, range(batch)), t0, problem.channels, np.dtype(problem.dtype)))
 
 
-def ours(method, problem, y0, t, path, *, sde=None, limits=NO_LIMITS, **settings):
+def ours(method, problem, y0, t, path, *, sde=None, limits=NO_LIMITS, recording=None, **settings):
     stepper = ArraySdeStepper(method, sde or problem.sde(method), t.dtype.type)
     control = StepDoubling(**{"dt": 0.1, "rtol": 1e-3, "atol": 1e-3, **settings})
-    return solve_by_doubling(stepper, path, y0.reshape(1, -1), t, method=method, control=control, limits=limits)
+    terms = {"method": method, "control": control, "limits": limits, "recording": recording}
+    return solve_by_doubling(stepper, path, y0.reshape(1, -1), t, **terms)
 
 
 def torchs(name, problem, y0, t, path, *, dt=0.1, rtol=1e-3, atol=1e-3, dt_min=1e-5):
@@ -209,3 +211,14 @@ def test_a_last_step_as_short_as_a_rounding_error_is_taken():
     run = solve_problem(t=(0.0, 0.5), rtol=1e-9, atol=1e-9, dt_min=0.05)
     assert (run.status, run.steps, run.accepted, run.time) == (Status.OK, 10, 10, 0.5)
     assert np.isfinite(run.rows).all()
+
+
+def test_tries_are_recorded():
+    recording, plain = Recording(), solve_problem(rtol=1e-4, atol=1e-4)
+    run = solve_problem(rtol=1e-4, atol=1e-4, recording=recording)
+    np.testing.assert_array_equal(run.rows, plain.rows)
+    assert len(recording.attempts) == run.steps > len(recording.steps) == run.accepted
+    assert [attempt.accepted for attempt in recording.attempts] == [x.ratio <= 1 for x in recording.attempts]
+    ends = [step.stop for step in recording.steps]
+    assert [step.start for step in recording.steps] == [0.0, *ends[:-1]] and ends[-1] == 1.0
+    np.testing.assert_array_equal(recording.steps[-1].read(1.0), run.rows[-1])
