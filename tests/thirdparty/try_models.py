@@ -50,6 +50,7 @@ SOURCES = (
     "rectified_flow_models",
     "graph_traffic_models",
     "climate_models",
+    "torchsde_models",
 )
 OPTIONS = ("repositories", "site")
 

@@ -1,21 +1,24 @@
 """What cannot be exported of SDEs is refused, by messages that name the user's line, the reason and the way out."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 from torchdiffeq import odeint
 
-torchsde = pytest.importorskip("torchsde")
+pytest.importorskip("torchsde")
 
+import torchsde
 from support.sde_lowering import traced_sde
 
 from odelet.errors import InputError
 from odelet_export import CaptureError, FormError, export, mark
+from odelet_export.graphs.scope import Scope
 from odelet_export.lowering.choose import choose
 from odelet_export.lowering.forms.site import Site
 from odelet_export.lowering.lift import lift
-from odelet_export.graphs.scope import Scope
 from odelet_export.model.overrides import Overrides
 from odelet_export.model.spec import check_overrides
 
@@ -236,8 +239,7 @@ def test_per_sample_beside_an_adaptive_sde(tmp_path):
 
 @pytest.mark.parametrize("form", ["unrolled", "rolled", "bounded", "adaptive", "plain"])
 def test_adaptive_steps_are_driven_alone(form):
-    captured = adaptive()
-    sites = [Site.of(hole, Scope.of(captured.model.graph), 100, {}) for hole in lift(captured_copy(captured))]
+    sites = sites_of(adaptive())
     with pytest.raises(FormError) as raised:
         choose(sites, form)
     message = str(raised.value)
@@ -249,23 +251,21 @@ def test_adaptive_steps_are_driven_alone(form):
 
 @pytest.mark.parametrize(("form", "words"), [("adaptive", "has no error estimate"), ("bounded", ""), ("plain", "")])
 def test_forms_that_a_fixed_step_sde_cannot_have(form, words):
-    captured = fixed()
-    sites = [Site.of(hole, Scope.of(captured.model.graph), 100, {}) for hole in lift(captured_copy(captured))]
+    sites = sites_of(fixed())
     with pytest.raises(FormError) as raised:
         choose(sites, form)
     assert words in str(raised.value)
     assert str(raised.value).endswith("it can be unrolled or rolled or driven")
 
 
-def captured_copy(captured):
-    from dataclasses import replace
-
-    return replace(captured, model=captured.model.clone())
+def sites_of(captured):
+    copied = replace(captured, model=captured.model.clone())
+    return [Site.of(hole, Scope.of(copied.model.graph), 100, {}) for hole in lift(copied)]
 
 
 def test_a_bounded_export_of_an_sde(tmp_path):
-    rows = {"x": np.ones((4, 3), np.float32)}
-    with pytest.raises(FormError, match=r"it can be unrolled or rolled or driven"):
+    rows = {"x": np.ones((4, 2, 3), np.float32)}
+    with pytest.raises(FormError, match="no solve of this model can be bounded: .*: ito_euler has no error estimate"):
         export(
             lambda x: torchsde.sdeint(SDE, x, TIMES, dt=0.5, method="euler"),
             (X,),

@@ -1,8 +1,8 @@
 """Decompositions of operators that gradients inside a field leave in a trace and that ONNX does not have.
 
 `gradient_decompositions` is the table that tracing below autograd uses: torch's own decompositions, those of this file,
-and those of `matrices`, `pooling` and `triangular`. A decomposition takes the arguments of its operator, and computes
-the result by other operators or returns NotImplemented, which leaves the operator in the trace.
+and those of `matrices`, `pooling`, `pseudo_inverses` and `triangular`. A decomposition takes the arguments of its
+operator, and computes the result by other operators or returns NotImplemented, which leaves the operator in the trace.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from torch._decomp import get_decompositions
 from torch._ops import OpOverload
 
-from odelet_export.capture.operators import matrices, pooling, triangular
+from odelet_export.capture.operators import matrices, pooling, pseudo_inverses, triangular
 
 aten = torch.ops.aten
 
@@ -147,4 +147,5 @@ def gradient_decompositions() -> dict[OpOverload, Callable[..., Any]]:
         aten.mul.Scalar: mul_scalar,
         aten._efficientzerotensor.default: lambda size, **kind: torch.zeros(size, **kind),
     }
-    return {**torchs, **ours, **pooling.DECOMPOSITIONS, **matrices.DECOMPOSITIONS, **triangular.DECOMPOSITIONS}
+    of_matrices = {**matrices.DECOMPOSITIONS, **triangular.DECOMPOSITIONS, **pseudo_inverses.DECOMPOSITIONS}
+    return {**torchs, **ours, **pooling.DECOMPOSITIONS, **of_matrices}
