@@ -23,6 +23,7 @@ __all__ = [
     "__version__",
     "load",
     "odeint",
+    "sdeint",
     "verify",
 ]
 
@@ -32,7 +33,9 @@ _HOMES = {
     "CallSettings": "model.settings",
     "Event": "numerics.events",
     "odeint": "loops.ivp",
-    **dict.fromkeys(("Model", "load"), "model.model"),
+    "sdeint": "loops.sde_ivp",
+    "Model": "model.model",
+    "load": "model.loading",
     "Solution": "loops.solution",
     "Stats": "loops.stats",
     "Status": "status",

@@ -107,13 +107,12 @@ def keys(seed: int, noise: int, samples: range) -> NumpyArray:
     return words.view(np.int64)
 
 
-def normals_by_key(keys: NumpyArray, noise: int, step: int, count: int, *, dtype: DType = np.float64) -> NumpyArray:
-    """Return standard normal numbers (samples, count), each row of which depends on its key, int64 (samples,).
+def normals_by_key(keys: NumpyArray, noise: int, steps: range, count: int, *, dtype: DType = np.float64) -> NumpyArray:
+    """Return standard normal numbers (steps, samples, count), those of a sample by its key, int64 (samples,).
 
-    A row is that of `normals` with the key as the seed, for the sample 0 and one step.
+    They are those of `normals` with the key as the seed, for the sample 0.
     """
-    samples, steps = range(len(keys)), range(step, step + 1)
-    return _drawn(_normal, np.asarray(keys, np.int64), noise, samples, steps, count, np.dtype(dtype)).reshape(-1, count)
+    return _drawn(_normal, np.asarray(keys, np.int64), noise, range(len(keys)), steps, count, np.dtype(dtype))
 
 
 def fresh_seed() -> int:

@@ -7,7 +7,8 @@ import numpy as np
 import onnx_ir as ir
 import onnxruntime as ort
 
-from odelet.numerics.backend import NUMPY, SCALARS, Backend, ScalarBackend, StateBackend
+from odelet.numerics.backend import NUMPY, Backend, ScalarBackend, StateBackend
+from odelet.numerics.scalars import SCALARS
 from odelet_export.graphs.emit import ONNX
 from odelet_export.graphs.scope import Scope, Value
 from odelet_export.graphs.tidy import tidy
@@ -134,6 +135,7 @@ FUNCTIONS = {
     ],
     "sign": [lambda xp, x, s: xp.sign(x * (x - 0.5)), lambda xp, x, s: xp.sign(xp.where(x > 0, x, np.nan))],
     "log": [lambda xp, x, s: xp.log(abs(x))],
+    "sqrt": [lambda xp, x, s: xp.sqrt(abs(x)), lambda xp, x, s: x * xp.sqrt(x.dtype.type(2.0))],
     "equal": [
         lambda xp, x, s: xp.where(xp.equal(x, -2.0), x, 1.0),
         lambda xp, x, s: xp.where(xp.equal(xp.where(x > 0, x, np.nan), xp.where(x > 0, x, np.nan)), x, 9.0),

@@ -174,5 +174,5 @@ def test_a_tolerance_of_a_call_changes_error_ratios_and_not_the_grid(tmp_path):
 
 def test_times_that_turn_back_are_a_status(tmp_path):
     model = Case(method="dopri5", form="bounded", positions=POSITIONS).load(tmp_path)
-    with pytest.raises(odelet.InputError, match="the output times are not strictly increasing"):
+    with pytest.raises(odelet.InputError, match="output times that are not strictly increasing"):
         model.solve(inputs("float64", 2), np.array([0.0, 1.0, 0.5]))

@@ -55,6 +55,6 @@ def test_the_public_names_are_sorted_and_exist():
             "Status",
             "Stream",
         ),
-        *("__version__", "load", "odeint", "verify"),
+        *("__version__", "load", "odeint", "sdeint", "verify"),
     }
     assert all(hasattr(odelet, name) for name in odelet.__all__)

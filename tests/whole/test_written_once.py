@@ -72,8 +72,8 @@ def test_coefficients_are_written_in_one_file():
         if round(x, 3) != x
     }
     assert len(numbers) > 150
-    # Numbers such as thirds occur in both kinds of tableaus.
-    assert {name for x in numbers for name in files[x]} == {"tableau.py", "implicit_tableau.py"}
+    # Numbers such as thirds occur in both kinds of tableaus, and in the steps for SDEs.
+    assert {name for x in numbers for name in files[x]} == {"tableau.py", "implicit_tableau.py", "sde_steps.py"}
 
 
 def test_constants_of_step_size_control_are_written_in_one_file():

@@ -18,9 +18,11 @@ import torch
 from torch.fx import GraphModule, Node
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from odelet_export.capture.size_constants import constant_of, fold, rows_of
 from odelet_export.errors import ExportError
 from odelet_export.model.axes import Dynamic, resize
 
+aten = torch.ops.aten
 _LARGEST_DIVISOR = 8
 _MOST_FACTORS = 3
 
@@ -87,6 +89,8 @@ class AtSizes:
         """The trace of the example, in place, with sizes read off its inputs where its numbers differ from those of the
         other traces. Raises Unlike where more differs than numbers."""
         traces = [first, *self.traces]
+        for trace in traces:
+            fold(trace)
         nodes = [[*trace.graph.nodes] for trace in traces]
         if len({len(graph) for graph in nodes}) > 1:
             raise Unlike(f"{' and '.join(str(len(graph)) for graph in nodes)} operators")
@@ -94,7 +98,7 @@ class AtSizes:
         for same in zip(*nodes, strict=True):
             node = same[0]
             if node.op == "get_attr":
-                _check_constants([_constant(trace, other) for trace, other in zip(traces, same, strict=True)])
+                numbers.unite_constants([constant_of(*each) for each in zip(traces, same, strict=True)], node)
                 continue
             if len({(other.op, str(other.target)) for other in same}) > 1:
                 raise Unlike(" and ".join(str(other.target) for other in same))
@@ -122,29 +126,13 @@ def _several_sizes(example: Mapping[str, int], fixed: Sequence[int]) -> list[dic
     return [dict(example), *(dict(zip(example, sizes, strict=True)) for sizes in (even, reversed(odd)))]
 
 
-def _constant(trace: GraphModule, node: Node) -> Any:
-    value: Any = trace
-    for name in str(node.target).split("."):
-        value = getattr(value, name)
-    return value
-
-
-def _check_constants(values: Sequence[Any]) -> None:
-    first, *others = values
-    for other in others:
-        if first is not other and not (
-            isinstance(other, torch.Tensor) and other.shape == first.shape and torch.equal(other, first)
-        ):
-            raise Unlike("constants of other values")
-
-
 class _Numbers:
     """Numbers of several traces as one value of the first: a number, or a node that computes it from the sizes."""
 
     def __init__(
         self, graph_module: GraphModule, sizes: Sequence[Mapping[str, int]], names: Sequence[str], dynamic: Dynamic
     ) -> None:
-        self._graph, self._sizes = graph_module.graph, sizes
+        self._module, self._graph, self._sizes = graph_module, graph_module.graph, sizes
         self._placeholders = dict(
             zip(names, (node for node in graph_module.graph.nodes if node.op == "placeholder"), strict=True)
         )
@@ -166,6 +154,27 @@ class _Numbers:
         if formula is None:
             raise Unlike(f"{node.target} of {' and '.join(map(str, values))}")
         return self._node(formula)
+
+    def unite_constants(self, values: Sequence[Any], node: Node) -> None:
+        """Let a constant be what it is in each trace. node: its node in the first trace. values: its values."""
+        first = values[0]
+        if all(first is value or _equal(first, value) for value in values):
+            return
+        rows = rows_of(values, self._sizes) if all(isinstance(value, torch.Tensor) for value in values) else None
+        if rows is None:
+            raise Unlike("constants of other values")
+        base, step = (self._constant(x) for x in (rows.base, rows.step))
+        count = self._call(aten.arange.default, self._size(rows.label))
+        node.replace_all_uses_with(rows.laid_out(*(_Calls(self._call, x) for x in (base, step, count))).node)
+        self._graph.erase_node(node)
+
+    def _constant(self, value: torch.Tensor) -> Node:
+        """A node for a new constant, at the start of the graph."""
+        name = f"_rows_{len(self._computed)}"
+        self._module.register_buffer(name, value, persistent=False)
+        with self._graph.inserting_after(self._last):
+            self._computed[name] = self._graph.get_attr(name)
+        return self._computed[name]
 
     def _node(self, formula: _Formula) -> Node:
         """The node that computes a formula, at the start of the graph."""
@@ -194,6 +203,32 @@ class _Numbers:
     def _last(self) -> Node:
         """The node after which the next one is put."""
         return [*self._placeholders.values(), *self._computed.values()][-1]
+
+
+class _Calls:
+    """A node of a graph with the functions of a tensor that `Rows.laid_out` calls, which add calls to the graph."""
+
+    def __init__(self, call: Callable[..., Node], node: Node) -> None:
+        self._call, self.node = call, node
+
+    def __add__(self, other: _Calls) -> _Calls:
+        return _Calls(self._call, self._call(aten.add.Tensor, self.node, other.node))
+
+    def __mul__(self, other: _Calls) -> _Calls:
+        return _Calls(self._call, self._call(aten.mul.Tensor, self.node, other.node))
+
+    def reshape(self, shape: Sequence[int]) -> _Calls:
+        return _Calls(self._call, self._call(aten.reshape.default, self.node, tuple(shape)))
+
+    def unsqueeze(self, axis: int) -> _Calls:
+        return _Calls(self._call, self._call(aten.unsqueeze.default, self.node, axis))
+
+    def flatten(self, first: int, last: int) -> _Calls:
+        return _Calls(self._call, self._call(aten.flatten.using_ints, self.node, first, last))
+
+
+def _equal(first: Any, other: Any) -> bool:
+    return isinstance(other, torch.Tensor) and other.shape == first.shape and torch.equal(other, first)
 
 
 def _formulas(values: Sequence[int], sizes: Sequence[Mapping[str, int]]) -> Iterator[_Formula]:

@@ -34,7 +34,8 @@ class Captured:
     assumptions: the decisions of the model's Python code that were taken on the example; an output of the graph says
     for each whether it holds. noise: the base draws that outputs depend on; they are the graph's last inputs.
     draw_count: how many base draws the model made in all. uses_solutions: whether the trace depends on the solutions on
-    the example, which change with the settings of the solves. warnings: sentences for the user.
+    the example, which change with the settings of the solves. warnings: sentences for the user. stepped: the solves
+    whose steps are nodes of the graph themselves, with no markers.
     """
 
     model: ir.Model
@@ -52,3 +53,4 @@ class Captured:
     noise: Sequence[NoiseInput] = ()
     draw_count: int = 0
     uses_solutions: bool = False
+    stepped: Sequence[SolveSpec] = ()

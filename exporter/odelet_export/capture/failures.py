@@ -7,9 +7,11 @@ all tracers; `refuse_random` and `refuse_foreign` raise one for a graph that was
 from __future__ import annotations
 
 import re
+import traceback
 from collections.abc import Sequence
 
 import onnx_ir as ir
+import torch
 
 from odelet.artifact.operators import OPERATORS
 from odelet.errors import OdeletError
@@ -43,6 +45,12 @@ _KNOWN_FAILURES: tuple[tuple[tuple[str, ...], str, str], ...] = (
         ("Constraints violated", "ConstraintViolation", "specialized", "Not all values of"),
         "an axis declared dynamic whose size the model fixes",
         "take sizes from tensor.shape instead of numbers kept at construction, or leave this axis out of `dynamic`",
+    ),
+    (
+        ("unhashable type: non-nested SymInt", "unhashable type: 'SymInt'"),
+        "the size of a dynamic axis as a key of a dict or in a set, which must be a number",
+        "compute what is kept by the size from the size itself, as torch.arange(n) does, or leave the axis out of "
+        "`dynamic`",
     ),
     (
         (".numpy()", "numpy() on", "FakeTensor to numpy", "__array__"),
@@ -103,7 +111,8 @@ def failure_text(failures: Sequence[Exception]) -> str:
         finding, advice = f"a fault of odelet itself ({short(fault)})", "please report it with the model"
     missing = re.search(r"No ONNX function found for (?:<OpOverload\(op=')?([\w.:]+)", text)
     if missing:
-        finding = f"the operator {missing[1]}, which has no translation to ONNX"
+        of_complex = " for complex numbers" if "complex-valued" in text else ""
+        finding = f"the operator {missing[1]}, which has no translation to ONNX{of_complex}"
     causes = dict.fromkeys(_cause(failure) for failure in reversed(failures))
     return f"{with_source(place)}\n  found: {finding}\n  do: {advice}\n  cause: " + "\n  tried before: ".join(causes)
 
@@ -114,15 +123,34 @@ def _cause(failure: Exception) -> str:
     lines = [line.strip() for line in str(failure).splitlines() if line.strip()] or [type(failure).__name__]
     if isinstance(failure, SizeError):
         return next((line.removeprefix("found: ") for line in lines if line.startswith("found: ")), lines[0])
-    line = re.sub(r"\x1b\[\d+m", "", lines[0])  # torch colours its messages
-    return f"{type(failure).__name__}: {line[:300]}"
+    if type(failure).__name__ == "ConversionError":  # it says in which of its steps torch failed, and not why
+        inner = [*chain_of(failure)][-1]
+        return f"{type(inner).__name__}: {_plain(next(iter(str(inner).splitlines()), ''))}"
+    return f"{type(failure).__name__}: {_plain(lines[0])}"
+
+
+def _plain(line: str) -> str:
+    """A line of an error's message without colours, which torch gives its messages."""
+    return re.sub(r"\x1b\[\d+m", "", line)[:300]
 
 
 def _place(failure: Exception) -> Place | None:
     """The line of the user's code that failed: the one that an operator without translation comes from, if that is the
-    cause; else the innermost that the error passed through."""
+    cause; else the innermost that the error passed through; else the one whose node torch was working on."""
     untranslated = next((link for link in chain_of(failure) if isinstance(link, Untranslated)), None)
-    return place_of_error(failure) if untranslated is None else place_in_trace(untranslated.trace)
+    if untranslated is not None:
+        return place_in_trace(untranslated.trace)
+    return place_of_error(failure) or place_in_trace(_trace_of_node(failure))
+
+
+def _trace_of_node(failure: Exception) -> str | None:
+    """The stack trace kept with the node of a graph that torch was translating or running when it failed."""
+    for link in reversed([*chain_of(failure)]):
+        for frame, _ in reversed([*traceback.walk_tb(link.__traceback__)]):
+            for local in frame.f_locals.values():
+                if isinstance(local, torch.fx.Node) and place_in_trace(local.meta.get("stack_trace")) is not None:
+                    return str(local.meta["stack_trace"])
+    return None
 
 
 # ONNX operators that draw random numbers.

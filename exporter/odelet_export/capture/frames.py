@@ -7,12 +7,16 @@ libraries.
 
 from __future__ import annotations
 
+import sys
 import traceback
+import types
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import torch
+from torch.fx import proxy as fx_proxy
 from torch.fx import traceback as fx_traceback
 from torch.fx.proxy import TracerBase
 
@@ -21,20 +25,44 @@ from odelet_export.model import callee
 from odelet_intercept.user_code import is_library
 
 
+class _Stack:
+    """Stands for torch's captured traceback, with the frames of the model's own code alone.
+
+    torch's own describes every frame, most of them torch's, for each node of a graph.
+    """
+
+    @staticmethod
+    def extract() -> _Stack:
+        """The stack that runs now."""
+        return _Stack()
+
+    def summary(self) -> traceback.StackSummary:
+        """The frames between the model's call and this one that are no library's, the innermost last."""
+        found = []
+        frame: types.FrameType | None = sys._getframe(1)
+        while frame is not None and frame.f_code.co_filename != callee.__file__:
+            if not _is_library(frame.f_code.co_filename):
+                found.append(traceback.FrameSummary(frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name))
+            frame = frame.f_back
+        return traceback.StackSummary.from_list(reversed(found))
+
+
+@cache
+def _is_library(file: str) -> bool:
+    return is_library(file)
+
+
 @contextmanager
 def user_frames() -> Iterator[None]:
     """Let tracers record the frames of the model's own code with each node, the innermost last."""
-    original = TracerBase._filter_traceback_frames
-
-    def frames_of_the_user(_tracer: TracerBase, frames: traceback.StackSummary) -> traceback.StackSummary:
-        entry = max((i for i, frame in enumerate(frames) if frame.filename == callee.__file__), default=-1)
-        return traceback.StackSummary.from_list([f for f in frames[entry + 1 :] if not is_library(f.filename)])
-
-    TracerBase._filter_traceback_frames = frames_of_the_user  # type: ignore[assignment, method-assign]  # torch has no hook
+    stack, frames = fx_proxy.CapturedTraceback, TracerBase._filter_traceback_frames
+    fx_proxy.CapturedTraceback = _Stack  # type: ignore[assignment, misc]  # torch has no hook
+    TracerBase._filter_traceback_frames = lambda _tracer, frames: frames  # type: ignore[assignment, method-assign]  # as above
     try:
         yield
     finally:
-        TracerBase._filter_traceback_frames = original  # type: ignore[method-assign]  # as above
+        fx_proxy.CapturedTraceback = stack  # type: ignore[misc]  # as above
+        TracerBase._filter_traceback_frames = frames  # type: ignore[method-assign]  # as above
 
 
 class Retraced(torch.nn.Module):

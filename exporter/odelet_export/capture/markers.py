@@ -15,13 +15,14 @@ solvers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch.onnx import ops as onnx_ops
 
+from odelet_export.capture import progress
 from odelet_export.capture.call_values import (
     call_times,
     check_call,
@@ -34,6 +35,7 @@ from odelet_export.capture.call_values import (
 from odelet_export.capture.decisions.answers import TracingWatch
 from odelet_export.capture.marker_format import marker_of
 from odelet_export.capture.sde_markers import function_value, sde_extras, state_of
+from odelet_export.capture.stepping import in_steps
 from odelet_export.graphs.nodes import DOMAIN
 from odelet_export.model.call_spec import spec_of
 from odelet_export.model.overrides import Overrides
@@ -42,6 +44,7 @@ from odelet_export.model.spec import SolveSpec
 from odelet_intercept.call import Call
 from odelet_intercept.errors import CaptureError
 from odelet_intercept.libraries.torchsde_calls import SdeCall
+from odelet_intercept.user_code import Place
 
 # A function of a solve: it takes a time and the parts of a state.
 SolveFunction = Callable[[torch.Tensor, Sequence[torch.Tensor]], Any]
@@ -51,17 +54,22 @@ class Marker:
     """Answers the calls of one run of the model by markers, and records them.
 
     specs, calls, solvers: for each call its spec, the call itself, and the library's function that it would have
-    reached. solve_count: the number of calls outside any other solve.
+    reached. solve_count: the number of calls outside any other solve. stepped: the specs of the solves whose steps are
+    in the trace themselves; these are no calls of the lists above.
+
+    with_memory: the lines whose solves have fields that keep something from one call to the next.
     """
 
-    def __init__(self, overrides: Overrides, watch: TracingWatch) -> None:
+    def __init__(self, overrides: Overrides, watch: TracingWatch, with_memory: Collection[Place] = frozenset()) -> None:
         self.specs: list[SolveSpec] = []
+        self.stepped: list[SolveSpec] = []
         self.calls: list[Call] = []
         self.solvers: list[Callable[..., Any]] = []
         self.solve_count = 0
         self._overrides = overrides
         self._watch = watch
         self._around: list[int] = []
+        self._with_memory, self._stepping = with_memory, 0
 
     def __call__(self, call: Call, original: Callable[..., Any]) -> Any:
         """Mark one call, and return traced tensors of the form of its solution.
@@ -69,7 +77,7 @@ class Marker:
         Raises CaptureError for a call that odelet cannot export, with the user's file and line.
         """
         where = call.where
-        if not self._around:
+        if not self._around and not self._stepping:
             self.solve_count += 1
         elif self._overrides.per_sample:
             raise CaptureError(where + "a solve inside another cannot be solved per sample; leave per_sample out")
@@ -83,6 +91,8 @@ class Marker:
                 "exported; solve one before the other"
             )
         call_spec = spec_of(call, self.solve_count - 1, self._overrides)
+        if self._stepping or (call.file, call.line) in self._with_memory:
+            return self._in_steps(call, original, call_spec)
         spec = replace(call_spec, mark=len(self.specs), around=tuple(self._around))
         self.specs.append(spec)
         self.calls.append(call)
@@ -92,6 +102,18 @@ class Marker:
             return self._marked(call, spec, where)
         finally:
             self._around.pop()
+
+    def _in_steps(self, call: Call, original: Callable[..., Any], spec: SolveSpec) -> Any:
+        """The solution of a call, step by step in the trace, and so are the solves inside its field."""
+        self._stepping += 1
+        try:
+            answer = in_steps(call, original, spec, self._overrides, self._watch)
+        finally:
+            self._stepping -= 1
+        self.stepped.append(spec)
+        if not self._stepping:
+            self._watch.solved(answer, spec.call, spec.source)
+        return answer
 
     def _marked(self, call: Call, spec: SolveSpec, where: str) -> Any:
         """The solution of a marked call: outputs of the End marker, after the regions of the call's functions."""
@@ -180,6 +202,7 @@ class Marker:
         """
 
         def plain(time: torch.Tensor, state: Sequence[torch.Tensor]) -> Any:
+            progress.field_called(f"the solve at {spec.source}")
             return function(time, state[0] if single else tuple(state))
 
         call: SolveFunction = plain

@@ -49,7 +49,7 @@ def sde_extras(call: SdeCall, spec: SolveSpec, y: Tensor, t: Tensor, watch: Trac
 
 def _grid(call: SdeCall, spec: SolveSpec, t: Tensor, watch: TracingWatch) -> np.ndarray:
     """The ends of the steps (steps + 1,), which are numbers of the trace, as their count is the size of the noise."""
-    times = watch.held(t)
+    times = _held(t, watch)
     if times is None:
         raise CaptureError(
             call.where + "the times of the SDE change with the inputs, and with them the number of steps; make them "
@@ -58,3 +58,15 @@ def _grid(call: SdeCall, spec: SolveSpec, t: Tensor, watch: TracingWatch) -> np.
         )
     with real():
         return points_of(call, spec, times)
+
+
+def _held(t: Tensor, watch: TracingWatch) -> Tensor | None:
+    """The times, if they are constants or follow from frozen inputs alone, which each call then checks; else None."""
+    on_example = watch.shadows.of(t)
+    if on_example is None or not on_example.sources <= watch.frozen:
+        return None
+    times: Tensor = on_example.value
+    if on_example.sources:
+        with watch:
+            watch.assume((t == times).all(), str(times.tolist()), on_example.sources)
+    return times

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from odelet_export.capture.captured import Captured
 from odelet_export.errors import FormError
 from odelet_export.lowering.forms import FORMS
 from odelet_export.lowering.forms.adaptive import ADAPTIVE
@@ -63,6 +64,16 @@ def choose(sites: Sequence[Site], name: str) -> list[Choice]:
 def needs_a_solve(name: str) -> bool:
     """Whether the form of that name is for models that make solves, as every form but `plain` is."""
     return name not in FORMS or FORMS[name].solves
+
+
+def check_form_of_stepped(captured: Captured, name: str) -> None:
+    """Raise FormError where a form is asked for, and the steps of all solves of the model are nodes of its graph, as
+    they are unrolled."""
+    if captured.stepped and not captured.specs and name not in (AUTO, UNROLLED.name):
+        raise FormError(
+            f"no solve of this model can be {name}: the field of the solve at {captured.stepped[0].source} keeps "
+            "something from one call to the next, so that the graph holds each of its calls; leave the form out"
+        )
 
 
 def _driven_together(sites: Sequence[Site], own_forms: Sequence[Form]) -> list[Choice]:

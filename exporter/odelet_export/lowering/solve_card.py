@@ -47,8 +47,8 @@ def _brownian(hole: Hole, *, outside: bool) -> BrownianCard | None:
         channels=hole.spec.sde.channels,
         inputs=tuple(x for name, x in names.items() if name.startswith(NORMALS) or name == KEYS),
         memory=tuple(x for name, x in names.items() if outside and name.startswith(MEMORY)),
-        first_step=None if hole.spec.sde.min_step is None else hole.spec.sde.step_size,
-        min_step=hole.spec.sde.min_step,
+        first_step=None if hole.spec.sde.least_step is None else hole.spec.sde.step_size,
+        least_step=hole.spec.sde.least_step,
     )
 
 

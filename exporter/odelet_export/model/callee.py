@@ -31,6 +31,7 @@ from odelet_export.model.trees import Leaf, Tree, result_leaves
 from odelet_intercept.call import Entry
 from odelet_intercept.errors import CaptureError
 from odelet_intercept.libraries.torchdiffeq_calls import find_copies
+from odelet_intercept.user_code import Place
 
 
 class Watching(Protocol):
@@ -58,6 +59,7 @@ class _RunRecord:
     first_runs: Sequence[Sequence[Leaf]] = ()  # of the runs on the example before any trace
     watch: Watching | None = None
     grad_mode: bool | None = None
+    with_memory: frozenset[Place] = frozenset()
 
 
 class Callee(nn.Module):
@@ -120,6 +122,15 @@ class Callee(nn.Module):
     @grad_mode.setter
     def grad_mode(self, mode: bool) -> None:
         self._record.grad_mode = mode
+
+    @property
+    def with_memory(self) -> frozenset[Place]:
+        """The lines that solve with a field that keeps something from one call to the next, known after a first run."""
+        return self._record.with_memory
+
+    @with_memory.setter
+    def with_memory(self, places: frozenset[Place]) -> None:
+        self._record.with_memory = places
 
     def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """The output tensors, and under a watch the guards of its assumptions after them."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from odelet_export.model.random_sources import field_call
 from odelet_export.model.time_limit import field_called
+from odelet_export.model.writes import called
 
 # A run on other inputs may call fields this many times as often as the run on the example, and always so many times.
 MOST_TIMES_AS_MANY = 100
@@ -35,7 +36,7 @@ class FieldCalls:
 
     def watching(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """A field whose calls are counted here. It raises TooManyCalls when there are more than there may be."""
-        return _Watched(func, self)
+        return WatchedField(func, self.make)
 
     def make(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Count one call, and make it. Raises TooManyCalls, and what the action at field calls raises (see
@@ -45,19 +46,19 @@ class FieldCalls:
         if self._most is not None and self.count > self._most:
             raise TooManyCalls(f"torch called the fields more than {self._most:,} times")
         if self._may_draw or self.count <= _MAY_KEEP:
-            return func(*args, **kwargs)
+            return called(func, args, kwargs)
         with field_call("refused"):
-            return func(*args, **kwargs)
+            return called(func, args, kwargs)
 
 
-class _Watched:
-    """A field whose calls are counted; solvers find the callbacks of the user's field on it."""
+class WatchedField:
+    """A field whose calls go through `make`; solvers find the callbacks of the user's field on it."""
 
-    def __init__(self, func: Callable[..., Any], calls: FieldCalls) -> None:
-        self._func, self._calls = func, calls
+    def __init__(self, func: Callable[..., Any], make: Callable[..., Any]) -> None:
+        self._func, self._make = func, make
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._calls.make(self._func, *args, **kwargs)
+        return self._make(self._func, *args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or "_func" not in self.__dict__:

@@ -8,9 +8,8 @@ called, whether any solver library is called at all, and in which grad mode the 
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -21,19 +20,20 @@ from odelet_export.model.callee import Callee
 from odelet_export.model.copies_check import check_copy
 from odelet_export.model.field_calls import FieldCalls, TooManyCalls, most_calls
 from odelet_export.model.intercepted_run import run_intercepted
-from odelet_export.model.overlap import watching_writes
+from odelet_export.model.memory import Noticing, solves_with_memory
 from odelet_export.model.overrides import Overrides
 from odelet_export.model.random_draws import drawing
 from odelet_export.model.random_sources import SeededSource
 from odelet_export.model.reference import SolveCount, Solving
 from odelet_export.model.results import is_number
 from odelet_export.model.trees import Leaf
+from odelet_export.model.writes import Writes, watching_writes
 from odelet_intercept.call import Call
 from odelet_intercept.errors import CaptureError
 from odelet_intercept.libraries import all_entries
 from odelet_intercept.libraries.torchsde_calls import SdeCall
 from odelet_intercept.solver_library import FOLDER
-from odelet_intercept.user_code import Place, as_typed, place_of_error
+from odelet_intercept.user_code import as_typed, place_of_error
 
 
 @dataclass(frozen=True)
@@ -42,14 +42,14 @@ class FirstRun:
 
     leaves: the named leaves of the model's result. counts: a count for each solve outside other solves; there is none
     where the model called no solver library. noise: the base draws. field_calls: how often fields were called in all.
-    overlaps: the lines that write into memory which they read through another view.
+    writes: the lines that write into memory into which they must not.
     """
 
     leaves: Sequence[Leaf]
     counts: Sequence[SolveCount]
     noise: Sequence[torch.Tensor]
     field_calls: int
-    overlaps: Sequence[Place] = ()
+    writes: Writes = field(default_factory=Writes)
 
     @property
     def most_calls(self) -> int:
@@ -89,11 +89,11 @@ def _run_once(callee: Callee, overrides: Overrides, *, max_steps: int, seed: int
     failure: Exception | None = None
     given = torch.is_grad_enabled()
     # Not every part of torch runs while its operations are watched.
-    for mode, watching in ((given, watching_writes), (given, _nothing_found), (not given, _nothing_found)):
+    for mode, watched in ((given, True), (given, False), (not given, False)):
         callee.grad_mode = mode
-        solving, source = _Looking(overrides, max_steps, check), SeededSource(seed)
+        solving, source = _Looking(callee, overrides, max_steps, check), SeededSource(seed)
         try:
-            with callee.restoring(), drawing(source), watching() as overlaps:
+            with callee.restoring(), drawing(source), watching_writes(operations=watched) as writes:
                 run_intercepted(callee, callee.example, solving)
                 leaves = callee.leaves
                 callee.remember(_with_another(callee, leaves, overrides))
@@ -102,16 +102,11 @@ def _run_once(callee: Callee, overrides: Overrides, *, max_steps: int, seed: int
         except Exception as error:  # the user's code may raise anything
             failure = failure or error
             continue
-        return FirstRun(leaves, solving.counts, source.arrays, solving.calls.count, overlaps())
+        callee.with_memory = solves_with_memory(callee, overrides, solving.noticing.places, leaves, seed)
+        return FirstRun(leaves, solving.counts, source.arrays, solving.calls.count, writes)
     assert failure is not None
     callee.grad_mode = given
     raise failed_in_torch(failure, zip(callee.names, callee.example, strict=True)) from failure
-
-
-@contextmanager
-def _nothing_found() -> Iterator[Callable[[], list[Place]]]:
-    """A context that watches nothing, and yields a function that found nothing."""
-    yield list
 
 
 def _with_another(callee: Callee, leaves: Sequence[Leaf], overrides: Overrides) -> list[Sequence[Leaf]]:
@@ -123,11 +118,15 @@ def _with_another(callee: Callee, leaves: Sequence[Leaf], overrides: Overrides) 
 
 
 class _Looking(Solving):
-    """The handler of the first run: it also checks each call and its solution, and how many steps a solve takes."""
+    """The handler of the first run: it also checks each call and its solution, and how many steps a solve takes.
 
-    def __init__(self, overrides: Overrides, max_steps: int, check: Check) -> None:
+    noticing: the lines of the model whose fields leave something behind.
+    """
+
+    def __init__(self, callee: Callee, overrides: Overrides, max_steps: int, check: Check) -> None:
         super().__init__(overrides, {}, FieldCalls())
         self._max_steps, self._check = max_steps, check
+        self.noticing = Noticing(callee)
 
     def __call__(self, call: Call, original: Callable[..., Any]) -> Any:
         """The checked solution of a checked call."""
@@ -135,6 +134,7 @@ class _Looking(Solving):
         self._check(call)
         if call.entry == "mark" or isinstance(call, SdeCall):
             return super().__call__(call, original)
+        call = replace(call, func=self.noticing.watching(call))
         most = None
         if spec.adaptive:
             most = (self._max_steps + 2) * spec.tableau.stages

@@ -172,9 +172,16 @@ def replaced(
         forward.g_prod_and_gdg_prod = lambda t, y, v1, v2: (forward.g_prod(t, y, v1), correction(t, y, v2))
         forward.dg_ga_jvp_column_sum = correction
     assert spec.sde is not None
-    settings = {"adaptive": old.adaptive, "dt": spec.sde.step_size, "dt_min": spec.sde.min_step}
-    settings |= {"rtol": spec.rtol, "atol": spec.atol}
-    solver = type(old)(sde=forward, bm=old.bm, options=dict(old.options), **settings)
+    solver = type(old)(
+        sde=forward,
+        bm=old.bm,
+        dt=spec.sde.step_size,
+        adaptive=old.adaptive,
+        rtol=spec.rtol,
+        atol=spec.atol,
+        dt_min=spec.sde.least_step,
+        options=dict(old.options),
+    )
     return replace(call, func=functions["field"], y0=y0, t=t, solver=solver)
 
 

@@ -50,7 +50,7 @@ def sde_spec(call: SdeCall, index: int, overrides: Overrides) -> SolveSpec:
             noise=call.noise,
             channels=call.channels,
             step_size=overrides.step_size or _number(call, "dt"),
-            min_step=_number(call, "dt_min") if method.step_doubling else None,
+            least_step=_number(call, "dt_min") if method.step_doubling else None,
         ),
     )
 

@@ -24,14 +24,14 @@ class SdeSpec:
     """What is true of a solve of an SDE alone.
 
     noise: the kind of noise, one of `odelet.methods.sde.NOISES`. channels: how many channels its Brownian motion has.
-    step_size: the length of a step, of the first one where steps follow an error estimate; then min_step is the length
-    at which a step is accepted whatever its error.
+    step_size: the length of a step, of the first one where steps follow an error estimate; then least_step is the
+    length at which a step is accepted whatever its error.
     """
 
     noise: str
     channels: int
     step_size: float
-    min_step: float | None = None
+    least_step: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +87,7 @@ class SolveSpec:
     @property
     def chooses_steps(self) -> bool:
         """Whether the lengths of steps are chosen in each call, by an error estimate."""
-        return self.adaptive or (self.sde is not None and self.sde.min_step is not None)
+        return self.adaptive or (self.sde is not None and self.sde.least_step is not None)
 
     @property
     def timeless(self) -> bool:

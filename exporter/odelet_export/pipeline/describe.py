@@ -41,7 +41,7 @@ def describe(ready: Prepared) -> Explanation:
         tracer=captured.tracer,
         nodes=len(list(graph)) - len(marked),
         host=len([node for node in graph if node not in inside and node not in marked]),
-        unused=captured.solve_count - len(captured.specs),
+        unused=captured.solve_count - len(captured.specs) - len([s for s in captured.stepped if not s.around]),
         solves=tuple(_solve(captured, hole, names, inside) for hole in holes),
         assumptions=captured.assumptions,
         noise=tuple(_noise(ready, one) for one in captured.noise),

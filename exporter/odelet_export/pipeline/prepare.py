@@ -16,7 +16,7 @@ from odelet_export.capture.call_values import check_call
 from odelet_export.capture.captured import Captured
 from odelet_export.capture.number_inputs import inputs_for_numbers
 from odelet_export.graphs.nodes import DOMAIN
-from odelet_export.lowering.choose import needs_a_solve
+from odelet_export.lowering.choose import check_form_of_stepped, needs_a_solve
 from odelet_export.lowering.hole import Hole
 from odelet_export.lowering.lift import lift, time_inputs
 from odelet_export.lowering.nested import fill_nested
@@ -24,7 +24,6 @@ from odelet_export.model.axes import Dynamic
 from odelet_export.model.callee import Callee
 from odelet_export.model.first_run import first_run
 from odelet_export.model.other_solvers import no_solver_called
-from odelet_export.model.overlap import undefined
 from odelet_export.model.reference import as_arrays
 from odelet_export.model.spec import check_overrides
 from odelet_export.pipeline.settings import ExportSettings
@@ -86,7 +85,8 @@ def prepare(
     captured = capture(callee, dynamic, settings.solves, opset=settings.opset, frozen=settings.freeze)
     if settings.strict:
         _refuse_assumptions(captured)
-    check_overrides([*captured.specs, *captured.nested], settings.solves)
+    check_overrides([*captured.specs, *captured.nested, *captured.stepped], settings.solves)
+    check_form_of_stepped(captured, settings.form)
     name_axes(captured, callee, dynamic)
     inputs_for_numbers(captured.model, captured.numbers)
     check_unique([*callee.names, *callee.output_names, *(noise.name for noise in captured.noise)])
@@ -109,7 +109,7 @@ def prepare(
     drawn = fresh_samples(judge, check, settings, first=on_example)
     if not quick:
         check.check(islice(drawn, 2))
-    warnings = [undefined(place) for place in first.overlaps]
+    warnings = first.writes.warnings
     return Prepared(settings, dynamic, captured, holes, inputs, outputs, times, judge, drawn, check, warnings)
 
 
@@ -119,7 +119,9 @@ def fresh_samples(
     """The example and the fresh inputs of the comparison, with the answers of `judge`. first: its answer on the
     example, where it is known."""
     count = settings.proof.samples
-    return FreshSamples(judge, check.drawing, traced=check.traced_sizes, count=count, first=first)
+    return FreshSamples(
+        judge, check.drawing, traced=check.traced_sizes, count=count, conditions=check.conditions, first=first
+    )
 
 
 def _judge(

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from odelet.artifact.card import Card
-from odelet.model.model import load
+from odelet.model.loading import load
 from odelet_export.calibration.calibrated import Calibrated
 from odelet_export.calibration.solvers import on_grid
 from odelet_export.errors import ParityError

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 from odelet.artifact.card import Card
 from odelet.errors import AssumptionError
-from odelet.model.model import load
+from odelet.model.loading import load
 from odelet_export.model.callee import Callee
 from odelet_export.model.time_limit import OutOfTime
 from odelet_export.model.widening import widened, widened_model

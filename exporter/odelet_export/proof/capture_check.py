@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
@@ -13,15 +14,15 @@ import torch
 from odelet.artifact.formulas import Formula
 from odelet.artifact.input_cards import AssumptionCard
 from odelet_export.capture.captured import Captured
-from odelet_export.model.overlap import watching_writes
 from odelet_export.model.time_limit import OutOfTime
 from odelet_export.model.trees import row_leaves
+from odelet_export.model.writes import Writes, watching_writes
 from odelet_export.proof.judge import Judge, Sample
 from odelet_export.proof.replay import Replay
 from odelet_export.proof.sample_inputs import Drawing
 from odelet_export.proof.sample_sizes import sizes_of
 from odelet_intercept.errors import CaptureError
-from odelet_intercept.user_code import Place, place_in_trace, with_source
+from odelet_intercept.user_code import place_in_trace, with_source
 
 # Operators that take sizes have names that contain one of these.
 _SIZED = re.compile(
@@ -34,6 +35,14 @@ _OVERLAPS = (
     "  that gives, and its answer changes with the sizes and the machine:",
 )
 _COPY = "  do: let it read a copy, as in x[:, 1:] -= x[:, :-1].clone()"
+_INTO_STATE = (
+    "  found: a field that writes into the time or the state that the solver gives it; the solver goes on from what is",
+    "  written, in some of its stages, so that dy/dt is no function of t and y:",
+)
+_OWN_TENSOR = (
+    "  do: write to a tensor of the field's own, as in y = y.clamp(-1, 1) for y.clamp_(-1, 1), or y = y.clone() before "
+    "the line; the model's answers then change, as its solver no longer sees what is written"
+)
 # How often inputs of the traced sizes are drawn until one tells something.
 _DRAWS = 6
 
@@ -67,6 +76,11 @@ class CaptureCheck:
         """The sizes of the dynamic axes while the model was traced, by label."""
         return sizes_of(self._judge.callee.names, self._captured.example, self.drawing.dynamic)
 
+    @property
+    def conditions(self) -> list[Formula]:
+        """What the captured graph needs of the sizes of axes."""
+        return [Formula(one.sizes) for one in self._captured.assumptions if one.sizes]
+
     def check(self, samples: Iterable[Sample]) -> None:
         """Raise WrongCaptureError where the captured graph does not give the model's answers.
 
@@ -90,6 +104,8 @@ class CaptureCheck:
         except CaptureError:
             raise
         except Exception as error:  # a graph that does not fit the inputs fails in any operator
+            if sample.number != 0 and self._breaks_an_assumption(sample):
+                return _UNKNOWN
             cause = next((line for line in str(error).splitlines() if line.strip()), "")
             return Finding("wrong", f"the captured graph fails: {type(error).__name__}: {cause.strip()[:200]}")
         guards = outputs[len(self._names) :]
@@ -105,11 +121,18 @@ class CaptureCheck:
         if not verdict.steady:
             return _UNKNOWN
         # What torch leaves undefined may differ between its float32 and its float64, which would allow anything.
-        undefined = verdict.passed and not verdict.close and bool(self.overlaps(sample))
+        undefined = verdict.passed and not verdict.close and bool(self._writes(sample).undefined)
         if verdict.passed and not undefined:
             return _RIGHT
         worst = max(verdict.checks, key=lambda check: (not check.passed, check.max_rel))
         return Finding("wrong", f"output {worst.output!r} {worst.failure}")
+
+    def _breaks_an_assumption(self, sample: Sample) -> bool:
+        """Whether an assumption does not hold at a sample for which the graph fails."""
+        try:
+            return not all(self._replay.run(sample.tensors, first=len(self._names)))
+        except Exception:  # a guard that fails as the graph does tells nothing
+            return False
 
     def _depends_on_sizes(self, assumption: AssumptionCard) -> CaptureError:
         """The error for a decision or a number that is another on the example than at the sizes of the trace."""
@@ -124,7 +147,7 @@ class CaptureCheck:
     def _takes_sizes(self, sample: Sample) -> bool:
         """Whether a sample has sizes for which the capture holds."""
         sizes = sizes_of(self._judge.callee.names, sample.tensors, self.drawing.dynamic)
-        return all(Formula(one.sizes).value(sizes) for one in self._captured.assumptions if one.sizes)
+        return all(condition.value(sizes) for condition in self.conditions)
 
     def _message(self, sample: Sample, problem: str) -> str:
         """The text of the error: where the capture is wrong, the likely cause, and the remedy."""
@@ -133,9 +156,13 @@ class CaptureCheck:
             "the capture is wrong: the captured graph, solved by torchdiffeq itself, does not give the model's answers",
             f"  where: sample {sample.number} ({shapes}): {problem}",
         ]
-        overlaps = [f"    {with_source(place)}" for place in self.overlaps(sample)]
-        if overlaps:
-            return "\n".join([*lines, *_OVERLAPS, *overlaps, _COPY])
+        writes = self._writes(sample)
+        for places, found, advice in (
+            (writes.undefined, _OVERLAPS, _COPY),
+            (writes.into_state, _INTO_STATE, _OWN_TENSOR),
+        ):
+            if places:
+                return "\n".join([*lines, *found, *(f"    {with_source(place)}" for place in places), advice])
         sizes = self.traced_sizes
         # A size is to blame only where the capture is right at the sizes that it was traced with.
         there = self._where_traced() if self.drawing.dynamic else "wrong"
@@ -167,14 +194,11 @@ class CaptureCheck:
             ]
         return "\n".join(lines)
 
-    def overlaps(self, sample: Sample) -> list[Place]:
-        """The lines of the model that write into memory that they read, in a run of torch at a sample."""
-        try:
-            with watching_writes() as found:
-                self._judge.reference(sample.tensors, sample.noise, number=sample.number)
-        except Exception:  # the model may raise anything; what was found before counts
-            pass
-        return found()
+    def _writes(self, sample: Sample) -> Writes:
+        """The lines of the model that write into memory into which they must not, in a run of torch at a sample."""
+        with watching_writes() as writes, suppress(Exception):  # the model may raise anything; what was found counts
+            self._judge.reference(sample.tensors, sample.noise, number=sample.number)
+        return writes
 
     def _where_traced(self) -> Literal["right", "wrong", "unknown"]:
         """Whether the capture is right for other values of the sizes that it was traced with."""

@@ -60,11 +60,12 @@ class Replay:
         self._plans: dict[tuple[Node, ...], list[Node]] = {}
 
     def run(
-        self, tensors: Sequence[torch.Tensor], *, noise: Mapping[int, torch.Tensor] | None = None
+        self, tensors: Sequence[torch.Tensor], *, noise: Mapping[int, torch.Tensor] | None = None, first: int = 0
     ) -> list[torch.Tensor]:
-        """Run the graph on the model's inputs and return all its outputs.
+        """Run the graph on the model's inputs and return its outputs.
 
-        noise: the base draws that the graph takes as inputs, by index. Raises CaptureError for a marker that cannot be
+        noise: the base draws that the graph takes as inputs, by index. first: the number of the first output that is
+        computed; guards come after the outputs of the model. Raises CaptureError for a marker that cannot be
         replayed, and whatever torch raises where the graph does not fit the inputs.
         """
         self._noise = noise or {}
@@ -75,7 +76,7 @@ class Replay:
             argument
             for argument, spec in zip(output.args[0], signature.output_specs, strict=True)
             if spec.kind is OutputKind.USER_OUTPUT
-        ]
+        ][first:]
         nodes = [argument for argument in wanted if isinstance(argument, Node)]
         with torch.no_grad(), torchdiffeq_solving():
             self._evaluate(self._plan(nodes, frozenset()), values, frozenset())

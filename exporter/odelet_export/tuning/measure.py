@@ -21,7 +21,8 @@ import numpy as np
 
 from odelet.commands.latency import interleaved
 from odelet.errors import InputError, OdeletError
-from odelet.model.model import Model, load
+from odelet.model.loading import load
+from odelet.model.model import Model
 from odelet.numerics.backend import NumpyArray
 from odelet.status import Status
 from odelet_export.capture.captured import Captured
@@ -58,7 +59,7 @@ class Recipe:
         settings = self.settings.having(**candidate.options)
         if candidate.calibrated:
             settings = settings.having(calibration=self.data.example(CALIBRATION))
-        export(self.model, self.args, out, kwargs=self.kwargs, dynamic=self.data.dynamic, settings=settings)
+        export(self.model, self.args, out, kwargs=self.kwargs, dynamic=self.data.declared, settings=settings)
 
 
 # The names of artifacts on the shelf, and of hidden folders that killed exports left there.

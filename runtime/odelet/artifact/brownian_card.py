@@ -23,8 +23,8 @@ class BrownianCard:
     noise: the kind of noise, one of NOISES. channels: how many channels it has. inputs: the names of the model's inputs
     that it is made of. For fixed steps they are standard normal numbers, one input for each of the method's `draws`;
     for steps that follow an error estimate, a key for each batch row. memory: the names of the values that the first
-    step of a driven solve receives. first_step, min_step: where steps follow an error estimate, the length of the first
-    one and the length at which a step is accepted whatever its error.
+    step of a driven solve receives. first_step, least_step: where steps follow an error estimate, the length of the
+    first one and the length at which a step is accepted whatever its error.
     """
 
     noise: str
@@ -32,7 +32,7 @@ class BrownianCard:
     inputs: tuple[str, ...]
     memory: tuple[str, ...] = ()
     first_step: float | None = None
-    min_step: float | None = None
+    least_step: float | None = None
 
     def __post_init__(self) -> None:
         check_names("noise of an SDE", [self.noise], NOISES)
@@ -43,8 +43,8 @@ class BrownianCard:
         check(self.noise in method.noises, f"{me} {method.name} does not solve {self.noise} noise")
         wanted = 1 if adaptive else len(method.draws)
         check(len(self.inputs) == wanted, f"{me} it names {len(self.inputs)} noise inputs; {method.name} has {wanted}")
-        lengths = [x for x in (self.first_step, self.min_step) if x is not None]
-        check(len(lengths) == 2 * adaptive, f"{me} first_step and min_step go with an error estimate, and only it")
+        lengths = [x for x in (self.first_step, self.least_step) if x is not None]
+        check(len(lengths) == 2 * adaptive, f"{me} first_step and least_step go with an error estimate, and only it")
         check(all(0 < x < math.inf for x in lengths), f"{me} a length of steps is {lengths}; expected above 0")
         remembered = len(method.memory) if outside else 0
         check(len(self.memory) == remembered, f"{me} it names {len(self.memory)} values of memory, not {remembered}")

@@ -157,8 +157,9 @@ class Card:
         for noise, tensor in zip(self.noise, random_inputs, strict=True):
             check_names(f"noise {tensor.name!r}: dtype", [tensor.dtype], DISTRIBUTIONS[noise.distribution])
             axes = [axis for axis in (noise.sample_axis, noise.step_axis) if axis is not None]
-            there = len({*axes}) == len(axes) and all(0 <= axis < len(tensor.shape) for axis in axes)
-            check(there, f"noise {tensor.name!r}: sample_axis and step_axis {axes} are not among its axes")
+            for name, axis in (("sample_axis", noise.sample_axis), ("step_axis", noise.step_axis)):
+                there = axis is None or (0 <= axis < len(tensor.shape) and axes.count(axis) == 1)
+                check(there, f"noise {tensor.name!r}: its {name} is {axis}, and it has {len(tensor.shape)} axes")
             keys = noise.distribution != "key" or (len(tensor.shape) == 1 and axes == [0])
             check(keys, f"noise {tensor.name!r}: keys have one axis, which counts samples")
 

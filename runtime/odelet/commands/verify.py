@@ -12,7 +12,8 @@ from odelet.artifact.decode import Json
 from odelet.artifact.samples import OutputCheck
 from odelet.errors import InputError
 from odelet.model.engine_check import run_samples
-from odelet.model.model import Model, load
+from odelet.model.loading import load
+from odelet.model.model import Model
 from odelet.text import screen
 
 

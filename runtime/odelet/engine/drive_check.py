@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 import numpy as np
 
 from odelet.artifact.brownian_card import BrownianCard
 from odelet.artifact.solve_card import SolveCard
 from odelet.engine.method_settings import MethodSettings, settings_of
+from odelet.engine.port_shapes import PortShape, Role, check_port
 from odelet.engine.sde_steps import motion_of
 from odelet.engine.session import Graph, Port
 from odelet.errors import ArtifactError, InputError
@@ -25,36 +25,6 @@ from odelet.numerics.grid import MOST_STEPS
 from odelet.numerics.state import Layout
 
 _FLOATS = ("float64", "float32", "float16")
-
-
-@dataclass(frozen=True)
-class _Shape:
-    """What an array must be. dtypes: any of these. sizes: of its axes, None for any size."""
-
-    dtypes: tuple[str, ...]
-    sizes: tuple[int | None, ...]
-
-    def fits(self, port: Port, *, stated: bool) -> bool:
-        """Whether a port can be such an array. stated: whether it must state its rank."""
-        if port.dtype not in self.dtypes:
-            return False
-        if not port.shape and not stated:
-            return True
-        return len(port.shape) == len(self.sizes) and all(
-            None in (a, b) or a == b for a, b in zip(port.shape, self.sizes, strict=True)
-        )
-
-    def __str__(self) -> str:
-        return f"{' or '.join(self.dtypes)} [{', '.join('?' if size is None else str(size) for size in self.sizes)}]"
-
-
-@dataclass(frozen=True)
-class _Role:
-    """What the driver feeds to a graph, and which outputs it needs of it, by name."""
-
-    feeds: Mapping[str, _Shape]
-    needs: Mapping[str, _Shape]
-    optional: Mapping[str, _Shape] = field(default_factory=dict)
 
 
 def check_drive(solve: SolveCard, graphs: Mapping[str, Graph], available: Mapping[str, Port]) -> dict[str, Port]:
@@ -145,12 +115,12 @@ class _DriveCheck:
         if names.t is not None:
             self._time = self._available[names.t].dtype
             pair = 2 if names.event is not None else None
-            self._check_value(names.t, _Shape(_FLOATS, (pair,)))
+            self._check_value(names.t, PortShape(_FLOATS, (pair,)))
         for key in (names.step_t, names.jump_t):
             if key is not None:
-                self._check_value(key, _Shape(_FLOATS, (None,)))
+                self._check_value(key, PortShape(_FLOATS, (None,)))
         if names.grid is not None:
-            self._check_value(names.grid, _Shape((self._time,), (None,)))
+            self._check_value(names.grid, PortShape((self._time,), (None,)))
         if motion is not None:
             self._check_motion(motion)
 
@@ -162,23 +132,23 @@ class _DriveCheck:
         rows = self._available[self._names.y0[0]].shape
         self._need(not rows or len(rows) == 2, f"its state has {len(rows)} axes; an SDE has a table")
         if method.step_doubling:
-            self._check_value(motion.inputs[0], _Shape(("int64",), (None,)))
+            self._check_value(motion.inputs[0], PortShape(("int64",), (None,)))
         else:
             for name, draw in zip(motion.inputs, method.draws, strict=True):
                 channels = (motion.channels,) * (2 if draw == "area" else 1)
-                self._check_value(name, _Shape((self._state,), (None, None, *channels)))
+                self._check_value(name, PortShape((self._state,), (None, None, *channels)))
         for name, shape in zip(motion.memory, self._memory_shapes(), strict=True):
             self._check_value(name, shape)
 
-    def _memory_shapes(self) -> list[_Shape]:
+    def _memory_shapes(self) -> list[PortShape]:
         """The shapes of what a step of an SDE hands to the next: the drift, the diffusion and a state."""
         method, motion = self._settings.method, self._solve.brownian
         assert isinstance(method, SdeMethod) and motion is not None
-        table = _Shape((self._state,), (None, None))
-        matrix = table if motion.noise == "diagonal" else _Shape((self._state,), (None, None, motion.channels))
+        table = PortShape((self._state,), (None, None))
+        matrix = table if motion.noise == "diagonal" else PortShape((self._state,), (None, None, motion.channels))
         return [matrix if name == "g" else table for name in method.memory]
 
-    def _check_value(self, name: str, expected: _Shape) -> None:
+    def _check_value(self, name: str, expected: PortShape) -> None:
         port = self._available[name]
         self._need(expected.fits(port, stated=False), f"{name!r} is {port}; expected {expected}")
 
@@ -191,34 +161,34 @@ class _DriveCheck:
             if file is not None:
                 self._check_graph(self._graphs[file], role())
 
-    def _check_graph(self, graph: Graph, role: _Role) -> None:
+    def _check_graph(self, graph: Graph, role: Role) -> None:
         known = {**self._constants(), **role.feeds}
         for name, port in graph.inputs.items():
             if name not in known:
                 raise ArtifactError(f"{graph.file}: it needs {name!r}, which the driver does not have")
-            _check_port(f"{graph.file}: the input {name!r}", port, known[name], stated=True)
+            check_port(f"{graph.file}: the input {name!r}", port, known[name], stated=True)
         for name, shape in role.needs.items():
             if name not in graph.outputs:
                 raise ArtifactError(f"{graph.file}: it has no output {name!r}, which the driver needs")
-            _check_port(f"{graph.file}: the output {name!r}", graph.outputs[name], shape, stated=False)
+            check_port(f"{graph.file}: the output {name!r}", graph.outputs[name], shape, stated=False)
         for name, shape in role.optional.items():
             if name in graph.outputs:
-                _check_port(f"{graph.file}: the output {name!r}", graph.outputs[name], shape, stated=False)
+                check_port(f"{graph.file}: the output {name!r}", graph.outputs[name], shape, stated=False)
 
-    def _constants(self) -> dict[str, _Shape]:
+    def _constants(self) -> dict[str, PortShape]:
         """What every graph of the solve may take: the captured values, and the shapes of the parts."""
         ports = {name: self._available[name] for name in self._names.captured}
-        values = {name: _Shape((port.dtype,), port.shape) for name, port in ports.items()}
+        values = {name: PortShape((port.dtype,), port.shape) for name, port in ports.items()}
         ranks = [len(self._available[name].shape) for name in self._names.y0]
-        return values | {f"shape.{i}": _Shape(("int64",), (rank,)) for i, rank in enumerate(ranks)}
+        return values | {f"shape.{i}": PortShape(("int64",), (rank,)) for i, rank in enumerate(ranks)}
 
     @property
-    def _row(self) -> _Shape:
+    def _row(self) -> PortShape:
         """The state, and what is like it: its size is known where those of all parts are."""
         sizes = [self._available[name].shape for name in self._names.y0]
         known = [size for shape in sizes for size in shape if size is not None]
         whole = len(known) == sum(map(len, sizes)) and all(sizes)
-        return _Shape(
+        return PortShape(
             (self._state,), (1, sum(math.prod(size or 0 for size in shape) for shape in sizes) if whole else None)
         )
 
@@ -227,18 +197,18 @@ class _DriveCheck:
         """The shape of times, lengths and ratios."""
         return (None,) if self._solve.per_sample else ()
 
-    def _tolerance_feeds(self, dtype: str) -> dict[str, _Shape]:
+    def _tolerance_feeds(self, dtype: str) -> dict[str, PortShape]:
         values = {key: getattr(self._solve, key) for key in ("rtol", "atol")}
-        return {key: _Shape((dtype,), (len(x),) if isinstance(x, tuple) else ()) for key, x in values.items()}
+        return {key: PortShape((dtype,), (len(x),) if isinstance(x, tuple) else ()) for key, x in values.items()}
 
-    def _field(self) -> _Role:
+    def _field(self) -> Role:
         # The drift of an SDE takes times as they are given, and a field those of the state's dtype.
         dtype = self._time if self._settings.method.stochastic else self._state
-        return _Role({"t": _Shape((dtype,), self._lanes), "y": self._row}, {"k": self._row})
+        return Role({"t": PortShape((dtype,), self._lanes), "y": self._row}, {"k": self._row})
 
-    def _event(self) -> _Role:
-        t = _Shape(("float64", "float32"), ())
-        return _Role({"t": t, "y": self._row}, {"c": _Shape(_FLOATS, (None,))})
+    def _event(self) -> Role:
+        t = PortShape(("float64", "float32"), ())
+        return Role({"t": t, "y": self._row}, {"c": PortShape(_FLOATS, (None,))})
 
     def _numbers(self) -> str:
         """The dtype of times in a solve with error control."""
@@ -246,55 +216,55 @@ class _DriveCheck:
         assert control is not None
         return str(np.promote_types(control.dtype, self._state))
 
-    def _start(self) -> _Role:
+    def _start(self) -> Role:
         dtype = self._numbers()
-        number = _Shape((dtype,), self._lanes)
-        feeds = {"t": number, "direction": _Shape((dtype,), ()), "y": self._row, "k": self._row}
-        return _Role({**feeds, **self._tolerance_feeds(dtype)}, {"h": number})
+        number = PortShape((dtype,), self._lanes)
+        feeds = {"t": number, "direction": PortShape((dtype,), ()), "y": self._row, "k": self._row}
+        return Role({**feeds, **self._tolerance_feeds(dtype)}, {"h": number})
 
-    def _adaptive_step(self) -> _Role:
+    def _adaptive_step(self) -> Role:
         dtype = self._numbers()
-        number = _Shape((dtype,), self._lanes)
+        number = PortShape((dtype,), self._lanes)
         feeds = {**dict.fromkeys(("t", "t1", "h"), number), "y": self._row, "k": self._row}
         needs = {**dict.fromkeys(("y1", "k1", "mid"), self._row), "ratio": number}
-        return _Role({**feeds, **self._tolerance_feeds(dtype)}, needs)
+        return Role({**feeds, **self._tolerance_feeds(dtype)}, needs)
 
-    def _fixed_step(self) -> _Role:
+    def _fixed_step(self) -> Role:
         method, _, grid = self._settings
         if isinstance(method, SdeMethod):
             return self._sde_step(method)
         assert grid is not None
         # Times are written into the memory of the graph's own dtype.
-        time, whole = _Shape(("float64", "float32"), ()), _Shape(("int64",), ())
+        time, whole = PortShape(("float64", "float32"), ()), PortShape(("int64",), ())
         memory = [np.asarray(x) for x in method.initial_memory(self._two_numbers(), xp=NUMPY)]
-        shapes = [_Shape((self._state,), (len(x), None)) if x.ndim else whole for x in memory]
+        shapes = [PortShape((self._state,), (len(x), None)) if x.ndim else whole for x in memory]
         feeds = {"t": time, "t1": time, "y": self._row, **{f"memory.{i}": x for i, x in enumerate(shapes)}}
         needs = {"y1": self._row, **{f"memory1.{i}": x for i, x in enumerate(shapes)}}
         needs |= {"k0": self._row} if grid.reads_cubics else {}
         needs |= {"calls": whole} if method.evaluations is None else {}
-        return _Role(feeds, needs, {"calls": whole, "failed": whole, "k0": self._row})
+        return Role(feeds, needs, {"calls": whole, "failed": whole, "k0": self._row})
 
-    def _sde_step(self, method: SdeMethod) -> _Role:
+    def _sde_step(self, method: SdeMethod) -> Role:
         motion = self._solve.brownian
         assert motion is not None
-        time, vector = _Shape((self._time,), ()), _Shape((self._state,), (None, motion.channels))
-        area = _Shape((self._state,), (None, motion.channels, motion.channels))
+        time, vector = PortShape((self._time,), ()), PortShape((self._state,), (None, motion.channels))
+        area = PortShape((self._state,), (None, motion.channels, motion.channels))
         shapes = self._memory_shapes()
         feeds = {"t": time, "t1": time, "y": self._row, **{f"memory.{i}": x for i, x in enumerate(shapes)}}
         feeds |= {name: area if name == "area" else vector for name in motion_of(method)}
-        return _Role(feeds, {"y1": self._row, **{f"memory1.{i}": x for i, x in enumerate(shapes)}})
+        return Role(feeds, {"y1": self._row, **{f"memory1.{i}": x for i, x in enumerate(shapes)}})
 
-    def _turn(self) -> _Role:
+    def _turn(self) -> Role:
         method = self._settings.method
         assert isinstance(method, Iteration)
         y = self._two_numbers()
         first = initial_state(method, y, layout=Layout.of([y]), xp=NUMPY)
-        number = _Shape((self._state,), self._lanes)
-        rows = [_Shape((self._state,), (len(x), None)) for x in first.memory]
+        number = PortShape((self._state,), self._lanes)
+        rows = [PortShape((self._state,), (len(x), None)) for x in first.memory]
         shapes = [self._row, *(number if name in _NUMBERS else self._row for name in _FIELDS[1:]), *rows]
         feeds = {"y": shapes[0], **{f"memory.{i}": x for i, x in enumerate(shapes[1:])}}
         needs = {"y1": shapes[0], **{f"memory1.{i}": x for i, x in enumerate(shapes[1:])}}
-        return _Role({**feeds, **self._tolerance_feeds(self._state)}, needs)
+        return Role({**feeds, **self._tolerance_feeds(self._state)}, needs)
 
     def _two_numbers(self) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
         """A state (1, 2), for the shapes of what a method remembers."""
@@ -311,8 +281,3 @@ class _DriveCheck:
 
 _FIELDS = IterationState._fields[:-1]
 _NUMBERS = ("excess", "least_excess", "turns")
-
-
-def _check_port(what: str, port: Port, expected: _Shape, *, stated: bool) -> None:
-    if not expected.fits(port, stated=stated):
-        raise ArtifactError(f"{what} is {port}; the driver has {expected}: export the model again")

@@ -22,11 +22,12 @@ from odelet.loops.observer import SolveObserver
 from odelet.loops.run import SolveRun, solution_arrays
 from odelet.loops.solve import solve_by_loop
 from odelet.loops.stats import SolveStats
-from odelet.loops.step_doubling import StepDoubling, solve_by_doubling
+from odelet.loops.step_doubling import solve_by_doubling
 from odelet.methods.fixed_point import Iteration
 from odelet.methods.roster import method_of
 from odelet.methods.sde import SdeMethod
 from odelet.numerics.backend import NumpyArray
+from odelet.numerics.control import StepDoubling
 from odelet.numerics.state import Layout
 
 
@@ -78,16 +79,18 @@ def _drive(problem: Problem) -> tuple[list[NumpyArray], SolveStats, SolveObserve
 def _solve_by_doubling(problem: Problem, method: SdeMethod) -> SolveRun:
     """Solve an SDE whose steps follow an error estimate."""
     card = card_of(problem)
-    assert card.first_step is not None and card.min_step is not None, "the card has checked its lengths of steps"
+    assert card.first_step is not None and card.least_step is not None, "the card has checked its lengths of steps"
     control = StepDoubling(
-        first_step=card.first_step,
-        min_step=card.min_step,
+        dt=card.first_step,
+        dt_min=card.least_step,
         rtol=float(problem.tolerance("rtol")),
         atol=float(problem.tolerance("atol")),
     )
     stepper, path = GraphSdeStepper(problem, method), path_of(problem, method)
-    limits = problem.request.limits
-    return solve_by_doubling(stepper, path, problem.row, problem.t, method=method, control=control, limits=limits)
+    limits, recording = problem.request.limits, problem.request.recording
+    return solve_by_doubling(
+        stepper, path, problem.row, problem.t, method=method, control=control, limits=limits, recording=recording
+    )
 
 
 def _check_samples(problem: Problem, *, observed: bool) -> None:

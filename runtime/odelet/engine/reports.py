@@ -25,21 +25,37 @@ def reported_stats(solve: SolveCard, values: Mapping[str, NumpyArray]) -> SolveS
 
 
 def check_times(solve: SolveCard, stats: SolveStats, inputs: Mapping[str, NumpyArray]) -> None:
-    """Raise InputError where a solve inside a graph failed since its output times are no times that it can reach.
+    """Raise InputError where a solve inside a graph failed since its output times are not in order, or none that it
+    can reach.
 
     inputs: the model's, by name; the times may be one of them.
     """
-    name = None if solve.piece is None else solve.piece.times
-    times = inputs.get(name) if isinstance(name, str) else None
-    if times is None or stats.status is not Status.NOT_FINITE or solve.facts.chooses_steps:
+    name = times_input(solve)
+    times = inputs.get(name) if name is not None else None
+    if times is None or stats.status not in (Status.NOT_FINITE, Status.BAD_TIMES):
         return
-    if not np.isfinite(times).all():
+    in_order = bool((np.diff(times) > 0).all() or (np.diff(times) < 0).all())
+    if stats.status is Status.BAD_TIMES and in_order:
+        return
+    if not np.isfinite(times).all() and (stats.status is Status.BAD_TIMES or not solve.facts.chooses_steps):
         raise InputError(f"input {name!r} holds output times that are not finite: {times}")
-    if not stats.steps and times.size > 1:
+    if stats.status is Status.BAD_TIMES:
+        raise InputError(
+            f"input {name!r} holds output times that are not strictly increasing or strictly decreasing: {times}; "
+            "give each time once, in order"
+        )
+    if not stats.steps and times.size > 1 and not solve.facts.chooses_steps:
         raise InputError(
             f"input {name!r} holds output times from {times[0]:g} to {times[-1]:g}, too far apart for steps of the "
             f"length that solve {solve.index} ({solve.source}) has; give times that are closer together"
         )
+
+
+def times_input(solve: SolveCard) -> str | None:
+    """The name of the value that holds the output times of a solve, which may be an input of the model; None where
+    they are constant or not known."""
+    name = None if solve.piece is None else solve.piece.times
+    return name if isinstance(name, str) else None
 
 
 def _of_samples(solve: SolveCard, reports: Mapping[str, NumpyArray]) -> SolveOutcome:

@@ -1,7 +1,6 @@
 """The loop of a solve with error control: attempt steps until the last output time is read.
 
-The law here: times and step control are Python floats (numpy float32 where times are float32), and states are the
-stepper's business.
+The law here: times and step control are Python floats (numpy float32 for float32), and states belong to the stepper.
 """
 
 from __future__ import annotations
@@ -18,8 +17,9 @@ import numpy as np
 from odelet.errors import InputError
 from odelet.loops.run import SolveRun, rows_from
 from odelet.loops.trajectory import BatchedReader, DenseStep, StepEnds, Time
-from odelet.numerics.backend import SCALARS, NumpyArray
+from odelet.numerics.backend import NumpyArray
 from odelet.numerics.control import Control, clamp, judge, stop_at
+from odelet.numerics.scalars import SCALARS
 from odelet.status import Status
 
 DEFAULT_MAX_STEPS = 100_000

@@ -19,7 +19,7 @@ from odelet.numerics.backend import NUMPY, NumpyArray
 from odelet.random_numbers import normals, normals_by_key
 
 # The random numbers of so many normals are made at once, where steps are drawn as they are taken.
-_DRAWN_AT_ONCE = 2**14
+_DRAWN_AT_ONCE = 2**12
 
 
 class BrownianPath(Protocol):
@@ -47,7 +47,8 @@ def draw_shapes(method: SdeMethod, channels: int) -> dict[str, tuple[int, ...]]:
 class DrawnNormals:
     """Standard normal numbers (batch, *shape) for each step, drawn a block of steps at a time, in order.
 
-    seed, noise: as `random_numbers.normals` takes them, of which these are the numbers. steps: how many there are, for
+    seed, noise: as `random_numbers.normals` takes them, of which these are the numbers; or, in place of the seed, the
+    keys of the batch, as `normals_by_key` takes them. steps: how many there are, for
     `np.asarray`, which draws all; None for any number. first_sample: the index of the first row.
 
     >>> drawn = DrawnNormals(7, 0, 2, (3,), np.dtype(np.float64))
@@ -57,7 +58,7 @@ class DrawnNormals:
 
     def __init__(
         self,
-        seed: int,
+        seed: int | NumpyArray,
         noise: int,
         batch: int,
         shape: tuple[int, ...],
@@ -71,7 +72,6 @@ class DrawnNormals:
         self._count = int(np.prod(shape))
         self._steps = max(1, _DRAWN_AT_ONCE // max(1, batch * self._count))
         self._first, self._block = 0, np.empty((0, batch, *shape), dtype)
-
         self._all = steps
 
     @property
@@ -85,17 +85,21 @@ class DrawnNormals:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NumpyArray:
         del copy
-        numbers = normals(self._seed, self._noise, self._samples, range(len(self)), self._count, dtype=self._dtype)
-        return numbers.reshape(self.shape).astype(dtype or self._dtype, copy=False)
+        return self._draw(range(len(self))).astype(dtype or self._dtype, copy=False)
 
     def __getitem__(self, step: int, /) -> NumpyArray:
         if not self._first <= step < self._first + len(self._block):
-            self._first = step
-            steps = range(step, step + self._steps)
-            block = normals(self._seed, self._noise, self._samples, steps, self._count, dtype=self._dtype)
-            self._block = block.reshape(self._steps, self._batch, *self._shape)
+            self._first, self._block = step, self._draw(range(step, step + self._steps))
         numbers: NumpyArray = self._block[step - self._first]
         return numbers
+
+    def _draw(self, steps: range) -> NumpyArray:
+        seed, dtype = self._seed, self._dtype
+        if isinstance(seed, np.ndarray):
+            numbers = normals_by_key(seed, self._noise, steps, self._count, dtype=dtype)
+        else:
+            numbers = normals(seed, self._noise, self._samples, steps, self._count, dtype=dtype)
+        return numbers.reshape(len(steps), self._batch, *self._shape)
 
 
 class StepwisePath:
@@ -160,8 +164,10 @@ class BridgedPath:
     """
 
     def __init__(self, method: SdeMethod, keys: NumpyArray, t0: Time, channels: int, dtype: np.dtype[Any]) -> None:
-        self._method, self._keys, self._channels, self._dtype = method, keys, channels, dtype
+        self._method, self._batch, self._channels, self._dtype = method, len(keys), channels, dtype
         self._shapes = draw_shapes(method, channels)
+        shapes = enumerate(self._shapes.items())
+        self._numbers = {name: DrawnNormals(keys, i, self._batch, shape, dtype) for i, (name, shape) in shapes}
         self._drawn = dict.fromkeys(method.draws, 0)
         # The known points, and the piece that ends at each of them but the first.
         self._times: list[float] = [float(t0)]
@@ -170,7 +176,7 @@ class BridgedPath:
     def increment(self, t: Time, t1: Time) -> Increment:
         start, end = self._know(float(t)), self._know(float(t1))
         if start == end:  # a step as short as a rounding error
-            return Increment(*(np.zeros((len(self._keys), *shape), self._dtype) for shape in self._shapes.values()))
+            return Increment(*(np.zeros((self._batch, *shape), self._dtype) for shape in self._shapes.values()))
         pieces = self._pieces[start:end]
         if "area" in self._shapes:
             for piece in pieces:
@@ -231,7 +237,5 @@ class BridgedPath:
 
     def _normals(self, name: str) -> NumpyArray:
         """The next standard normal numbers of a kind, (batch, *shape)."""
-        noise, shape = self._method.draws.index(name), self._shapes[name]
-        numbers = normals_by_key(self._keys, noise, self._drawn[name], int(np.prod(shape)), dtype=self._dtype)
         self._drawn[name] += 1
-        return numbers.reshape(len(self._keys), *shape)
+        return self._numbers[name][self._drawn[name] - 1]

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from odelet.artifact.solve_card import DRIVEN
 from odelet.errors import InputError
 from odelet.loops.adaptive import DEFAULT_MAX_STEPS
 from odelet.loops.array_problem import ArrayCall, array_problem, check_per_sample
@@ -15,7 +13,7 @@ from odelet.loops.options import limits_of
 from odelet.loops.run import solution_arrays
 from odelet.loops.solution import Solution
 from odelet.loops.solve import solve_by_loop
-from odelet.loops.stats import SolveStats, Stats
+from odelet.loops.stats import FunctionSolve, SolveStats, Stats
 from odelet.numerics.backend import NUMPY
 from odelet.numerics.events import Event
 from odelet.numerics.state import Layout
@@ -80,22 +78,11 @@ def _solve(call: ArrayCall, events: Sequence[Event], *, dense: bool, per_sample:
     problem, steppers = array_problem(call, per_sample=per_sample)
     run = solve_by_loop(problem, steppers, observer=observer)
     outputs = dict(zip(call.names, solution_arrays(run.rows, call.shapes), strict=True))
-    stats = Stats((SolveStats.of(_FunctionSolve(call.method.name), run),))
+    stats = Stats((SolveStats.of(FunctionSolve(call.method.name), run),))
     if observer is None:
         return Solution(outputs, stats, run.status)
     trajectories = {0: observer.trajectory} if dense else {}
     return Solution(outputs, stats, run.status, observer.finder.occurrences(), trajectories)
-
-
-@dataclass(frozen=True)
-class _FunctionSolve:
-    """The origin of a solve that no card describes."""
-
-    method: str
-    index: int = 0
-    form: str = DRIVEN.name
-    source: str = ""
-    nested: tuple[str, ...] = ()
 
 
 def _observer(call: ArrayCall, events: Sequence[Event]) -> SolveObserver:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+from odelet.artifact.solve_card import DRIVEN
 from odelet.errors import ArtifactError
 from odelet.numerics.backend import NumpyArray
 from odelet.status import Status
@@ -113,6 +114,17 @@ class SolveOrigin(Protocol):
 
 
 @dataclass(frozen=True)
+class FunctionSolve:
+    """The identity of a solve that no card describes, as `odeint` and `sdeint` solve it."""
+
+    method: str
+    index: int = 0
+    form: str = DRIVEN.name
+    source: str = ""
+    nested: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class SolveStats:
     """The statistics of one solve; a field is None where the form cannot know it.
 
@@ -123,9 +135,9 @@ class SolveStats:
     samples: the counts of each sample, where samples are solved each on its own; steps, accepted and rejected are then
     summed over the samples, evaluations are those of the whole batch at once, status and time are those of the first
     sample that failed. nested: a line about each solve inside the field, as in the card. error_ratio: the largest error
-    ratio of a step of a bounded solve, for each sample, or one number for a state that is solved as a whole. resolved:
-    the numbers of the samples that were solved again because their error ratio was above 1; the counts include the
-    steps and evaluations of that second solve.
+    ratio of a step of a bounded solve or of an SDE with adaptive steps, for each sample, or one number for a state that
+    is solved as a whole. resolved: the numbers of the samples that were solved again because their error ratio was
+    above 1; the counts include the steps and evaluations of that second solve.
     """
 
     index: int
@@ -178,6 +190,18 @@ class SolveStats:
             warnings.warn(
                 f"solve {self.index} ({origin}): the iteration did not converge in {self.unconverged}{of_steps} steps, "
                 "so the answer may be wrong; take smaller steps, allow more turns with max_iters, or use float64",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+
+    def warn_above_tolerance(self) -> None:
+        """Warn, as torchsde would, if steps of an SDE were accepted whose error is above the tolerance."""
+        if self.status is Status.OK and set(self.guarded) - {*self.resolved}:
+            origin = printable(f"{self.method}, {self.source}" if self.source else self.method)
+            warnings.warn(
+                f"solve {self.index} ({origin}): steps of the least length, dt_min, were accepted with an error of up "
+                f"to {max(self.error_ratio or ()):.3g} times the tolerance, so the answer may be wrong; take a smaller "
+                "dt_min, or loosen rtol and atol",
                 RuntimeWarning,
                 stacklevel=3,
             )

@@ -6,27 +6,21 @@ Source: torchsde 0.2.6, `base_solver.py` and `adaptive_stepping.py`, whose tries
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from math import inf, isnan
+from math import isnan
 from typing import Any, Protocol
 
 import numpy as np
 
 from odelet.loops.adaptive import Limits
 from odelet.loops.brownian import BrownianPath
+from odelet.loops.recorder import AttemptedStep, Recording
 from odelet.loops.run import SolveRun, rows_from
-from odelet.loops.trajectory import Time
+from odelet.loops.trajectory import StepEnds, Time
 from odelet.methods.sde import Increment, SdeMethod, SdeStep
 from odelet.numerics.backend import NUMPY, NumpyArray
+from odelet.numerics.control import StepDoubling
 from odelet.numerics.interpolation import linear
 from odelet.status import Status
-
-# torchsde's constants: how far below a ratio of 1 the next step aims, the bounds of the factor by which it grows or
-# shrinks, the exponents of the error after a step that is too long and after one that is not, the exponent of its
-# change, and the least error and tolerance.
-_SAFETY, _LEAST_FACTOR, _MOST_FACTOR = 0.9, 0.2, 1.4
-_TOO_LONG, _SHORT_ENOUGH, _CHANGE = 1 / 1.5, 1 / 4.5, 0.13
-_LEAST = 1e-7
 
 
 class SdeStepper(Protocol):
@@ -39,46 +33,6 @@ class SdeStepper(Protocol):
         """The step from t to t1 along an increment of the path. memory: that of the step before."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class StepDoubling:
-    """The settings of error control. first_step: the length of the first step. rtol, atol: the tolerance of the
-    difference between one step and two. min_step: a step of this length is accepted, whatever its error.
-
-    Raises ValueError for settings that cannot work.
-    """
-
-    first_step: float = 1e-3
-    rtol: float = 1e-5
-    atol: float = 1e-4
-    min_step: float = 1e-5
-
-    def __post_init__(self) -> None:
-        if not 0 < self.first_step < inf:
-            raise ValueError(f"dt={self.first_step!r} must be positive and finite")
-        for name, value in (("rtol", self.rtol), ("atol", self.atol), ("dt_min", self.min_step)):
-            if not 0 <= value < inf:
-                raise ValueError(f"{name}={value!r} must be finite and not negative")
-
-    def error_ratio(self, one: NumpyArray, two: NumpyArray) -> float:
-        """The size of the difference between two states, over the tolerance; NaN where a state is NaN."""
-        tolerance = np.maximum(self.rtol * np.maximum(abs(one), abs(two)) + self.atol, _LEAST)
-        return float(NUMPY.maximum(NUMPY.rms((one - two) / tolerance), _LEAST))
-
-    def next_step(self, step: float, ratio: float, before: float | None) -> tuple[float, float | None]:
-        """The length of the step after one of a length and an error ratio, and what to hand to the next call as
-        `before`; None at first, and after a step of the least length."""
-        closeness = _SAFETY / ratio
-        # The closeness of the first try stays, even where that try is rejected.
-        before = closeness if before is None else before
-        if ratio > 1:
-            factor = min(_MOST_FACTOR, max(_LEAST_FACTOR, closeness**_TOO_LONG))
-        else:
-            change = closeness / before if before else inf
-            factor = min(_MOST_FACTOR, max(1.0, closeness**_SHORT_ENOUGH * change**_CHANGE))
-            before = closeness
-        return (self.min_step, None) if step * factor < self.min_step else (step * factor, before)
-
-
 class DoublingSolve:
     """A solve under way: its time and state, its counts, and the last accepted step, which output times are read off.
 
@@ -86,14 +40,21 @@ class DoublingSolve:
     """
 
     def __init__(
-        self, stepper: SdeStepper, path: BrownianPath, y0: NumpyArray, t0: Time, end: Time, control: StepDoubling
+        self,
+        stepper: SdeStepper,
+        path: BrownianPath,
+        y0: NumpyArray,
+        t0: Time,
+        end: Time,
+        control: StepDoubling,
+        recording: Recording | None,
     ) -> None:
-        self._stepper, self._path, self._control = stepper, path, control
+        self._stepper, self._path, self._control, self._recording = stepper, path, control, recording
         # Times are Python floats in place of float64, as they are many times faster than numpy's scalars.
         self._number: Callable[[Any], Time] = np.float32 if isinstance(t0, np.float32) else float
         self.start = self.now = self._number(t0)
         self.y0 = self.y1 = y0
-        self._end, self._step = self._number(end), float(control.first_step)
+        self._end, self._step = self._number(end), float(control.dt)
         self._before: float | None = None
         self._memory = stepper.begin(self.now, y0)
         self.steps = self.accepted = 0
@@ -106,18 +67,25 @@ class DoublingSolve:
         if not end > now:
             return Status.STEP_UNDERFLOW
         one = stepper.advance(self.y1, self._memory, now, end, path.increment(now, end))
-        middle = self._number(0.5) * (now + end)
-        half = stepper.advance(self.y1, self._memory, now, middle, path.increment(now, middle))
-        two = stepper.advance(half.y1, half.memory, middle, end, path.increment(middle, end))
-        ratio = control.error_ratio(one.y1, two.y1)
+        middle, two = self._number(0.5) * (now + end), one
+        # A step as short as a rounding error has no middle. torchsde divides by the length 0 of a half there.
+        if now < middle < end:
+            half = stepper.advance(self.y1, self._memory, now, middle, path.increment(now, middle))
+            two = stepper.advance(half.y1, half.memory, middle, end, path.increment(middle, end))
+        ratio = control.error_ratio(one.y1, two.y1, xp=NUMPY)
         self.steps += 1
         if isnan(ratio):
             return Status.NOT_FINITE
         self._step, self._before = control.next_step(self._step, ratio, self._before)
-        if ratio <= 1 or self._step <= control.min_step:
+        accepted = ratio <= 1 or self._step <= control.dt_min
+        if self._recording is not None:
+            self._recording.attempts.append(AttemptedStep(float(now), float(end - now), ratio, accepted))
+        if accepted:
             self.start, self.now, self.y0, self.y1, self._memory = now, end, self.y1, two.y1, two.memory
             self.accepted, self.largest = self.accepted + 1, max(self.largest, ratio)
             path.forget(end)
+            if self._recording is not None:
+                self._recording.add(now, end, end - now, StepEnds(self.y0, self.y1))
         return Status.OK
 
     def read(self, t: Time) -> NumpyArray:
@@ -136,13 +104,15 @@ def solve_by_doubling(
     method: SdeMethod,
     control: StepDoubling,
     limits: Limits,
+    recording: Recording | None = None,
 ) -> SolveRun:
     """Solve from y0 (1, n) with error control, and read the states at the increasing times t (times,).
 
-    The steps of the result are the tries, each of which takes three steps of the method.
+    recording: receives the tries. The steps of the result are the tries, each of which takes three steps of the method.
     Stops early, with a status, at a limit, when a step no longer moves time, or when an error ratio is NaN. The states
     after that are NaN; after max_evals or the deadline they are instead the last state that was reached. The result's
-    error_ratio is the largest of an accepted step; it is above 1 where a step of the least length was accepted.
+    error_ratio, of a solve that reached its end, is the largest of an accepted step; it is above 1 where a step of the
+    least length was accepted.
     """
     rows = rows_from(y0, t.size)
 
@@ -152,7 +122,7 @@ def solve_by_doubling(
     if not np.isfinite(y0).all():
         return SolveRun(rows=rows, status=Status.NOT_FINITE, time=float(t[0]), steps=0, accepted=0, evaluations=0)
     with np.errstate(all="ignore"):
-        solve = DoublingSolve(stepper, path, y0, t[0], t[-1], control)
+        solve = DoublingSolve(stepper, path, y0, t[0], t[-1], control, recording)
         status, read = Status.OK, 1
         while read < t.size and status is Status.OK:
             if t[read] <= solve.now:
@@ -173,5 +143,5 @@ def solve_by_doubling(
         steps=solve.steps,
         accepted=solve.accepted,
         evaluations=evaluations(solve.steps),
-        error_ratio=(solve.largest,) if solve.accepted else None,
+        error_ratio=(solve.largest,) if status is Status.OK and solve.accepted else None,
     )

@@ -204,7 +204,7 @@ class SdeMethod(Method):
         rows = [xp.reshape(x, (-1, 1, m)) for x in (w, h_area)]
         antisymmetric = normals - xp.transpose(normals, (0, 2, 1))
         if self.levy == "davie":
-            deviation: Array = h * (1 / 12) ** 0.5
+            deviation: Array = h / 12**0.5
         else:
             tenth = h * 0.1
             deviation = xp.sqrt((columns[1] * columns[1] + rows[1] * rows[1] + tenth) * tenth)

@@ -30,51 +30,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self  # typing has it from Python 3.11 on
 
 
-def load(
-    path: str | os.PathLike[str],
-    *,
-    device: str = "cpu",
-    threads: int | None = None,
-    interruptible: bool = False,
-    memory: int | None = None,
-    try_engine: bool = True,
-    deadline: float | None = None,
-) -> Model:
-    """Load an artifact's folder, or a lone .onnx file of a self-contained form.
-
-    device: "cpu" or "cuda". threads: how many threads work inside one operator; None takes 1, and up to 4 where an
-    operator is so large that more threads pay (the card's `work` says so). interruptible: whether Ctrl-C, or
-    another signal whose handler raises, ends a call at once. Without it Python runs the handler when the graph has
-    ended, and a solve inside a graph may take long. With it the graphs of a call from the main thread run in another
-    thread, which costs about 0.1 ms; calls from other threads and inside the event loop of asyncio are as without it.
-    memory: how many bytes the model's graphs may take together while they run, beside the weights; a call that needs
-    more raises MemoryLimitError, an ArtifactError. docs/serving.md says what counts.
-    try_engine: whether to run the artifact's samples before anything else where the installed ONNX Runtime is none that
-    odelet was tested with; this happens once in a process for each artifact, and takes as long as a few calls.
-    deadline: seconds for this trial; None is no limit. Calls have a deadline of their own.
-
-    The files are read once, and no call looks at them again.
-
-    Raises ArtifactError when a file is missing, damaged or newer than this odelet, EngineError (an ArtifactError) for
-    an ONNX Runtime that is too old or does not give torch's answers for the samples, and InputError for a device that
-    is not there.
-
-    >>> import odelet
-    >>> model = odelet.load("out")
-    >>> print(*model.outputs)
-    float32 [3, batch, 3]
-    """
-    return Model(
-        path,
-        device=device,
-        threads=threads,
-        interruptible=interruptible,
-        memory=memory,
-        try_engine=try_engine,
-        deadline=deadline,
-    )
-
-
 def _loaded_again(kind: type[Model], origin: Origin, settings: dict[str, Any]) -> Model:
     """Load the same model as in the process that it comes from; pickles name this function."""
     return kind(origin, **settings)
@@ -270,11 +225,7 @@ class Model:
         progress: Progress | None = None,
     ) -> Paths:
         """Return Paths as `paths` does, with the settings of each call in one object; for tools around a model."""
-        return Paths(sample_paths(self, n, settings, args, named, progress=progress), self._result)
-
-    def bound(self, args: tuple[Argument, ...], named: Mapping[str, Argument], *, seed: int) -> dict[str, NumpyArray]:
-        """Return the arrays of all inputs, noise included, for the arguments of a call."""
-        return self._runner.arguments.bind(args, named, seed=seed)
+        return Paths(sample_paths(self._runner, n, settings, args, named, progress=progress), self._result)
 
     def solve_with(
         self,

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,12 +16,10 @@ from odelet.artifact.card import Card
 from odelet.errors import InputError
 from odelet.model.arguments import Argument
 from odelet.model.results import Result
+from odelet.model.runner import Runner
+from odelet.model.settings import CallSettings
 from odelet.numerics.backend import NumpyArray
 from odelet.random_numbers import fresh_seed
-
-if TYPE_CHECKING:
-    from odelet.model.model import Model
-    from odelet.model.settings import CallSettings
 
 # A call on several paths at once takes so many rows in all, unless one path alone has more.
 ROWS = 1024
@@ -79,7 +76,7 @@ class Paths:
 
 
 def sample_paths(
-    model: Model,
+    runner: Runner,
     count: int,
     settings: CallSettings,
     args: tuple[Argument, ...],
@@ -92,28 +89,29 @@ def sample_paths(
     Raises InputError for a model without random inputs, for noise among the arguments and for a bad count; and what a
     call raises.
     """
+    card = runner.card
     if isinstance(count, bool) or not isinstance(count, Integral) or not 1 <= count <= MOST_PATHS:
         raise InputError(f"n={count!r} must be a whole number of paths, at least 1")
-    if not model.card.noise:
+    if not card.noise:
         raise InputError("paths are of a model that draws random numbers, and this one draws none; call it once")
-    seed = fresh_seed() if settings.seed is None else settings.seed
-    values = model.bound(args, named, seed=seed)
-    given = [noise.name for noise in model.card.noise if noise.name in model.spread(named)]
+    settings = settings if settings.seed is not None else replace(settings, seed=fresh_seed())
+    values = runner.arguments.bind(args, named, seed=settings.seed)
+    given = [noise.name for noise in card.noise if noise.name in runner.arguments.spread(named)]
     if given:
         raise InputError(f"paths draw their own noise, and {given[0]!r} is given; leave it out")
-    inputs = {name: x for name, x in values.items() if name not in {noise.name for noise in model.card.noise}}
-    axis = _axis_of_rows(model.card)
+    inputs = {name: x for name, x in values.items() if name not in {noise.name for noise in card.noise}}
+    axis = _axis_of_rows(card)
     # So many samples have noise in one call.
-    rows = max(values[x.name].shape[x.sample_axis] if x.sample_axis is not None else 1 for x in model.card.noise)
+    rows = max(values[x.name].shape[x.sample_axis] if x.sample_axis is not None else 1 for x in card.noise)
     at_once = 1 if axis is None else max(1, ROWS // max(rows, 1))
     found: dict[str, NumpyArray] = {}
     for first in range(0, int(count), at_once):
         paths = min(at_once, int(count) - first)
-        repeated = inputs if paths == 1 else _repeated(model.card, inputs, str(axis), paths)
-        solution = model.solve_with(replace(settings, seed=seed, first_sample=first * rows), (), repeated)
+        repeated = inputs if paths == 1 else _repeated(card, inputs, str(axis), paths)
+        solution = runner.solution(runner.run((), repeated, settings, first_sample=first * rows))
         solution.raise_if_failed()
         for name, x in solution.outputs.items():
-            part = x[None] if axis is None else _divided(model.card, name, x, axis, paths)
+            part = x[None] if axis is None else _divided(card, name, x, axis, paths)
             if name not in found:
                 found[name] = np.empty((int(count), *part.shape[1:]), x.dtype)
             found[name][first : first + paths] = part

@@ -19,7 +19,7 @@ from odelet.engine.forking import RUNNING
 from odelet.engine.opening import Artifact
 from odelet.engine.problem import Request
 from odelet.engine.program import DriveSolve, RunGraph
-from odelet.engine.reports import check_times, reported_stats
+from odelet.engine.reports import check_times, reported_stats, times_input
 from odelet.errors import ArtifactError, InputError
 from odelet.loops.adaptive import Limits
 from odelet.loops.observer import SolveObserver
@@ -101,13 +101,15 @@ class Runner:
 
     def __init__(self, artifact: Artifact, *, device: str, interruptible: bool = False) -> None:
         self._interruptible = interruptible
-        self._card, self._program, self._device = artifact.card, artifact.program, device
+        self.card, self._program, self._device = artifact.card, artifact.program, device
         self._guard = artifact.guard
         self.arguments = Arguments(artifact.card)
         self._fallback = Fallback(artifact.card, artifact.fallback, self._drive) if artifact.fallback else None
-        reports = [solve.report for solve in self._card.solves]
+        reports = [solve.report for solve in self.card.solves]
         self._error_ratios = tuple(report["error_ratio"] for report in reports if "error_ratio" in report)
-        self._ranks = tuple((tensor.name, len(tensor.shape)) for tensor in self._card.outputs)
+        self._ranks = tuple((tensor.name, len(tensor.shape)) for tensor in self.card.outputs)
+        times = {times_input(solve) for solve in self.card.solves}
+        self._times = tuple(tensor.name for tensor in self.card.inputs if tensor.name in times)
         self._alarms = tuple(report[key] for report in reports for key in ("status", "unconverged") if key in report)
 
     def run(
@@ -117,16 +119,21 @@ class Runner:
         settings: CallSettings,
         *,
         observed: Observed = NOTHING,
+        first_sample: int = 0,
     ) -> CallResult:
-        """Run the program. args, named: the arguments of the call, checked and converted here.
+        """Run the program. args, named: the arguments of the call, checked and converted here. first_sample: the number
+        of the first sample, which decides its random numbers.
 
         Raises InputError for arguments and settings that do not fit, and AssumptionError; a failed solve is a result.
         """
-        values = self.arguments.bind(args, named, seed=settings.seed, first_sample=settings.first_sample)
+        values = self.arguments.bind(args, named, seed=settings.seed, first_sample=first_sample)
+        for name in self._times:
+            if not values[name].size:
+                raise InputError(f"input {name!r} holds no output time; give at least one")
         arrays: dict[str, NumpyArray] = {}
         limits = _NO_LIMITS
         if settings is not AS_EXPORTED:
-            arrays = settings.checked(self._card)
+            arrays = settings.checked(self.card)
             limits = limits_for(arrays)
         result = CallResult(values, {}, {})
         if self._guard.refusal:
@@ -138,7 +145,7 @@ class Runner:
             else:
                 self._run_both(result, arrays, limits, observed)
         except GraphFailed as failed:
-            raise failed.judged({tensor.name: values[tensor.name] for tensor in self._card.inputs}) from None
+            raise failed.judged({tensor.name: values[tensor.name] for tensor in self.card.inputs}) from None
         finally:
             if RUNNING:
                 RUNNING.pop()
@@ -150,7 +157,7 @@ class Runner:
     def _refuse_shape(self, name: str, found: NumpyArray) -> NoReturn:
         """Raise ArtifactError for an output of another shape than the card says; a graph may state no shape, or another
         one than it gives."""
-        tensor = next(tensor for tensor in self._card.outputs if tensor.name == name)
+        tensor = next(tensor for tensor in self.card.outputs if tensor.name == name)
         raise ArtifactError(
             f"the output {name!r} has the shape {found.shape}, and the card says {tensor}: "
             "export the model again; where it calls squeeze(), name the axis, as every axis of size 1 goes"
@@ -214,11 +221,12 @@ class Runner:
     def solution(self, result: CallResult, *, observed: Observed = NOTHING) -> Solution:
         """Return the outputs, statistics and observations of a call.
 
-        A RuntimeWarning tells of an iteration that did not converge.
+        A RuntimeWarning tells of an iteration that did not converge, and of steps whose error is above the tolerance.
         """
         solution = self._solution(result)
         for stats in solution.stats.solves:
             stats.warn_unconverged()
+            stats.warn_above_tolerance()
         if not (observed.events or observed.dense):
             return solution
         occurrences = {
@@ -236,19 +244,19 @@ class Runner:
     def _solution(self, result: CallResult) -> Solution:
         driven, values = result.driven, result.values
         if result.ended:
-            solves = tuple(self._stats_at_the_end(solve, result) for solve in self._card.solves)
+            solves = tuple(self._stats_at_the_end(solve, result) for solve in self.card.solves)
             return Solution({}, Stats(solves), Status.DEADLINE)
         if not all(_has_outputs(stats) for stats in driven.values()):
             # A solve that had to stop leaves something to go on from, which may be what the next one fails on.
             first = next(stats.status for stats in driven.values() if stats.status not in (Status.OK, Status.EVENT))
             return Solution({}, Stats(tuple(driven.values())), first)
-        outputs = {tensor.name: values[tensor.name] for tensor in self._card.outputs}
+        outputs = {tensor.name: values[tensor.name] for tensor in self.card.outputs}
         solves = tuple(
             driven[solve.index] if solve.index in driven else reported_stats(solve, values)
-            for solve in self._card.solves
+            for solve in self.card.solves
         )
-        inputs = {tensor.name: values[tensor.name] for tensor in self._card.inputs}
-        for entry, solve in zip(self._card.solves, solves, strict=True):
+        inputs = {tensor.name: values[tensor.name] for tensor in self.card.inputs}
+        for entry, solve in zip(self.card.solves, solves, strict=True):
             check_times(entry, solve, inputs)
             # The driver has compared its times before its first step; a graph compares them on its way.
             if solve.status is Status.BAD_TIMES:

@@ -32,8 +32,7 @@ class CallSettings:
     each solve. max_evals: limit of evaluations of the field in each solve; None is no limit. The fallback of bounded
     solves takes both, for each sample that it solves again. deadline: seconds for the whole call, in every form; None
     is no limit. seed: of the random numbers that the model takes and that the call does not give, from
-    0 to 2**64 - 1; None draws other numbers in each call. first_sample: the number of the first sample, which decides
-    its random numbers, where a call solves a part of a batch.
+    0 to 2**64 - 1; None draws other numbers in each call.
 
     >>> import numpy as np, odelet
     >>> settings = odelet.CallSettings(rtol=1e-3, seed=0)
@@ -48,12 +47,11 @@ class CallSettings:
     max_evals: int | None = None
     deadline: float | None = None
     seed: int | None = None
-    first_sample: int = 0
 
     @classmethod
     def split(cls, named: Mapping[str, Argument]) -> tuple[CallSettings, dict[str, Argument]]:
         """Return the settings among the keywords of a call, and the other keywords."""
-        names = {field.name for field in fields(cls)} - {"first_sample"}
+        names = {field.name for field in fields(cls)}
         settings = {name: value for name, value in named.items() if name in names}
         return cls(**settings), {name: value for name, value in named.items() if name not in names}
 

@@ -1,15 +1,14 @@
 """The functions that solver text needs besides `+ - * / **`, comparisons and `abs`: some thirty, as protocols.
 
 Solver text is the code of `numerics` and `methods` that takes a backend `xp`. It is written once and runs on each of
-four backends: `NUMPY`, the reference, and `SCALARS`, both here; the exporter's `ONNX`, whose arrays are values of a
-graph, so that the text writes itself into the graph; and `TORCH` in odelet_intercept, for iterations that torch has no
-solver for. A function asks for the narrowest protocol that it can do with.
+four backends: `NUMPY`, the reference, which is here; `SCALARS` in `scalars`; the exporter's `ONNX`, whose arrays are
+values of a graph, so that the text writes itself into the graph; and `TORCH` in odelet_intercept, for iterations that
+torch has no solver for. A function asks for the narrowest protocol that it can do with.
 """
 
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -164,6 +163,7 @@ class Numpy:
     sqrt = staticmethod(np.sqrt)
     equal = staticmethod(np.equal)
     smallest = staticmethod(np.min)
+    matmul = staticmethod(np.matmul)
     any = staticmethod(np.any)
 
     @staticmethod
@@ -197,6 +197,10 @@ class Numpy:
         return np.concatenate(xs, axis=axis)
 
     @staticmethod
+    def sum(x: Array, axis: int) -> Array:
+        return np.sum(x, axis=axis)
+
+    @staticmethod
     def split(x: Array, sizes: Sequence[int]) -> Sequence[Array]:
         return np.split(x, np.cumsum(sizes)[:-1], axis=-1)
 
@@ -209,18 +213,8 @@ class Numpy:
         return np.asarray(values, like.dtype)
 
     @staticmethod
-    def matmul(a: Array, b: Array) -> Array:
-        return a @ b
-
-    @staticmethod
-    def sum(x: Array, axis: int) -> Array:
-        return np.sum(x, axis=axis)
-
-    @staticmethod
     def rms(x: Array, *, axis: int | None = None) -> Array:
-        if not x.size:
-            return np.sqrt(np.sum(x * x, axis=axis))
-        return np.sqrt(np.mean(x * x, axis=axis))
+        return np.sqrt(np.mean(x * x, axis=axis) if x.size else np.sum(x * x, axis=axis))
 
     @staticmethod
     def loop(body: LoopBody, limit: Scalar, go_on: Scalar, carried: Sequence[Array]) -> list[Array]:
@@ -272,33 +266,5 @@ class Numpy:
         return then(*operands) if condition else otherwise(*operands)
 
 
-# The built-in function, with a type that mypy can compare with the protocol's.
-_MAX: Callable[..., float] = max
-
-
-class Scalars:
-    """The backend of Python floats, for step size control in drivers: 20 times faster than numpy's scalars."""
-
-    minimum = staticmethod(min)
-    maximum = staticmethod(_MAX)
-
-    @staticmethod
-    def cast(x: float, like: float) -> float:
-        return type(like)(x)
-
-    @staticmethod
-    def where(condition: bool, x: float, y: float) -> float:
-        return x if condition else y
-
-    @staticmethod
-    def divisor(x: float) -> float:
-        return max(x, sys.float_info.min)
-
-    @staticmethod
-    def sign(x: float) -> float:
-        return 1.0 if x > 0 else -1.0 if x < 0 else x
-
-
-# The annotations make mypy prove that each backend has the functions that its callers need.
+# The annotation makes mypy prove that the backend has the functions that its callers need.
 NUMPY: Backend = Numpy()
-SCALARS: ScalarBackend = Scalars()

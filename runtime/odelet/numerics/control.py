@@ -199,7 +199,7 @@ def judge(
     min_step is accepted whatever its error, as in torchdiffeq. After a ratio of NaN the next step has length min_step,
     if min_step is set and this step was longer; else its length is NaN, and callers end the solve.
 
-    >>> from odelet.numerics.backend import SCALARS
+    >>> from odelet.numerics.scalars import SCALARS
     >>> judge(0.1, 32.0, order=5, control=Control(), xp=SCALARS)
     StepDecision(accept=False, h=0.045000000000000005, past=())
     """
@@ -214,3 +214,50 @@ def judge(
     if past:
         past = [xp.where(accept, new, old) for new, old in zip((ratio, *past), past, strict=False)]
     return StepDecision(accept, h_next, past)
+
+
+# The constants of `StepDoubling`: how far below an error ratio of 1 the next step aims, the bounds of the factor by
+# which a step grows or shrinks, the order that is assumed after a step that is too long and after one that is not, the
+# power of the change of the ratio, and the least ratio and tolerance.
+_AIM, _LEAST_FACTOR, _MOST_FACTOR = 0.9, 0.2, 1.4
+_TOO_LONG, _SHORT_ENOUGH, _CHANGE, _LEAST = 1.5, 4.5, 0.13, 1e-7
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepDoubling:
+    """Settings of the control by which one step of an SDE is compared with two, with torchsde's names and defaults.
+
+    dt: the length of the first step. rtol, atol: the tolerance. dt_min: a step of this length is accepted, whatever its
+    error. Raises ValueError for settings that cannot work. Source: torchsde 0.2.6, `adaptive_stepping.py`.
+    """
+
+    dt: float = 1e-3
+    rtol: float = 1e-5
+    atol: float = 1e-4
+    dt_min: float = 1e-5
+
+    def __post_init__(self) -> None:
+        if not 0 < self.dt < inf:
+            raise ValueError(f"dt={self.dt!r} must be positive and finite")
+        for name in ("rtol", "atol", "dt_min"):
+            if not 0 <= getattr(self, name) < inf:
+                raise ValueError(f"{name}={getattr(self, name)!r} must be finite and not negative")
+
+    def error_ratio(self, one: Array, two: Array, *, xp: Backend) -> float:
+        """The size of the difference between two states, over the tolerance; NaN where a state is NaN."""
+        tolerance = xp.maximum(xp.maximum(abs(one), abs(two)) * self.rtol + self.atol, _LEAST)
+        return float(xp.maximum(xp.rms((one - two) / tolerance), _LEAST))
+
+    def next_step(self, step: float, ratio: float, before: float | None) -> tuple[float, float | None]:
+        """The length of the step after one of a length and an error ratio, and what to hand to the next call as
+        `before`; None at first, and after a step of the least length."""
+        closeness = _AIM / ratio
+        # The closeness of the first try stays, even where that try is rejected.
+        before = closeness if before is None else before
+        if ratio > 1:
+            factor = min(_MOST_FACTOR, max(_LEAST_FACTOR, closeness ** (1 / _TOO_LONG)))
+        else:
+            change = closeness / before if before else inf
+            factor = min(_MOST_FACTOR, max(1.0, closeness ** (1 / _SHORT_ENOUGH) * change**_CHANGE))
+            before = closeness
+        return (self.dt_min, None) if step * factor < self.dt_min else (step * factor, before)

@@ -1,5 +1,6 @@
 """Replay: torchdiffeq on the captured graph gives the model's answers, and a wrong capture is refused as such."""
 
+import collections
 import linecache
 
 import pytest
@@ -182,7 +183,7 @@ def test_a_replay_without_noise_or_with_an_unknown_draw_is_refused():
 def test_the_model_runs_once_at_each_sample(tmp_path, monkeypatch):
     # Without this, a copy of torchdiffeq that another test has imported would be tried first.
     monkeypatch.setattr("odelet_export.model.callee.find_copies", lambda model: ())
-    calls = []
+    calls = collections.deque()  # unlike a list, it keeps what a run of the model put into it
 
     def model(x):
         calls.append(tuple(x.shape))

@@ -34,11 +34,11 @@ def test_a_card_is_read_as_it_was_written(artifacts):
         assert Card.from_json(model.card.to_json()) == model.card
     fixed, adaptive, rolled = (models[name].card.solves[0] for name in ("fixed", "adaptive", "rolled"))
     assert (fixed.brownian.noise, fixed.brownian.channels, len(fixed.brownian.memory)) == ("general", 3, 3)
-    assert (adaptive.brownian.first_step, adaptive.brownian.min_step) == (0.1, 1e-5)
+    assert (adaptive.brownian.first_step, adaptive.brownian.least_step) == (0.1, 1e-5)
     assert [one.distribution for one in models["adaptive"].card.noise] == ["key"]
-    assert (len(rolled.brownian.inputs), rolled.brownian.memory, rolled.steps) == (2, (), 4)
+    assert (len(rolled.brownian.inputs), rolled.brownian.memory, rolled.steps) == (2, (), 3)
     assert str(rolled).startswith("0: ito_srid2, rolled, sde_lowering.py:")
-    assert str(rolled).endswith("steps 4")
+    assert str(rolled).endswith("steps 3")
 
 
 CARDS = {
@@ -53,15 +53,15 @@ CARDS = {
     "no such memory": ("fixed", {"memory": ["a", "b", "c"]}, "it needs 'a', which is made by no earlier step"),
     "lengths of fixed steps": (
         "fixed",
-        {"first_step": 0.1, "min_step": 0.1},
-        "first_step and min_step go with an error",
+        {"first_step": 0.1, "least_step": 0.1},
+        "first_step and least_step go with an error",
     ),
     "no least length": (
         "adaptive",
-        {"min_step": None},
-        "first_step and min_step go with an error estimate, and only it",
+        {"least_step": None},
+        "first_step and least_step go with an error estimate, and only it",
     ),
-    "a negative length": ("adaptive", {"min_step": -1.0}, "a length of steps is .*; expected above 0"),
+    "a negative length": ("adaptive", {"least_step": -1.0}, "a length of steps is .*; expected above 0"),
     "normals as keys": ("adaptive", {"inputs": ["x"]}, r"'x' is float64 \[.*\]; expected int64 \[\?\]"),
     "memory that no step has": ("adaptive", {"memory": ["x"]}, "it names 1 values of memory, not 0"),
 }
@@ -95,7 +95,7 @@ def test_a_solve_that_does_not_go_with_its_motion(artifacts, tmp_path, which, ch
 DRIVES = {
     "no grid": ("fixed", {"grid": None}, "its grid is constructed, and named, or neither"),
     "no step": ("fixed", {"step": None}, "does not go with its drive entry"),
-    "steps of two kinds": ("fixed", {"options": {"step_doubling": True}}, "first_step and min_step go with an error"),
+    "steps of two kinds": ("fixed", {"options": {"step_doubling": True}}, "first_step and least_step go with an error"),
     "an unknown option": (
         "adaptive",
         {"options": {"step_doubling": True, "safty": 1.0}},
@@ -122,6 +122,6 @@ def test_noise_of_another_shape_is_refused(artifacts):
     models, _ = artifacts
     x = np.ones((2, 4))
     with pytest.raises(odelet.InputError, match="noise_0"):
-        models["rolled"](x, noise_0=np.zeros((3, 2, 1)))
+        models["rolled"](x, noise_0=np.zeros((4, 2, 1)))
     with pytest.raises(odelet.InputError, match="noise_0"):
         models["adaptive"](x, noise_0=np.zeros((3,), np.int64))

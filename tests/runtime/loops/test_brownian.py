@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from support.paths import ROOT
 
 from odelet.loops.brownian import BridgedPath, DrawnNormals, StepwisePath
 from odelet.methods.sde_steps import SDE_METHODS
-from odelet.random_numbers import keys, noise_array
+from odelet.random_numbers import keys, noise_array, normals
 
 WITHOUT_AREAS, SPACE_TIME, LEVY = (SDE_METHODS[x] for x in ("ito_euler", "ito_srid2", "stratonovich_log_ode"))
 METHODS = (WITHOUT_AREAS, SPACE_TIME, LEVY)
@@ -148,3 +149,87 @@ def test_a_path_taken_step_by_step_has_independent_increments(method):
     np.testing.assert_allclose(np.cov(w.T), 0.25 * np.eye(4), atol=0.01)
     if method is not WITHOUT_AREAS:
         assert np.mean(steps[1].u ** 2) == pytest.approx(0.25**3 / 3, rel=0.05)
+
+
+class PlainPath:
+    """The path of one key, in the words of docs/artifact.md: a list of points, and [h, W, H, A] after each."""
+
+    def __init__(self, key, channels, *, areas):
+        self.key, self.channels, self.areas = key, channels, areas
+        self.drawn, self.points, self.parts = [0, 0, 0], [0.0], []
+
+    def draw(self, kind):
+        self.drawn[kind] += 1
+        steps, count = range(self.drawn[kind] - 1, self.drawn[kind]), self.channels ** (1 + (kind == 2))
+        numbers = normals(self.key, kind, range(1), steps, count)[0, 0]
+        return numbers.reshape(self.channels, -1) if kind == 2 else numbers
+
+    def know(self, t):
+        if t in self.points:
+            return
+        if t > self.points[-1]:
+            h = t - self.points[-1]
+            self.parts.append(
+                [h, np.sqrt(h) * self.draw(0), np.sqrt(h / 12) * self.draw(1) if self.areas else None, None]
+            )
+            self.points.append(t)
+            return
+        i = max(i for i, point in enumerate(self.points) if point < t)
+        h, w, area, _ = self.parts[i]
+        p, x = (t - self.points[i]) / h, self.draw(0)
+        q = 1 - p
+        if not self.areas:
+            first, areas = p * w + np.sqrt(p * q * h) * x, (None, None)
+        else:
+            z, r = self.draw(1), 0.5 * np.sqrt(h * p * q / (p**3 + q**3))
+            a, b, c = r * p**2, r * q**2, r / np.sqrt(3)
+            first = p * w + 6 * p * q * area + 2 * (a * p + b * q) * x
+            areas = p**2 * area - a * x + c * q * z, q**2 * area - b * x - c * p * z
+        self.parts[i : i + 1] = [[p * h, first, areas[0], None], [q * h, w - first, areas[1], None]]
+        self.points.insert(i + 1, t)
+
+    def ask(self, t, t1):
+        self.know(t)
+        self.know(t1)
+        parts = self.parts[self.points.index(t) : self.points.index(t1)]
+        if not self.areas:
+            return sum(part[1] for part in parts), None, None
+        total = None
+        for part in parts:
+            h, w, area, levy = part
+            if levy is None:
+                n, tenth = self.draw(2), h / 10
+                d = np.sqrt(tenth * (tenth + area[:, None] ** 2 + area**2))
+                levy = part[3] = np.outer(area, w) - np.outer(w, area) + d * (n - n.T)
+            if total is None:
+                total = h, w, area, levy
+                continue
+            h0, w0, area0, levy0 = total
+            together = levy0 + levy + (np.outer(w0, w) - np.outer(w, w0)) / 2
+            total = h0 + h, w0 + w, (h * (area + w0 / 2) + h0 * (area0 - w / 2)) / (h0 + h), together
+        h, w, area, levy = total
+        return w, h * (w / 2 + area), levy
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+def test_a_path_is_that_of_the_documentation(method):
+    path = path_of(method)
+    plain = [PlainPath(int(key) % 2**64, 2, areas=method is not WITHOUT_AREAS) for key in keys(5, 0, range(3))]
+    for ends in QUESTIONS:
+        increment = path.increment(*ends)
+        for row, one in enumerate(plain):
+            for ours, expected in zip(whole(increment), one.ask(*map(float, ends)), strict=False):
+                np.testing.assert_allclose(ours[row], expected, rtol=1e-10, atol=1e-12)
+
+
+def test_the_path_in_the_documentation_is_right():
+    page = (ROOT / "docs" / "artifact.md").read_text(encoding="utf-8")
+    key = keys(7, 0, range(1, 2))
+    assert f"with the seed 7, the key of the noise k = 0 and the sample i = 1 is {key[0]}." in page
+    lines = page.split("| from | to | W without areas | W with areas | U with areas |")[1].split("\n\n")[0].splitlines()
+    rows = [[float(cell) for cell in line.split("|")[1:-1]] for line in lines[2:]]
+    assert len(rows) == 5
+    plain, areas = (BridgedPath(method, key, 0.0, 1, np.dtype("float64")) for method in (WITHOUT_AREAS, SPACE_TIME))
+    for t, t1, *numbers in rows:
+        without, increment = plain.increment(t, t1), areas.increment(t, t1)
+        np.testing.assert_allclose([without.w[0, 0], increment.w[0, 0], increment.u[0, 0]], numbers, atol=1e-11)

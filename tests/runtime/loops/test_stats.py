@@ -1,5 +1,6 @@
 """The stats of a solve follow from its outcome, and limits forbid steps."""
 
+from dataclasses import replace
 from time import perf_counter
 
 import numpy as np
@@ -63,3 +64,17 @@ def test_points_are_sorted_forward_and_infinity_stands_for_no_point():
     assert (step_t.tolist(), step_t.dtype, jump_t.tolist()) == ([-3, -2, -1], np.float32, [np.inf])
     with pytest.raises(InputError, match="no time twice"):
         Points(step_t=[1], jump_t=[1]).forward(0.0, 1.0, np.dtype("float64"))
+
+
+def test_steps_that_were_accepted_above_the_tolerance_bring_a_warning():
+    """Not where another status says so, or where a bounded solve was solved again."""
+    above = SolveStats.of(CARD, SolveOutcome(status=Status.OK, time=1.0, error_ratio=(3.25,)))
+    with pytest.warns(RuntimeWarning, match=r"solve 2 \(rk4, net.py:7\): steps .* of up to 3.25 times the tolerance"):
+        above.warn_above_tolerance()
+    for stats in (
+        replace(above, resolved=(0,)),
+        replace(above, status=Status.OUT_OF_TOLERANCE),
+        replace(above, error_ratio=(1.0,)),
+        replace(above, error_ratio=None),
+    ):
+        stats.warn_above_tolerance()

@@ -10,8 +10,9 @@ import torch
 from support.rosters import RATIOS
 from torchdiffeq._impl.misc import _compute_error_ratio, _optimal_step_size, _rms_norm, _select_initial_step
 
-from odelet.numerics.backend import NUMPY, SCALARS
+from odelet.numerics.backend import NUMPY
 from odelet.numerics.control import CONTROLLERS, Control, clamp, error_ratio, initial_step, judge, next_length, stop_at
+from odelet.numerics.scalars import SCALARS
 from odelet.numerics.state import Layout
 
 BACKENDS = {"numpy": (NUMPY, np.float64), "floats": (SCALARS, float)}

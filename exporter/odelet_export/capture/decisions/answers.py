@@ -24,7 +24,7 @@ from torch.overrides import TorchFunctionMode
 from odelet_export.capture.decisions import refusals
 from odelet_export.capture.decisions.assumptions import CONDITIONS, Assumption
 from odelet_export.capture.decisions.example_run import ExampleRun, NeedsExample
-from odelet_export.capture.decisions.example_values import SIZES, ExampleValue, ExampleValues, NoValue, is_plain, real
+from odelet_export.capture.decisions.example_values import ExampleValue, ExampleValues, NoValue, is_plain, real
 from odelet_export.capture.decisions.paths import Decision, Explorer, on_whole_numbers
 from odelet_export.capture.decisions.python_functions import python_functions
 from odelet_export.capture.decisions.python_numbers import PythonNumbers, listed
@@ -61,7 +61,7 @@ class TracingWatch(TorchFunctionMode):
         self.shadows, self.python_numbers = ExampleValues(), PythonNumbers()
         self.example_run: ExampleRun | None = None
         self.warnings: list[str] = []
-        self._frozen = frozenset(frozen)
+        self.frozen = frozenset(frozen)
         # The explorers of the solves' functions that run now; that of a solve inside a field comes last.
         self._explorers: list[Explorer] = []
         self._warming_up = False
@@ -163,21 +163,10 @@ class TracingWatch(TorchFunctionMode):
         on_example = self.shadows.of(x)
         return on_example.value if on_example is not None and on_example.is_constant else None
 
-    def held(self, x: torch.Tensor) -> torch.Tensor | None:
-        """The value of a constant, or of a tensor of frozen inputs alone, which each call then checks; else None."""
-        on_example = self.shadows.of(x)
-        if on_example is None or not on_example.sources <= self._frozen:
-            return None
-        if on_example.sources:
-            with self:
-                self._assume((x == on_example.value).all(), str(on_example.value.tolist()), on_example.sources)
-        value: torch.Tensor = on_example.value
-        return value
-
     def as_int(self, x: torch.Tensor) -> int:
         """A tensor's value as a whole number, as `whole` answers it."""
-        size: Any = self.sizes.filled.of(x)
-        return self.whole(torch.Tensor.__index__, (x,), {}) if size is None else size
+        number: int = self.sizes.filled.as_int(x, lambda scalar: self.whole(torch.Tensor.__index__, (scalar,), {}))
+        return number
 
     # Answers to torch functions, by _ANSWERS below. Each raises CaptureError where there is none.
 
@@ -194,13 +183,13 @@ class TracingWatch(TorchFunctionMode):
             raise self._lack_of_example()
         value = bool(on_example.value)
         with self:
-            self._assume(condition if value else ~condition, str(value), on_example.sources)
+            self.assume(condition if value else ~condition, str(value), on_example.sources)
         return value
 
     def scalar(self, func: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """The answer of `x.item()`: the number of a constant or a frozen input, else a tensor that stands for one."""
         on_example = self._on_example(func, args, kwargs)
-        if on_example is not None and on_example.sources <= self._frozen:
+        if on_example is not None and on_example.sources <= self.frozen:
             return self._held_number(func, args, on_example) if on_example.sources else on_example.value
         with self:
             return self.python_numbers.of(args[0])
@@ -254,7 +243,7 @@ class TracingWatch(TorchFunctionMode):
         if text not in self.warnings:
             self.warnings.append(text)
 
-    def _assume(self, guard: torch.Tensor, value: str, sources: frozenset[str]) -> None:
+    def assume(self, guard: torch.Tensor, value: str, sources: frozenset[str]) -> None:
         """Record a decision of the line that runs now, as `Assumption.add` takes it."""
         place = user_frame()
         self._assumptions.setdefault(place, Assumption(*place)).add(guard, value, sources)
@@ -262,17 +251,18 @@ class TracingWatch(TorchFunctionMode):
     def _held_number(
         self, func: Function, args: Sequence[Any], on_example: ExampleValue | None, *, whole: bool = False
     ) -> Any:
-        """A number of the example, which becomes an assumption: one that depends on frozen inputs alone, or a whole one
-        that depends on no size. Raises CaptureError for any other number."""
+        """A number of the example, which becomes an assumption: one of frozen inputs alone, or a whole one, which the
+        check of the capture refuses where it is another at the traced sizes than on the example. Raises CaptureError
+        for any other number."""
         if on_example is None:
             raise refusals.number_of_a_field(func.__name__) if self._explorers else self._lack_of_example()
-        changing = sorted(on_example.sources - self._frozen)
-        if changing and not (whole and SIZES not in changing):
+        changing = sorted(on_example.sources - self.frozen)
+        if changing and not whole:
             raise refusals.changing_number(func.__name__, changing, self._example)
         with self:
             now = args[0].trunc() if whole and args[0].is_floating_point() else args[0]
             still = (now == torch.as_tensor(on_example.value, dtype=now.dtype)).all()
-            self._assume(still, str(on_example.value), on_example.sources)
+            self.assume(still, str(on_example.value), on_example.sources)
         return on_example.value
 
     def _enumerated(self, x: torch.Tensor) -> int:

@@ -27,6 +27,10 @@ SIZES = "the size of an axis"
 # Parts of the names of functions that draw random numbers: a repeated call would give other numbers.
 _RANDOM = ("rand", "normal", "bernoulli", "multinomial", "exponential_", "uniform_", "poisson", "cauchy_")
 
+# The place of the argument that lends a function its dtype and no value; and of one that lends its dtype and sizes.
+_LENDS_DTYPE = {"type_as": 1, "to": 1, **dict.fromkeys(("new_zeros", "new_ones", "new_full", "new_tensor"), 0)}
+_LENDS_SIZES = {**dict.fromkeys(("expand_as", "view_as"), 1), **dict.fromkeys(("zeros_like", "ones_like"), 0)}
+
 
 @dataclass(frozen=True)
 class ExampleValue:
@@ -90,8 +94,15 @@ class ExampleValues:
     def evaluate(self, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> ExampleValue:
         """The result of a function on the example. Raises NoValue where an argument has no value."""
         sources: set[str] = set()
+        name = getattr(func, "__name__", "")
+        place = (_LENDS_DTYPE | _LENDS_SIZES).get(name, len(args))
+        lent = args[place] if place < len(args) else None
 
         def concrete(leaf: Any) -> Any:
+            if leaf is lent and isinstance(leaf, torch.Tensor) and leaf.layout is torch.strided:
+                shape = [concrete(size) for size in leaf.shape] if name in _LENDS_SIZES else []
+                with real():
+                    return torch.zeros(shape, dtype=leaf.dtype)
             if isinstance(leaf, torch.Tensor):
                 on_example = self.of(leaf)
                 if on_example is None:

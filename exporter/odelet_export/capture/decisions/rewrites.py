@@ -22,8 +22,11 @@ from odelet_export.capture.decisions.indexing import (
     element_at,
     is_whole_number,
 )
+from odelet_export.capture.sizes.composites import COMPOSITES
 from odelet_export.capture.sizes.elements import element_at_size
 from odelet_export.capture.sizes.gradient import gradient
+from odelet_export.capture.sizes.lists import Repeated, tensor_of_repeated
+from odelet_export.capture.sizes.repeating import repeated
 from odelet_export.capture.sizes.splitting import chunked, split
 from odelet_export.model.trees import row_leaves
 
@@ -40,6 +43,8 @@ def rewritten(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], numbers
 def _tensor_of_numbers(args: Sequence[Any], kwargs: Mapping[str, Any], numbers: Numbers) -> Rewritten:
     """A rewrite of torch.tensor([a, t]) with a traced t or the size of a dynamic axis, which stacks the numbers."""
     data = args[0] if args else kwargs.get("data")
+    if isinstance(data, Repeated):
+        return lambda: tensor_of_repeated(data, kwargs)
     symbolic = any(isinstance(leaf, (torch.Tensor, torch.SymInt, torch.SymFloat)) for leaf in row_leaves(data))
     if not symbolic or (isinstance(data, torch.Tensor) and not numbers.is_number(data)):
         return None
@@ -161,11 +166,11 @@ _SIZED = dict.fromkeys(("zeros", "ones", "empty", "eye", "arange", "randn", "ran
 _SIZED |= dict.fromkeys(("linspace", "logspace"), 2)
 _SIZED |= dict.fromkeys(("new_zeros", "new_ones", "new_full", "new_empty", "view", "reshape", "expand", "repeat"), 1)
 _SIZED |= dict.fromkeys(
-    ("split", "chunk", "narrow", "unflatten", "tile", "broadcast_to", "roll", "unfold", "one_hot"), 1
+    ("split", "chunk", "narrow", "unflatten", "tile", "broadcast_to", "roll", "unfold", "one_hot", "pad"), 1
 )
 
 # The keywords of arguments that are sizes.
-_SIZES = ("size", "steps", "shape", "length", "dims", "num_classes")
+_SIZES = ("size", "steps", "shape", "length", "dims", "num_classes", "pad")
 
 
 def sized(
@@ -198,6 +203,8 @@ _REWRITES: dict[str, Rewrite] = {
     # Tensor.__iter__ would hide its parts from the watch.
     "__iter__": lambda args, *_: lambda: iter(args[0].unbind(0)),
     "gradient": gradient,
+    **COMPOSITES,
+    "repeat_interleave": repeated,
     "bucketize": _bucketize,
     "searchsorted": _searchsorted,
     "linspace": _linspace,
@@ -219,7 +226,9 @@ def legacy_constructor() -> Iterator[None]:
 
     def new(cls: Any, *args: Any, **kwargs: Any) -> Any:
         data = args[0] if args else None
-        traced = isinstance(data, (list, tuple)) and any(isinstance(part, torch.Tensor) for part in row_leaves(data))
+        traced = isinstance(data, Repeated) or (
+            isinstance(data, (list, tuple)) and any(isinstance(part, torch.Tensor) for part in row_leaves(data))
+        )
         if cls is torch.Tensor and traced:
             return torch.tensor(data, dtype=torch.get_default_dtype())
         return original(cls, *args, **kwargs)

@@ -14,8 +14,11 @@ import torch
 from torch.export import ExportedProgram
 from torch.onnx._internal.exporter import _decomp, _fx_passes
 
+from odelet_export.capture.operators import complex_numbers
 from odelet_export.capture.operators.constants import fold_constants
 from odelet_export.capture.operators.decompositions import gradient_decompositions
+from odelet_export.capture.operators.piecewise import NotPiecewise, decompose_piecewise
+from odelet_export.model.trees import tensors_in
 
 
 class Untranslated(Exception):
@@ -47,13 +50,33 @@ def _decompose(program: ExportedProgram, registry: Any) -> ExportedProgram:
         **_decomp.create_onnx_friendly_decomposition_table(translated),
         **gradient_decompositions(),
     }
-    program = program.run_decompositions(table)
+    if any(_is_complex(node.meta.get("val")) for node in program.graph.nodes):
+        ours = complex_numbers.DECOMPOSITIONS
+        table |= {op: _in_turn(decomposition, table.get(op)) for op, decomposition in ours.items()}
+    try:
+        decompose_piecewise(program, table)
+    except NotPiecewise:
+        program = program.run_decompositions(table)
     # torch.export asserts dtypes and sizes; nothing reads these nodes, and torch's translation removes them, too.
     _fx_passes.remove_assertion_nodes(program.graph_module)
     left = fold_constants(program, translated)
     if left:
         raise Untranslated(_name(left[0].target), left[0].meta.get("stack_trace") or "")
     return program
+
+
+def _is_complex(value: Any) -> bool:
+    return any(x.is_complex() for x in tensors_in(value))
+
+
+def _in_turn(first: Callable[..., Any], second: Callable[..., Any] | None) -> Callable[..., Any]:
+    """A decomposition by the first of two functions that has one."""
+
+    def decomposed(*args: Any, **kwargs: Any) -> Any:
+        result = first(*args, **kwargs)
+        return result if result is not NotImplemented or second is None else second(*args, **kwargs)
+
+    return decomposed
 
 
 def _name(target: Any) -> str:

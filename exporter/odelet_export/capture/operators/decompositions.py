@@ -1,8 +1,9 @@
 """Decompositions of operators that gradients inside a field leave in a trace and that ONNX does not have.
 
 `gradient_decompositions` is the table that tracing below autograd uses: torch's own decompositions, those of this file,
-and those of `matrices`, `pooling`, `pseudo_inverses` and `triangular`. A decomposition takes the arguments of its
-operator, and computes the result by other operators or returns NotImplemented, which leaves the operator in the trace.
+and those of `matrices`, `triangular`, `pseudo_inverses`, `special`, `orders` and `pooling`. A decomposition takes the
+arguments of its operator, and computes the result by other operators or returns NotImplemented, which leaves the
+operator in the trace.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import torch
 from torch._decomp import get_decompositions
 from torch._ops import OpOverload
 
-from odelet_export.capture.operators import matrices, pooling, pseudo_inverses, triangular
+from odelet_export.capture.operators import matrices, orders, pooling, pseudo_inverses, special, triangular
 
 aten = torch.ops.aten
 
@@ -105,6 +106,14 @@ def mul_scalar(x: torch.Tensor, other: float | torch.SymInt | torch.SymFloat) ->
     return torch.mul(x, factor) if isinstance(other, (torch.SymInt, torch.SymFloat)) else NotImplemented
 
 
+def new_zeros_like_tangent(x: torch.Tensor, like: torch.Tensor, *, self_num_batch_dims: int = 0) -> torch.Tensor:
+    """Zeros of the dtype of x, with its first axes, those of a vmap, and then the shape of another tensor.
+
+    torch makes them where a derivative in forward mode has no part in a direction.
+    """
+    return x.new_zeros([*x.shape[:self_num_batch_dims], *like.shape])
+
+
 def gradient_decompositions() -> dict[OpOverload, Callable[..., Any]]:
     """The decompositions to trace below autograd with, by operator."""
     torchs: dict[Any, Callable[..., Any]] = get_decompositions(
@@ -145,7 +154,9 @@ def gradient_decompositions() -> dict[OpOverload, Callable[..., Any]]:
         aten.amin.default: _extreme(torch.amin),
         aten.max.dim: max_dim,
         aten.mul.Scalar: mul_scalar,
+        aten._new_zeros_with_same_feature_meta.default: new_zeros_like_tangent,
         aten._efficientzerotensor.default: lambda size, **kind: torch.zeros(size, **kind),
     }
-    of_matrices = {**matrices.DECOMPOSITIONS, **triangular.DECOMPOSITIONS, **pseudo_inverses.DECOMPOSITIONS}
-    return {**torchs, **ours, **pooling.DECOMPOSITIONS, **of_matrices}
+    for room in (pooling, matrices, triangular, pseudo_inverses, special, orders):
+        ours |= room.DECOMPOSITIONS
+    return {**torchs, **ours}

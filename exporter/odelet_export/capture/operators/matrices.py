@@ -1,4 +1,6 @@
-"""Inverses, linear systems and determinants of small matrices in elementary operators; ONNX has determinants alone.
+"""Inverses, linear systems, determinants and exponentials of matrices in elementary operators.
+
+ONNX has determinants alone, without gradients.
 
 The algorithm is Gauss-Jordan elimination with partial pivoting: as in LAPACK, the pivot is the largest element of its
 column. The number of rows n is fixed when the model is traced. torch passes an LU factorisation from these operators to
@@ -18,7 +20,7 @@ from torch._ops import OpOverload
 
 aten = torch.ops.aten
 # Nodes and work grow with n. Larger matrices are left to torch's own translation.
-LARGEST = 8
+LARGEST = 32
 # The dtype of pivots that stand for no factorisation; torch's own pivots are int32.
 _OURS = torch.int64
 
@@ -130,11 +132,36 @@ def _pivots(matrix: Tensor) -> tuple[Tensor, list[Tensor]]:
     return sign, pivots
 
 
+# The terms of the exponential series, and how often a matrix may be halved so that they give all digits.
+_TERMS, _HALVINGS = 18, 24
+
+
+def matrix_exp(matrix: Tensor) -> Tensor | NotImplementedType:
+    """The exponential of matrices (..., n, n): the series of a matrix that is halved until it is small, squared again.
+
+    How often it is halved depends on its values, and all squares are computed.
+    """
+    if not matrix.is_floating_point():
+        return NotImplemented
+    size = matrix.abs().sum(-2).amax(-1)[..., None, None]
+    halvings = torch.where(size > 0.5, size, 0.5).log2().ceil() + 1
+    halvings = halvings.clamp(max=_HALVINGS)
+    small = matrix * 0.5**halvings
+    one = torch.eye(matrix.shape[-1], dtype=matrix.dtype)
+    series = one + small / _TERMS
+    for k in reversed(range(1, _TERMS)):
+        series = one + small @ series / k
+    for k in range(_HALVINGS):
+        series = torch.where(k < halvings, series @ series, series)
+    return series
+
+
 DECOMPOSITIONS: dict[OpOverload, Callable[..., Any]] = {
     aten.linalg_inv_ex.default: inv_ex,
     aten._linalg_solve_ex.default: solve_ex,
     aten.linalg_lu_solve.default: lu_solve,
     aten._linalg_det.default: det,
     aten._linalg_slogdet.default: slogdet,
+    aten.linalg_matrix_exp.default: matrix_exp,
     aten._linalg_check_errors.default: lambda *_, **__: None,
 }

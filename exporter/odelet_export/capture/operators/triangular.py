@@ -70,7 +70,41 @@ def cholesky_ex(
     return factor.mT if upper else factor, torch.zeros(matrix.shape[:-2], dtype=torch.int32)
 
 
+def cholesky(matrix: Tensor, upper: bool = False) -> Tensor | NotImplementedType:
+    """The Cholesky factor, by the older name of the operator."""
+    return cholesky_ex(matrix, upper=upper)[0] if _fits(matrix) else NotImplemented
+
+
+def triangular_solve(
+    right: Tensor, matrix: Tensor, upper: bool = True, transpose: bool = False, unitriangular: bool = False
+) -> tuple[Tensor, Tensor] | NotImplementedType:
+    """The solution of a triangular system, and the matrix, by the older name of the operator."""
+    if not _fits(matrix):
+        return NotImplemented
+    turned = matrix.mT if transpose else matrix
+    return solve_triangular(turned, right, upper=upper != transpose, unitriangular=unitriangular), matrix
+
+
+def cholesky_solve(right: Tensor, factor: Tensor, upper: bool = False) -> Tensor | NotImplementedType:
+    """The solution x of (factor @ factor.mT) @ x = right, or with the factors in the other order where it is upper."""
+    if not _fits(factor):
+        return NotImplemented
+    lower = factor.mT if upper else factor
+    return solve_triangular(lower.mT, solve_triangular(lower, right, upper=False), upper=True)
+
+
+def cholesky_inverse(factor: Tensor, upper: bool = False) -> Tensor | NotImplementedType:
+    """The inverse of the matrix that has the Cholesky factor."""
+    if not _fits(factor):
+        return NotImplemented
+    return cholesky_solve(torch.eye(int(factor.shape[-1]), dtype=factor.dtype).expand(factor.shape), factor, upper)
+
+
 DECOMPOSITIONS: dict[OpOverload, Callable[..., Any]] = {
     aten.linalg_solve_triangular.default: solve_triangular,
     aten.linalg_cholesky_ex.default: cholesky_ex,
+    aten.cholesky.default: cholesky,
+    aten.triangular_solve.default: triangular_solve,
+    aten.cholesky_solve.default: cholesky_solve,
+    aten.cholesky_inverse.default: cholesky_inverse,
 }

@@ -12,10 +12,9 @@ import onnx_ir as ir
 
 from odelet.artifact.solve_card import SETTINGS, DriveCard, EventCard
 from odelet.engine.buffers import MEMORY as MEMORY_INPUTS
-from odelet.engine.sde_steps import MOTION, motion_of
+from odelet.engine.sde_steps import MOTION
 from odelet.methods.fixed_point import Iteration, IterationState, initial_state, take_turn
 from odelet.methods.method import StepSettings
-from odelet.methods.sde import Increment
 from odelet.numerics.adaptive_step import attempt, first_length
 from odelet.numerics.state import Layout
 from odelet_export.graphs.emit import ONNX
@@ -25,7 +24,6 @@ from odelet_export.lowering.forms.form import Form, LoweredSolve
 from odelet_export.lowering.forms.site import Site, in_dtype, known_sizes, layout_of, tolerance_inputs
 from odelet_export.lowering.hole import Hole
 from odelet_export.lowering.region import Region
-from odelet_export.model.sde_spec import MEMORY
 from odelet_intercept.call_options import POINTS
 
 # Names of the graph inputs that the driver feeds; see docs/artifact.md.
@@ -104,7 +102,7 @@ def _graphs(hole: Hole, opset: int) -> dict[str, ir.Graph]:
     graphs = {"field": field.graph}
     if hole.spec.solver.stochastic:
         step = _Graph(hole, "step", opset, *hole.regions.values())
-        step.finish(_sde_step(step))
+        step.finish(stochastic.driven_step(hole, step.scope, step.layout, step.outside, step.y, step.input))
         graphs["step"] = step.graph
         return graphs
     if hole.spec.adaptive or hole.spec.solver.fixed:
@@ -252,30 +250,6 @@ def _fixed_step(graph: _Graph) -> dict[str, Value]:
         else {}
     )
     return outputs
-
-
-def _sde_step(graph: _Graph) -> dict[str, Value]:
-    """The outputs of a step of an SDE. Its inputs are the Brownian motion over the step, besides times and states."""
-    hole, method = graph.hole, stochastic.method_of(graph.hole)
-    sde = stochastic.functions_of(hole, graph.scope, graph.outside)
-    t, t1 = (graph.input(name, hole.t.dtype, []) for name in ("t", "t1"))
-    memory = []
-    for i, name in enumerate(method.memory):
-        like = hole.extras[f"{MEMORY}{name}"]
-        memory.append(graph.input(f"memory.{i}", graph.dtype, _sizes(like)))
-    batch = _sizes(hole.y0[0])[0]
-    motion = [
-        graph.input(name, graph.dtype, [batch, *[sde.channels] * (2 if name == "area" else 1)])
-        for name in motion_of(method)
-    ]
-    taken = stochastic.step(hole, sde, graph.layout, t, t1, graph.y, tuple(memory), Increment(*motion))
-    return {"y1": taken.y1, **{f"memory1.{i}": x for i, x in enumerate(taken.memory)}}
-
-
-def _sizes(value: ir.Value) -> list[int | str]:
-    """The sizes of a value's axes, or their names."""
-    dims = list(value.shape) if value.shape is not None else []
-    return [dim if isinstance(dim, int) else str(dim.value or f"size_{i}") for i, dim in enumerate(dims)]
 
 
 def _turn(graph: _Graph) -> dict[str, Value]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import onnx_ir as ir
 
+from odelet.engine.sde_steps import motion_of
 from odelet.methods.method import FixedStep
 from odelet.methods.sde import Increment, Interval, Sde, SdeMethod
 from odelet.numerics.backend import Array
@@ -73,3 +74,34 @@ def step_in_graph(site: Site, i: Any, t: Any, t1: Any, y: Value, memory: tuple[A
 def memory_in_graph(site: Site) -> list[Value]:
     """The values that the first step receives."""
     return [Value(site.hole.extras[f"{MEMORY}{name}"], site.scope) for name in method_of(site.hole).memory]
+
+
+def driven_step(
+    hole: Hole,
+    scope: Scope,
+    layout: Layout,
+    outside: Mapping[ir.Value, ir.Value],
+    y: Value,
+    add_input: Callable[[str, Any, Sequence[int | str]], Value],
+) -> dict[str, Value]:
+    """The outputs of the graph of one step. Its inputs are the Brownian motion over the step, besides times and states.
+
+    y: the state, an input of the graph. add_input: adds an input of a name, dtype and shape.
+    """
+    method, sde = method_of(hole), functions_of(hole, scope, outside)
+    t, t1 = (add_input(name, hole.t.dtype, []) for name in ("t", "t1"))
+    remembered = [hole.extras[f"{MEMORY}{name}"] for name in method.memory]
+    memory = [add_input(f"memory.{i}", hole.y0[0].dtype, _sizes(like)) for i, like in enumerate(remembered)]
+    batch = _sizes(hole.y0[0])[0]
+    motion = [
+        add_input(name, hole.y0[0].dtype, [batch, *[sde.channels] * (2 if name == "area" else 1)])
+        for name in motion_of(method)
+    ]
+    taken = step(hole, sde, layout, t, t1, y, tuple(memory), Increment(*motion))
+    return {"y1": taken.y1, **{f"memory1.{i}": x for i, x in enumerate(taken.memory)}}
+
+
+def _sizes(value: ir.Value) -> list[int | str]:
+    """The sizes of a value's axes, or their names."""
+    dims = list(value.shape) if value.shape is not None else []
+    return [dim if isinstance(dim, int) else str(dim.value or f"size_{i}") for i, dim in enumerate(dims)]

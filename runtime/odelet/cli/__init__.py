@@ -20,6 +20,7 @@ import typer
 from odelet import __version__
 from odelet.artifact.array_files import check_output, read_inputs, write_outputs
 from odelet.artifact.folder import check
+from odelet.cli.options import Atol, Deadline, Device, Folder, Inputs, Json, MaxSteps, Memory, Rtol, Seed, Threads
 from odelet.commands.bench import DEFAULT_SECONDS
 from odelet.commands.bench import bench as bench_artifact
 from odelet.commands.paths_report import QUANTILES, paths_arrays, paths_text, quantiles_of
@@ -28,7 +29,8 @@ from odelet.commands.verify import verify as verify_artifact
 from odelet.errors import InputError, OdeletError
 from odelet.model.arguments import Argument
 from odelet.model.interruption import interruptible, is_work_left
-from odelet.model.model import Model, load
+from odelet.model.loading import load
+from odelet.model.model import Model
 from odelet.model.paths import Paths
 from odelet.model.settings import CallSettings
 from odelet.status import Status
@@ -48,39 +50,6 @@ app = typer.Typer(
 
 # Some versions of typer stand on the package click, and others bring click's classes along as their own.
 _UsageError: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
-
-Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder that `odelet export` wrote, or a lone .onnx file.")]
-Inputs = Annotated[
-    Path,
-    typer.Option("--input", help="File of inputs: .npz with one array per input name; .npy or .csv for one input."),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON in place of text.")]
-Device = Annotated[str, typer.Option(help="Where the model runs: cpu or cuda.")]
-Threads = Annotated[
-    int | None,
-    typer.Option(help="Threads that work inside one operator. If it is left out, the model's size decides: 1 to 4."),
-]
-Rtol = Annotated[
-    float | None, typer.Option(help="Relative tolerance, where the solver chooses its steps on the device.")
-]
-Atol = Annotated[
-    float | None, typer.Option(help="Absolute tolerance, where the solver chooses its steps on the device.")
-]
-MaxSteps = Annotated[
-    int | None,
-    typer.Option(help="Most steps that a solve may attempt (forms adaptive and driven, and the fallback of bounded)."),
-]
-Deadline = Annotated[
-    float | None,
-    typer.Option(help="Seconds after which all calls have ended, in any form; nothing is written then (exit code 4)."),
-]
-Memory = Annotated[
-    int | None, typer.Option(help="Most bytes that the graphs of the model take while they run: docs/serving.md.")
-]
-Seed = Annotated[
-    int | None,
-    typer.Option(help="Seed of random inputs that the file lacks. If it is left out, each run draws other numbers."),
-]
 
 
 def _print_version(wanted: bool) -> None:
@@ -328,7 +297,3 @@ def _main(args: list[str]) -> int:
 def _fail(message: str, code: int) -> int:
     typer.echo(f"odelet: {printable(' '.join(message.split()))}", err=True)
     return code
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,5 @@
+"""Runs the command line, as `python -m odelet.cli` does."""
+
+from odelet.cli import main
+
+main()

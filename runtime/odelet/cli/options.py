@@ -1,0 +1,41 @@
+"""The arguments and options that several commands have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder that `odelet export` wrote, or a lone .onnx file.")]
+Inputs = Annotated[
+    Path,
+    typer.Option("--input", help="File of inputs: .npz with one array per input name; .npy or .csv for one input."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON in place of text.")]
+Device = Annotated[str, typer.Option(help="Where the model runs: cpu or cuda.")]
+Threads = Annotated[
+    int | None,
+    typer.Option(help="Threads that work inside one operator. If it is left out, the model's size decides: 1 to 4."),
+]
+Rtol = Annotated[
+    float | None, typer.Option(help="Relative tolerance, where the solver chooses its steps on the device.")
+]
+Atol = Annotated[
+    float | None, typer.Option(help="Absolute tolerance, where the solver chooses its steps on the device.")
+]
+MaxSteps = Annotated[
+    int | None,
+    typer.Option(help="Most steps that a solve may attempt (forms adaptive and driven, and the fallback of bounded)."),
+]
+Deadline = Annotated[
+    float | None,
+    typer.Option(help="Seconds after which all calls have ended, in any form; nothing is written then (exit code 4)."),
+]
+Memory = Annotated[
+    int | None, typer.Option(help="Most bytes that the graphs of the model take while they run: docs/serving.md.")
+]
+Seed = Annotated[
+    int | None,
+    typer.Option(help="Seed of random inputs that the file lacks. If it is left out, each run draws other numbers."),
+]
