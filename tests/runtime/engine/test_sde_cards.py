@@ -93,7 +93,8 @@ def test_a_solve_that_does_not_go_with_its_motion(artifacts, tmp_path, which, ch
 
 
 DRIVES = {
-    "no grid": ("fixed", {"grid": None}, "its grid is constructed, and named, or neither"),
+    "no grid": ("fixed", {"grid": None}, "an SDE of fixed steps has a grid, or a number of steps, as its noise has"),
+    "other steps": ("fixed", {"grid": None, "options": {"steps": 2}}, "takes 2 steps, and 'noise_0' has numbers for 3"),
     "no step": ("fixed", {"step": None}, "does not go with its drive entry"),
     "steps of two kinds": ("fixed", {"options": {"step_doubling": True}}, "first_step and least_step go with an error"),
     "an unknown option": (
@@ -115,7 +116,7 @@ def refuse(artifacts, tmp_path, which, change, message):
     shutil.copytree(folder / which, tmp_path / which)
     edit_card(tmp_path / which, change)
     with pytest.raises(ArtifactError, match=message):
-        odelet.load(tmp_path / which)
+        odelet.load(tmp_path / which)(np.ones((2, 4)), seed=0)
 
 
 def test_noise_of_another_shape_is_refused(artifacts):
