@@ -26,7 +26,7 @@ def solve_card(site: Site, form: Form, lowered: LoweredSolve, report: Mapping[st
         rtol=spec.rtol,
         atol=spec.atol,
         max_steps=limit if spec.chooses_steps else spec.max_iters,
-        steps=lowered.steps,
+        steps=_steps(site.hole, lowered),
         evaluations=_evaluations(spec, lowered),
         settings=dict(lowered.settings),
         report=dict(report),
@@ -35,6 +35,14 @@ def solve_card(site: Site, form: Form, lowered: LoweredSolve, report: Mapping[st
         nested=site.hole.nested,
         brownian=_brownian(site.hole, outside=form.runs_outside),
     )
+
+
+def _steps(hole: Hole, lowered: LoweredSolve) -> int | None:
+    """The number of steps, where it is fixed. The noise of an SDE fixes it even where the runtime takes the steps."""
+    if lowered.steps is not None or hole.spec.sde is None or hole.spec.grid is None:
+        return lowered.steps
+    points = hole.grid.shape[0] if hole.grid is not None and hole.grid.shape is not None else None
+    return points - 1 if isinstance(points, int) else hole.spec.grid.steps
 
 
 def _brownian(hole: Hole, *, outside: bool) -> BrownianCard | None:
@@ -49,7 +57,15 @@ def _brownian(hole: Hole, *, outside: bool) -> BrownianCard | None:
         memory=tuple(x for name, x in names.items() if outside and name.startswith(MEMORY)),
         first_step=None if hole.spec.sde.least_step is None else hole.spec.sde.step_size,
         least_step=hole.spec.sde.least_step,
+        times=_times(hole),
     )
+
+
+def _times(hole: Hole) -> tuple[float, ...] | str | None:
+    """The output times, where the export knows them, or the name of the input that gives them."""
+    if hole.times is not None:
+        return tuple(map(float, hole.times))
+    return str(hole.t.name) if hole.t.is_graph_input() else None
 
 
 def _evaluations(spec: SolveSpec, lowered: LoweredSolve) -> Evaluations | None:

@@ -24,7 +24,8 @@ class BrownianCard:
     that it is made of. For fixed steps they are standard normal numbers, one input for each of the method's `draws`;
     for steps that follow an error estimate, a key for each batch row. memory: the names of the values that the first
     step of a driven solve receives. first_step, least_step: where steps follow an error estimate, the length of the
-    first one and the length at which a step is accepted whatever its error.
+    first one and the length at which a step is accepted whatever its error. times: the output times, or the name of the
+    input that gives them, for pictures; null where they are computed from inputs.
     """
 
     noise: str
@@ -33,10 +34,14 @@ class BrownianCard:
     memory: tuple[str, ...] = ()
     first_step: float | None = None
     least_step: float | None = None
+    times: tuple[float, ...] | str | None = None
 
     def __post_init__(self) -> None:
         check_names("noise of an SDE", [self.noise], NOISES)
         check(1 <= self.channels < 2**31, f"a Brownian motion has {self.channels} channels; expected 1 or more")
+
+    def __str__(self) -> str:
+        return f"{self.noise} noise in {self.channels} channel{'s' if self.channels > 1 else ''}"
 
     def check_fits(self, me: str, method: SdeMethod, *, outside: bool, adaptive: bool) -> None:
         """Raise ArtifactError for a motion that does not go with the method of its solve. me: names the solve."""

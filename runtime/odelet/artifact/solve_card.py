@@ -235,7 +235,7 @@ class SolveCard:
     def __str__(self) -> str:
         """Return the solve in a line, and each solve inside its field in a line of its own."""
         words = [self.form, *(["each sample on its own"] if self.per_sample else [])]
-        words += [f"{self.brownian.noise} noise"] if self.brownian is not None else []
+        words += [str(self.brownian)] if self.brownian is not None else []
         words += [self.source] if self.source else []
         for key in ("rtol", "atol", "max_steps", "steps"):
             numbers = self._numbers(key)

@@ -21,17 +21,16 @@ from odelet import __version__
 from odelet.artifact.array_files import check_output, read_inputs, write_outputs
 from odelet.artifact.folder import check
 from odelet.cli.options import Atol, Deadline, Device, Folder, Inputs, Json, MaxSteps, Memory, Rtol, Seed, Threads
+from odelet.cli.plot import plot
+from odelet.cli.progress import solve_paths
 from odelet.commands.bench import DEFAULT_SECONDS
 from odelet.commands.bench import bench as bench_artifact
 from odelet.commands.paths_report import QUANTILES, paths_arrays, paths_text, quantiles_of
 from odelet.commands.run_report import run_text
 from odelet.commands.verify import verify as verify_artifact
 from odelet.errors import InputError, OdeletError
-from odelet.model.arguments import Argument
 from odelet.model.interruption import interruptible, is_work_left
 from odelet.model.loading import load
-from odelet.model.model import Model
-from odelet.model.paths import Paths
 from odelet.model.settings import CallSettings
 from odelet.status import Status
 from odelet.text import printable
@@ -103,7 +102,7 @@ def run(
     if paths is not None:
         if target.suffix != ".npz":
             raise InputError(f"{target}: --paths writes several arrays, which need an .npz")
-        found = _paths(model, paths, settings, inputs)
+        found = solve_paths(model, paths, settings, inputs)
         arrays = paths_arrays(found, shares)
         write_outputs(target, arrays)
         typer.echo(paths_text(found, arrays, as_json=as_json))
@@ -113,19 +112,6 @@ def run(
         write_outputs(target, solution.outputs)
     typer.echo(run_text(solution, as_json=as_json))
     solution.raise_if_failed()
-
-
-def _paths(model: Model, count: int, settings: CallSettings, inputs: dict[str, Argument]) -> Paths:
-    """Solve many paths, with a progress bar on the terminal."""
-    with typer.progressbar(length=count, label="paths", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
-        done = 0
-
-        def progress(paths: int) -> None:
-            nonlocal done
-            bar.update(paths - done)
-            done = paths
-
-        return interruptible(lambda: model.paths_with(settings, count, (), inputs, progress=progress))
 
 
 @app.command()
@@ -180,37 +166,7 @@ def bench(
     typer.echo(json.dumps(report.to_dict(), indent=2) if as_json else report.summary())
 
 
-@app.command()
-def plot(
-    path: Folder,
-    source: Inputs,
-    target: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", help="Picture to write: .png, .svg or .pdf.")
-    ],
-    solve: Annotated[int, typer.Option(help="Index of the solve to draw, as `odelet info` shows it.")] = 0,
-    sample: Annotated[int, typer.Option(help="Index of the batch row to draw.")] = 0,
-    rtol: Rtol = None,
-    atol: Atol = None,
-    max_steps: MaxSteps = None,
-    deadline: Deadline = None,
-    seed: Seed = None,
-    threads: Threads = None,
-    memory: Memory = None,
-) -> None:
-    """Draw the state and the steps of a solve, in the form driven.
-
-    The picture shows the state over time, and the length and the error of each attempted step. In the other forms the
-    steps are taken inside the graph, where they cannot be seen. Drawing needs odelet[plot].
-    """
-    from odelet.commands.plot import check_picture, draw, record, write_picture
-
-    check_picture(target)
-    model = load(path, threads=threads, memory=memory, deadline=deadline)
-    settings = CallSettings(rtol=rtol, atol=atol, max_steps=max_steps, deadline=deadline, seed=seed)
-    inputs = read_inputs(source, model.card)
-    recording = interruptible(lambda: record(model, inputs, settings=settings, solve=solve, sample=sample))
-    write_picture(target, draw(recording))
-    typer.echo(f"{recording.title}\nwrote {target}")
+app.command()(plot)
 
 
 @app.command()

@@ -125,6 +125,7 @@ def _check(model: Model, solve: int, sample: int) -> None:
         raise InputError(
             f"{name} has the form {solve_card.form!r}, and takes its steps inside the graph, where nobody sees them; "
             f"export the model with the form {DRIVEN.name!r}"
+            + (", or draw many paths with --paths 200" if card.noise else "")
         )
     method = method_of(solve_card.method)
     if not (method.adaptive or method.fixed):

@@ -36,7 +36,7 @@ class SdeStepper(Protocol):
 class DoublingSolve:
     """A solve under way: its time and state, its counts, and the last accepted step, which output times are read off.
 
-    largest: the largest error ratio of an accepted step.
+    largest: the largest error ratio of an accepted step. recording: receives the tries, or None.
     """
 
     def __init__(
@@ -75,18 +75,23 @@ class DoublingSolve:
         ratio = control.error_ratio(one.y1, two.y1, xp=NUMPY)
         self.steps += 1
         if isnan(ratio):
+            self._record(now, end, ratio, accepted=False)
             return Status.NOT_FINITE
         self._step, self._before = control.next_step(self._step, ratio, self._before)
         accepted = ratio <= 1 or self._step <= control.dt_min
-        if self._recording is not None:
-            self._recording.attempts.append(AttemptedStep(float(now), float(end - now), ratio, accepted))
         if accepted:
             self.start, self.now, self.y0, self.y1, self._memory = now, end, self.y1, two.y1, two.memory
             self.accepted, self.largest = self.accepted + 1, max(self.largest, ratio)
             path.forget(end)
-            if self._recording is not None:
-                self._recording.add(now, end, end - now, StepEnds(self.y0, self.y1))
+        self._record(now, end, ratio, accepted=accepted)
         return Status.OK
+
+    def _record(self, start: Time, end: Time, ratio: float, *, accepted: bool) -> None:
+        if self._recording is None:
+            return
+        self._recording.attempts.append(AttemptedStep(float(start), float(end - start), float(ratio), accepted))
+        if accepted:
+            self._recording.add(start, end, end - start, StepEnds(self.y0, self.y1))
 
     def read(self, t: Time) -> NumpyArray:
         """The state (n,) at a time within the last accepted step, on the straight line between its ends."""
@@ -108,7 +113,7 @@ def solve_by_doubling(
 ) -> SolveRun:
     """Solve from y0 (1, n) with error control, and read the states at the increasing times t (times,).
 
-    recording: receives the tries. The steps of the result are the tries, each of which takes three steps of the method.
+    The steps of the result are the tries, each of which takes three steps of the method. recording: receives the tries.
     Stops early, with a status, at a limit, when a step no longer moves time, or when an error ratio is NaN. The states
     after that are NaN; after max_evals or the deadline they are instead the last state that was reached. The result's
     error_ratio, of a solve that reached its end, is the largest of an accepted step; it is above 1 where a step of the
