@@ -50,6 +50,15 @@ SOURCES = (
     "rectified_flow_models",
     "graph_traffic_models",
     "climate_models",
+    "constrained_models",
+    "continuous_graph_models",
+    "multivariate_graph_models",
+    "single_cell_models",
+    "trajectory_models",
+    "physics_models",
+    "rough_models",
+    "reinforcement_models",
+    "second_order_models",
 )
 OPTIONS = ("repositories", "site")
 
