@@ -59,14 +59,32 @@ def adaptive_avg_pool_backward(grad: Tensor, x: Tensor, *, axes: int) -> Tensor:
     Pooling along an axis is a product with a matrix (windows, elements), and its gradient one with the transpose.
     """
     for axis in range(-axes, 0):
-        windows, size = grad.shape[axis], x.shape[axis]
-        places = torch.arange(windows)
-        first = torch.div(places * size, windows, rounding_mode="floor").unsqueeze(-1)
-        last = torch.div((places + 1) * size + windows - 1, windows, rounding_mode="floor").unsqueeze(-1)
-        elements = torch.arange(size)
-        window = ((elements >= first) & (elements < last)).to(grad.dtype) / (last - first)
-        grad = (grad.transpose(axis, -1) @ window.to(grad.dtype)).transpose(axis, -1)
+        window = _windows(grad.shape[axis], x.shape[axis], grad.dtype)
+        grad = (grad.transpose(axis, -1) @ window).transpose(axis, -1)
     return grad
+
+
+def adaptive_avg_pool(x: Tensor, sizes: Sequence[int]) -> Tensor | NotImplementedType:
+    """Adaptive average pooling over the last axes, whose sizes may change: the windows follow the sizes.
+
+    NotImplemented where the sizes are numbers, as torch's own decomposition then knows the windows.
+    """
+    axes = len(sizes)
+    if all(isinstance(size, int) for size in x.shape[-axes:]):
+        return NotImplemented
+    for axis, count in zip(range(-axes, 0), sizes, strict=True):
+        window = _windows(count, x.shape[axis], x.dtype)
+        x = (x.transpose(axis, -1) @ window.transpose(0, 1)).transpose(axis, -1)
+    return x
+
+
+def _windows(count: int, size: int, dtype: torch.dtype) -> Tensor:
+    """The share (count, size) that each element has in each window of adaptive average pooling."""
+    places = torch.arange(count)
+    first = torch.div(places * size, count, rounding_mode="floor").unsqueeze(-1)
+    last = torch.div((places + 1) * size + count - 1, count, rounding_mode="floor").unsqueeze(-1)
+    elements = torch.arange(size)
+    return (((elements >= first) & (elements < last)).to(dtype) / (last - first)).to(dtype)
 
 
 def max_pool_backward(grad: Tensor, x: Tensor, places: Tensor, *, axes: int) -> Tensor:
@@ -161,6 +179,11 @@ def _over_last(axes: int, function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 DECOMPOSITIONS: dict[OpOverload, Callable[..., Any]] = {
+    aten.adaptive_avg_pool1d.default: adaptive_avg_pool,
+    aten.adaptive_avg_pool2d.default: adaptive_avg_pool,
+    aten.adaptive_avg_pool3d.default: adaptive_avg_pool,
+    aten._adaptive_avg_pool2d.default: adaptive_avg_pool,
+    aten._adaptive_avg_pool3d.default: adaptive_avg_pool,
     aten.avg_pool2d_backward.default: avg_pool_backward,
     aten.avg_pool3d_backward.default: avg_pool_backward,
     aten._adaptive_avg_pool2d_backward.default: _over_last(2, adaptive_avg_pool_backward),
