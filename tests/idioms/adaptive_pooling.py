@@ -29,3 +29,12 @@ def case_pictures():
 
 def case_pictures_of_one_size():
     return Case(Encoded(nn.Conv2d(2, 4, 3, padding=1), nn.AdaptiveAvgPool2d((3, 2))), (torch.randn(4, 2, 7, 8),))
+
+
+def case_halves():
+    return Case(Encoded(nn.Conv2d(2, 4, 3, padding=1), nn.AdaptiveAvgPool2d((3, 2))), (torch.randn(4, 2, 6, 8),))
+
+
+def case_means_of_pictures():
+    model = Encoded(nn.Conv2d(2, 24, 3, padding=1), nn.AdaptiveAvgPool2d((1, 1)))
+    return Case(model, (torch.randn(4, 2, 9, 8),), {"x": {0: "batch", 2: "height", 3: "width"}})

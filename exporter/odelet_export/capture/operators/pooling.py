@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._ops import OpOverload
+from torch.nn import functional
 
 aten = torch.ops.aten
 
@@ -64,15 +65,18 @@ def adaptive_avg_pool_backward(grad: Tensor, x: Tensor, *, axes: int) -> Tensor:
     return grad
 
 
-def adaptive_avg_pool(x: Tensor, sizes: Sequence[int]) -> Tensor | NotImplementedType:
-    """Adaptive average pooling over the last axes, whose sizes may change: the windows follow the sizes.
-
-    NotImplemented where the sizes are numbers, as torch's own decomposition then knows the windows.
-    """
+def adaptive_avg_pool(x: Tensor, sizes: Sequence[int]) -> Tensor:
+    """Adaptive average pooling over the last axes, whose sizes may change: the windows follow the sizes."""
     axes = len(sizes)
-    if all(isinstance(size, int) for size in x.shape[-axes:]):
-        return NotImplemented
+    given = x.shape[-axes:]
+    known = all(isinstance(size, int) for size in (*given, *sizes))
+    if known and all(size % count == 0 for size, count in zip(given, sizes, strict=True)):
+        pool = (functional.avg_pool1d, functional.avg_pool2d, functional.avg_pool3d)[axes - 1]
+        return pool(x, [size // count for size, count in zip(given, sizes, strict=True)])
     for axis, count in zip(range(-axes, 0), sizes, strict=True):
+        if isinstance(count, int) and count == 1:
+            x = x.mean(axis, keepdim=True)
+            continue
         window = _windows(count, x.shape[axis], x.dtype)
         x = (x.transpose(axis, -1) @ window.transpose(0, 1)).transpose(axis, -1)
     return x
