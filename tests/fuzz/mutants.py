@@ -20,6 +20,8 @@ from odelet.artifact.seal import BLANK, SEAL_KEY, sealed
 from odelet.errors import ArtifactError
 
 CORPUS = Path(__file__).resolve().parents[1] / "whole" / "artifacts-0.1"
+# Artifacts of this odelet, of what those of 0.1 do not have.
+RECENT = Path(__file__).resolve().parent / "artifacts"
 CARD, LONE = "odelet.json", "model.onnx"
 # What 0.1 wrote has no checksum of the card, and no digest in a lone graph.
 OLD = " of 0.1"
@@ -66,7 +68,17 @@ def origins() -> dict[str, dict[str, bytes]]:
         files = {path.name: path.read_bytes() for path in sorted(card.parent.iterdir()) if path.stem != "parity"}
         found[card.parent.name] = _renewed(files)
         found[card.parent.name + OLD] = files
+    for card in sorted(RECENT.glob(f"*/{CARD}")):
+        found[card.parent.name] = {
+            path.name: path.read_bytes() for path in sorted(card.parent.iterdir()) if path.stem != "parity"
+        }
     return found
+
+
+def folder_of(origin: str) -> Path:
+    """The folder of an artifact of the corpus."""
+    name = origin.removesuffix(OLD)
+    return CORPUS / name if (CORPUS / name).is_dir() else RECENT / name
 
 
 def _renewed(files: dict[str, bytes]) -> dict[str, bytes]:

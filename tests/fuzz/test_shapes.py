@@ -6,7 +6,7 @@ import onnx
 import pytest
 
 import odelet
-from fuzz.mutants import CORPUS, OLD, origins, seal
+from fuzz.mutants import OLD, folder_of, origins, seal
 from fuzz.shape_mutations import given_shape
 from odelet.artifact.folder import check
 from odelet.artifact.samples import samples_of
@@ -26,7 +26,7 @@ def outputs_of(files):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_wrong_shape_is_the_fault_of_the_artifact(tmp_path, name, shape):
     """Where it can be told from the right one. A time of the driver's own may also be none that a solve can take."""
-    inputs = samples_of(check(CORPUS / name).card, CORPUS / name)[0][0]
+    inputs = samples_of(check(folder_of(name)).card, folder_of(name))[0][0]
     found = Counter()
     for number, (file, output) in enumerate(outputs_of(origins()[name])):
         files = dict(origins()[name])

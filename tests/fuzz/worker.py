@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 import odelet
-from fuzz.mutants import CORPUS, OLD, Mutant, mutant
+from fuzz.mutants import OLD, Mutant, folder_of, mutant, origins
 from odelet.artifact.samples import samples_of
 
 # Seconds for one call, where the model takes a deadline.
@@ -65,7 +65,8 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     # ONNX Runtime may write to stdout, where the verdicts go.
     verdicts, sys.stdout = sys.stdout, sys.stderr
-    expected = {path.parent.name: Expected.of(path.parent) for path in CORPUS.glob("*/odelet.json")}
+    names = {name.removesuffix(OLD) for name in origins()}
+    expected = {name: Expected.of(folder_of(name)) for name in sorted(names)}
     if len(sys.argv) > 2:
         exec(sys.argv[2], {})  # what a test has this process do in place of loading
     print("ready", file=verdicts, flush=True)

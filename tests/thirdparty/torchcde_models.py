@@ -144,7 +144,7 @@ def natural_from_observations() -> Trial:
     return _trial(_NeuralCDE(lambda x: _cubic(torchcde.natural_cubic_coeffs(x)), adjoint=False), _path())
 
 
-@SOURCE.case("backend torchsde, which is not torchdiffeq")
+@SOURCE.case("backend torchsde, whose steps are those of an SDE without noise", forms={"auto": {}, "driven": {}})
 def torchsde_backend() -> Trial:
     model = _NeuralCDE(_cubic, adjoint=False, backend="torchsde", method="midpoint", dt=0.25)
     return _trial(model, _hermite_coeffs(_path()))

@@ -83,8 +83,9 @@ def _build(card: Card, graphs: Mapping[str, ir.Model], evaluations: Mapping[int,
     for solve in card.solves:
         if solve.piece is None:
             raise FloorError(
-                f"solve {solve.index} has no floor: its card names no copy of its field; solves that end at an event "
-                "and those with steps for each sample have none, others have one if they are exported again"
+                f"solve {solve.index} has no floor: its card names no copy of its field; solves that end at an event, "
+                "those with steps for each sample and those of SDEs have none, others have one if they are exported "
+                "again"
             )
         if solve.piece.graph not in graphs:
             raise KeyError(solve.piece.graph)

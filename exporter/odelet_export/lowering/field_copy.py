@@ -19,9 +19,9 @@ def field_card(
 
     solution: the parts of the solution in the host; none where the solve is driven. There is no entry either where a
     chain of field evaluations cannot stand for the solve: for a solve that ends at an event, whose result is another,
-    and for a solve in which each batch row has its own steps.
+    for a solve in which each batch row has its own steps, and for an SDE, whose steps also evaluate its diffusion.
     """
-    if hole.spec.until_event or hole.spec.own_times:
+    if hole.spec.until_event or hole.spec.own_times or hole.spec.sde is not None:
         return None
     for file in graphs if drive is None else (file for file in (drive.field, drive.step) if file is not None):
         names = _names(graphs[file].graph)

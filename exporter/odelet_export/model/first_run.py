@@ -30,6 +30,7 @@ from odelet_export.model.trees import Leaf
 from odelet_export.model.writes import Writes, watching_writes
 from odelet_intercept.call import Call
 from odelet_intercept.errors import CaptureError
+from odelet_intercept.libraries import all_entries
 from odelet_intercept.libraries.torchsde_calls import SdeCall
 from odelet_intercept.solver_library import FOLDER
 from odelet_intercept.user_code import as_typed, place_of_error
@@ -71,6 +72,20 @@ def first_run(
     Raises InputError with torch's own error and the user's line where the model fails in both modes; CaptureError for
     a call that cannot be exported.
     """
+    known = all_entries()
+    try:
+        found = _run_once(callee, overrides, max_steps=max_steps, seed=seed, check=check)
+    except OdeletError:
+        if all_entries() == known:
+            raise
+    else:
+        if all_entries() == known:
+            return found
+    # `forward` imported a solver library, whose calls are caught in runs that begin after that.
+    return _run_once(callee, overrides, max_steps=max_steps, seed=seed, check=check)
+
+
+def _run_once(callee: Callee, overrides: Overrides, *, max_steps: int, seed: int, check: Check) -> FirstRun:
     failure: Exception | None = None
     given = torch.is_grad_enabled()
     # Not every part of torch runs while its operations are watched.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import linecache
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -16,6 +17,7 @@ from odelet_export.lowering.hole import Hole
 from odelet_export.lowering.lift import ancestors
 from odelet_export.lowering.region import Region
 from odelet_export.model.callee import Callee
+from odelet_export.model.spec import SolveSpec
 from odelet_export.pipeline.explanation import Explanation, FieldExplained, Read, SolveExplained
 from odelet_export.pipeline.prepare import Prepared
 from odelet_intercept.solver_library import overtaken
@@ -63,17 +65,29 @@ def _solve(captured: Captured, hole: Hole, names: dict[str, str], inside: set[ir
         form="",
         rtol=spec.rtol,
         atol=spec.atol,
-        options=spec.options | {name: "computed by the model" for name in spec.extras},
+        options=_options(spec),
         file=call.file,
         line=call.line,
         text=linecache.getline(call.file, call.line).strip(),
         times=_times(hole),
         state=tuple(_read("", part) for part in hole.y0),
         functions=tuple(
-            _function(captured, hole, name, region, names, inside) for name, region in hole.regions.items()
+            _function(captured, hole, "drift" if spec.sde and name == "field" else name, region, names, inside)
+            for name, region in hole.regions.items()
         ),
         per_sample=spec.per_sample,
     )
+
+
+def _options(spec: SolveSpec) -> dict[str, Any]:
+    """The settings of a solve that differ from their defaults; for an SDE, its noise and its steps as well."""
+    if spec.sde is None:
+        return spec.options | {name: "computed by the model" for name in spec.extras}
+    sde, steps = spec.sde, spec.grid.steps if spec.grid is not None else None
+    given: dict[str, Any] = {"noise": sde.noise, "channels": sde.channels}
+    given |= {"dt": sde.step_size} if steps is None else {"steps": steps}
+    others = {name: value for name, value in spec.options.items() if name not in ("step_doubling", "steps")}
+    return given | ({"adaptive": True} if spec.chooses_steps else {}) | others
 
 
 def _times(hole: Hole) -> str:
@@ -113,7 +127,7 @@ def _function(
         uses_time=any(value is region.inputs[0] for node in region.nodes for value in read_by(node))
         or any(result is region.inputs[0] for result in region.results),
         numbers=numbers,
-        nested=hole.nested if name == "field" else (),
+        nested=hole.nested if name in ("field", "drift") else (),
         **{kind: tuple(tensors.values()) for kind, tensors in reads.items()},
     )
 

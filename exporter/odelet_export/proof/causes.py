@@ -27,7 +27,9 @@ _TIGHTER, _TIGHTEST, _STEADIER = 0.01, 1e-6, 0.2
 
 def causes(judge: Judge, sample: Sample) -> list[Cause]:
     """The reasons why torch's answers at a sample move far by rounding; at least one."""
-    jumping = [cause for spec in judge.specs if not spec.timeless for cause in _jumping(judge, sample, spec)]
+    jumping = [
+        cause for spec in judge.specs if not (spec.timeless or spec.sde) for cause in _jumping(judge, sample, spec)
+    ]
     if jumping:
         return jumping
     adaptive = [spec for spec in judge.specs if spec.adaptive]

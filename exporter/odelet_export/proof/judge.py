@@ -200,7 +200,7 @@ class Judge:
         if callee is None:
             return nothing
         try:
-            with drawing(ReplayedSource([x.double() for x in sample.noise])):
+            with drawing(ReplayedSource(widened(sample.noise))):
                 outputs, _ = self._run(callee, widened(sample.tensors), number=sample.number)
         except OutOfTime:
             raise

@@ -135,7 +135,10 @@ def _solve_checks(
     specs: Sequence[SolveSpec], stats: Sequence[SolveStats], counts: Sequence[SolveCount]
 ) -> list[SolveCheck]:
     return [
-        SolveCheck(spec.index, spec.method, counts[spec.call], done.steps, done.accepted, done.evaluations)
+        SolveCheck(
+            *(spec.index, spec.method, counts[spec.call], done.steps, done.accepted, done.evaluations),
+            noise="" if spec.sde is None else spec.sde.noise,
+        )
         for spec, done in zip(specs, stats, strict=True)
         if spec.call < len(counts)
     ]

@@ -22,7 +22,10 @@ ROUGH = 0.01
 
 @dataclass(frozen=True)
 class SolveCheck:
-    """The counts of torchdiffeq and of odelet in one solve of one sample, None where the form cannot know a count."""
+    """The counts of torch's solver and of odelet in one solve of one sample, None where the form cannot know a count.
+
+    noise: the kind of noise of an SDE, "" for another solve.
+    """
 
     index: int
     method: str
@@ -30,6 +33,7 @@ class SolveCheck:
     steps: int | None
     accepted: int | None
     evaluations: int | None
+    noise: str = ""
 
     @property
     def equal(self) -> bool:
@@ -47,6 +51,7 @@ class SolveCheck:
         return {
             "index": self.index,
             "method": self.method,
+            **({"noise": self.noise} if self.noise else {}),
             "equal": self.equal,
             "odelet": ours,
             "torch": dict(self.torch.__dict__),

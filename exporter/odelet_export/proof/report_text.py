@@ -16,10 +16,12 @@ def to_markdown(report: Report) -> str:
     verdict = "passed" if report.passed else "FAILED"
     if report.verdict is Verdict.AS_TORCH:
         verdict = "passed, as far as torch agrees with itself"
+    sdes = any(solve.noise for sample in report.samples for solve in sample.solves)
+    solver = "torchdiffeq, and torchsde on the same Brownian motion" if sdes else "torchdiffeq"
     lines = [
         f"# Parity with torch: {verdict}",
         "",
-        "The artifact, run by odelet, beside the torch model, run by torchdiffeq. Sample 0 is the example that",
+        f"The artifact, run by odelet, beside the torch model, run by {solver}. Sample 0 is the example that",
         "the model was exported with; the others are fresh inputs, drawn like it, with other batch sizes and,",
         "where the times are an input, other times."
         + (" The torch model was solved along the same grid." if report.trust is not None else ""),
@@ -43,14 +45,15 @@ def to_markdown(report: Report) -> str:
             )
     lines += [
         "",
-        "| sample | solve | method | steps | accepted | evaluations | torchdiffeq's | same |",
+        f"| sample | solve | method | steps | accepted | evaluations | {'torch' if sdes else 'torchdiffeq'}'s | same |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for number, sample in enumerate(report.samples):
         for solve in sample.solves:
             theirs = f"{solve.torch.steps}, {solve.torch.accepted}, {solve.torch.evaluations}"
             lines.append(
-                f"| {number} | {solve.index} | {solve.method} | {solve.steps} | {solve.accepted} "
+                f"| {number} | {solve.index} | {solve.method}{f', {solve.noise} noise' if solve.noise else ''} "
+                f"| {solve.steps} | {solve.accepted} "
                 f"| {solve.evaluations} | {theirs} | {'yes' if solve.equal else 'no'} |"
             )
     lines += ["", *(f"- {problem}" for problem in report.problems)] if report.problems else []

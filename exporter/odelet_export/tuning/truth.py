@@ -18,6 +18,7 @@ from odelet.errors import InputError
 from odelet.methods.roster import METHODS
 from odelet.numerics.backend import NumpyArray
 from odelet_export.capture.surroundings import frozen_weights
+from odelet_export.errors import FormError
 from odelet_export.model.callee import Callee
 from odelet_export.model.intercepted_run import run_intercepted
 from odelet_export.model.overrides import Overrides
@@ -30,6 +31,7 @@ from odelet_export.tuning.data import Data, scaled_error
 from odelet_intercept import installed
 from odelet_intercept.call import Call
 from odelet_intercept.errors import ExportError
+from odelet_intercept.libraries.torchsde_calls import SdeCall
 
 # Steps are made to end at the output times: between steps the solution is a quartic, which is less exact than a step.
 METHOD = "dopri8"
@@ -85,6 +87,11 @@ def solves_of(callee: Callee, tensors: Sequence[torch.Tensor]) -> Solves:
     calls: list[Call] = []
 
     def handler(call: Call, original: Callable[..., Any]) -> Any:
+        if isinstance(call, SdeCall):
+            raise FormError(
+                f"the solve at {call.source} is of an SDE, whose answers are as random as its noise; a tuning compares "
+                "methods for ODEs: choose method and dt of an SDE in the model"
+            )
         if call.depth == 0 and call.entry != "mark":
             calls.append(call)
         return solved(call, original, Overrides())

@@ -205,12 +205,14 @@ def _check_motion(bm: Any, ts: torch.Tensor, where: str) -> None:
     """Raise CaptureError for a Brownian motion of the user's whose path an artifact cannot draw."""
     kind, interval = type(bm).__name__, getattr(bm, "_interval", bm)
     undrawn = getattr(interval, "_entropy", None)
-    advice = "; leave bm out, or pass torchsde.BrownianInterval(t0=ts[0], t1=ts[-1], size=(batch, channels), ...)"
+    advice = (
+        "; leave bm out, or pass torchsde.BrownianInterval(t0=ts[0], t1=ts[-1], size=(batch, channels), ...) in forward"
+    )
     if not isinstance(undrawn, _Undrawn):
         raise CaptureError(
             where
             + f"bm is a {kind} that was not made in this call of the model, so that its path would be the same in "
-            f"each call{advice} in forward"
+            f"each call{advice}"
         )
     if undrawn.fixed:
         raise CaptureError(

@@ -129,6 +129,9 @@ class _DriveCheck:
         method = self._settings.method
         assert isinstance(method, SdeMethod)
         self._need(len(self._names.y0) == 1, "an SDE has a state of one part")
+        grid = self._settings.grid
+        counted = grid is None or grid.constructed or grid.steps is not None
+        self._need(counted, "an SDE of fixed steps has a grid, or a number of steps, as its noise has")
         rows = self._available[self._names.y0[0]].shape
         self._need(not rows or len(rows) == 2, f"its state has {len(rows)} axes; an SDE has a table")
         if method.step_doubling:

@@ -9,6 +9,7 @@ import numpy as np
 from odelet.artifact.brownian_card import BrownianCard
 from odelet.engine.buffers import StepArrays
 from odelet.engine.problem import Problem
+from odelet.errors import ArtifactError
 from odelet.loops.brownian import BridgedPath, BrownianPath, StepwisePath, draw_shapes
 from odelet.loops.trajectory import Time
 from odelet.methods.sde import Increment, SdeMethod, SdeStep
@@ -37,6 +38,17 @@ def path_of(problem: Problem, method: SdeMethod) -> BrownianPath:
     if method.step_doubling:
         return BridgedPath(method, noise[0], problem.t[0], card.channels, problem.row.dtype)
     return StepwisePath(method, noise, card.channels)
+
+
+def check_noise(problem: Problem, steps: int | None) -> None:
+    """Raise ArtifactError unless there are standard normal numbers for each of the fixed steps, and no others."""
+    for name in card_of(problem).inputs:
+        drawn = len(problem.values[name])
+        if drawn != steps:
+            raise ArtifactError(
+                f"solve {problem.solve.index} takes {steps} steps, and {name!r} has numbers for {drawn}; export the "
+                "model again"
+            )
 
 
 class GraphSdeStepper:

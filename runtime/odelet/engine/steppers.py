@@ -11,7 +11,7 @@ from odelet.engine.fixed_steps import GraphFixedStepper
 from odelet.engine.method_settings import settings_of
 from odelet.engine.problem import Problem, control_settings
 from odelet.engine.sample_steps import GraphSampleStepper
-from odelet.engine.sde_steps import GraphSdeStepper, path_of
+from odelet.engine.sde_steps import GraphSdeStepper, check_noise, path_of
 from odelet.loops.adaptive import AdaptiveStepper
 from odelet.loops.fixed import FixedStepper
 from odelet.loops.per_sample import SampleStepper
@@ -52,6 +52,8 @@ class GraphSteppers:
         problem, recording, method = self.problem, self.problem.request.recording, loop.method
         assert problem.graphs.step is not None and loop.grid is not None
         if isinstance(method, SdeMethod):
+            steps = loop.grid.steps if loop.constructed is None else len(loop.constructed) - 1
+            check_noise(problem, steps)
             sde_stepper = SdeGridStepper(
                 method, GraphSdeStepper(problem, method), path_of(problem, method), problem.row
             )

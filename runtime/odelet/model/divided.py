@@ -57,6 +57,11 @@ def _time_input(card: Card, drive: DriveSolve, prefix: str) -> str:
         raise InputError(f"{prefix}ends at an event of its own, so no times follow")
     if drive.solve.per_sample:
         raise InputError(f"{prefix}solves each sample on its own; export it without per_sample")
+    if method.stochastic:
+        raise InputError(
+            f"{prefix}is of an SDE ({method.name}), whose Brownian motion belongs to all of its times; solve to all "
+            "times in one call, or name what goes from call to call with `carry`"
+        )
     if not (method.adaptive or method.fixed):
         raise InputError(f"{prefix}is SciPy's ({method.name}), which cannot go on; export it with another method")
     if method.fixed and (names.grid is not None or not method_and_grid(method, names.options)[1].at_outputs):

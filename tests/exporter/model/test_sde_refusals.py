@@ -1,21 +1,26 @@
 """What cannot be exported of SDEs is refused, by messages that name the user's line, the reason and the way out."""
 
+import subprocess
+import sys
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 from torchdiffeq import odeint
 
-torchsde = pytest.importorskip("torchsde")
+pytest.importorskip("torchsde")
 
+import torchsde
 from support.sde_lowering import traced_sde
 
 from odelet.errors import InputError
 from odelet_export import CaptureError, FormError, export, mark
+from odelet_export.graphs.scope import Scope
 from odelet_export.lowering.choose import choose
 from odelet_export.lowering.forms.site import Site
 from odelet_export.lowering.lift import lift
-from odelet_export.graphs.scope import Scope
 from odelet_export.model.overrides import Overrides
 from odelet_export.model.spec import check_overrides
 
@@ -236,8 +241,7 @@ def test_per_sample_beside_an_adaptive_sde(tmp_path):
 
 @pytest.mark.parametrize("form", ["unrolled", "rolled", "bounded", "adaptive", "plain"])
 def test_adaptive_steps_are_driven_alone(form):
-    captured = adaptive()
-    sites = [Site.of(hole, Scope.of(captured.model.graph), 100, {}) for hole in lift(captured_copy(captured))]
+    sites = sites_of(adaptive())
     with pytest.raises(FormError) as raised:
         choose(sites, form)
     message = str(raised.value)
@@ -249,23 +253,21 @@ def test_adaptive_steps_are_driven_alone(form):
 
 @pytest.mark.parametrize(("form", "words"), [("adaptive", "has no error estimate"), ("bounded", ""), ("plain", "")])
 def test_forms_that_a_fixed_step_sde_cannot_have(form, words):
-    captured = fixed()
-    sites = [Site.of(hole, Scope.of(captured.model.graph), 100, {}) for hole in lift(captured_copy(captured))]
+    sites = sites_of(fixed())
     with pytest.raises(FormError) as raised:
         choose(sites, form)
     assert words in str(raised.value)
     assert str(raised.value).endswith("it can be unrolled or rolled or driven")
 
 
-def captured_copy(captured):
-    from dataclasses import replace
-
-    return replace(captured, model=captured.model.clone())
+def sites_of(captured):
+    copied = replace(captured, model=captured.model.clone())
+    return [Site.of(hole, Scope.of(copied.model.graph), 100, {}) for hole in lift(copied)]
 
 
 def test_a_bounded_export_of_an_sde(tmp_path):
-    rows = {"x": np.ones((4, 3), np.float32)}
-    with pytest.raises(FormError, match=r"it can be unrolled or rolled or driven"):
+    rows = {"x": np.ones((4, 2, 3), np.float32)}
+    with pytest.raises(FormError, match="no solve of this model can be bounded: .*: ito_euler has no error estimate"):
         export(
             lambda x: torchsde.sdeint(SDE, x, TIMES, dt=0.5, method="euler"),
             (X,),
@@ -273,3 +275,28 @@ def test_a_bounded_export_of_an_sde(tmp_path):
             form="bounded",
             calibration=rows,
         )
+
+
+def test_a_solver_library_that_forward_imports_is_caught(tmp_path):
+    """In a process of its own, in which nothing has imported torchsde before."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import torch\n"
+        "from odelet_export.model.callee import Callee\n"
+        "from odelet_export.model.first_run import first_run\n"
+        "from odelet_export.model.overrides import Overrides\n"
+        "class Sde:\n"
+        "    noise_type, sde_type = 'diagonal', 'ito'\n"
+        "    def f(self, t, y):\n"
+        "        return -y\n"
+        "    def g(self, t, y):\n"
+        "        return 0.1 * y\n"
+        "class Model(torch.nn.Module):\n"
+        "    def forward(self, x):\n"
+        "        import torchsde\n"
+        "        return torchsde.sdeint(Sde(), x, torch.tensor([0.0, 1.0]), dt=0.25, method='euler')\n"
+        "found = first_run(Callee(Model(), (torch.ones(2, 3),), {}), Overrides(), max_steps=10)\n"
+        "print([count.steps for count in found.counts])\n"
+    )
+    run = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
+    assert run.stdout == "[4]\n"

@@ -14,14 +14,17 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from odelet_export.capture.decisions.python_functions import python_functions
+from odelet_export.model.call_spec import spec_of
 from odelet_export.model.callee import Callee
 from odelet_export.model.intercepted_run import run_intercepted
 from odelet_export.model.overrides import Overrides
 from odelet_export.model.random_draws import drawing
 from odelet_export.model.random_sources import on_the_example
 from odelet_export.model.reference import overridden, solved
+from odelet_export.model.sde_reference import replaced, sde_solution
 from odelet_intercept.call import Call
 from odelet_intercept.libraries.torchdiffeq_calls import namespaces
+from odelet_intercept.libraries.torchsde_calls import SdeCall
 from odelet_intercept.user_code import Place, user_frame
 
 # Functions that read a whole number off a tensor; `item` may read any number.
@@ -87,14 +90,23 @@ def run_on_example(callee: Callee, tensors: Sequence[torch.Tensor], overrides: O
     mode = _WholeNumbers(example_run)
 
     def handler(call: Call, original: Callable[..., Any]) -> Any:
-        def func(t: torch.Tensor, y: Any) -> Any:
-            mode.depth += 1
-            try:
-                return call.func(t, y)
-            finally:
-                mode.depth -= 1
+        def watched(function: Callable[..., Any]) -> Callable[..., Any]:
+            def run(*args: Any) -> Any:
+                mode.depth += 1
+                try:
+                    return function(*args)
+                finally:
+                    mode.depth -= 1
 
-        solution = solved(replace(overridden(call, overrides), func=func), original, overrides)
+            return run
+
+        if isinstance(call, SdeCall):
+            spec = spec_of(call, len(example_run.solutions), overrides)
+            functions = {name: watched(call.function(name)) for name in ("field", *spec.functions)}
+            solution = sde_solution(replaced(call, spec, functions, call.y0, call.t), original, spec).states
+            example_run.solutions.append(solution)
+            return solution, call.memory
+        solution = solved(replace(overridden(call, overrides), func=watched(call.func)), original, overrides)
         if call.depth == 0:
             example_run.solutions.append(solution)
         return solution

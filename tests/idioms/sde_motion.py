@@ -1,0 +1,38 @@
+"""A Brownian motion that forward makes for its SDE, and steps that follow an error estimate."""
+
+import torch
+
+from idioms import Case
+from idioms.sde_of_torchsde import Sde
+
+NEEDS = ("torchsde",)
+
+TIMES = torch.linspace(0, 1, 3)
+
+
+def case_levy_area():
+    import torchsde
+
+    sde = Sde("general", "stratonovich")
+
+    def model(x):
+        bm = torchsde.BrownianInterval(
+            t0=0.0, t1=1.0, size=(x.shape[0], 2), dtype=x.dtype, levy_area_approximation="davie"
+        )
+        return torchsde.sdeint(sde, x, TIMES, dt=0.25, method="log_ode", bm=bm)
+
+    return Case(model, (torch.randn(4, 3),))
+
+
+def case_path_and_tree():
+    import torchsde
+
+    sde = Sde()
+
+    def model(x):
+        path = torchsde.BrownianPath(t0=0.0, w0=torch.zeros_like(x))
+        y = torchsde.sdeint(sde, x, TIMES, dt=0.25, method="euler", bm=path)[-1]
+        tree = torchsde.BrownianTree(t0=0.0, w0=torch.zeros_like(x), t1=1.0)
+        return torchsde.sdeint(sde, y, TIMES, dt=0.25, method="milstein", options={"grad_free": True}, bm=tree)
+
+    return Case(model, (torch.randn(4, 3),))
