@@ -21,6 +21,7 @@ import torch
 from torch._dynamo.exc import UserError
 from torch.fx import GraphModule
 
+from odelet_export.capture import progress
 from odelet_export.capture.at_sizes import AtSizes, Unlike
 from odelet_export.capture.captured import ASSUMPTION_OUTPUT, Captured
 from odelet_export.capture.decisions.answers import TracingWatch
@@ -32,10 +33,11 @@ from odelet_export.capture.noise_inputs import inputs_for_draws
 from odelet_export.capture.onnx_model import to_onnx
 from odelet_export.capture.script_graphs import interpreted_scripts
 from odelet_export.capture.sizes.len_and_int import NeedsLenAndInt
-from odelet_export.capture.sizes.watch import SizeWatch
+from odelet_export.capture.sizes.watch import SizeError, SizeWatch
 from odelet_export.capture.stepping import told
 from odelet_export.capture.surroundings import frozen_weights, quiet_tracing
 from odelet_export.capture.tracers import Shapes, Trace, below_autograd, dynamic_shapes, exported, tracers
+from odelet_export.capture.transforms import plain_transforms
 from odelet_export.graphs.half_precision import widen
 from odelet_export.graphs.nodes import DOMAIN
 from odelet_export.model.axes import Dynamic, traced_example
@@ -61,18 +63,49 @@ def capture(
     gradients taken inside a field into plain operators. Raises CaptureError: with the user's file and line where
     neither works, and for solves that no output depends on.
     """
+    example = _example(callee, dynamic, least=2)
+    captured, failures = _captured(callee, example, dynamic, overrides, opset, frozen, at_more_sizes=bool(dynamic))
+    if captured is None and any(isinstance(failure, SizeError) for failure in failures):
+        # A part of a small axis, as x[1:] of two rows, has size 1, which a trace takes for a constant.
+        larger = _example(callee, dynamic, least=4)
+        if [x.shape for x in larger] != [x.shape for x in example]:
+            captured, _ = _captured(callee, larger, dynamic, overrides, opset, frozen, at_more_sizes=False)
+    if captured is None:
+        raise CaptureError(failure_text(failures)) from failures[-1]
+    return captured
+
+
+def _example(callee: Callee, dynamic: Dynamic, *, least: int) -> list[torch.Tensor]:
+    """The example to trace with. least: the least size of an axis that may change."""
+    example = traced_example(callee.names, callee.example, dynamic, least=least)
+    return stand_ins(example, [dynamic.get(name, {}) for name in callee.names])
+
+
+def _captured(
+    callee: Callee,
+    example: list[torch.Tensor],
+    dynamic: Dynamic,
+    overrides: Overrides,
+    opset: int,
+    frozen: Sequence[str],
+    *,
+    at_more_sizes: bool,
+) -> tuple[Captured | None, list[Exception]]:
+    """The capture by the first way of tracing that works, or None, and the failures of the ways before.
+
+    at_more_sizes: whether tracing at several sizes is tried last.
+    """
     names = callee.names
-    example = stand_ins(traced_example(names, callee.example, dynamic), [dynamic.get(name, {}) for name in names])
     failures: list[Exception] = []
     watch = _watch(callee, example, SizeWatch(dynamic), frozen)
-    at_sizes = partial(_at_sizes, callee, example, dynamic, overrides, frozen) if dynamic else None
+    at_sizes = partial(_at_sizes, callee, example, dynamic, overrides, frozen) if at_more_sizes else None
     for tracer in tracers(callee, watch.sizes, at_sizes):
         # Each run of the model makes new `shadows`; the source must reach the shadows of the present run.
         source = TracedSource(lambda *shadow: watch.shadows.hold(*shadow))
         try:
-            with quiet_tracing(), tracer.loops(), drawing(source):
+            with progress.part(f"trace by {tracer.name}"), quiet_tracing(), tracer.loops(), drawing(source):
                 marker, program = _traced(tracer.prepare(), callee, watch, example, dynamic, overrides)
-            with quiet_tracing(), tracer.loops(), frozen_weights(callee):
+            with progress.part("translate to ONNX"), quiet_tracing(), tracer.loops(), frozen_weights(callee):
                 outputs = [*callee.output_names, *(f"{ASSUMPTION_OUTPUT}{i}" for i in range(len(watch.assumptions)))]
                 model, program = to_onnx(program, names, outputs, opset)
         except ExportError:
@@ -88,7 +121,7 @@ def capture(
         widen(model)
         specs = _used_solves(marker.specs, model)
         cards = [one.card(f"{ASSUMPTION_OUTPUT}{i}", names) for i, one in enumerate(watch.assumptions)]
-        return Captured(
+        captured = Captured(
             model,
             [replace(spec, index=i) for i, spec in enumerate(spec for spec in specs if not spec.around)],
             tracer.name,
@@ -106,7 +139,8 @@ def capture(
             uses_solutions=watch.example_run is not None,
             stepped=marker.stepped,
         )
-    raise CaptureError(failure_text(failures)) from failures[-1]
+        return captured, failures
+    return None, failures
 
 
 def _watch(callee: Callee, inputs: Sequence[torch.Tensor], sizes: SizeWatch, frozen: Sequence[str]) -> TracingWatch:
@@ -135,6 +169,7 @@ def _traced(
                 callee.restoring(),
                 callee.watched(watch),
                 interpreted_scripts(),
+                plain_transforms(),
                 watch.sizes.asked(),
                 intercepted(marker, copies=callee.copies, tracing=True),
             ):

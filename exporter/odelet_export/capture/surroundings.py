@@ -5,11 +5,15 @@ from __future__ import annotations
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr
+from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
+from torch._decomp import decompositions
+from torch.export import _patches
 from torch.export._patches import register_gru_while_loop_decomposition, register_lstm_while_loop_decomposition
 from torch.fx.experimental import _config as fx_config
 
@@ -36,6 +40,36 @@ def frozen_weights(module: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
+# A layer on a sequence of a fixed length is a loop only above this length: torch compiles each loop, for seconds.
+_LONG = 64
+
+
+@contextmanager
+def _loops_over_long_sequences() -> Iterator[None]:
+    """Let torch make loops only for sequences whose length may change, or is large."""
+
+    def chosen(loop: Callable[..., Any], steps: Callable[..., Any]) -> Callable[..., Any]:
+        def layer(inp: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+            length = inp.shape[0]
+            short = not isinstance(length, torch.SymInt) and length <= _LONG
+            return steps(inp, *args, **kwargs) if short else loop(inp, *args, **kwargs)
+
+        return layer
+
+    plain: dict[str, Callable[..., Any]] = {
+        "one_layer_while_loop_lstm": decompositions.one_layer_lstm,
+        "one_layer_while_loop_gru": partial(decompositions.one_layer_rnn, hidden_fn=decompositions.gru_cell),
+    }
+    loops = {name: getattr(_patches, name) for name in plain}
+    try:
+        for name, loop in loops.items():
+            setattr(_patches, name, chosen(loop, plain[name]))
+        yield
+    finally:
+        for name, loop in loops.items():
+            setattr(_patches, name, loop)
+
+
 @contextmanager
 def recurrent_loops() -> Iterator[None]:
     """Trace LSTM and GRU layers as loops, so that the length of a sequence may change; else it is fixed in the trace.
@@ -47,6 +81,7 @@ def recurrent_loops() -> Iterator[None]:
     with (
         register_lstm_while_loop_decomposition(),
         register_gru_while_loop_decomposition(),
+        _loops_over_long_sequences(),
         distribution_checks_restored(),
     ):
         # An operator caches the kernel that it used last, which may be the kernel of a trace without loops.

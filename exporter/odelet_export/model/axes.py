@@ -62,12 +62,15 @@ def _check_sizes(dynamic: Dynamic, example: Mapping[str, torch.Tensor]) -> None:
                 )
 
 
-def traced_example(names: Sequence[str], example: Sequence[torch.Tensor], dynamic: Dynamic) -> list[torch.Tensor]:
+def traced_example(
+    names: Sequence[str], example: Sequence[torch.Tensor], dynamic: Dynamic, *, least: int = 2
+) -> list[torch.Tensor]:
     """The example resized along its dynamic axes so that a tracer confuses no two sizes.
 
-    The sizes are at least 2, differ from each other, and differ from every size that is fixed. A size of the example
-    that meets these conditions is kept; a multiple takes the place of another of 4 or more, as a model that halves a
-    size takes its multiples, and stays far from sizes of 1.
+    The sizes are at least `least`, differ from each other, and differ from every size that is fixed. A size of the
+    example that meets these conditions is kept; a multiple takes the place of another of 4 or more, as a model that
+    halves a size takes its multiples, and stays far from sizes of 1. With a `least` of 4, neither x[1:] nor x[1:-1] has
+    size 1.
     """
     used = {
         size
@@ -80,9 +83,10 @@ def traced_example(names: Sequence[str], example: Sequence[torch.Tensor], dynami
         for axis, label in dynamic.get(name, {}).items():
             if label not in sizes:
                 size = axis_size(tensor, axis)
-                others = _SIZES if size < _LARGE else range(2 * size, size * (len(used) + 3), size)
-                unused = [other for other in others if other not in used]
-                sizes[label] = size if size >= 2 and size not in used else unused[0]
+                multiples = range(2 * size, size * (len(used) + 3), size)
+                others = multiples if size >= _LARGE or 2 <= size < least else _SIZES
+                unused = [other for other in others if other not in used and other >= least]
+                sizes[label] = size if size >= least and size not in used else unused[0]
                 used.add(sizes[label])
     return [
         resize(tensor, {axis: sizes[label] for axis, label in dynamic.get(name, {}).items()})

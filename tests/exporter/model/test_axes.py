@@ -41,6 +41,13 @@ def test_the_example_for_a_tracer_has_no_two_equal_sizes():
     assert [tuple(x.shape) for x in both] == [(2, 3), (2, 3)]
 
 
+def test_small_axes_get_multiples_where_the_example_must_be_larger():
+    dynamic = {"x": {0: "batch"}, "t": {0: "times"}}
+    assert [tuple(x.shape) for x in traced_example(NAMES, EXAMPLE, dynamic, least=4)] == [(4, 3), (6,)]
+    (single,) = traced_example(("x",), (X[:1],), {"x": {0: "batch"}}, least=4)
+    assert single.shape == (5, 3)
+
+
 def test_resized_times_stay_in_order_and_other_values_repeat():
     assert resize(T, {0: 5}).tolist() == [0.0, 0.5, 1.0, 2.5, 4.0]
     assert resize(-T, {0: 2}).tolist() == [0.0, -4.0]
