@@ -66,6 +66,15 @@ SOURCES = (
     "nflows_models",
     "normflows_models",
     "zuko_models",
+    "constrained_models",
+    "continuous_graph_models",
+    "multivariate_graph_models",
+    "single_cell_models",
+    "trajectory_models",
+    "physics_models",
+    "rough_models",
+    "reinforcement_models",
+    "second_order_models",
 )
 OPTIONS = ("repositories", "site")
 

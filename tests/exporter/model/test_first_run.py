@@ -225,3 +225,14 @@ def test_a_field_object_that_keeps_noise_from_its_first_call_is_exported(tmp_pat
     export(model, (X,), tmp_path / "out", dynamic={"x": {0: "batch"}}, samples=1)
     ones = np.ones((5, 2), np.float32)
     np.testing.assert_allclose(odelet.load(tmp_path / "out")(ones, noise_0=2 * ones), 2 * ones, rtol=1e-6)
+
+
+def test_what_a_run_puts_into_lists_and_dicts_is_taken_out_again():
+    model = nn.Linear(2, 2)
+    model.seen, model.cache = [1], {"a": 2}
+    with restoring(model):
+        model.seen.append(3)
+        model.cache.clear()
+        model.cache["b"] = model.seen
+    assert model.seen == [1]
+    assert model.cache == {"a": 2}
