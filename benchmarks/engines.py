@@ -9,6 +9,7 @@ verifies the corpus there with the runtime package alone. It prints a table; the
     python benchmarks/engines.py --pairs 1.24.1,2.0.2      # these
     python benchmarks/engines.py --idioms                  # with an export of each model of tests/idioms, too
     python benchmarks/engines.py --corpus DIR              # the artifacts in DIR in place of the corpus
+    python benchmarks/engines.py --python python3.10 --pairs 1.23.2,2.2.6    # under another Python
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import venv
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,7 +32,8 @@ from version_pairs import all_good, line_of
 ROOT = Path(__file__).resolve().parents[1]
 STORED = ROOT / "tests" / "whole" / "artifacts-0.1"
 
-# Versions of onnxruntime and numpy that have wheels for Python 3.11; "" is the newest that pip finds.
+# Versions of onnxruntime and numpy that have wheels for Python 3.11; "" is the newest that pip finds. 1.23.2 and 2.2.6
+# are the newest for Python 3.10.
 PAIRS = (
     ("1.17.3", "1.26.4"),
     ("1.18.1", "1.26.4"),
@@ -42,6 +43,7 @@ PAIRS = (
     ("1.21.1", "2.0.2"),
     ("1.22.1", "2.0.2"),
     ("1.23.2", "2.1.3"),
+    ("1.23.2", "2.2.6"),
     ("1.24.4", "2.2.6"),
     ("1.25.1", "2.3.5"),
     ("1.26.0", "2.3.5"),
@@ -104,10 +106,13 @@ def exported(folder: Path, form: str, options: dict[str, Any], *, opset: int = U
     return out
 
 
-def verified(folder: Path, pair: tuple[str, str], artifacts: Sequence[Path]) -> dict[str, Any]:
-    """What verifying the artifacts gives in a new environment with these versions: a text by path, and the versions."""
+def verified(folder: Path, pair: tuple[str, str], artifacts: Sequence[Path], interpreter: str) -> dict[str, Any]:
+    """What verifying the artifacts gives in a new environment with these versions: a text by path, and the versions.
+
+    interpreter: the Python of the environment.
+    """
     home = folder / ("-".join(pair) or "newest")
-    venv.create(home, with_pip=False)
+    subprocess.run([interpreter, "-m", "venv", "--without-pip", str(home)], check=True)
     python = home / "bin" / "python"
     wanted = [
         f"{name}=={version}" if version else name for name, version in zip(("onnxruntime", "numpy"), pair, strict=True)
@@ -155,6 +160,7 @@ def main() -> int:
     parser.add_argument("--pairs", nargs="+", metavar="ONNXRUNTIME,NUMPY")
     parser.add_argument("--idioms", action="store_true", help="with the models of tests/idioms (some minutes)")
     parser.add_argument("--corpus", type=Path, help="folder of artifacts to verify in place of the corpus")
+    parser.add_argument("--python", default=sys.executable, help="the Python to verify under (this one)")
     options = parser.parse_args()
     pairs = [tuple(pair.split(",")) for pair in options.pairs or ()] or (PAIRS if options.all else OLDEST_AND_NEWEST)
     folder = Path(tempfile.mkdtemp(prefix="odelet-engines-"))
@@ -166,7 +172,7 @@ def main() -> int:
             artifacts += idioms(folder / "idioms") if options.idioms else []
         results = []
         for pair in pairs:
-            results.append(verified(folder, (pair[0], pair[1]), artifacts))
+            results.append(verified(folder, (pair[0], pair[1]), artifacts, options.python))
             print(line_of(results[-1], ("onnxruntime", "numpy")), flush=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -6,6 +6,8 @@ Writes results/exporting.json. An export is timed as a run of its command in a f
 from __future__ import annotations
 
 import json
+import os
+import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -52,6 +54,32 @@ def _stages(*, quick: bool) -> Iterator[dict[str, Any]]:
         }
 
 
+def _transformer(*, quick: bool) -> Iterator[dict[str, Any]]:
+    """Yield the seconds of each stage of an export of a sampler with a large transformer, on all cores.
+
+    cpu: the seconds of all cores together, which other programs on the machine hardly change.
+    """
+    environment = {name: text for name, text in os.environ.items() if name not in record.ONE_THREAD}
+    name = "small_sampler" if quick else "sampler"
+    command = [sys.executable, "-m", "odelet.cli", "export", f"{ROOT / 'benchmarks/transformer.py'}:{name}", "--json"]
+    command += ["--input", "z=float32[batch,4,16,16]", "--input", "y=int64[batch]:0..9"]
+    start, cpu = perf_counter(), _children_cpu()
+    process = subprocess.run(
+        [*command, "-o", str(OUT / name)], check=True, capture_output=True, text=True, env=environment
+    )
+    yield {
+        "model": name,
+        "seconds": json.loads(process.stdout)["seconds"],
+        "whole_process": round(perf_counter() - start, 2),
+        "cpu": round(_children_cpu() - cpu, 2),
+    }
+
+
+def _children_cpu() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def _sizes(*, quick: bool) -> Iterator[dict[str, Any]]:
     """Yield the size of the graphs of each form, and how much of it is not weights, in kB."""
     from odelet_models.odenet import digits_pretrained
@@ -79,7 +107,7 @@ def _loading(*, quick: bool) -> Iterator[dict[str, Any]]:
         yield {"what": what, **record.milliseconds(latency)}
 
 
-PARTS = {"stages": _stages, "sizes": _sizes, "loading": _loading}
+PARTS = {"stages": _stages, "transformer": _transformer, "sizes": _sizes, "loading": _loading}
 
 
 def measure(part: str, *, quick: bool) -> Iterator[dict[str, Any]]:

@@ -7,7 +7,7 @@ that torch and that torchdiffeq, as always. It prints a table; the bounds in `py
 
     python benchmarks/libraries.py                          # the oldest and the newest torchdiffeq that are allowed
     python benchmarks/libraries.py --all                    # every pair of PAIRS
-    python benchmarks/libraries.py --pairs 2.13.0,0.2.4     # these; an empty version is the installed one
+    python benchmarks/libraries.py --pairs 2.13.0,0.2.3     # these; an empty version is the installed one
     python benchmarks/libraries.py --idioms                 # with an export of each model of tests/idioms, too
 
 PyPI's torch for Linux on x86 has CUDA in it; set PIP_EXTRA_INDEX_URL to an index of CPU builds, or have a copy of the
@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # Versions of torch and torchdiffeq; "" is the installed one.
 PAIRS = (("", "0.2.1"), ("", "0.2.2"), ("", "0.2.3"), ("", "0.2.4"), ("", "0.2.5"))
-OLDEST_AND_NEWEST = (("", "0.2.5"),)
+OLDEST_AND_NEWEST = (("", "0.2.4"), ("", "0.2.5"))
 
 # Runs beside the packages of a pair. It lifts the bounds, as they are what is measured.
 WORKER = """

@@ -4,24 +4,30 @@ from dataclasses import replace
 from functools import cache
 
 import pytest
-import torch
-from torch.onnx._internal.exporter import _registration
 
-# At every export torch reads the source of each of its 500 translations again, always with the same result;
-# that is a third of the time of a small model's export, and hundreds are exported here.
-_registration.onnxscript_apis.get_torchlib_ops = cache(_registration.onnxscript_apis.get_torchlib_ops)
+try:
+    import torch
+    from torch.onnx._internal.exporter import _registration
+except ImportError:  # the runtime is also tested where there is no torch; see tests/runtime/conftest.py
+    torch = None
+else:
+    # At every export torch reads the source of each of its 500 translations again, always with the same result;
+    # that is a third of the time of a small model's export, and hundreds are exported here.
+    _registration.onnxscript_apis.get_torchlib_ops = cache(_registration.onnxscript_apis.get_torchlib_ops)
 
 
 @pytest.fixture(autouse=True, scope="module")
 def module_seed():
     """Models that a module's fixtures draw are the same in each run, whatever ran before."""
-    torch.manual_seed(0)
+    if torch is not None:
+        torch.manual_seed(0)
 
 
 @pytest.fixture(autouse=True)
 def test_seed(module_seed):
     """A test draws the same numbers alone, in any order and in any process."""
-    torch.manual_seed(0)
+    if torch is not None:
+        torch.manual_seed(0)
 
 
 @pytest.fixture

@@ -42,3 +42,28 @@ def case_int_of_half_the_length():
 
 def case_unflatten():
     return Case(Model(lambda both, n: both.unflatten(0, (2, n)).unbind(0)), (torch.randn(4, 3),))
+
+
+class Labels(nn.Module):
+    """A sampler that writes the labels and times of its batch as lists."""
+
+    def __init__(self):
+        super().__init__()
+        self.net, self.labels = nn.Linear(4, 3), nn.Embedding(11, 3)
+
+    def forward(self, x, label):
+        n = x.shape[0]
+        without = torch.tensor([10] * n)
+        offsets = torch.as_tensor(n * [[0.1, 0.2, 0.3]]) + torch.Tensor([0.5] * n)[:, None]
+        both = self.labels(torch.cat([label, without]))
+
+        def field(t, y):
+            times = torch.tensor([t] * (2 * n))[:, None]
+            with_label, free = (torch.tanh(self.net(torch.cat([torch.cat([y, y]), times], 1))) + both).chunk(2)
+            return free + 4.0 * (with_label - free)
+
+        return odeint(field, x + offsets, torch.linspace(0, 1, 4), method="euler")[-1]
+
+
+def case_labels_in_a_list():
+    return Case(Labels(), (torch.randn(4, 3), torch.tensor([1, 5, 0, 7])), {"x": {0: "batch"}, "label": {0: "batch"}})

@@ -140,3 +140,18 @@ def fresh_weights(module: torch.nn.Module) -> torch.nn.Module:
         fan = parameter[0].numel() if parameter.ndim > 1 else 4
         parameter.data.normal_(0.0, fan**-0.5)
     return module
+
+
+def stub_timm() -> None:
+    """Let timm.models.vision_transformer be the layers of timm alone: its other parts need torchvision."""
+    found = importlib.util.find_spec("timm")
+    if found is None or "timm.models.vision_transformer" in sys.modules:
+        return
+    stub("torchvision.ops.misc")
+    timm = types.ModuleType("timm")
+    timm.__path__ = list(found.submodule_search_locations or ())
+    models, transformer = types.ModuleType("timm.models"), types.ModuleType("timm.models.vision_transformer")
+    sys.modules |= {"timm": timm, models.__name__: models, transformer.__name__: transformer}
+    from timm.layers import Attention, Mlp, PatchEmbed
+
+    vars(transformer).update(Attention=Attention, Mlp=Mlp, PatchEmbed=PatchEmbed)

@@ -4,7 +4,7 @@
 
 --repositories holds the checked-out repositories under their own names (torchdiffeq, ffjord, ...), and --site the
 packages that the models come from or import (pip install --no-deps --target FOLDER torchcde torchcfm torchsde
-trampoline boltons POT six einops einx frozendict loguru hyper-connections x-transformers). A repository or package
+trampoline boltons POT six einops einx frozendict loguru hyper-connections x-transformers timm). A repository or package
 that is missing is left out, and its rows in the table stay as they are. Each export runs in a process of its own.
 """
 
@@ -59,6 +59,16 @@ SOURCES = (
     "rough_models",
     "reinforcement_models",
     "second_order_models",
+    "speech_models",
+    "stable_tts_models",
+    "interpolant_models",
+    "latent_flow_models",
+    "cell_flow_models",
+    "regularized_transport_models",
+    "manifold_transport_models",
+    "shape_flow_models",
+    "mesh_flow_models",
+    "equivariant_flows",
 )
 OPTIONS = ("repositories", "site")
 

@@ -21,6 +21,7 @@ import torch
 from torch._dynamo.exc import UserError
 from torch.fx import GraphModule
 
+from odelet_export.capture import progress
 from odelet_export.capture.at_sizes import AtSizes, Unlike
 from odelet_export.capture.captured import ASSUMPTION_OUTPUT, Captured
 from odelet_export.capture.decisions.answers import TracingWatch
@@ -36,6 +37,7 @@ from odelet_export.capture.sizes.watch import SizeError, SizeWatch
 from odelet_export.capture.stepping import told
 from odelet_export.capture.surroundings import frozen_weights, quiet_tracing
 from odelet_export.capture.tracers import Shapes, Trace, below_autograd, dynamic_shapes, exported, tracers
+from odelet_export.capture.transforms import plain_transforms
 from odelet_export.graphs.half_precision import widen
 from odelet_export.graphs.nodes import DOMAIN
 from odelet_export.model.axes import Dynamic, traced_example
@@ -101,8 +103,10 @@ def _captured(
         # Each run of the model makes new `shadows`; the source must reach the shadows of the present run.
         source = TracedSource(lambda *shadow: watch.shadows.hold(*shadow))
         try:
+            progress.begin(f"trace by {tracer.name}")
             with quiet_tracing(), tracer.loops(), drawing(source):
                 marker, program = _traced(tracer.prepare(), callee, watch, example, dynamic, overrides)
+            progress.begin("translate to ONNX")
             with quiet_tracing(), tracer.loops(), frozen_weights(callee):
                 outputs = [*callee.output_names, *(f"{ASSUMPTION_OUTPUT}{i}" for i in range(len(watch.assumptions)))]
                 model, program = to_onnx(program, names, outputs, opset)
@@ -112,33 +116,49 @@ def _captured(
             # How traces at several sizes differ is no cause: each tracer before says in its own way what fixes a size.
             failures += [] if isinstance(error, Unlike) else [watch.sizes.in_names(error)]
             continue
-        refuse_random(model)
-        passes.RemoveUnusedNodesPass()(model)
-        refuse_foreign(model)
-        noise = inputs_for_draws(model, source.draws)
-        widen(model)
-        specs = _used_solves(marker.specs, model)
-        cards = [one.card(f"{ASSUMPTION_OUTPUT}{i}", names) for i, one in enumerate(watch.assumptions)]
-        captured = Captured(
-            model,
-            [replace(spec, index=i) for i, spec in enumerate(spec for spec in specs if not spec.around)],
-            tracer.name,
-            marker.calls,
-            marker.solvers,
-            marker.solve_count,
-            program,
-            example,
-            numbers={name: dynamic[name][0] for name in callee.whole_numbers},
-            assumptions=(*cards, *watch.sizes.assumptions),
-            warnings=(*watch.warnings, *map(told, {spec.source: spec for spec in marker.stepped}.values())),
-            nested=[spec for spec in specs if spec.around],
-            noise=noise,
-            draw_count=len(source.draws),
-            uses_solutions=watch.example_run is not None,
-            stepped=marker.stepped,
-        )
+        captured = _finished(callee, example, dynamic, watch, marker, source, model, program, tracer.name)
         return captured, failures
     return None, failures
+
+
+def _finished(
+    callee: Callee,
+    example: list[torch.Tensor],
+    dynamic: Dynamic,
+    watch: TracingWatch,
+    marker: Marker,
+    source: TracedSource,
+    model: ir.Model,
+    program: torch.export.ExportedProgram,
+    tracer: str,
+) -> Captured:
+    """The capture that a trace and its translation make, checked and without nodes that nothing reads."""
+    names = callee.names
+    refuse_random(model)
+    passes.RemoveUnusedNodesPass()(model)
+    refuse_foreign(model)
+    noise = inputs_for_draws(model, source.draws)
+    widen(model)
+    specs = _used_solves(marker.specs, model)
+    cards = [one.card(f"{ASSUMPTION_OUTPUT}{i}", names) for i, one in enumerate(watch.assumptions)]
+    return Captured(
+        model,
+        [replace(spec, index=i) for i, spec in enumerate(spec for spec in specs if not spec.around)],
+        tracer,
+        marker.calls,
+        marker.solvers,
+        marker.solve_count,
+        program,
+        example,
+        numbers={name: dynamic[name][0] for name in callee.whole_numbers},
+        assumptions=(*cards, *watch.sizes.assumptions),
+        warnings=(*watch.warnings, *map(told, {spec.source: spec for spec in marker.stepped}.values())),
+        nested=[spec for spec in specs if spec.around],
+        noise=noise,
+        draw_count=len(source.draws),
+        uses_solutions=watch.example_run is not None,
+        stepped=marker.stepped,
+    )
 
 
 def _watch(callee: Callee, inputs: Sequence[torch.Tensor], sizes: SizeWatch, frozen: Sequence[str]) -> TracingWatch:
@@ -167,6 +187,7 @@ def _traced(
                 callee.restoring(),
                 callee.watched(watch),
                 interpreted_scripts(),
+                plain_transforms(),
                 watch.sizes.asked(),
                 intercepted(marker, copies=callee.copies, tracing=True),
             ):

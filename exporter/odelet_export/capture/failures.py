@@ -47,6 +47,12 @@ _KNOWN_FAILURES: tuple[tuple[tuple[str, ...], str, str], ...] = (
         "take sizes from tensor.shape instead of numbers kept at construction, or leave this axis out of `dynamic`",
     ),
     (
+        ("unhashable type: non-nested SymInt", "unhashable type: 'SymInt'"),
+        "the size of a dynamic axis as a key of a dict or in a set, which must be a number",
+        "compute what is kept by the size from the size itself, as torch.arange(n) does, or leave the axis out of "
+        "`dynamic`",
+    ),
+    (
         (".numpy()", "numpy() on", "FakeTensor to numpy", "__array__"),
         "a tensor turned into a numpy array",
         "do the same with torch operators",

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch.onnx import ops as onnx_ops
 
+from odelet_export.capture import progress
 from odelet_export.capture.call_values import (
     call_times,
     check_call,
@@ -167,6 +168,7 @@ class Marker:
         """
 
         def plain(time: torch.Tensor, state: Sequence[torch.Tensor]) -> Any:
+            progress.field_called(f"the solve at {spec.source}")
             return function(time, state[0] if single else tuple(state))
 
         call: SolveFunction = plain

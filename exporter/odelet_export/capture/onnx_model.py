@@ -8,6 +8,7 @@ import onnx_ir as ir
 import torch
 
 from odelet_export.capture.operators.decomposing import decomposing
+from odelet_export.capture.operators.equal_nodes import merge_in_program
 from odelet_export.capture.operators.mixed_numbers import unmix_numbers
 from odelet_export.capture.operators.promoting import quick_promotion
 from odelet_export.capture.operators.rewriting import quick_rules
@@ -21,6 +22,7 @@ def to_onnx(
     """The ONNX model of a program, and the program decomposed into the operators that were translated."""
     # No output depends on two of the three calls of each field; the translation is faster without their nodes.
     remove_unused(program)
+    merge_in_program(program)
     unmix_numbers(program)
     with decomposing(), quick_promotion(), quick_rules(), exact_float64() as table:
         result = torch.onnx.export(

@@ -17,6 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from odelet_export.capture.frames import Retraced
 from odelet_export.capture.operators.decompositions import gradient_decompositions
+from odelet_export.capture.operators.equal_nodes import merge_in_trace
 from odelet_export.capture.sizes.symbolic_inputs import symbolic_inputs
 from odelet_export.capture.sizes.watch import SizeWatch
 from odelet_export.capture.surroundings import frozen_weights, recurrent_loops
@@ -80,6 +81,7 @@ def _traced_below_autograd(
     """The program that make_fx traces below autograd, traced once more by torch.export, which torch.onnx needs."""
     with symbolic_inputs(example, [axes or {} for axes in shapes]):
         traced = below_autograd(callee, example, sizes="symbolic")
+    merge_in_trace(traced)
     return exported(Retraced(traced, sizes, callee.names), example, shapes)
 
 

@@ -3,6 +3,7 @@ and records no gradients."""
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
@@ -25,15 +26,16 @@ Outputs = dict[str, np.ndarray]
 def torch_model(
     target: str,
     weights: Path | None,
-    values: Mapping[str, np.ndarray],
+    values: Mapping[str, np.ndarray | int],
     *,
     device: str,
     threads: int,
 ) -> Iterator[Callable[[], Outputs]]:
     """Load a model as `odelet export` does; yields a function that calls the model on these inputs.
 
-    values: arrays by input name; base draws among them are left out, as the torch model draws its own. The function
-    returns the outputs by name. Raises InputError for a target, weights or a device that cannot be used, and for a
+    values: arrays and whole numbers by input name; base draws among them are left out, as the torch model draws its
+    own. An array of shape () is a number where the model's signature says so. The function returns the outputs by name.
+    Raises InputError for a target, weights or a device that cannot be used, and for a
     model that fails on these inputs.
     """
     if device == "cuda" and not torch.cuda.is_available():
@@ -42,7 +44,7 @@ def torch_model(
     before = torch.get_num_threads()
     # Text that the model's code prints must not mix with the result on stdout.
     with redirect_stdout(sys.stderr), loaded(place, weights=weights) as model:
-        args, kwargs = call_arguments(model, values)
+        args, kwargs = call_arguments(model, _with_floats(model, values))
         check_runs(model, args, kwargs)
         model.eval().to(device)
         torch.set_num_threads(threads)
@@ -50,6 +52,13 @@ def torch_model(
             yield lambda: _call(model, *_moved((args, kwargs), device))
         finally:
             torch.set_num_threads(before)
+
+
+def _with_floats(model: torch.nn.Module, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values with Python numbers for the parameters that are annotated as float, or whose default is one."""
+    parameters = inspect.signature(model.forward).parameters
+    floats = [name for name, p in parameters.items() if p.annotation in (float, "float") or type(p.default) is float]
+    return {name: x.item() if name in floats and np.ndim(x) == 0 else x for name, x in values.items()}
 
 
 def _moved(arguments: Any, device: str) -> Any:

@@ -106,15 +106,24 @@ def read_example(inputs: Sequence[str], file: Path | None, *, seed: int) -> Exam
     return Example(example, dynamic, {one.name: one.number(arrays) for one in numbers.values()})
 
 
-def read_arrays(inputs: Sequence[str], file: Path) -> tuple[dict[str, NumpyArray], dict[str, dict[int, str]] | None]:
-    """The arrays of a file, and the axes that may change, None without inputs.
+def read_arrays(
+    inputs: Sequence[str], file: Path
+) -> tuple[dict[str, NumpyArray], dict[str, dict[int, str] | str] | None]:
+    """The arrays of a file, and the axes and numbers that may change, None without inputs.
 
-    inputs: texts like "x=float32[batch,_]"; a dtype converts the array of that name. Raises InputError for text or a
-    file that cannot be read.
+    inputs: texts like "x=float32[batch,_]", where a dtype converts the array of that name, or "n=int" for a number.
+    Raises InputError for text or a file that cannot be read.
     """
-    arrays, read = read_npz(file), _read_all(inputs)
+    arrays = read_npz(file)
+    numbers = {text: number for text in inputs if (number := read_number(text)) is not None}
+    read = _read_all([text for text in inputs if text not in numbers], *(one.name for one in numbers.values()))
     adapted = {**arrays, **{one.name: _adapted(one, arrays, file) for one in read}}
-    return adapted, _dynamic(read) if read else None
+    adapted |= {one.name: np.asarray(one.number(arrays)) for one in numbers.values()}
+    dynamic: dict[str, dict[int, str] | str] = {
+        **_dynamic(read),
+        **{one.name: one.label for one in numbers.values()},
+    }
+    return adapted, dynamic if inputs else None
 
 
 def _read_all(inputs: Sequence[str], *others: str) -> list[_Input]:

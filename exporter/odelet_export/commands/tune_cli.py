@@ -21,7 +21,7 @@ def tune_command(
     out: Annotated[Path, Option("--out", "-o", metavar="DIR", help="Folder for the measurements.")] = Path("tune"),
     inputs: Annotated[
         list[str] | None,
-        Option("--input", metavar="SPEC", help='Axes of an input, as in "x=[batch,_]"; once for each.'),
+        Option("--input", metavar="SPEC", help='Axes of an input, as in "x=[batch,_]"; or a number, "n=int".'),
     ] = None,
     weights: Weights = None,
     anew: Annotated[bool, Option("--anew", help="Discard the measurements that DIR holds.")] = False,

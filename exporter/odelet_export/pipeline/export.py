@@ -14,6 +14,7 @@ from torch import nn
 from odelet.artifact.card import Card
 from odelet_export.calibration.calibrated import Calibrated
 from odelet_export.calibration.data import calls_of
+from odelet_export.capture import progress
 from odelet_export.lowering.lower import lower
 from odelet_export.model.given import check_out
 from odelet_export.model.reference import evaluation_mode
@@ -88,8 +89,8 @@ def export(
     dynamic: the axes whose size may change, as in {"x": {0: "batch"}}, or by position, as torch takes them; all others
     keep the size of the example.
     on_stage: called with the name of each stage when it begins; where it has a method `progress`, that is called with a
-    line now and then while torch runs for the comparison. settings: see `ExportSettings`; changes: flat keywords
-    that change some of them, such as method="rk4", steps=8.
+    line now and then during a long capture, and while torch runs for the comparison. settings: see `ExportSettings`;
+    changes: flat keywords that change some of them, such as method="rk4", steps=8.
 
     Raises CaptureError for a model that cannot be traced, FormError for a form or an override that no solve can have,
     ParityError when the answers differ (the artifact is then left in `out` + ".failed"), OutputError where the artifact
@@ -115,8 +116,10 @@ def export(
     target, tell = Path(out), on_stage or (lambda stage: None)
     failed = target.parent / f"{target.name}.failed"
     with evaluation_mode(model), staging(target, failed=failed) as folder:
-        clock = TorchClock(settings.proof.torch_seconds, getattr(on_stage, "progress", None))
-        ready = prepare(callee, axes, settings, tell=tell, clock=clock)
+        tell_line: Callable[[str], None] | None = getattr(on_stage, "progress", None)
+        clock = TorchClock(settings.proof.torch_seconds, tell_line)
+        with progress.told(tell_line):
+            ready = prepare(callee, axes, settings, tell=tell, clock=clock)
         explanation = describe(ready)
         card, calibrated = _write(ready, _name_of(callee.model), folder, tell)
         tell("parity")

@@ -119,7 +119,9 @@ def fresh_samples(
     """The example and the fresh inputs of the comparison, with the answers of `judge`. first: its answer on the
     example, where it is known."""
     count = settings.proof.samples
-    return FreshSamples(judge, check.drawing, traced=check.traced_sizes, count=count, first=first)
+    return FreshSamples(
+        judge, check.drawing, traced=check.traced_sizes, count=count, conditions=check.conditions, first=first
+    )
 
 
 def _judge(

@@ -76,6 +76,11 @@ class CaptureCheck:
         """The sizes of the dynamic axes while the model was traced, by label."""
         return sizes_of(self._judge.callee.names, self._captured.example, self.drawing.dynamic)
 
+    @property
+    def conditions(self) -> list[Formula]:
+        """What the captured graph needs of the sizes of axes."""
+        return [Formula(one.sizes) for one in self._captured.assumptions if one.sizes]
+
     def check(self, samples: Iterable[Sample]) -> None:
         """Raise WrongCaptureError where the captured graph does not give the model's answers.
 
@@ -142,7 +147,7 @@ class CaptureCheck:
     def _takes_sizes(self, sample: Sample) -> bool:
         """Whether a sample has sizes for which the capture holds."""
         sizes = sizes_of(self._judge.callee.names, sample.tensors, self.drawing.dynamic)
-        return all(Formula(one.sizes).value(sizes) for one in self._captured.assumptions if one.sizes)
+        return all(condition.value(sizes) for condition in self.conditions)
 
     def _message(self, sample: Sample, problem: str) -> str:
         """The text of the error: where the capture is wrong, the likely cause, and the remedy."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import torch
 
+from odelet.artifact.formulas import Formula
 from odelet_export.model.field_calls import TooManyCalls
 from odelet_export.model.results import StructureError
 from odelet_export.model.time_limit import OutOfTime
@@ -26,7 +27,8 @@ _LEFT_OUT = "some inputs drawn for the comparison were left out: "
 class FreshSamples:
     """The samples of an export; torch runs each once, however often the samples are iterated over.
 
-    traced: the sizes by label with which the model was traced. count: the number of fresh samples wanted; iteration
+    traced: the sizes by label with which the model was traced. conditions: what the model needs of sizes; the fresh
+    samples meet them where they can. count: the number of fresh samples wanted; iteration
     gives more, as some samples may break an assumption. Inputs at which the model fails, or at which torch's own answer
     is not finite where it is on the example, are drawn again, closer to the example. first: the answer on the example,
     where it is known. skipped: a sentence for each kind of inputs that the user should know to be left out.
@@ -39,12 +41,13 @@ class FreshSamples:
         *,
         traced: Mapping[str, int],
         count: int,
+        conditions: Sequence[Formula] = (),
         first: Sample | None = None,
     ) -> None:
         self.count = count
         self._judge, self._drawing = judge, drawing
         self._generator = torch.Generator().manual_seed(judge.seed)
-        self._sizes = sample_sizes(traced)
+        self._sizes = sample_sizes(traced, conditions)
         self._known = [] if first is None else [first]
         self._tries = self._unending = 0
         self._gently = False

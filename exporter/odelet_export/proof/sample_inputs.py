@@ -53,7 +53,8 @@ class Drawing:
             axes = {axis: sizes[one] for axis, one in self.dynamic.get(name, {}).items()}
             labels = self.dynamic.get(name, {})
             row_axis = next((axis for axis, one in labels.items() if one == label), None) if rows is not None else None
-            if name in self.frozen or (gently and name in self.decisive):
+            is_size = tensor.ndim == 0 and bool(axes)  # a whole number that is a size, such as a number of steps
+            if is_size or name in self.frozen or (gently and name in self.decisive):
                 drawn.append(resize(tensor.clone(), axes))
                 continue
             fresh = _times(tensor, axes, generator) if name in self.times else None
@@ -94,8 +95,6 @@ def _like(
     gently: bool,
 ) -> torch.Tensor:
     """A fresh tensor like the example: of its dtype, in its range, and monotone along the axes where it is."""
-    if example.ndim == 0 and axes:  # a whole number that is a size
-        return resize(example, axes)
     if example.is_complex():
         real = _like(torch.view_as_real(example), axes, row_axis, rows, generator, gently=gently)
         return torch.view_as_complex(real.contiguous())

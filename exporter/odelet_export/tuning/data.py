@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from odelet.artifact.card import DTYPES
 from odelet.errors import InputError
 from odelet.numerics.backend import NumpyArray
 from odelet_export.model.axes import Dynamic
+from odelet_export.model.number_inputs import GivenDynamic
 
 # The model is exported with EXAMPLE samples; a calibrated form gets at most CALIBRATION samples.
 EXAMPLE, CALIBRATION = 8, 256
@@ -30,6 +31,7 @@ class Data:
     inputs, others: arrays by name, for the model and for the metric alone. dynamic: the axes that may change, by input
     and axis. label: the name of the axis that counts samples; None where no axis does, and the data are one call.
     batch: the number of samples in a call. order: (samples,), the numbers of the samples that are used, in their order.
+    numbers: labels of the inputs that are Python numbers for the model, by input; they are the same in all calls.
     """
 
     inputs: dict[str, NumpyArray]
@@ -38,6 +40,16 @@ class Data:
     label: str | None
     batch: int
     order: NumpyArray
+    numbers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def declared(self) -> dict[str, Mapping[int, str] | str]:
+        """The axes and the numbers that may change, as `export` takes them."""
+        return {**self.dynamic, **self.numbers}
+
+    def arguments(self, arrays: Mapping[str, NumpyArray]) -> dict[str, Any]:
+        """The arrays of a call as the model takes them: with Python numbers for those that are numbers."""
+        return {name: array.item() if name in self.numbers else array for name, array in arrays.items()}
 
     @property
     def calls(self) -> int:
@@ -85,14 +97,16 @@ class Data:
     @property
     def specs(self) -> tuple[str, ...]:
         """The inputs with axes that may change, in the notation of `odelet export --input` beside an example."""
-        return tuple(
+        axes = (
             f"{name}=[{','.join(axes.get(axis, '_') for axis in range(self.inputs[name].ndim))}]"
             for name, axes in self.dynamic.items()
         )
+        kinds = {name: "int" if self.inputs[name].dtype.kind == "i" else "float" for name in self.numbers}
+        return (*axes, *(f"{name}={kind}" for name, kind in kinds.items()))
 
     def digest(self) -> str:
         """A hash of all arrays and of how they are cut into calls."""
-        state = hashlib.sha256(repr((sorted(map(repr, self.dynamic.items())), self.label, self.batch)).encode())
+        state = hashlib.sha256(repr((sorted(map(repr, self.declared.items())), self.label, self.batch)).encode())
         state.update(np.ascontiguousarray(self.order).tobytes())
         for name, array in (*self.inputs.items(), *self.others.items()):
             state.update(f"{name} {array.dtype.str} {array.shape}".encode())
@@ -112,7 +126,7 @@ def parameters_of(model: Callable[..., Any]) -> tuple[list[str], bool]:
 def read_data(
     model: Callable[..., Any],
     arrays: Mapping[str, Any],
-    dynamic: Dynamic | None,
+    dynamic: GivenDynamic | None,
     *,
     batch: int,
     samples: int | None,
@@ -121,7 +135,8 @@ def read_data(
     """Cut arrays into calls of the model.
 
     arrays: by name; an array named like an argument of the model, or like a tensor in an argument (`batch.x`), is an
-    input. dynamic: the axes that may change; None for the first axis of each input that is as long as the first input.
+    input. dynamic: the axes that may change, and a label for each input that is a number for the model; without any
+    axes (None, or numbers alone), the first axis of each input that is as long as the first input.
     samples: the largest number that is used, chosen with the seed. Raises InputError for arrays that the model cannot
     take.
     """
@@ -136,17 +151,29 @@ def read_data(
             f"takes {', '.join(names)}"
         )
     _check(inputs)
-    if dynamic is None:
+    numbers = {name: label for name, label in (dynamic or {}).items() if isinstance(label, str)}
+    axes: Dynamic = {name: labels for name, labels in (dynamic or {}).items() if not isinstance(labels, str)}
+    for name in numbers:
+        if name in inputs:
+            inputs[name] = _number(name, inputs[name])
+    if dynamic is None or (numbers and not axes):
         first = next((array.shape[0] for array in inputs.values() if array.ndim), None)
-        dynamic = {name: {0: "batch"} for name, x in inputs.items() if x.ndim and x.shape[0] == first}
-    unknown = next((name for name in dynamic if name not in inputs), None)
+        axes = {name: {0: "batch"} for name, x in inputs.items() if x.ndim and x.shape[0] == first}
+    unknown = next((name for name in (*axes, *numbers) if name not in inputs), None)
     if unknown is not None:
         raise InputError(f"data: it holds no {unknown!r}, only {', '.join(all_arrays)}")
-    label = _label(inputs, dynamic)
-    whole = Data(inputs, others, dynamic, label, batch, np.zeros(0, np.int64))
+    label = _label(inputs, axes)
+    whole = Data(inputs, others, axes, label, batch, np.zeros(0, np.int64), numbers)
     if label is None:
         return replace(whole, batch=1)
     return replace(whole, order=_order(whole, samples, seed))
+
+
+def _number(name: str, array: NumpyArray) -> NumpyArray:
+    """The array of shape () that holds a number. Raises InputError for an array that is none."""
+    if array.size != 1 or array.dtype.kind not in "iuf":
+        raise InputError(f"data: {name!r} is to be a number, and is {array.dtype} of shape {list(array.shape)}")
+    return array.reshape(()).astype(np.float64 if array.dtype.kind == "f" else np.int64)
 
 
 def _label(inputs: Mapping[str, NumpyArray], dynamic: Dynamic) -> str | None:

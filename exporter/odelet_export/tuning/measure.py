@@ -58,7 +58,7 @@ class Recipe:
         settings = self.settings.having(**candidate.options)
         if candidate.calibrated:
             settings = settings.having(calibration=self.data.example(CALIBRATION))
-        export(self.model, self.args, out, kwargs=self.kwargs, dynamic=self.data.dynamic, settings=settings)
+        export(self.model, self.args, out, kwargs=self.kwargs, dynamic=self.data.declared, settings=settings)
 
 
 # The names of artifacts on the shelf, and of hidden folders that killed exports left there.

@@ -55,8 +55,8 @@ class TuningSearch:
     ) -> None:
         self._data, self._folder, self._metric, self._captures = data, folder, metric, captures
         self._settings, self._tell = settings, tell
-        self._args, self._kwargs = call_arguments(_module(model), data.example())
-        self._callee = Callee(model, self._args, self._kwargs)
+        self._args, self._kwargs = call_arguments(_module(model), data.arguments(data.example()))
+        self._callee = Callee(model, self._args, self._kwargs, dynamic=data.declared)
         # One sample is enough, as each artifact is measured on the data.
         recipe = Recipe(model, self._args, self._kwargs, data, ExportSettings.of(samples=1, **settings.shared))
         self._shelf = Shelf(recipe, folder / ARTIFACTS, threads=settings.threads)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from odelet_export.capture.cache import capturing_once
-from odelet_export.model.axes import Dynamic
+from odelet_export.model.number_inputs import GivenDynamic
 from odelet_export.model.reference import evaluation_mode
 from odelet_export.tuning.candidates import candidates, check_rosters
 from odelet_export.tuning.data import read_data
@@ -26,7 +26,7 @@ def tune(
     out: str | os.PathLike[str],
     *,
     metric: MetricFunction | None = None,
-    dynamic: Dynamic | None = None,
+    dynamic: GivenDynamic | None = None,
     anew: bool = False,
     tell: Tell | None = None,
     settings: TuneSettings | None = None,
@@ -37,7 +37,8 @@ def tune(
     model: a module, or any callable. data: arrays by name: the model's inputs, and any others that the metric takes.
     out: a folder; rows that an interrupted run left there are used again. metric: called with the outputs and with the
     arrays of the data, both dicts by name, for the same samples; its result is reported beside the errors. dynamic: as
-    in `export`; without it, the first axis of every input that is as long as the first input's counts samples and is
+    in `export`, also with a label for an input that is a number; without axes, the first axis of every input that is as
+    long as the first input's counts samples and is
     named `batch`. anew: whether rows in `out` are discarded. tell: called with a stage, the count of its work done, the
     count of all its work, and the work under way. settings: see `TuneSettings`; changes: some of them as keywords,
     `target` among them where settings are not given.

@@ -93,7 +93,9 @@ def _timed(
     checks: list[OutputCheck] = []
     with ExitStack() as stack:
         if against is not None:
-            torch_call = stack.enter_context(_torch_call(against, weights, values, device=device, threads=threads))
+            sizes = {tensor.name for tensor in model.card.inputs if tensor.size}
+            given = {name: value.item() if name in sizes else value for name, value in values.items()}
+            torch_call = stack.enter_context(_torch_call(against, weights, given, device=device, threads=threads))
             if not model.card.noise:
                 checks = _compared(solution.outputs, torch_call())
             calls["torch"] = torch_call
@@ -178,9 +180,10 @@ def _floor(
 
 
 def _torch_call(
-    target: str, weights: Path | None, values: Mapping[str, NumpyArray], *, device: str, threads: int
+    target: str, weights: Path | None, values: Mapping[str, NumpyArray | int], *, device: str, threads: int
 ) -> AbstractContextManager[TorchCall]:
-    """Return the torch model as a call without arguments that returns the outputs by name."""
+    """Return the torch model as a call without arguments that returns the outputs by name. values: arrays by input,
+    and whole numbers where the model takes them as such."""
     advice = f"against {target}: it needs torch; install it with: pip install 'odelet[export]'"
     torch_call: AbstractContextManager[TorchCall] = _extension("against", advice)(
         target, weights, values, device=device, threads=threads

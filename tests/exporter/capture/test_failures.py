@@ -57,6 +57,14 @@ def tolerance_for_each_part(x):
     return odeint(lambda t, s: (-s[0], -s[1]), (x, x), TIMES, rtol=[1e-3, 1e-4, 1e-5])  # HERE
 
 
+def kept_by_size(x):
+    kept = {}
+    if x.shape[0] not in kept:  # HERE
+        kept[x.shape[0]] = torch.tensor([i * i for i in range(x.shape[0])])
+    squares = kept[x.shape[0]]
+    return odeint(lambda t, y: -y * squares[:, None], x, TIMES)
+
+
 def times_of_two_axes(x):
     return odeint(lambda t, y: -y, x, TIMES[None])  # HERE
 
@@ -71,6 +79,7 @@ def complex_state(x):
 
 REFUSED = {
     gradient_through_a_solve: "solve for it beside the state",
+    kept_by_size: "the size of a dynamic axis as a key of a dict",
     ragged: "keep all elements and weigh them with the mask",
     to_numpy: "keep it a tensor, in operators of torch",
     event_of_a_fixed_method_without_a_step: "give options={'step_size': ...}",

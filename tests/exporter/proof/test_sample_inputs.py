@@ -1,8 +1,11 @@
 """Fresh samples look like the example, and axes with one label have one size."""
 
+from itertools import islice
+
 import pytest
 import torch
 
+from odelet.artifact.formulas import Formula
 from odelet_export.proof.sample_inputs import Drawing
 from odelet_export.proof.sample_masks import draw_mask
 from odelet_export.proof.sample_sizes import sample_sizes
@@ -32,6 +35,34 @@ def test_two_labels_meet_in_all_pairs_of_sizes():
     sizes = sample_sizes({"b": 3, "n": 5})
     pairs = {(one["b"], one["n"]) for one in (next(sizes) for _ in range(16))}
     assert len(pairs) == 16
+
+
+@pytest.mark.parametrize(
+    ("traced", "conditions"),
+    [
+        ({"b": 8}, ["b % 4 == 0"]),
+        ({"b": 5}, ["b >= 3", "b <= 7"]),
+        ({"b": 48}, ["b % 16 == 0"]),
+        ({"b": 3, "n": 6}, ["n % 2 == 0", "n >= b + 2"]),
+        ({"h": 8, "w": 16}, ["h % 8 == 0", "w == 2*h"]),
+    ],
+)
+def test_sizes_meet_the_conditions_of_the_model_and_still_differ(traced, conditions):
+    formulas = [Formula(text) for text in conditions]
+    four_twice = list(islice(sample_sizes(traced, formulas), 8))
+    assert all(formula.value(sizes) for formula in formulas for sizes in four_twice)
+    assert all(len({sizes[label] for sizes in four_twice}) >= 3 for label in traced)
+
+
+def test_conditions_that_no_sizes_meet_leave_the_sizes_as_they_are():
+    usual = list(islice(sample_sizes({"b": 5}), 4))
+    assert list(islice(sample_sizes({"b": 5}, [Formula("b < 0")]), 4)) == usual
+
+
+def test_a_number_of_steps_is_no_index_along_another_axis():
+    example = {"x": torch.randn(3, 2), "n": torch.tensor(12)}
+    fresh = drawn(example, {"x": {0: "b"}, "n": {0: "n"}}, {"b": 2, "n": 9})
+    assert fresh["n"].item() == 9
 
 
 @pytest.mark.parametrize("size", [1, 2, 9])

@@ -25,6 +25,7 @@ from odelet_export.capture.decisions.indexing import (
 from odelet_export.capture.sizes.composites import COMPOSITES
 from odelet_export.capture.sizes.elements import element_at_size
 from odelet_export.capture.sizes.gradient import gradient
+from odelet_export.capture.sizes.lists import Repeated, tensor_of_repeated
 from odelet_export.capture.sizes.repeating import repeated
 from odelet_export.capture.sizes.splitting import chunked, split
 from odelet_export.model.trees import row_leaves
@@ -42,6 +43,8 @@ def rewritten(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], numbers
 def _tensor_of_numbers(args: Sequence[Any], kwargs: Mapping[str, Any], numbers: Numbers) -> Rewritten:
     """A rewrite of torch.tensor([a, t]) with a traced t or the size of a dynamic axis, which stacks the numbers."""
     data = args[0] if args else kwargs.get("data")
+    if isinstance(data, Repeated):
+        return lambda: tensor_of_repeated(data, kwargs)
     symbolic = any(isinstance(leaf, (torch.Tensor, torch.SymInt, torch.SymFloat)) for leaf in row_leaves(data))
     if not symbolic or (isinstance(data, torch.Tensor) and not numbers.is_number(data)):
         return None
@@ -223,7 +226,9 @@ def legacy_constructor() -> Iterator[None]:
 
     def new(cls: Any, *args: Any, **kwargs: Any) -> Any:
         data = args[0] if args else None
-        traced = isinstance(data, (list, tuple)) and any(isinstance(part, torch.Tensor) for part in row_leaves(data))
+        traced = isinstance(data, Repeated) or (
+            isinstance(data, (list, tuple)) and any(isinstance(part, torch.Tensor) for part in row_leaves(data))
+        )
         if cls is torch.Tensor and traced:
             return torch.tensor(data, dtype=torch.get_default_dtype())
         return original(cls, *args, **kwargs)

@@ -105,6 +105,14 @@ def mul_scalar(x: torch.Tensor, other: float | torch.SymInt | torch.SymFloat) ->
     return torch.mul(x, factor) if isinstance(other, (torch.SymInt, torch.SymFloat)) else NotImplemented
 
 
+def new_zeros_like_tangent(x: torch.Tensor, like: torch.Tensor, *, self_num_batch_dims: int = 0) -> torch.Tensor:
+    """Zeros of the dtype of x, with its first axes, those of a vmap, and then the shape of another tensor.
+
+    torch makes them where a derivative in forward mode has no part in a direction.
+    """
+    return x.new_zeros([*x.shape[:self_num_batch_dims], *like.shape])
+
+
 def gradient_decompositions() -> dict[OpOverload, Callable[..., Any]]:
     """The decompositions to trace below autograd with, by operator."""
     torchs: dict[Any, Callable[..., Any]] = get_decompositions(
@@ -145,6 +153,7 @@ def gradient_decompositions() -> dict[OpOverload, Callable[..., Any]]:
         aten.amin.default: _extreme(torch.amin),
         aten.max.dim: max_dim,
         aten.mul.Scalar: mul_scalar,
+        aten._new_zeros_with_same_feature_meta.default: new_zeros_like_tangent,
         aten._efficientzerotensor.default: lambda size, **kind: torch.zeros(size, **kind),
     }
     for room in (pooling, matrices, triangular, special, orders):

@@ -46,8 +46,10 @@ def decompose_piecewise(program: ExportedProgram, table: Table) -> None:
     The program computes what `program.run_decompositions(table)` computes, by the same operators. Raises NotPiecewise
     for programs with operators that write into their arguments, with subgraphs, or with other classes of tensors.
     """
-    composite, plain = torchs._split_decomp_table_to_cia_and_python_decomp({**table})
     graph = program.graph_module.graph
+    for node in graph.nodes:
+        _check(node)
+    composite, plain = torchs._split_decomp_table_to_cia_and_python_decomp({**table})
     sizes, pieces = _Sizes(graph), dict[Any, GraphModule]()
     found: list[tuple[Node, GraphModule]] = []
     modes = [node.meta.get("val") for node in graph.nodes if node.op == "placeholder"]
@@ -56,7 +58,7 @@ def decompose_piecewise(program: ExportedProgram, table: Table) -> None:
         raise NotPiecewise("no shapes")
     with torch.no_grad(), mode, enable_python_dispatcher(), torchs._override_composite_implicit_decomp(composite):
         for node in graph.nodes:
-            if _stays(node, composite, plain):
+            if _stays(node, composite, plain) or _detaches_constant(node):
                 continue
             key = _key(node)
             piece = pieces.get(key) if key is not None else None
@@ -68,7 +70,11 @@ def decompose_piecewise(program: ExportedProgram, table: Table) -> None:
             found.append((node, piece))
     replaced = dict(found)
     for node in list(graph.nodes):
-        if node in replaced:
+        if _detaches_constant(node):
+            made: Any = node.args[0]
+            made.target = torch.ops.aten.clone.default
+            _use(program, node, made)
+        elif node in replaced:
             _replace(program, node, replaced[node].graph, sizes)
         else:
             sizes.note(node)
@@ -76,19 +82,32 @@ def decompose_piecewise(program: ExportedProgram, table: Table) -> None:
     program.graph_module.recompile()
 
 
-def _stays(node: Node, composite: Table, plain: Table) -> bool:
-    """Whether a node stays as it is. Raises NotPiecewise for one that only torch's own way can deal with."""
+def _check(node: Node) -> None:
+    """Raise NotPiecewise for a node that only torch's own way can deal with."""
     target: Any = node.target
     if node.op in ("placeholder", "output"):
-        return True
+        return
     if node.op != "call_function" or "val" not in node.meta:
         raise NotPiecewise(f"{node.op} {target}")
-    if not isinstance(target, OpOverload):
-        if isinstance(target, torch._ops.OperatorBase):
-            raise NotPiecewise(str(target))
-        return True  # getitem, and functions of sizes
-    if target._schema.is_mutable:
+    if isinstance(target, OpOverload):
+        refused = target._schema.is_mutable and not _detaches_constant(node)
+    else:
+        refused = isinstance(target, torch._ops.OperatorBase)
+    if refused:
         raise NotPiecewise(str(target))
+
+
+def _detaches_constant(node: Node) -> bool:
+    """Whether a node is the second of the two that `torch.tensor` leaves in a trace: it changes no number."""
+    made: Any = node.args[0] if node.target is torch.ops.aten.detach_.default else None
+    return isinstance(made, Node) and made.target is torch.ops.aten.lift_fresh_copy.default
+
+
+def _stays(node: Node, composite: Table, plain: Table) -> bool:
+    """Whether a node stays as it is."""
+    target: Any = node.target
+    if node.op in ("placeholder", "output") or not isinstance(target, OpOverload):
+        return True  # getitem, and functions of sizes, too
     if target in composite:
         return composite[target] is torchs._special_op_to_preserve_cia
     if target in plain:

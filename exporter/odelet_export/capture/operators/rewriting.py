@@ -3,6 +3,9 @@
 After the translation, onnxscript's optimiser tries each of its rules at each node of the graph. A rule whose pattern
 has several last nodes even lists the whole graph for each node, which is quadratic. Within `quick_rules` the same rules
 find the same matches, without most of this work.
+
+Of the matches those are left out whose numbers are only close to those of a rule: onnxscript takes x + 1e-8 for x + 0,
+and x * 1.00001 for x * 1, and drops the number.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import onnx_ir as ir
 from onnxscript import rewriter
 from onnxscript.rewriter._basics import MatchResult
 from onnxscript.rewriter._matcher import SimplePatternMatcher
-from onnxscript.rewriter._pattern_ir import Var
+from onnxscript.rewriter._pattern_ir import Constant, Var
 
 
 @contextmanager
@@ -86,6 +89,11 @@ class _Matcher(SimplePatternMatcher):
             if found:
                 return found
         return self._no_others
+
+    def _match_constant(self, pattern_constant: Constant, value: ir.Value) -> bool:
+        """Whether a value is the number of a pattern, and not only close to it."""
+        exact = Constant(pattern_constant.value, rel_tol=0.0, abs_tol=0.0)
+        return bool(super()._match_constant(exact, value))
 
 
 def _of_operator(nodes: Sequence[ir.Node], operator: Any) -> list[ir.Node]:

@@ -27,6 +27,7 @@ from odelet.artifact.input_cards import AssumptionCard
 from odelet_export.capture.sizes.conditions import SizeCondition, fewest, follows, formula_of
 from odelet_export.capture.sizes.filled import Filled
 from odelet_export.capture.sizes.len_and_int import LenAndInt, NeedsLenAndInt
+from odelet_export.capture.sizes.lists import repeated_lists
 from odelet_export.model.axes import Dynamic
 from odelet_intercept.user_code import Place, is_library, place_in_trace, place_of_error, user_frame, with_source
 
@@ -130,7 +131,7 @@ class SizeWatch:
 
         torch.SymBool.__bool__ = decide  # type: ignore[method-assign]  # torch has no hook
         try:
-            with self._len_and_int.replaced():
+            with self._len_and_int.replaced(), repeated_lists():
                 yield
         finally:
             torch.SymBool.__bool__ = original  # type: ignore[method-assign]  # as above

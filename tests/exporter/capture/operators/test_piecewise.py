@@ -54,6 +54,9 @@ FUNCTIONS: dict[str, Callable[..., object]] = {
     "stacks": lambda m, x: torch.stack([*x.unbind(1)], 0).movedim(0, 1) + torch.hstack([x[:, :2], x[:, 2:]]),
     "integers and floats": lambda m, x: x.argmax(-1, keepdim=True) * x + (x > 0) * 2 + torch.true_divide(3, x.shape[0]),
     "several results": lambda m, x: (x.aminmax(dim=1).max, x.sort(-1).values, x.max(1).indices, x),
+    "constants": lambda m, x: (
+        x * torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0, 6.0]) + torch.tensor(2.0).expand(6) ** x[:, :1]
+    ),
     "sizes": lambda m, x: x.reshape(x.shape[0] * 2, -1).sum(1) / x.shape[0] + torch.zeros(x.shape[0] * 2),
 }
 
