@@ -25,3 +25,38 @@ class TwoScales(nn.Module):
 
 def case():
     return Case(TwoScales(), (torch.randn(3, 2),))
+
+
+class UpToNow(nn.Module):
+    """A cost that grows with what has been gained until now, which another solve finds where any time has passed."""
+
+    def __init__(self):
+        super().__init__()
+        self.net, self.gain = nn.Linear(2, 2), nn.Linear(2, 1)
+
+    def field(self, t, state):
+        y, cost = state
+        slope = torch.tanh(self.net(y))
+        rate = slope.square().sum(1, keepdim=True)
+        if torch.is_nonzero(t):
+            times = torch.tensor([0, t]).type(torch.float32)
+            gained = odeint(
+                lambda s, g: self.gain(y) * torch.cos(s) - g,
+                torch.zeros_like(cost),
+                times,
+                method="midpoint",
+                options={"step_size": 0.1},
+            )
+            return slope, rate * torch.exp(gained[-1])
+        return slope, rate
+
+    def forward(self, x):
+        start = (x, torch.zeros(x.shape[0], 1))
+        y, cost = odeint(
+            self.field, start, torch.tensor([0.0, 0.5, 1.0]), method="midpoint", options={"step_size": 0.25}
+        )
+        return y[-1], cost[-1]
+
+
+def case_until_now():
+    return Case(UpToNow(), (torch.randn(3, 2),))

@@ -54,7 +54,6 @@ SOURCES = (
     "continuous_graph_models",
     "multivariate_graph_models",
     "single_cell_models",
-    "trajectory_models",
     "physics_models",
     "rough_models",
     "reinforcement_models",
@@ -69,6 +68,14 @@ SOURCES = (
     "shape_flow_models",
     "mesh_flow_models",
     "equivariant_flows",
+    "constrained_models",
+    "continuous_graph_models",
+    "multivariate_graph_models",
+    "single_cell_models",
+    "physics_models",
+    "rough_models",
+    "reinforcement_models",
+    "second_order_models",
 )
 OPTIONS = ("repositories", "site")
 

@@ -103,11 +103,9 @@ def _captured(
         # Each run of the model makes new `shadows`; the source must reach the shadows of the present run.
         source = TracedSource(lambda *shadow: watch.shadows.hold(*shadow))
         try:
-            progress.begin(f"trace by {tracer.name}")
-            with quiet_tracing(), tracer.loops(), drawing(source):
+            with progress.part(f"trace by {tracer.name}"), quiet_tracing(), tracer.loops(), drawing(source):
                 marker, program = _traced(tracer.prepare(), callee, watch, example, dynamic, overrides)
-            progress.begin("translate to ONNX")
-            with quiet_tracing(), tracer.loops(), frozen_weights(callee):
+            with progress.part("translate to ONNX"), quiet_tracing(), tracer.loops(), frozen_weights(callee):
                 outputs = [*callee.output_names, *(f"{ASSUMPTION_OUTPUT}{i}" for i in range(len(watch.assumptions)))]
                 model, program = to_onnx(program, names, outputs, opset)
         except ExportError:

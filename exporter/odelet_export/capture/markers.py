@@ -111,7 +111,7 @@ class Marker:
     def _marked(self, call: Call, spec: SolveSpec, where: str) -> Any:
         """The solution of a marked call: outputs of the End marker, after the regions of the call's functions."""
         check_call(call)
-        parts, t = state_parts(call, where), call_times(call, where)
+        parts, t = state_parts(call, where), self._watch.times_on_path(call_times(call, where))
         if spec.own_times and not all(part.ndim > 0 and part.shape[0] == parts[0].shape[0] for part in parts):
             shapes = ", ".join(str(tuple(part.shape)) for part in parts)
             raise CaptureError(where + f"per_sample needs a state whose first axis counts samples; it has {shapes}")

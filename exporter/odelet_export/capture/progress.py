@@ -54,10 +54,12 @@ def told(tell: Callable[[str], None] | None, *, now: Callable[[], float] = time.
         _progress.reset(token)
 
 
-def begin(part: str) -> None:
-    """Note that a part of the capture begins. part: what it does, such as "trace by torch.export"."""
+@contextmanager
+def part(name: str) -> Iterator[None]:
+    """Note that a part of the capture begins; it lasts until the next. name: what it does: "trace by torch.export"."""
     if (progress := _progress.get()) is not None:
-        progress.begin(part)
+        progress.begin(name)
+    yield
 
 
 def field_called(where: str) -> None:

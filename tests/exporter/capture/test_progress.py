@@ -19,9 +19,11 @@ def test_a_short_capture_tells_nothing() -> None:
     lines: list[str] = []
     now = _clock(0.0, 0.0, 0.5, 1.9)
     with progress.told(lines.append, now=now.__next__):
-        progress.begin("trace by torch.export")
+        with progress.part("trace by torch.export"):
+            pass
         progress.field_called("the solve at model.py:7")
-        progress.begin("translate to ONNX")
+        with progress.part("translate to ONNX"):
+            pass
     assert lines == []
 
 
@@ -29,9 +31,12 @@ def test_a_part_is_told_with_the_seconds_of_those_before() -> None:
     lines: list[str] = []
     now = iter((0.0, 0.0, 3.0, 3.0, 7.5, 7.5))
     with progress.told(lines.append, now=now.__next__):
-        progress.begin("trace by torch.export")
-        progress.begin("trace by make_fx")
-        progress.begin("translate to ONNX")
+        with progress.part("trace by torch.export"):
+            pass
+        with progress.part("trace by make_fx"):
+            pass
+        with progress.part("translate to ONNX"):
+            pass
     assert lines == [
         "trace by make_fx; trace by torch.export took 3.0 s",
         "translate to ONNX; trace by torch.export took 3.0 s; trace by make_fx took 4.5 s",
@@ -42,14 +47,16 @@ def test_calls_are_told_every_few_seconds() -> None:
     lines: list[str] = []
     now = iter((0.0, 0.0, 1.0, 6.0, 6.0, 7.0))
     with progress.told(lines.append, now=now.__next__):
-        progress.begin("trace by torch.export")
+        with progress.part("trace by torch.export"):
+            pass
         for _ in range(3):
             progress.field_called("the solve at model.py:7")
     assert lines == ["trace by torch.export: 2 calls of functions of solves, now the solve at model.py:7; 6 s"]
 
 
 def test_nothing_is_told_outside() -> None:
-    progress.begin("trace by torch.export")
+    with progress.part("trace by torch.export"):
+        pass
     progress.field_called("the solve at model.py:7")
 
 

@@ -110,6 +110,10 @@ class TracingWatch(TorchFunctionMode):
             self._warn(f"{where}: the field raises {type(error).__name__}: {error} on a path; there the solve fails")
         return result
 
+    def times_on_path(self, t: torch.Tensor) -> torch.Tensor:
+        """The times of a solve inside a field, as `Explorer.times` gives them."""
+        return self._explorers[-1].times(t) if self._explorers and self.constant(t) is None else t
+
     def solved(self, traced: Any, call: int, source: str) -> None:
         """Record the solution of a solve on the example, if the model has run on it.
 
@@ -240,8 +244,7 @@ class TracingWatch(TorchFunctionMode):
         return NeedsExample() if self.example_run is None else refusals.unknown_value()
 
     def _warn(self, text: str) -> None:
-        if text not in self.warnings:
-            self.warnings.append(text)
+        self.warnings += [] if text in self.warnings else [text]
 
     def _assume(self, guard: torch.Tensor, value: str, sources: frozenset[str]) -> None:
         """Record a decision of the line that runs now, as `Assumption.add` takes it."""
@@ -266,10 +269,8 @@ class TracingWatch(TorchFunctionMode):
         return on_example.value
 
     def _enumerated(self, x: torch.Tensor) -> int:
-        """A whole number that a field reads off its time or state, on the current path.
-
-        There is a path for each number from the least to the largest that the same line read on the example.
-        """
+        """A whole number that a field reads off its time or state, on the current path: there is a path for each number
+        from the least to the largest that the same line read on the example."""
         file, line = user_frame()
         if self.example_run is None:
             raise NeedsExample()

@@ -77,6 +77,16 @@ class Explorer:
         self._taken.append((decision, option))
         return decision.options[option]
 
+    def times(self, t: torch.Tensor) -> torch.Tensor:
+        """The times of a solve that the current path makes; where another path is taken, times that are in order.
+
+        `if t > 0: odeint(f, y, torch.stack([zero, t]))` is traced for each t, and its answer is not used at t = 0.
+        """
+        conditions = [decision.conditions[option].reshape(()) for decision, option in self._taken]
+        if not conditions:
+            return t
+        return torch.where(torch.stack(conditions).all(), t, torch.arange(t.shape[0], dtype=t.dtype))
+
     def _too_many(self) -> CaptureError:
         return CaptureError(
             f"{self._where}\n  found: more than {MOST_PATHS} paths through the field, by decisions on t or y\n"

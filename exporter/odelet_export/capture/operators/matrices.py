@@ -31,7 +31,8 @@ def _eliminate(matrix: Tensor, right: Tensor) -> tuple[Tensor, list[Tensor], lis
     Returns x (..., n, m); the n pivots, each (...); and for each pivot a bool (...), whether two rows were swapped.
     """
     n = int(matrix.shape[-1])
-    both = torch.cat([matrix, right.expand(*matrix.shape[:-1], right.shape[-1])], dim=-1)
+    batch = torch.broadcast_shapes(matrix.shape[:-2], right.shape[:-2])
+    both = torch.cat([x.expand(*batch, n, x.shape[-1]) for x in (matrix, right)], dim=-1)
     rows = torch.arange(n)
     pivots, swapped = [], []
     for k in range(n):

@@ -217,6 +217,19 @@ def _vander(args: Sequence[Any], kwargs: Mapping[str, Any], _: object) -> Callab
     return powers
 
 
+def _glu(args: Sequence[Any], kwargs: Mapping[str, Any], _: object) -> Callable[[], Tensor] | None:
+    """Gated linear units as a product of halves; torch's operator has derivatives that no tracer knows."""
+    x, axis = args[0] if args else kwargs["input"], args[1] if len(args) > 1 else kwargs.get("dim", -1)
+    if not x.is_floating_point() or x.ndim == 0:
+        return None
+
+    def gate() -> Tensor:
+        values, gates = x.chunk(2, axis)
+        return values * gates.sigmoid()
+
+    return gate
+
+
 COMPOSITES: dict[str, Composite] = {
     "cdist": _cdist,
     "isin": _isin,
@@ -233,5 +246,6 @@ COMPOSITES: dict[str, Composite] = {
     "max_pool1d_with_indices": _max_pool1d,
     "linalg_matrix_norm": _matrix_norm,
     "vander": _vander,
+    "glu": _glu,
     "linalg_vander": lambda args, kwargs, _: _vander(args, {"increasing": True, **kwargs}, _),
 }

@@ -58,6 +58,13 @@ def test_small_matrices_give_the_results_of_torch(size):
     torch.testing.assert_close(matrices.slogdet(matrix)[:2], tuple(torch.linalg.slogdet(matrix)))
 
 
+def test_a_matrix_and_right_sides_broadcast():
+    torch.manual_seed(0)
+    matrix, right = torch.randn(3, 3) + 3 * torch.eye(3), torch.randn(5, 3, 2)
+    for left, other in ((matrix, right), (matrix.expand(2, 1, 3, 3), right), (right @ right.mT + matrix, right[0])):
+        torch.testing.assert_close(matrices.solve_ex(left, other)[0], torch.linalg.solve(left, other))
+
+
 def test_operators_without_a_decomposition_stay_as_they_are():
     large = torch.randn(matrices.LARGEST + 1, matrices.LARGEST + 1)
     assert matrices.inv_ex(large) is NotImplemented

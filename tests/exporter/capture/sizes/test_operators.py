@@ -72,6 +72,8 @@ OPERATORS = {
     "matrix_norm rows": lambda x: torch.linalg.matrix_norm(x[None], -torch.inf, keepdim=True),
     "vander": lambda x: torch.vander(x[:, 0], 3),
     "linalg.vander": lambda x: torch.linalg.vander(x, N=4),
+    "glu": lambda x: F.glu(torch.cat([x, x * x]), 0),
+    "glu in forward mode": lambda x: torch.func.jvp(lambda y: F.glu(y, 1), (x,), (x.cos(),))[1],
     "cross_entropy": lambda x: F.cross_entropy(x, torch.zeros(x.shape[0], dtype=torch.long)),
 }
 
