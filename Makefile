@@ -2,7 +2,7 @@
 # make test    check formatting, lint and types, and run every test: what CI runs
 # make quick   like `make test`, without the tests that take more than five seconds
 # make check   check formatting, lint and types only
-# make docs    write the made parts of docs/methods.md and docs/architecture.md again, from the code
+# make docs    write the made parts of docs/methods.md, docs/sde.md and docs/architecture.md again, from the code
 # make bench   measure speed and weight, compare with other solvers, and write docs/performance.md again
 # make plots   measure work against precision again, and draw docs/work-precision.png
 # make tuned   tune two models again, and write their tables in docs/tune.md
@@ -36,6 +36,7 @@ check: $(STAMP)
 
 docs: $(STAMP)
 	$(BIN)/python docs/methods.py
+	$(BIN)/python docs/sde.py
 	$(BIN)/python docs/architecture.py
 
 plots: $(STAMP)
@@ -43,7 +44,7 @@ plots: $(STAMP)
 
 # Each claim is measured in a process of its own, so that no claim is affected by what another one loaded.
 bench: $(VENV)/.bench
-	for claim in speed outputs scaling weight exporting threads; do $(BIN)/python benchmarks/$$claim.py || exit 1; done
+	for claim in speed stochastic outputs scaling weight exporting threads; do $(BIN)/python benchmarks/$$claim.py || exit 1; done
 	$(BIN)/python benchmarks/report.py
 
 # The extra `bench` installs the solvers that odelet is compared with.

@@ -28,7 +28,7 @@ from odelet.commands.latency import Latency  # noqa: E402  # it imports numpy
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 OUT = ROOT / "out" / "bench"
-PACKAGES = ("numpy", "onnxruntime", "onnx", "torch", "torchdiffeq", "torchode", "diffrax", "jax", "scipy")
+PACKAGES = ("numpy", "onnxruntime", "onnx", "torch", "torchdiffeq", "torchsde", "torchode", "diffrax", "jax", "scipy")
 
 
 def machine() -> dict[str, Any]:

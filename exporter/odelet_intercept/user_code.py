@@ -23,6 +23,7 @@ Place = tuple[str, int]  # a file and a line
 # Packages that run a model, solve it or translate it, and are never the model. The packages of LIBRARIES are added.
 _OWN = ("odelet", "odelet_intercept", "odelet_export")
 _PACKAGES = ("torch", "onnx", "onnxscript", "onnx_ir", *_OWN)
+_EXPORT = os.path.join("odelet_export", "pipeline", "export.py")
 _STANDARD_LIBRARY = os.path.dirname(os.path.abspath(inspect.__file__)) + os.sep
 _TRACED_FROM = re.compile(r'File "([^"]+)", line (\d+)')
 
@@ -48,10 +49,10 @@ def is_library(file: str) -> bool:
 def user_frame() -> Place:
     """The file and line of the innermost frame of the running stack that is the user's own code.
 
-    The place is ("<unknown>", 0) where there is no such frame.
+    The place is ("<unknown>", 0) where there is no such frame. The code that calls an export is not the model's.
     """
     frame: types.FrameType | None = sys._getframe(1)
-    while frame is not None:
+    while frame is not None and not frame.f_code.co_filename.endswith(_EXPORT):
         if not is_library(frame.f_code.co_filename):
             return frame.f_code.co_filename, frame.f_lineno
         frame = frame.f_back
@@ -103,7 +104,7 @@ def chain_of(error: BaseException | None) -> Iterator[BaseException]:
 
 def with_source(place: Place | None) -> str:
     """The file, line and source text of a place in the model's code, for a message."""
-    if place is None:
+    if place is None or not place[1]:
         return "the model (no line of it is known)"
     source = source_text(place)
     return f'File "{place[0]}", line {place[1]}' + (f"\n    {source}" if source else "")

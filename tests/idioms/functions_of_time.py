@@ -12,6 +12,18 @@ from idioms import Case
 TIMES, DOSES = np.array([0.0, 0.2, 0.5, 1.0]), np.array([0.0, 1.0, 0.4, 0.0])
 
 
+def case_imported_in_the_function():
+    net = nn.Linear(3, 3)
+
+    def field(t, y):
+        import math as m
+        from math import exp
+
+        return torch.tanh(net(y)) * m.cos(t) + exp(-t) * m.sqrt(1 + t.item())
+
+    return Case(lambda x: odeint(field, x, torch.tensor([0.0, 0.5, 0.9]), method="rk4")[-1], (torch.randn(3, 3),))
+
+
 def case():
     net = nn.Linear(3, 3)
 

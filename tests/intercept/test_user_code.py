@@ -125,3 +125,14 @@ def test_lines_are_written_as_text(tmp_path, monkeypatch):
     assert with_source(place) == f'File "{file}", line 2\n    second'
     assert with_source(("/elsewhere/net.py", 3)) == 'File "/elsewhere/net.py", line 3'
     assert with_source(None) == "the model (no line of it is known)"
+
+
+def test_the_code_that_calls_an_export_is_not_the_models():
+    # The innermost frame that is no library's is here, and the frame of an export lies between.
+    code = compile("def run(ask):\n    return ask()\n", os.path.join("odelet_export", "pipeline", "export.py"), "exec")
+    space = {}
+    exec(code, space)
+    asking = compile("from odelet_intercept.user_code import user_frame\nask = user_frame\n", "<string>", "exec")
+    exec(asking, space)
+    assert space["run"](space["ask"]) == ("<unknown>", 0)
+    assert user_frame()[0] == __file__

@@ -61,6 +61,15 @@ SOURCES = (
     "mesh_flow_models",
     "equivariant_flows",
     "torchsde_models",
+    "constrained_models",
+    "continuous_graph_models",
+    "multivariate_graph_models",
+    "single_cell_models",
+    "trajectory_models",
+    "physics_models",
+    "rough_models",
+    "reinforcement_models",
+    "second_order_models",
 )
 OPTIONS = ("repositories", "site")
 

@@ -13,7 +13,7 @@ HEAVY = {"torch", "torchdiffeq", "onnx", "onnx_ir", "onnxscript", "lightning", "
 OURS = {"odelet", "odelet_export", "odelet_intercept", "odelet_models", "odelet_train"}
 
 # Optional packages, each with the only file that may import it, inside a function.
-ALLOWED = {"scipy.py": {"scipy"}, "plot.py": {"matplotlib"}, "pareto.py": {"matplotlib"}}
+ALLOWED = {"scipy.py": {"scipy"}, "plot.py": {"matplotlib"}, "fan.py": {"matplotlib"}, "pareto.py": {"matplotlib"}}
 
 # The folder and the package, and the packages that no file of it may import.
 LAYERS = {

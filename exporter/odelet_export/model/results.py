@@ -15,7 +15,7 @@ import torch
 
 from odelet.artifact.call_card import ResultCard
 from odelet.model.arguments import container_items
-from odelet_export.model.trees import Leaf, result_leaves
+from odelet_export.model.trees import ROWS, Leaf, result_leaves
 from odelet_intercept.errors import CaptureError
 
 _SYMBOLS: dict[type, torch.dtype] = {
@@ -79,7 +79,7 @@ class Results:
         """A warning for each part of the model's result that the artifact leaves out."""
         return [
             f"the model's output {name} ({kind}) is None in the artifact, as it is neither a tensor nor computed from "
-            "tensors"
+            f"tensors{'; return its tensors in a tuple, dict or dataclass' if ' that keeps ' in kind else ''}"
             for name, kind in self.absent.items()
         ]
 
@@ -109,13 +109,22 @@ def traced_results(result: Any, before: Sequence[Sequence[Leaf]]) -> tuple[Resul
         elif is_fixed(leaf) and all(type(value) is type(leaf) and value == leaf for value in earlier):
             results.fixed[name] = leaf
         else:
-            results.absent[name] = type(leaf).__name__
+            results.absent[name] = type(leaf).__name__ + _held(leaf)
     if not tensors:
-        kinds = {name: type(leaf).__name__ for name, leaf in result_leaves(result)}
+        kinds = {name: f"{type(leaf).__name__}{_held(leaf)}" for name, leaf in result_leaves(result)}
         text = ", ".join(f"{name} is a {kind}" for name, kind in kinds.items()) or "it is empty"
-        raise CaptureError(f"the model returned a {type(result).__name__} without a tensor in it ({text})")
+        raise CaptureError(
+            f"the model returned a {type(result).__name__} without a tensor in it ({text}); return tensors, alone or "
+            "in a tuple, list, dict, named tuple or dataclass: a small module around the model can do so"
+        )
     structure = structure_of(result, results)
     return Results(results.outputs, results.fixed, results.absent, structure), tensors
+
+
+def _held(value: Any) -> str:
+    """A clause about the tensors that an object of another class keeps, which a result cannot have there."""
+    names = [name for name, x in getattr(value, "__dict__", {}).items() if isinstance(x, torch.Tensor)]
+    return f" that keeps the tensor {names[0]!r}" if names else ""
 
 
 def is_fixed(value: Any) -> bool:
@@ -133,16 +142,16 @@ def structure_of(result: Any, results: Results) -> ResultCard:
     """The structure of a result, in which outputs have the names of `result_leaves`."""
 
     def part(name: str, value: Any) -> ResultCard:
-        items = None if isinstance(value, torch.Size) else container_items(value)
+        items = container_items(value)
         if items is None:
             return _leaf(name, results)
         parts = tuple(part(f"{name}.{key}", item) for key, item in items)
         return _container(value, [key for key, _ in items], parts)
 
-    items = None if isinstance(result, torch.Size) else container_items(result)
+    items = container_items(result)
     if items is None:
         return _leaf("output", results)
-    row = type(result) in (tuple, list)
+    row = type(result) in ROWS
     return _container(
         result,
         [key for key, _ in items],

@@ -19,6 +19,7 @@ from odelet.model.arguments import container_items
 from odelet_intercept.errors import CaptureError
 
 Leaf = tuple[str, Any]  # a dotted name, and a value that is no container
+ROWS = (tuple, list, torch.Size)  # the classes of results whose elements have numbers for names
 
 
 class Tree:
@@ -69,26 +70,21 @@ def result_leaves(result: Any) -> list[Leaf]:
     The name is `output` for a tensor, `output_0`, `output_1`, ... for the elements of a tuple or list, and the key or
     the field for the elements of other containers. Deeper leaves have dotted names.
     """
-    if type(result) in (tuple, list):
+    if type(result) in ROWS:
         return [leaf for i, value in enumerate(result) for leaf in _leaves(f"output_{i}", value)]
-    items = _items(result)
+    items = container_items(result)
     if items is None:
         return [("output", result)]
     return [leaf for key, value in items for leaf in _leaves(str(key), value)]
 
 
 def _leaves(name: str, value: Any) -> Iterator[Leaf]:
-    items = _items(value)
+    items = container_items(value)
     if items is None:
         yield name, value
         return
     for key, part in items:
         yield from _leaves(f"{name}.{key}", part)
-
-
-def _items(value: Any) -> list[tuple[Any, Any]] | None:
-    """The keys and values of a container; None for a leaf, such as a torch.Size."""
-    return None if isinstance(value, torch.Size) else container_items(value)
 
 
 def tensors_in(value: Any) -> list[torch.Tensor]:

@@ -250,3 +250,14 @@ def test_a_solver_library_that_forward_imports_is_caught(tmp_path):
     )
     run = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
     assert run.stdout == "[4]\n"
+
+
+def test_what_a_run_puts_into_lists_and_dicts_is_taken_out_again():
+    model = nn.Linear(2, 2)
+    model.seen, model.cache = [1], {"a": 2}
+    with restoring(model):
+        model.seen.append(3)
+        model.cache.clear()
+        model.cache["b"] = model.seen
+    assert model.seen == [1]
+    assert model.cache == {"a": 2}

@@ -175,3 +175,35 @@ def test_another_structure_for_other_inputs_is_refused(tmp_path):
 
     with pytest.raises(CaptureError, match="the model's result has no 'output_1' for these inputs"):
         export(model, (X,), tmp_path / "out", samples=4)
+
+
+def test_a_shape_among_the_results_follows_the_sizes(tmp_path):
+    def model(x):
+        path = odeint(lambda t, y: -y, x, TIMES, method="euler")
+        return path[-1], x.shape, {"size": path.size()}
+
+    export(model, (X,), tmp_path / "out", dynamic={"x": {0: "batch"}}, samples=2)
+    end, shape, sizes = odelet.load(tmp_path / "out")(np.ones((7, 3), np.float32))
+    assert end.shape == tuple(shape) == (7, 3)
+    assert tuple(sizes["size"]) == (3, 7, 3)
+
+
+class Plain:
+    """A result of a class that no artifact can give."""
+
+    def __init__(self, path):
+        self.path = path
+
+
+def test_a_result_that_is_an_object_is_refused_or_left_out_with_the_way_out(tmp_path):
+    def path(x):
+        return odeint(lambda t, y: -y, x, TIMES, method="euler")
+
+    with pytest.raises(
+        CaptureError, match=r"output is a Plain that keeps the tensor 'path'\); return tensors, alone or"
+    ):
+        export(lambda x: Plain(path(x)), (X,), tmp_path / "out")
+    exported = export(lambda x: (path(x), Plain(path(x))), (X,), tmp_path / "out", samples=1)
+    (warning,) = exported.warnings
+    assert "output_1 (Plain that keeps the tensor 'path') is None" in warning
+    assert "return its tensors in a tuple, dict or dataclass" in warning

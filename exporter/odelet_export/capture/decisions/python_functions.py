@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from odelet_export.capture.decisions.model_files import Namespace, calls, of_models
+from odelet_intercept.user_code import is_library
 
 Function = Callable[..., Any]
 
@@ -62,7 +63,7 @@ def python_functions(
             for name, value in stand_ins.of(space).items():
                 replaced.append((space, name, space.get(name, missing)))
                 space[name] = value
-        with _numpy_on_tensors(is_number):
+        with _numpy_on_tensors(is_number), stand_ins.imported():
             yield
     finally:
         for space, name, value in reversed(replaced):
@@ -92,6 +93,22 @@ class _StandIns:
             elif isinstance(value, types.BuiltinFunctionType) and value in self._functions:
                 found[name] = self._functions[value]
         return found | {name: new for name, new in self._builtins.items() if name not in space and calls(space, name)}
+
+    @contextmanager
+    def imported(self) -> Iterator[None]:
+        """Let `import math` and `from math import sin` inside the functions of models give the stand-ins, too."""
+        original = builtins.__import__
+
+        def importing(name: str, namespace: Mapping[str, Any] | None = None, *rest: Any, **named: Any) -> Any:
+            module = original(name, namespace, *rest, **named)
+            file = None if namespace is None else namespace.get("__file__")
+            return self._math if module is math and file is not None and not is_library(file) else module
+
+        builtins.__import__ = importing  # type: ignore[assignment]  # it passes on whatever came
+        try:
+            yield
+        finally:
+            builtins.__import__ = original
 
 
 def _computed(original: Function, function: Function) -> Function:

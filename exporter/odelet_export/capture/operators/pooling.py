@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._ops import OpOverload
+from torch.nn import functional
 
 aten = torch.ops.aten
 
@@ -59,14 +60,35 @@ def adaptive_avg_pool_backward(grad: Tensor, x: Tensor, *, axes: int) -> Tensor:
     Pooling along an axis is a product with a matrix (windows, elements), and its gradient one with the transpose.
     """
     for axis in range(-axes, 0):
-        windows, size = grad.shape[axis], x.shape[axis]
-        places = torch.arange(windows)
-        first = torch.div(places * size, windows, rounding_mode="floor").unsqueeze(-1)
-        last = torch.div((places + 1) * size + windows - 1, windows, rounding_mode="floor").unsqueeze(-1)
-        elements = torch.arange(size)
-        window = ((elements >= first) & (elements < last)).to(grad.dtype) / (last - first)
-        grad = (grad.transpose(axis, -1) @ window.to(grad.dtype)).transpose(axis, -1)
+        window = _windows(grad.shape[axis], x.shape[axis], grad.dtype)
+        grad = (grad.transpose(axis, -1) @ window).transpose(axis, -1)
     return grad
+
+
+def adaptive_avg_pool(x: Tensor, sizes: Sequence[int]) -> Tensor:
+    """Adaptive average pooling over the last axes, whose sizes may change: the windows follow the sizes."""
+    axes = len(sizes)
+    given = x.shape[-axes:]
+    known = all(isinstance(size, int) for size in (*given, *sizes))
+    if known and all(size % count == 0 for size, count in zip(given, sizes, strict=True)):
+        pool = (functional.avg_pool1d, functional.avg_pool2d, functional.avg_pool3d)[axes - 1]
+        return pool(x, [size // count for size, count in zip(given, sizes, strict=True)])
+    for axis, count in zip(range(-axes, 0), sizes, strict=True):
+        if isinstance(count, int) and count == 1:
+            x = x.mean(axis, keepdim=True)
+            continue
+        window = _windows(count, x.shape[axis], x.dtype)
+        x = (x.transpose(axis, -1) @ window.transpose(0, 1)).transpose(axis, -1)
+    return x
+
+
+def _windows(count: int, size: int, dtype: torch.dtype) -> Tensor:
+    """The share (count, size) that each element has in each window of adaptive average pooling."""
+    places = torch.arange(count)
+    first = torch.div(places * size, count, rounding_mode="floor").unsqueeze(-1)
+    last = torch.div((places + 1) * size + count - 1, count, rounding_mode="floor").unsqueeze(-1)
+    elements = torch.arange(size)
+    return (((elements >= first) & (elements < last)).to(dtype) / (last - first)).to(dtype)
 
 
 def max_pool_backward(grad: Tensor, x: Tensor, places: Tensor, *, axes: int) -> Tensor:
@@ -161,6 +183,11 @@ def _over_last(axes: int, function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 DECOMPOSITIONS: dict[OpOverload, Callable[..., Any]] = {
+    aten.adaptive_avg_pool1d.default: adaptive_avg_pool,
+    aten.adaptive_avg_pool2d.default: adaptive_avg_pool,
+    aten.adaptive_avg_pool3d.default: adaptive_avg_pool,
+    aten._adaptive_avg_pool2d.default: adaptive_avg_pool,
+    aten._adaptive_avg_pool3d.default: adaptive_avg_pool,
     aten.avg_pool2d_backward.default: avg_pool_backward,
     aten.avg_pool3d_backward.default: avg_pool_backward,
     aten._adaptive_avg_pool2d_backward.default: _over_last(2, adaptive_avg_pool_backward),

@@ -21,6 +21,7 @@ from typing import Any
 
 import sympy
 import torch
+from torch.fx import traceback as fx_traceback
 
 from odelet.artifact.input_cards import AssumptionCard
 from odelet_export.capture.sizes.conditions import SizeCondition, fewest, follows, formula_of
@@ -28,7 +29,7 @@ from odelet_export.capture.sizes.filled import Filled
 from odelet_export.capture.sizes.len_and_int import LenAndInt, NeedsLenAndInt
 from odelet_export.capture.sizes.lists import repeated_lists
 from odelet_export.model.axes import Dynamic
-from odelet_intercept.user_code import Place, is_library, place_of_error, user_frame, with_source
+from odelet_intercept.user_code import Place, is_library, place_in_trace, place_of_error, user_frame, with_source
 
 _TORCH = os.path.dirname(os.path.abspath(torch.__file__)) + os.sep
 # Files of torch that stand between a question about a size and who asks it.
@@ -47,6 +48,12 @@ class _Noted:
     by_user: bool
 
 
+def _place() -> Place:
+    """The line of the model that runs now, or that the node comes from where a graph is traced again."""
+    meta = fx_traceback.get_current_meta() if fx_traceback.has_preserved_node_meta() else {}
+    return place_in_trace(meta.get("stack_trace")) or user_frame()
+
+
 class _Notes(list[Any]):
     """The list in which a tracer notes conditions, with a `_Noted` for each new one; `watch` is told of each."""
 
@@ -57,7 +64,7 @@ class _Notes(list[Any]):
 
     def append(self, condition: Any) -> None:
         super().append(condition)
-        noted = _Noted(user_frame(), _asked_by_user())
+        noted = _Noted(_place(), _asked_by_user())
         self.noted.append(noted)
         self._watch.look_for_fixed(noted.place)
 
