@@ -87,7 +87,7 @@ def _options(spec: SolveSpec) -> dict[str, Any]:
     given: dict[str, Any] = {"noise": sde.noise, "channels": sde.channels}
     given |= {"dt": sde.step_size} if steps is None else {"steps": steps}
     others = {name: value for name, value in spec.options.items() if name not in ("step_doubling", "steps")}
-    return given | ({"adaptive": True} if spec.chooses_steps else {}) | others
+    return given | (dict(adaptive=True) if spec.chooses_steps else {}) | others
 
 
 def _times(hole: Hole) -> str:

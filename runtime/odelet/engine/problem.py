@@ -132,7 +132,9 @@ def _check_axes(solve: SolveCard, values: Mapping[str, NumpyArray]) -> None:
     names = solve.drive
     assert names is not None
     rows = [name for name in (names.t, names.step_t, names.jump_t, names.grid) if name is not None]
-    wrong = [name for name in rows if values[name].ndim != 1]
+    # The times of an SDE are constants of the graph.
+    constant = rows if solve.brownian is not None else ()
+    wrong = [name for name in rows if values[name].ndim != 1 or (name in constant and not values[name].size)]
     wrong += [name for name in names.y0 if solve.per_sample and not values[name].ndim]
     for name in wrong:
         raise ArtifactError(

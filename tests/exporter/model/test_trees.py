@@ -195,7 +195,7 @@ def test_results_of_all_kinds_have_named_leaves():
     assert result_leaves((7, [8])) == [("output_0", 7), ("output_1.0", 8)]
     assert result_leaves({"a": State(7, {"b": 8})}) == [("a.h", 7), ("a.c.b", 8)]
     assert result_leaves(Unknown(7)) == [("rate", 7)]
-    assert result_leaves({"size": torch.ones(2, 3).shape}) == [("size", torch.Size([2, 3]))]
+    assert result_leaves({"size": torch.ones(2, 3).shape}) == [("size.0", 2), ("size.1", 3)]
 
 
 def test_tensors_and_rows_are_found_in_containers():

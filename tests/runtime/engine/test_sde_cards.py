@@ -37,7 +37,7 @@ def test_a_card_is_read_as_it_was_written(artifacts):
     assert (adaptive.brownian.first_step, adaptive.brownian.least_step) == (0.1, 1e-5)
     assert [one.distribution for one in models["adaptive"].card.noise] == ["key"]
     assert (len(rolled.brownian.inputs), rolled.brownian.memory, rolled.steps) == (2, (), 3)
-    assert str(rolled).startswith("0: ito_srid2, rolled, scalar noise, sde_lowering.py:")
+    assert str(rolled).startswith("0: ito_srid2, rolled, scalar noise in 1 channel, sde_lowering.py:")
     assert str(rolled).endswith("steps 3")
 
 
