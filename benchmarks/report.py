@@ -26,6 +26,8 @@ TARGETS = {
     "diffrax": {1: 3.0, 256: 1.0, 4096: 1.0},
 }
 LARGER, LARGER_TARGET = ("mlp", "digits", "latent", "flow"), 1.1
+# The SDE whose speed-up over torchsde has a target, as part and batch.
+STOCHASTIC_CLAIM, STOCHASTIC_TARGET = ("euler-1000", 1), 20.0
 # The rk4 solve that stands in the table of targets.
 RK4 = "rk4-32"
 TITLES = {
@@ -152,6 +154,21 @@ def claims() -> str:
     return table(["claim", "measured (target)"], lines)
 
 
+def stochastic() -> str:
+    """The table of solves of SDEs beside torchsde."""
+    rows, lines = read("stochastic")["rows"], []
+    for row in rows:
+        times = [f"{row[way]['ms']['p50']:.3g}" for way in ("odelet", "given", "torchsde")]
+        claimed = (row["part"], row["batch"]) == STOCHASTIC_CLAIM
+        ratio = verdict(row["ratio"], STOCHASTIC_TARGET, at_least=True, digits=1) if claimed else f"{row['ratio']:.1f}"
+        method, steps = row["part"].split("-")
+        lines.append([f"{method}, {steps} steps", row["batch"], f"`{row['form']}`", *times, ratio])
+    loads, cores = [row["load"] for row in rows], read("stochastic")["machine"]["cores"]
+    head = ["solve", "batch", "form", "ms", "ms, noise given", "ms, torchsde", "times as fast as torchsde"]
+    load = f"The load of the machine was {min(loads):g} to {max(loads):g} on {cores} cores."
+    return f"{table(head, lines)}\n\n{load}"
+
+
 def stages() -> str:
     """The table of the seconds that each stage of an export takes."""
     rows = [row for row in read("exporting")["rows"] if row["part"] == "stages"]
@@ -232,12 +249,13 @@ def machine() -> str:
     return " ".join(lines)
 
 
-CLAIMS = ("speed", "outputs", "scaling", "weight", "exporting", "threads")
+CLAIMS = ("speed", "stochastic", "outputs", "scaling", "weight", "exporting", "threads")
 PARTS: dict[str, Callable[[], str]] = {
     "machine": machine,
     "targets": targets,
     "larger": larger,
     "speed": speed,
+    "stochastic": stochastic,
     "claims": claims,
     "stages": stages,
     "scaling": scaling,

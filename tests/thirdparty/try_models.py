@@ -4,8 +4,9 @@
 
 --repositories holds the checked-out repositories under their own names (torchdiffeq, ffjord, ...), and --site the
 packages that the models come from or import (pip install --no-deps --target FOLDER torchcde torchcfm torchsde
-trampoline boltons POT six einops einx frozendict loguru hyper-connections x-transformers timm). A repository or package
-that is missing is left out, and its rows in the table stay as they are. Each export runs in a process of its own.
+trampoline boltons POT six einops einx frozendict loguru hyper-connections x-transformers timm
+nflows normflows zuko). A repository or package that is missing is left out, and its rows in the table stay as they are.
+Each export runs in a process of its own.
 """
 
 from __future__ import annotations
@@ -61,6 +62,11 @@ SOURCES = (
     "mesh_flow_models",
     "equivariant_flows",
     "torchsde_models",
+    "manifold_flows",
+    "boltzmann_flows",
+    "nflows_models",
+    "normflows_models",
+    "zuko_models",
     "constrained_models",
     "continuous_graph_models",
     "multivariate_graph_models",

@@ -114,33 +114,49 @@ def _captured(
             # How traces at several sizes differ is no cause: each tracer before says in its own way what fixes a size.
             failures += [] if isinstance(error, Unlike) else [watch.sizes.in_names(error)]
             continue
-        refuse_random(model)
-        passes.RemoveUnusedNodesPass()(model)
-        refuse_foreign(model)
-        noise = inputs_for_draws(model, source.draws)
-        widen(model)
-        specs = _used_solves(marker.specs, model)
-        cards = [one.card(f"{ASSUMPTION_OUTPUT}{i}", names) for i, one in enumerate(watch.assumptions)]
-        captured = Captured(
-            model,
-            [replace(spec, index=i) for i, spec in enumerate(spec for spec in specs if not spec.around)],
-            tracer.name,
-            marker.calls,
-            marker.solvers,
-            marker.solve_count,
-            program,
-            example,
-            numbers={name: dynamic[name][0] for name in callee.whole_numbers},
-            assumptions=(*cards, *watch.sizes.assumptions),
-            warnings=(*watch.warnings, *map(told, {spec.source: spec for spec in marker.stepped}.values())),
-            nested=[spec for spec in specs if spec.around],
-            noise=noise,
-            draw_count=len(source.draws),
-            uses_solutions=watch.example_run is not None,
-            stepped=marker.stepped,
-        )
+        captured = _finished(callee, example, dynamic, watch, marker, source, model, program, tracer.name)
         return captured, failures
     return None, failures
+
+
+def _finished(
+    callee: Callee,
+    example: list[torch.Tensor],
+    dynamic: Dynamic,
+    watch: TracingWatch,
+    marker: Marker,
+    source: TracedSource,
+    model: ir.Model,
+    program: torch.export.ExportedProgram,
+    tracer: str,
+) -> Captured:
+    """The capture that a trace and its translation make, checked and without nodes that nothing reads."""
+    names = callee.names
+    refuse_random(model)
+    passes.RemoveUnusedNodesPass()(model)
+    refuse_foreign(model)
+    noise = inputs_for_draws(model, source.draws)
+    widen(model)
+    specs = _used_solves(marker.specs, model)
+    cards = [one.card(f"{ASSUMPTION_OUTPUT}{i}", names) for i, one in enumerate(watch.assumptions)]
+    return Captured(
+        model,
+        [replace(spec, index=i) for i, spec in enumerate(spec for spec in specs if not spec.around)],
+        tracer,
+        marker.calls,
+        marker.solvers,
+        marker.solve_count,
+        program,
+        example,
+        numbers={name: dynamic[name][0] for name in callee.whole_numbers},
+        assumptions=(*cards, *watch.sizes.assumptions),
+        warnings=(*watch.warnings, *map(told, {spec.source: spec for spec in marker.stepped}.values())),
+        nested=[spec for spec in specs if spec.around],
+        noise=noise,
+        draw_count=len(source.draws),
+        uses_solutions=watch.example_run is not None,
+        stepped=marker.stepped,
+    )
 
 
 def _watch(callee: Callee, inputs: Sequence[torch.Tensor], sizes: SizeWatch, frozen: Sequence[str]) -> TracingWatch:

@@ -33,7 +33,7 @@ def solve_card(site: Site, form: Form, lowered: LoweredSolve, report: Mapping[st
         drive=lowered.drive,
         per_sample=spec.per_sample,
         nested=site.hole.nested,
-        brownian=_brownian(site.hole, outside=form.runs_outside),
+        brownian=_brownian(site.hole, lowered, outside=form.runs_outside),
     )
 
 
@@ -45,11 +45,12 @@ def _steps(hole: Hole, lowered: LoweredSolve) -> int | None:
     return points - 1 if isinstance(points, int) else hole.spec.grid.steps
 
 
-def _brownian(hole: Hole, *, outside: bool) -> BrownianCard | None:
+def _brownian(hole: Hole, lowered: LoweredSolve, *, outside: bool) -> BrownianCard | None:
     """What the card says of the Brownian motion of an SDE. outside: whether the runtime takes the steps."""
     if hole.spec.sde is None:
         return None
     names = {name: str(value.name) for name, value in hole.extras.items()}
+    solution = hole.solution[0] if outside else lowered.solution[0].ir
     return BrownianCard(
         noise=hole.spec.sde.noise,
         channels=hole.spec.sde.channels,
@@ -58,6 +59,7 @@ def _brownian(hole: Hole, *, outside: bool) -> BrownianCard | None:
         first_step=None if hole.spec.sde.least_step is None else hole.spec.sde.step_size,
         least_step=hole.spec.sde.least_step,
         times=_times(hole),
+        solution=str(solution.name) if solution.is_graph_output() else None,
     )
 
 

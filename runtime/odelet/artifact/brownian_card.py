@@ -24,8 +24,9 @@ class BrownianCard:
     that it is made of. For fixed steps they are standard normal numbers, one input for each of the method's `draws`;
     for steps that follow an error estimate, a key for each batch row. memory: the names of the values that the first
     step of a driven solve receives. first_step, least_step: where steps follow an error estimate, the length of the
-    first one and the length at which a step is accepted whatever its error. times: the output times, or the name of the
-    input that gives them, for pictures; null where they are computed from inputs.
+    first one and the length at which a step is accepted whatever its error. times, solution: for pictures, the
+    output times, or the name of the input that gives them, and the name of the output that is the solution; None where
+    there are none.
     """
 
     noise: str
@@ -35,6 +36,7 @@ class BrownianCard:
     first_step: float | None = None
     least_step: float | None = None
     times: tuple[float, ...] | str | None = None
+    solution: str | None = None
 
     def __post_init__(self) -> None:
         check_names("noise of an SDE", [self.noise], NOISES)
@@ -48,6 +50,7 @@ class BrownianCard:
         check(self.noise in method.noises, f"{me} {method.name} does not solve {self.noise} noise")
         wanted = 1 if adaptive else len(method.draws)
         check(len(self.inputs) == wanted, f"{me} it names {len(self.inputs)} noise inputs; {method.name} has {wanted}")
+        check(len({*self.inputs}) == len(self.inputs), f"{me} its noise inputs {list(self.inputs)} repeat a name")
         lengths = [x for x in (self.first_step, self.least_step) if x is not None]
         check(len(lengths) == 2 * adaptive, f"{me} first_step and least_step go with an error estimate, and only it")
         check(all(0 < x < math.inf for x in lengths), f"{me} a length of steps is {lengths}; expected above 0")

@@ -119,8 +119,8 @@ def fan_output(card: Card, *, solve: int | None = None) -> FanOutput:
     if solve is not None and not 0 <= solve < len(card.solves):
         raise InputError(f"solve={solve} is not in the artifact, which has {len(card.solves)} solves")
     for candidate in card.solves if solve is None else [card.solves[solve]]:
-        solution = outputs.get(_solution_of(candidate) or "") if candidate.brownian is not None else None
-        if solution is not None:
+        solution = outputs.get(candidate.brownian.solution or "") if candidate.brownian is not None else None
+        if solution is not None and len(solution.shape) == 3:
             return FanOutput(solution, candidate, 0, 1)
     if solve is not None:
         why = "is not of an SDE" if card.solves[solve].brownian is None else "has a solution that is no output"
@@ -137,12 +137,6 @@ def fan_output(card: Card, *, solve: int | None = None) -> FanOutput:
     )
 
 
-def _solution_of(solve: SolveCard) -> str | None:
-    """The name of the value that holds the solution of a solve with one part, where the card tells it."""
-    names = solve.drive.solution if solve.drive is not None else solve.piece.solution if solve.piece is not None else ()
-    return names[0] if len(names) == 1 else None
-
-
 def _rows(card: Card) -> int | str | None:
     """The size that counts the samples of the noise, or its name."""
     shapes = {tensor.name: tensor.shape for tensor in card.inputs}
@@ -157,7 +151,7 @@ def _places(axes: FanOutput, inputs: Mapping[str, Argument], count: int) -> tupl
     assert axes.solve.brownian is not None
     times = axes.solve.brownian.times
     known = inputs.get(times) if isinstance(times, str) else times
-    if known is None:
+    if known is None or np.shape(known) != (count,):
         return "number of the output time", np.arange(count)
     return "time", np.asarray(known, np.float64)
 

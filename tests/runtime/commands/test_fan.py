@@ -1,5 +1,7 @@
 """Pictures of many paths of an SDE, and of the steps of one: what is drawn is what the model returned."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -162,6 +164,16 @@ def test_a_single_time_is_no_fan():
         InputError, match=r"a single point along its axis 0, and a fan needs two; .* odelet run --paths"
     ):
         fan_of(output, Paths({"y": np.zeros((5, 1, 3, 2))}, dict), {})
+
+
+@pytest.mark.parametrize("times", [None, "nothing", (0.0, 1.0)])
+def test_times_that_the_card_does_not_tell_are_numbered(models, times):
+    output = fan_output(models["rolled"].card)
+    brownian = replace(output.solve.brownian, times=times)
+    unknown = replace(output, solve=replace(output.solve, brownian=brownian))
+    drawn = fan_of(unknown, models["rolled"].paths(Y0, n=2), {"y0": Y0})
+    assert drawn.along == "number of the output time"
+    np.testing.assert_array_equal(drawn.places, np.arange(len(TIMES)))
 
 
 def test_the_steps_of_step_doubling_are_recorded(models):
