@@ -36,3 +36,13 @@ def case_path_and_tree():
         return torchsde.sdeint(sde, y, TIMES, dt=0.25, method="milstein", options={"grad_free": True}, bm=tree)
 
     return Case(model, (torch.randn(4, 3),))
+
+
+def case_diffusion_that_nothing_changes():
+    """The reversible Heun method remembers the diffusion, which no step computes anew here."""
+    import torchsde
+
+    sde = Sde("additive", "stratonovich")
+    sde.g = lambda t, y: sde.spread.weight.view(3, 2, 3)[..., 0].expand(y.shape[0], 3, 2)
+    settings = {"dt": 0.25, "method": "reversible_heun"}
+    return Case(lambda x: torchsde.sdeint(sde, x, TIMES, **settings), (torch.randn(4, 3),))

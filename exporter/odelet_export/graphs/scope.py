@@ -107,7 +107,7 @@ class Scope:
         again, after, collect = body(inner, iteration, *state)
         # A body may not return its own input, nor a value from outside it, without a node between.
         graph.outputs.extend(
-            value.ir if value.scope is inner and value.ir.producer() else inner.passed(value).ir
+            value.ir if (maker := value.ir.producer()) is not None and maker.graph is graph else inner.passed(value).ir
             for value in [go if again is None else again, *after, *collect]
         )
         total = len(carried) + len(collect)
