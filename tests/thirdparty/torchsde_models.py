@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -17,10 +18,9 @@ def _latent(**arguments: Any) -> tuple[Any, torch.Tensor]:
     """The model of latent_sde.py, with its command line, and the times of its data."""
     stub("matplotlib.pyplot", "tqdm")
     import torchsde
-    from examples import latent_sde
 
+    script: Any = import_module("examples.latent_sde")
     given = {"method": "euler", "dt": 1e-2, "adaptive": False, "rtol": 1e-3, "atol": 1e-3, **arguments}
-    script: Any = latent_sde
     script.args, script.device = argparse.Namespace(**given), torch.device("cpu")
     script.sdeint_fn = torchsde.sdeint_adjoint if arguments.get("adjoint") else torchsde.sdeint
     model = script.LatentSDE()
@@ -60,9 +60,7 @@ def latent_samples() -> Trial:
 
 def _lorenz() -> ModuleType:
     stub("fire", "matplotlib.pyplot", "matplotlib.gridspec", "tqdm")
-    from examples import latent_sde_lorenz
-
-    return latent_sde_lorenz
+    return import_module("examples.latent_sde_lorenz")
 
 
 @SOURCE.case("latent_sde_lorenz.py: data from the stochastic attractor, SRK with dt 1e-3")
@@ -114,9 +112,7 @@ def lorenz_samples() -> Trial:
 
 def _gan() -> ModuleType:
     stub("fire", "matplotlib.pyplot", "tqdm")
-    from examples import sde_gan
-
-    return sde_gan
+    return import_module("examples.sde_gan")
 
 
 def _generator() -> Any:
@@ -172,8 +168,7 @@ def _filter(x: torch.Tensor, kernel: torch.Tensor, *, normalized: bool) -> torch
 def _score_model() -> Any:
     stub("fire", "kornia", "tqdm", "torchvision")
     sys.modules["kornia"].filter2D = _filter  # type: ignore[attr-defined]  # a stub, or a kornia without that name
-    from examples import cont_ddpm, unet
-
+    cont_ddpm, unet = import_module("examples.cont_ddpm"), import_module("examples.unet")
     size = (1, 8, 8)  # 28 x 28 and 64 channels there
     denoiser = unet.Unet(
         input_size=size,

@@ -21,7 +21,7 @@ from odelet_export.model.random_draws import draw_keys
 from odelet_export.model.sde_spec import KEYS, NORMALS
 from odelet_export.model.spec import SolveSpec
 from odelet_intercept.errors import CaptureError
-from odelet_intercept.libraries.torchsde_calls import SdeCall
+from odelet_intercept.libraries.torchsde_calls import Drawn, SdeCall
 
 
 def points_of(call: SdeCall, spec: SolveSpec, t: Tensor) -> np.ndarray:
@@ -49,18 +49,42 @@ def _array(t: Tensor) -> np.ndarray:
 def noise_of(call: SdeCall, spec: SolveSpec, points: np.ndarray | None) -> dict[str, Tensor]:
     """Draw the noise of a solve, by the names among `spec.extras`: base draws of the run that is under way.
 
-    points: the ends of the steps, None where they do not matter: the number of steps is then in the spec.
+    Solves on one Brownian motion have the same noise where they take the same steps. points: the ends of the steps,
+    None where they do not matter: the number of steps is then in the spec. Raises CaptureError for a motion that
+    another solve has drawn in other steps.
     """
     method, y, m = spec.solver, call.y0, call.channels
     assert isinstance(method, SdeMethod)
+    times = None if points is None else tuple(points.tolist())
+    noise = _drawn_before(call, times)
     if KEYS in spec.extras:
-        return {KEYS: draw_keys(y.shape[0])}
-    assert spec.grid is not None
-    steps = len(points) - 1 if points is not None else spec.grid.steps or 0
-    return {
-        f"{NORMALS}{name}": torch.randn((steps, y.shape[0], *([m, m] if name == "area" else [m])), dtype=y.dtype)
-        for name in method.draws
-    }
+        noise = {KEYS: draw_keys(y.shape[0])}
+    else:
+        assert spec.grid is not None
+        steps = spec.grid.steps or 0 if times is None else len(times) - 1
+        for name in method.draws:
+            if f"{NORMALS}{name}" not in noise:
+                shape = (steps, y.shape[0], *([m, m] if name == "area" else [m]))
+                noise[f"{NORMALS}{name}"] = torch.randn(shape, dtype=y.dtype)
+    call.drawn.append(Drawn(times, noise))
+    return {name: x for name, x in noise.items() if name in spec.extras}
+
+
+def _drawn_before(call: SdeCall, times: tuple[float, ...] | None) -> dict[str, Tensor]:
+    """What an earlier solve drew of the same Brownian motion for the same steps; empty where none did."""
+    noise: dict[str, Tensor] = {}
+    for drawn in call.drawn:
+        if drawn.apart(times):
+            continue
+        if times is None or drawn.times != times:
+            raise CaptureError(
+                call.where
+                + "the solve shares its bm with another solve that takes other steps over the same times, so "
+                "that the two depend on one path; give both the same times and dt, without adaptive=True, or solve "
+                "for both states in one sdeint"
+            )
+        noise |= drawn.noise
+    return noise
 
 
 class SdeSolution(NamedTuple):

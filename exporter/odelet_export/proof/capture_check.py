@@ -153,7 +153,7 @@ class CaptureCheck:
         """The text of the error: where the capture is wrong, the likely cause, and the remedy."""
         shapes = ", ".join(f"{name} {shape}" for name, shape in sample.shapes(self._judge.callee.names).items())
         lines = [
-            "the capture is wrong: the captured graph, solved by torchdiffeq itself, does not give the model's answers",
+            "the capture is wrong: the captured graph, with its solves run in torch, does not give the model's answers",
             f"  where: sample {sample.number} ({shapes}): {problem}",
         ]
         writes = self._writes(sample)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import inspect
 import sys
 import types
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -105,6 +105,13 @@ class SdeCall(Call):
         return self.solver.sde.g_prod_and_gdg_prod(t, y, torch.ones_like(v), v)[1]
 
     @property
+    def drawn(self) -> list[Drawn]:
+        """What the solves on the same Brownian motion drew so far, in this run of the model."""
+        bm = self.solver.bm
+        drawn: list[Drawn] = getattr(bm, "_interval", bm)._entropy.drawn
+        return drawn
+
+    @property
     def channels(self) -> int:
         """The number of channels of the Brownian motion."""
         return int(self.solver.bm.shape[1])
@@ -181,14 +188,32 @@ def _asks_for_memory() -> bool:
 
 
 @dataclass(frozen=True)
+class Drawn:
+    """What one solve drew of a Brownian motion.
+
+    times: the ends of its steps (steps + 1,), None where they are not known when it draws. noise: by name.
+    """
+
+    times: tuple[float, ...] | None
+    noise: Mapping[str, torch.Tensor]
+
+    def apart(self, times: tuple[float, ...] | None) -> bool:
+        """Whether the solve and one of other times have no interval in common, so that their noise is independent."""
+        if self.times is None or times is None:
+            return False
+        return self.times[-1] <= times[0] or times[-1] <= self.times[0]
+
+
+@dataclass(frozen=True)
 class _Undrawn:
     """What a Brownian motion without a path was made with, in the place of its entropy.
 
-    fixed: the arguments that fix its path. end: the time at which it ends.
+    fixed: the arguments that fix its path. end: the time at which it ends. drawn: what solves drew of it so far.
     """
 
     fixed: tuple[str, ...]
     end: Any
+    drawn: list[Drawn] = field(default_factory=list)
 
 
 def _begin_undrawn(self: Any, **given: Any) -> None:

@@ -50,6 +50,7 @@ class BrownianCard:
         check(self.noise in method.noises, f"{me} {method.name} does not solve {self.noise} noise")
         wanted = 1 if adaptive else len(method.draws)
         check(len(self.inputs) == wanted, f"{me} it names {len(self.inputs)} noise inputs; {method.name} has {wanted}")
+        check(len({*self.inputs}) == len(self.inputs), f"{me} its noise inputs {list(self.inputs)} repeat a name")
         lengths = [x for x in (self.first_step, self.least_step) if x is not None]
         check(len(lengths) == 2 * adaptive, f"{me} first_step and least_step go with an error estimate, and only it")
         check(all(0 < x < math.inf for x in lengths), f"{me} a length of steps is {lengths}; expected above 0")

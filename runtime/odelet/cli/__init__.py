@@ -96,12 +96,12 @@ def run(
     """Run a model on a file of inputs and write its outputs. Ctrl-C ends it at once, as it ends all commands."""
     shares = quantiles_of(quantiles)
     model = load(path, device=device, threads=threads, memory=memory, deadline=deadline)
+    if paths is not None and target.suffix != ".npz":
+        raise InputError(f"{target}: --paths writes several arrays, which need an .npz")
     check_output(target, model.card)
     settings = CallSettings(rtol=rtol, atol=atol, max_steps=max_steps, deadline=deadline, seed=seed)
     inputs = read_inputs(source, model.card)
     if paths is not None:
-        if target.suffix != ".npz":
-            raise InputError(f"{target}: --paths writes several arrays, which need an .npz")
         found = solve_paths(model, paths, settings, inputs)
         arrays = paths_arrays(found, shares)
         write_outputs(target, arrays)

@@ -74,6 +74,14 @@ class DrawnNormals:
         self._first, self._block = 0, np.empty((0, batch, *shape), dtype)
         self._all = steps
 
+    def __repr__(self) -> str:
+        return f"<normal numbers of seed {self._seed}, {self._dtype} {list(self.shape)}, drawn step by step>"
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype of the numbers."""
+        return self._dtype
+
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of all numbers, (steps, batch, *shape)."""

@@ -102,7 +102,7 @@ def _solution(
         grid = Grid(step_size=control.dt)
         run = solve_on_grid(on_grid, call.slope, method, row, t, points, grid=grid, direction=1.0, limits=limits)
     stats = Stats((SolveStats.of(FunctionSolve(method.name), run),))
-    return Solution({"y": run.rows.reshape(-1, *call.y.shape)}, stats, run.status, noise=used)
+    return Solution({"y": run.rows.reshape(len(t), *call.y.shape)}, stats, run.status, noise=used)
 
 
 def _points(t: NumpyArray, dt: float) -> NumpyArray:

@@ -15,6 +15,7 @@ import numpy as np
 from odelet.artifact.card import Card, Tensor
 from odelet.artifact.formulas import Formula
 from odelet.errors import AssumptionError, InputError
+from odelet.loops.brownian import DrawnNormals
 from odelet.model.fixed_arguments import FixedArguments
 from odelet.model.noise import Noise
 from odelet.numerics.backend import NumpyArray
@@ -96,7 +97,10 @@ class Arguments:
             if name not in arguments:
                 values[name] = self._noise.draw(name, sizes, seed, first_sample=first_sample)
                 continue
-            values[name] = _array(self._specs[name], arguments[name], axes)
+            given = arguments[name]
+            # A solution holds the noise of a driven solve as an object that draws it.
+            given = np.asarray(given) if isinstance(given, DrawnNormals) else given
+            values[name] = _array(self._specs[name], given, axes)
             shape = self._noise.shape(name, sizes)
             if shape is not None and values[name].shape != shape:
                 raise InputError(f"the noise {name!r} has shape {values[name].shape}; expected {shape}")

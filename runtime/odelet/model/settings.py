@@ -106,6 +106,11 @@ def _refusal(name: str, value: object, card: Card) -> InputError:
     why = FORMS[card.form].why_not_set if card.form in FORMS else "none of its solves takes it"
     if not card.solves:
         return InputError(f"{name}={value!r} cannot be set: this artifact has the form {card.form!r}, and {why}")
+    if all(solve.brownian is not None for solve in card.solves):
+        return InputError(
+            f"{name}={value!r} cannot be set: the solves of this artifact are of SDEs, with steps of fixed lengths; "
+            "call sdeint with adaptive=True in the model, and export it again"
+        )
     forms = [facts for facts in FORMS.values() if facts.chooses_steps and (facts.outside or name not in _DRIVER_ONLY)]
     names = " or ".join(repr(facts.name) for facts in forms)
     again = ", or with a fallback" if any(name in solve.facts.of_again for solve in card.solves) else ""

@@ -1,6 +1,7 @@
 """The first run of a model: torch's own errors, the grad mode, the limits of field calls, what solves in place of
 torchdiffeq."""
 
+import subprocess
 import sys
 import types
 
@@ -223,6 +224,32 @@ def test_a_field_object_that_keeps_noise_from_its_first_call_is_exported(tmp_pat
     export(model, (X,), tmp_path / "out", dynamic={"x": {0: "batch"}}, samples=1)
     ones = np.ones((5, 2), np.float32)
     np.testing.assert_allclose(odelet.load(tmp_path / "out")(ones, noise_0=2 * ones), 2 * ones, rtol=1e-6)
+
+
+def test_a_solver_library_that_forward_imports_is_caught(tmp_path):
+    """In a process of its own, in which nothing has imported torchsde before."""
+    pytest.importorskip("torchsde")
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import torch\n"
+        "from odelet_export.model.callee import Callee\n"
+        "from odelet_export.model.first_run import first_run\n"
+        "from odelet_export.model.overrides import Overrides\n"
+        "class Sde:\n"
+        "    noise_type, sde_type = 'diagonal', 'ito'\n"
+        "    def f(self, t, y):\n"
+        "        return -y\n"
+        "    def g(self, t, y):\n"
+        "        return 0.1 * y\n"
+        "class Model(torch.nn.Module):\n"
+        "    def forward(self, x):\n"
+        "        import torchsde\n"
+        "        return torchsde.sdeint(Sde(), x, torch.tensor([0.0, 1.0]), dt=0.25, method='euler')\n"
+        "found = first_run(Callee(Model(), (torch.ones(2, 3),), {}), Overrides(), max_steps=10)\n"
+        "print([count.steps for count in found.counts])\n"
+    )
+    run = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
+    assert run.stdout == "[4]\n"
 
 
 def test_what_a_run_puts_into_lists_and_dicts_is_taken_out_again():

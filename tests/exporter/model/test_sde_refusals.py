@@ -1,7 +1,5 @@
 """What cannot be exported of SDEs is refused, by messages that name the user's line, the reason and the way out."""
 
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -275,28 +273,3 @@ def test_a_bounded_export_of_an_sde(tmp_path):
             form="bounded",
             calibration=rows,
         )
-
-
-def test_a_solver_library_that_forward_imports_is_caught(tmp_path):
-    """In a process of its own, in which nothing has imported torchsde before."""
-    script = tmp_path / "script.py"
-    script.write_text(
-        "import torch\n"
-        "from odelet_export.model.callee import Callee\n"
-        "from odelet_export.model.first_run import first_run\n"
-        "from odelet_export.model.overrides import Overrides\n"
-        "class Sde:\n"
-        "    noise_type, sde_type = 'diagonal', 'ito'\n"
-        "    def f(self, t, y):\n"
-        "        return -y\n"
-        "    def g(self, t, y):\n"
-        "        return 0.1 * y\n"
-        "class Model(torch.nn.Module):\n"
-        "    def forward(self, x):\n"
-        "        import torchsde\n"
-        "        return torchsde.sdeint(Sde(), x, torch.tensor([0.0, 1.0]), dt=0.25, method='euler')\n"
-        "found = first_run(Callee(Model(), (torch.ones(2, 3),), {}), Overrides(), max_steps=10)\n"
-        "print([count.steps for count in found.counts])\n"
-    )
-    run = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
-    assert run.stdout == "[4]\n"
