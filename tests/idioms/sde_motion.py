@@ -46,3 +46,19 @@ def case_diffusion_that_nothing_changes():
     sde.g = lambda t, y: sde.spread.weight.view(3, 2, 3)[..., 0].expand(y.shape[0], 3, 2)
     settings = {"dt": 0.25, "method": "reversible_heun"}
     return Case(lambda x: torchsde.sdeint(sde, x, TIMES, **settings), (torch.randn(4, 3),))
+
+
+def case_one_motion_for_two_solves():
+    """Euler's and Roessler's solutions along one path, whose difference is small; then a solve after the first two."""
+    import torchsde
+
+    sde = Sde()
+
+    def model(x):
+        bm = torchsde.BrownianInterval(0.0, 2.0, size=tuple(x.shape), levy_area_approximation="space-time")
+        coarse = torchsde.sdeint(sde, x, TIMES, dt=0.25, method="euler", bm=bm)[-1]
+        fine = torchsde.sdeint(sde, x, TIMES, dt=0.25, method="srk", bm=bm)[-1]
+        later = torchsde.sdeint(sde, fine, TIMES + 1.0, dt=0.25, method="euler", bm=bm)[-1]
+        return fine - coarse, later
+
+    return Case(model, (torch.randn(4, 3),))

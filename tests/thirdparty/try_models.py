@@ -226,7 +226,7 @@ def main() -> None:
         "--jobs", type=int, default=1, help="exports at a time; with more than one, their seconds are less exact"
     )
     parser.add_argument("--limit", type=float, default=300.0, help="seconds for each export")
-    parser.add_argument("--write", metavar="FILE", type=Path, help="write the table as Markdown")
+    parser.add_argument("--write", metavar="FILE", type=Path, help="write the table as Markdown, after each export")
     parser.add_argument("--said", metavar="FILE", type=Path, help="write the full messages of failures")
     parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -252,18 +252,23 @@ def main() -> None:
         for row in pool.map(lambda one: spawn(*one, given=given, limit=arguments.limit), wanted):
             rows.append(row)
             print(line(row), flush=True)
+            if arguments.write:
+                write(rows, arguments)
     if arguments.said:
         arguments.said.write_text(
             "".join(f"{'=' * 20} {r.source} {r.model} {r.form}: {r.result}\n{r.said}\n" for r in rows)
         )
-    if arguments.write:
-        root = f"{Path(arguments.repositories or '.').resolve()}{os.sep}"
-        known = merged([replace(row, reason=row.reason.replace(root, "")) for row in rows])
-        ROWS.write_text(json.dumps([{**asdict(row), "said": ""} for row in known], indent=0) + "\n")
-        every = [importlib.import_module(module).SOURCE for module in SOURCES]
-        names = {row.source for row in known}
-        tried = [(source.name, source.tried) for source in every if source.name in names]
-        arguments.write.write_text(page(known, tried), encoding="utf-8")
+
+
+def write(rows: Sequence[Row], arguments: argparse.Namespace) -> None:
+    """Write the rows so far, and those of earlier runs, as data and as the page."""
+    root = f"{Path(arguments.repositories or '.').resolve()}{os.sep}"
+    known = merged([replace(row, reason=row.reason.replace(root, "")) for row in rows])
+    ROWS.write_text(json.dumps([{**asdict(row), "said": ""} for row in known], indent=0) + "\n")
+    every = [importlib.import_module(module).SOURCE for module in SOURCES]
+    names = {row.source for row in known}
+    tried = [(source.name, source.tried) for source in every if source.name in names]
+    arguments.write.write_text(page(known, tried), encoding="utf-8")
 
 
 def merged(rows: Sequence[Row]) -> list[Row]:

@@ -13,6 +13,7 @@ pytest.importorskip("torchsde")
 import torchsde
 from support.sde_lowering import traced_sde
 
+import odelet
 from odelet.errors import InputError
 from odelet_export import CaptureError, FormError, export, mark
 from odelet_export.graphs.scope import Scope
@@ -273,3 +274,29 @@ def test_a_bounded_export_of_an_sde(tmp_path):
             form="bounded",
             calibration=rows,
         )
+
+
+@pytest.mark.parametrize("second", [{"dt": 0.125}, {"adaptive": True}, {"ts": torch.linspace(0.5, 2.0, 3)}])
+def test_one_motion_for_two_solves_with_other_steps_is_refused(second, tmp_path):
+    def model(x):
+        bm = torchsde.BrownianInterval(0.0, 2.0, size=(len(x), 3))
+        given = {"ts": TIMES, "dt": 0.25, "method": "euler", "bm": bm}
+        first = torchsde.sdeint(SDE, x, **given)
+        return first[-1] - torchsde.sdeint(SDE, x, **(given | second))[-1]
+
+    message = refused(model, tmp_path)
+    assert "the solve shares its bm with another solve that takes other steps over the same times" in message
+    assert "give both the same times and dt" in message
+
+
+def test_one_motion_for_two_solves_has_one_noise(tmp_path):
+    def model(x):
+        bm = torchsde.BrownianInterval(0.0, 2.0, size=(len(x), 3))
+        given = {"dt": 0.25, "method": "euler", "bm": bm}
+        first, again = (torchsde.sdeint(SDE, x, TIMES, **given)[-1] for _ in range(2))
+        return first - again, torchsde.sdeint(SDE, x, TIMES + 1.0, **given)[-1]
+
+    exported = export(model, (X,), tmp_path / "out", dynamic={"x": {0: "batch"}})
+    assert [one.name for one in exported.card.noise] == ["noise_0", "noise_1"]
+    difference, _ = odelet.load(tmp_path / "out")(np.ones((50, 3), np.float32), seed=1)
+    assert (difference == 0).all()
