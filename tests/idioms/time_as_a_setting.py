@@ -36,7 +36,8 @@ def case_products():
         matrices = torch.addmm(y, y, M[:3], beta=float(t), alpha=t.item()) - torch.addmv(M[0], M[:3], M[1], alpha=t)
         batches = torch.baddbmm(y[:, None], y[:, None], M[:3].expand(y.shape[0], 3, 3), beta=float(t))
         outer = torch.addr(M[:3], M[0], M[1], beta=t)
-        return outer[0] + matrices + batches[:, 0] + elements - (2 * y).addcmul_(y, y, value=t.item())
+        written = (2 * y).addcmul_(y, y, value=t.item())
+        return torch.tanh(outer[0] + matrices + batches[:, 0] + elements - written)
 
     return of(field)
 
