@@ -22,6 +22,7 @@ from odelet_export.capture.decisions.indexing import (
     element_at,
     is_whole_number,
 )
+from odelet_export.capture.decisions.scalar_arguments import SCALAR_ARGUMENTS
 from odelet_export.capture.sizes.composites import COMPOSITES
 from odelet_export.capture.sizes.elements import element_at_size
 from odelet_export.capture.sizes.gradient import gradient
@@ -204,6 +205,7 @@ _REWRITES: dict[str, Rewrite] = {
     "__iter__": lambda args, *_: lambda: iter(args[0].unbind(0)),
     "gradient": gradient,
     **COMPOSITES,
+    **SCALAR_ARGUMENTS,
     "repeat_interleave": repeated,
     "bucketize": _bucketize,
     "searchsorted": _searchsorted,
