@@ -89,8 +89,9 @@ def noise_array(
     count = prod(shape[axis] for axis in order[len(leading) :])
     draw = {"normal": normals, "uniform": uniforms}[distribution]
     numbers = draw(seed, noise, samples, range(steps), count, dtype=dtype)
-    numbers = numbers.reshape([shape[axis] for axis in order]).transpose(np.argsort(order).astype(int).tolist())
-    return numbers if numbers.flags.c_contiguous else numbers.copy(order="C")
+    laid: NumpyArray = numbers.reshape([shape[axis] for axis in order])
+    laid = laid.transpose(np.argsort(order).astype(int).tolist())
+    return laid if laid.flags.c_contiguous else laid.copy(order="C")
 
 
 def keys(seed: int, noise: int, samples: range) -> NumpyArray:
