@@ -9,10 +9,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from math import ceil, pi, prod
+from numbers import Integral
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from odelet.errors import InputError
 from odelet.numerics.backend import NumpyArray
 
 # The constants of Philox4x32: the multipliers of the words 0 and 2, and what a round adds to each word of the key.
@@ -114,6 +116,13 @@ def normals_by_key(keys: NumpyArray, noise: int, steps: range, count: int, *, dt
     They are those of `normals` with the key as the seed, for the sample 0.
     """
     return _drawn(_normal, np.asarray(keys, np.int64), noise, range(len(keys)), steps, count, np.dtype(dtype))
+
+
+def checked_seed(seed: object) -> int:
+    """Return a seed that a caller gave. Raises InputError for a value that is none."""
+    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= int(seed) < 2**64:
+        raise InputError(f"seed={seed!r} must be a whole number from 0 to 2**64 - 1, or None")
+    return int(seed)
 
 
 def fresh_seed() -> int:

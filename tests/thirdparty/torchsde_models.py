@@ -137,7 +137,7 @@ def gan_generator() -> Trial:
 
 @SOURCE.case("sde_gan.py: the generator as it is, its times an input", forms={"auto": {"steps": 63}})
 def gan_generator_times() -> Trial:
-    return Trial(_generator(), (torch.linspace(0, 63, 64), 3), {"batch_size": "batch"})  # type: ignore[dict-item]
+    return Trial(_generator(), (torch.linspace(0, 63, 64), 3), {"batch_size": "batch"})  # type: ignore[dict-item]  # a number
 
 
 @SOURCE.case("sde_gan.py: the discriminator, torchcde with its backend torchsde", forms={"auto": {}, "driven": {}})
@@ -154,7 +154,7 @@ def gan_score() -> Trial:
     def run(batch_size: int) -> Any:
         return discriminator(generator(times, batch_size))
 
-    return Trial(Script(run, generator, discriminator), (3,), {"batch_size": "batch"})  # type: ignore[dict-item]
+    return Trial(Script(run, generator, discriminator), (3,), {"batch_size": "batch"})  # type: ignore[dict-item]  # a number
 
 
 def _filter(x: torch.Tensor, kernel: torch.Tensor, *, normalized: bool) -> torch.Tensor:

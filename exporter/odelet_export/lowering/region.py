@@ -62,17 +62,23 @@ class Region:
         t: Array,
         row: Value,
     ) -> list[Value]:
-        """Put a copy on a time and a row (1, n), and return its results.
+        """Put a copy on a time and a row (1, n), and return its results. The arguments are those of `call_on`."""
+        return self.call_on(scope, outside, t, layout.unpack(row, xp=ONNX))
 
-        t: a scalar, or (samples,) where each batch row has its own time. The copy goes into the innermost scope of row,
-        the time and `scope`. outside: as in `emit`.
+    def call_on(
+        self, scope: Scope, outside: Mapping[ir.Value, ir.Value], t: Array, state: Sequence[Value]
+    ) -> list[Value]:
+        """Put a copy on a time and the parts of a state, and return its results.
+
+        t: a scalar, or (samples,) where each batch row has its own time. The copy goes into the innermost scope of the
+        parts, the time and `scope`. outside: as in `emit`.
         """
         like = Value(self.inputs[0], scope)
         time = ONNX.cast(t, like) if isinstance(t, Value) else scope.constant(t, like.dtype)
         if like.dims:  # each batch row has its own time
             time = ONNX.reshape(time, (-1, *[1] * (len(like.dims) - 1)))
-        inner = max((row.scope, time.scope, scope), key=lambda scope: scope.depth)
-        return self.emit(inner, [time, *layout.unpack(row, xp=ONNX)], outside)
+        inner = max((*(part.scope for part in state), time.scope, scope), key=lambda scope: scope.depth)
+        return self.emit(inner, [time, *state], outside)
 
     def field(self, scope: Scope, layout: Layout, outside: Mapping[ir.Value, ir.Value]) -> RowField:
         """The field as the solver text calls it: it takes a time and a row (1, n), and returns the slope, (1, n)."""

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from odelet.loops.brownian import BridgedPath
+from odelet.loops.brownian import BridgedPath, draw_shapes
 from odelet.methods.sde import SdeMethod
+from odelet.numerics.backend import NUMPY
 from odelet.numerics.grid import accumulated_points
 from odelet_export.model.random_draws import draw_keys
 from odelet_export.model.sde_spec import KEYS, NORMALS
@@ -33,9 +34,8 @@ def points_of(call: SdeCall, spec: SolveSpec, t: Tensor) -> np.ndarray:
             return accumulated_points(times, spec.sde.step_size)
     except ValueError as error:
         raise CaptureError(f"{call.where}{error}") from None
-    h = (times[-1:] - times[:1]) / spec.grid.steps
-    inner = np.arange(spec.grid.steps, dtype=times.dtype) * h + times[:1]
-    return np.concatenate([inner, times[-1:]])
+    points: np.ndarray = spec.grid.points(times, direction=times.dtype.type(1), xp=NUMPY)
+    return points
 
 
 def _array(t: Tensor) -> np.ndarray:
@@ -53,7 +53,7 @@ def noise_of(call: SdeCall, spec: SolveSpec, points: np.ndarray | None) -> dict[
     None where they do not matter: the number of steps is then in the spec. Raises CaptureError for a motion that
     another solve has drawn in other steps.
     """
-    method, y, m = spec.solver, call.y0, call.channels
+    method, y = spec.solver, call.y0
     assert isinstance(method, SdeMethod)
     times = None if points is None else tuple(points.tolist())
     noise = _drawn_before(call, times)
@@ -62,10 +62,9 @@ def noise_of(call: SdeCall, spec: SolveSpec, points: np.ndarray | None) -> dict[
     else:
         assert spec.grid is not None
         steps = spec.grid.steps or 0 if times is None else len(times) - 1
-        for name in method.draws:
+        for name, shape in draw_shapes(method, call.channels).items():
             if f"{NORMALS}{name}" not in noise:
-                shape = (steps, y.shape[0], *([m, m] if name == "area" else [m]))
-                noise[f"{NORMALS}{name}"] = torch.randn(shape, dtype=y.dtype)
+                noise[f"{NORMALS}{name}"] = torch.randn((steps, y.shape[0], *shape), dtype=y.dtype)
     call.drawn.append(Drawn(times, noise))
     return {name: x for name, x in noise.items() if name in spec.extras}
 

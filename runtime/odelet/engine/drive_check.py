@@ -18,6 +18,7 @@ from odelet.engine.port_shapes import PortShape, Role, check_port
 from odelet.engine.sde_steps import motion_of
 from odelet.engine.session import Graph, Port
 from odelet.errors import ArtifactError, InputError
+from odelet.loops.brownian import draw_shapes
 from odelet.methods.fixed_point import Iteration, IterationState, initial_state
 from odelet.methods.sde import SdeMethod
 from odelet.numerics.backend import NUMPY
@@ -137,11 +138,10 @@ class _DriveCheck:
         if method.step_doubling:
             self._check_value(motion.inputs[0], PortShape(("int64",), (None,)))
         else:
-            for name, draw in zip(motion.inputs, method.draws, strict=True):
-                channels = (motion.channels,) * (2 if draw == "area" else 1)
-                self._check_value(name, PortShape((self._state,), (None, None, *channels)))
-        for name, shape in zip(motion.memory, self._memory_shapes(), strict=True):
-            self._check_value(name, shape)
+            for name, shape in zip(motion.inputs, draw_shapes(method, motion.channels).values(), strict=True):
+                self._check_value(name, PortShape((self._state,), (None, None, *shape)))
+        for name, remembered in zip(motion.memory, self._memory_shapes(), strict=True):
+            self._check_value(name, remembered)
 
     def _memory_shapes(self) -> list[PortShape]:
         """The shapes of what a step of an SDE hands to the next: the drift, the diffusion and a state."""
@@ -250,11 +250,10 @@ class _DriveCheck:
     def _sde_step(self, method: SdeMethod) -> Role:
         motion = self._solve.brownian
         assert motion is not None
-        time, vector = PortShape((self._time,), ()), PortShape((self._state,), (None, motion.channels))
-        area = PortShape((self._state,), (None, motion.channels, motion.channels))
-        shapes = self._memory_shapes()
+        time, shapes = PortShape((self._time,), ()), self._memory_shapes()
         feeds = {"t": time, "t1": time, "y": self._row, **{f"memory.{i}": x for i, x in enumerate(shapes)}}
-        feeds |= {name: area if name == "area" else vector for name in motion_of(method)}
+        drawn = draw_shapes(method, motion.channels).values()
+        feeds |= {name: PortShape((self._state,), (None, *x)) for name, x in zip(motion_of(method), drawn, strict=True)}
         return Role(feeds, {"y1": self._row, **{f"memory1.{i}": x for i, x in enumerate(shapes)}})
 
     def _turn(self) -> Role:

@@ -65,7 +65,8 @@ def _drive(problem: Problem) -> tuple[list[NumpyArray], SolveStats, SolveObserve
     if solve.per_sample:
         _check_samples(problem, observed=observed)
     observer = _observer(problem) if observed else None
-    method = settings_of(solve).method
+    if method.stochastic:
+        method = settings_of(solve).method  # with its options, of which step doubling is one
     if isinstance(method, SdeMethod) and method.step_doubling:
         run = _solve_by_doubling(problem, method)
         return solution_arrays(run.rows, problem.parts), SolveStats.of(solve, run), None

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from odelet.loops.brownian import BridgedPath, BrownianPath, DrawnNormals, Stepw
 from odelet.methods.sde import NOISES, Calculus, Sde, SdeMethod
 from odelet.methods.sde_steps import sde_method
 from odelet.numerics.backend import NumpyArray
-from odelet.random_numbers import fresh_seed, keys
+from odelet.random_numbers import checked_seed, fresh_seed, keys
 
 
 @dataclass(frozen=True)
@@ -132,7 +131,8 @@ class SdeCall:
         shapes = draw_shapes(method, channels)
         if noise is not None and set(noise) != {"seed"}:
             return self._given_path(noise, {name: (steps, batch, *shape) for name, shape in shapes.items()})
-        number = _seed(seed if noise is None else np.asarray(noise["seed"]).tolist())
+        known = seed if noise is None else np.asarray(noise["seed"]).tolist()
+        number = fresh_seed() if known is None else checked_seed(known)
         used = {"seed": np.array(number, np.uint64)}
         if method.step_doubling:
             return self._bridged(keys(number, 0, range(batch))), used
@@ -202,11 +202,3 @@ def _refuse(name: str, shape: tuple[int, ...], wanted: tuple[Any, ...], noise_ty
     sizes = ", ".join(map(str, wanted))
     about = f", as the noise is {noise_type}" if name == "g" else ""
     raise InputError(f"{name} returned an array of shape {shape}; it must be ({sizes}){about}")
-
-
-def _seed(seed: Any) -> int:
-    if seed is None:
-        return fresh_seed()
-    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= int(seed) < 2**64:
-        raise InputError(f"seed={seed!r} must be a whole number from 0 to 2**64 - 1, or None")
-    return int(seed)

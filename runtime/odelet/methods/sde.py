@@ -7,7 +7,7 @@ roster is `SDE_METHODS`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
 
 from odelet.methods.method import Method, option
@@ -45,7 +45,7 @@ class Sde:
         """g at a time and a state."""
         if self.product is not None:
             product = self.product
-            return Diffusion(self, xp, times=lambda v: product(t, y, v))
+            return Diffusion(self, xp, product=lambda v: product(t, y, v))
         assert self.diffusion is not None
         return self.diffusion_of(self.diffusion(t, y), xp=xp)
 
@@ -56,16 +56,12 @@ class Sde:
 
 @dataclass(frozen=True)
 class Diffusion:
-    """g at one time and state. values: None where only products with it are known, which `times` then computes."""
+    """g at one time and state: its values, or else a function for its products with vectors."""
 
     sde: Sde
     xp: Backend
     values: Array | None = None
-    times: Callable[[Array], Array] = field(default=None)  # type: ignore[assignment]  # set below where it is None
-
-    def __post_init__(self) -> None:
-        if self.times is None:
-            object.__setattr__(self, "times", self._times)
+    product: Callable[[Array], Array] | None = None
 
     @property
     def table(self) -> Array:
@@ -73,8 +69,10 @@ class Diffusion:
         assert self.values is not None
         return self.values if self.sde.noise == "diagonal" else self.xp.reshape(self.values, (-1, self.sde.width))
 
-    def _times(self, v: Array) -> Array:
+    def times(self, v: Array) -> Array:
         """The product (batch, d) of g and a vector (batch, m)."""
+        if self.product is not None:
+            return self.product(v)
         sde, xp = self.sde, self.xp
         if sde.noise == "diagonal" or sde.channels == 1:
             return self.table * v

@@ -7,7 +7,6 @@ same answer everywhere; random numbers are drawn before the graph runs, each fro
 from __future__ import annotations
 
 from collections.abc import Mapping
-from numbers import Integral
 from typing import Any, cast
 
 import numpy as np
@@ -18,7 +17,7 @@ from odelet.artifact.input_cards import NoiseCard
 from odelet.errors import ArtifactError, InputError
 from odelet.loops.brownian import DrawnNormals
 from odelet.numerics.backend import NumpyArray
-from odelet.random_numbers import noise_array
+from odelet.random_numbers import checked_seed, noise_array
 
 
 class Noise:
@@ -38,8 +37,7 @@ class Noise:
         """Raise InputError for a value that is no seed, and for a seed of a model that draws nothing."""
         if seed is None:
             return
-        if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= int(seed) < 2**64:
-            raise InputError(f"seed={seed!r} must be a whole number from 0 to 2**64 - 1, or None")
+        checked_seed(seed)
         if not self._noise:
             raise InputError(f"seed={seed!r} cannot be set: the model draws no random numbers")
 

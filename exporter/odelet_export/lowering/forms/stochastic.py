@@ -8,9 +8,9 @@ from typing import Any
 import onnx_ir as ir
 
 from odelet.engine.sde_steps import motion_of
+from odelet.loops.brownian import draw_shapes
 from odelet.methods.method import FixedStep
 from odelet.methods.sde import Increment, Interval, Sde, SdeMethod
-from odelet.numerics.backend import Array
 from odelet.numerics.state import Layout
 from odelet_export.errors import FormError
 from odelet_export.graphs.emit import ONNX
@@ -34,13 +34,7 @@ def functions_of(hole: Hole, scope: Scope, outside: Mapping[ir.Value, ir.Value])
     assert spec is not None
 
     def of(region: Region) -> Any:
-        def call(t: Array, *state: Value) -> Value:
-            like = Value(region.inputs[0], scope)
-            time = ONNX.cast(t, like) if isinstance(t, Value) else scope.constant(t, like.dtype)
-            inner = max((*(x.scope for x in state), time.scope, scope), key=lambda scope: scope.depth)
-            return region.emit(inner, [time, *state], outside)[0]
-
-        return call
+        return lambda t, *state: region.call_on(scope, outside, t, state)[0]
 
     named = {name: of(region) for name, region in hole.regions.items()}
     width = hole.y0[0].shape[1] if hole.y0[0].shape is not None else None
@@ -93,10 +87,8 @@ def driven_step(
     remembered = [hole.extras[f"{MEMORY}{name}"] for name in method.memory]
     memory = [add_input(f"memory.{i}", hole.y0[0].dtype, _sizes(like)) for i, like in enumerate(remembered)]
     batch = _sizes(hole.y0[0])[0]
-    motion = [
-        add_input(name, hole.y0[0].dtype, [batch, *[sde.channels] * (2 if name == "area" else 1)])
-        for name in motion_of(method)
-    ]
+    shapes = zip(motion_of(method), draw_shapes(method, sde.channels).values(), strict=True)
+    motion = [add_input(name, hole.y0[0].dtype, [batch, *shape]) for name, shape in shapes]
     taken = step(hole, sde, layout, t, t1, y, tuple(memory), Increment(*motion))
     return {"y1": taken.y1, **{f"memory1.{i}": x for i, x in enumerate(taken.memory)}}
 

@@ -62,7 +62,7 @@ FUNCTIONS: dict[str, Callable[..., object]] = {
 
 
 def _program(function: Callable[..., object]) -> torch.export.ExportedProgram:
-    module = _Module(function).eval().requires_grad_(False)  # type: ignore[arg-type]
+    module = _Module(function).eval().requires_grad_(False)  # type: ignore[arg-type]  # its result is torch's to check
     with torch.no_grad():
         return torch.export.export(
             module, (torch.randn(3, 4, 6),), dynamic_shapes=({0: torch.export.Dim("batch")},), strict=False
@@ -81,7 +81,7 @@ def test_same_graph_as_torchs_own_way(name: str, monkeypatch: pytest.MonkeyPatch
     taken: list[object] = []
 
     def counted(*args: object) -> None:
-        decompose_piecewise(*args)  # type: ignore[arg-type]
+        decompose_piecewise(*args)  # type: ignore[arg-type]  # passed on as they came
         taken.append(args)
 
     monkeypatch.setattr(decomposing, "decompose_piecewise", counted)
