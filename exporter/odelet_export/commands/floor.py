@@ -15,7 +15,8 @@ import onnx_ir.passes.common as passes
 
 from odelet.artifact.card import Card, Tensor
 from odelet.artifact.folder import GraphBytes, check
-from odelet.artifact.solve_card import DriveStep, RunStep, SolveCard
+from odelet.artifact.program_steps import DriveStep, RunStep
+from odelet.artifact.solve_card import SolveCard
 from odelet.engine.ending import run_options
 from odelet.engine.failures import one_line
 from odelet.engine.session import open_session

@@ -50,11 +50,12 @@ BOUNDED = FormFacts(
     of_again=("max_steps", "max_evals"),
 )
 ADAPTIVE = FormFacts(name="adaptive", why_not_set="its graph was exported without that input", chooses_steps=True)
+LOOP_FREE = FormFacts(name="loop_free", why_not_set="its graphs were exported without that input", chooses_steps=True)
 DRIVEN = FormFacts(name="driven", why_not_set="its solver does not take it", chooses_steps=True, outside=True)
 PLAIN = FormFacts(name="plain", why_not_set="its model has no solve", solves=False)
 
 # The forms that a card may name.
-FORMS = {facts.name: facts for facts in (UNROLLED, ROLLED, BOUNDED, ADAPTIVE, DRIVEN, PLAIN)}
+FORMS = {facts.name: facts for facts in (UNROLLED, ROLLED, BOUNDED, ADAPTIVE, LOOP_FREE, DRIVEN, PLAIN)}
 # What the card of a model says whose solves have different forms.
 MIXED = "mixed"
 
@@ -64,23 +65,6 @@ CALL_SETTINGS = ("deadline",)
 # What a graph reports of each sample that it solves on its own.
 OF_SAMPLES = ("steps", "accepted", "status")
 REPORTS = ("steps", "accepted", "status", "time", "evaluations", "unconverged", "error_ratio")
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunStep:
-    """A step of the program that runs a graph. run: the graph's file."""
-
-    run: str
-
-    def __post_init__(self) -> None:
-        check_file_name(self.run)
-
-
-@dataclass(frozen=True, kw_only=True)
-class DriveStep:
-    """A step of the program that drives a solve. drive: the solve's index."""
-
-    drive: int
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from odelet.engine.fallback import Fallback
 from odelet.engine.forking import RUNNING
 from odelet.engine.opening import Artifact
 from odelet.engine.problem import Request
-from odelet.engine.program import DriveSolve, RunGraph
+from odelet.engine.program import DriveSolve
 from odelet.engine.reports import check_times, reported_stats, times_input
 from odelet.errors import ArtifactError, InputError
 from odelet.loops.adaptive import Limits
@@ -184,7 +184,7 @@ class Runner:
         """Run the program on the values of a result, and add what it computes. arrays: the settings of the call."""
         values, events = result.values, observed.events_by_solve
         for step in self._program:
-            if isinstance(step, RunGraph):
+            if not isinstance(step, DriveSolve):
                 values |= step(values, arrays)
                 continue
             index = step.solve.index
