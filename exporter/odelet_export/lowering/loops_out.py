@@ -60,6 +60,7 @@ def take_out_loops(model: ir.Model) -> tuple[dict[str, ir.Model], Program]:
     results = list(model.graph.outputs)
     model.graph.outputs.clear()
     program = division.block(list(model.graph), results, _OF_HOST)
+    division.take_unread_inputs(program)
     return division.graphs, program
 
 
@@ -232,6 +233,17 @@ class _Division:
                 for then, otherwise, result in zip(*results, names, strict=True)
             ),
         )
+
+    def take_unread_inputs(self, program: Program) -> None:
+        """Give the first graph the inputs of the model, and the settings, that no graph reads."""
+        first = next((self.graphs[step.run].graph for step in program if isinstance(step, RunStep)), None)
+        taken = {value.name for model in self.graphs.values() for value in model.graph.inputs}
+        for value in self.model.graph.inputs if first is not None else ():
+            if value.name not in taken:
+                stand_in = ir.Value(name=value.name, type=value.type, shape=value.shape, const_value=value.const_value)
+                first.inputs.append(stand_in)
+                if value.const_value is not None:
+                    first.register_initializer(stand_in)
 
     def _name(self, value: ir.Value) -> str:
         """The name of a value that passes between graphs, which no other such value has."""

@@ -216,6 +216,12 @@ class SolveCard:
         """What is true of every solve in this form."""
         return FORMS[self.form]
 
+    @property
+    def chooses_steps(self) -> bool:
+        """Whether the sizes of its steps are chosen in each call, so that steps may be rejected."""
+        method = method_of(self.method)
+        return self.facts.chooses_steps and (method.adaptive or isinstance(method, Iteration))
+
     def __str__(self) -> str:
         """Return the solve in a line, and each solve inside its field in a line of its own."""
         words = [self.form, *(["each sample on its own"] if self.per_sample else [])]
