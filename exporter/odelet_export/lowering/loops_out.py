@@ -238,8 +238,8 @@ class _Division:
         """Give the first graph the inputs of the model, and the settings, that no graph reads."""
         first = next((self.graphs[step.run].graph for step in program if isinstance(step, RunStep)), None)
         taken = {value.name for model in self.graphs.values() for value in model.graph.inputs}
-        for value in self.model.graph.inputs if first is not None else ():
-            if value.name not in taken:
+        for value in self.model.graph.inputs:
+            if first is not None and value.name not in taken:
                 stand_in = ir.Value(name=value.name, type=value.type, shape=value.shape, const_value=value.const_value)
                 first.inputs.append(stand_in)
                 if value.const_value is not None:

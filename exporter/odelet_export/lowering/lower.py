@@ -21,6 +21,7 @@ from odelet_export.lowering.forms.form import LoweredSolve
 from odelet_export.lowering.forms.site import Site
 from odelet_export.lowering.hole import Hole
 from odelet_export.lowering.loops_out import take_out_loops
+from odelet_export.lowering.profiles import GENERAL, Profile
 from odelet_export.lowering.solve_card import solve_card
 
 MODEL = "model.onnx"
@@ -52,13 +53,19 @@ class _FilledHole:
 
 
 def lower(
-    captured: Captured, holes: Sequence[Hole], form: str, *, max_steps: int, keep_debug_info: bool
+    captured: Captured,
+    holes: Sequence[Hole],
+    form: str,
+    *,
+    max_steps: int,
+    keep_debug_info: bool,
+    profile: Profile = GENERAL,
 ) -> LoweredModel:
     """Choose a form for every solve and build the graphs. Raises FormError for a form that no solve can have.
 
-    holes: the solves of `captured`, lifted. form: the name of a form, or "auto".
+    holes: the solves of `captured`, lifted. form: the name of a form, or "auto". profile: what the graphs may use.
     """
-    choices = forms_of(captured, holes, form, max_steps=max_steps)
+    choices = forms_of(captured, holes, form, max_steps=max_steps, profile=profile)
     host = captured.model
     outside = any(choice.form.runs_outside for choice in choices)
     if outside:
@@ -71,7 +78,7 @@ def lower(
     program: Sequence[ProgramStep] = [RunStep(run=MODEL)]
     if outside:
         graphs, program = _cut_host(host, filled)
-    elif any(choice.form.loops_outside for choice in choices):
+    elif any(choice.form.loops_outside for choice in choices) or not profile.loops:
         tidy(host, keep_debug_info=keep_debug_info)
         graphs, program = take_out_loops(host)
     for model in graphs.values():
@@ -81,11 +88,16 @@ def lower(
     return LoweredModel(graphs, program, [replace(x.card, piece=copy) for x, copy in zip(filled, copies, strict=True)])
 
 
-def forms_of(captured: Captured, holes: Sequence[Hole], form: str, *, max_steps: int) -> list[Choice]:
+def forms_of(
+    captured: Captured, holes: Sequence[Hole], form: str, *, max_steps: int, profile: Profile = GENERAL
+) -> list[Choice]:
     """Choose a form for every solve, as `lower` does. The host graph gets nodes for the values that the solves read."""
     scope = Scope.of(captured.model.graph)
     alone = sum(hole.spec.adaptive or hole.spec.timeless for hole in holes) == 1
-    return choose([Site.of(hole, scope, max_steps, _setting_names(hole, alone=alone)) for hole in holes], form)
+    names = [_setting_names(hole, alone=alone) for hole in holes]
+    static = not profile.dynamic
+    sites = [Site.of(hole, scope, max_steps, name, static=static) for hole, name in zip(holes, names, strict=True)]
+    return choose(sites, form, profile)
 
 
 def _setting_names(hole: Hole, *, alone: bool) -> dict[str, str]:

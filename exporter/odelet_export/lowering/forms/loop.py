@@ -54,7 +54,8 @@ class AdaptiveLoop(Reading):
         self.read_stages = dense_output_stages(self.tableau)
         self.points = {name: self._sorted(name) for name in ("step_t", "jump_t") if name in site.hole.extras}
 
-    # `loop_samples` overrides the following methods for solves in which each batch row has its own steps.
+    # `loop_samples` overrides the following methods for solves in which each batch row has its own steps, and
+    # `loop_static` some of them for memory of fixed size.
 
     def _each(self, x: Value) -> Value:
         """The scalar x as an initial value with one entry for each solve: here x itself, as there is one solve."""
@@ -76,6 +77,10 @@ class AdaptiveLoop(Reading):
     def _counted(self, state: Carried, accept: Value, i: Value) -> tuple[Carried, Value]:
         """The counters of steps that the Loop carries, and the number of attempted steps."""
         return {}, i + 1
+
+    def _collected(self, time: Value) -> Carried:
+        """What the Loop collects of each attempted step besides the values for dense output. time: where it ends."""
+        return {"now": time}
 
     def _counts(self, end: Carried, collected: Carried) -> dict[str, Value]:
         """The step counts of the report. An attempt that moved time was accepted."""
@@ -182,8 +187,8 @@ class AdaptiveLoop(Reading):
         after = {"now": time, "reach": time + h_next, "h": h_next, "y": state1, "k": slope}
         after |= {f"past_{j}": ratio for j, ratio in enumerate(remembered)}
         counted, attempted = self._counted(state, accept, i)
-        for_reading, to_collect = self._taken(state, accept, tried, ONNX.cast(signed, y))
-        after, collect = after | counted | for_reading, to_collect | {"now": time}
+        for_reading, to_collect = self._taken(state, time, accept, tried, ONNX.cast(signed, y))
+        after, collect = after | counted | for_reading, to_collect | self._collected(time)
         for name, hit in hits.items():
             passes = accept & hit
             if name == "step_t" and "jump_t" in hits:
