@@ -16,9 +16,7 @@ from onnx_ir import convenience
 
 from odelet.artifact.program_steps import BranchStep, CarriedCard, ChosenCard, LoopStep, RunStep, StackedCard
 from odelet_export.graphs.nodes import bodies, read_by
-
-# The solve of which each turn of a Loop is an attempted step: an entry of what a node knows in memory only.
-SOLVE = "odelet.solve"
+from odelet_export.lowering.forms.loop import ATTEMPTS_OF
 
 Program = list[RunStep | LoopStep | BranchStep]
 
@@ -209,7 +207,7 @@ class _Division:
                 if start is not None
             ),
             stacked=tuple(StackedCard(made=self._name(value), result=self._name(stack)) for value, stack in kept),
-            solve=node.meta.get(SOLVE),
+            solve=node.meta.get(ATTEMPTS_OF),
         )
 
     def _branch(self, node: ir.Node, wanted: set[ir.Value], files: _Files, number: int, count: int) -> BranchStep:

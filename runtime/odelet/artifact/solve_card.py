@@ -27,9 +27,10 @@ class FormFacts:
     name: as a card spells it. why_not_set: why a call cannot change a setting that no solve of this form takes.
     chooses_steps: whether the step sizes are chosen in each call, so that steps may be rejected and tolerances may be
     set. calibrated: whether the steps were chosen on data at export, so that the solve reports an error ratio.
-    of_again: the settings that go to the fallback, where the artifact has one, and not to the solve itself. outside:
-    whether the runtime takes the steps, outside the graph, so that the solve has a drive entry. solves: whether it is a
-    form of solves, and not of a model that has none.
+    of_again: the settings that go to the fallback, where the artifact has one, and not to the solve itself.
+    between_turns: the settings that the runtime takes itself, as it runs the loop around the graphs. outside: whether
+    the runtime takes the steps, outside the graph, so that the solve has a drive entry. solves: whether it is a form of
+    solves, and not of a model that has none.
     """
 
     name: str
@@ -37,6 +38,7 @@ class FormFacts:
     chooses_steps: bool = False
     calibrated: bool = False
     of_again: tuple[str, ...] = ()
+    between_turns: tuple[str, ...] = ()
     outside: bool = False
     solves: bool = True
 
@@ -50,7 +52,12 @@ BOUNDED = FormFacts(
     of_again=("max_steps", "max_evals"),
 )
 ADAPTIVE = FormFacts(name="adaptive", why_not_set="its graph was exported without that input", chooses_steps=True)
-LOOP_FREE = FormFacts(name="loop_free", why_not_set="its graphs were exported without that input", chooses_steps=True)
+LOOP_FREE = FormFacts(
+    name="loop_free",
+    why_not_set="its graphs were exported without that input",
+    chooses_steps=True,
+    between_turns=("max_evals",),
+)
 DRIVEN = FormFacts(name="driven", why_not_set="its solver does not take it", chooses_steps=True, outside=True)
 PLAIN = FormFacts(name="plain", why_not_set="its model has no solve", solves=False)
 
@@ -189,8 +196,9 @@ class SolveCard:
         only = f"{me} a report error_ratio goes with the form {BOUNDED.name}, and only it"
         check(calibrated == ("error_ratio" in self.report), only)
         for key, name in self.settings.items():
-            expected = "null, as the driver takes it" if outside else "the name of a graph input"
-            check(outside == (name is None), f"{me} settings.{key} is {name!r}; expected {expected}")
+            by_runtime = outside or key in self.facts.between_turns
+            expected = "null, as the driver takes it" if by_runtime else "the name of a graph input"
+            check(by_runtime == (name is None), f"{me} settings.{key} is {name!r}; expected {expected}")
 
     def _check_motion(self, me: str) -> None:
         """Raise ArtifactError unless a solve of an SDE, and only that, has a Brownian motion, which goes with it."""

@@ -58,6 +58,14 @@ def times_input(solve: SolveCard) -> str | None:
     return name if isinstance(name, str) else None
 
 
+def stopped_at(status: Status, solve: SolveCard, values: dict[str, NumpyArray]) -> None:
+    """Change the report of a solve whose loop was stopped from outside: the graph took that for its limit of steps."""
+    name = solve.report.get("status")
+    if name is not None:
+        reported = values[name]
+        values[name] = np.where(reported == Status.STEP_LIMIT.value, np.int64(status.value), reported)
+
+
 def _of_samples(solve: SolveCard, reports: Mapping[str, NumpyArray]) -> SolveOutcome:
     count = reports["status"].size
     for key, value in reports.items():

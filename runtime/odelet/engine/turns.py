@@ -14,14 +14,20 @@ from typing import Any
 import numpy as np
 
 from odelet.artifact.program_steps import LoopStep
+from odelet.artifact.solve_card import SolveCard
 from odelet.engine.buffers import Cell, HostMemory, memory_of
 from odelet.engine.ending import check_ended, run_options
 from odelet.engine.failures import ORT_ERRORS, GraphFailed
 from odelet.engine.session import Graph
+from odelet.loops.adaptive import Limits
 from odelet.numerics.backend import NumpyArray
+from odelet.status import Status
 
 Arrays = Mapping[str, NumpyArray]
 Step = Callable[[Arrays, Arrays], dict[str, NumpyArray]]
+
+# Whether a loop ends before another turn, given the number of turns before it.
+Stops = Callable[[int], bool]
 
 # A loop keeps this many sets of memory for later calls, and none that is larger than this.
 _KEPT_SETS, _KEPT_BYTES = 4, 2**20
@@ -41,18 +47,20 @@ class Repeated:
     device: str = "cpu"
     pool: _Pool = field(default_factory=lambda: _Pool())
 
-    def __call__(self, values: Arrays, settings: Arrays) -> dict[str, NumpyArray]:
-        """Run the turns. Returns the last values that were carried, and those that were stacked, by name."""
+    def __call__(self, values: Arrays, settings: Arrays, stops: Stops | None = None) -> dict[str, NumpyArray]:
+        """Run the turns. Returns the last values that were carried, and those that were stacked, by name.
+
+        stops: asked before each turn, with the number of turns before it, whether to end the loop.
+        """
         loop = self.loop
-        most = None if loop.most is None else int(values[loop.most])
+        limit = _limit(None if loop.most is None else int(values[loop.most]), stops)
         carried = {one.turn: values[one.start] for one in loop.carried}
         stacks = {one.made: _Stack() for one in loop.stacked}
-        turns = 0
         if loop.go_on is None or bool(values[loop.go_on]):
             if self.graph is None:
-                carried = self._unbound(values, settings, carried, stacks, most, turns)
-            elif most is None or turns < most:
-                carried = self._bound(values, carried, stacks, most)
+                carried = self._unbound(values, settings, carried, stacks, limit, 0)
+            elif not limit(0):
+                carried = self._bound(values, carried, stacks, limit)
         last = {one.result: carried[one.turn] for one in loop.carried if one.result is not None}
         return last | {one.result: stacks[one.made].rows(self.zero_rows[one.made]) for one in loop.stacked}
 
@@ -62,13 +70,13 @@ class Repeated:
         settings: Arrays,
         carried: dict[str, NumpyArray],
         stacks: Mapping[str, _Stack],
-        most: int | None,
+        limit: Stops,
         turns: int,
     ) -> dict[str, NumpyArray]:
         """Run turns of any steps, and of arrays that may change their shapes. Returns what the last turn hands on."""
         loop = self.loop
         again = True
-        while again and (most is None or turns < most):
+        while again and not limit(turns):
             inner = dict(values) | carried
             if loop.iteration is not None:
                 inner[loop.iteration] = np.asarray(turns, np.int64)
@@ -82,7 +90,7 @@ class Repeated:
         return carried
 
     def _bound(
-        self, values: Arrays, carried: dict[str, NumpyArray], stacks: Mapping[str, _Stack], most: int | None
+        self, values: Arrays, carried: dict[str, NumpyArray], stacks: Mapping[str, _Stack], limit: Stops
     ) -> dict[str, NumpyArray]:
         """Run turns of one graph in bound memory, if what it carries keeps its shapes."""
         graph, loop = self.graph, self.loop
@@ -103,14 +111,14 @@ class Repeated:
             if not (loop.again is None or bool(made[loop.again])):
                 return after
             if any(after[name].shape != x.shape for name, x in carried.items()):
-                return self._unbound(values, {}, after, stacks, most, turns)
+                return self._unbound(values, {}, after, stacks, limit, turns)
             carried = after
             rows = {one.made: made[one.made] for one in loop.stacked}
             memory = _Memory(graph, loop, carried, outside, rows, self.device)
         else:
             memory.begin(carried, outside)
         try:
-            return memory.run(most, turns, stacks)
+            return memory.run(limit, turns, stacks)
         finally:
             self.pool.give(key, memory)
 
@@ -152,14 +160,14 @@ class _Memory:
         for name, cell in self._outside.items():
             cell.write(outside[name])
 
-    def run(self, most: int | None, turns: int, stacks: Mapping[str, _Stack]) -> dict[str, NumpyArray]:
+    def run(self, limit: Stops, turns: int, stacks: Mapping[str, _Stack]) -> dict[str, NumpyArray]:
         """Run the turns after the first `turns`. Returns copies of what the last one hands on."""
         session, loop = self._graph.session, self._loop
         options, iteration, again = run_options(), self._iteration, self._again
         reads, rows = 0, [(stacks[name], cell) for name, cell in self._rows.items()]
         flag = again.read()
         try:
-            while most is None or turns < most:
+            while not limit(turns):
                 if loop.iteration is not None:
                     iteration.write(turns)
                 session.run_with_iobinding(self._bindings[reads], options)
@@ -173,6 +181,15 @@ class _Memory:
             check_ended()
             raise GraphFailed(self._graph.file, str(error)) from None
         return {name: pair[reads].read().copy() for name, pair in self._states.items()}
+
+
+def _limit(most: int | None, stops: Stops | None) -> Stops:
+    """What ends a loop: so many turns, None for any number, or what else may stop it."""
+    if most is None:
+        return stops or (lambda turns: False)
+    if stops is None:
+        return most.__le__
+    return lambda turns: turns >= most or stops(turns)
 
 
 class _Stack:
@@ -221,3 +238,17 @@ class _Pool:
         if memory.bytes <= _KEPT_BYTES:
             with self._lock:
                 self._idle = [(key, memory), *self._idle][:_KEPT_SETS]
+
+
+class TurnLimits:
+    """The limits of a call that no graph knows, as they stop the loop of a solve. status: the limit that did, or OK."""
+
+    def __init__(self, limits: Limits, solve: SolveCard) -> None:
+        self._limits, self._evaluations = limits, solve.evaluations
+        self.status = Status.OK
+
+    def stops(self, turns: int) -> bool:
+        """Whether a limit forbids another turn after so many."""
+        calls = self._evaluations
+        self.status = self._limits.exceeded(0 if calls is None else calls.start + calls.step * (turns + 1))
+        return self.status is not Status.OK

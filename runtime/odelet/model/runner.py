@@ -19,7 +19,8 @@ from odelet.engine.forking import RUNNING
 from odelet.engine.opening import Artifact
 from odelet.engine.problem import Request
 from odelet.engine.program import DriveSolve
-from odelet.engine.reports import check_times, reported_stats, times_input
+from odelet.engine.reports import check_times, reported_stats, stopped_at, times_input
+from odelet.engine.turns import Repeated, TurnLimits
 from odelet.errors import ArtifactError, InputError
 from odelet.loops.adaptive import Limits
 from odelet.loops.observer import SolveObserver
@@ -87,13 +88,14 @@ class CallResult:
     values: every array of the program, by name. driven: what each driven solve did, and each solve that the fallback
     solved again, by index; after a failed solve nothing more ran. watched: the events and trajectories of the solves
     for which the call asked for them, by index. ended: whether a run was ended at the deadline, so that outputs are
-    missing.
+    missing. stopped: the limits at which loops of solves were stopped between two turns, by index.
     """
 
     values: dict[str, NumpyArray]
     driven: dict[int, SolveStats]
     watched: dict[int, SolveObserver]
     ended: bool = False
+    stopped: dict[int, Status] = field(default_factory=dict)
 
 
 class Runner:
@@ -169,7 +171,7 @@ class Runner:
             self._run_program(result, arrays, limits, observed)
             self._solve_again(result, arrays, limits)
             return
-        drives = any(isinstance(step, DriveSolve) for step in self._program)
+        drives = any(isinstance(step, (DriveSolve, Repeated)) for step in self._program)
         try:
             with ended_at(limits.deadline + (_GRACE if drives else 0.0)):
                 self._run_program(result, arrays, limits, observed)
@@ -184,6 +186,9 @@ class Runner:
         """Run the program on the values of a result, and add what it computes. arrays: the settings of the call."""
         values, events = result.values, observed.events_by_solve
         for step in self._program:
+            if isinstance(step, Repeated) and step.loop.solve is not None:
+                self._take_turns(step, result, arrays, limits)
+                continue
             if not isinstance(step, DriveSolve):
                 values |= step(values, arrays)
                 continue
@@ -200,6 +205,20 @@ class Runner:
             result.driven[index] = stats
             if not _has_outputs(stats):
                 break
+        for index, status in result.stopped.items():
+            stopped_at(status, self.card.solves[index], values)
+
+    def _take_turns(self, step: Repeated, result: CallResult, arrays: dict[str, NumpyArray], limits: Limits) -> None:
+        """Run the loop of a solve, which ends early at a limit that its graphs do not know."""
+        assert step.loop.solve is not None
+        if limits.max_evals is None and limits.deadline is None:
+            result.values |= step(result.values, arrays)
+            return
+        solve = self.card.solves[step.loop.solve]
+        limited = TurnLimits(limits, solve)
+        result.values |= step(result.values, arrays, limited.stops)
+        if limited.status is not Status.OK:
+            result.stopped[solve.index] = limited.status
 
     def _solve_again(self, result: CallResult, arrays: dict[str, NumpyArray], limits: Limits) -> None:
         """Replace answers that are out of tolerance, where there is a fallback."""

@@ -30,6 +30,9 @@ from odelet_export.lowering.forms.site import (
     not_finite,
 )
 
+# What a Loop knows, in memory only: the index of the solve of which each turn is an attempted step.
+ATTEMPTS_OF = "odelet.attempts_of"
+
 
 class AdaptiveLoop(Reading):
     """The Loop of one solve: the values that its iterations carry, and the solution and report after the last one."""
@@ -122,6 +125,9 @@ class AdaptiveLoop(Reading):
             go_on = go_on & ~self.search.begins_at_event
             limit = ONNX.minimum(limit, self.control.max_num_steps)
         final, values = scope.loop(body, limit, go_on, list(initial.values()))
+        loop = final[0].ir.producer()
+        assert loop is not None
+        loop.meta[ATTEMPTS_OF] = site.hole.spec.index
         end, collected = dict(zip(names, final, strict=True)), dict(zip(collects, values, strict=True))
         now = end["now"]
         report = self._counts(end, collected)

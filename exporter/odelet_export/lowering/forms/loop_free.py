@@ -5,6 +5,8 @@ The loops are those of the forms `adaptive` and `rolled`, and `lowering.loops_ou
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from odelet.methods.method import Method
 from odelet_export.lowering.forms.adaptive import ADAPTIVE
 from odelet_export.lowering.forms.form import Form, LoweredSolve
@@ -28,7 +30,12 @@ def unsuited(site: Site) -> str | None:
 
 def lower(site: Site) -> LoweredSolve:
     """Build the Loop of a solve, with error control where its method has it."""
-    return (ADAPTIVE if ADAPTIVE.refuse(site) is None else ROLLED).lower(site)
+    if ADAPTIVE.refuse(site) is not None:
+        return ROLLED.lower(site)
+    lowered = ADAPTIVE.lower(site)
+    if site.hole.spec.timeless or not site.settings:
+        return lowered
+    return replace(lowered, settings={**lowered.settings, "max_evals": None})
 
 
 LOOP_FREE = Form(
