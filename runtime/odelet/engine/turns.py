@@ -133,7 +133,10 @@ class _Memory:
         self._graph, self._loop = graph, loop
         self._states = {name: (on_device(x), on_device(x)) for name, x in carried.items()}
         self._outside = {name: on_device(x) for name, x in outside.items()}
-        self._rows = {name: HostMemory(x) for name, x in rows.items()}
+        after = {one.after: one.turn for one in loop.carried}
+        # A value may be stacked and handed on: it is then read from the state that the turn wrote.
+        self._handed_on = {name: after[name] for name in rows if name in after}
+        self._rows = {name: HostMemory(x) for name, x in rows.items() if name not in after}
         self._iteration = HostMemory(np.asarray(0, np.int64))
         self._again = HostMemory(np.asarray(True))
         self.bytes = sum(x.nbytes for x in (*carried.values(), *carried.values(), *outside.values(), *rows.values()))
@@ -165,6 +168,7 @@ class _Memory:
         session, loop = self._graph.session, self._loop
         options, iteration, again = run_options(), self._iteration, self._again
         reads, rows = 0, [(stacks[name], cell) for name, cell in self._rows.items()]
+        states = [(stacks[name], self._states[turn]) for name, turn in self._handed_on.items()]
         flag = again.read()
         try:
             while not limit(turns):
@@ -175,6 +179,8 @@ class _Memory:
                 turns += 1
                 for stack, cell in rows:
                     stack.add(cell.read())
+                for stack, pair in states:
+                    stack.add(pair[reads].read())
                 if loop.again is not None and not flag:
                     break
         except ORT_ERRORS as error:
