@@ -1,5 +1,6 @@
 """The form loop_free: no graph has a loop, the answers are those of the whole graph, and limits stop between turns."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import torch
 import torchdiffeq
 from support.lowering import Case, inputs
+from support.paths import ROOT
 from torch import nn
 
 import odelet
@@ -166,3 +168,16 @@ def test_a_profile_refuses_what_it_has_not(tmp_path):
     with pytest.raises(FormError, match="profile='metal' is not one of " + ", ".join(PROFILES)):
         export(model, (x,), tmp_path / "out", profile="metal")
     assert not list(tmp_path.iterdir())
+
+
+def test_the_driver_in_the_documentation_gives_the_answers_of_the_runtime(tmp_path):
+    text = (ROOT / "docs" / "artifact.md").read_text(encoding="utf-8")
+    code = re.search(r"This is a whole driver:\n\n```python\n(.*?)```", text, re.S)
+    driver = {}
+    exec(code[1], driver)
+    for name in ("adaptive", "a loop in a branch of a loop"):
+        model = replace(CASES[name], form=LOOP_FREE.name).load(tmp_path / name)
+        x = inputs("float64", 3)
+        ours = driver["solve"](tmp_path / name, {"x": x, "t": TIMES})
+        for key, output in model.solve(x, TIMES).outputs.items():
+            np.testing.assert_array_equal(ours[key], output)
