@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 
+import idioms
 import numpy as np
 import onnx
 import pytest
@@ -181,3 +182,34 @@ def test_the_driver_in_the_documentation_gives_the_answers_of_the_runtime(tmp_pa
         ours = driver["solve"](tmp_path / name, {"x": x, "t": TIMES})
         for key, output in model.solve(x, TIMES).outputs.items():
             np.testing.assert_array_equal(ours[key], output)
+
+
+# Loops of every kind: of a fixed point, of an SDE, of a solve inside another, of a search, of samples on their own.
+KINDS = [
+    "deep_equilibrium",
+    "sde_beside_others_ode_and_mark",
+    "solve_inside_a_solve_until_now",
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [name for name, _ in idioms.cases() if name in KINDS])
+def test_loops_of_every_kind_are_taken_out(kind, tmp_path):
+    torch.manual_seed(0)
+    case = dict(idioms.cases())[kind]()
+    settings = {"kwargs": case.kwargs, "dynamic": case.dynamic, "samples": 1, "form": LOOP_FREE.name}
+    assert export(case.model, case.args, tmp_path / "out", **settings).parity.passed
+    assert not operators(tmp_path / "out") & {"Loop", "Scan"}
+    assert operators(tmp_path / "out")
+
+
+def test_samples_with_steps_of_their_own_need_no_loop(tmp_path):
+    x = torch.rand(3, 2)
+    settings = {"per_sample": True, "dynamic": {"x": {0: "batch"}}, "samples": 1}
+    export(MODELS["many times"], (x,), tmp_path / "parts", form=LOOP_FREE.name, **settings)
+    export(MODELS["many times"], (x,), tmp_path / "one", form="adaptive", **settings)
+    assert not operators(tmp_path / "parts") & {"Loop", "Scan"}
+    y = np.random.default_rng(0).normal(size=(5, 2)).astype(np.float32)
+    ours, theirs = (odelet.load(tmp_path / name).solve(y) for name in ("parts", "one"))
+    np.testing.assert_array_equal(*(next(iter(one.outputs.values())) for one in (ours, theirs)))
+    assert ours.stats.solves[0].samples == theirs.stats.solves[0].samples
