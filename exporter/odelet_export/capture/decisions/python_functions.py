@@ -22,6 +22,7 @@ from odelet_export.capture.decisions.model_files import Namespace, calls, of_mod
 from odelet_intercept.user_code import is_library
 
 Function = Callable[..., Any]
+Whole = Callable[[torch.Tensor], torch.Tensor | None]
 
 # torch's functions for those of `math` that give a number with a fraction, or an answer.
 _MATH: dict[str, Function] = {
@@ -50,13 +51,15 @@ def python_functions(
     is_number: Callable[[object], bool] = lambda _: False,
     *,
     note: Callable[[int], None] = lambda _: None,
+    whole: Whole = lambda _: None,
 ) -> Iterator[None]:
     """Let the functions of numbers in the files of a model take traced tensors.
 
     spaces: the namespaces of all modules and of the model's files. is_number: whether a tensor stands for a number.
-    note: called with each whole number that a function gives for a number with a fraction.
+    note: called with each whole number that a function gives for a number with a fraction. whole: gives the tensor that
+    stands for the whole number of a tensor, and None where there is a number.
     """
-    stand_ins, missing = _StandIns(is_number, note), object()
+    stand_ins, missing = _StandIns(is_number, note, whole), object()
     replaced: list[tuple[Namespace, str, Any]] = []
     try:
         for space in of_models(spaces):
@@ -76,13 +79,15 @@ def python_functions(
 class _StandIns:
     """What takes the places of `float`, `int` and `round`, of `math` and of its functions."""
 
-    def __init__(self, is_number: Callable[[object], bool], note: Callable[[int], None]) -> None:
+    def __init__(self, is_number: Callable[[object], bool], note: Callable[[int], None], whole: Whole) -> None:
+        to_int = _int_for(is_number, note, whole)
         self._functions = {getattr(math, name): _computed(getattr(math, name), f) for name, f in _MATH.items()}
-        self._functions |= {getattr(math, name): _rounded(getattr(math, name), f, note) for name, f in _WHOLE.items()}
+        whole_parts = {getattr(math, name): f for name, f in _WHOLE.items()}
+        self._functions |= {original: _rounded(original, f, note, to_int) for original, f in whole_parts.items()}
         self._math = types.ModuleType("math")
         vars(self._math).update(vars(math))
         vars(self._math).update({function.__name__: new for function, new in self._functions.items()})
-        self._builtins = {"float": _float_for(is_number), "int": _int_for(note), "round": _round_for(note)}
+        self._builtins = {"float": _float_for(is_number), "int": to_int, "round": _round_for(note, to_int)}
 
     def of(self, space: Namespace) -> Namespace:
         """The stand-ins for a namespace, by the names that it has for what they stand for."""
@@ -118,17 +123,19 @@ def _computed(original: Function, function: Function) -> Function:
     return compute
 
 
-def _rounded(original: Function, function: Function, note: Callable[[int], None]) -> Function:
+def _rounded(original: Function, function: Function, note: Callable[[int], None], to_int: Function) -> Function:
     def compute(x: Any) -> Any:
-        whole = int(_number_of(function, (x,))) if _any_tensor((x,)) else original(x)
-        note(whole)
-        return whole
+        if _any_tensor((x,)):
+            return to_int(_number_of(function, (x,)))
+        number = original(x)
+        note(number)
+        return number
 
     return compute
 
 
-def _round_for(note: Callable[[int], None]) -> Function:
-    nearest = _rounded(round, torch.round, note)
+def _round_for(note: Callable[[int], None], to_int: Function) -> Function:
+    nearest = _rounded(round, torch.round, note, to_int)
 
     def compute(x: Any, ndigits: Any = None) -> Any:
         if ndigits is None:
@@ -175,18 +182,21 @@ def _float_for(is_number: Callable[[object], bool]) -> type:
     return OfTracedTensors("float", (), members)
 
 
-def _int_for(note: Callable[[int], None]) -> type:
-    """A class that takes the place of `int`, and notes the numbers that it makes of numbers with a fraction."""
+def _int_for(is_number: Callable[[object], bool], note: Callable[[int], None], whole: Whole) -> type:
+    """A class that takes the place of `int`: it notes the numbers that it makes of numbers with a fraction, and makes
+    tensors of traced ones that have no number."""
 
     class Noting(type):
         def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-            whole = builtins.int(*args, **kwargs)
+            if args and isinstance(args[0], torch.Tensor) and (traced := whole(args[0])) is not None:
+                return traced
+            number = builtins.int(*args, **kwargs)
             if args and isinstance(args[0], (float, torch.Tensor)):
-                note(whole)
-            return whole
+                note(number)
+            return number
 
         def __instancecheck__(cls, x: Any) -> bool:
-            return isinstance(x, builtins.int)
+            return isinstance(x, builtins.int) or (is_number(x) and not x.is_floating_point())
 
         def __subclasscheck__(cls, other: type) -> bool:
             return issubclass(other, builtins.int)
