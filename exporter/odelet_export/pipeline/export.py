@@ -16,6 +16,7 @@ from odelet_export.calibration.calibrated import Calibrated
 from odelet_export.calibration.data import calls_of
 from odelet_export.capture import progress
 from odelet_export.lowering.lower import lower
+from odelet_export.lowering.profiles import PROFILES
 from odelet_export.lowering.sample_axis import axis_of_samples
 from odelet_export.model.given import check_out
 from odelet_export.model.reference import evaluation_mode
@@ -148,7 +149,12 @@ def _write(ready: Prepared, name: str, folder: Path, tell: Callable[[str], None]
         holes = calibrating.calibrated.holes(holes)
     tell("lower")
     lowered = lower(
-        captured, holes, settings.form, max_steps=settings.max_steps, keep_debug_info=settings.keep_debug_info
+        captured,
+        holes,
+        settings.form,
+        max_steps=settings.max_steps,
+        keep_debug_info=settings.keep_debug_info,
+        profile=PROFILES[settings.profile],
     )
     tell("check")
     call = ready.judge.callee.card()

@@ -12,7 +12,7 @@ from odelet_export.model.axes import Dynamic, axis_size
 
 # A size of 1 shows mistakes of broadcasting. Beside it and the traced size, a label takes two of these.
 _USUAL = (4, 9, 2)
-# Beside a small traced size, the largest of the four would take most of the time. A model may take multiples only.
+# Beside a small traced size, the largest of the four sizes takes most of the time. A model may take multiples only.
 _OTHERS = {2: (4, 5), 3: (4, 6), 4: (5, 2)}
 # Where conditions are to be met, sizes up to four times the traced one are tried, or up to four times this.
 _LARGEST = 16
