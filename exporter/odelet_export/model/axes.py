@@ -88,6 +88,13 @@ def traced_example(
                 unused = [other for other in others if other not in used and other >= least]
                 sizes[label] = size if size >= least and size not in used else unused[0]
                 used.add(sizes[label])
+    return at_sizes(names, example, dynamic, sizes)
+
+
+def at_sizes(
+    names: Sequence[str], example: Sequence[torch.Tensor], dynamic: Dynamic, sizes: Mapping[str, int]
+) -> list[torch.Tensor]:
+    """The example resized along its dynamic axes. sizes: the new sizes by label."""
     return [
         resize(tensor, {axis: sizes[label] for axis, label in dynamic.get(name, {}).items()})
         for name, tensor in zip(names, example, strict=True)

@@ -74,9 +74,8 @@ class Weighted(nn.Linear):
     """A solve, and a weight among the results."""
 
     def forward(self, x):
-        return odeint(
-            lambda t, y: super(Weighted, self).forward(y), x, torch.tensor([0.0, 1.0]), method="rk4"
-        ), self.bias
+        times = torch.tensor([0.0, 1.0])
+        return odeint(lambda t, y: super(Weighted, self).forward(y), x, times, method="rk4"), self.bias
 
 
 @pytest.mark.parametrize(
