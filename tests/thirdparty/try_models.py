@@ -5,7 +5,8 @@
 --repositories holds the checked-out repositories under their own names (torchdiffeq, ffjord, ...), and --site the
 packages that the models come from or import (pip install --no-deps --target FOLDER torchcde torchcfm torchsde
 trampoline boltons POT six einops einx frozendict loguru hyper-connections x-transformers timm
-nflows normflows zuko). A repository or package that is missing is left out, and its rows in the table stay as they are.
+nflows normflows zuko stribor torchtyping geotorch). A repository or package that is missing is left out, and its rows
+in the table stay as they are.
 Each export runs in a process of its own.
 """
 
@@ -76,6 +77,22 @@ SOURCES = (
     "rough_models",
     "reinforcement_models",
     "second_order_models",
+    "intensive_care_models",
+    "opinion_models",
+    "feature_models",
+    "network_dynamics_models",
+    "spiking_models",
+    "hamiltonian_network_models",
+    "online_controlled_models",
+    "stable_sde_models",
+    "neural_flow_models",
+    "distributed_control_models",
+    "second_order_latent_models",
+    "segmentation_models",
+    "dosing_models",
+    "recurrent_unit_models",
+    "sde_net_models",
+    "known_physics_models",
 )
 OPTIONS = ("repositories", "site")
 
