@@ -81,6 +81,10 @@ def _read(source: GraphBytes) -> ir.Model:
 
 
 def _build(card: Card, graphs: Mapping[str, ir.Model], evaluations: Mapping[int, int]) -> ir.Model:
+    if not all(isinstance(step, (RunStep, DriveStep)) for step in card.program):
+        raise FloorError(
+            "there is no floor for a program with loops; measure the same model with its loops in the graph"
+        )
     for solve in card.solves:
         if solve.piece is None:
             raise FloorError(

@@ -111,6 +111,8 @@ class Scope:
             for value in [go if again is None else again, *after, *collect]
         )
         total = len(carried) + len(collect)
+        stored = limit.ir.const_value
+        turns = None if stored is None or limit.ir.is_graph_input() or again is not None else int(stored.numpy())
         result = self.call("Loop", limit, condition, *carried, body=graph, outputs=total)
         values = result if isinstance(result, list) else [result]
         for value, inner_value in zip(values, graph.outputs[1:], strict=True):
@@ -119,7 +121,7 @@ class Scope:
             value.ir.shape = start.ir.shape
         for value, inner_value in zip(values[len(carried) :], graph.outputs[1 + len(carried) :], strict=True):
             if inner_value.shape is not None:
-                value.ir.shape = ir.Shape([None, *inner_value.shape])
+                value.ir.shape = ir.Shape([turns, *inner_value.shape])
         return values[: len(carried)], values[len(carried) :]
 
     def branch(

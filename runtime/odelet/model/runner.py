@@ -5,12 +5,11 @@ The law here: a call runs the program of the card over a dictionary of arrays, a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import NoReturn, TypeAlias
+from typing import NoReturn
 
-from odelet.artifact.card import Card
-from odelet.artifact.solve_card import DRIVEN, SolveCard
+from odelet.artifact.solve_card import SolveCard
 from odelet.engine.driven import drive_solve
 from odelet.engine.ending import EndedError, ended_at
 from odelet.engine.failures import GraphFailed, failing_as
@@ -24,60 +23,20 @@ from odelet.engine.turns import Repeated, TurnLimits
 from odelet.errors import ArtifactError, InputError
 from odelet.loops.adaptive import Limits
 from odelet.loops.observer import SolveObserver
-from odelet.loops.recorder import Recording
 from odelet.loops.solution import Solution
 from odelet.loops.stats import SolveOutcome, SolveStats, Stats
 from odelet.model.arguments import Argument, Arguments
 from odelet.model.interruption import interruptible
+from odelet.model.observed import NOTHING, Observed
 from odelet.model.settings import AS_EXPORTED, CallSettings, limits_for
 from odelet.numerics.backend import NumpyArray
-from odelet.numerics.events import Event
 from odelet.status import Status
-
-# Events of solve 0, or of each solve by its index in the card.
-Events: TypeAlias = Sequence[Event] | Mapping[int, Sequence[Event]]
 
 # A driven solve looks at the clock between its steps. So many seconds after the deadline, the step that was begun and
 # what follows the solve are ended as well.
 _GRACE = 0.05
 
 
-@dataclass(frozen=True, kw_only=True)
-class Observed:
-    """What a call keeps of its driven solves besides their results.
-
-    events: to look for. dense: whether all solves keep their trajectory. recordings: where to record the attempted
-    steps of a solve, by its index in the card.
-    """
-
-    events: Events = ()
-    dense: bool = False
-    recordings: Mapping[int, Recording] = field(default_factory=dict)
-
-    @property
-    def events_by_solve(self) -> Mapping[int, Sequence[Event]]:
-        """The events to look for in each solve, by its index."""
-        if isinstance(self.events, Mapping):
-            return self.events
-        return {0: self.events} if self.events else {}
-
-    def check(self, card: Card) -> None:
-        """Raise InputError for a model whose solves cannot be observed in this way."""
-        if not (self.events or self.dense):
-            return
-        if not card.solves:
-            raise InputError("events and dense are of a solve, and this model has none")
-        if not card.driven:
-            raise InputError(
-                f"events and dense need the solver outside the graph, and this artifact has the form {card.form!r}; "
-                f"export the model with the form {DRIVEN.name!r}"
-            )
-        indices = {solve.index for solve in card.solves}
-        if not self.events_by_solve.keys() <= indices:
-            raise InputError(f"events are for solves {sorted(self.events_by_solve)}; the model has {sorted(indices)}")
-
-
-NOTHING = Observed()
 _NO_LIMITS = Limits()
 
 

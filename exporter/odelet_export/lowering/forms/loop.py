@@ -107,6 +107,7 @@ class AdaptiveLoop(Reading):
         points = ONNX.concat([points * self.direction, self.scope.constant(np.array([np.inf], self.number))], axis=0)
         count = self.scope.call("Shape", points)
         ascending: Value = self.scope.call("TopK", points, count, axis=0, largest=0, sorted=1, outputs=2)[0]
+        ascending.ir.shape = points.ir.shape
         return ascending
 
     def run(self, limit: Value) -> tuple[Value, dict[str, Value], Value | None]:

@@ -21,8 +21,6 @@ def excludes(method: Method) -> str | None:
 
 def unsuited(site: Site) -> str | None:
     """The reason why a solve cannot have the form although its method can, as a sentence; or None."""
-    if site.static and site.hole.spec.per_sample:
-        return "it has steps of its own for each batch row, which take memory that grows; leave per_sample out"
     if site.static and site.count is None:
         return "its output times are of any number; leave them out of `dynamic`"
     return None if ADAPTIVE.refuse(site) is None else ROLLED.refuse(site)
