@@ -157,10 +157,16 @@ def _made(instruction: Instruction) -> set[Value]:
         case Copy():
             return {instruction.to}
         case Choice():
-            first, second = ({copy.to for _, copy in flat(body) if isinstance(copy, Copy)} for body in inner(instruction))
+            first, second = (
+                {copy.to for _, copy in flat(body) if isinstance(copy, Copy)} for body in inner(instruction)
+            )
             return first & second
         case _:
             return set()
+
+
+def _copied_to(block: Block) -> set[Value]:
+    return {copy.to for _, copy in flat(block) if isinstance(copy, Copy)}
 
 
 def _with(instruction: Instruction, replaced: Replaced) -> None:

@@ -13,10 +13,42 @@ from odelet_export.targets.build.c.numbers import ctype, number
 from odelet_export.targets.build.translate import Program
 
 SETTINGS = {"rtol": "double", "atol": "double", "max_steps": "int64_t"}
-# The names of other parameters, and words of C and C++ that are likely names of tensors.
-_TAKEN = {"settings", "arena", "stats", *"auto break case char const default do double else float for if int long new".split()}
-_TAKEN |= set("delete class this template operator private public register return short signed static struct".split())
-_TAKEN |= set("switch union unsigned void volatile while bool true false NULL NAN INFINITY".split())
+# The names of other parameters, and words of C and C++ that no parameter can have.
+_TAKEN = {
+    *(
+        "settings",
+        "arena",
+        "stats",
+        "NULL",
+        "NAN",
+        "INFINITY",
+        "bool",
+        "true",
+        "false",
+        "auto",
+        "break",
+        "case",
+        "char",
+    ),
+    *(
+        "const",
+        "default",
+        "do",
+        "double",
+        "else",
+        "float",
+        "for",
+        "if",
+        "int",
+        "long",
+        "new",
+        "delete",
+        "class",
+        "this",
+    ),
+    *("template", "operator", "private", "public", "register", "return", "short", "signed", "static", "struct"),
+    *("switch", "union", "unsigned", "void", "volatile", "while"),
+}
 
 _TYPES = """\
 #include <math.h>
@@ -25,7 +57,8 @@ _TYPES = """\
 
 #ifndef ODELET_TYPES
 #define ODELET_TYPES
-/* rtol, atol: tolerances; max_steps: the limit of attempted steps. A solve without such a setting ignores it. */
+/* rtol, atol: tolerances; max_steps: the limit of attempted steps of each solve. NAN, and a limit below 0, leave them
+   as exported. A solve without such a setting ignores it. */
 typedef struct {
     double rtol, atol;
     int64_t max_steps;
@@ -93,14 +126,14 @@ def _about(program: Program) -> str:
 
 
 def _defaults(program: Program) -> list[str]:
-    """The settings of the export in C. NAN stands for tolerances that differ in the parts of the state."""
+    """The settings of the export in C, each where all solves have the same."""
     defaults = []
     for key, kind in SETTINGS.items():
-        default = program.settings[key][1] if key in program.settings else np.zeros(1)
-        if default.size == 1:
-            defaults.append(number(default.reshape(-1)[0].astype(np.int64 if kind == "int64_t" else np.float64)))
-        else:
-            defaults.append("NAN")
+        numbers = {float(x) for one in program.settings if one.key == key for x in one.default.reshape(-1)}
+        whole = kind == "int64_t"
+        other = "-1" if whole else "NAN"
+        same = np.asarray(numbers.pop() if len(numbers) == 1 else 0, np.int64 if whole else np.float64)[()]
+        defaults.append(number(same) if same else other)
     return defaults
 
 
