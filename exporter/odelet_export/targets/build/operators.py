@@ -113,10 +113,14 @@ class Operator:
             else:
                 inputs.append(helper.make_tensor_value_info(name, type_of(port.dtype), port.shape))
         names = [name for name in node.output if name]
-        results = [
-            helper.make_tensor_value_info(name, type_of(port.dtype), port.shape)
-            for name, port in zip(names, outputs, strict=True)
-        ] if outputs is not None else [onnx.ValueInfoProto(name=name) for name in names]
+        results = (
+            [
+                helper.make_tensor_value_info(name, type_of(port.dtype), port.shape)
+                for name, port in zip(names, outputs, strict=True)
+            ]
+            if outputs is not None
+            else [onnx.ValueInfoProto(name=name) for name in names]
+        )
         graph = helper.make_graph([node], "operator", inputs, results, stored)
         return helper.make_model(
             graph, opset_imports=[helper.make_opsetid(*pair) for pair in self.opset], ir_version=10

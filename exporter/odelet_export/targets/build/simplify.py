@@ -157,7 +157,9 @@ def _made(instruction: Instruction) -> set[Value]:
         case Copy():
             return {instruction.to}
         case Choice():
-            first, second = ({copy.to for _, copy in flat(body) if isinstance(copy, Copy)} for body in inner(instruction))
+            first, second = (
+                {copy.to for _, copy in flat(body) if isinstance(copy, Copy)} for body in inner(instruction)
+            )
             return first & second
         case _:
             return set()

@@ -6,7 +6,7 @@ the refusal names the node and, where the graph holds it, the user's line.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,7 @@ from odelet_export.targets.build.instructions import (
     Value,
 )
 
+
 @dataclass
 class Program:
     """The program of an artifact. inputs: the values that the caller gives, by name. settings: the values that have
@@ -46,8 +47,9 @@ class Program:
     reports: dict[str, Stored]
 
 
-def translated(checked: Checked, *, dtypes: Sequence[str], profile: str) -> Program:
+def translated(checked: Checked, *, dtypes: Sequence[str], profile: str, reports: bool = False) -> Program:
     """The program of an artifact. dtypes: those that the target has. profile: for the advice of refusals.
+    reports: whether what solves report, and the assumptions, are outputs too.
 
     Raises BuildError for what no target with memory of fixed size can have.
     """
@@ -59,7 +61,7 @@ def translated(checked: Checked, *, dtypes: Sequence[str], profile: str) -> Prog
                 f"the input {tensor.name!r} has the dynamic axis {axes[0]!r}, and this target's memory is of fixed "
                 f"size; export the model again without `dynamic`, and with --profile {profile}"
             )
-    return _Translation(checked, dtypes, profile).program()
+    return _Translation(checked, dtypes, profile).program(reports=reports)
 
 
 class _Translation:
@@ -67,7 +69,7 @@ class _Translation:
         self._card, self._graphs, self._profile, self._dtypes = checked.card, checked.graphs, profile, dtypes
         self._protos = {file: _proto(graph) for file, graph in checked.graphs.items()}
 
-    def program(self) -> Program:
+    def program(self, *, reports: bool) -> Program:
         card, names = self._card, Names()
         inputs = {tensor.name: self._value(tensor) for tensor in card.inputs}
         for tensor in card.inputs:
@@ -78,12 +80,19 @@ class _Translation:
         for tensor in card.outputs:
             seen = names[tensor.name]
             if seen.dtype != tensor.dtype or not tensor.takes(seen.dtype, seen.shape):
-                raise BuildError(f"the output {tensor.name!r} is {seen.dtype} {list(seen.shape)}; the card says {tensor}")
+                raise BuildError(
+                    f"the output {tensor.name!r} is {seen.dtype} {list(seen.shape)}; the card says {tensor}"
+                )
             value = Value(tensor.name, seen.dtype, seen.stored.size)
             body.append(Copy(seen.stored, value))
             outputs[tensor.name] = (value, Tensor(name=tensor.name, dtype=tensor.dtype, shape=seen.shape))
         told = [name for solve in card.solves for name in solve.report.values()]
         told += [one.output for one in card.assumptions if one.output]
+        for name in told if reports else ():
+            seen = names[name]
+            value = Value(name, seen.dtype, seen.stored.size)
+            body.append(Copy(seen.stored, value))
+            outputs[name] = (value, Tensor(name=name, dtype=seen.dtype.name, shape=seen.shape))
         return Program(card, body, inputs, settings, outputs, {name: names[name].stored for name in told})
 
     def _value(self, tensor: Tensor) -> Value:

@@ -9,9 +9,9 @@ import numpy as np
 
 from odelet.artifact.card import Tensor
 from odelet.artifact.samples import Sample
+from odelet_export.targets.build.c.header import identifier, macro
 from odelet_export.targets.build.c.kernels import VERSION
 from odelet_export.targets.build.c.numbers import array, ctype
-from odelet_export.targets.build.c.header import identifier, macro
 
 FLAGS = "-std=c99 -O3 -fassociative-math -fno-signed-zeros -fno-trapping-math"
 # A test of more numbers takes longer to compile than to run.
@@ -54,12 +54,11 @@ def test_text(name: str, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]
     taken = [f"out_{identifier(t.name)}" for t in outputs]
     call = ", ".join([*given, "settings", *taken, "arena.bytes", "&stats"])
     declared = "\n".join(
-        f"static {ctype(np.dtype(t.dtype))} out_{identifier(t.name)}"
-        f"[ODELET_{upper}_OUT_{macro(t.name)} + 1];"
+        f"static {ctype(np.dtype(t.dtype))} out_{identifier(t.name)}[ODELET_{upper}_OUT_{macro(t.name)} + 1];"
         for t in outputs
     )
     checks = "\n".join(
-        f'        for (j = 0; j < ODELET_{upper}_OUT_{macro(t.name)}; j++)\n'
+        f"        for (j = 0; j < ODELET_{upper}_OUT_{macro(t.name)}; j++)\n"
         f"            wrong += check(out_{identifier(t.name)}[j],\n"
         f"                sample_out_{identifier(t.name)}[i * ODELET_{upper}_OUT_{macro(t.name)} + j],\n"
         f"                sample_allowed_{identifier(t.name)}[i]);"

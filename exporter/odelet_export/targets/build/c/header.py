@@ -14,9 +14,48 @@ from odelet_export.targets.build.translate import Program
 
 SETTINGS = {"rtol": "double", "atol": "double", "max_steps": "int64_t"}
 # The names of other parameters, and words of C and C++ that are likely names of tensors.
-_TAKEN = {"settings", "arena", "stats", *"auto break case char const default do double else float for if int long new".split()}
-_TAKEN |= set("delete class this template operator private public register return short signed static struct".split())
-_TAKEN |= set("switch union unsigned void volatile while bool true false NULL NAN INFINITY".split())
+_TAKEN = {
+    "settings",
+    "arena",
+    "stats",
+    *[
+        "auto",
+        "break",
+        "case",
+        "char",
+        "const",
+        "default",
+        "do",
+        "double",
+        "else",
+        "float",
+        "for",
+        "if",
+        "int",
+        "long",
+        "new",
+    ],
+}
+_TAKEN |= set(
+    [
+        "delete",
+        "class",
+        "this",
+        "template",
+        "operator",
+        "private",
+        "public",
+        "register",
+        "return",
+        "short",
+        "signed",
+        "static",
+        "struct",
+    ]
+)
+_TAKEN |= set(
+    ["switch", "union", "unsigned", "void", "volatile", "while", "bool", "true", "false", "NULL", "NAN", "INFINITY"]
+)
 
 _TYPES = """\
 #include <math.h>

@@ -104,7 +104,9 @@ class Source:
         lines += [f"    void *out_{identifier(name)} = out_{identifier(name)}_;" for name in program.outputs]
         lines += writer.declared
         lines += ["    settings = settings ? settings : &exported;", "    stats = stats ? stats : &own;"]
-        lines += [line for name, (_, default) in program.settings.items() for line in self._set(name, default.reshape(-1))]
+        lines += [
+            line for name, (_, default) in program.settings.items() for line in self._set(name, default.reshape(-1))
+        ]
         unread = [f"    (void){name};" for name in self._variables().values() if name not in writer.used]
         return "\n".join([*lines, *unread, "    (void)arena;", *self._lines, *self._reading, "}", ""])
 
@@ -150,7 +152,9 @@ class Source:
             stored = reports[key]
             if key in ("steps", "accepted") and stored.size > 1:
                 # Of samples that are solved together, those of the one with the most steps count.
-                lines.append(f"    {{ const int64_t *of = (const int64_t *){self._writer.place(stored)}; int64_t most = 0;")
+                lines.append(
+                    f"    {{ const int64_t *of = (const int64_t *){self._writer.place(stored)}; int64_t most = 0;"
+                )
                 lines.append(f"      for (int i = 0; i < {stored.size}; i++) most = of[i] > most ? of[i] : most;")
                 lines.append(f"      stats->{key} += most; }}")
                 continue
