@@ -119,9 +119,7 @@ def test_the_cache_of_the_user_is_used_where_no_folder_is_named(place, tmp_path,
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("LOCALAPPDATA", str(tmp_path))
     monkeypatch.setenv("HOME", str(tmp_path))
-    with pytest.raises(
-        ArtifactError, match="no library was built from .* odelet build .* --target native"
-    ):
+    with pytest.raises(ArtifactError, match="no library was built from .* odelet build .* --target native"):
         odelet.load(place / "artifact", engine="native")
     result = build(place / "artifact", "native")
     assert tmp_path in result.path.parents
@@ -147,3 +145,35 @@ def test_libraries_that_do_not_fit_are_refused(place, tmp_path):
     (second / NATIVE_FILE).write_text(text.replace(odelet.load(place / "artifact")._artifact.origin.digest, "0" * 64))
     with pytest.raises(ArtifactError, match="the library was built from another artifact"):
         odelet.load(place / "artifact", engine="native", library=second)
+
+
+class Products(nn.Module):
+    """Products of all kinds of sizes, with constants and with inputs, and small powers; no solve."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(1)
+        sizes = (3, 70, 130, 8, 5)
+        self.layers = nn.ModuleList([nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False)])
+
+    def forward(self, x, y):
+        z = x
+        for layer in self.layers:
+            z = torch.tanh(layer(z)) ** 3 + layer(z).square()
+        return z, x @ y, x[:, :, None] * x[:, None, :], (z.T @ x) ** 2
+
+
+def test_products_and_powers_are_those_of_the_graph(tmp_path):
+    model = Products()
+    export(model, (torch.rand(4, 3), torch.rand(3, 66)), tmp_path / "out", form="plain", profile="c", samples=1)
+    assert build(tmp_path / "out", "native", tmp_path / "library").tested.passed
+    ours = odelet.load(tmp_path / "out", engine="native", library=tmp_path / "library")
+    theirs = odelet.load(tmp_path / "out")
+    rng = np.random.default_rng(0)
+    for scale in (1.0, 30.0):
+        x, y = (scale * rng.normal(size=size).astype(np.float32) for size in ((4, 3), (3, 66)))
+        for a, b in zip(ours(x, y), theirs(x, y), strict=True):
+            np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-5 * np.abs(b).max())
+    x[0, 0], x[1, 1] = np.nan, np.inf
+    for a, b in zip(ours(x, y), theirs(x, y), strict=True):
+        np.testing.assert_array_equal(np.isnan(a), np.isnan(b))

@@ -21,7 +21,7 @@ from odelet_export.targets.build.c.source import Source
 from odelet_export.targets.build.translate import Program
 
 # The library runs on the machine that compiled it, so that it may use all that this machine has.
-_FLAGS = [*FLAGS.split(), "-march=native", "-shared", "-fPIC"]
+_FLAGS = [*FLAGS.split(), "-march=native", "-ffp-contract=fast", "-DODELET_FAST_TANH", "-shared", "-fPIC"]
 _ENDING = {"win32": "dll", "darwin": "dylib"}.get(sys.platform, "so")
 
 
