@@ -12,10 +12,11 @@ from odelet_export.commands.options import Json
 
 def build_command(
     artifact: Annotated[Path, Argument(metavar="ARTIFACT", help="The folder that `odelet export` wrote.")],
-    target: Annotated[str, Option("--target", "-t", metavar="TARGET", help="What to build: c.")] = "c",
+    target: Annotated[str, Option("--target", "-t", metavar="TARGET", help="What to build: c or native.")] = "c",
     out: Annotated[
-        Path, Option("--out", "-o", metavar="DIR", help="Folder to write; an earlier build is replaced.")
-    ] = (Path("build-c")),
+        Path | None,
+        Option("--out", "-o", metavar="DIR", help="Folder to write; an earlier build is replaced. native has its own."),
+    ] = None,
     name: Annotated[
         str | None, Option(metavar="NAME", help="Name of functions and files; by default that of the model.")
     ] = None,
@@ -25,6 +26,9 @@ def build_command(
 
     The target c is plain C99 for any compiler and any device: one function that solves, in memory that the caller
     gives. It takes artifacts whose arrays have fixed sizes, as `odelet export --profile c` writes them.
+
+    The target native is a library for this machine, in a cache of this user; `odelet.load(..., engine="native")` calls
+    it in place of ONNX Runtime.
 
     The test is compiled and run where a C compiler is found; CC in the environment names another one.
 

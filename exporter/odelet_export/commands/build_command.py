@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from odelet_export.pipeline.build import BuildResult
 
 
-def perform(artifact: Path, target: str, out: Path, name: str | None) -> BuildResult:
+def perform(artifact: Path, target: str, out: Path | None, name: str | None) -> BuildResult:
     """Build an artifact. Raises what `build` raises."""
     from odelet_export.pipeline.build import build
 
-    if out.name in ("", ".."):
+    if out is not None and out.name in ("", ".."):
         raise InputError(f"--out {out}: give the build a folder of its own, such as {out / 'build'}")
-    with writing(out):
+    with writing(out or Path(target)):
         return build(artifact, target, out, name=name)
 
 

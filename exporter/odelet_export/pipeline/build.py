@@ -38,7 +38,7 @@ class BuildResult:
 def build(
     artifact: str | os.PathLike[str],
     target: str,
-    out: str | os.PathLike[str],
+    out: str | os.PathLike[str] | None = None,
     *,
     name: str | None = None,
     on_stage: Callable[[str], None] | None = None,
@@ -46,8 +46,9 @@ def build(
     """Build the code of a target from an artifact, and test it on the artifact's samples.
 
     artifact: the folder that an export wrote; all its arrays have fixed sizes, as those of an export with profile="c".
-    target: the name of a target, such as "c". out: the folder to make; an earlier build there is replaced in one step.
-    name: of functions and files, by default the model's. on_stage: called with the name of each stage.
+    target: the name of a target, such as "c". out: the folder to make, where an earlier build is replaced in one step;
+    None for the place that the target chooses, as native does. name: of functions and files, by default the model's.
+    on_stage: called with the name of each stage.
 
     Raises ArtifactError for a damaged artifact, BuildError before anything is written for what the target cannot have,
     WrongBuildError where the answers differ from the samples (the files are then left in `out` + ".failed"),
@@ -57,23 +58,26 @@ def build(
     if target not in TARGETS:
         raise InputError(f"target={target!r} is not one of {', '.join(TARGETS)}")
     kind = TARGETS[target]
-    place = Path(out)
-    failed = place.parent / f"{place.name}.failed"
+    if out is None and kind.place is None:
+        raise InputError(f"the target {target} needs a folder to write into; name one (--out)")
     tell("check")
     checked = check(artifact)
+    place = kind.place(checked.origin.digest) if out is None and kind.place is not None else Path(out or "")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    failed = place.parent / f"{place.name}.failed"
     if checked.folder is None:
         raise BuildError(f"{artifact}: give the artifact's folder, as a lone graph has no samples to test a build with")
     samples = samples_of(checked.card, checked.folder)
     tell("translate")
-    program = translated(checked, dtypes=kind.dtypes, profile=kind.profile)
+    program = translated(checked, dtypes=kind.dtypes, profile=kind.profile, reports=kind.reports)
     own_name = _name(checked.card.name if name is None else name, given=name is not None)
     tell("write")
-    write = kind.writer(program, own_name, samples)
+    write = kind.writer(program, own_name, checked, samples)
     with staging(place, failed=failed, marker=BUILD_FILE) as folder:
         with output_errors(place):
             built = write(folder)
         tell("test")
-        tested = kind.test(folder, built)
+        tested = kind.test(folder, built, checked.folder)
         with output_errors(place):
             _write_card(folder, target, checked.card.name, built, tested)
         if tested is not None and not tested.passed:

@@ -31,6 +31,7 @@ from odelet_export.targets.build.instructions import (
     Stored,
     Value,
 )
+from odelet_export.targets.build.rewrites import rewrite
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,9 @@ class Program:
     reports: dict[str, Stored]
 
 
-def translated(checked: Checked, *, dtypes: Sequence[str], profile: str) -> Program:
+def translated(checked: Checked, *, dtypes: Sequence[str], profile: str, reports: bool = False) -> Program:
     """The program of an artifact. dtypes: those that the target has. profile: for the advice of refusals.
+    reports: whether what solves report, and the assumptions, are outputs too.
 
     Raises BuildError for what no target with memory of fixed size can have.
     """
@@ -70,7 +72,7 @@ def translated(checked: Checked, *, dtypes: Sequence[str], profile: str) -> Prog
                 f"the input {tensor.name!r} has the dynamic axis {axes[0]!r}, and this target's memory is of fixed "
                 f"size; export the model again without `dynamic`, and with --profile {profile}"
             )
-    return _Translation(checked, dtypes, profile).program()
+    return _Translation(checked, dtypes, profile).program(reports=reports)
 
 
 class _Translation:
@@ -78,7 +80,7 @@ class _Translation:
         self._card, self._graphs, self._profile, self._dtypes = checked.card, checked.graphs, profile, dtypes
         self._protos = {file: _proto(graph) for file, graph in checked.graphs.items()}
 
-    def program(self) -> Program:
+    def program(self, *, reports: bool) -> Program:
         card, names = self._card, Names()
         inputs = {tensor.name: self._value(tensor) for tensor in card.inputs}
         for tensor in card.inputs:
@@ -97,6 +99,11 @@ class _Translation:
             outputs[tensor.name] = (value, Tensor(name=tensor.name, dtype=tensor.dtype, shape=seen.shape))
         told = [name for solve in card.solves for name in solve.report.values()]
         told += [one.output for one in card.assumptions if one.output]
+        for name in told if reports else ():
+            seen = names[name]
+            value = Value(name, seen.dtype, seen.stored.size)
+            body.append(Copy(seen.stored, value))
+            outputs[name] = (value, Tensor(name=name, dtype=seen.dtype.name, shape=seen.shape))
         return Program(card, body, inputs, settings, outputs, {name: names[name].stored for name in told})
 
     def _value(self, tensor: Tensor) -> Value:
@@ -238,4 +245,5 @@ def _proto(graph: GraphBytes) -> onnx.ModelProto:
             name = tensor.name
             tensor.Clear()
             tensor.CopyFrom(numpy_helper.from_array(np.asarray(weight.array), name))
+    rewrite(proto)
     return proto

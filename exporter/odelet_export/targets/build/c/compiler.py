@@ -24,7 +24,7 @@ def compiler() -> list[str] | None:
     return None
 
 
-def tested(folder: Path, built: Built) -> Tested | None:
+def tested(folder: Path, built: Built, _artifact: Path) -> Tested | None:
     """Compile and run the test of a build; None where there is no compiler."""
     command, name = compiler(), built.name
     if command is None:
@@ -33,17 +33,18 @@ def tested(folder: Path, built: Built) -> Tested | None:
     with tempfile.TemporaryDirectory() as outside:
         program = Path(outside, "test")
         sources = [str(folder / f"odelet_{name}.c"), str(folder / f"test_{name}.c")]
-        done = _run([*command, *FLAGS.split(), *sources, "-o", str(program), "-lm"])
+        done = run([*command, *FLAGS.split(), *sources, "-o", str(program), "-lm"])
         if done.returncode:
             return Tested(False, f"{said} does not compile it:\n{done.stderr.strip()[-2000:]}", said)
-        done = _run([str(program)])
+        done = run([str(program)])
     text = (done.stdout + done.stderr).strip().split("\n")
     if done.returncode not in (0, 1):
         return Tested(False, f"the test ended with {done.returncode}: " + "\n".join(text[-5:]), said)
     return Tested(done.returncode == 0, text[-1], said)
 
 
-def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+def run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run a command, for ten minutes at most."""
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
     except subprocess.TimeoutExpired:

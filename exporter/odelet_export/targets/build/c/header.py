@@ -126,15 +126,19 @@ def _about(program: Program) -> str:
 
 
 def _defaults(program: Program) -> list[str]:
-    """The settings of the export in C, each where all solves have the same."""
+    """The settings of the export in C."""
     defaults = []
     for key, kind in SETTINGS.items():
-        numbers = {float(x) for one in program.settings if one.key == key for x in one.default.reshape(-1)}
-        whole = kind == "int64_t"
-        other = "-1" if whole else "NAN"
-        same = np.asarray(numbers.pop() if len(numbers) == 1 else 0, np.int64 if whole else np.float64)[()]
-        defaults.append(number(same) if same else other)
+        whole, common = kind == "int64_t", common_setting(program, key)
+        absent = "-1" if whole else "NAN"
+        defaults.append(absent if common is None else number((np.int64 if whole else np.float64)(common)))
     return defaults
+
+
+def common_setting(program: Program, key: str) -> float | None:
+    """The value of a setting that all solves with it have, in all parts of their states; None where there is none."""
+    values = {float(x) for one in program.settings if one.key == key for x in one.default.reshape(-1)}
+    return values.pop() if len(values) == 1 else None
 
 
 def signature(program: Program, name: str, *, inside: bool) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from onnx import helper
 
 from odelet_export.targets.build.built import BuildError
+from odelet_export.targets.build.c.products import along_rows
 from odelet_export.targets.build.operators import Operator, Port
 
 INSTALL = 'pip install "odelet[c]"'
@@ -127,7 +128,9 @@ def _read(text: str, operators: Sequence[Operator]) -> Kernels:
         texts = [re.sub(rf"\b{name}\b", names[name], functions[name]) for name, _ in own]
         between = {word: types[word] for _, words in own for word in words if word in types}
         made[operator] = Kernel(
-            tuple((names[name], words) for name, words in own), between, _with_own_math("".join(texts)).strip("\n")
+            tuple((names[name], words) for name, words in own),
+            between,
+            along_rows(_with_own_math("".join(texts))).strip("\n"),
         )
     includes = tuple(dict.fromkeys(re.findall(r"^#include <([\w./]+)>$", head, re.M)))
     return Kernels(made, _with_own_math(_helpers(head)), includes)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from odelet.artifact.folder import Checked
 from odelet.artifact.samples import Sample
 from odelet_export.targets.build.built import Built
 from odelet_export.targets.build.c.beside import fitting, license_text, makefile_text, samples_text, test_text
@@ -13,9 +14,9 @@ from odelet_export.targets.build.c.source import Source
 from odelet_export.targets.build.translate import Program
 
 
-def writer(program: Program, name: str, samples: list[Sample]) -> Callable[[Path], Built]:
-    """A function that writes the files of a program into a folder. name: for functions and files. samples: those of the
-    artifact.
+def writer(program: Program, name: str, checked: Checked, samples: list[Sample]) -> Callable[[Path], Built]:
+    """A function that writes the files of a program into a folder. name: for functions and files. checked: the
+    artifact. samples: its samples.
 
     Raises BuildError for what cannot be written in C, before anything is written.
     """
