@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -26,6 +26,9 @@ _SHAPING: dict[str, tuple[int, ...]] = {
     **dict.fromkeys(("OneHot",), (-1,)),
     **dict.fromkeys(("ConstantOfShape", "Range"), (0, 1, 2)),
 }
+
+# Larger constants are no shapes and the like.
+_MOST_READ = 64
 
 
 @dataclass(frozen=True)
@@ -137,11 +140,19 @@ def inferred(operator: Operator, constants: Mapping[int, Array]) -> list[Port | 
 
     constants: the inputs that are constant, by place, whether they belong to the operator or not.
     """
-    model = operator.model()
     own = operator.own_places
-    for place, array in constants.items():
-        if place not in own and array.size <= 64:
-            model.graph.initializer.append(numpy_helper.from_array(array, f"i{place}"))
+    small = {place: x for place, x in constants.items() if place not in own and x.size <= _MOST_READ}
+    return list(_inferred(operator)) if not small else _of_model(operator.model(), small)
+
+
+@lru_cache(maxsize=2**12)
+def _inferred(operator: Operator) -> tuple[Port | None, ...]:
+    return tuple(_of_model(operator.model(), {}))
+
+
+def _of_model(model: onnx.ModelProto, constants: Mapping[int, Array]) -> list[Port | None]:
+    """The types of the outputs of a model. constants: inputs to take as constant, by place."""
+    model.graph.initializer.extend([numpy_helper.from_array(x, f"i{place}") for place, x in constants.items()])
     try:
         model = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
     except onnx.shape_inference.InferenceError:

@@ -89,17 +89,25 @@ def _generated(operators: Mapping[Operator, Sequence[Port]]) -> str:
 
 
 def _culprit(operators: Mapping[Operator, Sequence[Port]]) -> BuildError:
-    """The error for the operator that the generator does not have."""
-    for operator, ports in operators.items():
-        try:
-            _generated({operator: ports})
-        except Exception as error:
-            reason = str(error).split("\n")[0]
-            return BuildError(
-                f"{operator.label}: emx-onnx-cgen {VERSION} has no C for this operator ({reason}); write the model "
-                "without it"
-            )
-    raise AssertionError("a whole that fails has a part that does")
+    """The error for the operator that the generator does not have, found by halving."""
+    left = list(operators.items())
+    while len(left) > 1:
+        half = left[: len(left) // 2]
+        left = half if _failure(dict(half)) is not None else left[len(half) :]
+    ((operator, ports),) = left
+    reason = str(_failure({operator: ports})).split("\n")[0]
+    return BuildError(
+        f"{operator.label}: emx-onnx-cgen {VERSION} has no C for this operator ({reason}); write the model without it"
+    )
+
+
+def _failure(operators: Mapping[Operator, Sequence[Port]]) -> Exception | None:
+    """The generator's error for operators; None where it writes them."""
+    try:
+        _generated(operators)
+    except Exception as error:
+        return error
+    return None
 
 
 def _read(text: str, operators: Sequence[Operator]) -> Kernels:
