@@ -9,7 +9,7 @@ import torch
 
 from odelet_export.capture.operators.decomposing import decomposing
 from odelet_export.capture.operators.equal_nodes import merge_in_program
-from odelet_export.capture.operators.kept_tables import kept_translations
+from odelet_export.capture.operators.kept_tables import kept_tables
 from odelet_export.capture.operators.mixed_numbers import unmix_numbers
 from odelet_export.capture.operators.promoting import quick_promotion
 from odelet_export.capture.operators.quotients import round_down
@@ -27,7 +27,7 @@ def to_onnx(
     merge_in_program(program)
     unmix_numbers(program)
     round_down(program)
-    with kept_translations(), decomposing(), quick_promotion(), quick_rules(), exact_float64() as table:
+    with kept_tables(), decomposing(), quick_promotion(), quick_rules(), exact_float64() as table:
         result = torch.onnx.export(
             program,
             dynamo=True,

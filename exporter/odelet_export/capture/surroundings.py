@@ -18,6 +18,7 @@ from torch.export._patches import register_gru_while_loop_decomposition, registe
 from torch.fx.experimental import _config as fx_config
 
 from odelet_export.capture.frames import user_frames
+from odelet_export.capture.sizes.packing import packed_layers
 from odelet_export.model.distribution_checks import distribution_checks_restored
 
 # torch's loggers that print the failures of tracers. `failures` explains those that end a capture.
@@ -133,6 +134,7 @@ def quiet_tracing() -> Iterator[None]:
             redirect_stderr(io.StringIO()),
             user_frames(),
             _one_library(),
+            packed_layers(),
         ):
             warnings.simplefilter("ignore")
             yield

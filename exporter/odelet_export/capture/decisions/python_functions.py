@@ -125,8 +125,10 @@ class _StandIns:
 
         def importing(name: str, namespace: Mapping[str, Any] | None = None, *rest: Any, **named: Any) -> Any:
             module = original(name, namespace, *rest, **named)
-            file = None if namespace is None else namespace.get("__file__")
-            return self._math if module is math and file is not None and not is_library(file) else module
+            if module is not math or namespace is None:  # torch imports many times for each operator of a trace
+                return module
+            file = namespace.get("__file__")
+            return self._math if file is not None and not is_library(file) else module
 
         builtins.__import__ = importing  # type: ignore[assignment]  # it passes on whatever came
         try:
