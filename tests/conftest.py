@@ -11,10 +11,8 @@ except ImportError:  # the runtime is also tested where there is no torch; see t
     torch = None
 
 
-def pytest_collection_finish(session):
-    """Leave what the tests have imported out of garbage collection, which takes a fifth of the time otherwise."""
-    gc.collect()
-    gc.freeze()
+# Full collections look at all that was imported, which is much here, and take a fifth of the time as Python sets them.
+gc.set_threshold(700, 10, 200)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -9,7 +9,7 @@ import torch
 
 from odelet_export.capture.operators.decomposing import decomposing
 from odelet_export.capture.operators.equal_nodes import merge_in_program
-from odelet_export.capture.operators.kept_tables import kept_translations
+from odelet_export.capture.operators.kept_tables import kept_tables
 from odelet_export.capture.operators.mixed_numbers import unmix_numbers
 from odelet_export.capture.operators.promoting import quick_promotion
 from odelet_export.capture.operators.rewriting import quick_rules
@@ -25,7 +25,7 @@ def to_onnx(
     remove_unused(program)
     merge_in_program(program)
     unmix_numbers(program)
-    with kept_translations(), decomposing(), quick_promotion(), quick_rules(), exact_float64() as table:
+    with kept_tables(), decomposing(), quick_promotion(), quick_rules(), exact_float64() as table:
         result = torch.onnx.export(
             program,
             dynamo=True,

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 @contextmanager
 def old_objects_left_out() -> Iterator[None]:
     """Collect garbage among new objects only. Where a caller has done the same already, nothing changes."""
-    if gc.get_freeze_count():
+    if gc.get_freeze_count():  # this counts what was left out, one by one, and is quick where nothing was
         yield
         return
     gc.freeze()

@@ -6,18 +6,18 @@ from odelet_export.pipeline.collecting import old_objects_left_out
 
 
 def test_old_objects_come_back_after_the_block():
-    gc.unfreeze()
-    try:
-        with old_objects_left_out():
-            assert gc.get_freeze_count() > 0
-        assert gc.get_freeze_count() == 0
-    finally:
-        gc.freeze()
+    assert gc.get_freeze_count() == 0
+    with old_objects_left_out():
+        assert gc.get_freeze_count() > 0
+    assert gc.get_freeze_count() == 0
 
 
 def test_objects_that_a_caller_has_left_out_stay_so():
-    count = gc.get_freeze_count()
-    assert count > 0
-    with old_objects_left_out():
+    gc.freeze()
+    try:
+        count = gc.get_freeze_count()
+        with old_objects_left_out():
+            assert gc.get_freeze_count() == count
         assert gc.get_freeze_count() == count
-    assert gc.get_freeze_count() == count
+    finally:
+        gc.unfreeze()

@@ -14,20 +14,24 @@ from typing import Any
 
 import torch
 from onnxscript.function_libs.torch_lib import registration
+from torch._export import utils
 from torch.onnx._internal.exporter import _decomp, _registration
 
 Registry = _registration.ONNXRegistry
 
 
 @contextmanager
-def kept_translations() -> Iterator[None]:
-    """Let torch's translation to ONNX begin with a copy of a kept table."""
-    torchs = Registry.__dict__["from_torchlib"]
+def kept_tables() -> Iterator[None]:
+    """Let torch's translation to ONNX begin with a copy of a kept table, and list composite operators once, in place of
+    once for each namespace of operators."""
+    torchs, listing = Registry.__dict__["from_torchlib"], utils._materialize_cpp_cia_ops
     Registry.from_torchlib = staticmethod(_copied)  # type: ignore[assignment]  # torch has no option for a table of ours
+    utils._materialize_cpp_cia_ops = cache(listing)
     try:
         yield
     finally:
         Registry.from_torchlib = torchs  # type: ignore[method-assign]  # as above
+        utils._materialize_cpp_cia_ops = listing
 
 
 def _copied(opset_version: int) -> Registry:

@@ -5,7 +5,7 @@ import torch
 from torch.onnx._internal.exporter import _decomp
 from torch.onnx._internal.exporter._registration import ONNXRegistry
 
-from odelet_export.capture.operators.kept_tables import decompositions, kept_translations
+from odelet_export.capture.operators.kept_tables import decompositions, kept_tables
 
 
 @pytest.fixture(scope="module")
@@ -14,7 +14,7 @@ def torchs():
 
 
 def kept(opset=18):
-    with kept_translations():
+    with kept_tables():
         return ONNXRegistry().from_torchlib(opset_version=opset)
 
 
