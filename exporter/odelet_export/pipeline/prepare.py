@@ -19,7 +19,7 @@ from odelet_export.lowering.choose import check_form_of_stepped, needs_a_solve
 from odelet_export.lowering.hole import Hole
 from odelet_export.lowering.lift import lift, time_inputs
 from odelet_export.lowering.nested import fill_nested
-from odelet_export.lowering.profiles import PROFILES
+from odelet_export.lowering.profiles import PROFILES, Profile
 from odelet_export.model.axes import Dynamic
 from odelet_export.model.callee import Callee
 from odelet_export.model.first_run import first_run
@@ -78,12 +78,7 @@ def prepare(
     unknown = [name for name in settings.freeze if name not in callee.names]
     if unknown:
         raise InputError(f"freeze names input {unknown[0]!r}, but the model's inputs are {', '.join(callee.names)}")
-    profile = PROFILES[settings.profile]
-    if dynamic and not profile.dynamic:
-        raise InputError(
-            f"dynamic names axes of {', '.join(map(repr, dynamic))}, and the profile {profile.name} is for "
-            f"{profile.about}, with the sizes of the example; leave dynamic (--dynamic) out"
-        )
+    profile = _profile(settings, dynamic)
     tell("look")
     first = first_run(callee, settings.solves, max_steps=settings.max_steps, seed=settings.proof.seed, check=check_call)
     if not first.counts and needs_a_solve(settings.form):
@@ -132,6 +127,17 @@ def fresh_samples(
     return FreshSamples(
         judge, check.drawing, traced=check.traced_sizes, count=count, conditions=check.conditions, first=first
     )
+
+
+def _profile(settings: ExportSettings, dynamic: Dynamic) -> Profile:
+    """The profile of an export. Raises InputError for dynamic axes, where the profile has none."""
+    profile = PROFILES[settings.profile]
+    if dynamic and not profile.dynamic:
+        raise InputError(
+            f"dynamic names axes of {', '.join(map(repr, dynamic))}, and the profile {profile.name} is for "
+            f"{profile.about}, with the sizes of the example; leave dynamic (--dynamic) out"
+        )
+    return profile
 
 
 def _refuse_assumptions(captured: Captured) -> None:
