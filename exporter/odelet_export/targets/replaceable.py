@@ -100,8 +100,10 @@ def _names(place: Path, out: Path) -> list[str]:
 
 def _check_own(place: Path, out: Path, marker: str) -> None:
     """Raise InputError where a folder holds anything besides the files of an artifact, or of a build."""
-    listed = _object(place / marker).get("files")
+    card = _object(place / marker)
+    listed, made = card.get("files"), card.get("made")
     own = {marker} | (_FIXED if marker == CARD_FILE else set()) | (set(listed) if isinstance(listed, dict) else set())
+    own |= set(made) if marker != CARD_FILE and isinstance(made, list) else set()
     others = [
         name
         for name in _names(place, out)

@@ -87,9 +87,10 @@ class NativeRun:
                     "model with engine='onnxruntime'"
                 )
         numbers = {name: own.get(name) for name in NATIVE_SETTINGS} | {name: x.item() for name, x in asked.items()}
-        # NaN stands for the values of the export where the parts of the state have values of their own.
+        # NaN, and a limit below 0, stand for the values of the export where solves have values of their own.
         rtol, atol = (np.nan if numbers[name] is None else numbers[name] for name in ("rtol", "atol"))
-        return _Settings(rtol, atol, int(numbers["max_steps"] or 0))
+        most = numbers["max_steps"]
+        return _Settings(rtol, atol, -1 if most is None else int(most))
 
     def _arena(self) -> ctypes.c_void_p:
         """Memory of this thread that calls work in."""

@@ -28,8 +28,12 @@ class WrongBuildError(ExportError):
 
 @dataclass(frozen=True)
 class Built:
-    """The files of a build and its sizes. files: their names. arena: bytes that a call needs, of which `live` are in
-    use at once. weights: bytes of constants. kernels: how many functions of operators there are. samples: how many calls its test makes."""
+    """The files of a build and its sizes.
+
+    name: of functions and files. files: their names. made: the names of files that its Makefile makes. arena: bytes
+    that a call needs, of which `live` are in use at once. weights: bytes of constants. kernels: how many functions of
+    operators there are. samples: how many calls its test makes.
+    """
 
     name: str
     files: tuple[str, ...]
@@ -38,6 +42,7 @@ class Built:
     weights: int
     kernels: int
     samples: int = 0
+    made: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,9 @@ class Reader:
             assert inputs[0] is not None
             return [np.array(inputs[0].stored.size, np.int64)]
         arrays = [None if seen is None else seen.constant for seen in inputs]
-        if node.op_type in _RANDOM or any(x is None and seen is not None for x, seen in zip(arrays, inputs)):
+        if node.op_type in _RANDOM or any(
+            x is None and seen is not None for x, seen in zip(arrays, inputs, strict=True)
+        ):
             return None
         results = evaluated(self._operator(node, inputs), arrays)
         return results if sum(x.size for x in results) <= _MOST_FOLDED else None

@@ -165,6 +165,10 @@ def _made(instruction: Instruction) -> set[Value]:
             return set()
 
 
+def _copied_to(block: Block) -> set[Value]:
+    return {copy.to for _, copy in flat(block) if isinstance(copy, Copy)}
+
+
 def _with(instruction: Instruction, replaced: Replaced) -> None:
     """Read and write the new values in place of those replaced."""
     match instruction:

@@ -34,16 +34,26 @@ from odelet_export.targets.build.instructions import (
 from odelet_export.targets.build.rewrites import rewrite
 
 
+@dataclass(frozen=True)
+class Setting:
+    """A setting of solves. name: of the graphs' input. key: what it sets, such as "rtol". default: as exported."""
+
+    name: str
+    key: str
+    value: Value
+    default: np.ndarray[Any, Any]
+
+
 @dataclass
 class Program:
-    """The program of an artifact. inputs: the values that the caller gives, by name. settings: the values that have
-    defaults, each with its default. outputs: where the caller takes the outputs. reports: what the solves report, by
+    """The program of an artifact. inputs: the values that the caller gives, by name. settings: those that have
+    defaults. outputs: where the caller takes the outputs. reports: what the solves report, by
     name; and the assumptions that were checked."""
 
     card: Card
     body: Block
     inputs: dict[str, Value]
-    settings: dict[str, tuple[Value, np.ndarray[Any, Any]]]
+    settings: list[Setting]
     outputs: dict[str, tuple[Value, Tensor]]
     reports: dict[str, Stored]
 
@@ -105,16 +115,17 @@ class _Translation:
         size = int(np.prod([int(size) for size in tensor.shape], dtype=np.int64))
         return Value(tensor.name, np.dtype(tensor.dtype), size)
 
-    def _settings(self, names: Names) -> dict[str, tuple[Value, np.ndarray[Any, Any]]]:
+    def _settings(self, names: Names) -> list[Setting]:
         """The inputs of graphs that have defaults."""
-        settings = {}
+        keys = {name: key for solve in self._card.solves for key, name in solve.settings.items()}
+        settings = []
         for proto in self._protos.values():
             given = {value.name for value in proto.graph.input}
             for tensor in proto.graph.initializer:
-                if tensor.name in given and tensor.name not in settings:
+                if tensor.name in given and tensor.name not in names:
                     default = numpy_helper.to_array(tensor)
                     value = Value(tensor.name, default.dtype, default.size)
-                    settings[tensor.name] = (value, default)
+                    settings.append(Setting(tensor.name, keys.get(tensor.name, tensor.name), value, default))
                     names[tensor.name] = Seen(value, default.shape)
         return settings
 

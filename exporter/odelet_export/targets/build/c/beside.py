@@ -137,8 +137,8 @@ def license_text(name: str) -> str:
 odelet_{name}.c, odelet_{name}.h, test_{name}.c, samples.h and Makefile were written by odelet from a model of yours.
 The model, its weights and its samples are yours. The following parts come from others:
 
-- odelet, Copyright the odelet authors, licensed under the Apache License, Version 2.0: all text that is not of the model,
-  such as the functions of odelet_math.h.
+- odelet, Copyright the odelet authors, licensed under the Apache License, Version 2.0: all text that is not of the
+  model, such as the functions of odelet_math.h.
 - emx-onnx-cgen {VERSION}, Copyright emmtrix Technologies GmbH, licensed under the Apache License, Version 2.0: the
   functions of operators (k0_..., k1_... and so on) and their helpers (ref_scalar_...), changed by odelet: names, calls
   of libm, and qualifiers of parameters.

@@ -13,16 +13,24 @@ from odelet_export.targets.build.c.numbers import ctype, number
 from odelet_export.targets.build.translate import Program
 
 SETTINGS = {"rtol": "double", "atol": "double", "max_steps": "int64_t"}
-# The names of other parameters, and words of C and C++ that are likely names of tensors.
+# The names of other parameters, and words of C and C++ that no parameter can have.
 _TAKEN = {
-    "settings",
-    "arena",
-    "stats",
-    *[
+    *(
+        "settings",
+        "arena",
+        "stats",
+        "NULL",
+        "NAN",
+        "INFINITY",
+        "bool",
+        "true",
+        "false",
         "auto",
         "break",
         "case",
         "char",
+    ),
+    *(
         "const",
         "default",
         "do",
@@ -34,28 +42,13 @@ _TAKEN = {
         "int",
         "long",
         "new",
-    ],
-}
-_TAKEN |= set(
-    [
         "delete",
         "class",
         "this",
-        "template",
-        "operator",
-        "private",
-        "public",
-        "register",
-        "return",
-        "short",
-        "signed",
-        "static",
-        "struct",
-    ]
-)
-_TAKEN |= set(
-    ["switch", "union", "unsigned", "void", "volatile", "while", "bool", "true", "false", "NULL", "NAN", "INFINITY"]
-)
+    ),
+    *("template", "operator", "private", "public", "register", "return", "short", "signed", "static", "struct"),
+    *("switch", "union", "unsigned", "void", "volatile", "while"),
+}
 
 _TYPES = """\
 #include <math.h>
@@ -64,7 +57,8 @@ _TYPES = """\
 
 #ifndef ODELET_TYPES
 #define ODELET_TYPES
-/* rtol, atol: tolerances; max_steps: the limit of attempted steps. A solve without such a setting ignores it. */
+/* rtol, atol: tolerances; max_steps: the limit of attempted steps of each solve. NAN, and a limit below 0, leave them
+   as exported. A solve without such a setting ignores it. */
 typedef struct {
     double rtol, atol;
     int64_t max_steps;
@@ -132,15 +126,19 @@ def _about(program: Program) -> str:
 
 
 def _defaults(program: Program) -> list[str]:
-    """The settings of the export in C. NAN stands for tolerances that differ in the parts of the state."""
+    """The settings of the export in C."""
     defaults = []
     for key, kind in SETTINGS.items():
-        default = program.settings[key][1] if key in program.settings else np.zeros(1)
-        if default.size == 1:
-            defaults.append(number(default.reshape(-1)[0].astype(np.int64 if kind == "int64_t" else np.float64)))
-        else:
-            defaults.append("NAN")
+        whole, common = kind == "int64_t", common_setting(program, key)
+        absent = "-1" if whole else "NAN"
+        defaults.append(absent if common is None else number((np.int64 if whole else np.float64)(common)))
     return defaults
+
+
+def common_setting(program: Program, key: str) -> float | None:
+    """The value of a setting that all solves with it have, in all parts of their states; None where there is none."""
+    values = {float(x) for one in program.settings if one.key == key for x in one.default.reshape(-1)}
+    return values.pop() if len(values) == 1 else None
 
 
 def signature(program: Program, name: str, *, inside: bool) -> str:

@@ -17,6 +17,7 @@ from odelet.artifact.samples import Sample
 from odelet_export.targets.build.built import BuildError, Built, Tested
 from odelet_export.targets.build.c.beside import FLAGS, license_text
 from odelet_export.targets.build.c.compiler import compiler, run
+from odelet_export.targets.build.c.header import common_setting
 from odelet_export.targets.build.c.source import Source
 from odelet_export.targets.build.translate import Program
 
@@ -44,10 +45,7 @@ def writer(program: Program, name: str, checked: Checked, samples: list[Sample])
         done = run([*command, *_FLAGS, str(folder / text), "-o", str(folder / library), "-lm"])
         if done.returncode:
             raise BuildError(f"{' '.join(command)} does not compile the library:\n{done.stderr.strip()[-2000:]}")
-        settings = {
-            key: float(default.reshape(-1)[0]) if default.size == 1 else None
-            for key, (_, default) in program.settings.items()
-        }
+        settings = {key: common_setting(program, key) for key in dict.fromkeys(one.key for one in program.settings)}
         card = NativeCard(
             library=library,
             sha256=hashlib.sha256((folder / library).read_bytes()).hexdigest(),

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from importlib.resources import files
-from typing import Any
-
-import numpy as np
 
 from odelet.artifact.solve_card import SolveCard
 from odelet_export.targets.build.built import BuildError, Built
@@ -16,7 +14,7 @@ from odelet_export.targets.build.c.text import Writer
 from odelet_export.targets.build.instructions import Call, Loop, Value, everything
 from odelet_export.targets.build.memory import planned
 from odelet_export.targets.build.simplify import simplified
-from odelet_export.targets.build.translate import Program
+from odelet_export.targets.build.translate import Program, Setting
 
 _KERNEL_WARNINGS = """\
 #if defined(__GNUC__)
@@ -24,7 +22,15 @@ _KERNEL_WARNINGS = """\
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 #pragma GCC diagnostic ignored "-Wunused-function"
 #endif
+/* Operators on many elements that are called from several places stay functions, or code would grow with each call. */
+#if defined(__GNUC__)
+#define ODELET_SHARED_FN static __attribute__((noinline))
+#else
+#define ODELET_SHARED_FN static
+#endif
 """
+# Code for fewer elements than this is smaller than what a call of it saves.
+_SHARED_FROM = 8
 
 
 class Source:
@@ -36,12 +42,15 @@ class Source:
         outputs = [value for value, _ in program.outputs.values()]
         body, replaced = simplified(program.body, [*outputs, *program.reports.values()])
         self._reports = {key: replaced.stored(stored) for key, stored in program.reports.items()}
-        unknown = [key for key in program.settings if key not in SETTINGS]
+        unknown = [one.name for one in program.settings if one.key not in SETTINGS]
         if unknown:
             raise BuildError(f"the artifact has the settings {', '.join(unknown)}, which the C of solves does not have")
         variables = self._variables()
         plan = planned(body, elsewhere=[*variables], kept=[*self._reports.values()])
         calls = [one for one in everything(body) if isinstance(one, Call)]
+        uses = Counter(call.operator for call in calls)
+        large = {call.operator for call in calls if max(value.size for value in call.outputs) >= _SHARED_FROM}
+        self._shared = {operator for operator in large if uses[operator] > 1}
         self._kernels = written({call.operator: call.ports for call in calls}) if calls else Kernels({}, "", ())
         self._writer = Writer(self._kernels, plan.offsets, variables, name)
         loops = [one for one in everything(body) if isinstance(one, Loop)]
@@ -54,7 +63,7 @@ class Source:
         """The C variables that point to inputs, settings and outputs."""
         program = self.program
         named = {value: f"in_{identifier(name)}" for name, value in program.inputs.items()}
-        named |= {value: f"set_{identifier(name)}" for name, (value, _) in program.settings.items()}
+        named |= {one.value: f"set_{identifier(one.name)}" for one in program.settings}
         return named | {value: f"out_{identifier(name)}" for name, (value, _) in program.outputs.items()}
 
     def header(self) -> str:
@@ -66,7 +75,10 @@ class Source:
         writer = self._writer
         includes = "".join(f"#include <{name}>\n" for name in self._kernels.includes)
         math = files("odelet_export.targets.build.c").joinpath("odelet_math.h").read_text(encoding="utf-8")
-        kernels = "\n\n".join(kernel.text for kernel in self._kernels.of.values())
+        kernels = "\n\n".join(
+            kernel.text.replace("EMX_NODE_FN", "ODELET_SHARED_FN") if operator in self._shared else kernel.text
+            for operator, kernel in self._kernels.of.items()
+        )
         swap = "static void odelet_swap(void **a, void **b) {\n    void *c = *a;\n    *a = *b;\n    *b = c;\n}\n"
         return "\n".join(
             [
@@ -80,6 +92,7 @@ class Source:
                 kernels,
                 "\n#define AT(offset) ((void *)(arena + (offset)))\n",
                 *writer.functions,
+                *([_MOST] if any("odelet_most" in line for line in self._reading) else []),
                 *([swap] if any("odelet_swap" in line for line in self._lines) else []),
                 self._solve(),
             ]
@@ -94,29 +107,27 @@ class Source:
             "    odelet_stats own;",
             "    const odelet_settings exported = ODELET_" + self.upper + "_SETTINGS;",
         ]
-        for name, (_, default) in program.settings.items():
-            kind = ctype(default.dtype)
-            lines.append(f"    {kind} {name}_used[{default.size}];")
-            lines.append(f"    void *set_{identifier(name)} = {name}_used;")
+        for one in program.settings:
+            own = identifier(one.name)
+            lines.append(f"    {ctype(one.default.dtype)} {own}_used[{one.default.size}];")
+            lines.append(f"    void *set_{own} = {own}_used;")
         for tensor in program.card.inputs:
             own = identifier(tensor.name)
             lines.append(f"    void *in_{own} = (void *)in_{own}_;")
         lines += [f"    void *out_{identifier(name)} = out_{identifier(name)}_;" for name in program.outputs]
         lines += writer.declared
         lines += ["    settings = settings ? settings : &exported;", "    stats = stats ? stats : &own;"]
-        lines += [
-            line for name, (_, default) in program.settings.items() for line in self._set(name, default.reshape(-1))
-        ]
+        lines += [line for one in program.settings for line in self._set(one)]
         unread = [f"    (void){name};" for name in self._variables().values() if name not in writer.used]
         return "\n".join([*lines, *unread, "    (void)arena;", *self._lines, *self._reading, "}", ""])
 
-    def _set(self, name: str, default: np.ndarray[Any, Any]) -> list[str]:
-        """The lines that take a setting."""
-        if len(default) == 1:
-            return [f"    {name}_used[0] = settings->{name};"]
+    def _set(self, setting: Setting) -> list[str]:
+        """The lines that take a setting, or what was exported."""
+        key, own, kind = setting.key, identifier(setting.name), ctype(setting.default.dtype)
+        absent = f"settings->{key} < 0" if SETTINGS[key] == "int64_t" else f"isnan(settings->{key})"
         return [
-            f"    {name}_used[{place}] = isnan(settings->{name}) ? {number(one)} : settings->{name};"
-            for place, one in enumerate(default)
+            f"    {own}_used[{place}] = {absent} ? {number(one)} : ({kind})settings->{key};"
+            for place, one in enumerate(setting.default.reshape(-1))
         ]
 
     def _stats(self) -> list[str]:
@@ -152,11 +163,8 @@ class Source:
             stored = reports[key]
             if key in ("steps", "accepted") and stored.size > 1:
                 # Of samples that are solved together, those of the one with the most steps count.
-                lines.append(
-                    f"    {{ const int64_t *of = (const int64_t *){self._writer.place(stored)}; int64_t most = 0;"
-                )
-                lines.append(f"      for (int i = 0; i < {stored.size}; i++) most = of[i] > most ? of[i] : most;")
-                lines.append(f"      stats->{key} += most; }}")
+                numbers = self._writer.place(stored)
+                lines.append(f"    stats->{key} += odelet_most((const int64_t *){numbers}, {stored.size});")
                 continue
             for place in range(stored.size):
                 element = f"((const {ctype(stored.dtype)} *){self._writer.place(stored)})[{place}]"
@@ -164,6 +172,13 @@ class Source:
         return lines
 
 
+_MOST = """\
+static int64_t odelet_most(const int64_t *numbers, int count) {
+    int64_t most = 0;
+    for (int i = 0; i < count; i++) most = numbers[i] > most ? numbers[i] : most;
+    return most;
+}
+"""
 _RATIO = (
     "if ({} > stats->error_ratio || {} != {}) stats->error_ratio = {}; "
     "if (!stats->status && !({} <= 1)) stats->status = isfinite({}) ? 9 : 3;"

@@ -36,6 +36,7 @@ def writer(program: Program, name: str, checked: Checked, samples: list[Sample])
     def write(folder: Path) -> Built:
         for file, text in texts.items():
             (folder / file).write_text(text, encoding="utf-8")
-        return replace(source.built, files=tuple(texts), samples=len(kept))
+        made = (f"odelet_{name}.o", f"test_{name}")
+        return replace(source.built, files=tuple(texts), made=made, samples=len(kept))
 
     return write
