@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -15,7 +15,6 @@ from odelet_export.capture.cache import capture
 from odelet_export.capture.call_values import check_call
 from odelet_export.capture.captured import Captured
 from odelet_export.capture.number_inputs import inputs_for_numbers
-from odelet_export.graphs.nodes import DOMAIN
 from odelet_export.lowering.choose import check_form_of_stepped, needs_a_solve
 from odelet_export.lowering.hole import Hole
 from odelet_export.lowering.lift import lift, time_inputs
@@ -27,11 +26,12 @@ from odelet_export.model.first_run import first_run
 from odelet_export.model.other_solvers import no_solver_called
 from odelet_export.model.reference import as_arrays
 from odelet_export.model.spec import check_overrides
+from odelet_export.pipeline.comparing import Comparing
 from odelet_export.pipeline.settings import ExportSettings
+from odelet_export.pipeline.widen import widened
 from odelet_export.proof.capture_check import CaptureCheck
 from odelet_export.proof.fresh_samples import FreshSamples
 from odelet_export.proof.judge import Judge, Sample
-from odelet_export.proof.sample_inputs import Drawing
 from odelet_export.proof.torch_clock import TorchClock
 from odelet_export.targets.onnx_files import check_unique, host_tensors
 from odelet_intercept.errors import CaptureError
@@ -89,7 +89,17 @@ def prepare(
     if not first.counts and needs_a_solve(settings.form):
         raise no_solver_called(callee)
     tell("capture")
-    captured = capture(callee, dynamic, settings.solves, opset=settings.opset, frozen=settings.freeze)
+    clock = clock or TorchClock(settings.proof.torch_seconds)
+    comparing = Comparing(callee, dynamic, settings, first.most_calls, clock)
+    quick = settings.proof.quick
+    captured = capture(
+        callee,
+        dynamic,
+        settings.solves,
+        opset=settings.opset,
+        frozen=settings.freeze,
+        widen=lambda captured: captured if quick else widened(captured, comparing),
+    )
     if settings.strict:
         _refuse_assumptions(captured)
     check_overrides([*captured.specs, *captured.nested, *captured.stepped], settings.solves)
@@ -97,20 +107,13 @@ def prepare(
     name_axes(captured, callee, dynamic)
     inputs_for_numbers(captured.model, captured.numbers)
     check_unique([*callee.names, *callee.output_names, *(noise.name for noise in captured.noise)])
-    graph = captured.model.graph
     inputs, outputs = host_tensors(captured)
     tell("lift")
     times = time_inputs(captured)
-    floats = [*(tensor.dtype for tensor in outputs), *_states(graph)]
+    check, judge = comparing.of(captured)
     holes = lift(captured, fill_nested(captured, settings.form, max_steps=settings.max_steps, profile=profile))
-    quick = settings.proof.quick
     if not quick:
         tell("replay")
-    clock = clock or TorchClock(settings.proof.torch_seconds)
-    judge = _judge(captured, callee, settings, floats, first.most_calls, clock)
-    decisive = {name for one in captured.assumptions for name in one.inputs}
-    drawing = Drawing(callee.names, callee.example, dynamic, times, settings.freeze, decisive)
-    check = CaptureCheck(captured, judge, drawing)
     answer = as_arrays(callee.outputs_of(first.leaves))
     on_example = Sample(0, callee.example, first.noise, answer, first.counts)
     drawn = fresh_samples(judge, check, settings, first=on_example)
@@ -129,35 +132,6 @@ def fresh_samples(
     return FreshSamples(
         judge, check.drawing, traced=check.traced_sizes, count=count, conditions=check.conditions, first=first
     )
-
-
-def _judge(
-    captured: Captured,
-    callee: Callee,
-    settings: ExportSettings,
-    floats: Sequence[str],
-    most_calls: int,
-    clock: TorchClock,
-) -> Judge:
-    return Judge(
-        callee,
-        captured.specs,
-        settings.solves,
-        floats,
-        settings.proof.tolerance,
-        noise=captured.noise,
-        nested=captured.nested,
-        seed=settings.proof.seed,
-        most_calls=most_calls,
-        clock=clock,
-    )
-
-
-def _states(graph: ir.Graph) -> Iterator[str]:
-    """The dtypes of the states of the solves."""
-    for node in graph:
-        if node.domain == DOMAIN and node.op_type == "End":
-            yield from (part.dtype.numpy().name for part in node.outputs if part.dtype is not None)
 
 
 def _refuse_assumptions(captured: Captured) -> None:

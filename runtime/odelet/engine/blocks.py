@@ -39,11 +39,13 @@ Block = RunGraph | Repeated | Branch
 
 @dataclass(frozen=True)
 class BlockPlanner:
-    """Joins steps of a program with graphs, given by file name. device: on which the graphs run."""
+    """Joins steps of a program with graphs, given by file name. device: on which the graphs run.
+    memory: the cap of the memory of the model, in bytes, or None."""
 
     card: Card
     graphs: Mapping[str, Graph]
     device: str
+    memory: int | None
 
     def planned(
         self, item: RunStep | LoopStep | BranchStep, available: Mapping[str, Port]
@@ -107,7 +109,7 @@ class BlockPlanner:
         results |= {one.result: Port(made[one.made].dtype, (None, *made[one.made].shape)) for one in loop.stacked}
         whole = steps[0].graph if len(steps) == 1 and isinstance(steps[0], RunGraph) else None
         rows = {name: (port.dtype, tuple(size or 0 for size in port.shape)) for name, port in made.items()}
-        return Repeated(loop, steps, whole, rows, self.device), results
+        return Repeated(loop, steps, whole, rows, self.device, self.memory), results
 
 
 def graphs_run(steps: Sequence[object]) -> list[RunGraph]:

@@ -62,7 +62,7 @@ def open_artifact(
     check_engine_version(needed=None if checked.card.needs is None else checked.card.needs.version)
     threads = threads_for(checked.card.work) if threads is None else threads
     graphs = open_graphs(checked, device=device, threads=threads, memory=memory)
-    return joined(checked, graphs, device=device, threads=threads)
+    return joined(checked, graphs, device=device, threads=threads, memory=memory)
 
 
 def open_graphs(
@@ -78,12 +78,21 @@ def open_graphs(
         return {name: opened.graph(name, graph, stays=name in steps) for name, graph in checked.graphs.items()}
 
 
-def joined(checked: Checked, graphs: Mapping[str, Graph], *, device: str = "cpu", threads: int = 1) -> Artifact:
+def joined(
+    checked: Checked,
+    graphs: Mapping[str, Graph],
+    *,
+    device: str = "cpu",
+    threads: int = 1,
+    memory: int | None = None,
+) -> Artifact:
     """Join the card of an artifact with its graphs, by file name. Raises ArtifactError where they do not fit."""
     card = checked.card
-    again = plan(card.solved_again, graphs, device=device) if card.fallback is not None else ()
+    again = plan(card.solved_again, graphs, device=device, memory=memory) if card.fallback is not None else ()
     guard = ForkGuard(device=device, threads=threads)
-    return Artifact(card, plan(card, graphs, device=device), checked.folder, again, threads, checked.origin, guard)
+    return Artifact(
+        card, plan(card, graphs, device=device, memory=memory), checked.folder, again, threads, checked.origin, guard
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,14 +34,17 @@ class DriveSolve:
     graphs: SolveGraphs
 
 
-def plan(card: Card, graphs: Mapping[str, Graph], *, device: str = "cpu") -> tuple[Block | DriveSolve, ...]:
-    """Join a card's program with its graphs, given by file name. device: on which the graphs run. Raises ArtifactError
+def plan(
+    card: Card, graphs: Mapping[str, Graph], *, device: str = "cpu", memory: int | None = None
+) -> tuple[Block | DriveSolve, ...]:
+    """Join a card's program with its graphs, given by file name. device: on which the graphs run.
+    memory: the cap of the memory of the model. Raises ArtifactError
     if they do not fit."""
     available = {
         tensor.name: Port(tensor.dtype, tuple(size if isinstance(size, int) else None for size in tensor.shape))
         for tensor in card.inputs
     }
-    planner = BlockPlanner(card, graphs, device)
+    planner = BlockPlanner(card, graphs, device, memory)
     made: dict[str, Port] = {}
     steps: list[Block | DriveSolve] = []
     for item in card.program:

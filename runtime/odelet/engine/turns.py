@@ -19,6 +19,7 @@ from odelet.engine.buffers import Cell, HostMemory, memory_of
 from odelet.engine.ending import check_ended, run_options
 from odelet.engine.failures import ORT_ERRORS, GraphFailed
 from odelet.engine.session import Graph
+from odelet.errors import MemoryLimitError
 from odelet.loops.adaptive import Limits
 from odelet.numerics.backend import NumpyArray
 from odelet.status import Status
@@ -38,13 +39,15 @@ _FIRST_ROWS = 16
 @dataclass(frozen=True)
 class Repeated:
     """A loop, ready to run. loop: its entry in the card. steps: those of a turn. graph: the graph that is all of a
-    turn, where it is one graph. zero_rows: the dtype and the shape of what is stacked in a loop of no turn, by name."""
+    turn, where it is one graph. zero_rows: the dtype and the shape of what is stacked in a loop of no turn, by name.
+    device: on which the graphs run. memory: how many bytes each stack may take, None for any number."""
 
     loop: LoopStep
     steps: Sequence[Any]
     graph: Graph | None
     zero_rows: Mapping[str, tuple[str, tuple[int, ...]]]
     device: str = "cpu"
+    memory: int | None = None
     pool: _Pool = field(default_factory=lambda: _Pool())
 
     def __call__(self, values: Arrays, settings: Arrays, stops: Stops | None = None) -> dict[str, NumpyArray]:
@@ -55,7 +58,7 @@ class Repeated:
         loop = self.loop
         limit = _limit(None if loop.most is None else int(values[loop.most]), stops)
         carried = {one.turn: values[one.start] for one in loop.carried}
-        stacks = {one.made: _Stack() for one in loop.stacked}
+        stacks = {one.made: _Stack(self.memory) for one in loop.stacked}
         if loop.go_on is None or bool(values[loop.go_on]):
             if self.graph is None:
                 carried = self._unbound(values, settings, carried, stacks, limit, 0)
@@ -201,15 +204,21 @@ def _limit(most: int | None, stops: Stops | None) -> Stops:
 class _Stack:
     """Arrays that are collected, one for each turn."""
 
-    def __init__(self) -> None:
+    def __init__(self, memory: int | None) -> None:
         self._rows: NumpyArray | None = None
-        self._count = 0
+        self._count, self._memory = 0, memory
 
     def add(self, x: NumpyArray) -> None:
         """Add a copy of an array of one shape and dtype."""
         if self._rows is None:
             self._rows = np.empty((_FIRST_ROWS, *x.shape), x.dtype)
         elif self._count == len(self._rows):
+            if self._memory is not None and 2 * self._rows.nbytes > self._memory:
+                raise MemoryLimitError(
+                    f"the values of {self._count} turns of a loop, and as many more, need more than memory="
+                    f"{self._memory} bytes; give the model smaller inputs or looser tolerances, or allow more",
+                    self._memory,
+                )
             self._rows = np.concatenate([self._rows, np.empty_like(self._rows)])
         self._rows[self._count] = x
         self._count += 1

@@ -78,17 +78,14 @@ def complex_state(x):
     return odeint(lambda t, y: -1j * y, torch.complex(x, x), TIMES).abs()  # HERE
 
 
-LSTM = nn.LSTM(2, 2, batch_first=True)
-
-
-def packed(x):
+def rows_of_a_packed_sequence(x):
     lengths = (x[:, 0] > 0).long() + 1
     rows = nn.utils.rnn.pack_padded_sequence(x[:, None].expand(-1, 3, -1), lengths, True, enforce_sorted=False)
-    return odeint(lambda t, y: -y, LSTM(rows)[1][0][0], TIMES)  # HERE
+    return odeint(lambda t, y: -y, x * rows.data.mean(), TIMES)  # HERE
 
 
 REFUSED = {
-    packed: "take its output at each length",
+    rows_of_a_packed_sequence: "compute with the padded batch",
     gradient_through_a_solve: "solve for it beside the state",
     kept_by_size: "the size of a dynamic axis as a key of a dict",
     ragged: "keep all elements and weigh them with the mask",

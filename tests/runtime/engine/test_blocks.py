@@ -9,7 +9,7 @@ from support.artifacts import BOOL, F32, I64, affine_card, node, onnx_model, sca
 import odelet
 from odelet.artifact.card import Tensor
 from odelet.artifact.program_steps import BranchStep, CarriedCard, ChosenCard, LoopStep, RunStep, StackedCard
-from odelet.errors import ArtifactError
+from odelet.errors import ArtifactError, MemoryLimitError
 
 X = np.array([1.0, 2.0, 3.0], np.float32)
 
@@ -193,3 +193,20 @@ def test_branches_make_values_of_one_type(tmp_path):
     step = BranchStep(choose="some", then=(), otherwise=(), chosen=(ChosenCard(then="x", otherwise="n", result="end"),))
     with pytest.raises(ArtifactError, match="a branch of the program makes 'end' as float32 .* or as int64"):
         load(tmp_path, RunStep(run="begin.onnx"), step)
+
+
+def test_what_a_loop_stacks_counts_for_the_cap_of_memory(tmp_path):
+    wide = 2**16
+    make = node("Add", "y one", "y1")
+    graph = onnx_model([make], [value("y", F32, [wide])], [value("y1", F32, [wide])], [scalar("one", F32, 1.0)])
+    step = loop(again=None, iteration=None)
+    data = card(RunStep(run="begin.onnx"), step)
+    inputs = (replace(data.inputs[0], shape=(wide,)), data.inputs[1])
+    outputs = (replace(data.outputs[0], shape=(wide,)), replace(data.outputs[1], shape=("turns", wide)))
+    data = replace(data, inputs=inputs, outputs=outputs)
+    model = odelet.load(write(tmp_path, data, {"begin.onnx": begin(), "turn.onnx": graph}), memory=2**24)
+    x = np.zeros(wide, np.float32)
+    _, rows = model(x, np.array(20))
+    assert rows.shape == (20, wide)
+    with pytest.raises(MemoryLimitError, match="turns of a loop, and as many more, need more than memory=16777216"):
+        model(x, np.array(1000))

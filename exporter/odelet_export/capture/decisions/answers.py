@@ -79,7 +79,7 @@ class TracingWatch(TorchFunctionMode):
                 if not is_plain(traced) and name in self._weights:
                     self.shadows.borrow(traced, self._weights[name].detach())
         self.sizes.begin(inputs)
-        with self, legacy_constructor(), python_functions(namespaces(self._model), self.is_number):
+        with self, legacy_constructor(), python_functions(namespaces(self._model), self.is_number, sizes=self.sizes):
             yield
 
     @property

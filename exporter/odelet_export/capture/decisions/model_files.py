@@ -44,11 +44,33 @@ def _codes(space: Namespace) -> Iterator[types.CodeType]:
     for value in list(space.values()):
         members = vars(value).values() if isinstance(value, type) and value.__module__ == space.get("__name__") else ()
         for member in (value, *members):
-            function = getattr(member, "__func__", None) or getattr(member, "fget", None) or member
-            while hasattr(function, "__wrapped__"):
-                function = function.__wrapped__
+            function = _function_of(member)
             if isinstance(function, types.FunctionType) and function.__globals__ is space:
                 yield from _nested(function.__code__)
+
+
+def _function_of(member: Any) -> Any:
+    """The function behind a method, property or wrapper; any other object as it is.
+
+    No attribute of an object of the user's is looked up: a stand-in for a package that is not installed raises then.
+    """
+    while True:
+        if isinstance(member, (staticmethod, classmethod, types.MethodType)):
+            member = member.__func__
+        elif isinstance(member, property):
+            member = member.fget
+        elif (wrapped := _own(member).get("__wrapped__")) is not None:
+            member = wrapped
+        else:
+            return member
+
+
+def _own(member: object) -> Mapping[str, Any]:
+    try:
+        own: Mapping[str, Any] = object.__getattribute__(member, "__dict__")
+    except AttributeError:
+        return {}
+    return own
 
 
 def _nested(code: types.CodeType) -> Iterator[types.CodeType]:

@@ -32,6 +32,12 @@ def test_a_name_that_is_called_and_not_passed_on_is_found(source, expected):
     assert calls(namespace(source), "float") is expected
 
 
+def test_a_stand_in_for_a_package_that_is_not_installed_is_asked_for_nothing():
+    stand_in = "class Absent:\n  def __getattr__(self, name): raise ImportError(name)\nabsent = Absent()\n"
+    wrapped = "import functools\n@functools.lru_cache\ndef f(t): return float(t)"
+    assert calls(namespace(stand_in + wrapped), "float")
+
+
 def test_the_namespaces_of_libraries_are_no_files_of_a_model():
     model, other = namespace("def f(t): return float(t)"), {"__name__": "other"}
     assert list(of_models([vars(torch), vars(np), model, other, model, globals()])) == [model, globals()]
