@@ -109,8 +109,7 @@ def prepare(
     holes = lift(captured, fill_nested(captured, settings.form, max_steps=settings.max_steps, profile=profile))
     if not quick:
         tell("replay")
-    answer = as_arrays(callee.outputs_of(first.leaves))
-    on_example = Sample(0, callee.example, first.noise, answer, first.counts)
+    on_example = Sample(0, callee.example, first.noise, as_arrays(callee.outputs_of(first.leaves)), first.counts)
     drawn = fresh_samples(judge, check, settings, first=on_example)
     if not quick:
         check.check(islice(drawn, 2))
