@@ -25,6 +25,8 @@ _OWN_MATH = ("tanhf", "expf", "fmaxf", "fminf", "fmax", "fmin")
 
 _NODE = re.compile(r"/\*\n \* Node \d+:\n.*?\*/\n", re.S)
 _WEIGHT = re.compile(r"/\*\n \* Weight \d+:\n.*?\*/\n(?:static )?const [^=;]*= (?:\{.*?\n\}|[^;]*);\n", re.S)
+# A function for weights in a file of their own, which there are none of.
+_LOADER = re.compile(rf"^_Bool {_MODEL}_load\(.*?^\}}\n", re.S | re.M)
 _CALL = re.compile(r"^ +(\w+)\(([^()]*)\);$", re.M)
 _LOCAL = re.compile(r"^ +(?:static )?(\w+) (\w+)((?:\[\d+\])+)(?: = \{0\})?;$", re.M)
 _PLACE = re.compile(r"(?:weight\d+_|tmp\d+_)?k(\d+)_([io]\d+)")
@@ -103,7 +105,7 @@ def _culprit(operators: Mapping[Operator, Sequence[Port]]) -> BuildError:
 def _read(text: str, operators: Sequence[Operator]) -> Kernels:
     """Take the kernels from what the generator wrote."""
     start = text.index(f"void {_MODEL}(")
-    body, wrapper = text[:start], text[start:]
+    body, wrapper = _LOADER.sub("", text[:start]), text[start:]
     head, *comments = _NODE.split(body)
     _check_static(body)
     functions: dict[str, str] = {}

@@ -37,7 +37,7 @@ static inline float odelet_expf(float x) {
 }
 
 #ifdef ODELET_FAST_TANH
-/* A rational function, within 5 units in the last place and three times as fast as the other; ONNX Runtime has it, too.
+/* A rational function, within 6 units in the last place and three times as fast as the other; ONNX Runtime has it, too.
    Beyond the bounds the result is 1 to the last digit. */
 static inline float odelet_tanhf(float x) {
     float a = x < -7.90531111f ? -7.90531111f : x, z, p, q;
@@ -54,7 +54,8 @@ static inline float odelet_tanhf(float x) {
     q = q * z + 1.18534705686654e-04f;
     q = q * z + 2.26843463243900e-03f;
     q = q * z + 4.89352518554385e-03f;
-    return a * p / q;
+    /* The quotient comes first: the product would be too small for the smallest a. */
+    return a * (p / q);
 }
 #else
 static inline float odelet_tanhf(float x) {
