@@ -19,7 +19,7 @@ from odelet import cli
 from odelet.errors import InputError
 from odelet_export import BuildError, WrongBuildError, build, export
 from odelet_export.pipeline.build import BUILD_FILE
-from odelet_export.targets.build.c import compiler
+from odelet_export.targets.build.c import compiler, kernels
 from odelet_export.targets.build.c.beside import FLAGS
 
 GCC = shutil.which("gcc")
@@ -27,6 +27,7 @@ pytestmark = [
     pytest.mark.skipif(find_spec("emx_onnx_cgen") is None, reason="emx-onnx-cgen is not installed"),
     pytest.mark.skipif(GCC is None, reason="gcc is not installed"),
 ]
+GENERATE = kernels._generated
 STRICT = ["-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror"]
 
 
@@ -50,6 +51,20 @@ def exported(name, folder):
         settings["profile"] = "c"
     export(model, args, folder, samples=2, **settings)
     return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def generated_once():
+    """The generator writes the same text for the same operators; it is asked once."""
+    texts, generate = {}, kernels._generated
+
+    def remembered(operators):
+        key = tuple(operators.items())
+        return texts[key] if key in texts else texts.setdefault(key, generate(operators))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kernels, "_generated", remembered)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -240,10 +255,12 @@ class TestRefusals:
 
         real = registry.get_lowering_registry()
         lacking = {name: function for name, function in real.items() if name != "Tanh"}
+        monkeypatch.setattr(kernels, "_generated", GENERATE)
         monkeypatch.setattr("emx_onnx_cgen.compiler.get_lowering_registry", lambda: lacking)
         self.refused(small, tmp_path / "c", r"begin\.onnx: Tanh '.*': emx-onnx-cgen .* has no C for this operator")
 
     def test_a_missing_generator(self, small, tmp_path, monkeypatch):
+        monkeypatch.setattr(kernels, "_generated", GENERATE)
         monkeypatch.setitem(__import__("sys").modules, "emx_onnx_cgen.compiler", None)
         self.refused(small, tmp_path / "c", r'is not installed: pip install "odelet\[c\]"')
 
