@@ -19,7 +19,7 @@ from odelet_export.lowering.choose import check_form_of_stepped, needs_a_solve
 from odelet_export.lowering.hole import Hole
 from odelet_export.lowering.lift import lift, time_inputs
 from odelet_export.lowering.nested import fill_nested
-from odelet_export.lowering.profiles import PROFILES
+from odelet_export.lowering.profiles import PROFILES, Profile
 from odelet_export.model.axes import Dynamic
 from odelet_export.model.callee import Callee
 from odelet_export.model.first_run import first_run
@@ -75,15 +75,7 @@ def prepare(
     traced wrongly, for one without a solve in a form of solves, and with `strict` for one that decides by its inputs;
     FormError for an override that no solve can take; InputError for a name in `freeze` that no input has.
     """
-    unknown = [name for name in settings.freeze if name not in callee.names]
-    if unknown:
-        raise InputError(f"freeze names input {unknown[0]!r}, but the model's inputs are {', '.join(callee.names)}")
-    profile = PROFILES[settings.profile]
-    if dynamic and not profile.dynamic:
-        raise InputError(
-            f"dynamic names axes of {', '.join(map(repr, dynamic))}, and the profile {profile.name} is for "
-            f"{profile.about}, with the sizes of the example; leave dynamic (--dynamic) out"
-        )
+    profile = _profile(callee, dynamic, settings)
     tell("look")
     first = first_run(callee, settings.solves, max_steps=settings.max_steps, seed=settings.proof.seed, check=check_call)
     if not first.counts and needs_a_solve(settings.form):
@@ -121,6 +113,21 @@ def prepare(
         check.check(islice(drawn, 2))
     warnings = first.writes.warnings
     return Prepared(settings, dynamic, captured, holes, inputs, outputs, times, judge, drawn, check, warnings)
+
+
+def _profile(callee: Callee, dynamic: Dynamic, settings: ExportSettings) -> Profile:
+    """The profile of an export. Raises InputError for axes that it does not take, and for a name in `freeze` that no
+    input has."""
+    profile = PROFILES[settings.profile]
+    unknown = [name for name in settings.freeze if name not in callee.names]
+    if unknown:
+        raise InputError(f"freeze names input {unknown[0]!r}, but the model's inputs are {', '.join(callee.names)}")
+    if dynamic and not profile.dynamic:
+        raise InputError(
+            f"dynamic names axes of {', '.join(map(repr, dynamic))}, and the profile {profile.name} is for "
+            f"{profile.about}, with the sizes of the example; leave dynamic (--dynamic) out"
+        )
+    return profile
 
 
 def fresh_samples(
