@@ -75,7 +75,10 @@ def prepare(
     traced wrongly, for one without a solve in a form of solves, and with `strict` for one that decides by its inputs;
     FormError for an override that no solve can take; InputError for a name in `freeze` that no input has.
     """
-    profile = _profile(callee, dynamic, settings)
+    unknown = [name for name in settings.freeze if name not in callee.names]
+    if unknown:
+        raise InputError(f"freeze names input {unknown[0]!r}, but the model's inputs are {', '.join(callee.names)}")
+    profile = _profile(settings, dynamic)
     tell("look")
     first = first_run(callee, settings.solves, max_steps=settings.max_steps, seed=settings.proof.seed, check=check_call)
     if not first.counts and needs_a_solve(settings.form):
@@ -106,28 +109,12 @@ def prepare(
     holes = lift(captured, fill_nested(captured, settings.form, max_steps=settings.max_steps, profile=profile))
     if not quick:
         tell("replay")
-    answer = as_arrays(callee.outputs_of(first.leaves))
-    on_example = Sample(0, callee.example, first.noise, answer, first.counts)
+    on_example = Sample(0, callee.example, first.noise, as_arrays(callee.outputs_of(first.leaves)), first.counts)
     drawn = fresh_samples(judge, check, settings, first=on_example)
     if not quick:
         check.check(islice(drawn, 2))
     warnings = first.writes.warnings
     return Prepared(settings, dynamic, captured, holes, inputs, outputs, times, judge, drawn, check, warnings)
-
-
-def _profile(callee: Callee, dynamic: Dynamic, settings: ExportSettings) -> Profile:
-    """The profile of an export. Raises InputError for axes that it does not take, and for a name in `freeze` that no
-    input has."""
-    profile = PROFILES[settings.profile]
-    unknown = [name for name in settings.freeze if name not in callee.names]
-    if unknown:
-        raise InputError(f"freeze names input {unknown[0]!r}, but the model's inputs are {', '.join(callee.names)}")
-    if dynamic and not profile.dynamic:
-        raise InputError(
-            f"dynamic names axes of {', '.join(map(repr, dynamic))}, and the profile {profile.name} is for "
-            f"{profile.about}, with the sizes of the example; leave dynamic (--dynamic) out"
-        )
-    return profile
 
 
 def fresh_samples(
@@ -139,6 +126,17 @@ def fresh_samples(
     return FreshSamples(
         judge, check.drawing, traced=check.traced_sizes, count=count, conditions=check.conditions, first=first
     )
+
+
+def _profile(settings: ExportSettings, dynamic: Dynamic) -> Profile:
+    """The profile of an export. Raises InputError for dynamic axes, where the profile has none."""
+    profile = PROFILES[settings.profile]
+    if dynamic and not profile.dynamic:
+        raise InputError(
+            f"dynamic names axes of {', '.join(map(repr, dynamic))}, and the profile {profile.name} is for "
+            f"{profile.about}, with the sizes of the example; leave dynamic (--dynamic) out"
+        )
+    return profile
 
 
 def _refuse_assumptions(captured: Captured) -> None:
