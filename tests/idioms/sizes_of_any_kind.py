@@ -7,6 +7,7 @@ from torchdiffeq import odeint
 
 from idioms import Case
 
+FORMS = ()
 SERIES = {"x": {0: "batch", 1: "length"}}
 
 
