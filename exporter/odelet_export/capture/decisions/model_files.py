@@ -40,9 +40,13 @@ def calls(space: Namespace, name: str) -> bool:
 
 
 def _codes(space: Namespace) -> Iterator[types.CodeType]:
-    """The code of the functions and methods that a namespace defines, with the code inside it."""
+    """The code of the functions and methods that a namespace defines, also in dicts and lists, and the code inside."""
     for value in list(space.values()):
-        members = vars(value).values() if isinstance(value, type) and value.__module__ == space.get("__name__") else ()
+        members: Iterable[Any] = value if isinstance(value, (list, tuple)) else ()
+        if isinstance(value, dict) and value is not space:
+            members = list(value.values())
+        if isinstance(value, type) and value.__module__ == space.get("__name__"):
+            members = vars(value).values()
         for member in (value, *members):
             function = getattr(member, "__func__", None) or getattr(member, "fget", None) or member
             while hasattr(function, "__wrapped__"):

@@ -22,6 +22,8 @@ def namespace(source):
         ("class Field:\n  def f(self, t):\n    return (lambda s: float(s))(t)", True),
         ("class Field:\n  @property\n  def f(self): return float(self.t)", True),
         ("def f(t):\n  def g(s: float, u: int) -> float: return float(s)\n  return g(t, 1)", True),
+        ("CHOICES = {'f': lambda t: float(t)}", True),
+        ("STEPS = [lambda t: float(t)]", True),
         ("def f(t): return t", False),
         ("def f(t): return torch.zeros(2, dtype=float) * float(t)", False),
         ("def f(t): return torch.zeros(2, dtype=float, device=t.device) * float(t)", False),
