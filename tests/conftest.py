@@ -1,19 +1,18 @@
 """Settings and fixtures for all tests."""
 
+import gc
 from dataclasses import replace
-from functools import cache
 
 import pytest
 
 try:
     import torch
-    from torch.onnx._internal.exporter import _registration
 except ImportError:  # the runtime is also tested where there is no torch; see tests/runtime/conftest.py
     torch = None
-else:
-    # At every export torch reads the source of each of its 500 translations again, always with the same result;
-    # that is a third of the time of a small model's export, and hundreds are exported here.
-    _registration.onnxscript_apis.get_torchlib_ops = cache(_registration.onnxscript_apis.get_torchlib_ops)
+
+
+# Full collections look at all that was imported, which is much here, and take a fifth of the time as Python sets them.
+gc.set_threshold(700, 10, 200)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -33,7 +32,7 @@ def test_seed(module_seed):
 @pytest.fixture
 def captured_once(monkeypatch):
     """All exports of a test, to several forms, use the capture of the first."""
-    from odelet_export.capture.capture import capture
+    from odelet_export.capture.cache import capture
     from odelet_export.pipeline import prepare
 
     first_capture = []

@@ -33,7 +33,7 @@ def case():
         def field(t, y):
             return table.at(t, values).unsqueeze(-1) - y
 
-        return odeint(field, y0, torch.linspace(0, 1, 3), method="rk4", options={"step_size": 0.05})
+        return odeint(field, y0, torch.linspace(0, 1, 3), method="rk4", options={"step_size": 0.125})
 
     dynamic = {"y0": {0: "batch"}, "values": {0: "batch"}}
     return Case(model, (torch.randn(3, 2), torch.randn(3, 5)), dynamic)

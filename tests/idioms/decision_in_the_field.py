@@ -17,6 +17,6 @@ def case():
             return rate * 0.5
 
         t = torch.linspace(0, 1, 4)
-        return odeint(field, x, t, method="rk4", options={"step_size": 0.05})
+        return odeint(field, x, t, method="rk4", options={"step_size": 0.125})
 
     return Case(model, (torch.rand(3, 2), torch.rand(3, 1)), BATCH | {"dose": {0: "batch"}})

@@ -20,7 +20,7 @@ class GradientFlow(nn.Module):
                 energy.backward()
             return -y.grad
 
-        return odeint(descend, x, torch.tensor([0.0, 0.2]), method="heun3", options={"step_size": 0.05})[-1]
+        return odeint(descend, x, torch.tensor([0.0, 0.2]), method="heun3", options={"step_size": 0.1})[-1]
 
 
 def case():

@@ -23,7 +23,7 @@ class Model(nn.Module):
                 potential = mixed.square().sum()
                 return -torch.autograd.grad(potential, y)[0]
 
-        return odeint(field, x, torch.tensor([0.0, 0.1]), method="euler", options={"step_size": 0.02})[-1]
+        return odeint(field, x, torch.tensor([0.0, 0.1]), method="euler", options={"step_size": 0.05})[-1]
 
 
 def case():

@@ -22,7 +22,7 @@ class Heat(nn.Module):
         return torch.cat([torch.zeros_like(du[:, :1]), du[:, 1:-1], torch.zeros_like(du[:, -1:])], dim=1)
 
     def forward(self, x):
-        path = odeint(self.field, x, torch.linspace(0, 1, 3), method="rk4", options={"step_size": 0.05})
+        path = odeint(self.field, x, torch.linspace(0, 1, 3), method="rk4", options={"step_size": 0.25})
         return path[1:, :, self.sensors], path[..., ::2]
 
 

@@ -21,7 +21,7 @@ class Interpolated(nn.Module):
         def field(t, y):
             return torch.tanh(self.gain(y)) + at(t).unsqueeze(-1)
 
-        return odeint(field, y0, torch.linspace(0, 1, 4), method="rk4", options={"step_size": 0.05})
+        return odeint(field, y0, torch.linspace(0, 1, 4), method="rk4", options={"step_size": 0.125})
 
 
 def case():

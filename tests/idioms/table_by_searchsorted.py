@@ -22,7 +22,7 @@ class Forced(nn.Module):
         def field(t, y):
             return self.lin(y) + self.force(t, values)
 
-        return odeint(field, y0, torch.linspace(0, 1, 3), method="rk4", options={"step_size": 0.05})
+        return odeint(field, y0, torch.linspace(0, 1, 3), method="rk4", options={"step_size": 0.125})
 
 
 def case():

@@ -13,7 +13,7 @@ def case():
         row = (t * 4).long()
         return y * table[torch.clamp(row, 0, 4)] + table.index_select(0, row[None])
 
-    options = {"step_size": 0.05}
+    options = {"step_size": 0.15}
     return Case(
         lambda x: odeint(field, x, torch.linspace(0, 0.9, 3), method="rk4", options=options), (torch.randn(3, 3),)
     )

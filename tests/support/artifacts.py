@@ -13,9 +13,10 @@ from onnx import TensorProto, helper
 
 from odelet.artifact.card import Card, FileEntry, Tensor, checksum_of
 from odelet.artifact.input_cards import AssumptionCard, NoiseCard
+from odelet.artifact.program_steps import DriveStep, RunStep
 from odelet.artifact.seal import BLANK, SEAL_KEY, sealed
 from odelet.artifact.solve_card import SETTINGS as DRIVER_SETTINGS
-from odelet.artifact.solve_card import DriveCard, DriveStep, Evaluations, RunStep, SolveCard
+from odelet.artifact.solve_card import DriveCard, Evaluations, SolveCard
 
 F32, F64, I64, BOOL = TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.INT64, TensorProto.BOOL
 SETTINGS = {"rtol": "rtol", "atol": "atol", "max_steps": "max_steps"}

@@ -7,7 +7,8 @@ import numpy as np
 from onnx import helper
 
 from odelet.artifact.card import Card, Tensor
-from odelet.artifact.solve_card import RunStep, SolveCard
+from odelet.artifact.program_steps import RunStep
+from odelet.artifact.solve_card import SolveCard
 from support.artifacts import (
     BOOL,
     F32,

@@ -18,8 +18,8 @@ def test_the_table_of_methods_is_up_to_date():
 def test_only_text_between_the_marks_is_generated():
     methods = script(ROOT / "docs" / "methods.py")
     for line in (
-        "| `dopri8` | 8 | 14 | bounded, adaptive, driven | control |",
-        "| `heun3` | 3 | 3 | unrolled, rolled, driven | grid |",
+        "| `dopri8` | 8 | 14 | bounded, adaptive, loop_free, driven | control |",
+        "| `heun3` | 3 | 3 | unrolled, rolled, loop_free, driven | grid |",
     ):
         assert line in methods.PAGE.read_text(encoding="utf-8")
     marked = f"a\n{methods.START}old\n{methods.END}b\n"

@@ -5,6 +5,7 @@ Each file in `idioms` is one idiom, and every file there is tested; `idioms/__in
 
 import warnings
 from types import ModuleType
+from zlib import crc32
 
 import idioms
 import pytest
@@ -40,11 +41,14 @@ def built(module: ModuleType, name: str) -> idioms.Case:
     return getattr(module, name)()
 
 
-def suiting(module: ModuleType, card) -> tuple[str, ...]:
-    """The forms to export to besides the default: those of the module, or else the form driven, and the form rolled
-    too if the default was unrolled for all solves."""
-    fixed = all(solve.form == "unrolled" for solve in card.solves)
-    return getattr(module, "FORMS", ("driven", "rolled") if fixed else ("driven",))
+def suiting(module: ModuleType, name: str, card) -> tuple[str, ...]:
+    """The forms to export to besides the default: those of the module, or else the form driven; in place of it the form
+    rolled for every other case whose default was unrolled for all solves."""
+    if any(solve.form != "unrolled" for solve in card.solves):
+        return getattr(module, "FORMS", ("driven",))
+    # The capture of a case is the same in all forms, and each of the two forms is proved by many cases.
+    in_turn = crc32(f"{module.__name__} {name}".encode()) % 2
+    return getattr(module, "FORMS", (("driven", "rolled")[in_turn],))
 
 
 def check_sizes(case, report):
@@ -59,7 +63,7 @@ def check_sizes(case, report):
 def test_a_model_exports_unchanged(module, name, tmp_path):
     case = built(module, name)
     result = exported(case, tmp_path / "auto")
-    for form in ("auto", *suiting(module, result.card)):
+    for form in ("auto", *suiting(module, name, result.card)):
         if form != "auto":
             result = exported(case, tmp_path / form, form=form)
         assert result.parity.passed

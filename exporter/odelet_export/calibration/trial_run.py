@@ -15,7 +15,7 @@ from odelet.engine.driven import drive_solve
 from odelet.engine.method_settings import settings_of
 from odelet.engine.opening import Artifact
 from odelet.engine.problem import Problem, Request, control_settings, problem_of
-from odelet.engine.program import RunGraph
+from odelet.engine.program import DriveSolve
 from odelet.errors import InputError
 from odelet.loops.adaptive import Limits
 from odelet.loops.ivp import odeint
@@ -233,7 +233,7 @@ class Trial:
         Yields (index, problem, None) before each solve, and (index, None, (solve, run)) after a solve along a grid.
         """
         for step in self.artifact.program:
-            if isinstance(step, RunGraph):
+            if not isinstance(step, DriveSolve):
                 values |= step(values, {})
                 continue
             solve, placed = step.solve, self.placed.get(step.solve.index)

@@ -7,7 +7,7 @@ the traced graph itself, the model is traced again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -51,21 +51,28 @@ def capturing_once() -> Iterator[CaptureCache]:
 
 
 def capture(
-    callee: Callee, dynamic: Dynamic, overrides: Overrides, *, opset: int, frozen: Sequence[str] = ()
+    callee: Callee,
+    dynamic: Dynamic,
+    overrides: Overrides,
+    *,
+    opset: int,
+    frozen: Sequence[str] = (),
+    widen: Callable[[Captured], Captured] = lambda captured: captured,
 ) -> Captured:
     """Capture a model, or copy an earlier capture where `capturing_once` is on and one fits.
 
-    Takes the arguments of `odelet_export.capture.capture.capture`, and raises the same errors.
+    widen: makes of a new capture one that holds for more sizes. Takes the other arguments of
+    `odelet_export.capture.capture.capture`, and raises the same errors.
     """
     cache = _cache.get()
     if cache is None:
-        return tracing.capture(callee, dynamic, overrides, opset=opset, frozen=frozen)
+        return widen(tracing.capture(callee, dynamic, overrides, opset=opset, frozen=frozen))
     for captured, traced_callee in cache.captures:
         copied = _with_overrides(captured, overrides)
         if copied is not None:
             callee.take_over(traced_callee)
             return copied
-    captured = tracing.capture(callee, dynamic, overrides, opset=opset, frozen=frozen)
+    captured = widen(tracing.capture(callee, dynamic, overrides, opset=opset, frozen=frozen))
     cache.captures.append((captured, callee))
     return replace(captured, model=captured.model.clone())
 

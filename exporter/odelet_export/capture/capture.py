@@ -10,7 +10,7 @@ proof/capture_check.py finds that out.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar
@@ -32,7 +32,7 @@ from odelet_export.capture.markers import Marker
 from odelet_export.capture.noise_inputs import inputs_for_draws
 from odelet_export.capture.onnx_model import to_onnx
 from odelet_export.capture.script_graphs import interpreted_scripts
-from odelet_export.capture.sizes.len_and_int import NeedsLenAndInt
+from odelet_export.capture.sizes.asked import NeedsStandIns
 from odelet_export.capture.sizes.watch import SizeError, SizeWatch
 from odelet_export.capture.stepping import told
 from odelet_export.capture.surroundings import frozen_weights, quiet_tracing
@@ -40,7 +40,7 @@ from odelet_export.capture.tracers import Shapes, Trace, below_autograd, dynamic
 from odelet_export.capture.transforms import plain_transforms
 from odelet_export.graphs.half_precision import widen
 from odelet_export.graphs.nodes import DOMAIN
-from odelet_export.model.axes import Dynamic, traced_example
+from odelet_export.model.axes import Dynamic, at_sizes, traced_example
 from odelet_export.model.callee import Callee
 from odelet_export.model.number_inputs import stand_ins
 from odelet_export.model.overrides import Overrides
@@ -54,15 +54,28 @@ Traced = TypeVar("Traced")
 
 
 def capture(
-    callee: Callee, dynamic: Dynamic, overrides: Overrides, *, opset: int, frozen: Sequence[str] = ()
+    callee: Callee,
+    dynamic: Dynamic,
+    overrides: Overrides,
+    *,
+    opset: int,
+    frozen: Sequence[str] = (),
+    sizes: Mapping[str, int] | None = None,
 ) -> Captured:
     """Trace a model on its example, and translate the trace to ONNX.
 
     frozen: names of inputs that the model may read Python numbers from, which then stay as they are on the example.
+    sizes: the sizes of the dynamic axes in the trace, by label; None for sizes like the example's.
     Tries torch.export first, which keeps high-level operators whole; then tracing below autograd, which turns
     gradients taken inside a field into plain operators. Raises CaptureError: with the user's file and line where
     neither works, and for solves that no output depends on.
     """
+    if sizes is not None:
+        example = _stand_ins(callee, dynamic, at_sizes(callee.names, callee.example, dynamic, sizes))
+        captured, failures = _captured(callee, example, dynamic, overrides, opset, frozen, at_more_sizes=False)
+        if captured is None:
+            raise CaptureError(failure_text(failures)) from failures[-1]
+        return captured
     example = _example(callee, dynamic, least=2)
     captured, failures = _captured(callee, example, dynamic, overrides, opset, frozen, at_more_sizes=bool(dynamic))
     if captured is None and any(isinstance(failure, SizeError) for failure in failures):
@@ -77,7 +90,10 @@ def capture(
 
 def _example(callee: Callee, dynamic: Dynamic, *, least: int) -> list[torch.Tensor]:
     """The example to trace with. least: the least size of an axis that may change."""
-    example = traced_example(callee.names, callee.example, dynamic, least=least)
+    return _stand_ins(callee, dynamic, traced_example(callee.names, callee.example, dynamic, least=least))
+
+
+def _stand_ins(callee: Callee, dynamic: Dynamic, example: list[torch.Tensor]) -> list[torch.Tensor]:
     return stand_ins(example, [dynamic.get(name, {}) for name in callee.names])
 
 
@@ -98,8 +114,8 @@ def _captured(
     names = callee.names
     failures: list[Exception] = []
     watch = _watch(callee, example, SizeWatch(dynamic), frozen)
-    at_sizes = partial(_at_sizes, callee, example, dynamic, overrides, frozen) if at_more_sizes else None
-    for tracer in tracers(callee, watch.sizes, at_sizes):
+    more = partial(_at_sizes, callee, example, dynamic, overrides, frozen) if at_more_sizes else None
+    for tracer in tracers(callee, watch.sizes, more):
         # Each run of the model makes new `shadows`; the source must reach the shadows of the present run.
         source = TracedSource(lambda *shadow: watch.shadows.hold(*shadow))
         try:
@@ -139,7 +155,7 @@ def _finished(
     widen(model)
     specs = _used_solves(marker.specs, model)
     cards = [one.card(f"{ASSUMPTION_OUTPUT}{i}", names) for i, one in enumerate(watch.assumptions)]
-    return Captured(
+    captured = Captured(
         model,
         [replace(spec, index=i) for i, spec in enumerate(spec for spec in specs if not spec.around)],
         tracer,
@@ -149,7 +165,7 @@ def _finished(
         program,
         example,
         numbers={name: dynamic[name][0] for name in callee.whole_numbers},
-        assumptions=(*cards, *watch.sizes.assumptions),
+        assumptions=tuple(cards),
         warnings=(*watch.warnings, *map(told, {spec.source: spec for spec in marker.stepped}.values())),
         nested=[spec for spec in specs if spec.around],
         noise=noise,
@@ -157,6 +173,7 @@ def _finished(
         uses_solutions=watch.example_run is not None,
         stepped=marker.stepped,
     )
+    return captured.for_sizes(watch.sizes.conditions, dynamic)
 
 
 def _watch(callee: Callee, inputs: Sequence[torch.Tensor], sizes: SizeWatch, frozen: Sequence[str]) -> TracingWatch:
@@ -190,7 +207,7 @@ def _traced(
                 intercepted(marker, copies=callee.copies, tracing=True),
             ):
                 return marker, trace(callee, tuple(example), dynamic_shapes(callee.names, dynamic, smallest_sizes))
-        except NeedsLenAndInt as needed:
+        except NeedsStandIns as needed:
             watch.sizes.replace(needed)
         except NeedsExample:
             watch.example_run = run_on_example(callee, example, overrides)

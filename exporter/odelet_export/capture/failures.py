@@ -6,7 +6,6 @@ all tracers; `refuse_random` and `refuse_foreign` raise one for a graph that was
 
 from __future__ import annotations
 
-import os
 import re
 import traceback
 from collections.abc import Sequence
@@ -31,12 +30,6 @@ from odelet_intercept.user_code import (
 
 # Fragments of a failure's message or of the name of its class, the meaning of such a failure, and the remedy.
 _KNOWN_FAILURES: tuple[tuple[tuple[str, ...], str, str], ...] = (
-    (
-        ("of a packed sequence",),
-        "a packed sequence, whose size depends on the values of the lengths",
-        "run the layer over the padded batch, and take its output at each length: "
-        "out[torch.arange(len(out)), lengths - 1]; a backward direction needs the rows reversed by their lengths first",
-    ),
     (
         ("failed to unpack the object", "must be tuple of ints"),
         "a size that is computed from the values of tensors",
@@ -93,10 +86,6 @@ _KNOWN_FAILURES: tuple[tuple[tuple[str, ...], str, str], ...] = (
 )
 
 
-# The ends of the paths of torch's functions for packed sequences, and of its recurrent layers.
-_PACKING, _LAYERS = (os.path.join("torch", "nn", folder, "rnn.py") for folder in ("utils", "modules"))
-
-
 def failure_text(failures: Sequence[Exception]) -> str:
     """The message for the failures of all tracers, in the order in which they were tried.
 
@@ -111,7 +100,7 @@ def failure_text(failures: Sequence[Exception]) -> str:
     place = next(filter(None, (_place(failure) for failure in reversed(failures))), None)
     if own is not None:  # raised on purpose, with a message of its own, and wrapped by a tracer
         return str(own) if own.has_lines else f"{with_source(place)}\n  found: {own}"
-    text = " ".join(f"{type(link).__name__}: {link} {_packing(link)}" for link in chain_of(error))
+    text = " ".join(f"{type(link).__name__}: {link}" for link in chain_of(error))
     finding, advice = next(
         (
             (finding, advice)
@@ -131,15 +120,6 @@ def failure_text(failures: Sequence[Exception]) -> str:
         finding = f"the operator {missing[1]}, which has no translation to ONNX{of_complex}"
     causes = dict.fromkeys(_cause(failure) for failure in reversed(failures))
     return f"{with_source(place)}\n  found: {finding}\n  do: {advice}\n  cause: " + "\n  tried before: ".join(causes)
-
-
-def _packing(error: BaseException) -> str:
-    """Whether an error comes of a packed sequence, in words: it passed through torch's functions for these, or through
-    a recurrent layer that read a size off one."""
-    frames = traceback.extract_tb(error.__traceback__)
-    packs = any(frame.filename.endswith(_PACKING) and "pack" in frame.name for frame in frames)
-    reads = any(frame.filename.endswith(_LAYERS) for frame in frames) and "failed to unpack the object" in str(error)
-    return "of a packed sequence" if packs or reads else ""
 
 
 def _cause(failure: Exception) -> str:

@@ -18,6 +18,7 @@ from torch.export._patches import register_gru_while_loop_decomposition, registe
 from torch.fx.experimental import _config as fx_config
 
 from odelet_export.capture.frames import user_frames
+from odelet_export.capture.sizes.packing import packed_layers
 from odelet_export.model.distribution_checks import distribution_checks_restored
 
 # torch's loggers that print the failures of tracers. `failures` explains those that end a capture.
@@ -129,17 +130,19 @@ def _transforms_in_rows() -> Iterator[None]:
 
 @contextmanager
 def quiet_tracing() -> Iterator[None]:
-    """Silence torch's loggers, warnings and stderr, record the user's frames, and tie no axes of equal example size.
+    """Silence torch's loggers, warnings and stderr, record the user's frames, and assume little of sizes.
 
-    By default torch takes two axes for one where their sizes are equal on the example (duck shaping).
+    By default torch takes two axes for one where their sizes are equal on the example (duck shaping). Where it may
+    choose a shorter way for some sizes only, as to leave out a slice that takes all, it asks the example and notes a
+    condition. Here it takes the way that is right for all sizes, wherever it knows one (oblivious of backed sizes).
     """
     loggers = [logging.getLogger(name) for name in LOGGERS]
     levels = [logger.level for logger in loggers]
-    duck = fx_config.use_duck_shape
+    duck, oblivious = fx_config.use_duck_shape, fx_config.backed_size_oblivious
     try:
         for logger in loggers:
             logger.setLevel(logging.CRITICAL)
-        fx_config.use_duck_shape = False
+        fx_config.use_duck_shape, fx_config.backed_size_oblivious = False, True
         # torch prints half a graph when a trace fails. The model's own output is seen when the model runs for parity.
         with (
             warnings.catch_warnings(),
@@ -147,10 +150,11 @@ def quiet_tracing() -> Iterator[None]:
             user_frames(),
             _one_library(),
             _transforms_in_rows(),
+            packed_layers(),
         ):
             warnings.simplefilter("ignore")
             yield
     finally:
-        fx_config.use_duck_shape = duck
+        fx_config.use_duck_shape, fx_config.backed_size_oblivious = duck, oblivious
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)

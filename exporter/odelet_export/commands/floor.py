@@ -15,7 +15,8 @@ import onnx_ir.passes.common as passes
 
 from odelet.artifact.card import Card, Tensor
 from odelet.artifact.folder import GraphBytes, check
-from odelet.artifact.solve_card import DriveStep, RunStep, SolveCard
+from odelet.artifact.program_steps import DriveStep, RunStep
+from odelet.artifact.solve_card import SolveCard
 from odelet.engine.ending import run_options
 from odelet.engine.failures import one_line
 from odelet.engine.session import open_session
@@ -80,6 +81,10 @@ def _read(source: GraphBytes) -> ir.Model:
 
 
 def _build(card: Card, graphs: Mapping[str, ir.Model], evaluations: Mapping[int, int]) -> ir.Model:
+    if not all(isinstance(step, (RunStep, DriveStep)) for step in card.program):
+        raise FloorError(
+            "there is no floor for a program with loops; measure the same model with its loops in the graph"
+        )
     for solve in card.solves:
         if solve.piece is None:
             raise FloorError(

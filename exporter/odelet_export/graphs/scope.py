@@ -7,19 +7,41 @@ outside it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, overload
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 from onnxscript import GraphBuilder
+from onnxscript._internal.param_manipulation import separate_input_attributes_from_arguments
 
 Number = int | float | bool | np.generic | np.ndarray
+
+
+class Builder(GraphBuilder):
+    """onnxscript's builder, which here makes the signature of an operator once and not for each node."""
+
+    def _partition_inputs_attributes(
+        self, schema: onnx.defs.OpSchema | None, args: Sequence[Any], kwargs: dict[str, Any]
+    ) -> tuple[Sequence[Any], dict[str, Any]]:
+        if schema is None:
+            return args, kwargs
+        signature = _signature(schema.domain, schema.name, schema.since_version)
+        return separate_input_attributes_from_arguments(
+            signature, list(args), kwargs, fill_defaults=False, allow_extra_args=False
+        )
+
+
+@cache
+def _signature(domain: str, name: str, version: int) -> ir.schemas.OpSignature:
+    return ir.schemas.OpSignature.from_op_schema(onnx.defs.get_schema(name, version, domain))
 
 
 class Scope:
     """A graph under construction: the main graph, or the body of a loop inside another scope."""
 
-    def __init__(self, builder: GraphBuilder, parent: Scope | None = None) -> None:
+    def __init__(self, builder: Builder, parent: Scope | None = None) -> None:
         self.builder = builder
         self.parent = parent
         self.depth: int = 0 if parent is None else parent.depth + 1
@@ -29,7 +51,7 @@ class Scope:
     @classmethod
     def of(cls, graph: ir.Graph) -> Scope:
         """The scope of a main graph; nodes are appended to it."""
-        return cls(GraphBuilder(graph))
+        return cls(Builder(graph))
 
     @property
     def graph(self) -> ir.Graph:
@@ -102,7 +124,7 @@ class Scope:
         inputs = [ir.val("iteration", ir.DataType.INT64, []), ir.val("go", ir.DataType.BOOL, [])]
         inputs += [ir.val(f"carried_{i}", x.ir.dtype, x.ir.shape) for i, x in enumerate(carried)]
         graph = ir.Graph(inputs, [], nodes=[], opset_imports=dict(self.graph.opset_imports), name="loop_body")
-        inner = Scope(GraphBuilder(graph, parent=self.builder), self)
+        inner = Scope(Builder(graph, parent=self.builder), self)
         iteration, go, *state = [Value(value, inner) for value in inputs]
         again, after, collect = body(inner, iteration, *state)
         # A body may not return its own input, nor a value from outside it, without a node between.
@@ -111,6 +133,8 @@ class Scope:
             for value in [go if again is None else again, *after, *collect]
         )
         total = len(carried) + len(collect)
+        stored = limit.ir.const_value
+        turns = None if stored is None or limit.ir.is_graph_input() or again is not None else int(stored.numpy())
         result = self.call("Loop", limit, condition, *carried, body=graph, outputs=total)
         values = result if isinstance(result, list) else [result]
         for value, inner_value in zip(values, graph.outputs[1:], strict=True):
@@ -119,7 +143,7 @@ class Scope:
             value.ir.shape = start.ir.shape
         for value, inner_value in zip(values[len(carried) :], graph.outputs[1 + len(carried) :], strict=True):
             if inner_value.shape is not None:
-                value.ir.shape = ir.Shape([None, *inner_value.shape])
+                value.ir.shape = ir.Shape([turns, *inner_value.shape])
         return values[: len(carried)], values[len(carried) :]
 
     def branch(
@@ -134,7 +158,7 @@ class Scope:
         single = True
         for name, function in (("then", then), ("else", otherwise)):
             graph = ir.Graph([], [], nodes=[], opset_imports=dict(self.graph.opset_imports), name=f"{name}_branch")
-            inner = Scope(GraphBuilder(graph, parent=self.builder), self)
+            inner = Scope(Builder(graph, parent=self.builder), self)
             # A value computed from an operand belongs in the branch, though the operand itself is outside.
             results = function(*(Value(x.ir, inner) for x in operands))
             single = isinstance(results, Value)

@@ -12,9 +12,11 @@ from odelet_export.lowering.forms.adaptive import ADAPTIVE
 from odelet_export.lowering.forms.driven import DRIVEN
 from odelet_export.lowering.forms.fixed import known_steps
 from odelet_export.lowering.forms.form import Form
+from odelet_export.lowering.forms.loop_free import LOOP_FREE
 from odelet_export.lowering.forms.rolled import ROLLED
 from odelet_export.lowering.forms.site import Site, monotone_times
 from odelet_export.lowering.forms.unrolled import UNROLLED
+from odelet_export.lowering.profiles import GENERAL, Profile
 
 AUTO = "auto"
 # `auto` unrolls a fixed-step solve up to this many steps.
@@ -29,19 +31,20 @@ class Choice:
     form: Form
 
 
-def choose(sites: Sequence[Site], name: str) -> list[Choice]:
+def choose(sites: Sequence[Site], name: str, profile: Profile = GENERAL) -> list[Choice]:
     """Choose a form for each solve: the form of that name where the solve can have it, else the solve's own form. A
     model may have no solve, where the form of that name is for such models.
 
-    name: the name of a form, or AUTO for the own form of each solve. Raises FormError when no solve of the model can
-    have the form, when another solve of the model can only be driven, or when output times make no sense.
+    name: the name of a form, or AUTO for the own form of each solve. profile: what the graphs may use. Raises FormError
+    when no solve of the model can have the form, or none that the profile allows, when another solve of the model can
+    only be driven, or when output times make no sense.
     """
     if name != AUTO and name not in FORMS:
         raise FormError(f"form={name!r} is not one of {AUTO}, {', '.join(FORMS)}")
     for site in sites:
         check_times(site)
     if name == AUTO:
-        return _driven_together(sites, [own_form(site) for site in sites])
+        return _fitting(_together(sites, [own_form(site, loops=profile.loops) for site in sites]), profile)
     form = FORMS[name]
     refusals = [form.refuse(site) for site in sites]
     if sites and all(refusals):
@@ -52,13 +55,15 @@ def choose(sites: Sequence[Site], name: str) -> list[Choice]:
         remedy = _sde_remedy(sites) if all(site.hole.spec.sde for site in sites) else form.remedy
         hint = f"; or {remedy}" if remedy else ""
         raise FormError(f"no solve of this model can be {name}: " + "; ".join(lines) + hint)
-    chosen = [_beside(form, site) if why else form for site, why in zip(sites, refusals, strict=True)]
+    chosen = [
+        _beside(form, site, loops=profile.loops) if why else form for site, why in zip(sites, refusals, strict=True)
+    ]
     for site, why, form_of_site in zip(sites, refusals, chosen, strict=True):
         if form_of_site.runs_outside and not form.runs_outside:
             raise FormError(
                 f"this model cannot be {name}: {site.hole.spec.source}: {why}; export it as {form_of_site.name}"
             )
-    return [Choice(site, form_of_site) for site, form_of_site in zip(sites, chosen, strict=True)]
+    return _fitting([Choice(*pair) for pair in zip(sites, chosen, strict=True)], profile)
 
 
 def needs_a_solve(name: str) -> bool:
@@ -76,7 +81,7 @@ def check_form_of_stepped(captured: Captured, name: str) -> None:
         )
 
 
-def _driven_together(sites: Sequence[Site], own_forms: Sequence[Form]) -> list[Choice]:
+def _together(sites: Sequence[Site], own_forms: Sequence[Form]) -> list[Choice]:
     """The forms of the solves: their own, or for all of them the form of a solve that runs outside the graph."""
     outside = next((form for form in own_forms if form.runs_outside), None)
     return [Choice(site, outside or form) for site, form in zip(sites, own_forms, strict=True)]
@@ -87,10 +92,22 @@ def _sde_remedy(sites: Sequence[Site]) -> str:
     return "leave adaptive=True out of the model" if any(site.hole.spec.chooses_steps for site in sites) else ""
 
 
-def _beside(form: Form, site: Site) -> Form:
+def _beside(form: Form, site: Site, *, loops: bool) -> Form:
     """The form of a solve that cannot have `form`, the form of the other solves of its model."""
     # A graph that is a straight line for the sake of the other solves stays one if it can.
-    return UNROLLED if form.straight and UNROLLED.refuse(site) is None else own_form(site)
+    return UNROLLED if form.straight and UNROLLED.refuse(site) is None else own_form(site, loops=loops)
+
+
+def _fitting(choices: list[Choice], profile: Profile) -> list[Choice]:
+    """The choices. Raises FormError for a form with loops where the profile has none."""
+    for choice in choices:
+        form = choice.form
+        if not profile.loops and not (form.straight or form.loops_outside):
+            raise FormError(
+                f"the solve at {choice.site.hole.spec.source} cannot be {form.name}, as the profile {profile.name} has "
+                f"no loops in its graphs; leave the form out"
+            )
+    return choices
 
 
 def check_times(site: Site) -> None:
@@ -100,17 +117,17 @@ def check_times(site: Site) -> None:
         raise FormError(f"the solve at {site.hole.spec.source} has times that are not strictly monotone: {times}")
 
 
-def own_form(site: Site) -> Form:
-    """The form of a solve where the user asks for none."""
+def own_form(site: Site, *, loops: bool = True) -> Form:
+    """The form of a solve where the user asks for none. loops: whether a graph may hold a Loop."""
     solver = site.hole.spec.solver
     if site.hole.spec.timeless:
-        return ADAPTIVE
+        return ADAPTIVE if loops else LOOP_FREE
     if not solver.fixed:
-        return ADAPTIVE if solver.adaptive else DRIVEN
+        return DRIVEN if not solver.adaptive else ADAPTIVE if loops else LOOP_FREE
     steps = known_steps(site)
     few = steps is not None and steps <= FEW_STEPS and UNROLLED.refuse(site) is None
     # An unrolled solve copies its field for each stage; a field that holds a solve is too large for that.
-    return UNROLLED if few and not site.hole.nested else ROLLED
+    return UNROLLED if few and not site.hole.nested else ROLLED if loops else LOOP_FREE
 
 
 def possible(site: Site) -> list[str]:

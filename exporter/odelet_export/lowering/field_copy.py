@@ -27,7 +27,10 @@ def field_card(
         names = _names(graphs[file].graph)
         times: int | str | None = None
         y0: tuple[str, ...] = ()
-        if drive is None:
+        divided = drive is None and len(graphs) > 1
+        if divided and not hole.spec.timeless:
+            times = hole.count if hole.count is not None else hole.t.name
+        elif drive is None:
             if any(value not in names for value in hole.y0):
                 continue
             if not hole.spec.timeless:
@@ -37,7 +40,7 @@ def field_card(
             if all(value is None or value in names for value in [*copy.inputs, *copy.results]):
                 t, *y = [None if value is None else names[value] for value in copy.inputs]
                 k = tuple(names[value] for value in copy.results)
-                ends = tuple(names.get(value) for value in solution)
+                ends = tuple(names.get(value) for value in solution) if y0 else ()
                 return FieldCard(graph=file, t=t, y=tuple(y), k=k, times=times, y0=y0, solution=ends)
     return None
 

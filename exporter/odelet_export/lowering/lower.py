@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import onnx_ir as ir
 from onnx_ir import convenience
 
-from odelet.artifact.solve_card import MIXED, PLAIN, DriveStep, RunStep, SolveCard
+from odelet.artifact.program_steps import DriveStep, ProgramStep, RunStep
+from odelet.artifact.solve_card import MIXED, PLAIN, SolveCard
 from odelet_export.capture.captured import Captured
 from odelet_export.graphs.guards import add_guards
 from odelet_export.graphs.scope import Scope
@@ -19,6 +20,8 @@ from odelet_export.lowering.field_copy import field_card
 from odelet_export.lowering.forms.form import LoweredSolve
 from odelet_export.lowering.forms.site import Site
 from odelet_export.lowering.hole import Hole
+from odelet_export.lowering.loops_out import take_out_loops
+from odelet_export.lowering.profiles import GENERAL, Profile
 from odelet_export.lowering.solve_card import solve_card
 
 MODEL = "model.onnx"
@@ -30,7 +33,7 @@ class LoweredModel:
     entries of the solves."""
 
     graphs: dict[str, ir.Model]
-    program: list[RunStep | DriveStep]
+    program: Sequence[ProgramStep]
     solves: list[SolveCard]
 
     @property
@@ -50,13 +53,19 @@ class _FilledHole:
 
 
 def lower(
-    captured: Captured, holes: Sequence[Hole], form: str, *, max_steps: int, keep_debug_info: bool
+    captured: Captured,
+    holes: Sequence[Hole],
+    form: str,
+    *,
+    max_steps: int,
+    keep_debug_info: bool,
+    profile: Profile = GENERAL,
 ) -> LoweredModel:
     """Choose a form for every solve and build the graphs. Raises FormError for a form that no solve can have.
 
-    holes: the solves of `captured`, lifted. form: the name of a form, or "auto".
+    holes: the solves of `captured`, lifted. form: the name of a form, or "auto". profile: what the graphs may use.
     """
-    choices = forms_of(captured, holes, form, max_steps=max_steps)
+    choices = forms_of(captured, holes, form, max_steps=max_steps, profile=profile)
     host = captured.model
     outside = any(choice.form.runs_outside for choice in choices)
     if outside:
@@ -66,9 +75,12 @@ def lower(
     # The host is cut after all solves are built, in a path of its own: the end of a graph depends on all solves that
     # run outside it, so no form can cut for its own solve. `choose` makes sure that all solves run outside, or none.
     graphs: dict[str, ir.Model] = {MODEL: host}
-    program: list[RunStep | DriveStep] = [RunStep(run=MODEL)]
+    program: Sequence[ProgramStep] = [RunStep(run=MODEL)]
     if outside:
         graphs, program = _cut_host(host, filled)
+    elif any(choice.form.loops_outside for choice in choices) or not profile.loops:
+        tidy(host, keep_debug_info=keep_debug_info)
+        graphs, program = take_out_loops(host)
     for model in graphs.values():
         add_guards(model)
         tidy(model, keep_debug_info=keep_debug_info)
@@ -76,11 +88,16 @@ def lower(
     return LoweredModel(graphs, program, [replace(x.card, piece=copy) for x, copy in zip(filled, copies, strict=True)])
 
 
-def forms_of(captured: Captured, holes: Sequence[Hole], form: str, *, max_steps: int) -> list[Choice]:
+def forms_of(
+    captured: Captured, holes: Sequence[Hole], form: str, *, max_steps: int, profile: Profile = GENERAL
+) -> list[Choice]:
     """Choose a form for every solve, as `lower` does. The host graph gets nodes for the values that the solves read."""
     scope = Scope.of(captured.model.graph)
     alone = sum(hole.spec.adaptive or hole.spec.timeless for hole in holes) == 1
-    return choose([Site.of(hole, scope, max_steps, _setting_names(hole, alone=alone)) for hole in holes], form)
+    names = [_setting_names(hole, alone=alone) for hole in holes]
+    static = not profile.dynamic
+    sites = [Site.of(hole, scope, max_steps, name, static=static) for hole, name in zip(holes, names, strict=True)]
+    return choose(sites, form, profile)
 
 
 def _setting_names(hole: Hole, *, alone: bool) -> dict[str, str]:
@@ -137,12 +154,12 @@ def _add_report(graph: ir.Graph, site: Site, lowered: LoweredSolve) -> dict[str,
     return names
 
 
-def _cut_host(host: ir.Model, filled: Sequence[_FilledHole]) -> tuple[dict[str, ir.Model], list[RunStep | DriveStep]]:
+def _cut_host(host: ir.Model, filled: Sequence[_FilledHole]) -> tuple[dict[str, ir.Model], list[ProgramStep]]:
     """Cut the host graph at the solves that the runtime drives. Returns the graphs by file name, and the program."""
     by_index = {one.card.index: one for one in filled}
     slices = cut(host.graph, [one.hole for one in filled], {i: one.lowered.captured for i, one in by_index.items()})
     graphs: dict[str, ir.Model] = {}
-    program: list[RunStep | DriveStep] = []
+    program: list[ProgramStep] = []
     for level, (segment, after) in enumerate(zip(slices.segments, slices.order, strict=True)):
         if segment is not None:
             graphs[f"segment_{level}.onnx"] = ir.Model(segment, ir_version=host.ir_version)

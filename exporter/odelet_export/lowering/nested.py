@@ -23,20 +23,22 @@ from odelet_export.lowering.forms.site import OK, Site
 from odelet_export.lowering.hole import Hole
 from odelet_export.lowering.lift import Notes, dependents, hole_of, owners_in
 from odelet_export.lowering.lower import fill
+from odelet_export.lowering.profiles import GENERAL, Profile
 
 
-def fill_nested(captured: Captured, form: str, *, max_steps: int) -> Notes:
+def fill_nested(captured: Captured, form: str, *, max_steps: int, profile: Profile = GENERAL) -> Notes:
     """Fill the nested solves in the captured graph. Returns lines about them, by the mark of the solve around them.
 
     form: the name of the form of the export, or "auto"; a solve that cannot have that form takes its own form.
-    max_steps: the limit of attempted steps. Raises FormError for a solve that only the runtime could drive.
+    max_steps: the limit of attempted steps. profile: what the graphs may use. Raises FormError for a solve that only
+    the runtime could drive.
     """
     graph = captured.model.graph
     notes: dict[int, tuple[str, ...]] = {}
     for spec in sorted(captured.nested, key=lambda spec: -len(spec.around)):
         within = notes.pop(spec.mark, ())
         hole = hole_of(graph, spec, within)
-        site = Site.of(hole, Scope.of(graph), max_steps, {})
+        site = Site.of(hole, Scope.of(graph), max_steps, {}, static=not profile.dynamic)
         chosen = _form(site, form)
         lowered = chosen.lower(site)
         _replace(graph, site, lowered)

@@ -88,6 +88,13 @@ def traced_example(
                 unused = [other for other in others if other not in used and other >= least]
                 sizes[label] = size if size >= least and size not in used else unused[0]
                 used.add(sizes[label])
+    return at_sizes(names, example, dynamic, sizes)
+
+
+def at_sizes(
+    names: Sequence[str], example: Sequence[torch.Tensor], dynamic: Dynamic, sizes: Mapping[str, int]
+) -> list[torch.Tensor]:
+    """The example resized along its dynamic axes. sizes: the new sizes by label."""
     return [
         resize(tensor, {axis: sizes[label] for axis, label in dynamic.get(name, {}).items()})
         for name, tensor in zip(names, example, strict=True)
@@ -98,7 +105,7 @@ def resize(tensor: torch.Tensor, sizes: Mapping[int, int]) -> torch.Tensor:
     """A tensor of other sizes along some axes. sizes: the new sizes by axis.
 
     For a whole number, of shape (), its new value. Slices are repeated or left out. Along an axis on which all values
-    rise, or all fall, they are interpolated, so that times stay in order.
+    rise, or all fall, they are interpolated, so that times stay in order; lengths in falling order stay in order, too.
     """
     for axis, size in sizes.items():
         if tensor.ndim == 0:
@@ -112,8 +119,19 @@ def resize(tensor: torch.Tensor, sizes: Mapping[int, int]) -> torch.Tensor:
             low, high = tensor.index_select(axis, before), tensor.index_select(axis, before + 1)
             tensor = low + (high - low) * share
         else:
-            tensor = tensor.index_select(axis, torch.arange(size) % tensor.shape[axis])
+            number = tensor.shape[axis]
+            slices = torch.arange(size) * number // size if in_order(tensor, axis) < 0 else torch.arange(size) % number
+            tensor = tensor.index_select(axis, slices)
     return tensor
+
+
+def in_order(tensor: torch.Tensor, axis: int) -> int:
+    """1 for whole numbers that rise along an axis, -1 for those that fall, and 0 for any other; some may be equal."""
+    if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype is torch.bool or not tensor.numel():
+        return 0
+    gaps = tensor.diff(dim=axis)
+    rise, fall = bool((gaps >= 0).all()), bool((gaps <= 0).all())
+    return int(rise) - int(fall)
 
 
 def axis_size(tensor: torch.Tensor, axis: int) -> int:

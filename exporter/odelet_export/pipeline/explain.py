@@ -11,6 +11,7 @@ import torch
 
 from odelet_export.lowering.hole import Placed
 from odelet_export.lowering.lower import forms_of
+from odelet_export.lowering.profiles import PROFILES
 from odelet_export.model.reference import evaluation_mode
 from odelet_export.pipeline.describe import describe
 from odelet_export.pipeline.explanation import Explanation
@@ -51,6 +52,7 @@ def explain(
         explanation = describe(ready)
         # The choice of a form does not depend on where the steps of a grid are.
         holes = [replace(hole, placed=Placed(np.array([0.0, 1.0]))) for hole in ready.holes]
-        choices = forms_of(ready.captured, holes, settings.form, max_steps=settings.max_steps)
+        profile = PROFILES[settings.profile]
+        choices = forms_of(ready.captured, holes, settings.form, max_steps=settings.max_steps, profile=profile)
     explanation = explanation.in_forms([choice.form.name for choice in choices])
     return explanation.warned([LEFT_OUT]) if settings.proof.quick else explanation

@@ -16,10 +16,12 @@ from odelet_export.calibration.calibrated import Calibrated
 from odelet_export.calibration.data import calls_of
 from odelet_export.capture import progress
 from odelet_export.lowering.lower import lower
+from odelet_export.lowering.profiles import PROFILES
 from odelet_export.lowering.sample_axis import axis_of_samples
 from odelet_export.model.given import check_out
 from odelet_export.model.reference import evaluation_mode
 from odelet_export.pipeline.calibrate import Calibrating
+from odelet_export.pipeline.collecting import old_objects_left_out
 from odelet_export.pipeline.describe import describe
 from odelet_export.pipeline.explanation import Explanation
 from odelet_export.pipeline.given_call import read_call
@@ -116,7 +118,7 @@ def export(
         calls_of(settings.calibration.inputs, callee, axes)  # raises for bad data before anything is traced
     target, tell = Path(out), on_stage or (lambda stage: None)
     failed = target.parent / f"{target.name}.failed"
-    with evaluation_mode(model), staging(target, failed=failed) as folder:
+    with evaluation_mode(model), staging(target, failed=failed) as folder, old_objects_left_out():
         tell_line: Callable[[str], None] | None = getattr(on_stage, "progress", None)
         clock = TorchClock(settings.proof.torch_seconds, tell_line)
         with progress.told(tell_line):
@@ -147,7 +149,12 @@ def _write(ready: Prepared, name: str, folder: Path, tell: Callable[[str], None]
         holes = calibrating.calibrated.holes(holes)
     tell("lower")
     lowered = lower(
-        captured, holes, settings.form, max_steps=settings.max_steps, keep_debug_info=settings.keep_debug_info
+        captured,
+        holes,
+        settings.form,
+        max_steps=settings.max_steps,
+        keep_debug_info=settings.keep_debug_info,
+        profile=PROFILES[settings.profile],
     )
     tell("check")
     call = ready.judge.callee.card()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -15,22 +15,23 @@ from odelet_export.capture.cache import capture
 from odelet_export.capture.call_values import check_call
 from odelet_export.capture.captured import Captured
 from odelet_export.capture.number_inputs import inputs_for_numbers
-from odelet_export.graphs.nodes import DOMAIN
 from odelet_export.lowering.choose import check_form_of_stepped, needs_a_solve
 from odelet_export.lowering.hole import Hole
 from odelet_export.lowering.lift import lift, time_inputs
 from odelet_export.lowering.nested import fill_nested
+from odelet_export.lowering.profiles import PROFILES, Profile
 from odelet_export.model.axes import Dynamic
 from odelet_export.model.callee import Callee
 from odelet_export.model.first_run import first_run
 from odelet_export.model.other_solvers import no_solver_called
 from odelet_export.model.reference import as_arrays
 from odelet_export.model.spec import check_overrides
+from odelet_export.pipeline.comparing import Comparing
 from odelet_export.pipeline.settings import ExportSettings
+from odelet_export.pipeline.widen import widened
 from odelet_export.proof.capture_check import CaptureCheck
 from odelet_export.proof.fresh_samples import FreshSamples
 from odelet_export.proof.judge import Judge, Sample
-from odelet_export.proof.sample_inputs import Drawing
 from odelet_export.proof.torch_clock import TorchClock
 from odelet_export.targets.onnx_files import check_unique, host_tensors
 from odelet_intercept.errors import CaptureError
@@ -77,12 +78,23 @@ def prepare(
     unknown = [name for name in settings.freeze if name not in callee.names]
     if unknown:
         raise InputError(f"freeze names input {unknown[0]!r}, but the model's inputs are {', '.join(callee.names)}")
+    profile = _profile(settings, dynamic)
     tell("look")
     first = first_run(callee, settings.solves, max_steps=settings.max_steps, seed=settings.proof.seed, check=check_call)
     if not first.counts and needs_a_solve(settings.form):
         raise no_solver_called(callee)
     tell("capture")
-    captured = capture(callee, dynamic, settings.solves, opset=settings.opset, frozen=settings.freeze)
+    clock = clock or TorchClock(settings.proof.torch_seconds)
+    comparing = Comparing(callee, dynamic, settings, first.most_calls, clock)
+    quick = settings.proof.quick
+    captured = capture(
+        callee,
+        dynamic,
+        settings.solves,
+        opset=settings.opset,
+        frozen=settings.freeze,
+        widen=lambda captured: captured if quick else widened(captured, comparing),
+    )
     if settings.strict:
         _refuse_assumptions(captured)
     check_overrides([*captured.specs, *captured.nested, *captured.stepped], settings.solves)
@@ -90,22 +102,14 @@ def prepare(
     name_axes(captured, callee, dynamic)
     inputs_for_numbers(captured.model, captured.numbers)
     check_unique([*callee.names, *callee.output_names, *(noise.name for noise in captured.noise)])
-    graph = captured.model.graph
     inputs, outputs = host_tensors(captured)
     tell("lift")
     times = time_inputs(captured)
-    floats = [*(tensor.dtype for tensor in outputs), *_states(graph)]
-    holes = lift(captured, fill_nested(captured, settings.form, max_steps=settings.max_steps))
-    quick = settings.proof.quick
+    check, judge = comparing.of(captured)
+    holes = lift(captured, fill_nested(captured, settings.form, max_steps=settings.max_steps, profile=profile))
     if not quick:
         tell("replay")
-    clock = clock or TorchClock(settings.proof.torch_seconds)
-    judge = _judge(captured, callee, settings, floats, first.most_calls, clock)
-    decisive = {name for one in captured.assumptions for name in one.inputs}
-    drawing = Drawing(callee.names, callee.example, dynamic, times, settings.freeze, decisive)
-    check = CaptureCheck(captured, judge, drawing)
-    answer = as_arrays(callee.outputs_of(first.leaves))
-    on_example = Sample(0, callee.example, first.noise, answer, first.counts)
+    on_example = Sample(0, callee.example, first.noise, as_arrays(callee.outputs_of(first.leaves)), first.counts)
     drawn = fresh_samples(judge, check, settings, first=on_example)
     if not quick:
         check.check(islice(drawn, 2))
@@ -124,33 +128,15 @@ def fresh_samples(
     )
 
 
-def _judge(
-    captured: Captured,
-    callee: Callee,
-    settings: ExportSettings,
-    floats: Sequence[str],
-    most_calls: int,
-    clock: TorchClock,
-) -> Judge:
-    return Judge(
-        callee,
-        captured.specs,
-        settings.solves,
-        floats,
-        settings.proof.tolerance,
-        noise=captured.noise,
-        nested=captured.nested,
-        seed=settings.proof.seed,
-        most_calls=most_calls,
-        clock=clock,
-    )
-
-
-def _states(graph: ir.Graph) -> Iterator[str]:
-    """The dtypes of the states of the solves."""
-    for node in graph:
-        if node.domain == DOMAIN and node.op_type == "End":
-            yield from (part.dtype.numpy().name for part in node.outputs if part.dtype is not None)
+def _profile(settings: ExportSettings, dynamic: Dynamic) -> Profile:
+    """The profile of an export. Raises InputError for dynamic axes, where the profile has none."""
+    profile = PROFILES[settings.profile]
+    if dynamic and not profile.dynamic:
+        raise InputError(
+            f"dynamic names axes of {', '.join(map(repr, dynamic))}, and the profile {profile.name} is for "
+            f"{profile.about}, with the sizes of the example; leave dynamic (--dynamic) out"
+        )
+    return profile
 
 
 def _refuse_assumptions(captured: Captured) -> None:

@@ -14,6 +14,7 @@ from odelet.errors import InputError
 from odelet.loops.adaptive import DEFAULT_MAX_STEPS
 from odelet_export.calibration.settings import Calibration
 from odelet_export.errors import FormError
+from odelet_export.lowering.profiles import GENERAL, PROFILES
 from odelet_export.model.overrides import Overrides
 from odelet_export.pipeline.keywords import changed, keywords_of
 
@@ -69,6 +70,7 @@ class ExportChanges(SharedChanges, total=False):
     """All settings of an export as flat keywords. `calibration` is `Calibration.inputs`."""
 
     form: str
+    profile: str
     method: str | None
     steps: int | None
     step_size: float | None
@@ -92,12 +94,12 @@ class ExportSettings:
     """The settings of an export.
 
     form: the form in which each solve is put into ONNX; "auto" chooses by the solve's method. solves: the changes in
-    the model's solves. max_steps: the limit of attempted steps in an adaptive solve. opset: the opset of the ONNX
-    graphs. keep_debug_info: whether the graphs keep source paths. freeze: names of inputs whose numbers the model reads
-    in Python; these numbers are held at those of the example, and the inputs may change otherwise. strict: whether a
-    model is refused whose Python code decides anything by its inputs; else each decision on the example is an
-    assumption, which the card lists and the artifact checks in each call. proof: the comparison with torch.
-    calibration: the data for the form `bounded`.
+    the model's solves. profile: what the graphs may use, for the engine or the target that is to run them. max_steps:
+    the limit of attempted steps in an adaptive solve. opset: the opset of the ONNX graphs. keep_debug_info: whether the
+    graphs keep source paths. freeze: names of inputs whose numbers the model reads in Python; these numbers are held at
+    those of the example, and the inputs may change otherwise. strict: whether a model is refused whose Python code
+    decides anything by its inputs; else each decision on the example is an assumption, which the card lists and the
+    artifact checks in each call. proof: the comparison with torch. calibration: the data for the form `bounded`.
 
     Raises InputError or FormError for a value that no export can have.
 
@@ -107,6 +109,9 @@ class ExportSettings:
 
     form: Annotated[str, f"How each solve is put into ONNX: {', '.join((AUTO, *FORMS))}."] = AUTO
     solves: Overrides = Overrides()
+    profile: Annotated[
+        str, f"What the graphs may use: {'; '.join(f'{x.name}, for {x.about}' for x in PROFILES.values())}."
+    ] = GENERAL.name
     max_steps: MaxSteps = DEFAULT_MAX_STEPS
     opset: Opset = 20
     keep_debug_info: Annotated[bool, "Keep the paths of source files in the graphs."] = False
@@ -118,6 +123,8 @@ class ExportSettings:
     def __post_init__(self) -> None:
         if self.form not in (AUTO, *FORMS):
             raise FormError(f"form={self.form!r} is not one of {AUTO}, {', '.join(FORMS)}")
+        if self.profile not in PROFILES:
+            raise FormError(f"profile={self.profile!r} is not one of {', '.join(PROFILES)}")
         if self.opset not in OPSETS:
             raise InputError(f"opset={self.opset!r} is not supported; use {OPSETS[0]} to {OPSETS[-1]}")
         if self.max_steps < 1:

@@ -97,6 +97,10 @@ class CaptureCheck:
         """What a sample tells of the capture."""
         if sample.number != 0 and not self._takes_sizes(sample):
             return _UNKNOWN
+        return self.compare(sample)
+
+    def compare(self, sample: Sample) -> Finding:
+        """What a sample tells of the capture, whatever the capture needs of sizes."""
         try:
             outputs = [
                 output.numpy() for output in self._replay.run(sample.tensors, noise=dict(enumerate(sample.noise)))

@@ -80,7 +80,9 @@ class Replay:
         nodes = [argument for argument in wanted if isinstance(argument, Node)]
         with torch.no_grad(), torchdiffeq_solving():
             self._evaluate(self._plan(nodes, frozenset()), values, frozenset())
-        return [torch.as_tensor(values[argument] if isinstance(argument, Node) else argument) for argument in wanted]
+        # An output may be one of the weights.
+        found = [values[argument] if isinstance(argument, Node) else argument for argument in wanted]
+        return [torch.as_tensor(output).detach() for output in found]
 
     def _placeholders(self, tensors: Sequence[torch.Tensor]) -> dict[Node, Any]:
         """The values of the graph's placeholders: weights and constants as they are, inputs as copies."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from odelet_export.model.axes import Dynamic, resize
+from odelet_export.model.axes import Dynamic, in_order, resize
 from odelet_export.proof.sample_masks import draw_mask
 from odelet_export.proof.sample_sizes import sizes_of
 
@@ -159,9 +159,8 @@ def _whole(example: torch.Tensor, source: torch.Tensor, generator: torch.Generat
     drawn = torch.randint(low, high + 1, source.shape, generator=generator, dtype=example.dtype)
     kept = torch.rand(source.shape, generator=generator) < 0.5
     fresh = torch.where(kept, source, drawn)
-    steps = example.diff(dim=-1) if example.ndim else example
-    ordered = example.ndim > 0 and low < high and bool((steps >= 0).all())
-    return fresh.sort(dim=-1).values if ordered else fresh
+    order = in_order(example, -1) if example.ndim else 0
+    return fresh.sort(dim=-1, descending=order < 0).values if order else fresh
 
 
 def _capped(

@@ -11,7 +11,9 @@ from odelet.artifact.formulas import Formula
 from odelet_export.model.axes import Dynamic, axis_size
 
 # A size of 1 shows mistakes of broadcasting. Beside it and the traced size, a label takes two of these.
-_OTHERS = (4, 9, 2, 6)
+_USUAL = (4, 9, 2)
+# Beside a small traced size, the largest of the four sizes takes most of the time. A model may take multiples only.
+_OTHERS = {2: (4, 5), 3: (4, 6), 4: (5, 2)}
 # Where conditions are to be met, sizes up to four times the traced one are tried, or up to four times this.
 _LARGEST = 16
 _MOST_PRODUCTS = 20_000
@@ -50,7 +52,7 @@ def sample_sizes(traced: Mapping[str, int], conditions: Sequence[Formula] = ()) 
 
 def _choices(label: str, traced: int, conditions: Sequence[Formula]) -> tuple[int, ...]:
     """The sizes of a label in four samples: those without conditions, or the nearest that meet them."""
-    first, second = [other for other in _OTHERS if other != traced][:2]
+    first, second = _OTHERS.get(traced, [other for other in _USUAL if other != traced])[:2]
     usual = (1, first, traced if traced > 1 else 3, second)
     allowed = _allowed(label, traced, conditions)
     if not allowed:

@@ -21,9 +21,9 @@ from odelet.artifact.hazards import check_hazards
 from odelet.artifact.input_cards import AssumptionCard, NoiseCard
 from odelet.artifact.needs_card import NeedsCard
 from odelet.artifact.operators import check_operators
+from odelet.artifact.program_steps import RunStep
 from odelet.artifact.proto import scan
 from odelet.artifact.seal import BLANK, SEAL_KEY, sealed
-from odelet.artifact.solve_card import RunStep
 from odelet.artifact.weights import weights_of
 from odelet.engine.versions import OLDEST
 from odelet.errors import ArtifactError

@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from odelet.artifact.card import Card
-from odelet.artifact.solve_card import RunStep
+from odelet.artifact.program_steps import RunStep
 from odelet.artifact.weights import DTYPES
 from odelet_export.targets.replaceable import WEIGHTS
 

@@ -87,8 +87,10 @@ def candidates(solves: Solves, tried: Tried) -> list[Candidate]:
     impossible number in `tried`.
     """
     check_rosters(tried)
-    # The forms that need data come last: they take longest to export.
-    forms = tried.forms or sorted(FORMS, key=lambda name: FORMS[name].needs_data)
+    # The forms that need data come last: they take longest to export. A form whose loops are taken out of another form
+    # has the answers of that form, and takes no less time.
+    own_graphs = [name for name, form in FORMS.items() if not form.loops_outside]
+    forms = tried.forms or sorted(own_graphs, key=lambda name: FORMS[name].needs_data)
     every_candidate = [
         Candidate(form=form) for form in forms if not all(_excludes(form, method) for method in solves.methods)
     ]

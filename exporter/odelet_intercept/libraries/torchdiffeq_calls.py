@@ -37,6 +37,8 @@ _ARGUMENTS = {"func", "y0", "t", "rtol", "atol", "method", "options"}
 _SOLVERS = {"dopri5", "euler", "rk4"}
 # The modules of these packages hold torchdiffeq's own functions, or wrappers of them, and no copies.
 _ODELET = ("odelet_export.", "odelet_intercept.")
+# Packages with thousands of modules, none of which is a user's or a copy of torchdiffeq.
+_LARGE = frozenset({"torch", "torchgen", "sympy", "numpy", "scipy", "onnx", "onnx_ir", "onnxscript", "onnxruntime"})
 
 # The arguments that are fields of a `Call`.
 _FIELDS = ("func", "y0", "t", "rtol", "atol", "method", "options", "event_fn")
@@ -114,7 +116,9 @@ def namespaces(model: Callable[..., Any]) -> Iterator[Mapping[str, Any]]:
     A file that was run by `exec` or loaded by path is no module in sys.modules.
     """
     for name, module in list(sys.modules.items()):
-        if isinstance(module, types.ModuleType) and not name.startswith(_ODELET):
+        if name.partition(".")[0] in _LARGE or name.startswith(_ODELET):
+            continue
+        if isinstance(module, types.ModuleType):
             yield vars(module)
     objects: list[Any] = list(model.modules()) if isinstance(model, nn.Module) else [model]
     for item in objects:

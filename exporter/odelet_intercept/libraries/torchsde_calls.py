@@ -159,7 +159,8 @@ def _read(entry: Entry, bound: inspect.BoundArguments, where: str) -> Reading:
             where + "extra=True asks for what the solver remembers at the end, which an artifact does not give; "
             "leave it out, and solve to all times in one call"
         )
-    if isinstance(solver.dt, torch.Tensor) and torch.promote_types(solver.dt.dtype, ts.dtype) != ts.dtype:
+    # In a trace also a Python number is a tensor, of another class; a tensor is found when the model runs before.
+    if type(solver.dt) is torch.Tensor and torch.promote_types(solver.dt.dtype, ts.dtype) != ts.dtype:
         raise CaptureError(
             where + f"dt is a tensor of {solver.dt.dtype} and the times are {ts.dtype}, so that the times of the steps "
             "change their dtype on the way; give dt as a number"

@@ -22,7 +22,8 @@ from odelet.artifact.checks import check, check_file_name, check_names
 from odelet.artifact.decode import Json, decode, parse_json
 from odelet.artifact.input_cards import DISTRIBUTIONS, AssumptionCard, NoiseCard
 from odelet.artifact.needs_card import NeedsCard
-from odelet.artifact.solve_card import DRIVEN, FORMS, MIXED, SETTINGS, DriveStep, RunStep, SolveCard
+from odelet.artifact.program_steps import DriveStep, ProgramStep, files_of
+from odelet.artifact.solve_card import DRIVEN, FORMS, MIXED, SETTINGS, SolveCard
 from odelet.errors import ArtifactError
 from odelet.text import screen
 
@@ -80,7 +81,7 @@ class FallbackCard:
     """
 
     axis: str | None = None
-    program: tuple[RunStep | DriveStep, ...]
+    program: tuple[ProgramStep, ...]
     solves: tuple[SolveCard, ...]
 
 
@@ -119,7 +120,7 @@ class Card:
     form: str
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
-    program: tuple[RunStep | DriveStep, ...]
+    program: tuple[ProgramStep, ...]
     solves: tuple[SolveCard, ...] = ()
     assumptions: tuple[AssumptionCard, ...] = ()
     noise: tuple[NoiseCard, ...] = ()
@@ -246,10 +247,9 @@ class Card:
     @property
     def graph_files(self) -> tuple[str, ...]:
         """The files of all graphs, those of the fallback last, each as often as the card names it."""
-        run = [step.run for step in self.program if isinstance(step, RunStep)]
         driven = [file for solve in self.solves if solve.drive is not None for file in solve.drive.graphs]
         again = self.solved_again.graph_files if self.fallback is not None else ()
-        return (*run, *driven, *again)
+        return (*files_of(self.program), *driven, *again)
 
     @property
     def driven(self) -> bool:

@@ -17,8 +17,8 @@ class FieldCard:
     graph: the graph's file. t, y: names of the values that hold the time and the parts of the state, null where the
     copy does not read them. k: names of the slopes that the copy makes, one for each part. times: how many output times
     the solve has, or the name of the value that holds them, null for an iteration. y0, solution: names of the solve's
-    initial state and results in the same graph, one for each part, null where nothing reads a result. The last three
-    are left out for a driven solve, whose drive entry has them.
+    initial state and results in the same graph, one for each part, null where nothing reads a result. The last two
+    are left out where other graphs hold these values; `times` as well for a driven solve, whose drive entry has them.
     """
 
     graph: str

@@ -17,10 +17,10 @@ from odelet.artifact.loop_bodies import check_loops
 from odelet.artifact.loop_guards import guarded
 from odelet.artifact.operators import check_operators
 from odelet.artifact.origin import Origin
+from odelet.artifact.program_steps import RunStep
 from odelet.artifact.proto import ModelFacts, scan
 from odelet.artifact.reading import OpenFolder
 from odelet.artifact.seal import SEAL_KEY, check_seal
-from odelet.artifact.solve_card import RunStep
 from odelet.artifact.weights import Weights, weights_of
 from odelet.errors import ArtifactError, InputError
 

@@ -1,12 +1,13 @@
 """Formulas of the sizes of named axes, such as "2*batch" or "batch % 2 == 0", as a card writes them.
 
 The law here: a formula is read, never run as Python; it holds whole numbers, names of axes, + - * // %, min, max,
-comparisons, and, or, not.
+isqrt, comparisons, and, or, not.
 """
 
 from __future__ import annotations
 
 import ast
+import math
 import operator
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -24,7 +25,8 @@ _OPERATORS: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
     ast.Gt: operator.gt,
     ast.GtE: operator.ge,
 }
-_FUNCTIONS: dict[str, Callable[..., int]] = {"min": min, "max": max}
+_OF_SEVERAL: dict[str, Callable[..., int]] = {"min": min, "max": max}
+_OF_ONE: dict[str, Callable[..., int]] = {"isqrt": math.isqrt}
 # A longer formula is not parsed: it does not come from an export.
 _LONGEST = 200
 
@@ -43,10 +45,11 @@ class Formula:
             raise ValueError(f"{text!r} is no formula of sizes") from None
 
     def value(self, axes: Mapping[str, int]) -> int | bool | None:
-        """Return the value for the sizes of the axes; None where an axis has no size, and where it divides by 0."""
+        """Return the value for the sizes of the axes; None where an axis has no size, and where there is none, as for a
+        division by 0."""
         try:
             value: int | bool = _value(self._root, axes)
-        except (KeyError, ZeroDivisionError):
+        except (KeyError, ZeroDivisionError, ValueError):
             return None
         return value
 
@@ -91,7 +94,8 @@ def _names(node: ast.expr) -> Iterator[str]:
 
 
 def _function(node: ast.Call) -> Callable[..., int] | None:
-    return _FUNCTIONS.get(node.func.id) if isinstance(node.func, ast.Name) and len(node.args) > 1 else None
+    known = _OF_SEVERAL if len(node.args) > 1 else _OF_ONE
+    return known.get(node.func.id) if isinstance(node.func, ast.Name) else None
 
 
 def _value(node: ast.expr, axes: Mapping[str, int]) -> Any:

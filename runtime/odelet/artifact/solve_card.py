@@ -27,9 +27,10 @@ class FormFacts:
     name: as a card spells it. why_not_set: why a call cannot change a setting that no solve of this form takes.
     chooses_steps: whether the step sizes are chosen in each call, so that steps may be rejected and tolerances may be
     set. calibrated: whether the steps were chosen on data at export, so that the solve reports an error ratio.
-    of_again: the settings that go to the fallback, where the artifact has one, and not to the solve itself. outside:
-    whether the runtime takes the steps, outside the graph, so that the solve has a drive entry. solves: whether it is a
-    form of solves, and not of a model that has none.
+    of_again: the settings that go to the fallback, where the artifact has one, and not to the solve itself.
+    between_turns: the settings that the runtime takes itself, as it runs the loop around the graphs. outside: whether
+    the runtime takes the steps, outside the graph, so that the solve has a drive entry. solves: whether it is a form of
+    solves, and not of a model that has none.
     """
 
     name: str
@@ -37,6 +38,7 @@ class FormFacts:
     chooses_steps: bool = False
     calibrated: bool = False
     of_again: tuple[str, ...] = ()
+    between_turns: tuple[str, ...] = ()
     outside: bool = False
     solves: bool = True
 
@@ -50,11 +52,17 @@ BOUNDED = FormFacts(
     of_again=("max_steps", "max_evals"),
 )
 ADAPTIVE = FormFacts(name="adaptive", why_not_set="its graph was exported without that input", chooses_steps=True)
+LOOP_FREE = FormFacts(
+    name="loop_free",
+    why_not_set="its graphs were exported without that input",
+    chooses_steps=True,
+    between_turns=("max_evals",),
+)
 DRIVEN = FormFacts(name="driven", why_not_set="its solver does not take it", chooses_steps=True, outside=True)
 PLAIN = FormFacts(name="plain", why_not_set="its model has no solve", solves=False)
 
 # The forms that a card may name.
-FORMS = {facts.name: facts for facts in (UNROLLED, ROLLED, BOUNDED, ADAPTIVE, DRIVEN, PLAIN)}
+FORMS = {facts.name: facts for facts in (UNROLLED, ROLLED, BOUNDED, ADAPTIVE, LOOP_FREE, DRIVEN, PLAIN)}
 # What the card of a model says whose solves have different forms.
 MIXED = "mixed"
 
@@ -64,23 +72,6 @@ CALL_SETTINGS = ("deadline",)
 # What a graph reports of each sample that it solves on its own.
 OF_SAMPLES = ("steps", "accepted", "status")
 REPORTS = ("steps", "accepted", "status", "time", "evaluations", "unconverged", "error_ratio")
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunStep:
-    """A step of the program that runs a graph. run: the graph's file."""
-
-    run: str
-
-    def __post_init__(self) -> None:
-        check_file_name(self.run)
-
-
-@dataclass(frozen=True, kw_only=True)
-class DriveStep:
-    """A step of the program that drives a solve. drive: the solve's index."""
-
-    drive: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,8 +196,9 @@ class SolveCard:
         only = f"{me} a report error_ratio goes with the form {BOUNDED.name}, and only it"
         check(calibrated == ("error_ratio" in self.report), only)
         for key, name in self.settings.items():
-            expected = "null, as the driver takes it" if outside else "the name of a graph input"
-            check(outside == (name is None), f"{me} settings.{key} is {name!r}; expected {expected}")
+            by_runtime = outside or key in self.facts.between_turns
+            expected = "null, as the driver takes it" if by_runtime else "the name of a graph input"
+            check(by_runtime == (name is None), f"{me} settings.{key} is {name!r}; expected {expected}")
 
     def _check_motion(self, me: str) -> None:
         """Raise ArtifactError unless a solve of an SDE, and only that, has a Brownian motion, which goes with it."""
@@ -231,6 +223,12 @@ class SolveCard:
     def facts(self) -> FormFacts:
         """What is true of every solve in this form."""
         return FORMS[self.form]
+
+    @property
+    def chooses_steps(self) -> bool:
+        """Whether the sizes of its steps are chosen in each call, so that steps may be rejected."""
+        method = method_of(self.method)
+        return self.facts.chooses_steps and (method.adaptive or isinstance(method, Iteration))
 
     def __str__(self) -> str:
         """Return the solve in a line, and each solve inside its field in a line of its own."""

@@ -21,7 +21,7 @@ from odelet.loops.stats import SolveStats
 from odelet.methods.roster import method_of
 from odelet.model.arguments import Argument
 from odelet.model.model import Model
-from odelet.model.runner import Observed
+from odelet.model.observed import Observed
 from odelet.model.settings import AS_EXPORTED, CallSettings
 from odelet.status import Status
 from odelet.text import printable

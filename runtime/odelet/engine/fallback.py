@@ -13,9 +13,10 @@ from dataclasses import replace
 import numpy as np
 
 from odelet.artifact.card import Card, Tensor
+from odelet.engine.blocks import Block
 from odelet.engine.ending import EndedError
 from odelet.engine.problem import Request
-from odelet.engine.program import DriveSolve, RunGraph
+from odelet.engine.program import DriveSolve
 from odelet.engine.reports import reported_stats
 from odelet.errors import ArtifactError
 from odelet.loops.observer import SolveObserver
@@ -32,7 +33,7 @@ Driver = Callable[
 class Fallback:
     """The second program of an artifact, whose solves have error control. drive: solves one of its driven solves."""
 
-    def __init__(self, card: Card, program: tuple[RunGraph | DriveSolve, ...], drive: Driver) -> None:
+    def __init__(self, card: Card, program: tuple[Block | DriveSolve, ...], drive: Driver) -> None:
         assert card.fallback is not None
         axis = card.fallback.axis
         self._card, self._program, self._drive = card, program, drive
@@ -95,7 +96,7 @@ class Fallback:
         second: list[SolveStats] = []
         try:
             for step in self._program:
-                if isinstance(step, RunGraph):
+                if not isinstance(step, DriveSolve):
                     sample_values |= step(sample_values, settings)
                     continue
                 stats, _ = self._drive(step, sample_values, settings, request)

@@ -14,9 +14,10 @@ from odelet.artifact.card import Card
 from odelet.artifact.folder import Checked, GraphBytes, check
 from odelet.artifact.origin import Origin
 from odelet.artifact.weights import Weights
+from odelet.engine.blocks import Block
 from odelet.engine.forking import ForkGuard
 from odelet.engine.memory import check_counted, check_memory, registered
-from odelet.engine.program import DriveSolve, RunGraph, plan
+from odelet.engine.program import DriveSolve, plan
 from odelet.engine.session import Graph, check_device, open_session, threads_for
 from odelet.engine.versions import check_engine_version
 from odelet.errors import ArtifactError
@@ -32,9 +33,9 @@ class Artifact:
     """
 
     card: Card
-    program: tuple[RunGraph | DriveSolve, ...]
+    program: tuple[Block | DriveSolve, ...]
     folder: Path | None
-    fallback: tuple[RunGraph | DriveSolve, ...]
+    fallback: tuple[Block | DriveSolve, ...]
     threads: int
     origin: Origin
     guard: ForkGuard
@@ -61,7 +62,7 @@ def open_artifact(
     check_engine_version(needed=None if checked.card.needs is None else checked.card.needs.version)
     threads = threads_for(checked.card.work) if threads is None else threads
     graphs = open_graphs(checked, device=device, threads=threads, memory=memory)
-    return joined(checked, graphs, device=device, threads=threads)
+    return joined(checked, graphs, device=device, threads=threads, memory=memory)
 
 
 def open_graphs(
@@ -77,12 +78,21 @@ def open_graphs(
         return {name: opened.graph(name, graph, stays=name in steps) for name, graph in checked.graphs.items()}
 
 
-def joined(checked: Checked, graphs: Mapping[str, Graph], *, device: str = "cpu", threads: int = 1) -> Artifact:
+def joined(
+    checked: Checked,
+    graphs: Mapping[str, Graph],
+    *,
+    device: str = "cpu",
+    threads: int = 1,
+    memory: int | None = None,
+) -> Artifact:
     """Join the card of an artifact with its graphs, by file name. Raises ArtifactError where they do not fit."""
     card = checked.card
-    again = plan(card.solved_again, graphs) if card.fallback is not None else ()
+    again = plan(card.solved_again, graphs, device=device, memory=memory) if card.fallback is not None else ()
     guard = ForkGuard(device=device, threads=threads)
-    return Artifact(card, plan(card, graphs), checked.folder, again, threads, checked.origin, guard)
+    return Artifact(
+        card, plan(card, graphs, device=device, memory=memory), checked.folder, again, threads, checked.origin, guard
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

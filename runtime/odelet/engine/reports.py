@@ -37,14 +37,14 @@ def check_times(solve: SolveCard, stats: SolveStats, inputs: Mapping[str, NumpyA
     in_order = bool((np.diff(times) > 0).all() or (np.diff(times) < 0).all())
     if stats.status is Status.BAD_TIMES and in_order:
         return
-    if not np.isfinite(times).all() and (stats.status is Status.BAD_TIMES or not solve.facts.chooses_steps):
+    if not np.isfinite(times).all() and (stats.status is Status.BAD_TIMES or not solve.chooses_steps):
         raise InputError(f"input {name!r} holds output times that are not finite: {times}")
     if stats.status is Status.BAD_TIMES:
         raise InputError(
             f"input {name!r} holds output times that are not strictly increasing or strictly decreasing: {times}; "
             "give each time once, in order"
         )
-    if not stats.steps and times.size > 1 and not solve.facts.chooses_steps:
+    if not stats.steps and times.size > 1 and not solve.chooses_steps:
         raise InputError(
             f"input {name!r} holds output times from {times[0]:g} to {times[-1]:g}, too far apart for steps of the "
             f"length that solve {solve.index} ({solve.source}) has; give times that are closer together"
@@ -56,6 +56,14 @@ def times_input(solve: SolveCard) -> str | None:
     they are constant or not known."""
     name = None if solve.piece is None else solve.piece.times
     return name if isinstance(name, str) else None
+
+
+def stopped_at(status: Status, solve: SolveCard, values: dict[str, NumpyArray]) -> None:
+    """Change the report of a solve whose loop was stopped from outside: the graph took that for its limit of steps."""
+    name = solve.report.get("status")
+    if name is not None:
+        reported = values[name]
+        values[name] = np.where(reported == Status.STEP_LIMIT.value, np.int64(status.value), reported)
 
 
 def _of_samples(solve: SolveCard, reports: Mapping[str, NumpyArray]) -> SolveOutcome:
@@ -84,7 +92,7 @@ def _of_whole(solve: SolveCard, reports: Mapping[str, NumpyArray]) -> SolveOutco
         time=numbers.get("time"),
         steps=steps,
         # Only the form with error control inside the graph can reject a step.
-        accepted=numbers.get("accepted", None if solve.facts.chooses_steps else steps),
+        accepted=numbers.get("accepted", None if solve.chooses_steps else steps),
         evaluations=numbers.get("evaluations") if evaluations is None else evaluations,
         unconverged=numbers.get("unconverged"),
         error_ratio=None if ratios is None else tuple(ratios.tolist()),

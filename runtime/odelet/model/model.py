@@ -16,9 +16,10 @@ from odelet.engine.opening import open_artifact
 from odelet.engine.versions import tested
 from odelet.loops.solution import Solution
 from odelet.model.arguments import Argument
+from odelet.model.observed import NOTHING, Events, Observed
 from odelet.model.paths import Paths, Progress, sample_paths
 from odelet.model.results import Result, result_builder
-from odelet.model.runner import NOTHING, Events, Observed, Runner
+from odelet.model.runner import Runner
 from odelet.model.settings import AS_EXPORTED, CallSettings, Tolerance
 from odelet.model.solve_stream import SolveStream
 from odelet.model.stream import Stream

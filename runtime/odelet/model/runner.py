@@ -5,12 +5,11 @@ The law here: a call runs the program of the card over a dictionary of arrays, a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import NoReturn, TypeAlias
+from typing import NoReturn
 
-from odelet.artifact.card import Card
-from odelet.artifact.solve_card import DRIVEN, SolveCard
+from odelet.artifact.solve_card import SolveCard
 from odelet.engine.driven import drive_solve
 from odelet.engine.ending import EndedError, ended_at
 from odelet.engine.failures import GraphFailed, failing_as
@@ -18,65 +17,26 @@ from odelet.engine.fallback import Fallback
 from odelet.engine.forking import RUNNING
 from odelet.engine.opening import Artifact
 from odelet.engine.problem import Request
-from odelet.engine.program import DriveSolve, RunGraph
-from odelet.engine.reports import check_times, reported_stats, times_input
+from odelet.engine.program import DriveSolve
+from odelet.engine.reports import check_times, reported_stats, stopped_at, times_input
+from odelet.engine.turns import Repeated, TurnLimits
 from odelet.errors import ArtifactError, InputError
 from odelet.loops.adaptive import Limits
 from odelet.loops.observer import SolveObserver
-from odelet.loops.recorder import Recording
 from odelet.loops.solution import Solution
 from odelet.loops.stats import SolveOutcome, SolveStats, Stats
 from odelet.model.arguments import Argument, Arguments
 from odelet.model.interruption import interruptible
+from odelet.model.observed import NOTHING, Observed
 from odelet.model.settings import AS_EXPORTED, CallSettings, limits_for
 from odelet.numerics.backend import NumpyArray
-from odelet.numerics.events import Event
 from odelet.status import Status
-
-# Events of solve 0, or of each solve by its index in the card.
-Events: TypeAlias = Sequence[Event] | Mapping[int, Sequence[Event]]
 
 # A driven solve looks at the clock between its steps. So many seconds after the deadline, the step that was begun and
 # what follows the solve are ended as well.
 _GRACE = 0.05
 
 
-@dataclass(frozen=True, kw_only=True)
-class Observed:
-    """What a call keeps of its driven solves besides their results.
-
-    events: to look for. dense: whether all solves keep their trajectory. recordings: where to record the attempted
-    steps of a solve, by its index in the card.
-    """
-
-    events: Events = ()
-    dense: bool = False
-    recordings: Mapping[int, Recording] = field(default_factory=dict)
-
-    @property
-    def events_by_solve(self) -> Mapping[int, Sequence[Event]]:
-        """The events to look for in each solve, by its index."""
-        if isinstance(self.events, Mapping):
-            return self.events
-        return {0: self.events} if self.events else {}
-
-    def check(self, card: Card) -> None:
-        """Raise InputError for a model whose solves cannot be observed in this way."""
-        if not (self.events or self.dense):
-            return
-        if not card.solves:
-            raise InputError("events and dense are of a solve, and this model has none")
-        if not card.driven:
-            raise InputError(
-                f"events and dense need the solver outside the graph, and this artifact has the form {card.form!r}; "
-                f"export the model with the form {DRIVEN.name!r}"
-            )
-        indices = {solve.index for solve in card.solves}
-        if not self.events_by_solve.keys() <= indices:
-            raise InputError(f"events are for solves {sorted(self.events_by_solve)}; the model has {sorted(indices)}")
-
-
-NOTHING = Observed()
 _NO_LIMITS = Limits()
 
 
@@ -87,13 +47,14 @@ class CallResult:
     values: every array of the program, by name. driven: what each driven solve did, and each solve that the fallback
     solved again, by index; after a failed solve nothing more ran. watched: the events and trajectories of the solves
     for which the call asked for them, by index. ended: whether a run was ended at the deadline, so that outputs are
-    missing.
+    missing. stopped: the limits at which loops of solves were stopped between two turns, by index.
     """
 
     values: dict[str, NumpyArray]
     driven: dict[int, SolveStats]
     watched: dict[int, SolveObserver]
     ended: bool = False
+    stopped: dict[int, Status] = field(default_factory=dict)
 
 
 class Runner:
@@ -169,7 +130,7 @@ class Runner:
             self._run_program(result, arrays, limits, observed)
             self._solve_again(result, arrays, limits)
             return
-        drives = any(isinstance(step, DriveSolve) for step in self._program)
+        drives = any(isinstance(step, (DriveSolve, Repeated)) for step in self._program)
         try:
             with ended_at(limits.deadline + (_GRACE if drives else 0.0)):
                 self._run_program(result, arrays, limits, observed)
@@ -184,7 +145,10 @@ class Runner:
         """Run the program on the values of a result, and add what it computes. arrays: the settings of the call."""
         values, events = result.values, observed.events_by_solve
         for step in self._program:
-            if isinstance(step, RunGraph):
+            if isinstance(step, Repeated) and step.loop.solve is not None:
+                self._take_turns(step, result, arrays, limits)
+                continue
+            if not isinstance(step, DriveSolve):
                 values |= step(values, arrays)
                 continue
             index = step.solve.index
@@ -200,6 +164,20 @@ class Runner:
             result.driven[index] = stats
             if not _has_outputs(stats):
                 break
+        for index, status in result.stopped.items():
+            stopped_at(status, self.card.solves[index], values)
+
+    def _take_turns(self, step: Repeated, result: CallResult, arrays: dict[str, NumpyArray], limits: Limits) -> None:
+        """Run the loop of a solve, which ends early at a limit that its graphs do not know."""
+        assert step.loop.solve is not None
+        if limits.max_evals is None and limits.deadline is None:
+            result.values |= step(result.values, arrays)
+            return
+        solve = self.card.solves[step.loop.solve]
+        limited = TurnLimits(limits, solve)
+        result.values |= step(result.values, arrays, limited.stops)
+        if limited.status is not Status.OK:
+            result.stopped[solve.index] = limited.status
 
     def _solve_again(self, result: CallResult, arrays: dict[str, NumpyArray], limits: Limits) -> None:
         """Replace answers that are out of tolerance, where there is a fallback."""

@@ -111,7 +111,11 @@ def _refusal(name: str, value: object, card: Card) -> InputError:
             f"{name}={value!r} cannot be set: the solves of this artifact are of SDEs, with steps of fixed lengths; "
             "call sdeint with adaptive=True in the model, and export it again"
         )
-    forms = [facts for facts in FORMS.values() if facts.chooses_steps and (facts.outside or name not in _DRIVER_ONLY)]
+    forms = [
+        facts
+        for facts in FORMS.values()
+        if facts.chooses_steps and (facts.outside or name not in _DRIVER_ONLY or name in facts.between_turns)
+    ]
     names = " or ".join(repr(facts.name) for facts in forms)
     again = ", or with a fallback" if any(name in solve.facts.of_again for solve in card.solves) else ""
     return InputError(

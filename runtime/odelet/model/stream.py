@@ -12,8 +12,8 @@ from odelet.artifact.card import Tensor
 from odelet.errors import ArtifactError, InputError
 from odelet.loops.solution import Solution
 from odelet.model.arguments import Argument
+from odelet.model.observed import Events, Observed
 from odelet.model.results import Result
-from odelet.model.runner import Events, Observed
 from odelet.model.settings import CallSettings
 from odelet.numerics.backend import NumpyArray
 from odelet.status import Status

@@ -256,7 +256,7 @@ def test_forms_that_a_fixed_step_sde_cannot_have(form, words):
     with pytest.raises(FormError) as raised:
         choose(sites, form)
     assert words in str(raised.value)
-    assert str(raised.value).endswith("it can be unrolled or rolled or driven")
+    assert str(raised.value).endswith("it can be unrolled or rolled or loop_free or driven")
 
 
 def sites_of(captured):

@@ -70,15 +70,24 @@ def until_fallen(x):
     return time, height, speed
 
 
+class Weighted(nn.Linear):
+    """A solve, and a weight among the results."""
+
+    def forward(self, x):
+        times = torch.tensor([0.0, 1.0])
+        return odeint(lambda t, y: super(Weighted, self).forward(y), x, times, method="rk4"), self.bias
+
+
 @pytest.mark.parametrize(
     ("model", "overrides"),
     [
         (Two(), {}),
+        (Weighted(3, 3), {}),
         (Two(), {"method": "rk4", "steps": 5}),
         (Two(), {"method": "tsit5", "rtol": 1e-2, "controller": "pi"}),
         (until_fallen, {}),
     ],
-    ids=["options", "fixed", "controller", "event"],
+    ids=["options", "a weight", "fixed", "controller", "event"],
 )
 def test_a_replay_gives_the_models_answers_at_another_batch_size(model, overrides):
     example = torch.rand(4, 3) + 0.5

@@ -17,8 +17,8 @@ from torch.onnx._internal.exporter._torchlib import ops as torchs_own
 from torchdiffeq import odeint
 
 from odelet.artifact.operators import OPERATORS, check_operators
+from odelet.artifact.program_steps import RunStep
 from odelet.artifact.proto import scan
-from odelet.artifact.solve_card import RunStep
 from odelet_export import CaptureError, ExportError, export
 from odelet_export.lowering.lower import LoweredModel
 from odelet_export.pipeline.settings import OPSETS

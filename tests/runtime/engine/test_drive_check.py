@@ -10,7 +10,8 @@ from support.artifacts import F32, F64, I64, driven_card, driven_models, edit_ca
 import odelet
 from odelet.artifact.card import Card, Tensor
 from odelet.artifact.decode import MAX_DEPTH
-from odelet.artifact.solve_card import DriveStep, EventCard, RunStep, SolveCard
+from odelet.artifact.program_steps import DriveStep, RunStep
+from odelet.artifact.solve_card import EventCard, SolveCard
 from odelet.errors import ArtifactError, InputError
 
 FIELD, STEP, START = (f"solve_0_{kind}.onnx" for kind in ("field", "step", "start"))

@@ -11,7 +11,7 @@ from support.guarded import guarded, tables
 import odelet
 from odelet import ArtifactError, InputError
 from odelet.artifact.card import Card, Tensor
-from odelet.artifact.solve_card import RunStep
+from odelet.artifact.program_steps import RunStep
 from odelet.engine.failures import DIVIDED_BY_ZERO, GraphFailed
 
 X = np.arange(6, dtype=np.float32).reshape(2, 3)

@@ -19,7 +19,8 @@ from support.artifacts import (
 
 import odelet
 from odelet.artifact.card import Tensor
-from odelet.artifact.solve_card import DriveStep, RunStep, SolveCard
+from odelet.artifact.program_steps import DriveStep, RunStep
+from odelet.artifact.solve_card import SolveCard
 from odelet.errors import ArtifactError
 
 X = np.ones((2, 3), np.float32)

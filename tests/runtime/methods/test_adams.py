@@ -119,7 +119,7 @@ def test_every_form_gives_the_answers_of_torchdiffeq(method, dtype, options, tmp
         case = Case(method=method, dtype=dtype, times=at, pair=pair, options=options, rtol=rtol, atol=rtol)
         given = None if at else (1.0, 0.7, 0.65, 0.5, 0.2, 0.0)
         forms = forms_of(case)
-        assert {"rolled", "driven"} <= set(forms) <= {"unrolled", "rolled", "driven"}
+        assert {"rolled", "loop_free", "driven"} <= set(forms) <= {"unrolled", "rolled", "loop_free", "driven"}
         for form in forms:
             model = replace(case, form=form).load(tmp_path / f"{form}-{pair}")
             for batch in (1, 4):

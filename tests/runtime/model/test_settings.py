@@ -12,7 +12,7 @@ from odelet.artifact.card import RESERVED, Card, FallbackCard
 from odelet.artifact.solve_card import CALL_SETTINGS, FORMS, SETTINGS
 from odelet.cli import plot, run
 from odelet.loops.adaptive import DEFAULT_MAX_STEPS
-from odelet.model.runner import Observed
+from odelet.model.observed import Observed
 from odelet.model.settings import AS_EXPORTED, CallSettings, limits_for
 
 DEFAULTS = {field.name: field.default for field in fields(CallSettings)}
@@ -53,7 +53,10 @@ def test_settings_become_arrays_and_limits():
     assert (limits.max_steps, limits.max_evals, limits.deadline) == (9, 7, None)
 
 
-@pytest.mark.parametrize(("name", "forms"), [("atol", "'adaptive' or 'driven'"), ("max_evals", "'driven'")])
+@pytest.mark.parametrize(
+    ("name", "forms"),
+    [("atol", "'adaptive' or 'loop_free' or 'driven'"), ("max_evals", "'loop_free' or 'driven'")],
+)
 def test_a_refusal_names_the_forms_that_take_the_setting(name, forms):
     card = affine_card()
     card = replace(card, solves=(replace(card.solves[0], settings={}),))

@@ -40,19 +40,38 @@ def calls(space: Namespace, name: str) -> bool:
 
 
 def _codes(space: Namespace) -> Iterator[types.CodeType]:
-    """The code of the functions and methods that a namespace defines, also in dicts and lists, and the code inside."""
+    """The code of the functions, also in dicts, and methods that a namespace defines, with the code inside it."""
     for value in list(space.values()):
-        members: Iterable[Any] = value if isinstance(value, (list, tuple)) else ()
-        if isinstance(value, dict) and value is not space:
-            members = list(value.values())
-        if isinstance(value, type) and value.__module__ == space.get("__name__"):
-            members = vars(value).values()
+        own = isinstance(value, type) and value.__module__ == space.get("__name__")
+        members = vars(value).values() if own else value.values() if isinstance(value, dict) else ()
         for member in (value, *members):
-            function = getattr(member, "__func__", None) or getattr(member, "fget", None) or member
-            while hasattr(function, "__wrapped__"):
-                function = function.__wrapped__
+            function = _function_of(member)
             if isinstance(function, types.FunctionType) and function.__globals__ is space:
                 yield from _nested(function.__code__)
+
+
+def _function_of(member: Any) -> Any:
+    """The function behind a method, property or wrapper; any other object as it is.
+
+    No attribute of an object of the user's is looked up: a stand-in for a package that is not installed raises then.
+    """
+    while True:
+        if isinstance(member, (staticmethod, classmethod, types.MethodType)):
+            member = member.__func__
+        elif isinstance(member, property):
+            member = member.fget
+        elif (wrapped := _own(member).get("__wrapped__")) is not None:
+            member = wrapped
+        else:
+            return member
+
+
+def _own(member: object) -> Mapping[str, Any]:
+    try:
+        own: Mapping[str, Any] = object.__getattribute__(member, "__dict__")
+    except AttributeError:
+        return {}
+    return own
 
 
 def _nested(code: types.CodeType) -> Iterator[types.CodeType]:

@@ -28,6 +28,7 @@ from odelet_export.capture.sizes.composites import COMPOSITES
 from odelet_export.capture.sizes.elements import element_at_size
 from odelet_export.capture.sizes.gradient import gradient
 from odelet_export.capture.sizes.lists import Repeated, tensor_of_repeated
+from odelet_export.capture.sizes.packing import PACKING, first_count, refuse_other_functions
 from odelet_export.capture.sizes.repeating import repeated
 from odelet_export.capture.sizes.splitting import chunked, split
 from odelet_export.model.trees import row_leaves
@@ -38,6 +39,7 @@ def rewritten(name: str, args: Sequence[Any], kwargs: Mapping[str, Any], numbers
 
     name: the name of the torch function that is called.
     """
+    refuse_other_functions(name, args)
     rewrite = _REWRITES.get(name)
     return None if rewrite is None else rewrite(args, kwargs, numbers)
 
@@ -79,15 +81,20 @@ def _stacked(data: Any, dtype: torch.dtype) -> torch.Tensor:
     return data.to(dtype, copy=True) if isinstance(data, torch.Tensor) else torch.full((), data, dtype=dtype)
 
 
+def _named(args: Sequence[Any], kwargs: Mapping[str, Any], *names: str) -> list[Any]:
+    """The first arguments of a call, given in their order or by these names; None for one that is not given."""
+    return [args[place] if place < len(args) else kwargs.get(name) for place, name in enumerate(names)]
+
+
 def _bucketize(args: Sequence[Any], kwargs: Mapping[str, Any], _: Numbers) -> Rewritten:
     """A rewrite of torch.bucketize: for each value the number of boundaries before it."""
-    values, boundaries = (*args, kwargs.get("boundaries"))[:2]
+    values, boundaries = _named(args, kwargs, "input", "boundaries")
     return _count_before(boundaries, values, right=kwargs.get("right", False), int32=kwargs.get("out_int32", False))
 
 
 def _searchsorted(args: Sequence[Any], kwargs: Mapping[str, Any], _: Numbers) -> Rewritten:
     """A rewrite of torch.searchsorted: for each value the number of elements before it in the table, or in its row."""
-    table, values = (*args, kwargs.get("input", kwargs.get("self")))[:2]
+    table, values = _named(args, {"input": kwargs.get("self"), **kwargs}, "sorted_sequence", "input")
     if kwargs.get("sorter") is not None:
         return None
     right = kwargs.get("right", False) or kwargs.get("side") == "right"
@@ -107,10 +114,12 @@ def _count_before(table: torch.Tensor, values: Any, *, right: bool, int32: bool)
     return count
 
 
-def _sparse_product(args: Sequence[Any], _kwargs: Mapping[str, Any], numbers: Numbers) -> Rewritten:
+def _sparse_product(args: Sequence[Any], kwargs: Mapping[str, Any], numbers: Numbers) -> Rewritten:
     """A rewrite of a constant sparse matrix times a dense x, which gathers the rows of x, multiplies them by the
     entries, and adds them up."""
-    matrix, x = args[:2]
+    matrix, x = _named(
+        args, kwargs, "input", next((name for name in ("mat2", "vec", "mat") if name in kwargs), "other")
+    )
     if not isinstance(matrix, torch.Tensor) or matrix.layout is torch.strided:
         return None
     constant = numbers.constant(matrix)
@@ -134,8 +143,7 @@ def _linspace(args: Sequence[Any], kwargs: Mapping[str, Any], _: Numbers) -> Rew
 
     Like torch's function, it counts the first half of the numbers from the start and the others from the end.
     """
-    names = ("start", "end", "steps")
-    start, end, steps = (args[i] if i < len(args) else kwargs[name] for i, name in enumerate(names))
+    start, end, steps = _named(args, kwargs, "start", "end", "steps")
     ends = [x for x in (start, end) if isinstance(x, (torch.Tensor, torch.SymInt, torch.SymFloat))]
     dtype = kwargs.get("dtype") or torch.get_default_dtype()
     if isinstance(steps, torch.Tensor) or (not ends and isinstance(steps, int)):
@@ -154,7 +162,7 @@ def _linspace(args: Sequence[Any], kwargs: Mapping[str, Any], _: Numbers) -> Rew
 
 def _full(args: Sequence[Any], kwargs: Mapping[str, Any], _: Numbers) -> Rewritten:
     """A rewrite of torch.full and torch.full_like with a traced number, which expands the number."""
-    size, value = args[0], args[1] if len(args) > 1 else kwargs.get("fill_value")
+    size, value = _named(args, {"size": kwargs.get("input"), **kwargs}, "size", "fill_value")
     if not isinstance(value, torch.Tensor):
         return None
     if isinstance(size, torch.Tensor):  # torch.full_like passes a tensor in its place
@@ -200,12 +208,13 @@ _REWRITES: dict[str, Rewrite] = {
     "as_tensor": _tensor_of_numbers,
     "asarray": _tensor_of_numbers,
     "new_tensor": _new_tensor,
-    "__getitem__": lambda *call: element_at_size(*call) or element_at(*call),
+    "__getitem__": lambda *call: element_at_size(*call) or first_count(*call) or element_at(*call),
     "__setitem__": assignment_at,
     # Tensor.__iter__ would hide its parts from the watch.
     "__iter__": lambda args, *_: lambda: iter(args[0].unbind(0)),
     "gradient": gradient,
     **COMPOSITES,
+    **PACKING,
     **SCALAR_ARGUMENTS,
     "repeat_interleave": repeated,
     "linalg_lstsq": least_squares,

@@ -103,7 +103,7 @@ def _batch_norm(
     return _weighted(result, *(_channels(x, input) for x in (weight, bias)))
 
 
-def _centred(x: Tensor, axes: Sequence[int], eps: Any) -> Tensor:
+def _centred(x: Tensor, axes: tuple[int, ...], eps: Any) -> Tensor:
     centred = x - x.mean(axes, keepdim=True)
     return centred / (centred.square().mean(axes, keepdim=True) + eps).sqrt()
 
@@ -119,7 +119,7 @@ def _weighted(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
 
 
 def _reduced(loss: Tensor, reduction: str) -> Tensor:
-    return {"mean": loss.mean, "sum": loss.sum, "none": lambda: loss}[reduction]()
+    return loss if reduction == "none" else loss.mean() if reduction == "mean" else loss.sum()
 
 
 def _smooth_l1(input: Tensor, target: Tensor, beta: Any, reduction: str = "mean", **_: Any) -> Tensor:

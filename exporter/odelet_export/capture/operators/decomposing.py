@@ -17,6 +17,7 @@ from torch.onnx._internal.exporter import _decomp, _fx_passes
 from odelet_export.capture.operators import complex_numbers, fourier
 from odelet_export.capture.operators.constants import fold_constants
 from odelet_export.capture.operators.decompositions import gradient_decompositions
+from odelet_export.capture.operators.kept_tables import decompositions
 from odelet_export.capture.operators.piecewise import NotPiecewise, decompose_piecewise
 from odelet_export.model.trees import tensors_in
 
@@ -47,7 +48,7 @@ def _decompose(program: ExportedProgram, registry: Any) -> ExportedProgram:
     """The program in operators that have a translation. registry: torch's translations, with ours among them."""
     translated = {*_decomp.get_onnx_implemented_overloads(registry)}
     table: dict[Any, Callable[..., Any]] = {
-        **_decomp.create_onnx_friendly_decomposition_table(translated),
+        **decompositions(translated),
         **gradient_decompositions(),
     }
     if any(_is_complex(node.meta.get("val")) for node in program.graph.nodes):

@@ -25,6 +25,8 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from torch.utils._sympy.interp import sympy_interp
 from torch.utils._sympy.reference import PythonReferenceAnalysis
 
+from odelet_export.capture.operators.preserving import preserved
+
 # Operators that read a tensor's sizes, all of which follow from the sizes of the inputs.
 _SIZES = tuple(getattr(torch.ops.aten, name) for name in ("sym_size", "sym_numel", "sym_stride", "sym_storage_offset"))
 _SIZES = (*_SIZES, *(getattr(packet, name) for packet in _SIZES for name in packet.overloads()))
@@ -56,7 +58,7 @@ def decompose_piecewise(program: ExportedProgram, table: Table) -> None:
     mode = detect_fake_mode([value for value in modes if isinstance(value, torch.Tensor)])
     if mode is None:
         raise NotPiecewise("no shapes")
-    with torch.no_grad(), mode, enable_python_dispatcher(), torchs._override_composite_implicit_decomp(composite):
+    with torch.no_grad(), mode, enable_python_dispatcher(), preserved(composite):
         for node in graph.nodes:
             if _stays(node, composite, plain) or _detaches_constant(node):
                 continue

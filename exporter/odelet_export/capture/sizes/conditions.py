@@ -1,50 +1,89 @@
-"""Conditions on the sizes of dynamic axes that a trace took for granted, as few and as short as they can be said.
-
-A tracer notes many conditions where one would do: to divide an axis in two it asks whether the size is a multiple of 2,
-and then much that follows from that. What follows is found by trying all small sizes.
-"""
+"""Conditions on the sizes of dynamic axes that a trace took for granted, in the names of the axes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import ast
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
-from itertools import product
-from operator import and_
+from functools import cached_property
 from typing import Any
 
-import numpy as np
 import sympy
-from numpy.typing import NDArray
-from torch.utils._sympy.functions import CeilToInt, FloorDiv, FloorToInt, IntTrueDiv, ToFloat, TruncToInt
+import torch
+from torch.fx.experimental.symbolic_shapes import SYMPY_INTERP
+from torch.utils._sympy.functions import CeilToInt, FloatPow, FloorDiv, FloorToInt, IntTrueDiv, ToFloat, TruncToInt
 from torch.utils._sympy.printers import PythonPrinter
 
 from odelet.artifact.formulas import Formula
 from odelet.artifact.input_cards import AssumptionCard
 from odelet_intercept.user_code import Place, short, source_text
 
-# The sizes that are tried. The large ones show what holds for small sizes only.
-_ALONE = (*range(260), 1000, 1001, 10007, 65536, 1048576, 9699690)
-_TOGETHER = (*range(25), 64, 1001)
+# What the text of a condition may name beside axes.
+_FUNCTIONS = {
+    **SYMPY_INTERP,
+    **{"math": math, "torch": torch, "min": min, "max": max, "abs": abs, "round": round, "isqrt": math.isqrt},
+    "Where": lambda condition, yes, no: yes if condition else no,
+}
 
 
 @dataclass(frozen=True)
 class SizeCondition:
     """A condition on sizes.
 
-    place: the line of the model that it comes from. formula: the condition, in the names of the axes, as `Formula`
-    reads it. by_user: whether the line decides by sizes itself. What an operator takes for granted of a size says
-    nothing about sizes of 0 and 1.
+    place: the line of the model that it comes from. text: the condition as a Python expression, in the names of the
+    axes. by_user: whether the line decides by sizes itself. What an operator takes for granted of a size says nothing
+    about sizes of 0 and 1.
     """
 
     place: Place
-    formula: str
+    text: str
     by_user: bool
 
-    @property
+    @cached_property
     def labels(self) -> tuple[str, ...]:
         """The names of the axes, in alphabetical order."""
-        return tuple(sorted(Formula(self.formula).names))
+        names = {node.id for node in ast.walk(ast.parse(self.text, mode="eval")) if isinstance(node, ast.Name)}
+        return tuple(sorted(names - _FUNCTIONS.keys()))
+
+    @cached_property
+    def _function(self) -> Callable[..., Any]:
+        function: Callable[..., Any] = eval(f"lambda {', '.join(self.labels)}: {self.text}", _FUNCTIONS)
+        return function
+
+    def holds(self, sizes: Sequence[int]) -> bool:
+        """Whether the condition holds, or says nothing. sizes: those of the axes, in the order of `labels`."""
+        if not self.by_user and min(sizes, default=2) < 2:
+            return True
+        try:
+            return bool(self._function(*sizes))
+        except (ZeroDivisionError, ValueError, OverflowError):
+            return False
+
+    @property
+    def formula(self) -> Formula | None:
+        """The condition as a card says it; None for one that no card can say."""
+        try:
+            return Formula(self.text)
+        except ValueError:
+            return None
+
+    def at(self, sizes: Mapping[str, int]) -> SizeCondition:
+        """The condition that is left where some axes have given sizes."""
+
+        class Filling(ast.NodeTransformer):
+            def visit_Name(self, node: ast.Name) -> ast.expr:
+                return ast.Constant(sizes[node.id]) if node.id in sizes else node
+
+            def visit_BinOp(self, node: ast.BinOp) -> ast.expr:
+                filled = ast.BinOp(self.visit(node.left), node.op, self.visit(node.right))
+                factors = (filled.left, filled.right)
+                one = next((x for x in factors if isinstance(x, ast.Constant) and x.value == 1), None)
+                if one is None or not isinstance(node.op, ast.Mult):
+                    return filled
+                return factors[0] if one is factors[1] else factors[1]
+
+        return replace(self, text=ast.unparse(Filling().visit(ast.parse(self.text, mode="eval"))))
 
     def card(self, inputs: Sequence[str]) -> AssumptionCard:
         """The condition's entry in the card. inputs: the names of the inputs that have these axes."""
@@ -54,17 +93,19 @@ class SizeCondition:
             text=source_text(self.place),
             value="",
             inputs=tuple(inputs),
-            sizes=self.formula,
+            sizes=self.text,
         )
 
 
-def formula_of(condition: Any, labels: Mapping[Any, str]) -> str:
-    """A condition, a sympy expression, in the names of the axes. labels: the name for each symbol. Raises ValueError
-    for a condition that `Formula` cannot say."""
+def text_of(condition: Any, labels: Mapping[Any, str]) -> str:
+    """A condition, a sympy expression, as Python in the names of the axes, in whole numbers where it can be said so.
+
+    labels: the name for each symbol.
+    """
     named = condition.xreplace(
         {symbol: sympy.Symbol(label, integer=True, positive=True) for symbol, label in labels.items()}
     )
-    return Formula(_as_python(_in_whole_numbers(named))).text
+    return _as_python(_in_whole_numbers(named))
 
 
 def quotient(expression: Any) -> tuple[Any, Any] | None:
@@ -86,6 +127,8 @@ def _in_whole_numbers(expression: Any) -> Any:
 
     def rounded_down(fraction: Any) -> Any:
         parts = quotient(fraction)
+        if isinstance(fraction, FloatPow) and fraction.args[1] == 0.5 and isinstance(fraction.args[0], ToFloat):
+            return sympy.Function("isqrt", integer=True)(fraction.args[0].args[0])
         return FloorToInt(fraction) if parts is None else FloorDiv(*parts)
 
     def rounded_up(fraction: Any) -> Any:
@@ -104,62 +147,3 @@ def _as_python(condition: Any) -> str:
     if isinstance(condition, sympy.Not):
         return f"not ({_as_python(condition.args[0])})"
     return PythonPrinter().doprint(condition)
-
-
-def fewest(conditions: Iterable[SizeCondition]) -> list[SizeCondition]:
-    """The conditions without those that follow from others or hold for all sizes, each in its shortest form."""
-    kept = list({one.formula: one for one in (_shortest(condition) for condition in conditions)}.values())
-    for condition in reversed(kept.copy()):
-        if follows(condition, [other for other in kept if other is not condition]):
-            kept.remove(condition)
-    return kept
-
-
-def follows(condition: SizeCondition, others: Iterable[SizeCondition]) -> bool:
-    """Whether a condition holds wherever all the others do."""
-    if len(condition.labels) > 2:
-        return any(other.formula == condition.formula for other in others)
-    tables = [_where_true(other) for other in others if other.labels == condition.labels]
-    return bool((_where_true(condition) | ~_all(tables, condition)).all())
-
-
-def _all(tables: Sequence[NDArray[np.bool_]], condition: SizeCondition) -> NDArray[np.bool_]:
-    return reduce(and_, tables, np.ones(len(_tried(condition)), bool))
-
-
-def _tried(condition: SizeCondition) -> list[tuple[int, ...]]:
-    count = len(condition.labels)
-    return list(product(_ALONE if count == 1 else _TOGETHER, repeat=count)) if count <= 2 else []
-
-
-def _where_true(condition: SizeCondition) -> NDArray[np.bool_]:
-    """Whether a condition holds or says nothing, for each of the sizes that are tried."""
-    formula, small = Formula(condition.formula), not condition.by_user
-    return np.array(
-        [
-            (small and min(sizes) < 2) or bool(formula.value(dict(zip(condition.labels, sizes, strict=True))))
-            for sizes in _tried(condition)
-        ],
-        bool,
-    )
-
-
-def _shortest(condition: SizeCondition) -> SizeCondition:
-    """A condition on one size as a multiple, a lower or an upper limit, if it is one; else the condition itself."""
-    if len(condition.labels) != 1:
-        return condition
-    (label,), sizes = condition.labels, np.array(_ALONE)
-    tried = sizes >= (0 if condition.by_user else 2)
-    sizes, wanted = sizes[tried], _where_true(condition)[tried]
-    forms: list[tuple[str, Callable[[int], NDArray[np.bool_]]]] = [
-        (f"{label} % {{}} == 0", lambda k: sizes % k == 0),
-        (f"{label} >= {{}}", lambda k: sizes >= k),
-        (f"{label} <= {{}}", lambda k: sizes <= k),
-        (f"{label} != {{}}", lambda k: sizes != k),
-        (f"{label} % 2 == 1", lambda k: sizes % 2 == 1),
-    ]
-    for form, table in forms:
-        for k in range(1, 257):
-            if np.array_equal(table(k), wanted):
-                return replace(condition, formula=form.format(k))
-    return condition

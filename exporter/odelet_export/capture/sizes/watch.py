@@ -16,18 +16,19 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sympy
 import torch
 from torch.fx import traceback as fx_traceback
 
-from odelet.artifact.input_cards import AssumptionCard
-from odelet_export.capture.sizes.conditions import SizeCondition, fewest, follows, formula_of
+from odelet_export.capture.sizes.asked import Asked, Namespace, NeedsStandIns
+from odelet_export.capture.sizes.conditions import SizeCondition, text_of
 from odelet_export.capture.sizes.filled import Filled
-from odelet_export.capture.sizes.len_and_int import LenAndInt, NeedsLenAndInt
 from odelet_export.capture.sizes.lists import repeated_lists
+from odelet_export.capture.sizes.shortest import fewest, follows, in_words, is_readable
+from odelet_export.capture.sizes.whole_numbers import symbolic_arithmetic
 from odelet_export.model.axes import Dynamic
 from odelet_intercept.user_code import Place, is_library, place_in_trace, place_of_error, user_frame, with_source
 
@@ -77,7 +78,8 @@ class SizeWatch:
 
     def __init__(self, dynamic: Dynamic) -> None:
         self._dynamic = dynamic
-        self._len_and_int = LenAndInt()
+        self._asked = Asked()
+        self.conditions: list[SizeCondition] = []  # those of the last trace of the model
         self._forget()
 
     def _forget(self) -> None:
@@ -87,7 +89,7 @@ class SizeWatch:
         self._decisions: list[tuple[Any, Place]] = []
         self._ranges: dict[Any, Any] = {}
         self._fixed: dict[str, Place] = {}
-        self._accepted: dict[str, SizeCondition] = {}  # the accepted conditions, by their formulas
+        self._accepted: dict[str, SizeCondition] = {}  # the accepted conditions, by their texts
         self._again = False
         self.filled = Filled()
 
@@ -98,6 +100,7 @@ class SizeWatch:
         ones to the tracer.
         """
         accepted = self._accepted if again else {}
+        self.conditions = self.conditions if again else []
         self._forget()
         self._accepted, self._again = accepted, again
         for name, axes in self._dynamic.items():
@@ -117,7 +120,7 @@ class SizeWatch:
     def asked(self) -> Iterator[None]:
         """Watch what the model's own code asks about sizes, until the block is left.
 
-        Raises NeedsLenAndInt where it makes a number of a size for the first time; see `replace`. A tracer takes it for
+        Raises NeedsStandIns where it makes a number of a size for the first time; see `replace`. A tracer takes it for
         known that a size is not 0 or 1, and notes no condition where a decision follows from that.
         """
         original = torch.SymBool.__bool__
@@ -131,14 +134,19 @@ class SizeWatch:
 
         torch.SymBool.__bool__ = decide  # type: ignore[method-assign]  # torch has no hook
         try:
-            with self._len_and_int.replaced(), repeated_lists():
+            with self._asked.watched(), symbolic_arithmetic(), repeated_lists():
                 yield
         finally:
             torch.SymBool.__bool__ = original  # type: ignore[method-assign]  # as above
 
-    def replace(self, needed: NeedsLenAndInt) -> None:
-        """Let Python's `len` and `int` return symbols in the code that needs it, from the next trace on."""
-        self._len_and_int.add(needed)
+    def replace(self, needed: NeedsStandIns) -> None:
+        """Let Python's functions return symbols in the code that needs it, from the next trace on."""
+        self._asked.namespaces.append(needed.namespace)
+
+    @property
+    def namespaces(self) -> list[Namespace]:
+        """The namespaces in which Python's functions are to return symbols, beside those of files that use torch."""
+        return self._asked.namespaces
 
     def answer(self, name: str, args: Sequence[Any]) -> Any:
         """The number that a tensor is asked for, where it is one of sizes alone; None where it is not.
@@ -151,14 +159,14 @@ class SizeWatch:
         if number is None or (name == "tolist" and args[0].ndim):
             return None
         if name.startswith("__") and isinstance(number, torch.SymInt):
-            self._len_and_int.notice()
+            self._asked.notice()
             return int(number)
         return number
 
     def length(self, func: Callable[..., int], args: Sequence[Any], kwargs: Mapping[str, Any]) -> int:
         """The answer of `len(x)` where it must be a number, which fixes the size of the axis."""
         if args[0].ndim and isinstance(args[0].shape[0], torch.SymInt):
-            self._len_and_int.notice()
+            self._asked.notice()
         return func(*args, **kwargs)
 
     def look_for_fixed(self, place: Place) -> None:
@@ -203,32 +211,31 @@ class SizeWatch:
             elif noted.by_user or not _is_not_0_or_1(condition):
                 known = self._accept(condition, noted)
                 kept += [] if known else [guard]
+        if not self._again:
+            self.conditions = self._summed_up()
         env.guards = kept
         env.var_to_range.update(self._ranges)
         self._notes = None
 
     def _accept(self, condition: Any, noted: _Noted) -> bool:
         """Whether a condition is accepted: any one of a first trace, and those that it accepted in a second trace."""
-        try:
-            formula = formula_of(condition, self._labels)
-        except ValueError:
-            raise SizeError(
-                f"{with_source(noted.place)}\n  found: a line that needs {condition} of the sizes, which no call can "
-                "check\n  do: write it for all sizes, or with whole numbers alone (// for /)"
-            ) from None
+        said = SizeCondition(noted.place, text_of(condition, self._labels), noted.by_user)
         if self._again:
-            return follows(SizeCondition(noted.place, formula, by_user=False), self._accepted.values())
+            return follows(replace(said, by_user=False), self._accepted.values())
         self._refuse_equal_labels(condition, noted.place)
-        self._accepted.setdefault(formula, SizeCondition(noted.place, formula, noted.by_user))
+        self._accepted.setdefault(said.text, said)
         return True
 
-    @property
-    def assumptions(self) -> list[AssumptionCard]:
-        """The conditions of the last trace of the model, for the card."""
-        return [condition.card(self._inputs(condition)) for condition in fewest(self._accepted.values())]
-
-    def _inputs(self, condition: SizeCondition) -> list[str]:
-        return [name for name, axes in self._dynamic.items() if set(condition.labels) & set(axes.values())]
+    def _summed_up(self) -> list[SizeCondition]:
+        """The accepted conditions, as few as they can be said. Raises SizeError for one that a card cannot say."""
+        few = fewest(self._accepted.values())
+        unsaid = next((condition for condition in few if not is_readable(condition)), None)
+        if unsaid is not None:
+            raise SizeError(
+                f"{with_source(unsaid.place)}\n  found: a line that needs {in_words(unsaid)}\n  do: write it for all "
+                "sizes, or with whole numbers alone (// for /)"
+            )
+        return few
 
     def _refuse_equal_labels(self, condition: Any, place: Place) -> None:
         labels = sorted({self._labels[symbol] for symbol in condition.free_symbols})

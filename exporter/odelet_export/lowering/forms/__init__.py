@@ -6,6 +6,7 @@ from odelet_export.lowering.forms.adaptive import ADAPTIVE
 from odelet_export.lowering.forms.bounded import BOUNDED
 from odelet_export.lowering.forms.driven import DRIVEN
 from odelet_export.lowering.forms.form import Form
+from odelet_export.lowering.forms.loop_free import LOOP_FREE
 from odelet_export.lowering.forms.plain import PLAIN
 from odelet_export.lowering.forms.rolled import ROLLED
 from odelet_export.lowering.forms.unrolled import UNROLLED
@@ -15,6 +16,7 @@ FORMS: dict[str, Form] = {
     "rolled": ROLLED,
     "bounded": BOUNDED,
     "adaptive": ADAPTIVE,
+    "loop_free": LOOP_FREE,
     "driven": DRIVEN,
     "plain": PLAIN,
 }

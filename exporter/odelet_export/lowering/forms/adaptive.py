@@ -11,6 +11,7 @@ from odelet_export.lowering.forms import iteration
 from odelet_export.lowering.forms.form import Form, LoweredSolve
 from odelet_export.lowering.forms.loop import AdaptiveLoop
 from odelet_export.lowering.forms.loop_samples import PerSampleLoop
+from odelet_export.lowering.forms.loop_static import StaticLoop
 from odelet_export.lowering.forms.site import Site, tolerance_inputs
 
 
@@ -37,7 +38,8 @@ def lower(site: Site) -> LoweredSolve:
         time = site.each(scope.call("Cast", site.scalar(site.time(0), None), to=ir.DataType.DOUBLE))
         report = {"steps": zero, "accepted": zero, "status": zero, "time": time}
         return LoweredSolve(solution=site.solution(site.y0), report=report, settings=settings)
-    solve = (PerSampleLoop if per_sample else AdaptiveLoop)(site, tolerances)
+    loop = PerSampleLoop if per_sample else StaticLoop if site.static else AdaptiveLoop
+    solve = loop(site, tolerances)
     rows, report, event_time = solve.run(steps)
     return LoweredSolve(solution=site.solution(rows), event_time=event_time, report=report, settings=settings)
 

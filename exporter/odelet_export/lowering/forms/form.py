@@ -58,7 +58,8 @@ class Form:
     None. unsuited: gives the reason why a solve cannot have the form although its method can, as a sentence, or None.
     varies: the setting that an export in this form leaves to choose, "steps" of a fixed-step method or "tolerances" of
     an adaptive one, if any. straight: whether the graph has no control flow, so that it grows with the number of steps.
-    remedy: the change by which a user can make a solve fit the form, or "".
+    loops_outside: whether the loops of the host graph are taken out, so that no graph has control flow. remedy: the
+    change by which a user can make a solve fit the form, or "".
     """
 
     name: str
@@ -67,6 +68,7 @@ class Form:
     unsuited: Callable[[Site], str | None] = _nothing
     varies: Literal["steps", "tolerances"] | None = None
     straight: bool = False
+    loops_outside: bool = False
     remedy: str = ""
 
     @property

@@ -30,6 +30,9 @@ from odelet_export.lowering.forms.site import (
     not_finite,
 )
 
+# What a Loop knows, in memory only: the index of the solve of which each turn is an attempted step.
+ATTEMPTS_OF = "odelet.attempts_of"
+
 
 class AdaptiveLoop(Reading):
     """The Loop of one solve: the values that its iterations carry, and the solution and report after the last one."""
@@ -54,7 +57,8 @@ class AdaptiveLoop(Reading):
         self.read_stages = dense_output_stages(self.tableau)
         self.points = {name: self._sorted(name) for name in ("step_t", "jump_t") if name in site.hole.extras}
 
-    # `loop_samples` overrides the following methods for solves in which each batch row has its own steps.
+    # `loop_samples` overrides the following methods for solves in which each batch row has its own steps, and
+    # `loop_static` some of them for memory of fixed size.
 
     def _each(self, x: Value) -> Value:
         """The scalar x as an initial value with one entry for each solve: here x itself, as there is one solve."""
@@ -76,6 +80,10 @@ class AdaptiveLoop(Reading):
     def _counted(self, state: Carried, accept: Value, i: Value) -> tuple[Carried, Value]:
         """The counters of steps that the Loop carries, and the number of attempted steps."""
         return {}, i + 1
+
+    def _collected(self, time: Value) -> Carried:
+        """What the Loop collects of each attempted step besides the values for dense output. time: where it ends."""
+        return {"now": time}
 
     def _counts(self, end: Carried, collected: Carried) -> dict[str, Value]:
         """The step counts of the report. An attempt that moved time was accepted."""
@@ -99,6 +107,7 @@ class AdaptiveLoop(Reading):
         points = ONNX.concat([points * self.direction, self.scope.constant(np.array([np.inf], self.number))], axis=0)
         count = self.scope.call("Shape", points)
         ascending: Value = self.scope.call("TopK", points, count, axis=0, largest=0, sorted=1, outputs=2)[0]
+        ascending.ir.shape = points.ir.shape
         return ascending
 
     def run(self, limit: Value) -> tuple[Value, dict[str, Value], Value | None]:
@@ -117,6 +126,9 @@ class AdaptiveLoop(Reading):
             go_on = go_on & ~self.search.begins_at_event
             limit = ONNX.minimum(limit, self.control.max_num_steps)
         final, values = scope.loop(body, limit, go_on, list(initial.values()))
+        loop = final[0].ir.producer()
+        assert loop is not None
+        loop.meta[ATTEMPTS_OF] = site.hole.spec.index
         end, collected = dict(zip(names, final, strict=True)), dict(zip(collects, values, strict=True))
         now = end["now"]
         report = self._counts(end, collected)
@@ -182,8 +194,8 @@ class AdaptiveLoop(Reading):
         after = {"now": time, "reach": time + h_next, "h": h_next, "y": state1, "k": slope}
         after |= {f"past_{j}": ratio for j, ratio in enumerate(remembered)}
         counted, attempted = self._counted(state, accept, i)
-        for_reading, to_collect = self._taken(state, accept, tried, ONNX.cast(signed, y))
-        after, collect = after | counted | for_reading, to_collect | {"now": time}
+        for_reading, to_collect = self._taken(state, time, accept, tried, ONNX.cast(signed, y))
+        after, collect = after | counted | for_reading, to_collect | self._collected(time)
         for name, hit in hits.items():
             passes = accept & hit
             if name == "step_t" and "jump_t" in hits:

@@ -57,10 +57,10 @@ class Reading:
         """A stand-in for the last step before the first one is accepted. h: the length of the first attempt."""
         return {"y0": self.site.y0, "ks": ONNX.concat([self.first_k] * len(self.read_stages), axis=0)}
 
-    def _taken(self, state: Carried, accept: Value, tried: Attempt, h: Value) -> tuple[Carried, Carried]:
+    def _taken(self, state: Carried, time: Value, accept: Value, tried: Attempt, h: Value) -> tuple[Carried, Carried]:
         """The values of an attempted step that dense output needs: the values to carry, and the values to collect.
 
-        h: the length of the attempt, signed, in the state's dtype.
+        time: where the solve is after the attempt. h: the length of the attempt, signed, in the state's dtype.
         """
         if not self.one_read:
             ends = ONNX.concat([state["y"], tried.y1, tried.mid, state["k"], tried.k1], axis=0)

@@ -69,7 +69,7 @@ class PerSampleLoop(AdaptiveLoop):
         y0, k = self.site.y0, self.first_k
         return {"start": self.begun, "taken": h, "y0": y0, "mid": y0, "k0": k, "k1": k}
 
-    def _taken(self, state: Carried, accept: Value, tried: Attempt, h: Value) -> tuple[Carried, Carried]:
+    def _taken(self, state: Carried, time: Value, accept: Value, tried: Attempt, h: Value) -> tuple[Carried, Carried]:
         rows = {"y0": state["y"], "mid": tried.mid, "k0": state["k"], "k1": tried.k1}
         if not self.one_read:
             return {}, {"h": h, "y1": tried.y1, **rows}

@@ -160,3 +160,25 @@ def test_a_python_number_decides_no_dtype():
     assert_same(computed_by_rewrite(torch.tensor, [NUMBER, D]), torch.tensor([0.7, 0.5], dtype=torch.float64))
     assert_same(computed_by_rewrite(torch.as_tensor, NUMBER, dtype=torch.float64), NUMBER)
     assert_same(computed_by_rewrite(torch.linspace, 0, NUMBER, 3), torch.linspace(0, 0.7, 3))
+
+
+ROW, MATRIX = torch.tensor([0.1, 0.4, 0.9]), torch.tensor([[1.0, 0.0, 2.0], [0.0, 3.0, 0.0]])
+
+
+@pytest.mark.parametrize(
+    ("function", "named"),
+    [
+        (torch.full, {"size": (2, 3), "fill_value": T}),
+        (torch.full_like, {"input": ROW, "fill_value": T}),
+        (torch.linspace, {"start": T, "end": 1.0, "steps": 4}),
+        (torch.bucketize, {"input": ROW, "boundaries": ROW, "right": True}),
+        (torch.searchsorted, {"sorted_sequence": ROW, "input": ROW - 0.1}),
+        (torch.mm, {"input": MATRIX.to_sparse(), "mat2": MATRIX.T.contiguous()}),
+        (torch.mv, {"input": MATRIX.to_sparse(), "vec": ROW}),
+        (torch.matmul, {"input": MATRIX.to_sparse(), "other": MATRIX.T.contiguous()}),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_arguments_by_their_names_give_what_they_give_in_their_order(function, named):
+    plain = {key: float(value) if value is T else value for key, value in named.items()}
+    assert_same(computed_by_rewrite(function, **named), function(**plain))
