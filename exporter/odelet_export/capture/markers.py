@@ -209,17 +209,17 @@ class Marker:
         # Some functions make noise or embeddings at their first call and keep them. As this call comes before the
         # region begins, these are values from outside, as they are for a real solver from its second evaluation on.
         watch = self._watch
-        watch.warm_up(lambda: call(t[0].to(time_dtype), [part.clone() for part in parts]), where)
+        watch.fields.warm_up(lambda: call(t[0].to(time_dtype), [part.clone() for part in parts]), where)
         # No output may depend on values that the second call makes; else the function depends on its own history.
         t_second, *y_second = self._mark("Again", spec, parts, t, time_dtype)
         with field_call("unused"):
             if spec.own_times:
                 call = _with_time_per_sample(call, t_second, y_second, spec)
             else:
-                watch.warm_up(lambda: call(t_second, y_second), where)
+                watch.fields.warm_up(lambda: call(t_second, y_second), where)
         t_mark, *y_marks = self._mark(kind, spec, parts, t, time_dtype)
         with field_call("refused"):
-            return watch.every_path(lambda: call(t_mark, y_marks), where)
+            return watch.fields.every_path(lambda: call(t_mark, y_marks), where)
 
     @staticmethod
     def _mark(

@@ -105,7 +105,7 @@ def resize(tensor: torch.Tensor, sizes: Mapping[int, int]) -> torch.Tensor:
     """A tensor of other sizes along some axes. sizes: the new sizes by axis.
 
     For a whole number, of shape (), its new value. Slices are repeated or left out. Along an axis on which all values
-    rise, or all fall, they are interpolated, so that times stay in order; whole numbers in order stay in order, too.
+    rise, or all fall, they are interpolated, so that times stay in order; lengths in falling order stay in order, too.
     """
     for axis, size in sizes.items():
         if tensor.ndim == 0:
@@ -120,7 +120,7 @@ def resize(tensor: torch.Tensor, sizes: Mapping[int, int]) -> torch.Tensor:
             tensor = low + (high - low) * share
         else:
             number = tensor.shape[axis]
-            slices = torch.arange(size) * number // size if in_order(tensor, axis) else torch.arange(size) % number
+            slices = torch.arange(size) * number // size if in_order(tensor, axis) < 0 else torch.arange(size) % number
             tensor = tensor.index_select(axis, slices)
     return tensor
 

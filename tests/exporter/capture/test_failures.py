@@ -159,7 +159,11 @@ def adaptive_model(x):
 
 WRONG = {
     "form": ({"form": "looped"}, FormError, "form='looped' is not one of auto, unrolled, rolled, "),
-    "unrolled": ({"form": "unrolled"}, FormError, "dopri5 chooses its steps at run time; it can be adaptive or driven"),
+    "unrolled": (
+        {"form": "unrolled"},
+        FormError,
+        "dopri5 chooses its steps at run time; it can be adaptive or loop_free or driven",
+    ),
     "rk4 adaptive": ({"form": "adaptive", "method": "rk4"}, FormError, "rk4 has no error estimate; it can be"),
     "steps": ({"steps": 4}, FormError, "--steps is for fixed-step methods, .* uses dopri5; add --method rk4"),
     "both": ({"method": "rk4", "steps": 4, "step_size": 0.1}, FormError, "exclude each other"),

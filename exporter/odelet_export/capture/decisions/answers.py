@@ -25,7 +25,8 @@ from odelet_export.capture.decisions import refusals
 from odelet_export.capture.decisions.assumptions import CONDITIONS, Assumption
 from odelet_export.capture.decisions.example_run import ExampleRun, NeedsExample
 from odelet_export.capture.decisions.example_values import ExampleValue, ExampleValues, NoValue, is_plain, real
-from odelet_export.capture.decisions.paths import Decision, Explorer, on_whole_numbers
+from odelet_export.capture.decisions.field_paths import FieldPaths
+from odelet_export.capture.decisions.paths import Decision, on_whole_numbers
 from odelet_export.capture.decisions.python_functions import python_functions
 from odelet_export.capture.decisions.python_numbers import PythonNumbers, listed
 from odelet_export.capture.decisions.rewrites import legacy_constructor, rewritten, sized
@@ -44,7 +45,8 @@ class TracingWatch(TorchFunctionMode):
     place a tracer may put tensors of its own. sizes: the watch over sizes. frozen: names of inputs whose numbers may be
     held at those of the example. example_run: the record of a run on the example; where it is None and needed,
     NeedsExample is raised. shadows: the values of the traced tensors on the example. python_numbers: the tensors that
-    stand for Python numbers. warnings: sentences for the user about the latest run.
+    stand for Python numbers. fields: the functions of solves that run now. warnings: sentences for the user about the
+    latest run.
     """
 
     def __init__(
@@ -62,9 +64,7 @@ class TracingWatch(TorchFunctionMode):
         self.example_run: ExampleRun | None = None
         self.warnings: list[str] = []
         self.frozen = frozenset(frozen)
-        # The explorers of the solves' functions that run now; that of a solve inside a field comes last.
-        self._explorers: list[Explorer] = []
-        self._warming_up = False
+        self.fields = FieldPaths(self._warn)
         self._assumptions: dict[tuple[str, int], Assumption] = {}
 
     @contextmanager
@@ -79,7 +79,8 @@ class TracingWatch(TorchFunctionMode):
                 if not is_plain(traced) and name in self._weights:
                     self.shadows.borrow(traced, self._weights[name].detach())
         self.sizes.begin(inputs)
-        with self, legacy_constructor(), python_functions(namespaces(self._model), self.is_number, sizes=self.sizes):
+        functions = python_functions(namespaces(self._model), self.is_number, sizes=self.sizes, whole=self.whole_number)
+        with self, legacy_constructor(), functions:
             yield
 
     @property
@@ -93,26 +94,9 @@ class TracingWatch(TorchFunctionMode):
         with self:
             return [torch.stack([g.reshape(()) for g in assumed.guards]).all() for assumed in self.assumptions]
 
-    def warm_up(self, function: Callable[[], Any], where: str) -> Any:
-        """The result of a function of a solve, called so that it can store values; where: as for `every_path`."""
-        self._warming_up, before = True, self._warming_up
-        try:
-            with self._exploring(where) as explorer:
-                return explorer.first(function)
-        finally:
-            self._warming_up = before
-
-    def every_path(self, function: Callable[[], Any], where: str) -> Any:
-        """The results of a function of a solve on all paths through it, merged; where: the solve's place."""
-        with self._exploring(where) as explorer:
-            result = explorer.every(function)
-        for error in explorer.raised:
-            self._warn(f"{where}: the field raises {type(error).__name__}: {error} on a path; there the solve fails")
-        return result
-
     def times_on_path(self, t: torch.Tensor) -> torch.Tensor:
-        """The times of a solve inside a field, as `Explorer.times` gives them."""
-        return self._explorers[-1].times(t) if self._explorers and self.constant(t) is None else t
+        """The times of a solve that the current path of a field makes; constants as they are."""
+        return t if self.constant(t) is not None else self.fields.times(t)
 
     def solved(self, traced: Any, call: int, source: str) -> None:
         """Record the solution of a solve on the example, if the model has run on it.
@@ -120,21 +104,12 @@ class TracingWatch(TorchFunctionMode):
         traced: the solution in the trace. call: the number of the solve among those outside others. source: file name
         and line of the solve.
         """
-        if self.example_run is None or self._explorers:
+        if self.example_run is None or self.fields.innermost:
             return
         with real():
             values = [value.clone() for value in tensors_in(self.example_run.solutions[call])]
         for leaf, value in zip(tensors_in(traced), values, strict=True):
             self.shadows.hold(leaf, value, f"the solution at {source}")
-
-    @contextmanager
-    def _exploring(self, where: str) -> Iterator[Explorer]:
-        explorer = Explorer(where)
-        self._explorers.append(explorer)
-        try:
-            yield explorer
-        finally:
-            self._explorers.pop()
 
     def __torch_function__(
         self, func: Function, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
@@ -177,12 +152,12 @@ class TracingWatch(TorchFunctionMode):
     def truth(self, func: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
         """The answer of a function that gives True or False: `bool(x)`, `torch.equal(x, y)`, `x in y`."""
         on_example = self._on_example(func, args, kwargs)
-        if on_example is not None and (on_example.is_constant or self._warming_up):
+        if on_example is not None and (on_example.is_constant or self.fields.warming_up):
             return bool(on_example.value)
         with self:
             condition = CONDITIONS[func.__name__](*args, **kwargs)
-        if self._explorers:
-            return bool(self._explorers[-1].choose(Decision((True, False), (condition, ~condition))))
+        if self.fields.innermost:
+            return bool(self.fields.innermost.choose(Decision((True, False), (condition, ~condition))))
         if on_example is None:
             raise self._lack_of_example()
         value = bool(on_example.value)
@@ -210,16 +185,23 @@ class TracingWatch(TorchFunctionMode):
         """The answer of `int(x)` and of an index: the number on the example, which becomes an assumption. Where it
         depends on a field's time or state, each number that the example had, on a path of its own."""
         on_example = self._on_example(func, args, kwargs)
-        if on_example is not None and (on_example.is_constant or self._warming_up):
+        if on_example is not None and (on_example.is_constant or self.fields.warming_up):
             return int(on_example.value)
-        if on_example is None and self._explorers:
+        if on_example is None and self.fields.innermost:
             return self._enumerated(args[0])
         return int(self._held_number(func, args, on_example, whole=True))
+
+    def whole_number(self, x: torch.Tensor) -> torch.Tensor | None:
+        """The number of `int(x)` in a field whose whole numbers are tensors; None where `whole` is to answer."""
+        if not self.fields.as_tensors or self._on_example(torch.Tensor.__int__, (x,), {}) is not None:
+            return None
+        with self:
+            return self.python_numbers.whole(x)
 
     def number(self, func: Function, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Any other answer that is no tensor: the number of `float(x)`, an array."""
         on_example = self._on_example(func, args, kwargs)
-        if on_example is not None and (on_example.is_constant or self._warming_up):
+        if on_example is not None and (on_example.is_constant or self.fields.warming_up):
             return on_example.value
         return self._held_number(func, args, on_example)
 
@@ -258,7 +240,7 @@ class TracingWatch(TorchFunctionMode):
         check of the capture refuses where it is another at the traced sizes than on the example. Raises CaptureError
         for any other number."""
         if on_example is None:
-            raise refusals.number_of_a_field(func.__name__) if self._explorers else self._lack_of_example()
+            raise refusals.number_of_a_field(func.__name__) if self.fields.innermost else self._lack_of_example()
         changing = sorted(on_example.sources - self.frozen)
         if changing and not whole:
             raise refusals.changing_number(func.__name__, changing, self._example)
@@ -272,17 +254,20 @@ class TracingWatch(TorchFunctionMode):
         """A whole number that a field reads off its time or state, on the current path: there is a path for each number
         from the least to the largest that the same line read on the example."""
         file, line = user_frame()
+        explorer = self.fields.innermost
+        assert explorer is not None, "a number of a field outside any"
         if self.example_run is None:
             raise NeedsExample()
         if not (seen := self.example_run.whole_numbers_at((file, line))):
             raise refusals.number_of_a_field("__int__")
+        self.fields.enumerated = True
         with self:
             decision = on_whole_numbers(x, min(seen), max(seen))
         self._warn(
             f"{os.path.basename(file)}:{line}: a whole number read off the time or the state is {min(seen)} to "
             f"{max(seen)} on the example; outside that range the solve fails"
         )
-        return int(self._explorers[-1].choose(decision))
+        return int(explorer.choose(decision))
 
 
 Answer = Callable[[TracingWatch, Function, Sequence[Any], Mapping[str, Any]], Any]

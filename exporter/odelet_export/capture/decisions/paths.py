@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from odelet_export.capture.decisions.refusals import many_numbers
+from odelet_export.capture.decisions.refusals import TooManyPaths, many_numbers
 from odelet_intercept.errors import CaptureError, ExportError
 from odelet_intercept.user_code import is_library
 
@@ -33,7 +33,7 @@ class Decision:
 
 
 def on_whole_numbers(x: torch.Tensor, least: int, largest: int) -> Decision:
-    """The decision which whole number a tensor is, from the least to the largest. Raises CaptureError for too many."""
+    """The decision which whole number a tensor is, from the least to the largest. Raises TooManyPaths for too many."""
     options = list(range(least, largest + 1))
     if len(options) > MOST_OPTIONS:
         raise many_numbers(options)
@@ -67,7 +67,7 @@ class Explorer:
     def choose(self, decision: Decision) -> Any:
         """The option that the current path takes at its next decision.
 
-        Raises CaptureError where the path alone has more decisions than there may be paths.
+        Raises TooManyPaths where the path alone has more decisions than there may be paths.
         """
         place = len(self._taken)
         # Each decision opens at least one more path. A `while` loop on the state would go on without end.
@@ -87,8 +87,8 @@ class Explorer:
             return t
         return torch.where(torch.stack(conditions).all(), t, torch.arange(t.shape[0], dtype=t.dtype))
 
-    def _too_many(self) -> CaptureError:
-        return CaptureError(
+    def _too_many(self) -> TooManyPaths:
+        return TooManyPaths(
             f"{self._where}\n  found: more than {MOST_PATHS} paths through the field, by decisions on t or y\n"
             "  do: make the choice with torch.where, or give a loop a fixed number of passes"
         )

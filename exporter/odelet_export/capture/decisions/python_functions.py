@@ -25,6 +25,8 @@ from odelet_export.capture.sizes.whole_numbers import is_size, rounded, rounded_
 from odelet_intercept.user_code import is_library
 
 Function = Callable[..., Any]
+# Gives what stands for the whole number of a traced tensor; None where the tensor has a number.
+Whole = Callable[[torch.Tensor], Any]
 
 # torch's functions for those of `math` that give a number with a fraction, or an answer.
 _MATH: dict[str, Function] = {
@@ -58,14 +60,20 @@ def python_functions(
     *,
     sizes: SizeWatch | None = None,
     note: Callable[[int], None] = lambda _: None,
+    whole: Whole = lambda _: None,
 ) -> Iterator[None]:
     """Let the functions of numbers in the files of a model take traced tensors.
 
     spaces: the namespaces of all modules and of the model's files. is_number: whether a tensor stands for a number.
     sizes: the watch over the sizes of the trace; in the namespaces that it names, functions are replaced whatever their
     code does with the names. note: called with each whole number that a function gives for a number with a fraction.
+    whole: gives the whole number of a tensor that is none of sizes.
     """
-    of_sizes = sizes.filled.of if sizes is not None else lambda _: None
+
+    def of_sizes(x: torch.Tensor) -> Any:
+        number = sizes.filled.of(x) if sizes is not None else None
+        return whole(x) if number is None else number
+
     needed = sizes.namespaces if sizes is not None else ()
     stand_ins, missing = _StandIns(is_number, of_sizes, note), object()
     replaced: list[tuple[Namespace, str, Any]] = []
@@ -91,19 +99,21 @@ class _StandIns:
     def __init__(
         self,
         is_number: Callable[[object], bool],
-        of_sizes: Callable[[torch.Tensor], Any],
+        whole: Whole,
         note: Callable[[int], None],
     ) -> None:
+        to_int = _int_for(is_number, whole, note)
+        whole_parts = {getattr(math, name): functions for name, functions in _WHOLE.items()}
         self._functions = {getattr(math, name): _computed(getattr(math, name), f) for name, f in _MATH.items()}
-        self._functions |= {getattr(math, name): _rounded(getattr(math, name), *f, note) for name, f in _WHOLE.items()}
+        self._functions |= {original: _rounded(original, *f, note, to_int) for original, f in whole_parts.items()}
         self._math = types.ModuleType("math")
         vars(self._math).update(vars(math))
         vars(self._math).update({function.__name__: new for function, new in self._functions.items()})
         self._builtins = {
             "float": _float_for(is_number),
-            "int": _int_for(of_sizes, note),
+            "int": to_int,
             "len": _length,
-            "round": _round_for(note),
+            "round": _round_for(note, to_int),
         }
 
     def of(self, space: Namespace, *, all_names: bool) -> Namespace:
@@ -146,19 +156,23 @@ def _computed(original: Function, function: Function) -> Function:
     return compute
 
 
-def _rounded(original: Function, function: Function, of_size: Function, note: Callable[[int], None]) -> Function:
+def _rounded(
+    original: Function, function: Function, of_size: Function, note: Callable[[int], None], to_int: Function
+) -> Function:
     def compute(x: Any) -> Any:
         if is_size(x):
             return of_size(x)
-        whole = int(_number_of(function, (x,))) if _any_tensor((x,)) else original(x)
+        if _any_tensor((x,)):
+            return to_int(_number_of(function, (x,)))
+        whole = original(x)
         note(whole)
         return whole
 
     return compute
 
 
-def _round_for(note: Callable[[int], None]) -> Function:
-    nearest = _rounded(round, torch.round, rounded, note)
+def _round_for(note: Callable[[int], None], to_int: Function) -> Function:
+    nearest = _rounded(round, torch.round, rounded, note, to_int)
 
     def compute(x: Any, ndigits: Any = None) -> Any:
         if ndigits is None:
@@ -210,16 +224,16 @@ def _length(x: Any, /) -> Any:
     return x.shape[0] if isinstance(x, torch.Tensor) and x.ndim else len(x)
 
 
-def _int_for(of_sizes: Callable[[torch.Tensor], Any], note: Callable[[int], None]) -> type:
-    """A class that takes the place of `int`, in all that a file does with the name: it keeps sizes symbolic, and notes
-    the numbers that it makes of numbers with a fraction."""
+def _int_for(is_number: Callable[[object], bool], of_tensor: Whole, note: Callable[[int], None]) -> type:
+    """A class that takes the place of `int`, in all that a file does with the name: it keeps sizes symbolic, makes
+    tensors of traced ones that have no number, and notes the numbers that it makes of numbers with a fraction."""
 
     class Whole(type):
         def __call__(cls, *args: Any, **kwargs: Any) -> Any:
             if len(args) == 1 and not kwargs and is_size(args[0]):
                 return whole_part(args[0])
             if len(args) == 1 and not kwargs and isinstance(args[0], torch.Tensor):
-                number = of_sizes(args[0])
+                number = of_tensor(args[0])
                 if number is not None:
                     return number
             whole = builtins.int(*args, **kwargs)
@@ -228,7 +242,7 @@ def _int_for(of_sizes: Callable[[torch.Tensor], Any], note: Callable[[int], None
             return whole
 
         def __instancecheck__(cls, x: Any) -> bool:
-            return isinstance(x, (builtins.int, torch.SymInt))
+            return isinstance(x, (builtins.int, torch.SymInt)) or (is_number(x) and not x.is_floating_point())
 
         def __subclasscheck__(cls, other: type) -> bool:
             return issubclass(other, builtins.int)

@@ -50,6 +50,10 @@ class PythonNumbers:
         self._known[number] = scalar
         return number
 
+    def whole(self, x: torch.Tensor) -> torch.Tensor:
+        """The whole number that `int` makes of a tensor of one element, which it cuts towards zero."""
+        return self.of(x.detach().trunc().to(torch.int64) if x.is_floating_point() else x)
+
     def in_dtypes(
         self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> tuple[Sequence[Any], Mapping[str, Any], bool]:

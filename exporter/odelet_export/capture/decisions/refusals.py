@@ -14,6 +14,10 @@ from odelet_intercept.user_code import user_frame, with_source
 _WRITTEN = {"__float__": "float()", "__int__": "int()", "__index__": "an index or a size"}
 
 
+class TooManyPaths(CaptureError):
+    """More paths through a field, by its decisions or whole numbers, than are traced."""
+
+
 def unknown_value() -> CaptureError:
     """The error for a decision or number that even a run on the example does not tell."""
     return _refusal(
@@ -45,13 +49,14 @@ def changing_number(function: str, sources: Sequence[str], inputs: Collection[st
     )
 
 
-def many_numbers(options: Sequence[int]) -> CaptureError:
+def many_numbers(options: Sequence[int]) -> TooManyPaths:
     """The error for a whole number that a field reads off its time or state and that has too many values on the
     example."""
-    return _refusal(
+    refusal = _refusal(
         f"a whole number read off the time or the state, {options[0]} to {options[-1]} on the example",
         "index with a tensor, as in table[t.long()], which needs no number",
     )
+    return TooManyPaths(str(refusal))
 
 
 def _written(function: str) -> str:

@@ -2,6 +2,7 @@
 every path is traced."""
 
 import bisect
+import math
 
 import numpy as np
 import pytest
@@ -162,6 +163,40 @@ def test_every_path_of_a_field_is_traced(form, tmp_path):
     # The solve fails at times whose whole numbers were not traced, and where the field raises.
     for end in (1.9, 60.0):
         assert model.solve(np.ones((1, 3), np.float32), [0, end]).status is Status.NOT_FINITE
+
+
+class Currents(nn.Module):
+    """A field with tables of many values, whose rows it finds by whole numbers of the time."""
+
+    def __init__(self):
+        super().__init__()
+        self.table, self.steps = torch.randn(300, 3), torch.tensor([0.00571])  # no time of a stage is close to a jump
+
+    def field(self, t, y):
+        k, last = round(float(t) * 90), len(self.table) - 1
+        current = self.table[int(t // self.steps[0])] + self.table[min(math.floor(t * 247.3), last)]
+        return current - y * (1.0 + 0.01 * (k % 7)) + (self.table[k] if k > 20 else y)
+
+    def forward(self, x, t):
+        return odeint(self.field, x, t, **FINE)
+
+
+def test_a_whole_number_with_many_values_is_an_index_that_is_a_tensor(tmp_path):
+    net = Currents()
+    result, model = exported_and_loaded(tmp_path, net, torch.randn(4, 3), T)
+    assert result.card.assumptions == result.warnings == ()
+    for t in (T, torch.tensor([0.3, 1.4])):
+        x = torch.randn(2, 3)
+        np.testing.assert_allclose(model(x.numpy(), t.numpy()), net(x, t).numpy(), rtol=0, atol=2e-6)
+
+
+def layer_by_time(x):
+    layers = [lambda y, i=i: -y * i for i in range(60)]
+    return odeint(lambda t, y: layers[int(t * 50)](y), x, T, **FINE)
+
+
+def test_a_whole_number_that_must_be_one_may_not_have_many_values(tmp_path):
+    assert "0 to 50 on the example" in refusal(tmp_path, layer_by_time, torch.ones(2, 3))
 
 
 def newton(x):

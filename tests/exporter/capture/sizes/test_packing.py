@@ -75,7 +75,7 @@ def test_layers_check_the_start_against_the_rows_of_the_batch():
         assert layer.get_expected_hidden_size(torch.zeros(4, 2, 3), None) == expected
 
 
-def test_whole_numbers_in_order_stay_in_order_in_other_sizes():
+def test_lengths_in_falling_order_stay_in_order_in_other_sizes():
     lengths = torch.tensor([6, 4, 4, 1])
     assert [resize(lengths, {0: size}).tolist() for size in (2, 5)] == [[6, 4], [6, 6, 4, 4, 1]]
     rising, mixed, equal = torch.tensor([0, 0, 1]), torch.tensor([0, 1, 0]), torch.ones(3, dtype=torch.int64)
