@@ -32,7 +32,7 @@ def test_seed(module_seed):
 @pytest.fixture
 def captured_once(monkeypatch):
     """All exports of a test, to several forms, use the capture of the first."""
-    from odelet_export.capture.capture import capture
+    from odelet_export.capture.cache import capture
     from odelet_export.pipeline import prepare
 
     first_capture = []

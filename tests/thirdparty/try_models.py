@@ -5,9 +5,8 @@
 --repositories holds the checked-out repositories under their own names (torchdiffeq, ffjord, ...), and --site the
 packages that the models come from or import (pip install --no-deps --target FOLDER torchcde torchcfm torchsde
 trampoline boltons POT six einops einx frozendict loguru hyper-connections x-transformers timm
-nflows normflows zuko stribor torchtyping geotorch). A repository or package that is missing is left out, and its rows
-in the table stay as they are.
-Each export runs in a process of its own.
+nflows normflows zuko geoopt diffusers conformer termcolor stribor torchtyping geotorch). A repository or package that is
+missing is left out, and its rows in the table stay as they are. Each export runs in a process of its own.
 """
 
 from __future__ import annotations
@@ -29,71 +28,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from sources import SOURCES
 from table import line, page
 
 HERE = Path(__file__).resolve().parent
 # The rows of the table, as data.
 ROWS = HERE / "rows.json"
-# The files with cases, in the order of the table.
-SOURCES = (
-    "torchdiffeq_examples",
-    "ffjord_flows",
-    "latent_ode_models",
-    "torchcde_models",
-    "torchcfm_models",
-    "augmented_models",
-    "heavy_ball_models",
-    "hamiltonian_models",
-    "controlled_models",
-    "gru_bayes_models",
-    "neural_process_models",
-    "point_flow_models",
-    "flow_matching_models",
-    "rectified_flow_models",
-    "graph_traffic_models",
-    "climate_models",
-    "speech_models",
-    "stable_tts_models",
-    "interpolant_models",
-    "latent_flow_models",
-    "cell_flow_models",
-    "regularized_transport_models",
-    "manifold_transport_models",
-    "shape_flow_models",
-    "mesh_flow_models",
-    "equivariant_flows",
-    "torchsde_models",
-    "manifold_flows",
-    "boltzmann_flows",
-    "nflows_models",
-    "normflows_models",
-    "zuko_models",
-    "constrained_models",
-    "continuous_graph_models",
-    "multivariate_graph_models",
-    "single_cell_models",
-    "trajectory_models",
-    "physics_models",
-    "rough_models",
-    "reinforcement_models",
-    "second_order_models",
-    "intensive_care_models",
-    "opinion_models",
-    "feature_models",
-    "network_dynamics_models",
-    "spiking_models",
-    "hamiltonian_network_models",
-    "online_controlled_models",
-    "stable_sde_models",
-    "neural_flow_models",
-    "distributed_control_models",
-    "second_order_latent_models",
-    "segmentation_models",
-    "dosing_models",
-    "recurrent_unit_models",
-    "sde_net_models",
-    "known_physics_models",
-)
 OPTIONS = ("repositories", "site")
 
 

@@ -12,6 +12,7 @@ from odelet_export.capture.operators.equal_nodes import merge_in_program
 from odelet_export.capture.operators.kept_tables import kept_tables
 from odelet_export.capture.operators.mixed_numbers import unmix_numbers
 from odelet_export.capture.operators.promoting import quick_promotion
+from odelet_export.capture.operators.quotients import round_down
 from odelet_export.capture.operators.rewriting import quick_rules
 from odelet_export.capture.operators.translations import exact_float64
 from odelet_export.capture.operators.unused import remove_unused
@@ -25,6 +26,7 @@ def to_onnx(
     remove_unused(program)
     merge_in_program(program)
     unmix_numbers(program)
+    round_down(program)
     with kept_tables(), decomposing(), quick_promotion(), quick_rules(), exact_float64() as table:
         result = torch.onnx.export(
             program,

@@ -19,7 +19,7 @@ from odelet_export.lowering.choose import check_form_of_stepped, needs_a_solve
 from odelet_export.lowering.hole import Hole
 from odelet_export.lowering.lift import lift, time_inputs
 from odelet_export.lowering.nested import fill_nested
-from odelet_export.lowering.profiles import PROFILES
+from odelet_export.lowering.profiles import PROFILES, Profile
 from odelet_export.model.axes import Dynamic
 from odelet_export.model.callee import Callee
 from odelet_export.model.first_run import first_run
@@ -78,12 +78,7 @@ def prepare(
     unknown = [name for name in settings.freeze if name not in callee.names]
     if unknown:
         raise InputError(f"freeze names input {unknown[0]!r}, but the model's inputs are {', '.join(callee.names)}")
-    profile = PROFILES[settings.profile]
-    if dynamic and not profile.dynamic:
-        raise InputError(
-            f"dynamic names axes of {', '.join(map(repr, dynamic))}, and the profile {profile.name} is for "
-            f"{profile.about}, with the sizes of the example; leave dynamic (--dynamic) out"
-        )
+    profile = _profile(settings, dynamic)
     tell("look")
     first = first_run(callee, settings.solves, max_steps=settings.max_steps, seed=settings.proof.seed, check=check_call)
     if not first.counts and needs_a_solve(settings.form):
@@ -114,8 +109,7 @@ def prepare(
     holes = lift(captured, fill_nested(captured, settings.form, max_steps=settings.max_steps, profile=profile))
     if not quick:
         tell("replay")
-    answer = as_arrays(callee.outputs_of(first.leaves))
-    on_example = Sample(0, callee.example, first.noise, answer, first.counts)
+    on_example = Sample(0, callee.example, first.noise, as_arrays(callee.outputs_of(first.leaves)), first.counts)
     drawn = fresh_samples(judge, check, settings, first=on_example)
     if not quick:
         check.check(islice(drawn, 2))
@@ -132,6 +126,17 @@ def fresh_samples(
     return FreshSamples(
         judge, check.drawing, traced=check.traced_sizes, count=count, conditions=check.conditions, first=first
     )
+
+
+def _profile(settings: ExportSettings, dynamic: Dynamic) -> Profile:
+    """The profile of an export. Raises InputError for dynamic axes, where the profile has none."""
+    profile = PROFILES[settings.profile]
+    if dynamic and not profile.dynamic:
+        raise InputError(
+            f"dynamic names axes of {', '.join(map(repr, dynamic))}, and the profile {profile.name} is for "
+            f"{profile.about}, with the sizes of the example; leave dynamic (--dynamic) out"
+        )
+    return profile
 
 
 def _refuse_assumptions(captured: Captured) -> None:

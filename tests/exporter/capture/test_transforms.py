@@ -4,7 +4,8 @@ import warnings
 
 import pytest
 import torch
-from torch.func import linearize, vmap
+from torch._functorch import eager_transforms
+from torch.func import hessian, jacfwd, jacrev, linearize, vmap
 
 from odelet_export.capture.transforms import plain_transforms
 
@@ -40,9 +41,29 @@ def test_a_vmap_in_pieces_runs_in_one_piece():
     assert len(sizes) == 4, "the transform was not put back"
 
 
+@pytest.mark.parametrize("chunk", [None, 1, 2])
+@pytest.mark.parametrize("transform", [jacrev, jacfwd, lambda f, argnums, **_: hessian(f, argnums)])
+def test_derivatives_by_several_tensors_of_several_shapes_are_the_same(transform, chunk):
+    torch.manual_seed(0)
+    x, matrix = torch.randn(3), torch.randn(2, 3, dtype=torch.float64)
+
+    def results(x, matrix):
+        return {"product": (matrix * x).sin(), "sum": x.square().sum()}
+
+    options = {} if transform is jacfwd else {"chunk_size": chunk}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # as above
+        wanted = transform(results, argnums=(0, 1), **options)(x, matrix)
+        with plain_transforms():
+            got = transform(results, argnums=(0, 1), **options)(x, matrix)
+    torch.testing.assert_close(got, wanted, rtol=0, atol=0)
+
+
 def test_transforms_are_put_back_after_an_error():
-    original = linearize.__code__
+    original, basis = linearize.__code__, eager_transforms._chunked_standard_basis_for_
     with pytest.raises(ZeroDivisionError), plain_transforms():
         assert linearize.__code__ is not original
+        assert eager_transforms._chunked_standard_basis_for_ is not basis
         raise ZeroDivisionError
     assert linearize.__code__ is original
+    assert eager_transforms._chunked_standard_basis_for_ is basis

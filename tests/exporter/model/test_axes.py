@@ -52,5 +52,7 @@ def test_resized_times_stay_in_order_and_other_values_repeat():
     assert resize(T, {0: 5}).tolist() == [0.0, 0.5, 1.0, 2.5, 4.0]
     assert resize(-T, {0: 2}).tolist() == [0.0, -4.0]
     assert resize(torch.tensor([1, 2]), {0: 3}).tolist() == [1, 2, 1]
+    assert resize(torch.tensor([2, 1]), {0: 5}).tolist() == [2, 2, 2, 1, 1]  # lengths that fall go on falling
+    assert resize(torch.tensor([2, 1, 3]), {0: 5}).tolist() == [2, 1, 3, 2, 1]
     assert resize(torch.tensor([2.0, 1.0, 2.0]), {0: 2}).tolist() == [2.0, 1.0]
     assert resize(torch.zeros(0, 2), {0: 3}).tolist() == [[0.0, 0.0]] * 3

@@ -40,9 +40,10 @@ def calls(space: Namespace, name: str) -> bool:
 
 
 def _codes(space: Namespace) -> Iterator[types.CodeType]:
-    """The code of the functions and methods that a namespace defines, with the code inside it."""
+    """The code of the functions, also in dicts, and methods that a namespace defines, with the code inside it."""
     for value in list(space.values()):
-        members = vars(value).values() if isinstance(value, type) and value.__module__ == space.get("__name__") else ()
+        own = isinstance(value, type) and value.__module__ == space.get("__name__")
+        members = vars(value).values() if own else value.values() if isinstance(value, dict) else ()
         for member in (value, *members):
             function = _function_of(member)
             if isinstance(function, types.FunctionType) and function.__globals__ is space:

@@ -230,7 +230,27 @@ def _glu(args: Sequence[Any], kwargs: Mapping[str, Any], _: object) -> Callable[
     return gate
 
 
+def _pairs(upper: bool) -> Composite:
+    """The composite of torch.triu_indices, or of torch.tril_indices, for sizes that may change: the places of ones."""
+
+    def composite(args: Sequence[Any], kwargs: Mapping[str, Any], _: object) -> Callable[[], Tensor] | None:
+        given = {**dict(zip(("row", "col", "offset"), args, strict=False)), **kwargs}
+        if not _free(given["row"], given["col"]):
+            return None
+
+        def indices() -> Tensor:
+            ones, offset = torch.ones(given["row"], given["col"]), given.get("offset", 0)
+            places = (ones.triu(offset) if upper else ones.tril(offset)).nonzero().t()
+            return places.to(given.get("dtype") or torch.int64)
+
+        return indices
+
+    return composite
+
+
 COMPOSITES: dict[str, Composite] = {
+    "triu_indices": _pairs(upper=True),
+    "tril_indices": _pairs(upper=False),
     "cdist": _cdist,
     "isin": _isin,
     "chain_matmul": _products,

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils._sympy.functions import FloorDiv, Mod
+from torch.utils._sympy.interp import sympy_interp
+from torch.utils._sympy.reference import PythonReferenceAnalysis
 
 from odelet_export.capture.sizes.conditions import quotient
 
@@ -29,26 +30,26 @@ def is_size(x: object) -> bool:
 
 def whole_part(x: Any) -> Any:
     """The answer of `int`, a size rounded towards 0."""
-    return _quotient_of(x, lambda over, under: FloorDiv(over, under), torch.sym_int)
+    return _quotient_of(x, operator.floordiv, torch.sym_int)
 
 
 def rounded_down(x: Any) -> Any:
     """The answer of `math.floor`."""
-    return _quotient_of(x, lambda over, under: FloorDiv(over, under), math.floor)
+    return _quotient_of(x, operator.floordiv, math.floor)
 
 
 def rounded_up(x: Any) -> Any:
     """The answer of `math.ceil`."""
-    return _quotient_of(x, lambda over, under: FloorDiv(over + under - 1, under), math.ceil)
+    return _quotient_of(x, lambda over, under: (over + under - 1) // under, math.ceil)
 
 
 def rounded(x: Any) -> Any:
     """The answer of `round`: of two numbers that are equally near the even one."""
 
     def nearest(over: Any, under: Any) -> Any:
-        near, rest = FloorDiv(2 * over + under, 2 * under), Mod(2 * over + under, 2 * under)
-        is_tie = FloorDiv(2 * under - rest, 2 * under)
-        return near - is_tie * Mod(near, 2)
+        # Where both are equally near and the upper one is odd, the numerator is this multiple of a half and no other.
+        odd_tie = (4 * under - (2 * over + 3 * under) % (4 * under)) // (4 * under)
+        return (2 * over + under) // (2 * under) - odd_tie
 
     return _quotient_of(x, nearest, round)
 
@@ -60,8 +61,11 @@ def _quotient_of(x: Size, rounding: Callable[[Any, Any], Any], otherwise: Callab
     parts = quotient(x.node.expr)
     if parts is None:
         return otherwise(x)
-    env, whole = x.node.shape_env, rounding(*parts)
-    return env.create_symintnode(whole, hint=int(whole.xreplace(env.backed_var_to_val)))
+    env = x.node.shape_env
+    sizes = {one: env.create_symintnode(one, hint=int(env.backed_var_to_val[one])) for one in x.node.expr.free_symbols}
+    # A tracer follows what is computed from symbols step by step.
+    over, under = (sympy_interp(PythonReferenceAnalysis, sizes, part) for part in parts)
+    return rounding(over, under)
 
 
 # What NumPy's functions give of one size, and of a size and another number.
