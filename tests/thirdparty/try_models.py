@@ -5,8 +5,8 @@
 --repositories holds the checked-out repositories under their own names (torchdiffeq, ffjord, ...), and --site the
 packages that the models come from or import (pip install --no-deps --target FOLDER torchcde torchcfm torchsde
 trampoline boltons POT six einops einx frozendict loguru hyper-connections x-transformers timm
-nflows normflows zuko geoopt diffusers conformer termcolor stribor torchtyping geotorch). A repository or package that is
-missing is left out, and its rows in the table stay as they are. Each export runs in a process of its own.
+nflows normflows zuko geoopt diffusers conformer termcolor stribor torchtyping geotorch). A repository or package that
+is missing is left out, and its rows in the table stay as they are. Each export runs in a process of its own.
 """
 
 from __future__ import annotations
