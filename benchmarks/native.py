@@ -8,6 +8,7 @@ results.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -44,10 +45,8 @@ def measure(name: str, *, quick: bool) -> Iterator[dict[str, Any]]:
         ways: dict[str, Callable[[], object]] = {"native": partial(library, x)}
         for form in ("adaptive", "loop_free"):
             ways[form] = partial(odelet.load(folder / form, threads=1), x)
-        try:
+        with contextlib.suppress(Missing):
             ways["diffrax"] = diffrax(model, x).call
-        except Missing:
-            pass
         settings = {"seconds": 4 if quick else 20, "turns": (3 if quick else 5, 500)}
         latencies = interleaved(ways, **settings, warmup=2, clock=process_time)
         native = latencies["native"]
