@@ -22,6 +22,8 @@ EVEN = AssumptionCard(output="", source="m.py:3", text="x.chunk(2)", value="", i
         ("batch % 4", 2),
         ("batch + -1*obs", 2),
         ("min(batch, obs, 9) + max(obs, 5)", 9),
+        ("isqrt(batch) + isqrt(obs)*isqrt(obs) == obs", False),
+        ("isqrt(batch - 2*obs)", None),
         ("batch % 2 == 0", True),
         ("2 <= obs < batch", True),
         ("(batch > 7) or (not (obs != 4))", True),
@@ -40,6 +42,7 @@ def test_formulas_give_numbers_and_answers(text, value):
         *(
             "f(batch)",
             "min(batch)",
+            "isqrt(batch, obs)",
             "min(*batch)",
             "max(batch, key=obs)",
             "batch.real",

@@ -51,14 +51,19 @@ def convolution_backward(
     none = [0] * len(stride)
     if transposed:
         return aten.convolution(grad, weight, None, stride, padding, dilation, False, none, groups), None, None
-    # Where the stride is over 1, inputs of several sizes have outputs of one size. Output padding tells them apart.
+    # Where the stride is over 1, inputs of several sizes have outputs of one size. Output padding tells them apart. It
+    # must be a number; for an axis whose size may change it is the largest, and what is too much is left out.
     extra = [
-        0 if s == 1 else n - ((g - 1) * s - 2 * p + d * (k - 1) + 1)
+        s - 1 if s == 1 or isinstance(n, torch.SymInt) else n - ((g - 1) * s - 2 * p + d * (k - 1) + 1)
         for n, g, k, s, p, d in zip(
             x.shape[2:], grad.shape[2:], weight.shape[2:], stride, padding, dilation, strict=True
         )
     ]
-    return aten.convolution(grad, weight, None, stride, padding, dilation, True, extra, groups), None, None
+    gradient = aten.convolution(grad, weight, None, stride, padding, dilation, True, extra, groups)
+    for axis, s in enumerate(stride, start=2):
+        if s > 1 and isinstance(x.shape[axis], torch.SymInt):
+            gradient = gradient.narrow(axis, 0, x.shape[axis])
+    return gradient, None, None
 
 
 def diagonal_scatter(x: torch.Tensor, src: torch.Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> torch.Tensor:

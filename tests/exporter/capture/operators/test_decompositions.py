@@ -2,11 +2,16 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from support.layers import LAYERS
+from torch.fx.experimental.proxy_tensor import make_fx
 from torchdiffeq import odeint
 
 from odelet_export import CaptureError, export
 from odelet_export.capture.operators import matrices, pooling
+from odelet_export.capture.operators.decompositions import gradient_decompositions
+from odelet_export.capture.sizes.symbolic_inputs import symbolic_inputs
+from odelet_export.capture.surroundings import quiet_tracing
 
 # Layers without an ONNX operator or a decomposition yet, each with the operator that the refusal names.
 NOT_YET = {
@@ -82,3 +87,24 @@ def test_an_operator_that_onnx_lacks_is_named(name, tmp_path):
     model, parts = descent([name])
     with pytest.raises(CaptureError, match=f"the operator {NOT_YET[name]}"):
         export(model, parts, tmp_path / "out", dynamic={"parts_0": {0: "batch"}})
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_the_gradient_of_a_convolution_leaves_sizes_free(stride):
+    weight = torch.randn(2, 3, 3)
+
+    def gradient(x):
+        z = x.detach().requires_grad_()
+        return torch.autograd.grad(torch.sin(F.conv1d(z, weight, stride=stride, padding=1)).sum(), z)[0]
+
+    x = torch.randn(2, 3, 12)
+    with quiet_tracing(), symbolic_inputs([x], [{2: "length"}]):
+        traced = make_fx(
+            gradient,
+            tracing_mode="symbolic",
+            decomposition_table=gradient_decompositions(),
+            _allow_non_fake_inputs=True,
+        )(x)
+    for length in (3, 4, 7, 12, 14):
+        other = torch.randn(2, 3, length)
+        torch.testing.assert_close(traced(other), gradient(other))
