@@ -28,6 +28,8 @@ TARGETS = {
 LARGER, LARGER_TARGET = ("mlp", "digits", "latent", "flow"), 1.1
 # The SDE whose speed-up over torchsde has a target, as part and batch.
 STOCHASTIC_CLAIM, STOCHASTIC_TARGET = ("euler-1000", 1), 20.0
+# The largest share of diffrax's time that a library may take, by part and batch.
+NATIVE_TARGETS = {("spiral", 1): 0.4, ("spiral", 16): 0.8}
 # The rk4 solve that stands in the table of targets.
 RK4 = "rk4-32"
 TITLES = {
@@ -169,6 +171,21 @@ def stochastic() -> str:
     return f"{table(head, lines)}\n\n{load}"
 
 
+def native() -> str:
+    """The table of libraries beside ONNX Runtime and diffrax."""
+    rows, lines = read("native")["rows"], []
+    for row in rows:
+        times = [f"{row['ms'][way]:.3g}" if way in row["ms"] else "" for way in ("native", "adaptive", "diffrax")]
+        ratio, target = row["ratio"].get("diffrax"), NATIVE_TARGETS.get((row["part"], row["batch"]))
+        beside = "" if ratio is None else f"{ratio:.2f}" if target is None else verdict(ratio, target)
+        sizes = [f"{row[key]:,}" for key in ("arena", "weights")]
+        lines.append([TITLES[row["part"]], row["batch"], *times, f"{row['ratio']['adaptive']:.2f}", beside, *sizes])
+    loads, cores = [row["load"] for row in rows], read("native")["machine"]["cores"]
+    head = ["model", "batch", "ms", "ms, ONNX Runtime", "ms, diffrax", "of ONNX Runtime's", "of diffrax's"]
+    load = f"The load of the machine was {min(loads):g} to {max(loads):g} on {cores} cores."
+    return f"{table([*head, 'bytes of arena', 'bytes of weights'], lines)}\n\n{load}"
+
+
 def stages() -> str:
     """The table of the seconds that each stage of an export takes."""
     rows = [row for row in read("exporting")["rows"] if row["part"] == "stages"]
@@ -249,13 +266,14 @@ def machine() -> str:
     return " ".join(lines)
 
 
-CLAIMS = ("speed", "stochastic", "outputs", "scaling", "weight", "exporting", "threads")
+CLAIMS = ("speed", "stochastic", "native", "outputs", "scaling", "weight", "exporting", "threads")
 PARTS: dict[str, Callable[[], str]] = {
     "machine": machine,
     "targets": targets,
     "larger": larger,
     "speed": speed,
     "stochastic": stochastic,
+    "native": native,
     "claims": claims,
     "stages": stages,
     "scaling": scaling,

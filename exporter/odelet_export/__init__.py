@@ -13,6 +13,8 @@ from odelet_export.versions import check_libraries
 check_libraries()
 
 __all__ = [
+    "BuildError",
+    "BuildResult",
     "CaptureError",
     "Explanation",
     "ExportError",
@@ -23,6 +25,8 @@ __all__ = [
     "ParityError",
     "TargetError",
     "Tuning",
+    "WrongBuildError",
+    "build",
     "explain",
     "export",
     "mark",
@@ -30,6 +34,10 @@ __all__ = [
 ]
 
 _HOMES = {
+    "BuildError": "odelet_export.targets.build.built",
+    "BuildResult": "odelet_export.pipeline.build",
+    "WrongBuildError": "odelet_export.targets.build.built",
+    "build": "odelet_export.pipeline.build",
     "CaptureError": "odelet_intercept.errors",
     "ExportError": "odelet_intercept.errors",
     "ExportSettings": "odelet_export.pipeline.settings",

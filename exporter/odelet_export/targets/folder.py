@@ -24,16 +24,16 @@ from odelet_export.targets.workplace import workplace
 
 
 @contextmanager
-def staging(out: Path, *, failed: Path) -> Iterator[Path]:
+def staging(out: Path, *, failed: Path, marker: str = CARD_FILE) -> Iterator[Path]:
     """Yield a folder to write into. It becomes `out` if the block ends well, and is removed if the block raises.
 
     failed: what the folder becomes instead where the block raises an error whose `keep` is true. Where `out` is a link,
-    it stays one, and what it links to is replaced.
+    it stays one, and what it links to is replaced. marker: the file by which a folder is known that may be replaced.
 
     Raises InputError where `out` holds anything but an artifact, or `failed` anything but one that failed, before the
     block and again after it; OutputError where the file system refuses.
     """
-    place, aside = place_of(out), place_aside(failed)
+    place, aside = place_of(out, marker=marker), place_aside(failed, marker=marker)
     with ExitStack() as stack:
         with output_errors(out):
             stack.enter_context(_parents(place.parent))
@@ -47,7 +47,7 @@ def staging(out: Path, *, failed: Path) -> Iterator[Path]:
                 with output_errors(failed):
                     _put_aside(folder, aside, box)
             raise
-        check_replaceable(place, out)
+        check_replaceable(place, out, marker=marker)
         with output_errors(out):
             put_in_place(folder, place, box)
 
@@ -77,11 +77,12 @@ def _put_aside(folder: Path, aside: Path, box: Path) -> None:
 
 def with_files(card: Card, folder: Path, names: Sequence[str]) -> Card:
     """The card with these files of the folder listed too, by size and SHA-256."""
-    listed = {name: _entry(folder / name) for name in names}
+    listed = {name: entry_of(folder / name) for name in names}
     return replace(card, files={**card.files, **listed})
 
 
-def _entry(path: Path) -> FileEntry:
+def entry_of(path: Path) -> FileEntry:
+    """The size and the SHA-256 of a file."""
     with path.open("rb") as file:
         return FileEntry(sha256=hashlib.file_digest(file, "sha256").hexdigest(), bytes=file.tell())
 

@@ -26,20 +26,20 @@ _OF_FILE_MANAGERS = {".DS_Store", "Thumbs.db", "desktop.ini"}
 _SHOWN = 3
 
 
-def place_of(out: Path) -> Path:
+def place_of(out: Path, *, marker: str = CARD_FILE) -> Path:
     """Where the artifact's folder will really be: `out` itself, or what it links to.
 
-    Raises InputError unless nothing is there but an artifact or an empty folder, and OutputError for a name or a
-    folder that the file system refuses.
+    marker: the file by which such a folder is known, and which lists the others. Raises InputError unless nothing is
+    there but an artifact or an empty folder, and OutputError for a name or a folder that the file system refuses.
     """
     if out.name in ("", ".", ".."):
         raise InputError(f"out={str(out)!r}: give the artifact a folder of its own, such as {str(out / 'artifact')!r}")
     place = _followed(out)
-    check_replaceable(place, out)
+    check_replaceable(place, out, marker=marker)
     return place
 
 
-def place_aside(failed: Path) -> Path:
+def place_aside(failed: Path, *, marker: str = CARD_FILE) -> Path:
     """Where the folder of an artifact whose answers differ will be.
 
     Raises InputError unless nothing is there but an earlier one or an empty folder, and OutputError.
@@ -47,21 +47,22 @@ def place_aside(failed: Path) -> Path:
     place = _followed(failed)
     if not _names(place, failed):
         return place
-    if not any(_says_failed(place / name) for name in (CARD_FILE, REPORT_JSON)):
+    if not any(_says_failed(place / name) for name in (marker, REPORT_JSON)):
         raise InputError(
             f"{str(failed)!r} exists, and the artifact would be put there if its answers differed from torch's; it is "
             "not such an artifact of an earlier export, so it is not replaced: move it away, or choose another out"
         )
-    _check_own(place, failed)
+    _check_own(place, failed, marker)
     return place
 
 
-def check_replaceable(place: Path, out: Path) -> None:
+def check_replaceable(place: Path, out: Path, *, marker: str = CARD_FILE) -> None:
     """Raise InputError unless nothing is at `place` but an artifact or an empty folder. out: its name in messages."""
     names = _names(place, out)
-    if names and not (place / CARD_FILE).is_file():
-        raise InputError(f"out={str(out)!r} exists and is not an artifact; choose another folder or remove it")
-    _check_own(place, out)
+    if names and not (place / marker).is_file():
+        kind = "an artifact" if marker == CARD_FILE else "the folder of a build"
+        raise InputError(f"out={str(out)!r} exists and is not {kind}; choose another folder or remove it")
+    _check_own(place, out, marker)
 
 
 def _followed(out: Path) -> Path:
@@ -97,14 +98,16 @@ def _names(place: Path, out: Path) -> list[str]:
             ) from None
 
 
-def _check_own(place: Path, out: Path) -> None:
-    """Raise InputError where a folder holds anything besides the files of an artifact."""
-    listed = _object(place / CARD_FILE).get("files")
-    own = _FIXED | (set(listed) if isinstance(listed, dict) else set())
+def _check_own(place: Path, out: Path, marker: str) -> None:
+    """Raise InputError where a folder holds anything besides the files of an artifact, or of a build."""
+    card = _object(place / marker)
+    listed, made = card.get("files"), card.get("made")
+    own = {marker} | (_FIXED if marker == CARD_FILE else set()) | (set(listed) if isinstance(listed, dict) else set())
+    own |= set(made) if marker != CARD_FILE and isinstance(made, list) else set()
     others = [
         name
         for name in _names(place, out)
-        if name not in _OF_FILE_MANAGERS and not ((name in own or _GRAPH.fullmatch(name)) and _is_file(place / name))
+        if name not in _OF_FILE_MANAGERS and not (_is_own(name, own, marker) and _is_file(place / name))
     ]
     if others:
         more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
@@ -112,6 +115,10 @@ def _check_own(place: Path, out: Path) -> None:
             f"out={str(out)!r} holds {', '.join(map(repr, others[:_SHOWN]))}{more} besides the files of an artifact, "
             "and an export replaces the whole folder; move what is yours away, or choose another folder"
         )
+
+
+def _is_own(name: str, own: set[str], marker: str) -> bool:
+    return name in own or (marker == CARD_FILE and _GRAPH.fullmatch(name) is not None)
 
 
 def _is_file(path: Path) -> bool:

@@ -1,1 +1,1 @@
-"""The only room that knows ONNX Runtime: sessions, their memory, and solves whose steps are graphs."""
+"""The only room that knows ONNX Runtime, and libraries in its place: sessions, their memory, and solves by graphs."""

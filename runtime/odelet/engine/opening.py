@@ -17,10 +17,15 @@ from odelet.artifact.weights import Weights
 from odelet.engine.blocks import Block
 from odelet.engine.forking import ForkGuard
 from odelet.engine.memory import check_counted, check_memory, registered
+from odelet.engine.native import NativeRun, open_library
 from odelet.engine.program import DriveSolve, plan
 from odelet.engine.session import Graph, check_device, open_session, threads_for
 from odelet.engine.versions import check_engine_version
-from odelet.errors import ArtifactError
+from odelet.errors import ArtifactError, InputError
+
+ONNX_RUNTIME, NATIVE = "onnxruntime", "native"
+# What can run an artifact.
+ENGINES = (ONNX_RUNTIME, NATIVE)
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,7 @@ class Artifact:
     """
 
     card: Card
-    program: tuple[Block | DriveSolve, ...]
+    program: tuple[Block | NativeRun | DriveSolve, ...]
     folder: Path | None
     fallback: tuple[Block | DriveSolve, ...]
     threads: int
@@ -47,22 +52,48 @@ def open_artifact(
     device: str = "cpu",
     threads: int | None = None,
     memory: int | None = None,
+    engine: str = ONNX_RUNTIME,
+    library: str | os.PathLike[str] | None = None,
 ) -> Artifact:
     """Check an artifact, open its graphs, and check that their inputs and outputs are what the card says.
 
     threads: how many work inside one operator; None chooses, see `threads_for`. memory: how many bytes the graphs may
-    take together while they run, see `engine.memory`; None for no cap. Raises ArtifactError for a file that is missing
-    or damaged or does not fit the others, EngineError for an ONNX Runtime that is too old, and InputError for a device
-    that is not there or a bad number.
+    take together while they run, see `engine.memory`; None for no cap. engine: "onnxruntime", or "native" for a library
+    that was built from the artifact and takes the place of the graphs. library: the folder of that library; None for
+    the cache of this user. Raises ArtifactError for a file that is missing or damaged or does not fit the others,
+    EngineError for an ONNX Runtime that is too old, and InputError for a device that is not there or a bad number.
     """
     check_engine_version()
     check_device(device, threads)
     check_memory(memory, device)
     checked = check(path)
+    if engine != ONNX_RUNTIME or library is not None:
+        return _with_library(checked, engine, library, device=device, threads=threads, memory=memory)
     check_engine_version(needed=None if checked.card.needs is None else checked.card.needs.version)
     threads = threads_for(checked.card.work) if threads is None else threads
     graphs = open_graphs(checked, device=device, threads=threads, memory=memory)
     return joined(checked, graphs, device=device, threads=threads, memory=memory)
+
+
+def _with_library(
+    checked: Checked,
+    engine: str,
+    library: str | os.PathLike[str] | None,
+    *,
+    device: str,
+    threads: int | None,
+    memory: int | None,
+) -> Artifact:
+    """An artifact whose graphs are not opened, as a library takes their place."""
+    if engine not in ENGINES:
+        raise InputError(f"engine={engine!r} is not one of {', '.join(map(repr, ENGINES))}")
+    if engine == ONNX_RUNTIME:
+        raise InputError(f"library={os.fspath(library or '')!r} is for engine={NATIVE!r}; leave one of them out")
+    if device != "cpu" or memory is not None or threads not in (None, 1):
+        raise InputError(f"engine={NATIVE!r} runs on one thread of the CPU; leave device, threads and memory out")
+    run = open_library(checked.card, checked.origin, library)
+    guard = ForkGuard(device=device, threads=1)
+    return Artifact(checked.card, (run,), checked.folder, (), 1, checked.origin, guard)
 
 
 def open_graphs(

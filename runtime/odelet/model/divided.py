@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from odelet.artifact.card import Card
 from odelet.artifact.solve_card import DRIVEN
 from odelet.engine.blocks import Block
+from odelet.engine.native import NativeRun
 from odelet.engine.program import DriveSolve
 from odelet.engine.run_graph import RunGraph
 from odelet.errors import InputError
@@ -14,7 +15,9 @@ from odelet.loops.options import method_and_grid
 from odelet.methods.roster import method_of
 
 
-def divided(card: Card, program: Sequence[Block | DriveSolve]) -> tuple[list[RunGraph], DriveSolve, list[RunGraph]]:
+def divided(
+    card: Card, program: Sequence[Block | NativeRun | DriveSolve]
+) -> tuple[list[RunGraph], DriveSolve, list[RunGraph]]:
     """Return what runs before the solve, the solve, and what runs after it.
 
     Raises InputError, with the reason, for a model that cannot go on from one segment of its times to the next.

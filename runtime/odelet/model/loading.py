@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from odelet.engine.opening import ONNX_RUNTIME
 from odelet.model.model import Model
 
 
@@ -14,6 +15,8 @@ def load(
     threads: int | None = None,
     interruptible: bool = False,
     memory: int | None = None,
+    engine: str = ONNX_RUNTIME,
+    library: str | os.PathLike[str] | None = None,
     try_engine: bool = True,
     deadline: float | None = None,
 ) -> Model:
@@ -26,6 +29,9 @@ def load(
     thread, which costs about 0.1 ms; calls from other threads and inside the event loop of asyncio are as without it.
     memory: how many bytes the model's graphs may take together while they run, beside the weights; a call that needs
     more raises MemoryLimitError, an ArtifactError. docs/serving.md says what counts.
+    engine: "onnxruntime", or "native": a library that `odelet build ARTIFACT --target native` made of this artifact on
+    this machine. It is code, and nothing of it is loaded unless this asks for it. library: the folder of that library;
+    None for the cache of this user, where the build puts it.
     try_engine: whether to run the artifact's samples before anything else where the installed ONNX Runtime is none that
     odelet was tested with; this happens once in a process for each artifact, and takes as long as a few calls.
     deadline: seconds for this trial; None is no limit. Calls have a deadline of their own.
@@ -47,6 +53,8 @@ def load(
         threads=threads,
         interruptible=interruptible,
         memory=memory,
+        engine=engine,
+        library=library,
         try_engine=try_engine,
         deadline=deadline,
     )

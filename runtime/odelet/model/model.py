@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from odelet.artifact.card import Card, Tensor
 from odelet.artifact.origin import Origin
-from odelet.engine.opening import open_artifact
+from odelet.engine.opening import ONNX_RUNTIME, open_artifact
 from odelet.engine.versions import tested
 from odelet.loops.solution import Solution
 from odelet.model.arguments import Argument
@@ -62,11 +62,13 @@ class Model:
         threads: int | None = None,
         interruptible: bool = False,
         memory: int | None = None,
+        engine: str = ONNX_RUNTIME,
+        library: str | os.PathLike[str] | None = None,
         try_engine: bool = True,
         deadline: float | None = None,
     ) -> None:
         check_deadline(deadline)
-        artifact = open_artifact(path, device=device, threads=threads, memory=memory)
+        artifact = open_artifact(path, device=device, threads=threads, memory=memory, engine=engine, library=library)
         self.card: Card = artifact.card
         self.inputs: tuple[Tensor, ...] = artifact.card.inputs
         self.outputs: tuple[Tensor, ...] = artifact.card.outputs
@@ -77,12 +79,14 @@ class Model:
             "threads": threads,
             "interruptible": interruptible,
             "memory": memory,
+            "engine": engine,
+            "library": library,
             "try_engine": try_engine,
             "deadline": deadline,
         }
         self._result = result_builder(artifact.card)
         self._runner = Runner(artifact, device=device, interruptible=interruptible)
-        if try_engine and not tested():
+        if try_engine and engine == ONNX_RUNTIME and not tested():
             from odelet.model import engine_check
 
             engine_check.try_engine(self, device=device, deadline=deadline)

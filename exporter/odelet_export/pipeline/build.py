@@ -1,0 +1,106 @@
+"""The function `build`: it checks an artifact, translates its program, writes the target's files, and tests them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from odelet.artifact.folder import check
+from odelet.artifact.samples import samples_of
+from odelet.errors import InputError
+from odelet_export.errors import output_errors
+from odelet_export.targets.build.built import BuildError, Built, Tested, WrongBuildError
+from odelet_export.targets.build.roster import TARGETS
+from odelet_export.targets.build.translate import translated
+from odelet_export.targets.folder import entry_of, staging
+
+# By this file a folder is known that a build wrote.
+BUILD_FILE = "odelet.build.json"
+STAGES = ("check", "translate", "write", "test")
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """A finished build. path: its folder. target: its name. built: its files and sizes. tested: what its test said;
+    None where the target's engine or compiler is not installed."""
+
+    path: Path
+    target: str
+    built: Built
+    tested: Tested | None
+
+
+def build(
+    artifact: str | os.PathLike[str],
+    target: str,
+    out: str | os.PathLike[str] | None = None,
+    *,
+    name: str | None = None,
+    on_stage: Callable[[str], None] | None = None,
+) -> BuildResult:
+    """Build the code of a target from an artifact, and test it on the artifact's samples.
+
+    artifact: the folder that an export wrote; all its arrays have fixed sizes, as those of an export with profile="c".
+    target: the name of a target, such as "c". out: the folder to make, where an earlier build is replaced in one step;
+    None for the place that the target chooses, as native does. name: of functions and files, by default the model's.
+    on_stage: called with the name of each stage.
+
+    Raises ArtifactError for a damaged artifact, BuildError before anything is written for what the target cannot have,
+    WrongBuildError where the answers differ from the samples (the files are then left in `out` + ".failed"),
+    OutputError and InputError as an export does.
+    """
+    tell = on_stage or (lambda stage: None)
+    if target not in TARGETS:
+        raise InputError(f"target={target!r} is not one of {', '.join(TARGETS)}")
+    kind = TARGETS[target]
+    if out is None and kind.place is None:
+        raise InputError(f"the target {target} needs a folder to write into; name one (--out)")
+    tell("check")
+    checked = check(artifact)
+    place = kind.place(checked.origin.digest) if out is None and kind.place is not None else Path(out or "")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    failed = place.parent / f"{place.name}.failed"
+    if checked.folder is None:
+        raise BuildError(f"{artifact}: give the artifact's folder, as a lone graph has no samples to test a build with")
+    samples = samples_of(checked.card, checked.folder)
+    tell("translate")
+    program = translated(checked, dtypes=kind.dtypes, profile=kind.profile, reports=kind.reports)
+    own_name = _name(checked.card.name if name is None else name, given=name is not None)
+    tell("write")
+    write = kind.writer(program, own_name, checked, samples)
+    with staging(place, failed=failed, marker=BUILD_FILE) as folder:
+        with output_errors(place):
+            built = write(folder)
+        tell("test")
+        tested = kind.test(folder, built, checked.folder)
+        with output_errors(place):
+            _write_card(folder, target, checked.card.name, built, tested)
+        if tested is not None and not tested.passed:
+            raise WrongBuildError(
+                f"the build gives other answers than the samples of {artifact}: {tested.text}; it was left in {failed}",
+                str(failed),
+            )
+    return BuildResult(place, target, built, tested)
+
+
+def _write_card(folder: Path, target: str, model: str, built: Built, tested: Tested | None) -> None:
+    data: dict[str, Any] = {"target": target, "model": model, **asdict(built)}
+    data["passed"] = None if tested is None else tested.passed
+    data["test"] = None if tested is None else tested.text
+    data["files"] = {file: asdict(entry_of(folder / file)) for file in built.files}
+    (folder / BUILD_FILE).write_text(json.dumps(data, indent=2), encoding="utf-8")
+
+
+def _name(name: str, *, given: bool) -> str:
+    """The name of functions and files. given: whether the caller chose it. Raises InputError for what cannot be one."""
+    if given:
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
+            raise InputError(f"name={name!r} must be a name in C, such as 'spiral'")
+        return name
+    plain = re.sub(r"\W+", "_", name.lower(), flags=re.A).strip("_")
+    return plain if re.match("[a-z]", plain) else f"model_{plain}"

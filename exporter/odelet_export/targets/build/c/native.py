@@ -1,0 +1,79 @@
+"""The target `native`: the C of the target `c` as a library for this machine, which the runtime calls."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from odelet import load, verify
+from odelet.artifact.folder import Checked
+from odelet.artifact.native_card import NATIVE_FILE, NativeCard
+from odelet.artifact.samples import Sample
+from odelet_export.targets.build.built import BuildError, Built, Tested
+from odelet_export.targets.build.c.beside import FLAGS, license_text
+from odelet_export.targets.build.c.compiler import compiler, run
+from odelet_export.targets.build.c.header import common_setting
+from odelet_export.targets.build.c.source import Source
+from odelet_export.targets.build.translate import Program
+
+# The library runs on the machine that compiled it, so that it may use all that this machine has.
+_FLAGS = [*FLAGS.split(), "-march=native", "-ffp-contract=fast", "-DODELET_FAST_TANH", "-shared", "-fPIC"]
+_ENDING = {"win32": "dll", "darwin": "dylib"}.get(sys.platform, "so")
+
+
+def writer(program: Program, name: str, checked: Checked, samples: list[Sample]) -> Callable[[Path], Built]:
+    """A function that writes the library of a program, its source and its description into a folder. name: for
+    functions and files. checked: the artifact. samples: its samples.
+
+    Raises BuildError for what cannot be written in C, and where no C compiler is found, before anything is written.
+    """
+    command = compiler()
+    if command is None:
+        raise BuildError("the target native needs a C compiler: install gcc or clang, or name one with CC")
+    source = Source(program, name)
+    header, library, text = f"odelet_{name}.h", f"odelet_{name}.{_ENDING}", f"odelet_{name}.c"
+    contents = {header: source.header(), text: source.source(), "LICENSE.txt": license_text(name)}
+
+    def write(folder: Path) -> Built:
+        for file, content in contents.items():
+            (folder / file).write_text(content, encoding="utf-8")
+        done = run([*command, *_FLAGS, str(folder / text), "-o", str(folder / library), "-lm"])
+        if done.returncode:
+            raise BuildError(f"{' '.join(command)} does not compile the library:\n{done.stderr.strip()[-2000:]}")
+        settings = {key: common_setting(program, key) for key in dict.fromkeys(one.key for one in program.settings)}
+        card = NativeCard(
+            library=library,
+            sha256=hashlib.sha256((folder / library).read_bytes()).hexdigest(),
+            function=f"odelet_{name}_solve",
+            artifact=checked.origin.digest,
+            machine=platform.machine(),
+            compiler=_version(command),
+            arena=source.built.arena,
+            settings=settings,
+            inputs=program.card.inputs,
+            outputs=tuple(tensor for _, tensor in program.outputs.values()),
+        )
+        (folder / NATIVE_FILE).write_text(json.dumps(asdict(card), indent=2), encoding="utf-8")
+        return replace(source.built, files=(*contents, library, NATIVE_FILE), samples=len(samples))
+
+    return write
+
+
+def tested(folder: Path, built: Built, artifact: Path) -> Tested:
+    """Run the samples of the artifact by the library."""
+    model = load(artifact, engine="native", library=folder)
+    verification = verify(model)
+    card = json.loads((folder / NATIVE_FILE).read_text(encoding="utf-8"))
+    text = f"{built.samples} samples, " + ("within what is allowed" if verification.passed else str(verification))
+    return Tested(verification.passed, text, card["compiler"])
+
+
+def _version(command: list[str]) -> str:
+    """What a compiler says of its version, in a line."""
+    said = run([*command, "--version"]).stdout.strip().split("\n")[0]
+    return said or " ".join(command)

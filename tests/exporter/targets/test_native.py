@@ -1,0 +1,179 @@
+"""The target native: a library in the place of ONNX Runtime has the same answers, and is loaded only on request."""
+
+import pickle
+import shutil
+import threading
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+import torch
+import torchdiffeq
+from torch import nn
+
+import odelet
+from odelet.artifact.native_card import NATIVE_FILE
+from odelet.errors import ArtifactError, AssumptionError, InputError
+from odelet.status import Status
+from odelet_export import build, export
+
+pytestmark = [
+    pytest.mark.skipif(find_spec("emx_onnx_cgen") is None, reason="emx-onnx-cgen is not installed"),
+    pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler is installed"),
+]
+
+
+class Net(nn.Module):
+    """A solve with tolerances, whose field reads time, and a decision by the input."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.Sequential(nn.Linear(3, 16), nn.Tanh(), nn.Linear(16, 3))
+        self.register_buffer("times", torch.tensor([0.0, 0.3, 1.0, 2.0]))
+
+    def forward(self, x):
+        if (x > 50).any():
+            return x.expand(4, 2, 3)
+        return torchdiffeq.odeint(lambda t, y: self.layers(y) * torch.cos(t), x, self.times, rtol=1e-5, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("native")
+    export(Net(), (torch.rand(2, 3),), folder / "artifact", profile="c", samples=1)
+    assert build(folder / "artifact", "native", folder / "library").tested.passed
+    return folder
+
+
+@pytest.fixture
+def native(place):
+    return odelet.load(place / "artifact", engine="native", library=place / "library")
+
+
+@pytest.fixture
+def graphs(place):
+    return odelet.load(place / "artifact")
+
+
+def numbers(seed=0):
+    return np.random.default_rng(seed).normal(size=(2, 3)).astype(np.float32)
+
+
+def test_a_library_gives_the_answers_and_the_statistics_of_the_graphs(native, graphs):
+    for seed in range(5):
+        ours, theirs = native.solve(numbers(seed)), graphs.solve(numbers(seed))
+        for name, output in theirs.outputs.items():
+            assert (ours.outputs[name].shape, ours.outputs[name].dtype) == (output.shape, output.dtype)
+            # Rounding moves the ends of steps, and dense output has the error of the tolerance.
+            np.testing.assert_allclose(ours.outputs[name], output, rtol=0, atol=20 * 1e-5)
+        assert ours.status is theirs.status is Status.OK
+        (mine,), (other,) = ours.stats.solves, theirs.stats.solves
+        assert abs(mine.steps - other.steps) <= 1
+        assert mine.time == pytest.approx(other.time, rel=0.2)
+
+
+def test_settings_reach_the_library(native):
+    counts = [native.solve(numbers(), rtol=rtol, atol=rtol).stats.solves[0].steps for rtol in (1e-2, 1e-4, 1e-6)]
+    assert counts == sorted(counts) and counts[0] < counts[-1]
+    assert native.solve(numbers(), max_steps=2).status is Status.STEP_LIMIT
+    assert native.solve(numbers(), max_steps=2).stats.solves[0].steps == 2
+    assert native.solve(numbers()).stats.solves[0].steps == native.solve(numbers(), rtol=1e-5).stats.solves[0].steps
+
+
+def test_a_library_cannot_be_ended_from_outside(native):
+    for setting in ({"deadline": 1.0}, {"max_evals": 100}):
+        with pytest.raises(InputError, match=f"{next(iter(setting))}=.* the library of this model does not take it"):
+            native.solve(numbers(), **setting)
+
+
+def test_assumptions_and_shapes_are_checked(native):
+    with pytest.raises(AssumptionError, match="x > 50"):
+        native(np.full((2, 3), 60, np.float32))
+    with pytest.raises(InputError, match="x"):
+        native(np.zeros((5, 3), np.float32))
+
+
+def test_calls_run_side_by_side(native):
+    wanted = [native(numbers(seed)) for seed in range(8)]
+    found = [None] * 8
+
+    def call(seed):
+        for _ in range(20):
+            found[seed] = native(numbers(seed))
+
+    threads = [threading.Thread(target=call, args=(seed,)) for seed in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for ours, theirs in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_model_with_a_library_travels(native):
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(native))(numbers()), native(numbers()))
+
+
+def test_the_cache_of_the_user_is_used_where_no_folder_is_named(place, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(ArtifactError, match="no library was built from .* odelet build .* --target native"):
+        odelet.load(place / "artifact", engine="native")
+    result = build(place / "artifact", "native")
+    assert tmp_path in result.path.parents
+    odelet.load(place / "artifact", engine="native")(numbers())
+
+
+def test_libraries_that_do_not_fit_are_refused(place, tmp_path):
+    with pytest.raises(InputError, match="engine='metal' is not one of 'onnxruntime', 'native'"):
+        odelet.load(place / "artifact", engine="metal")
+    with pytest.raises(InputError, match="is for engine='native'; leave one of them out"):
+        odelet.load(place / "artifact", library=place / "library")
+    with pytest.raises(InputError, match="leave device, threads and memory out"):
+        odelet.load(place / "artifact", engine="native", library=place / "library", threads=2)
+    with pytest.raises(ArtifactError, match="it holds no library that was built for odelet"):
+        odelet.load(place / "artifact", engine="native", library=tmp_path)
+    other = shutil.copytree(place / "library", tmp_path / "other")
+    with next(other.glob("*.so")).open("ab") as file:
+        file.write(b"more")
+    with pytest.raises(ArtifactError, match="it was changed after it was built"):
+        odelet.load(place / "artifact", engine="native", library=other)
+    text = (place / "library" / NATIVE_FILE).read_text()
+    second = shutil.copytree(place / "library", tmp_path / "second")
+    (second / NATIVE_FILE).write_text(text.replace(odelet.load(place / "artifact")._artifact.origin.digest, "0" * 64))
+    with pytest.raises(ArtifactError, match="the library was built from another artifact"):
+        odelet.load(place / "artifact", engine="native", library=second)
+
+
+class Products(nn.Module):
+    """Products of all kinds of sizes, with constants and with inputs, and small powers; no solve."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(1)
+        sizes = (3, 70, 130, 8, 5)
+        self.layers = nn.ModuleList([nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False)])
+
+    def forward(self, x, y):
+        z = x
+        for layer in self.layers:
+            z = torch.tanh(layer(z)) ** 3 + layer(z).square()
+        return z, x @ y, x[:, :, None] * x[:, None, :], (z.T @ x) ** 2
+
+
+def test_products_and_powers_are_those_of_the_graph(tmp_path):
+    model = Products()
+    export(model, (torch.rand(4, 3), torch.rand(3, 66)), tmp_path / "out", form="plain", profile="c", samples=1)
+    assert build(tmp_path / "out", "native", tmp_path / "library").tested.passed
+    ours = odelet.load(tmp_path / "out", engine="native", library=tmp_path / "library")
+    theirs = odelet.load(tmp_path / "out")
+    rng = np.random.default_rng(0)
+    for scale in (1.0, 30.0):
+        x, y = (scale * rng.normal(size=size).astype(np.float32) for size in ((4, 3), (3, 66)))
+        for a, b in zip(ours(x, y), theirs(x, y), strict=True):
+            np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-5 * np.abs(b).max())
+    x[0, 0], x[1, 1] = np.nan, np.inf
+    for a, b in zip(ours(x, y), theirs(x, y), strict=True):
+        np.testing.assert_array_equal(np.isnan(a), np.isnan(b))
