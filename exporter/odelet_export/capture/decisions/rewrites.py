@@ -23,6 +23,7 @@ from odelet_export.capture.decisions.indexing import (
     is_whole_number,
 )
 from odelet_export.capture.decisions.least_squares import least_squares
+from odelet_export.capture.decisions.losses import gaussian_nll
 from odelet_export.capture.decisions.scalar_arguments import SCALAR_ARGUMENTS
 from odelet_export.capture.sizes.composites import COMPOSITES
 from odelet_export.capture.sizes.elements import element_at_size
@@ -31,6 +32,7 @@ from odelet_export.capture.sizes.lists import Repeated, tensor_of_repeated
 from odelet_export.capture.sizes.packing import PACKING, first_count, refuse_other_functions
 from odelet_export.capture.sizes.repeating import repeated
 from odelet_export.capture.sizes.splitting import chunked, split
+from odelet_export.capture.sizes.windows import WINDOWS
 from odelet_export.model.trees import row_leaves
 
 
@@ -214,10 +216,12 @@ _REWRITES: dict[str, Rewrite] = {
     "__iter__": lambda args, *_: lambda: iter(args[0].unbind(0)),
     "gradient": gradient,
     **COMPOSITES,
+    **WINDOWS,
     **PACKING,
     **SCALAR_ARGUMENTS,
     "repeat_interleave": repeated,
     "linalg_lstsq": least_squares,
+    "gaussian_nll_loss": gaussian_nll,
     "bucketize": _bucketize,
     "searchsorted": _searchsorted,
     "linspace": _linspace,

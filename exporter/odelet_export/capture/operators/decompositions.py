@@ -127,6 +127,12 @@ def new_zeros_like_tangent(x: torch.Tensor, like: torch.Tensor, *, self_num_batc
     return x.new_zeros([*x.shape[:self_num_batch_dims], *like.shape])
 
 
+def copy(x: torch.Tensor, source: torch.Tensor, non_blocking: bool = False) -> torch.Tensor | NotImplementedType:
+    """A tensor written into x, in the shape and dtype of x; torch's translation leaves both out."""
+    alike = x.dtype == source.dtype and [*map(str, x.shape)] == [*map(str, source.shape)]
+    return NotImplemented if alike else source.to(x.dtype).expand(x.shape)
+
+
 def gradient_decompositions() -> dict[OpOverload, Callable[..., Any]]:
     """The decompositions to trace below autograd with, by operator."""
     torchs: dict[Any, Callable[..., Any]] = get_decompositions(
@@ -167,6 +173,7 @@ def gradient_decompositions() -> dict[OpOverload, Callable[..., Any]]:
         aten.amin.default: _extreme(torch.amin),
         aten.max.dim: max_dim,
         aten.mul.Scalar: mul_scalar,
+        aten.copy.default: copy,
         aten._new_zeros_with_same_feature_meta.default: new_zeros_like_tangent,
         aten._efficientzerotensor.default: lambda size, **kind: torch.zeros(size, **kind),
     }

@@ -53,6 +53,7 @@ def test_systems_are_solved_by_the_factors_of_torch(left, adjoint):
     close(got, torch.linalg.lu_solve(found, pivots, right, left=left, adjoint=adjoint))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gradient", [False, True])
 def test_factors_of_inputs_are_exported(gradient, tmp_path):
     def compute(x):
