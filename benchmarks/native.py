@@ -1,14 +1,16 @@
 """How fast a library of an artifact is, beside ONNX Runtime and diffrax. Writes results/native.json.
 
-All run on one thread, in turns, on the same model, weights, inputs and tolerances: the library of `odelet build --target
-native`, the form `adaptive` with ONNX Runtime, `loop_free` driven by Python, and diffrax, jitted. Times are those of the
-processor that this process used, so that other work on the machine does not count; its load is in the results.
+All run on one thread, in turns, on the same model, weights, inputs and tolerances: the library of `odelet build
+--target native`, the form `adaptive` with ONNX Runtime, `loop_free` driven by Python, and diffrax, jitted. Times are
+those of the processor that this process used, so that other work on the machine does not count; its load is in the
+results.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from time import process_time
 from typing import Any
 
@@ -39,13 +41,9 @@ def measure(name: str, *, quick: bool) -> Iterator[dict[str, Any]]:
         for form in ("adaptive", "loop_free"):
             export(model, example, folder / form, form=form, samples=1)
         library = odelet.load(folder / "c", engine="native", library=folder / "library")
-        ways: dict[str, Callable[[], object]] = {
-            "native": lambda model=library, x=x: model(x),  # type: ignore[misc]  # defaults bind the loop's values
-            **{
-                form: lambda model=odelet.load(folder / form, threads=1), x=x: model(x)  # type: ignore[misc]  # as above
-                for form in ("adaptive", "loop_free")
-            },
-        }
+        ways: dict[str, Callable[[], object]] = {"native": partial(library, x)}
+        for form in ("adaptive", "loop_free"):
+            ways[form] = partial(odelet.load(folder / form, threads=1), x)
         try:
             ways["diffrax"] = diffrax(model, x).call
         except Missing:

@@ -1,4 +1,4 @@
-"""A Fourier neural operator as the field: weights on the lowest modes, in one and in two dimensions."""
+"""A Fourier neural operator as the field, with weights on the lowest modes, on grids of any size."""
 
 import torch
 from torch import nn
@@ -49,8 +49,10 @@ class Operator(nn.Module):
 
 
 def case_1d():
-    return Case(Operator(Spectral1d(3, 4), nn.Conv1d(3, 3, 1)), (torch.randn(2, 3, 16),))
+    axes = {"x": {0: "batch", 2: "length"}}
+    return Case(Operator(Spectral1d(3, 4), nn.Conv1d(3, 3, 1)), (torch.randn(2, 3, 16),), axes)
 
 
 def case_2d():
-    return Case(Operator(Spectral2d(2, 3), nn.Conv2d(2, 2, 1)), (torch.randn(2, 2, 8, 12),))
+    axes = {"x": {0: "batch", 2: "height", 3: "width"}}
+    return Case(Operator(Spectral2d(2, 3), nn.Conv2d(2, 2, 1)), (torch.randn(2, 2, 8, 12),), axes)

@@ -1,4 +1,4 @@
-"""The commands of docs/embedded.md lead from a trained model to an object for a microcontroller, as they stand there."""
+"""The commands of docs/embedded.md lead from a trained model to an object for a microcontroller, as they stand."""
 
 import os
 import re

@@ -58,6 +58,11 @@ _KNOWN_FAILURES: tuple[tuple[tuple[str, ...], str, str], ...] = (
         "`dynamic`",
     ),
     (
+        ("type numpy.object_",),
+        "a numpy array made of the size of a dynamic axis",
+        "make it with torch, as torch.arange(n) for np.arange(n), or leave the axis out of `dynamic`",
+    ),
+    (
         (".numpy()", "numpy() on", "FakeTensor to numpy", "__array__"),
         "a tensor turned into a numpy array",
         "do the same with torch operators",

@@ -226,7 +226,7 @@ class Marker:
         kind: str, spec: SolveSpec, parts: Sequence[torch.Tensor], t: torch.Tensor, time_dtype: torch.dtype
     ) -> Sequence[torch.Tensor]:
         """The outputs of a new marker: a time, of the shape `time_shape`, and the parts of a state."""
-        return onnx_ops.symbolic_multi_out(
+        time, *state = onnx_ops.symbolic_multi_out(
             f"{DOMAIN}::{kind}",
             (*parts, t),
             {"solve": spec.mark},
@@ -234,6 +234,8 @@ class Marker:
             dtypes=[time_dtype, *(part.dtype for part in parts)],
             shapes=[time_shape(spec, parts), *(tuple(part.shape) for part in parts)],
         )
+        # For torch all outputs depend on all inputs, whereas the time of a solve does not depend on its state.
+        return time.detach() if time.requires_grad and not t.requires_grad else time, *state
 
 
 def _with_time_per_sample(

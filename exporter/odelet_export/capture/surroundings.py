@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import _meta_registrations, nn
 from torch._decomp import decompositions
 from torch.export import _patches
 from torch.export._patches import register_gru_while_loop_decomposition, register_lstm_while_loop_decomposition
@@ -114,6 +114,21 @@ def _one_library() -> Iterator[None]:
 
 
 @contextmanager
+def _transforms_in_rows() -> Iterator[None]:
+    """Let the results of Fourier transforms lie in memory like new tensors, while torch traces.
+
+    To find out how torch would lay them out it compares the sizes of axes, so that a trace would hold for unequal
+    sizes alone. A graph has no such layout.
+    """
+    layout = _meta_registrations._exec_fft
+    try:
+        _meta_registrations._exec_fft = lambda out, *args, **kwargs: out
+        yield
+    finally:
+        _meta_registrations._exec_fft = layout
+
+
+@contextmanager
 def quiet_tracing() -> Iterator[None]:
     """Silence torch's loggers, warnings and stderr, record the user's frames, and assume little of sizes.
 
@@ -134,6 +149,7 @@ def quiet_tracing() -> Iterator[None]:
             redirect_stderr(io.StringIO()),
             user_frames(),
             _one_library(),
+            _transforms_in_rows(),
             packed_layers(),
         ):
             warnings.simplefilter("ignore")

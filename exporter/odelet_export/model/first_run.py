@@ -19,6 +19,7 @@ from odelet_export.model.call_spec import spec_of
 from odelet_export.model.callee import Callee
 from odelet_export.model.copies_check import check_copy
 from odelet_export.model.field_calls import FieldCalls, TooManyCalls, most_calls
+from odelet_export.model.finite_check import check_finite
 from odelet_export.model.intercepted_run import run_intercepted
 from odelet_export.model.memory import Noticing, solves_with_memory
 from odelet_export.model.overrides import Overrides
@@ -150,6 +151,7 @@ class _Looking(Solving):
             ) from None
         if call.copy and self._overrides.method is None:
             check_copy(call, result)
+        check_finite(call, result)
         return result
 
 

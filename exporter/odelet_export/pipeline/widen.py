@@ -48,7 +48,7 @@ def widened(captured: Captured, comparing: Comparing) -> Captured:
         return captured
     best = _needed(captured, comparing)
     covered = [best]
-    while len(covered) < _MOST_SIDES and any(one.by_user for one in best.conditions):
+    while best.conditions and len(covered) < _MOST_SIDES:
         sizes = _elsewhere(covered)
         if sizes is None:
             break
@@ -78,7 +78,7 @@ def _needed(captured: Captured, comparing: Comparing) -> _Side:
 def _elsewhere(sides: Sequence[_Side]) -> Sizes | None:
     """Sizes that none of some sides takes and the model does; the example's first. None where none are found."""
     evidence = sides[0].evidence
-    labels = {label for side in sides for one in side.conditions for label in one.labels if one.by_user}
+    labels = {label for side in sides for one in side.conditions for label in one.labels}
     example = evidence.example_sizes
     if min(example.values()) > 1 and not any(side.takes(example) for side in sides):
         return example
@@ -106,4 +106,7 @@ def _united(best: _Side, covered: Sequence[_Side]) -> Sequence[SizeCondition]:
     text = " or ".join(" and ".join(f"({one.text})" for one in row) for row in own)
     place = next((one.place for row in own for one in row if one.by_user), own[0][0].place)
     united = fewest([*common, SizeCondition(place, text, by_user=True)])
-    return united if all(map(is_readable, united)) else best.conditions
+    if all(map(is_readable, united)):
+        return united
+    example = best.evidence.example_sizes
+    return next((side.conditions for side in covered if side.takes(example)), best.conditions)

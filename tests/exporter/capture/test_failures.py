@@ -5,6 +5,7 @@ import inspect
 import re
 import threading
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -66,6 +67,11 @@ def kept_by_size(x):
     return odeint(lambda t, y: -y * squares[:, None], x, TIMES)
 
 
+def array_of_a_size(x):
+    order = torch.LongTensor(np.arange(x.shape[0] - 1, -1, -1))  # HERE
+    return odeint(lambda t, y: -y, x[order], TIMES)
+
+
 def times_of_two_axes(x):
     return odeint(lambda t, y: -y, x, TIMES[None])  # HERE
 
@@ -88,6 +94,7 @@ REFUSED = {
     rows_of_a_packed_sequence: "compute with the padded batch",
     gradient_through_a_solve: "solve for it beside the state",
     kept_by_size: "the size of a dynamic axis as a key of a dict",
+    array_of_a_size: "a numpy array made of the size of a dynamic axis",
     ragged: "keep all elements and weigh them with the mask",
     to_numpy: "keep it a tensor, in operators of torch",
     event_of_a_fixed_method_without_a_step: "give options={'step_size': ...}",

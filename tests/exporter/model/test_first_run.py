@@ -261,3 +261,28 @@ def test_what_a_run_puts_into_lists_and_dicts_is_taken_out_again():
         model.cache["b"] = model.seen
     assert model.seen == [1]
     assert model.cache == {"a": 2}
+
+
+@pytest.mark.parametrize("state", [lambda y: y, lambda y: (torch.ones(3), y)], ids=["tensor", "tuple"])
+def test_a_solution_that_is_not_finite_is_said_to_be_torchs_own(state):
+    def explosive(x):
+        def field(t, y):
+            return tuple(-20 * part**3 for part in y) if isinstance(y, tuple) else -20 * y**3
+
+        return odeint(field, state(x), torch.linspace(0.0, 1.0, 3), method="rk4")
+
+    with pytest.raises(
+        CaptureError, match=r"test_first_run.py.*torch's own solution .*on the example at time"
+    ) as caught:
+        looked(explosive, torch.full((3, 2), 3.0))
+    assert "give an example that the model solves" in str(caught.value)
+
+
+def test_an_event_before_the_solution_grows_is_no_error():
+    def until(x):
+        time, states = odeint_event(
+            lambda t, y: y, x, torch.tensor(0.0), event_fn=lambda t, y: y.sum() - 4.0, odeint_interface=odeint
+        )
+        return states[-1]
+
+    assert looked(until, torch.ones(2)).counts

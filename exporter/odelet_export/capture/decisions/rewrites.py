@@ -22,6 +22,7 @@ from odelet_export.capture.decisions.indexing import (
     element_at,
     is_whole_number,
 )
+from odelet_export.capture.decisions.least_squares import least_squares
 from odelet_export.capture.decisions.scalar_arguments import SCALAR_ARGUMENTS
 from odelet_export.capture.sizes.composites import COMPOSITES
 from odelet_export.capture.sizes.elements import element_at_size
@@ -216,6 +217,7 @@ _REWRITES: dict[str, Rewrite] = {
     **PACKING,
     **SCALAR_ARGUMENTS,
     "repeat_interleave": repeated,
+    "linalg_lstsq": least_squares,
     "bucketize": _bucketize,
     "searchsorted": _searchsorted,
     "linspace": _linspace,

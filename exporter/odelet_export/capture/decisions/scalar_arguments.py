@@ -8,30 +8,22 @@ can be traced as it is.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from odelet_export.capture.decisions.indexing import Numbers, Rewrite, Rewritten
+from odelet_export.capture.decisions.scalar_formulas import FORMULAS, Formula
 
 
-class _Operator(NamedTuple):
-    """An operator. compute: its result, of all arguments by name. names: its arguments in their order. scalars: the
-    arguments that are numbers, with their defaults."""
-
-    compute: Callable[..., Tensor]
-    names: tuple[str, ...]
-    scalars: Mapping[str, Any]
-
-
-def _rewrite(operator: _Operator, *, in_place: bool) -> Rewrite:
+def _rewrite(operator: Formula, *, in_place: bool) -> Rewrite:
     """The rewrite of an operator where a number among its arguments is a tensor."""
 
     def rewrite(args: Sequence[Any], kwargs: Mapping[str, Any], _: Numbers) -> Rewritten:
         given = {**operator.scalars, **dict(zip(operator.names, args, strict=False)), **kwargs}
-        x = given.get("input")
+        x = given.get(operator.names[0])
         traced = [name for name in operator.scalars if isinstance(given[name], Tensor) and given[name].ndim == 0]
         unknown = len(args) > len(operator.names) or given.get("out") is not None
         if unknown or not traced or not isinstance(x, Tensor) or not x.is_floating_point():
@@ -90,16 +82,6 @@ def _normalize(input: Tensor, eps: Any, p: Any = 2.0, dim: Any = 1) -> Tensor:
     return input / input.norm(p, dim, keepdim=True).clamp(min=eps)
 
 
-def _layer_norm(
-    input: Tensor, normalized_shape: Sequence[int], eps: Any, weight: Tensor | None = None, bias: Tensor | None = None
-) -> Tensor:
-    axes = tuple(range(-len(normalized_shape), 0))
-    centred = input - input.mean(axes, keepdim=True)
-    result = centred / (centred.square().mean(axes, keepdim=True) + eps).sqrt()
-    result = result if weight is None else result * weight
-    return result if bias is None else result + bias
-
-
 def _sum_with(product: Callable[[Any, Any], Tensor]) -> Callable[..., Tensor]:
     """beta times a tensor plus alpha times a product of two others. The tensor is not read where beta is 0."""
 
@@ -110,43 +92,44 @@ def _sum_with(product: Callable[[Any, Any], Tensor]) -> Callable[..., Tensor]:
     return compute
 
 
-def _sum_of(product: Callable[[Any, Any], Tensor], left: str, right: str) -> _Operator:
+def _sum_of(product: Callable[[Any, Any], Tensor], left: str, right: str) -> Formula:
     compute = _sum_with(product)
 
     def named(**given: Any) -> Tensor:
         return compute(given["input"], given[left], given[right], given["beta"], given["alpha"])
 
-    return _Operator(named, ("input", left, right), {"beta": 1, "alpha": 1})
+    return Formula(named, ("input", left, right), {"beta": 1, "alpha": 1})
 
 
-_OPERATORS = {
-    "pad": _Operator(_pad, ("input", "pad", "mode", "value"), {"value": 0.0}),
-    "constant_pad_nd": _Operator(_pad, ("input", "pad", "value"), {"value": 0.0}),
-    "hardtanh": _Operator(_hardtanh, ("input", "min_val", "max_val", "inplace"), {"min_val": -1.0, "max_val": 1.0}),
-    "leaky_relu": _Operator(
+_FORMULAS = {
+    **FORMULAS,
+    "pad": Formula(_pad, ("input", "pad", "mode", "value"), {"value": 0.0}),
+    "constant_pad_nd": Formula(_pad, ("input", "pad", "value"), {"value": 0.0}),
+    "hardtanh": Formula(_hardtanh, ("input", "min_val", "max_val", "inplace"), {"min_val": -1.0, "max_val": 1.0}),
+    "leaky_relu": Formula(
         lambda input, negative_slope: torch.where(input > 0, input, input * negative_slope),
         ("input", "negative_slope", "inplace"),
         {"negative_slope": 0.01},
     ),
-    "softplus": _Operator(_softplus, ("input", "beta", "threshold"), {"beta": 1.0, "threshold": 20.0}),
-    "elu": _Operator(
+    "softplus": Formula(_softplus, ("input", "beta", "threshold"), {"beta": 1.0, "threshold": 20.0}),
+    "elu": Formula(
         lambda input, alpha: torch.where(input > 0, input, alpha * input.clamp(max=0).expm1()),
         ("input", "alpha", "inplace"),
         {"alpha": 1.0},
     ),
-    "celu": _Operator(_celu, ("input", "alpha", "inplace"), {"alpha": 1.0}),
-    "softshrink": _Operator(_softshrink, ("input", "lambd"), {"lambd": 0.5}),
-    "hardshrink": _Operator(
+    "celu": Formula(_celu, ("input", "alpha", "inplace"), {"alpha": 1.0}),
+    "softshrink": Formula(_softshrink, ("input", "lambd"), {"lambd": 0.5}),
+    "hardshrink": Formula(
         lambda input, lambd: torch.where((input >= -lambd) & (input <= lambd), 0.0, input),
         ("input", "lambd"),
         {"lambd": 0.5},
     ),
-    "addcmul": _Operator(
+    "addcmul": Formula(
         lambda input, tensor1, tensor2, value: input + value * tensor1 * tensor2,
         ("input", "tensor1", "tensor2"),
         {"value": 1},
     ),
-    "addcdiv": _Operator(
+    "addcdiv": Formula(
         lambda input, tensor1, tensor2, value: input + value * tensor1 / tensor2,
         ("input", "tensor1", "tensor2"),
         {"value": 1},
@@ -156,16 +139,15 @@ _OPERATORS = {
     "addr": _sum_of(torch.outer, "vec1", "vec2"),
     "baddbmm": _sum_of(torch.matmul, "batch1", "batch2"),
     "addbmm": _sum_of(lambda left, right: (left @ right).sum(0), "batch1", "batch2"),
-    "nan_to_num": _Operator(
+    "nan_to_num": Formula(
         _nan_to_num, ("input", "nan", "posinf", "neginf"), {"nan": None, "posinf": None, "neginf": None}
     ),
-    "normalize": _Operator(_normalize, ("input", "p", "dim", "eps"), {"eps": 1e-12}),
-    "layer_norm": _Operator(_layer_norm, ("input", "normalized_shape", "weight", "bias", "eps"), {"eps": 1e-5}),
+    "normalize": Formula(_normalize, ("input", "p", "dim", "eps"), {"eps": 1e-12}),
 }
 
 # The rewrites by the names of torch's functions, also of those that write into their first argument.
 SCALAR_ARGUMENTS: dict[str, Rewrite] = {
     name + ending: _rewrite(operator, in_place=ending == "_")
-    for name, operator in _OPERATORS.items()
+    for name, operator in _FORMULAS.items()
     for ending in ("", "_")
 }

@@ -160,7 +160,10 @@ DECOMPOSITIONS: dict[OpOverload, Decomposition] = {
     aten.diagonal.default: _diagonal,
     **dict.fromkeys((aten.eq.Tensor, aten.eq.Scalar), _equal),
     # A conjugate that is no view of its argument can be viewed as real parts.
-    aten._conj.default: _function(lambda a, b: (a, -b)),
+    **dict.fromkeys(
+        (aten._conj.default, aten._conj_physical.default, torch.ops.prims.conj_physical.default),
+        _function(lambda a, b: (a, -b)),
+    ),
     aten.exp.default: _function(_exp),
     aten.log.default: _function(_log),
     aten.sqrt.default: _function(_sqrt),

@@ -14,7 +14,7 @@ import torch
 from torch.export import ExportedProgram
 from torch.onnx._internal.exporter import _decomp, _fx_passes
 
-from odelet_export.capture.operators import complex_numbers
+from odelet_export.capture.operators import complex_numbers, fourier
 from odelet_export.capture.operators.constants import fold_constants
 from odelet_export.capture.operators.decompositions import gradient_decompositions
 from odelet_export.capture.operators.kept_tables import decompositions
@@ -52,7 +52,7 @@ def _decompose(program: ExportedProgram, registry: Any) -> ExportedProgram:
         **gradient_decompositions(),
     }
     if any(_is_complex(node.meta.get("val")) for node in program.graph.nodes):
-        ours = complex_numbers.DECOMPOSITIONS
+        ours = complex_numbers.DECOMPOSITIONS | fourier.DECOMPOSITIONS
         table |= {op: _in_turn(decomposition, table.get(op)) for op, decomposition in ours.items()}
     try:
         decompose_piecewise(program, table)

@@ -1,9 +1,9 @@
 """Decompositions of operators that gradients inside a field leave in a trace and that ONNX does not have.
 
 `gradient_decompositions` is the table that tracing below autograd uses: torch's own decompositions, those of this file,
-and those of `matrices`, `triangular`, `pseudo_inverses`, `special`, `orders` and `pooling`. A decomposition takes the
-arguments of its operator, and computes the result by other operators or returns NotImplemented, which leaves the
-operator in the trace.
+and those of `matrices`, `factors`, `triangular`, `pseudo_inverses`, `special`, `orders` and `pooling`. A
+decomposition takes the arguments of its operator, and computes the result by other operators or returns NotImplemented,
+which leaves the operator in the trace.
 """
 
 from __future__ import annotations
@@ -16,7 +16,15 @@ import torch
 from torch._decomp import get_decompositions
 from torch._ops import OpOverload
 
-from odelet_export.capture.operators import matrices, orders, pooling, pseudo_inverses, special, triangular
+from odelet_export.capture.operators import (
+    factors,
+    matrices,
+    orders,
+    pooling,
+    pseudo_inverses,
+    special,
+    triangular,
+)
 
 aten = torch.ops.aten
 
@@ -157,6 +165,6 @@ def gradient_decompositions() -> dict[OpOverload, Callable[..., Any]]:
         aten._new_zeros_with_same_feature_meta.default: new_zeros_like_tangent,
         aten._efficientzerotensor.default: lambda size, **kind: torch.zeros(size, **kind),
     }
-    for room in (pooling, matrices, triangular, pseudo_inverses, special, orders):
+    for room in (pooling, matrices, factors, triangular, pseudo_inverses, special, orders):
         ours |= room.DECOMPOSITIONS
     return {**torchs, **ours}

@@ -53,6 +53,11 @@ def _fits(matrix: Tensor) -> bool:
     return matrix.is_floating_point() and matrix.shape[-1] <= LARGEST
 
 
+def is_ours(pivots: Tensor) -> bool:
+    """Whether pivots mark that the factorisation beside them is the matrix itself."""
+    return pivots.dtype == _OURS
+
+
 def _no_pivots(matrix: Tensor) -> Tensor:
     """Pivots (..., n) which mark that the factorisation beside them is the matrix itself."""
     return torch.zeros(matrix.shape[:-1], dtype=_OURS)
@@ -96,9 +101,8 @@ def solve_ex(
 def lu_solve(
     matrix: Tensor, pivots: Tensor, right: Tensor, *, left: bool = True, adjoint: bool = False
 ) -> Tensor | NotImplementedType:
-    """The solution of a system by a factorisation of `solve_ex`, `det` or `slogdet`; NotImplemented for torch's own
-    factorisations."""
-    if not _fits(matrix) or pivots.dtype != _OURS:
+    """The solution of a system by a factorisation of `solve_ex`, `det` or `slogdet`."""
+    if not _fits(matrix):
         return NotImplemented
     return _solved(matrix.mT if adjoint else matrix, right, left=left)
 
@@ -160,7 +164,6 @@ def matrix_exp(matrix: Tensor) -> Tensor | NotImplementedType:
 DECOMPOSITIONS: dict[OpOverload, Callable[..., Any]] = {
     aten.linalg_inv_ex.default: inv_ex,
     aten._linalg_solve_ex.default: solve_ex,
-    aten.linalg_lu_solve.default: lu_solve,
     aten._linalg_det.default: det,
     aten._linalg_slogdet.default: slogdet,
     aten.linalg_matrix_exp.default: matrix_exp,

@@ -26,7 +26,7 @@ from typing import Any
 import onnx_ir as ir
 import torch
 from onnxscript.function_libs.torch_lib.ops.core import aten_arange_start_step, aten_remainder, aten_remainder_scalar
-from torch.onnx._internal.exporter import _building
+from torch.onnx._internal.exporter import _building, _core
 
 from odelet_export.capture.operators.float64 import FORMULAS
 from odelet_export.capture.operators.look_ups import look_ups
@@ -170,9 +170,18 @@ def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
 @contextmanager
 def exact_float64() -> Iterator[dict[Callable[..., Any], Callable[..., Any]]]:
     """Make torch's translation exact for float64, until the block is left; yields its custom translation table."""
-    torchs_recorder = _building.OpRecorder
+    torchs_recorder, torchs_types = _building.OpRecorder, _core._set_shape_type
+
+    def set_type(value: ir.Value, meta_val: Any, complex_to_float: bool) -> None:
+        # torch adds the axis of the parts of a complex tensor to its shape only where no type is known.
+        if complex_to_float and isinstance(meta_val, torch.Tensor) and meta_val.is_complex():
+            value.type = None
+        torchs_types(value, meta_val, complex_to_float)
+
     _building.OpRecorder = Recorder  # type: ignore[misc]  # torch has no option for another recorder
+    _core._set_shape_type = set_type
     try:
         yield translations()
     finally:
         _building.OpRecorder = torchs_recorder  # type: ignore[misc]  # as above
+        _core._set_shape_type = torchs_types

@@ -252,8 +252,8 @@ class SizeWatch:
         return (
             f"{with_source(place)}\n  found: the size of axis {label!r}, which this line makes a number ({size} in the "
             "trace), so that no other size can be taken\n  do: take sizes from tensor.shape as they are, in no "
-            f"range(), list or numpy function, nor beside a number kept at construction; or leave {label!r} out of "
-            "`dynamic`"
+            "range(), list or numpy function (torch.arange, torch.triu_indices and torch.eye take them), nor beside a "
+            f"number kept at construction; or leave {label!r} out of `dynamic`"
         )
 
 

@@ -10,6 +10,8 @@ T = torch.tensor(0.3)
 X = torch.tensor([[-3.0, -0.3, 0.0], [0.1, 0.3, 25.0], [torch.nan, torch.inf, -torch.inf]])
 Y = torch.linspace(-1, 2, 9).reshape(3, 3)
 Z = torch.linspace(0.5, 1, 9).reshape(3, 3)
+IMAGE = torch.linspace(-1, 2, 24).reshape(2, 4, 3).sin()
+W, B = torch.linspace(0.5, 1, 4), torch.linspace(-1, 1, 4)
 
 CALLS = [
     (F.pad, (Y, (1, -1, 0, 2)), {"value": T}),
@@ -37,6 +39,34 @@ CALLS = [
     (F.normalize, (Z * torch.tensor([[0.1], [1], [2]]),), {"dim": -1, "eps": T}),
     (F.layer_norm, (Y, (3,), Y[0], Z[0], T), {}),
     (F.layer_norm, (Y, (3, 3)), {"eps": T}),
+    (F.rms_norm, (Y, (3,), Z[0], T), {}),
+    (F.rms_norm, (Y, (3,)), {"eps": T}),
+    (F.group_norm, (IMAGE, 2, W, B), {"eps": T}),
+    (F.instance_norm, (IMAGE, None, None, W), {"eps": T}),
+    (F.instance_norm, (IMAGE, B, W), {"use_input_stats": False, "eps": T}),
+    (F.batch_norm, (IMAGE, B, W, W, B), {"eps": T}),
+    (F.batch_norm, (IMAGE, None, None), {"training": True, "eps": T}),
+    (F.scaled_dot_product_attention, (IMAGE, IMAGE + 1, IMAGE), {"scale": T}),
+    (F.scaled_dot_product_attention, (IMAGE, IMAGE + 1, IMAGE, IMAGE @ IMAGE.mT), {"scale": T}),
+    (F.cosine_similarity, (Y, Z, -1, T), {}),
+    (F.cosine_similarity, (Y, Z * 0.1), {"eps": T}),
+    (F.pairwise_distance, (Y, Z), {"eps": T}),
+    (F.pairwise_distance, (Y, Z, 3.0, T, True), {}),
+    (F.smooth_l1_loss, (Y, Z), {"beta": T}),
+    (F.smooth_l1_loss, (Y, Z), {"beta": T * 0, "reduction": "sum"}),
+    (F.huber_loss, (Y, Z, "none", T), {}),
+    (F.threshold, (X, T, -1.0), {}),
+    (F.threshold, (X, 0.2, T), {}),
+    (torch.logit, (Z, T), {}),
+    (torch.special.logit, (Z,), {"eps": T}),
+    (torch.trapezoid, (Y,), {"dx": T, "dim": 0}),
+    (torch.trapz, (Y,), {"dx": T}),
+    (torch.cumulative_trapezoid, (Y,), {"dx": T}),
+    (torch.isclose, (Y, Z, T), {}),
+    (torch.isclose, (X, X * 1.1), {"atol": T, "equal_nan": True}),
+    (torch.add, (Y, Z), {"alpha": T}),
+    (torch.sub, (Y, Z), {"alpha": T}),
+    (torch.rsub, (Y, Z), {"alpha": T}),
 ]
 IDS = [f"{function.__name__} {number}" for number, (function, _, _) in enumerate(CALLS)]
 
@@ -68,6 +98,7 @@ def test_a_function_that_writes_into_its_argument_does_so():
     assert computed(torch.Tensor.addcmul_, (x, Y, Z), {"value": T}) is x
     torch.testing.assert_close(x, Y + 0.3 * Y * Z)
     assert computed(F.leaky_relu, (x,), {"negative_slope": T, "inplace": True}) is x
+    assert computed(torch.Tensor.add_, (x, Y), {"alpha": T}) is x
 
 
 def test_numbers_that_torch_refuses_give_no_number():
