@@ -1,0 +1,95 @@
+"""Nodes in the place of those that generators of code lack, with the same results, where all shapes are known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import numpy as np
+import onnx
+from onnx import helper
+
+from odelet_export.targets.build.instructions import Seen
+from odelet_export.targets.build.operators import Array
+
+# Nodes, and constants that they read, by name.
+Nodes: TypeAlias = tuple[list[onnx.NodeProto], dict[str, Array]]
+
+
+def equal_nodes(node: onnx.NodeProto, inputs: Sequence[Seen | None]) -> Nodes | None:
+    """The nodes that take the place of one; None where it stays. inputs: what the node reads."""
+    rewrite = _REWRITES.get(node.op_type) if node.domain == "" else None
+    made = rewrite(node, inputs) if rewrite is not None else None
+    if made is not None:
+        for one in made[0]:
+            one.name = node.name
+            one.metadata_props.extend(node.metadata_props)
+    return made
+
+
+def _backward(node: onnx.NodeProto, inputs: Sequence[Seen | None]) -> Nodes | None:
+    """A Slice with steps below 0 takes the elements by their places."""
+    data, limits = inputs[0], _constants(inputs[1:])
+    if data is None or len(limits) < 4 or any(limits[place] is None for place in (0, 1, 3)):
+        return None
+    starts, ends, axes, steps = (None if x is None else x.tolist() for x in limits)
+    assert starts is not None and ends is not None and steps is not None
+    if min(steps) > 0:
+        return None
+    nodes, constants = [], {}
+    source, result = node.input[0], node.output[0]
+    for number, axis in enumerate(range(len(starts)) if axes is None else axes):
+        places = f"{result}.places_{number}"
+        constants[places] = np.arange(data.shape[axis])[starts[number] : ends[number] : steps[number]]
+        taken = result if number == len(starts) - 1 else f"{places}.taken"
+        nodes.append(helper.make_node("Gather", [source, places], [taken], axis=axis))
+        source = taken
+    return nodes, constants
+
+
+def _cropped(node: onnx.NodeProto, inputs: Sequence[Seen | None]) -> Nodes | None:
+    """A Pad by numbers below 0 crops first, and then pads by the others."""
+    data, limits = inputs[0], _constants(inputs[1:])
+    pads, axes = limits[0], limits[2] if len(limits) > 2 else None
+    absent = len(limits) < 3 or inputs[3] is None
+    if data is None or pads is None or (pads >= 0).all() or (axes is None and not absent):
+        return None
+    begins, ends = np.split(pads, 2)
+    along = np.arange(len(data.shape)) if axes is None else axes % len(data.shape)
+    sizes = np.array(data.shape)[along]
+    result = node.output[0]
+    constants = {
+        f"{result}.from": np.maximum(-begins, 0),
+        f"{result}.to": sizes + np.minimum(ends, 0),
+        f"{result}.along": along,
+        f"{result}.pads": np.maximum(pads, 0),
+    }
+    crop = helper.make_node("Slice", [node.input[0], *list(constants)[:3]], [f"{result}.cropped"])
+    pad = onnx.NodeProto()
+    pad.CopyFrom(node)
+    del pad.metadata_props[:]
+    pad.input[0], pad.input[1] = crop.output[0], f"{result}.pads"
+    return [crop, pad], constants
+
+
+def _constants(inputs: Sequence[Seen | None]) -> list[Array | None]:
+    return [None if seen is None else seen.constant for seen in inputs]
+
+
+def _forward(node: onnx.NodeProto, _inputs: Sequence[Seen | None]) -> Nodes | None:
+    """A recurrent layer says nothing of its direction where it is the usual one: emx-onnx-cgen does not read it."""
+    usual = [one for one in node.attribute if one.name == "direction" and one.s == b"forward"]
+    if not usual:
+        return None
+    made = onnx.NodeProto()
+    made.CopyFrom(node)
+    del made.metadata_props[:]
+    made.attribute.remove(usual[0])
+    return [made], {}
+
+
+_REWRITES: dict[str, Callable[[onnx.NodeProto, Sequence[Seen | None]], Nodes | None]] = {
+    "Slice": _backward,
+    "Pad": _cropped,
+    **dict.fromkeys(("GRU", "LSTM", "RNN"), _forward),
+}
