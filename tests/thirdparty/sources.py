@@ -62,8 +62,6 @@ SOURCES = (
     "context_models",
     "topological_models",
     "pde_interpolant_models",
-    "time_series_flow_models",
-    "consistency_image_models",
     "intensive_care_models",
     "opinion_models",
     "feature_models",
