@@ -82,8 +82,9 @@ def build(
             _write_card(folder, target, checked.card.name, built, tested)
         if tested is not None and not tested.passed:
             raise WrongBuildError(
-                f"the build gives other answers than the samples of {artifact}: {tested.text}; it was left in {failed}. "
-                "Where the numbers are close, rounding moves the steps of the solve: export it with tighter rtol and atol",
+                f"the build gives other answers than the samples of {artifact}: {tested.text}; it was left in "
+                f"{failed}. Where the numbers are close, rounding moves the steps of the solve: export it with tighter "
+                "rtol and atol",
                 str(failed),
             )
     return BuildResult(place, target, built, tested)
