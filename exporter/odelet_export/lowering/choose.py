@@ -102,6 +102,11 @@ def _fitting(choices: list[Choice], profile: Profile) -> list[Choice]:
     """The choices. Raises FormError for a form with loops where the profile has none."""
     for choice in choices:
         form = choice.form
+        if not profile.loops and form.runs_outside:
+            raise FormError(
+                f"the solve at {choice.site.hole.spec.source} is by {choice.site.hole.spec.method}, which only the "
+                f"runtime can drive, and the profile {profile.name} has no driver; change it with --method dopri5"
+            )
         if not profile.loops and not (form.straight or form.loops_outside):
             raise FormError(
                 f"the solve at {choice.site.hole.spec.source} cannot be {form.name}, as the profile {profile.name} has "

@@ -50,6 +50,9 @@ def build(
     None for the place that the target chooses, as native does. name: of functions and files, by default the model's.
     on_stage: called with the name of each stage.
 
+    >>> from odelet_export import build
+    >>> build("out", "c", "out-c", name="spiral")  # doctest: +SKIP
+
     Raises ArtifactError for a damaged artifact, BuildError before anything is written for what the target cannot have,
     WrongBuildError where the answers differ from the samples (the files are then left in `out` + ".failed"),
     OutputError and InputError as an export does.

@@ -6,10 +6,11 @@ The law here: as in `card`.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from odelet.artifact.card import Tensor
+from odelet.artifact.card import Tensor, checksum_of
 from odelet.artifact.checks import check, check_file_name, check_names
 from odelet.artifact.decode import decode, parse_json
 from odelet.errors import ArtifactError
@@ -51,10 +52,20 @@ class NativeCard:
             check(fixed, f"{tensor.name!r} of a library is {tensor}, and has no fixed shape")
 
 
+def native_text(card: NativeCard) -> str:
+    """The text of the description, with its checksum."""
+    data = json.loads(json.dumps(asdict(card)))
+    return json.dumps({**data, "checksum": checksum_of(data)}, indent=2)
+
+
 def read_native(folder: Path) -> NativeCard:
     """The description of the library in a folder, whose bytes are those that it names. Raises ArtifactError."""
     try:
-        card = decode(NativeCard, parse_json((folder / NATIVE_FILE).read_bytes(), what=NATIVE_FILE), what=NATIVE_FILE)
+        data = parse_json((folder / NATIVE_FILE).read_bytes(), what=NATIVE_FILE)
+        seal = data.pop("checksum", None) if isinstance(data, dict) else None
+        if not isinstance(data, dict) or seal != checksum_of(data):
+            raise ArtifactError(f"{folder / NATIVE_FILE}: it was changed after it was written; build the library again")
+        card = decode(NativeCard, data, what=NATIVE_FILE)
         found = hashlib.sha256((folder / card.library).read_bytes()).hexdigest()
     except OSError as error:
         raise ArtifactError(

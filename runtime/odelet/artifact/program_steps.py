@@ -125,3 +125,13 @@ def files_of(steps: Sequence[ProgramStep]) -> Iterator[str]:
             yield step.run
         elif not isinstance(step, DriveStep):
             yield from step.graph_files
+
+
+def loops_of(steps: Sequence[ProgramStep]) -> Iterator[LoopStep]:
+    """The loops among steps, and those inside them."""
+    for step in steps:
+        if isinstance(step, LoopStep):
+            yield step
+            yield from loops_of(step.repeat)
+        elif isinstance(step, BranchStep):
+            yield from loops_of((*step.then, *step.otherwise))

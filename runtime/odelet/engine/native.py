@@ -22,6 +22,8 @@ from odelet.artifact.origin import Origin
 from odelet.errors import ArtifactError, AssumptionError, InputError
 from odelet.numerics.backend import NumpyArray
 
+# What the code says that a library has for it.
+OUTSIDE = "a number chooses a row that a table of the model does not have, or divides by zero"
 # An arena begins at a multiple of this, in bytes.
 _ALIGNED = 64
 
@@ -68,9 +70,11 @@ class NativeRun:
         code = self._function(
             *given, None if chosen is None else ctypes.byref(chosen), *taken, self._arena(), ctypes.c_void_p(None)
         )
-        if code < 0:
+        if code < 0 and -1 - code < len(self._guards):
             guard = self._guards[-1 - code]
             raise AssumptionError(guard.refusal, guard)
+        if code < 0:
+            raise InputError(f"these inputs do not suit the model: {OUTSIDE}")
         return outputs
 
     def _chosen(self, settings: Mapping[str, NumpyArray]) -> _Settings | None:

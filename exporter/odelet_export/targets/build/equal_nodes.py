@@ -88,7 +88,60 @@ def _forward(node: onnx.NodeProto, _inputs: Sequence[Seen | None]) -> Nodes | No
     return [made], {}
 
 
+def _times_zero(node: onnx.NodeProto, inputs: Sequence[Seen | None]) -> Nodes | None:
+    """A product with 0 is NaN for infinity and NaN, and 0 for other numbers. Compilers that need not keep the sign of
+    zero take it for 0 at all times."""
+    for place in (0, 1):
+        zero, other = inputs[place], inputs[1 - place]
+        if zero is None or other is None or zero.constant is None or other.constant is not None:
+            continue
+        numbers = zero.constant
+        if numbers.dtype.kind != "f" or numbers.size != 1 or numbers.ndim > len(other.shape) or numbers.any():
+            continue
+        x, result = node.input[1 - place], node.output[0]
+        nan, inf, either, none, some = (f"{result}.{name}" for name in ("nan", "inf", "either", "zero", "not_a_number"))
+        constants = {none: np.zeros((), numbers.dtype), some: np.full((), np.nan, numbers.dtype)}
+        return [
+            helper.make_node("IsNaN", [x], [nan]),
+            helper.make_node("IsInf", [x], [inf]),
+            helper.make_node("Or", [nan, inf], [either]),
+            helper.make_node("Where", [either, some, none], [result]),
+        ], constants
+    return None
+
+
+def _log_of_sum(node: onnx.NodeProto, inputs: Sequence[Seen | None]) -> Nodes | None:
+    """The logarithm of a sum of exponentials takes out the largest exponent first, so that no power overflows."""
+    data = inputs[0]
+    given = inputs[1] if len(inputs) > 1 else None
+    if data is None or (given is not None and given.constant is None):
+        return None
+    numbers = {attribute.name: attribute.i for attribute in node.attribute}
+    if given is None and numbers.get("noop_with_empty_axes"):
+        return None
+    x, result = node.input[0], node.output[0]
+    axes, zero = f"{result}.axes", f"{result}.zero"
+    along = np.arange(len(data.shape)) if given is None or given.constant is None else given.constant
+    constants = {axes: np.asarray(along, np.int64), zero: np.zeros((), data.dtype)}
+    parts = ("largest", "inf", "taken", "rest", "powers", "sum", "log", "kept")
+    largest, inf, taken, rest, powers, total, log, kept = (f"{result}.{name}" for name in parts)
+    keeps = numbers.get("keepdims", 1)
+    nodes = [
+        helper.make_node("ReduceMax", [x, axes], [largest], keepdims=1),
+        helper.make_node("IsInf", [largest], [inf]),
+        helper.make_node("Where", [inf, zero, largest], [taken]),
+        helper.make_node("Sub", [x, taken], [rest]),
+        helper.make_node("Exp", [rest], [powers]),
+        helper.make_node("ReduceSum", [powers, axes], [total], keepdims=1),
+        helper.make_node("Log", [total], [log]),
+        helper.make_node("Add", [log, taken], [result if keeps else kept]),
+    ]
+    return [*nodes, *([] if keeps else [helper.make_node("Squeeze", [kept, axes], [result])])], constants
+
+
 _REWRITES: dict[str, Callable[[onnx.NodeProto, Sequence[Seen | None]], Nodes | None]] = {
+    "Mul": _times_zero,
+    "ReduceLogSumExp": _log_of_sum,
     "Slice": _backward,
     "Pad": _cropped,
     **dict.fromkeys(("GRU", "LSTM", "RNN"), _forward),

@@ -14,7 +14,8 @@ from onnx import numpy_helper
 
 from odelet_export.targets.build.built import BuildError
 from odelet_export.targets.build.equal_nodes import equal_nodes
-from odelet_export.targets.build.instructions import Block, Call, Choice, Constant, Copy, Seen, Stored, Value
+from odelet_export.targets.build.instructions import Block, Bounded, Call, Choice, Constant, Copy, Seen, Stored, Value
+from odelet_export.targets.build.look_ups import chosen_among
 from odelet_export.targets.build.operators import Array, Operator, Port, evaluated, inferred
 from odelet_intercept.user_code import place_in_trace, short
 
@@ -67,6 +68,7 @@ class Reader:
             for name, array in zip([name for name in node.output if name], results, strict=True):
                 names[name] = Seen(Constant(name, array), array.shape)
             return
+        inputs = self._bounded(node, inputs, block)
         others = equal_nodes(node, inputs)
         if others is not None:
             names.update({name: Seen(Constant(name, array), array.shape) for name, array in others[1].items()})
@@ -76,6 +78,18 @@ class Reader:
         for name, seen in zip(node.output, self._made(node, inputs, block), strict=True):
             if seen is not None:
                 names[name] = seen
+
+    def _bounded(self, node: onnx.NodeProto, inputs: list[Seen | None], block: Block) -> list[Seen | None]:
+        """The inputs of a node, with the numbers that choose in a table checked in each call."""
+        sizes = chosen_among(node, inputs) if node.domain == "" else None
+        indices = inputs[1] if sizes is not None else None
+        if sizes is None or indices is None or indices.constant is not None:
+            return inputs
+        if not all(sizes):
+            raise self._refusal(node, "chooses in a table without rows", "with a table that has some")
+        value = Value(f"{node.input[1]}.bounded", indices.dtype, indices.stored.size)
+        block.append(Bounded(indices.stored, value, sizes))
+        return [inputs[0], Seen(value, indices.shape), *inputs[2:]]
 
     def _known(self, node: onnx.NodeProto, inputs: Sequence[Seen | None]) -> list[Array] | None:
         """The results of a node, where no input of the model has a part in them."""

@@ -90,6 +90,16 @@ class Copy:
 
 
 @dataclass(eq=False)
+class Bounded:
+    """Whole numbers, copied to another value, that choose among `sizes` things: from -size to size - 1. The sizes are
+    those of the places along the last axis, in turn. The call fails where a number is outside."""
+
+    source: Stored
+    to: Value
+    sizes: tuple[int, ...]
+
+
+@dataclass(eq=False)
 class Section:
     """Instructions with a name of their own: those of one graph."""
 
@@ -137,7 +147,7 @@ class Choice:
     otherwise: Block
 
 
-Instruction: TypeAlias = Call | Copy | Section | Loop | Choice
+Instruction: TypeAlias = Call | Copy | Bounded | Section | Loop | Choice
 Block: TypeAlias = list[Instruction]
 
 
@@ -170,7 +180,7 @@ def read_by(instruction: Instruction) -> list[Stored]:
     match instruction:
         case Call():
             read: list[Stored | None] = [*instruction.inputs]
-        case Copy():
+        case Copy() | Bounded():
             read = [instruction.source]
         case Loop():
             read = [instruction.most, instruction.go_on, instruction.again]

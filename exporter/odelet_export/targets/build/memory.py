@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from odelet_export.targets.build.instructions import (
     Block,
+    Bounded,
     Call,
     Choice,
     Copy,
@@ -88,7 +89,7 @@ def _walk(block: Block, times: _Times) -> None:
             case Call():
                 for value in instruction.outputs:
                     times.touch(value)
-            case Copy():
+            case Copy() | Bounded():
                 times.touch(instruction.to)
             case Section() | Choice():
                 for body in inner(instruction):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from odelet_export.targets.build.instructions import (
     Block,
+    Bounded,
     Call,
     Choice,
     Copy,
@@ -79,7 +80,7 @@ def _needed_of(instruction: Instruction, wanted: set[Stored]) -> Instruction | N
     match instruction:
         case Call():
             needed = bool(wanted.intersection(instruction.outputs))
-        case Copy():
+        case Copy() | Bounded():
             needed = instruction.to in wanted
         case Section():
             body = _needed(instruction.body, wanted)
@@ -154,7 +155,7 @@ def _made(instruction: Instruction) -> set[Value]:
     match instruction:
         case Call():
             return set(instruction.outputs)
-        case Copy():
+        case Copy() | Bounded():
             return {instruction.to}
         case Choice():
             first, second = (
@@ -175,7 +176,7 @@ def _with(instruction: Instruction, replaced: Replaced) -> None:
         case Call():
             instruction.inputs = [x if x is None else replaced.stored(x) for x in instruction.inputs]
             instruction.outputs = [replaced.value(x) for x in instruction.outputs]
-        case Copy():
+        case Copy() | Bounded():
             instruction.source, instruction.to = replaced.stored(instruction.source), replaced.value(instruction.to)
         case Choice():
             instruction.condition = replaced.stored(instruction.condition)

@@ -8,6 +8,7 @@ import numpy as np
 
 from odelet.artifact.card import Card, Tensor
 from odelet.artifact.input_cards import AssumptionCard
+from odelet.engine.native import OUTSIDE
 from odelet.status import Status
 from odelet_export.targets.build.c.numbers import ctype, number
 from odelet_export.targets.build.translate import Program
@@ -119,6 +120,7 @@ def _about(program: Program) -> str:
     lines += [f"{name} (out): {tensor}" for name, (_, tensor) in program.outputs.items()]
     codes = [f"{status.value:>3}  {status.sentence}" for status in Status]
     codes += [f"{-1 - place:>3}  {one.refusal}" for place, one in enumerate(checked_in(card))]
+    codes.append(f"{outside_code(card):>3}  {OUTSIDE}")
     title = plain(f"{card.name}, solved in C. Written by odelet {card.odelet} from its artifact; see LICENSE.txt.")
     tensors = "\n".join(f"   {plain(line)}" for line in lines)
     ends = "\n".join(f"   {plain(line)}" for line in codes)
@@ -162,6 +164,11 @@ def signature(program: Program, name: str, *, inside: bool) -> str:
 def checked_in(card: Card) -> list[AssumptionCard]:
     """The assumptions that each call checks."""
     return [one for one in card.assumptions if one.output]
+
+
+def outside_code(card: Card) -> int:
+    """What the function returns where a number is outside the table in which it chooses."""
+    return -1 - len(checked_in(card))
 
 
 def identifier(name: str, *, prefix: str = "") -> str:

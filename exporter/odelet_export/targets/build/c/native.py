@@ -7,12 +7,12 @@ import json
 import platform
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from odelet import load, verify
 from odelet.artifact.folder import Checked
-from odelet.artifact.native_card import NATIVE_FILE, NativeCard
+from odelet.artifact.native_card import NATIVE_FILE, NativeCard, native_text
 from odelet.artifact.samples import Sample
 from odelet_export.targets.build.built import BuildError, Built, Tested
 from odelet_export.targets.build.c.beside import FLAGS, license_text
@@ -58,7 +58,7 @@ def writer(program: Program, name: str, checked: Checked, samples: list[Sample])
             inputs=program.card.inputs,
             outputs=tuple(tensor for _, tensor in program.outputs.values()),
         )
-        (folder / NATIVE_FILE).write_text(json.dumps(asdict(card), indent=2), encoding="utf-8")
+        (folder / NATIVE_FILE).write_text(native_text(card), encoding="utf-8")
         return replace(source.built, files=(*contents, library, NATIVE_FILE), samples=len(samples))
 
     return write

@@ -7,11 +7,19 @@ from importlib.resources import files
 
 from odelet.artifact.solve_card import SolveCard
 from odelet_export.targets.build.built import BuildError, Built
-from odelet_export.targets.build.c.header import SETTINGS, checked_in, header_text, identifier, plain, signature
+from odelet_export.targets.build.c.header import (
+    SETTINGS,
+    checked_in,
+    header_text,
+    identifier,
+    outside_code,
+    plain,
+    signature,
+)
 from odelet_export.targets.build.c.kernels import VERSION, Kernels, written
 from odelet_export.targets.build.c.numbers import ctype, number
 from odelet_export.targets.build.c.text import Writer
-from odelet_export.targets.build.instructions import Call, Loop, Value, everything
+from odelet_export.targets.build.instructions import Bounded, Call, Loop, Value, everything
 from odelet_export.targets.build.memory import planned
 from odelet_export.targets.build.simplify import simplified
 from odelet_export.targets.build.translate import Program, Setting
@@ -52,12 +60,15 @@ class Source:
         large = {call.operator for call in calls if max(value.size for value in call.outputs) >= _SHARED_FROM}
         self._shared = {operator for operator in large if uses[operator] > 1}
         self._kernels = written({call.operator: call.ports for call in calls}) if calls else Kernels({}, "", ())
-        self._writer = Writer(self._kernels, plan.offsets, variables, name)
+        self._bounds = any(isinstance(one, Bounded) for one in everything(body))
+        self._outside = -(-plan.arena // 8) * 8
+        self._writer = Writer(self._kernels, plan.offsets, variables, name, outside=self._outside)
         loops = [one for one in everything(body) if isinstance(one, Loop)]
         self._writer.point_to([value for one in loops for pair in one.carried for value in (pair.now, pair.after)])
         self._lines = self._writer.block(body, 1)
         self._reading = self._stats()
-        self.built = Built(name, (), max(16, plan.arena), plan.live, self._writer.weights.bytes, len(self._kernels.of))
+        arena = self._outside + 8 if self._bounds else plan.arena
+        self.built = Built(name, (), max(16, arena), plan.live, self._writer.weights.bytes, len(self._kernels.of))
 
     def _variables(self) -> dict[Value, str]:
         """The C variables that point to inputs, settings and outputs."""
@@ -91,6 +102,7 @@ class Source:
                 writer.weights.text(),
                 kernels,
                 "\n#define AT(offset) ((void *)(arena + (offset)))\n",
+                *([_BOUNDED] if self._bounds else []),
                 *writer.functions,
                 *([_MOST] if any("odelet_most" in line for line in self._reading) else []),
                 *([swap] if any("odelet_swap" in line for line in self._lines) else []),
@@ -118,6 +130,8 @@ class Source:
         lines += writer.declared
         lines += ["    settings = settings ? settings : &exported;", "    stats = stats ? stats : &own;"]
         lines += [line for one in program.settings for line in self._set(one)]
+        if self._bounds:
+            lines.append(f"    *(unsigned char *)AT({self._outside}) = 0;")
         unread = [f"    (void){name};" for name in self._variables().values() if name not in writer.used]
         return "\n".join([*lines, *unread, "    (void)arena;", *self._lines, *self._reading, "}", ""])
 
@@ -137,6 +151,8 @@ class Source:
             f"    if (!*(const bool *){self._writer.place(self._reports[one.output])}) return {-1 - place};"
             for place, one in enumerate(checked_in(card))
         ]
+        if self._bounds:
+            lines.insert(0, f"    if (*(unsigned char *)AT({self._outside})) return {outside_code(card)};")
         known = {key: any(key in solve.report for solve in card.solves) for key in ("steps", "accepted")}
         fixed = [solve.steps for solve in card.solves if "steps" not in solve.report]
         steps = sum(steps or 0 for steps in fixed)
@@ -182,4 +198,19 @@ static int64_t odelet_most(const int64_t *numbers, int count) {
 _RATIO = (
     "if ({} > stats->error_ratio || {} != {}) stats->error_ratio = {}; "
     "if (!stats->status && !({} <= 1)) stats->status = isfinite({}) ? 9 : 3;"
+)
+
+_BOUNDED = "".join(
+    f"""\
+static void odelet_bounded_{width}(const int{width}_t *from, int{width}_t *to, int64_t count, const int64_t *sizes,
+    int64_t places, void *outside) {{
+    for (int64_t i = 0; i < count; i++) {{
+        const int64_t size = sizes[i % places];
+        const bool inside = from[i] >= -size && from[i] < size;
+        to[i] = inside ? from[i] : 0;
+        if (!inside) *(unsigned char *)outside = 1;
+    }}
+}}
+"""
+    for width in (32, 64)
 )

@@ -12,10 +12,11 @@ from onnx import TensorProto, numpy_helper
 
 from odelet_export.targets.build.c.header import identifier
 from odelet_export.targets.build.c.kernels import Kernels
-from odelet_export.targets.build.c.numbers import array
+from odelet_export.targets.build.c.numbers import array, ctype
 from odelet_export.targets.build.instructions import (
     Array,
     Block,
+    Bounded,
     Call,
     Choice,
     Constant,
@@ -59,13 +60,20 @@ class Weights:
 
 class Writer:
     """Writes instructions. kernels: of the operators. offsets: the places of values in the arena. variables: the C
-    variables that point to values elsewhere. name: of the program, for the names of functions. used: the variables that
+    variables that point to values elsewhere. name: of the program, for the names of functions. outside: the
+    place of a byte that says whether a number was outside its bounds. used: the variables that
     were read."""
 
     def __init__(
-        self, kernels: Kernels, offsets: Mapping[Value, int], variables: Mapping[Value, str], name: str
+        self,
+        kernels: Kernels,
+        offsets: Mapping[Value, int],
+        variables: Mapping[Value, str],
+        name: str,
+        *,
+        outside: int,
     ) -> None:
-        self._kernels, self._offsets, self._name = kernels, offsets, name
+        self._kernels, self._offsets, self._name, self._outside = kernels, offsets, name, outside
         self._variables = dict(variables)
         self._names = set(variables.values())
         self._used: set[str] = set()
@@ -89,6 +97,8 @@ class Writer:
                     return []
                 to, source = self.place(instruction.to), self.place(instruction.source)
                 return [f"{_in(depth)}memcpy({to}, {source}, {size});"]
+            case Bounded():
+                return self._bounded(instruction, depth)
             case Section():
                 return self._section(instruction, depth)
             case Choice():
@@ -111,6 +121,16 @@ class Writer:
             self.used.add(self._variables[stored])
             return self._variables[stored]
         return f"AT({self._offsets.get(stored, 0)})"
+
+    def _bounded(self, one: Bounded, depth: int) -> list[str]:
+        kind = ctype(one.to.dtype)
+        sizes = f"(const int64_t *)(void *){self.weights.name('sizes', np.array(one.sizes, np.int64))}"
+        source, to = f"(const {kind} *){self.place(one.source)}", f"({kind} *){self.place(one.to)}"
+        width = one.to.dtype.itemsize * 8
+        return [
+            f"{_in(depth)}odelet_bounded_{width}({source}, {to}, {one.to.size}, {sizes}, {len(one.sizes)}, "
+            f"AT({self._outside}));"
+        ]
 
     def _call(self, call: Call, depth: int) -> list[str]:
         kernel = self._kernels.of[call.operator]
