@@ -20,7 +20,7 @@ from odelet_export.targets.build.translate import translated
 from odelet_export.targets.folder import entry_of, staging
 
 # By this file a folder is known that a build wrote.
-BUILD_FILE = "odelet.build.json"
+BUILD_FILE = "build.json"
 STAGES = ("check", "translate", "write", "test")
 
 

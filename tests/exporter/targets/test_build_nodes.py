@@ -63,6 +63,25 @@ def test_a_crop_by_a_padding_is_a_slice(pads):
     np.testing.assert_array_equal(answers(nodes, {**more, "value": constants["value"]}), expected)
 
 
+@pytest.mark.parametrize("equation", ["ijk,jl->ilk", "ijk,kij->ji", "abc,d->dcab", "ijk,ijk->", "abc,bca->cab"])
+def test_an_einsum_of_two_arrays_is_a_product_of_matrices(equation):
+    first, second, _ = equation.replace("->", ",").split(",")
+    sizes = dict(zip(first, X.shape, strict=True))
+    y = np.random.default_rng(0).normal(size=[sizes.get(one, 2) for one in second]).astype(np.float32)
+    node = helper.make_node("Einsum", ["x", "other"], ["y"], equation=equation)
+    nodes, constants = others(node, {"other": y})
+    assert "Einsum" not in {one.op_type for one in nodes}
+    result = answers(nodes, {**constants, "other": y})
+    np.testing.assert_allclose(result, np.einsum(equation, X, y), rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("equation", ["ijk,jl->il", "iij,j->i", "ijk->kji"])
+def test_other_einsums_stay(equation):
+    node = helper.make_node("Einsum", ["x", "other"][: 1 + equation.count(",")], ["y"], equation=equation)
+    seen = [Seen(Value("x", X.dtype, X.size), X.shape)] * len(node.input)
+    assert equal_nodes(node, seen) is None
+
+
 @pytest.mark.parametrize("operator", ["GRU", "LSTM", "RNN"])
 def test_the_usual_direction_of_a_recurrent_layer_is_not_said(operator):
     node = helper.make_node(operator, ["x"], ["y"], direction="forward", hidden_size=4)

@@ -118,7 +118,7 @@ def _read(text: str, operators: Sequence[Operator]) -> Kernels:
     _check_static(body)
     functions: dict[str, str] = {}
     for function in comments:
-        found = re.search(r"\b(\w+)\(", function)
+        found = re.search(r"^EMX_NODE_FN \w+ (\w+)\(", function, re.M)
         assert found is not None
         functions[found[1]] = function
     types = {name: (ctype, shape) for ctype, name, shape in _LOCAL.findall(wrapper)}
