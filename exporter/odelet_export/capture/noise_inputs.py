@@ -44,6 +44,16 @@ def inputs_for_draws(model: ir.Model, draws: Sequence[Draw]) -> list[NoiseInput]
         (marker_output,) = node.outputs
         value = ir.Value(name=f"noise_{number}", type=marker_output.type, shape=marker_output.shape)
         used_names.add(value.name)
+        if marker_output.is_graph_output():
+            returned = ir.Node("", "Identity", [value], outputs=[ir.Value(name=f"{marker_output.name}.draw")])
+            (copy,) = returned.outputs
+            copy.type, copy.shape = marker_output.type, marker_output.shape
+            graph.insert_before(node, [returned])
+            name = marker_output.name
+            for place, output in enumerate(graph.outputs):
+                if output is marker_output:
+                    graph.outputs[place] = copy
+            marker_output.name, copy.name = f"{name}.marker", name
         convenience.replace_all_uses_with(marker_output, value)
         graph.remove(node)
         graph.inputs.append(value)

@@ -85,3 +85,17 @@ def test_decisions_on_noise_and_on_its_solutions_are_assumptions(tmp_path):
     np.testing.assert_allclose(model(x, **{noise.name: x + 1}), 2 * solved(torch.ones(2, 3)), rtol=1e-5)
     with pytest.raises(odelet.OdeletError, match="100"):
         model(x, **{noise.name: x + 1000})
+
+
+def test_a_draw_may_be_a_result(tmp_path):
+    def model(x):
+        return solved(x), torch.rand(3), torch.randn(2) * 1
+
+    export(model, (torch.ones(2),), tmp_path / "out", samples=1)
+    loaded = odelet.load(tmp_path / "out")
+    y, uniform, normal = loaded(np.ones(2, np.float32), seed=1)
+    again = loaded(np.ones(2, np.float32), seed=1)
+    assert y.shape == (2,) and ((uniform >= 0) & (uniform < 1)).all() and normal.shape == (2,)
+    for ours, theirs in zip((y, uniform, normal), again, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert not np.array_equal(uniform, loaded(np.ones(2, np.float32), seed=2)[1])

@@ -9,6 +9,7 @@ import onnx
 import pytest
 import torch
 import torchdiffeq
+from support.artifacts import edit_card
 from support.lowering import Case, inputs
 from support.paths import ROOT
 from torch import nn
@@ -213,3 +214,11 @@ def test_samples_with_steps_of_their_own_need_no_loop(tmp_path):
     ours, theirs = (odelet.load(tmp_path / name).solve(y) for name in ("parts", "one"))
     np.testing.assert_array_equal(*(next(iter(one.outputs.values())) for one in (ours, theirs)))
     assert ours.stats.solves[0].samples == theirs.stats.solves[0].samples
+
+
+def test_a_loop_is_of_a_solve_that_is_there(tmp_path):
+    replace(CASES["fixed"], form=LOOP_FREE.name).load(tmp_path)
+    for solve in (-1, 7):
+        edit_card(tmp_path, lambda card, solve=solve: card["program"][1].update(solve=solve))
+        with pytest.raises(odelet.ArtifactError, match=f"takes steps of the solve {solve}, which is not there"):
+            odelet.load(tmp_path)

@@ -1,5 +1,6 @@
 """The target native: a library in the place of ONNX Runtime has the same answers, and is loaded only on request."""
 
+import json
 import pickle
 import shutil
 import threading
@@ -140,11 +141,9 @@ def test_libraries_that_do_not_fit_are_refused(place, tmp_path):
         file.write(b"more")
     with pytest.raises(ArtifactError, match="it was changed after it was built"):
         odelet.load(place / "artifact", engine="native", library=other)
-    text = (place / "library" / NATIVE_FILE).read_text()
-    second = shutil.copytree(place / "library", tmp_path / "second")
-    (second / NATIVE_FILE).write_text(text.replace(odelet.load(place / "artifact")._artifact.origin.digest, "0" * 64))
+    export(Net(), (torch.rand(2, 3),), tmp_path / "second", profile="c", samples=1, rtol=1e-2)
     with pytest.raises(ArtifactError, match="the library was built from another artifact"):
-        odelet.load(place / "artifact", engine="native", library=second)
+        odelet.load(tmp_path / "second", engine="native", library=place / "library")
 
 
 class Products(nn.Module):
@@ -177,3 +176,71 @@ def test_products_and_powers_are_those_of_the_graph(tmp_path):
     x[0, 0], x[1, 1] = np.nan, np.inf
     for a, b in zip(ours(x, y), theirs(x, y), strict=True):
         np.testing.assert_array_equal(np.isnan(a), np.isnan(b))
+
+
+def built(folder, model, *args, **settings):
+    """The artifact of a model in ONNX Runtime, and its library."""
+    export(model, args, folder / "out", profile="c", quick=True, samples=1, **settings)
+    assert build(folder / "out", "native", folder / "library").tested.passed
+    native = odelet.load(folder / "out", engine="native", library=folder / "library")
+    return odelet.load(folder / "out"), native
+
+
+class LookUp(nn.Module):
+    """Numbers of the inputs choose in tables, by reading and by writing, and divide."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.table = nn.Embedding(10, 3)
+
+    def forward(self, ids, n, k):
+        y = torchdiffeq.odeint(lambda t, y: -y, self.table(ids), torch.tensor([0.0, 1.0]), method="euler")[-1]
+        return y, torch.zeros(2, 3).scatter(1, n.clamp(max=2)[:, None], 1.0), n // k, y.gather(1, n[:, None])
+
+
+def test_numbers_outside_a_table_are_refused(tmp_path):
+    ids, n, k = torch.tensor([1, 9]), torch.tensor([0, 2]), torch.tensor([1, 3])
+    graphs, native = built(tmp_path, LookUp(), ids, n, k)
+    for good in ((ids, n, k), (ids * 0, n * 0 + 1, -k)):
+        for ours, theirs in zip(native(*map(np.asarray, good)), graphs(*map(np.asarray, good)), strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+    for bad in (
+        (ids + 1, n, k),
+        (ids + 10**8, n, k),
+        (ids - 100, n, k),
+        (ids, n + 1, k),
+        (ids, n - 10**9, k),
+        (ids, n, k * 0),
+    ):
+        for model in (graphs, native):
+            with pytest.raises(InputError):
+                model(*map(np.asarray, bad))
+    # The calls after a refused one are as before.
+    np.testing.assert_allclose(native(*map(np.asarray, (ids, n, k)))[0], graphs(*map(np.asarray, (ids, n, k)))[0])
+
+
+def test_special_numbers_stay_what_they_are(tmp_path):
+    def model(x):
+        y = torchdiffeq.odeint(lambda t, y: -y, x, torch.tensor([0.0, 1.0]), method="euler")[-1]
+        functions = (torch.relu, torch.sigmoid, torch.tanh, nn.functional.softplus, nn.functional.elu)
+        sums = (torch.logsumexp(x, -1), torch.softmax(x, -1), torch.log_softmax(x, -1), x * 0.0)
+        return y, *(function(x) for function in functions), *sums, x.sort(-1)[0], x.topk(2)[1]
+
+    graphs, native = built(tmp_path, model, torch.randn(2, 4))
+    for row in ([1000, -1000, 0, 50], [-200, -200, -200, -200], [0.5, np.inf, 1, 2], [1, np.nan, 2, 3]):
+        x = np.array([row, [1, 2, 3, 4]], np.float32)
+        ours, theirs = native.solve(x), graphs.solve(x)
+        assert ours.status is theirs.status
+        assert (ours.status is Status.NOT_FINITE) == (not np.isfinite(x).all())
+        for a, b in list(zip(ours.outputs.values(), theirs.outputs.values(), strict=True))[:-2]:
+            np.testing.assert_allclose(a, b, rtol=2e-5, atol=1e-6)
+
+
+def test_a_description_that_was_changed_is_refused(place, tmp_path):
+    library = shutil.copytree(place / "library", tmp_path / "library")
+    data = json.loads((library / NATIVE_FILE).read_text())
+    for change in ({"arena": 8}, {"settings": {}}, {"checksum": "0" * 64}):
+        (library / NATIVE_FILE).write_text(json.dumps(data | change))
+        with pytest.raises(ArtifactError, match="it was changed after it was written"):
+            odelet.load(place / "artifact", engine="native", library=library)

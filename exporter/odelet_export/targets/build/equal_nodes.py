@@ -175,8 +175,33 @@ def _log_of_sum(node: onnx.NodeProto, inputs: Sequence[Seen | None]) -> Nodes | 
     return [*nodes, *([] if keeps else [helper.make_node("Squeeze", [kept, axes], [result])])], constants
 
 
+def _rectified(node: onnx.NodeProto, inputs: Sequence[Seen | None]) -> Nodes | None:
+    """The larger of a number and 0, by the operator whose code keeps NaN."""
+    data = inputs[0]
+    if data is None:
+        return None
+    zero = f"{node.output[0]}.zero"
+    made = helper.make_node("Max", [node.input[0], zero], [node.output[0]])
+    return [made], {zero: np.zeros((), data.dtype)}
+
+
+def _all_outputs(node: onnx.NodeProto, _inputs: Sequence[Seen | None]) -> Nodes | None:
+    """A node has all its outputs: emx-onnx-cgen asks for both of TopK."""
+    if len(node.output) == 2 and all(node.output):
+        return None
+    made = onnx.NodeProto()
+    made.CopyFrom(node)
+    del made.metadata_props[:]
+    names = [*node.output, *[""] * (2 - len(node.output))]
+    del made.output[:]
+    made.output.extend(name or f"{''.join(names)}.unused_{place}" for place, name in enumerate(names))
+    return [made], {}
+
+
 _REWRITES: dict[str, Callable[[onnx.NodeProto, Sequence[Seen | None]], Nodes | None]] = {
     "Mul": _times_zero,
+    "Relu": _rectified,
+    "TopK": _all_outputs,
     "ReduceLogSumExp": _log_of_sum,
     "Slice": _backward,
     "Pad": _cropped,
