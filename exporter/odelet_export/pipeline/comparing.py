@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -18,7 +18,6 @@ from odelet_export.proof.capture_check import CaptureCheck
 from odelet_export.proof.judge import Judge
 from odelet_export.proof.sample_inputs import Drawing
 from odelet_export.proof.torch_clock import TorchClock
-from odelet_export.targets.onnx_files import host_tensors
 
 
 @dataclass(frozen=True)
@@ -37,13 +36,14 @@ class Comparing:
 
     def of(self, captured: Captured) -> tuple[CaptureCheck, Judge]:
         """What compares a capture that is not lifted yet with the model, at inputs like the example."""
-        _, outputs = host_tensors(captured)
+        guards = {one.output for one in captured.assumptions}
+        outputs = [value for value in captured.model.graph.outputs if value.name not in guards]
         settings = self.settings
         judge = Judge(
             self.callee,
             captured.specs,
             settings.solves,
-            [*(tensor.dtype for tensor in outputs), *_states(captured.model.graph)],
+            [*_dtypes(outputs), *_states(captured.model.graph)],
             settings.proof.tolerance,
             noise=captured.noise,
             nested=captured.nested,
@@ -73,4 +73,8 @@ def _states(graph: ir.Graph) -> Iterator[str]:
     """The dtypes of the states of the solves."""
     for node in graph:
         if node.domain == DOMAIN and node.op_type == "End":
-            yield from (part.dtype.numpy().name for part in node.outputs if part.dtype is not None)
+            yield from _dtypes(node.outputs)
+
+
+def _dtypes(values: Iterable[ir.Value]) -> Iterator[str]:
+    yield from (value.dtype.numpy().name for value in values if value.dtype is not None)

@@ -24,6 +24,7 @@ from odelet_export.model.axes import Dynamic
 from odelet_export.model.callee import Callee
 from odelet_export.model.first_run import first_run
 from odelet_export.model.other_solvers import no_solver_called
+from odelet_export.model.real_numbers import check_real
 from odelet_export.model.reference import as_arrays
 from odelet_export.model.spec import check_overrides
 from odelet_export.pipeline.comparing import Comparing
@@ -81,6 +82,7 @@ def prepare(
     profile = _profile(settings, dynamic)
     tell("look")
     first = first_run(callee, settings.solves, max_steps=settings.max_steps, seed=settings.proof.seed, check=check_call)
+    check_real(callee, first.leaves)
     if not first.counts and needs_a_solve(settings.form):
         raise no_solver_called(callee)
     tell("capture")

@@ -22,7 +22,7 @@ from odelet.artifact.checks import check, check_file_name, check_names
 from odelet.artifact.decode import Json, decode, parse_json
 from odelet.artifact.input_cards import DISTRIBUTIONS, AssumptionCard, NoiseCard
 from odelet.artifact.needs_card import NeedsCard
-from odelet.artifact.program_steps import DriveStep, ProgramStep, files_of, loops_of
+from odelet.artifact.program_steps import DriveStep, ProgramStep, check_loops, files_of
 from odelet.artifact.solve_card import DRIVEN, FORMS, MIXED, SETTINGS, SolveCard
 from odelet.errors import ArtifactError
 from odelet.text import screen
@@ -187,9 +187,7 @@ class Card:
             "once each",
         )
         check(len(self.program) > 0, "the program is empty")
-        for loop in loops_of(self.program):
-            there = loop.solve is None or 0 <= loop.solve < len(self.solves)
-            check(there, f"a loop of the program takes steps of the solve {loop.solve}, which is not there")
+        check_loops(self.program, solves=len(self.solves))
         if self.fallback is not None:
             again = self.solved_again
             drives_each = again.driven and len(again.solves) == len(self.solves)

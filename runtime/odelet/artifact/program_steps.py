@@ -127,11 +127,12 @@ def files_of(steps: Sequence[ProgramStep]) -> Iterator[str]:
             yield from step.graph_files
 
 
-def loops_of(steps: Sequence[ProgramStep]) -> Iterator[LoopStep]:
-    """The loops among steps, and those inside them."""
+def check_loops(steps: Sequence[ProgramStep], *, solves: int) -> None:
+    """Raise ArtifactError for a loop, among steps or inside them, of a solve that is not one of so many."""
     for step in steps:
         if isinstance(step, LoopStep):
-            yield step
-            yield from loops_of(step.repeat)
+            there = step.solve is None or 0 <= step.solve < solves
+            check(there, f"a loop of the program takes steps of the solve {step.solve}, which is not there")
+            check_loops(step.repeat, solves=solves)
         elif isinstance(step, BranchStep):
-            yield from loops_of((*step.then, *step.otherwise))
+            check_loops((*step.then, *step.otherwise), solves=solves)

@@ -1,12 +1,15 @@
 """Conditions on sizes: what no answer depends on is left out, and a decision that matters keeps its side."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 from torchdiffeq import odeint
 
+import odelet
 from odelet.artifact.formulas import Formula
+from odelet_export import export
 from odelet_export.capture.sizes.conditions import SizeCondition
 from odelet_export.model.callee import Callee
 from odelet_export.pipeline.prepare import prepare
@@ -79,3 +82,18 @@ def test_a_decision_on_the_other_side_is_found_there():
     (condition,) = formulas(other_where_odd_and_large, 8)
     says = SizeCondition(("model.py", 1), condition, by_user=True)
     assert [n for n in range(2, 30) if not says.holds([n])] == [21, 23, 25, 27, 29]
+
+
+def test_a_number_beside_a_decision_by_a_size_is_an_input(tmp_path):
+    def model(x, k=4):
+        n = x.shape[-1]
+        if n % 4:
+            x = torch.nn.functional.pad(x, (0, 4 - n % 4))
+        return odeint(lambda t, y: -y, x, torch.linspace(0, 1, k + 1), method="euler")[-1][:, :n]
+
+    dynamic = {"x": {0: "b", 1: "W"}, "k": "k"}
+    export(model, (torch.randn(2, 8), 4), tmp_path / "out", dynamic=dynamic, samples=1)
+    loaded = odelet.load(tmp_path / "out")
+    for size, steps in ((8, 4), (6, 7), (5, 3)):
+        x = torch.randn(3, size)
+        np.testing.assert_allclose(loaded(x.numpy(), steps), model(x, steps), atol=1e-6)

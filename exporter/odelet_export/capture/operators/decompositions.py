@@ -22,6 +22,7 @@ from odelet_export.capture.operators import (
     orders,
     pooling,
     pseudo_inverses,
+    quantizing,
     special,
     triangular,
 )
@@ -177,6 +178,6 @@ def gradient_decompositions() -> dict[OpOverload, Callable[..., Any]]:
         aten._new_zeros_with_same_feature_meta.default: new_zeros_like_tangent,
         aten._efficientzerotensor.default: lambda size, **kind: torch.zeros(size, **kind),
     }
-    for room in (pooling, matrices, factors, triangular, pseudo_inverses, special, orders):
+    for room in (pooling, matrices, factors, triangular, pseudo_inverses, special, orders, quantizing):
         ours |= room.DECOMPOSITIONS
     return {**torchs, **ours}
