@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import onnx_ir as ir
 import onnx_ir.passes.common as passes
 
 from odelet_export.graphs.nodes import DOMAIN, name_inner_values
 from odelet_export.graphs.unused import identities_to_keep, remove_unused
+
+# torch's name for a size that depends on values.
+_OF_VALUES = re.compile(r"u\d+")
 
 
 def tidy(model: ir.Model, *, keep_debug_info: bool) -> None:
@@ -39,10 +44,26 @@ def tidy(model: ir.Model, *, keep_debug_info: bool) -> None:
             for node in needed_identities:
                 node.domain = ""
     name_inner_values(model.graph)
+    _forget_sizes_of_values(model.graph)
     if not keep_debug_info:
         # Node names take an eighth of the bytes of a small model's graphs.
         for node in model.graph.all_nodes():
             node.name = None
+
+
+def _forget_sizes_of_values(graph: ir.Graph) -> None:
+    """Remove the names of sizes that depend on values from the shapes inside a graph.
+
+    A copy of a field has the same names for other sizes, and ONNX Runtime would put arrays of one name into memory of
+    one size.
+    """
+    kept = {*graph.inputs, *graph.outputs}
+    for node in graph.all_nodes():
+        for value in node.outputs:
+            if value.shape is not None and value not in kept:
+                names = [dim.value if isinstance(dim, ir.SymbolicDim) else None for dim in value.shape]
+                if any(name is not None and _OF_VALUES.fullmatch(name) for name in names):
+                    value.shape = ir.Shape([dim if isinstance(dim, int) else None for dim in value.shape])
 
 
 def _name_initializers(graph: ir.Graph) -> None:
