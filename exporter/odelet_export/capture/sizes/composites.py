@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-Composite = Callable[[Sequence[Any], Mapping[str, Any], object], Callable[[], Any] | None]
+from odelet_export.capture.sizes.windows import Composite, triangle
 
 
 def _free(*values: Any) -> bool:
@@ -231,12 +231,17 @@ def _glu(args: Sequence[Any], kwargs: Mapping[str, Any], _: object) -> Callable[
 
 
 def _pairs(upper: bool) -> Composite:
-    """The composite of torch.triu_indices, or of torch.tril_indices, for sizes that may change: the places of ones."""
+    """The composite of torch.triu_indices, or of torch.tril_indices, for sizes that may change: the places of ones.
+    Those of a square are counted, so that their number is a size of the model."""
+    of_square = triangle(lower=not upper)
 
     def composite(args: Sequence[Any], kwargs: Mapping[str, Any], _: object) -> Callable[[], Tensor] | None:
         given = {**dict(zip(("row", "col", "offset"), args, strict=False)), **kwargs}
         if not _free(given["row"], given["col"]):
             return None
+        counted = of_square(args, kwargs, _)
+        if counted is not None:
+            return counted
 
         def indices() -> Tensor:
             ones, offset = torch.ones(given["row"], given["col"]), given.get("offset", 0)

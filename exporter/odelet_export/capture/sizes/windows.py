@@ -51,7 +51,7 @@ def _kaiser(place: Tensor, beta: float) -> Tensor:
     return torch.i0(beta * inside) / torch.i0(torch.full((), beta, dtype=place.dtype))
 
 
-def _triangle(*, lower: bool) -> Composite:
+def triangle(*, lower: bool) -> Composite:
     """The rewrite of torch.tril_indices or triu_indices of a square, with its diagonal or without it."""
 
     def rewrite(args: Sequence[Any], kwargs: Mapping[str, Any], _: object) -> Callable[[], Tensor] | None:
@@ -88,6 +88,4 @@ WINDOWS: dict[str, Composite] = {
     "blackman_window": _window(_blackman),
     "bartlett_window": _window(lambda place: 1 - (2 * place - 1).abs()),
     "kaiser_window": _window(_kaiser, beta=12.0),
-    "tril_indices": _triangle(lower=True),
-    "triu_indices": _triangle(lower=False),
 }
