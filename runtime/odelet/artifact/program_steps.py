@@ -80,12 +80,6 @@ class LoopStep:
         """The files of the graphs of a turn, in order."""
         return files_of(self.repeat)
 
-    @property
-    def results(self) -> list[str]:
-        """The names of the values that the loop adds."""
-        last = [one.result for one in self.carried if one.result is not None]
-        return last + [one.result for one in self.stacked]
-
 
 @dataclass(frozen=True, kw_only=True)
 class ChosenCard:

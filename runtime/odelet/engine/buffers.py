@@ -5,13 +5,13 @@ The law here: between two steps nothing is allocated, and only scalars are copie
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from itertools import count
 from threading import Lock
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import onnxruntime as ort
@@ -25,7 +25,7 @@ _SCALARS = ("t", "t1", "h")
 # The inputs that hold what a method remembers from step to step, besides the state y.
 MEMORY = tuple(f"memory.{i}" for i in range(6))
 # A solve keeps this many sets of buffers for later solves, and none that is larger than this.
-_KEPT_SETS, _KEPT_BYTES = 4, 2**20
+_KEPT_SETS, KEPT_BYTES = 4, 2**20
 
 
 class Cell(Protocol):
@@ -191,12 +191,38 @@ MakeBuffers = Callable[[ort.InferenceSession, StepArrays, MakeMemory], Buffers]
 _Key = tuple[int, MakeMemory, int | None, tuple[tuple[str, tuple[int, ...], str], ...]]
 
 
-class BufferPool:
-    """Buffers that wait for the next solve: making and binding them costs as much as some steps of a small model."""
+Key = TypeVar("Key")
+Kept = TypeVar("Kept")
+
+
+class Idle(Generic[Key, Kept]):
+    """Memory that waits for the next call, by key: making and binding it costs as much as some steps of a small
+    model."""
 
     def __init__(self) -> None:
-        self._idle: list[tuple[_Key, Buffers]] = []
+        self._idle: list[tuple[Key, Kept]] = []
         self._lock = Lock()
+
+    def take(self, key: Key) -> Kept | None:
+        """Return what waits under a key, and is then in use; None where nothing does."""
+        with self._lock:
+            for place, (idle_key, kept) in enumerate(self._idle):
+                if idle_key == key:
+                    del self._idle[place]
+                    return kept
+        return None
+
+    def give(self, used: Sequence[tuple[Key, Kept]]) -> None:
+        """Keep what was in use for later calls, as far as there is room."""
+        with self._lock:
+            self._idle = [*used, *self._idle][:_KEPT_SETS]
+
+
+class BufferPool:
+    """Buffers that wait for the next solve."""
+
+    def __init__(self) -> None:
+        self._idle: Idle[_Key, Buffers] = Idle()
 
     @contextmanager
     def maker(self) -> Iterator[MakeBuffers]:
@@ -206,28 +232,19 @@ class BufferPool:
         def make(session: ort.InferenceSession, arrays: StepArrays, memory: MakeMemory) -> Buffers:
             every = [*arrays.starts.items(), *arrays.written.items(), *arrays.constants.items()]
             key = (id(session), memory, arrays.lanes, tuple((name, x.shape, x.dtype.str) for name, x in every))
-            buffers = self._take(key)
+            buffers = self._idle.take(key)
             if buffers is None:
                 buffers = Buffers(session, arrays, memory)
             else:
                 buffers.begin(arrays)
-            if sum(x.nbytes for _, x in every) <= _KEPT_BYTES:
+            if sum(x.nbytes for _, x in every) <= KEPT_BYTES:
                 in_use.append((key, buffers))
             return buffers
 
         try:
             yield make
         finally:
-            with self._lock:
-                self._idle = [*in_use, *self._idle][:_KEPT_SETS]
-
-    def _take(self, key: _Key) -> Buffers | None:
-        with self._lock:
-            for place, (idle_key, buffers) in enumerate(self._idle):
-                if idle_key == key:
-                    del self._idle[place]
-                    return buffers
-        return None
+            self._idle.give(in_use)
 
 
 def captures(session: ort.InferenceSession) -> bool:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from threading import Lock
 from typing import Any
 
 import numpy as np
 
 from odelet.artifact.program_steps import LoopStep
 from odelet.artifact.solve_card import SolveCard
-from odelet.engine.buffers import Cell, HostMemory, memory_of
+from odelet.engine.buffers import KEPT_BYTES, Cell, HostMemory, Idle, memory_of
 from odelet.engine.ending import check_ended, run_options
 from odelet.engine.failures import ORT_ERRORS, GraphFailed
 from odelet.engine.session import Graph
@@ -30,8 +29,6 @@ Step = Callable[[Arrays, Arrays], dict[str, NumpyArray]]
 # Whether a loop ends before another turn, given the number of turns before it.
 Stops = Callable[[int], bool]
 
-# A loop keeps this many sets of memory for later calls, and none that is larger than this.
-_KEPT_SETS, _KEPT_BYTES = 4, 2**20
 # So many rows are made room for at first.
 _FIRST_ROWS = 16
 
@@ -48,7 +45,7 @@ class Repeated:
     zero_rows: Mapping[str, tuple[str, tuple[int, ...]]]
     device: str = "cpu"
     memory: int | None = None
-    pool: _Pool = field(default_factory=lambda: _Pool())
+    pool: Idle[_Key, _Memory] = field(default_factory=Idle)
 
     def __call__(self, values: Arrays, settings: Arrays, stops: Stops | None = None) -> dict[str, NumpyArray]:
         """Run the turns. Returns the last values that were carried, and those that were stacked, by name.
@@ -67,6 +64,11 @@ class Repeated:
         last = {one.result: carried[one.turn] for one in loop.carried if one.result is not None}
         return last | {one.result: stacks[one.made].rows(self.zero_rows[one.made]) for one in loop.stacked}
 
+    def _inside(self, values: Arrays, carried: Arrays, turns: int) -> dict[str, NumpyArray]:
+        """The values that a turn may read. turns: how many were before it."""
+        numbered = {} if self.loop.iteration is None else {self.loop.iteration: np.asarray(turns, np.int64)}
+        return {**values, **carried, **numbered}
+
     def _unbound(
         self,
         values: Arrays,
@@ -80,9 +82,7 @@ class Repeated:
         loop = self.loop
         again = True
         while again and not limit(turns):
-            inner = dict(values) | carried
-            if loop.iteration is not None:
-                inner[loop.iteration] = np.asarray(turns, np.int64)
+            inner = self._inside(values, carried, turns)
             for step in self.steps:
                 inner |= step(inner, settings)
             carried = {one.turn: inner[one.after] for one in loop.carried}
@@ -103,9 +103,7 @@ class Repeated:
         key = tuple((name, x.shape, x.dtype.str) for name, x in (*carried.items(), *outside.items()))
         memory, turns = self.pool.take(key), 0
         if memory is None:
-            inner = dict(values) | carried
-            if loop.iteration is not None:
-                inner[loop.iteration] = np.asarray(turns, np.int64)
+            inner = self._inside(values, carried, turns)
             made = graph.run({name: inner[name] for name in graph.inputs})
             after = {one.turn: made[one.after] for one in loop.carried}
             for name, stack in stacks.items():
@@ -123,7 +121,8 @@ class Repeated:
         try:
             return memory.run(limit, turns, stacks)
         finally:
-            self.pool.give(key, memory)
+            if memory.bytes <= KEPT_BYTES:
+                self.pool.give([(key, memory)])
 
 
 class _Memory:
@@ -231,28 +230,6 @@ class _Stack:
 
 
 _Key = tuple[tuple[str, tuple[int, ...], str], ...]
-
-
-class _Pool:
-    """Memory that waits for the next call of a loop: binding it costs as much as some turns of a small model."""
-
-    def __init__(self) -> None:
-        self._idle: list[tuple[_Key, _Memory]] = []
-        self._lock = Lock()
-
-    def take(self, key: _Key) -> _Memory | None:
-        with self._lock:
-            for place, (idle_key, memory) in enumerate(self._idle):
-                if idle_key == key:
-                    del self._idle[place]
-                    return memory
-        return None
-
-    def give(self, key: _Key, memory: _Memory) -> None:
-        """Keep memory for the next call."""
-        if memory.bytes <= _KEPT_BYTES:
-            with self._lock:
-                self._idle = [(key, memory), *self._idle][:_KEPT_SETS]
 
 
 class TurnLimits:
