@@ -17,13 +17,13 @@ from odelet.artifact.solve_card import SolveCard
 from odelet.engine.buffers import KEPT_BYTES, Cell, HostMemory, Idle, memory_of
 from odelet.engine.ending import check_ended, run_options
 from odelet.engine.failures import ORT_ERRORS, GraphFailed
+from odelet.engine.run_graph import Arrays
 from odelet.engine.session import Graph
 from odelet.errors import MemoryLimitError
 from odelet.loops.adaptive import Limits
 from odelet.numerics.backend import NumpyArray
 from odelet.status import Status
 
-Arrays = Mapping[str, NumpyArray]
 Step = Callable[[Arrays, Arrays], dict[str, NumpyArray]]
 
 # Whether a loop ends before another turn, given the number of turns before it.
@@ -40,7 +40,7 @@ class Repeated:
     device: on which the graphs run. memory: how many bytes each stack may take, None for any number."""
 
     loop: LoopStep
-    steps: Sequence[Any]
+    steps: Sequence[Step]
     graph: Graph | None
     zero_rows: Mapping[str, tuple[str, tuple[int, ...]]]
     device: str = "cpu"

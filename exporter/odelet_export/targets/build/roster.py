@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from odelet.artifact.folder import Checked
@@ -46,11 +46,10 @@ C = Target(
     test=compiler.tested,
 )
 
-NATIVE = Target(
+NATIVE = replace(
+    C,
     name="native",
     about="a library for this machine, which odelet.load(..., engine='native') runs in place of ONNX Runtime",
-    dtypes=_OF_C,
-    profile="c",
     writer=native.writer,
     test=native.tested,
     reports=True,
