@@ -1,0 +1,75 @@
+"""The scale and shift of a group normalization of small images, as rows that vectors fill.
+
+torch's translation scales an array (batch, channels, height, width) by one number for each channel. ONNX Runtime does
+that channel by channel, which is slow where a channel is a few pixels. The same numbers, repeated for each pixel, scale
+the array (batch, groups, rest) from which the normalization comes, row by row.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from onnxscript.rewriter import RewriteRuleClassBase
+
+from odelet_export.graphs.nodes import constant_of
+from odelet_export.graphs.rewrite.shapes import dims_of
+
+# Channels of more pixels fill the vectors by themselves.
+MOST_PIXELS = 64
+
+
+class GroupNormAffine(RewriteRuleClassBase):  # type: ignore[misc]  # onnxscript has no types
+    """Reshape(y) * scale + shift = Reshape(y * scale for each pixel + shift for each pixel)."""
+
+    def pattern(self, op: Any, normal: Any, shape: Any, scale: Any, shift: Any) -> Any:
+        """The reshape of the normalization, and the scale and shift."""
+        scaled = op.Mul(op.Reshape(normal, shape), scale)
+        return op.Add(scaled, shift, _outputs=["made"])
+
+    def check(
+        self, context: Any, normal: ir.Value, made: ir.Value, scale: ir.Value, shift: ir.Value, **_: object
+    ) -> bool:
+        """Whether a normalization of groups is reshaped to a small image, with a number for each channel."""
+        node, dims, rows = normal.producer(), dims_of(made), dims_of(normal)
+        if node is None or node.op_type != "InstanceNormalization" or dims is None or rows is None or len(rows) != 3:
+            return False
+        if len(dims) < 3 or any(dim is None for dim in [*dims[1:], *rows[1:]]):
+            return False
+        channels, pixels = dims[1], _pixels(dims)
+        if channels is None or not 1 < pixels <= MOST_PIXELS or channels * pixels != math.prod(filter(None, rows[1:])):
+            return False
+        per_channel = (channels, *[1] * (len(dims) - 2))
+        arrays = [constant_of(value) for value in (scale, shift)]
+        return all(array is not None and array.shape in (per_channel, (1, *per_channel)) for array in arrays)
+
+    def rewrite(
+        self,
+        op: Any,
+        normal: ir.Value,
+        made: ir.Value,
+        shape: ir.Value,
+        scale: ir.Value,
+        shift: ir.Value,
+    ) -> Any:
+        """The scale and shift for each pixel, before the reshape."""
+        dims, rows = dims_of(made), dims_of(normal)
+        assert dims is not None and rows is not None and rows[1] is not None
+        by_row = [_rows(op, value, rows[1], _pixels(dims)) for value in (scale, shift)]
+        return op.Reshape(op.Add(op.Mul(normal, by_row[0]), by_row[1]), shape)
+
+
+def _pixels(dims: Sequence[int | None]) -> int:
+    return math.prod(dim for dim in dims[2:] if dim is not None)
+
+
+def _rows(op: Any, value: ir.Value, groups: int, pixels: int) -> ir.Value:
+    """The numbers of the channels for each pixel, as rows (groups, rest)."""
+    array = constant_of(value)
+    assert array is not None
+    rows = np.repeat(array.reshape(-1), pixels).reshape(groups, -1)
+    made: ir.Value = op.initializer(ir.tensor(rows), name=f"{value.name}.rows.{groups}.{pixels}")
+    return made
