@@ -13,53 +13,39 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from onnxscript.rewriter import RewriteRuleClassBase
 
 from odelet_export.graphs.nodes import constant_of
+from odelet_export.graphs.rewrite.rule import Rewrite
 from odelet_export.graphs.rewrite.shapes import dims_of
 
 # Channels of more pixels fill the vectors by themselves.
 MOST_PIXELS = 64
 
 
-class GroupNormAffine(RewriteRuleClassBase):  # type: ignore[misc]  # onnxscript has no types
-    """Reshape(y) * scale + shift = Reshape(y * scale for each pixel + shift for each pixel)."""
+def _pattern(op: Any, normal: Any, shape: Any, scale: Any, shift: Any) -> Any:
+    return op.Add(op.Mul(op.Reshape(normal, shape), scale), shift, _outputs=["made"])
 
-    def pattern(self, op: Any, normal: Any, shape: Any, scale: Any, shift: Any) -> Any:
-        """The reshape of the normalization, and the scale and shift."""
-        scaled = op.Mul(op.Reshape(normal, shape), scale)
-        return op.Add(scaled, shift, _outputs=["made"])
 
-    def check(
-        self, context: Any, normal: ir.Value, made: ir.Value, scale: ir.Value, shift: ir.Value, **_: object
-    ) -> bool:
-        """Whether a normalization of groups is reshaped to a small image, with a number for each channel."""
-        node, dims, rows = normal.producer(), dims_of(made), dims_of(normal)
-        if node is None or node.op_type != "InstanceNormalization" or dims is None or rows is None or len(rows) != 3:
-            return False
-        if len(dims) < 3 or any(dim is None for dim in [*dims[1:], *rows[1:]]):
-            return False
-        channels, pixels = dims[1], _pixels(dims)
-        if channels is None or not 1 < pixels <= MOST_PIXELS or channels * pixels != math.prod(filter(None, rows[1:])):
-            return False
-        per_channel = (channels, *[1] * (len(dims) - 2))
-        arrays = [constant_of(value) for value in (scale, shift)]
-        return all(array is not None and array.shape in (per_channel, (1, *per_channel)) for array in arrays)
+def _small(context: object, normal: ir.Value, made: ir.Value, scale: ir.Value, shift: ir.Value, **_: object) -> bool:
+    """Whether a normalization of groups is reshaped to a small image, with a number for each channel."""
+    node, dims, rows = normal.producer(), dims_of(made), dims_of(normal)
+    if node is None or node.op_type != "InstanceNormalization" or dims is None or rows is None or len(rows) != 3:
+        return False
+    if len(dims) < 3 or any(dim is None for dim in [*dims[1:], *rows[1:]]):
+        return False
+    channels, pixels = dims[1], _pixels(dims)
+    if channels is None or not 1 < pixels <= MOST_PIXELS or channels * pixels != math.prod(filter(None, rows[1:])):
+        return False
+    per_channel = (channels, *[1] * (len(dims) - 2))
+    arrays = [constant_of(value) for value in (scale, shift)]
+    return all(array is not None and array.shape in (per_channel, (1, *per_channel)) for array in arrays)
 
-    def rewrite(
-        self,
-        op: Any,
-        normal: ir.Value,
-        made: ir.Value,
-        shape: ir.Value,
-        scale: ir.Value,
-        shift: ir.Value,
-    ) -> Any:
-        """The scale and shift for each pixel, before the reshape."""
-        dims, rows = dims_of(made), dims_of(normal)
-        assert dims is not None and rows is not None and rows[1] is not None
-        by_row = [_rows(op, value, rows[1], _pixels(dims)) for value in (scale, shift)]
-        return op.Reshape(op.Add(op.Mul(normal, by_row[0]), by_row[1]), shape)
+
+def _replace(op: Any, normal: ir.Value, made: ir.Value, shape: ir.Value, scale: ir.Value, shift: ir.Value) -> Any:
+    dims, rows = dims_of(made), dims_of(normal)
+    assert dims is not None and rows is not None and rows[1] is not None
+    by_row = [_rows(op, value, rows[1], _pixels(dims)) for value in (scale, shift)]
+    return op.Reshape(op.Add(op.Mul(normal, by_row[0]), by_row[1]), shape)
 
 
 def _pixels(dims: Sequence[int | None]) -> int:
@@ -73,3 +59,12 @@ def _rows(op: Any, value: ir.Value, groups: int, pixels: int) -> ir.Value:
     rows = np.repeat(array.reshape(-1), pixels).reshape(groups, -1)
     made: ir.Value = op.initializer(ir.tensor(rows), name=f"{value.name}.rows.{groups}.{pixels}")
     return made
+
+
+GROUP_NORM = Rewrite(
+    name="scale and shift of a group normalization",
+    about="the scale and shift of small images by row, and not by channel, so that a row fills the vectors",
+    pattern=_pattern,
+    check=_small,
+    replace=_replace,
+)

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from onnxscript.rewriter import RewriteRuleClassBase
 
 from odelet_export.graphs.nodes import constant_of
 from odelet_export.graphs.rewrite.fills import Fill, fill_of
+from odelet_export.graphs.rewrite.rule import Rewrite
 from odelet_export.graphs.rewrite.shapes import dims_of
 
 
@@ -64,100 +64,100 @@ def _divided(value: ir.Value, axis: int, axes: int) -> _Division | None:
     return _Division(parts, kept, fills) if parts and fills else None
 
 
-class TimeChannelConv(RewriteRuleClassBase):  # type: ignore[misc]  # onnxscript has no types
-    """Conv(concat(t, x), W) = Conv(x, W without a channel) + t * Conv(1, that channel)."""
-
-    def pattern(self, op: Any, x: Any, weight: Any) -> Any:
-        """The convolution."""
-        return op.Conv(x, weight, _allow_other_inputs=True, _outputs=["made"])
-
-    def check(self, context: Any, x: ir.Value, weight: ir.Value, made: ir.Value, **_: object) -> bool:
-        """Whether the sizes of the image are known and a channel is one number."""
-        dims, node = dims_of(x), made.producer()
-        if dims is None or node is None or constant_of(weight) is None or len(dims) < 3:
-            return False
-        if any(dim is None for dim in dims[2:]) or "group" in node.attributes and node.attributes["group"].as_int() != 1:
-            return False
-        return _divided(x, 1, len(dims) - 2) is not None
-
-    def rewrite(self, op: Any, x: ir.Value, weight: ir.Value, made: ir.Value, **_: object) -> Any:
-        """The convolution of the other channels, and the map of each channel of one number times the number."""
-        dims, node, array = dims_of(x), made.producer(), constant_of(weight)
-        assert dims is not None and node is not None and array is not None
-        division = _divided(x, 1, len(dims) - 2)
-        assert division is not None
-        attributes = dict(node.attributes)
-        result = op.op(
-            "Conv",
-            division.rest(op, 1),
-            _stored(op, weight, array[:, division.kept], "rest"),
-            *node.inputs[2:],
-            **attributes,
-        )
-        image = np.ones((1, 1, *dims[2:]), array.dtype)
-        for fill, channel in division.fills:
-            one = _stored(op, weight, array[:, [channel]], str(channel))
-            map_of_channel = op.op("Conv", op.Constant(value=ir.tensor(image)), one, **attributes)
-            result = op.Add(result, op.Mul(map_of_channel, fill(op)))
-        return result
+def _of_conv(context: object, x: ir.Value, weight: ir.Value, made: ir.Value) -> bool:
+    """Whether the sizes of the image are known and a channel is one number."""
+    dims, node = dims_of(x), made.producer()
+    if dims is None or node is None or constant_of(weight) is None or len(dims) < 3:
+        return False
+    if any(dim is None for dim in dims[2:]) or ("group" in node.attributes and node.attributes["group"].as_int() != 1):
+        return False
+    return _divided(x, 1, len(dims) - 2) is not None
 
 
-class TimeChannelGemm(RewriteRuleClassBase):  # type: ignore[misc]  # onnxscript has no types
-    """Gemm(concat(x, t), W, b) = Gemm(x, W without a row, b + t * that row)."""
-
-    def pattern(self, op: Any, x: Any, weight: Any, bias: Any) -> Any:
-        """The product with a bias."""
-        return op.Gemm(x, weight, bias, _outputs=["made"])
-
-    def check(self, context: Any, x: ir.Value, weight: ir.Value, made: ir.Value, **_: object) -> bool:
-        """Whether a column is one number, and the product is a plain one."""
-        node = made.producer()
-        if node is None or constant_of(weight) is None:
-            return False
-        plain = {"alpha": 1.0, "beta": 1.0, "transA": 0}
-        if any(name in node.attributes and node.attributes[name].value != value for name, value in plain.items()):
-            return False
-        return _divided(x, 1, 1) is not None
-
-    def rewrite(self, op: Any, x: ir.Value, weight: ir.Value, bias: ir.Value, made: ir.Value, **_: object) -> Any:
-        """The product of the other columns, with the rows of each column of one number in its bias."""
-        node, array, division = made.producer(), constant_of(weight), _divided(x, 1, 1)
-        assert node is not None and array is not None and division is not None
-        transposed = "transB" in node.attributes and node.attributes["transB"].as_int() == 1
-        axis = 1 if transposed else 0
-        for fill, channel in division.fills:
-            row = np.ascontiguousarray(np.take(array, channel, axis))
-            bias = op.Add(bias, op.Mul(_stored(op, weight, row, str(channel)), fill(op)))
-        rest = _stored(op, weight, np.take(array, division.kept, axis), "rest")
-        return op.op("Gemm", division.rest(op, 1), rest, bias, **node.attributes)
+def _conv(op: Any, x: ir.Value, weight: ir.Value, made: ir.Value) -> Any:
+    """The convolution of the other channels, and the map of each channel of one number times the number."""
+    dims, node, array = dims_of(x), made.producer(), constant_of(weight)
+    assert dims is not None and node is not None and array is not None
+    division = _divided(x, 1, len(dims) - 2)
+    assert division is not None
+    rest = _stored(op, weight, array[:, division.kept], "rest")
+    result = op.op("Conv", division.rest(op, 1), rest, *node.inputs[2:], **node.attributes)
+    sizes = [dim for dim in dims[2:] if dim is not None]
+    image = op.Constant(value=ir.tensor(np.ones((1, 1, *sizes), array.dtype)))
+    for fill, channel in division.fills:
+        of_channel = op.op("Conv", image, _stored(op, weight, array[:, [channel]], str(channel)), **node.attributes)
+        result = op.Add(result, op.Mul(of_channel, fill(op)))
+    return result
 
 
-class TimeChannelMatMul(RewriteRuleClassBase):  # type: ignore[misc]  # onnxscript has no types
-    """concat(x, t) @ W + b = x @ W without a row + (b + t * that row)."""
+def _of_gemm(context: object, x: ir.Value, weight: ir.Value, bias: ir.Value, made: ir.Value) -> bool:
+    """Whether a column is one number, and the product is a plain one."""
+    node = made.producer()
+    if node is None or constant_of(weight) is None:
+        return False
+    plain = {"alpha": 1.0, "beta": 1.0, "transA": 0}
+    if any(name in node.attributes and node.attributes[name].value != value for name, value in plain.items()):
+        return False
+    return _divided(x, 1, 2) is not None
 
-    def pattern(self, op: Any, x: Any, weight: Any, bias: Any) -> Any:
-        """The product and the addition of a bias."""
-        return op.Add(op.MatMul(x, weight), bias)
 
-    def check(self, context: Any, x: ir.Value, weight: ir.Value, bias: ir.Value, **_: object) -> bool:
-        """Whether a column is one number, and the bias the same for all rows."""
-        array, stored = constant_of(weight), constant_of(bias)
-        dims = dims_of(x)
-        if array is None or stored is None or array.ndim != 2 or stored.ndim != 1 or dims is None:
-            return False
-        return _divided(x, -1, 1) is not None
+def _gemm(op: Any, x: ir.Value, weight: ir.Value, bias: ir.Value, made: ir.Value) -> Any:
+    """The product of the other columns, with the rows of each column of one number in its bias."""
+    node, array, division = made.producer(), constant_of(weight), _divided(x, 1, 2)
+    assert node is not None and array is not None and division is not None
+    axis = 1 if "transB" in node.attributes and node.attributes["transB"].as_int() == 1 else 0
+    for fill, channel in division.fills:
+        bias = op.Add(bias, op.Mul(_stored(op, weight, np.take(array, channel, axis), str(channel)), fill(op)))
+    rest = _stored(op, weight, np.take(array, division.kept, axis), "rest")
+    return op.op("Gemm", division.rest(op, 1), rest, bias, **node.attributes)
 
-    def rewrite(self, op: Any, x: ir.Value, weight: ir.Value, bias: ir.Value, **_: object) -> Any:
-        """The product of the other columns, with the rows of each column of one number in its bias."""
-        array, division = constant_of(weight), _divided(x, -1, 1)
-        assert array is not None and division is not None
-        for fill, channel in division.fills:
-            bias = op.Add(bias, op.Mul(_stored(op, weight, array[channel], str(channel)), fill(op)))
-        rest = _stored(op, weight, array[division.kept], "rest")
-        return op.Add(op.MatMul(division.rest(op, -1), rest), bias)
+
+def _of_product(context: object, x: ir.Value, weight: ir.Value, bias: ir.Value) -> bool:
+    """Whether a column is one number, and the bias the same for all rows."""
+    array, stored = constant_of(weight), constant_of(bias)
+    dims = dims_of(x)
+    if array is None or stored is None or array.ndim != 2 or stored.ndim != 1 or dims is None:
+        return False
+    return _divided(x, -1, len(dims)) is not None
+
+
+def _product(op: Any, x: ir.Value, weight: ir.Value, bias: ir.Value) -> Any:
+    """The product of the other columns, with the rows of each column of one number in its bias."""
+    array, dims = constant_of(weight), dims_of(x)
+    assert array is not None and dims is not None
+    division = _divided(x, -1, len(dims))
+    assert division is not None
+    for fill, channel in division.fills:
+        bias = op.Add(bias, op.Mul(_stored(op, weight, array[channel], str(channel)), fill(op)))
+    return op.Add(op.MatMul(division.rest(op, -1), _stored(op, weight, array[division.kept], "rest")), bias)
 
 
 def _stored(op: Any, weight: ir.Value, array: np.ndarray, part: str) -> ir.Value:
     """A part of a stored weight, stored as well. part: names it."""
     made: ir.Value = op.initializer(ir.tensor(np.ascontiguousarray(array)), name=f"{weight.name}.{part}")
     return made
+
+
+TIME_IN_CONV = Rewrite(
+    name="time channel of a convolution",
+    about="Conv(concat(t, x)) as Conv(x) + t * Conv(1), so that the channels fill the vectors",
+    pattern=lambda op, x, weight: op.Conv(x, weight, _allow_other_inputs=True, _outputs=["made"]),
+    check=_of_conv,
+    replace=_conv,
+)
+
+TIME_IN_GEMM = Rewrite(
+    name="time column of a Gemm",
+    about="Gemm(concat(x, t)) with t times its row of the weight in the bias, without the concatenation",
+    pattern=lambda op, x, weight, bias: op.Gemm(x, weight, bias, _outputs=["made"]),
+    check=_of_gemm,
+    replace=_gemm,
+)
+
+TIME_IN_PRODUCT = Rewrite(
+    name="time column of a MatMul",
+    about="concat(x, t) @ W + b with t times its row of W in b, without the concatenation",
+    pattern=lambda op, x, weight, bias: op.Add(op.MatMul(x, weight), bias),
+    check=_of_product,
+    replace=_product,
+)
