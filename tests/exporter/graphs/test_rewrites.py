@@ -163,7 +163,18 @@ def test_softplus_is_exact_far_below_zero(tmp_path):
 
 
 def test_a_weight_is_stored_once(tmp_path):
-    """A convolution whose weight is divided leaves no copy of the whole weight in the artifact."""
-    exported(conv_of_time, nn.Conv2d(4, 5, 3), (3, 6, 5), tmp_path / "out")
+    """What is computed from the weights of layers that are used twice is stored once, and the weights go."""
+
+    def twice(x, t, layers):
+        conv, norm = layers
+        for _ in range(2):
+            x = norm(conv_of_time(x, t, conv))
+        return x
+
+    layers = nn.ModuleList([nn.Conv2d(5, 4, 3, padding=1), nn.GroupNorm(2, 4)])
+    model, artifact = exported(twice, layers, (4, 3, 3), tmp_path / "out")
     graph = onnx.load(tmp_path / "out" / "model.onnx").graph
-    assert sum(np.prod(one.dims) for one in graph.initializer if "layer.weight" in one.name) == 5 * 4 * 9
+    assert sum(np.prod(one.dims) for one in graph.initializer if "layer.0.weight" in one.name) == 5 * 4 * 9
+    assert sum(np.prod(one.dims) == 4 * 9 for one in graph.initializer if len(one.dims) == 2) == 2
+    x, t = torch.randn(3, 4, 3, 3), torch.tensor(0.2)
+    np.testing.assert_allclose(artifact(x=x.numpy(), t=t.numpy()), model(x, t).detach().numpy(), atol=1e-5)

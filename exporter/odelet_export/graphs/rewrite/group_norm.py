@@ -17,6 +17,7 @@ import onnx_ir as ir
 from odelet_export.graphs.nodes import constant_of
 from odelet_export.graphs.rewrite.rule import Rewrite
 from odelet_export.graphs.rewrite.shapes import dims_of
+from odelet_export.graphs.rewrite.stored import stored
 
 # Channels of more pixels fill the vectors by themselves.
 MOST_PIXELS = 64
@@ -44,21 +45,17 @@ def _small(context: object, normal: ir.Value, made: ir.Value, scale: ir.Value, s
 def _replace(op: Any, normal: ir.Value, made: ir.Value, shape: ir.Value, scale: ir.Value, shift: ir.Value) -> Any:
     dims, rows = dims_of(made), dims_of(normal)
     assert dims is not None and rows is not None and rows[1] is not None
-    by_row = [_rows(op, value, rows[1], _pixels(dims)) for value in (scale, shift)]
+    by_row = []
+    for value in (scale, shift):
+        array = constant_of(value)
+        assert array is not None
+        numbers = np.repeat(array.reshape(-1), _pixels(dims)).reshape(rows[1], -1)
+        by_row.append(stored(op, made, value, numbers, f"rows.{rows[1]}.{_pixels(dims)}"))
     return op.Reshape(op.Add(op.Mul(normal, by_row[0]), by_row[1]), shape)
 
 
 def _pixels(dims: Sequence[int | None]) -> int:
     return math.prod(dim for dim in dims[2:] if dim is not None)
-
-
-def _rows(op: Any, value: ir.Value, groups: int, pixels: int) -> ir.Value:
-    """The numbers of the channels for each pixel, as rows (groups, rest)."""
-    array = constant_of(value)
-    assert array is not None
-    rows = np.repeat(array.reshape(-1), pixels).reshape(groups, -1)
-    made: ir.Value = op.initializer(ir.tensor(rows), name=f"{value.name}.rows.{groups}.{pixels}")
-    return made
 
 
 GROUP_NORM = Rewrite(

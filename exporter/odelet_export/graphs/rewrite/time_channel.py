@@ -18,6 +18,7 @@ from odelet_export.graphs.nodes import constant_of
 from odelet_export.graphs.rewrite.fills import Fill, fill_of
 from odelet_export.graphs.rewrite.rule import Rewrite
 from odelet_export.graphs.rewrite.shapes import dims_of
+from odelet_export.graphs.rewrite.stored import stored
 
 
 @dataclass(frozen=True)
@@ -80,12 +81,14 @@ def _conv(op: Any, x: ir.Value, weight: ir.Value, made: ir.Value) -> Any:
     assert dims is not None and node is not None and array is not None
     division = _divided(x, 1, len(dims) - 2)
     assert division is not None
-    rest = _stored(op, weight, array[:, division.kept], "rest")
+    rest = stored(op, made, weight, array[:, division.kept], "rest")
     result = op.op("Conv", division.rest(op, 1), rest, *node.inputs[2:], **node.attributes)
     sizes = [dim for dim in dims[2:] if dim is not None]
     image = op.Constant(value=ir.tensor(np.ones((1, 1, *sizes), array.dtype)))
     for fill, channel in division.fills:
-        of_channel = op.op("Conv", image, _stored(op, weight, array[:, [channel]], str(channel)), **node.attributes)
+        of_channel = op.op(
+            "Conv", image, stored(op, made, weight, array[:, [channel]], str(channel)), **node.attributes
+        )
         result = op.Add(result, op.Mul(of_channel, fill(op)))
     return result
 
@@ -107,12 +110,12 @@ def _gemm(op: Any, x: ir.Value, weight: ir.Value, bias: ir.Value, made: ir.Value
     assert node is not None and array is not None and division is not None
     axis = 1 if "transB" in node.attributes and node.attributes["transB"].as_int() == 1 else 0
     for fill, channel in division.fills:
-        bias = op.Add(bias, op.Mul(_stored(op, weight, np.take(array, channel, axis), str(channel)), fill(op)))
-    rest = _stored(op, weight, np.take(array, division.kept, axis), "rest")
+        bias = op.Add(bias, op.Mul(stored(op, made, weight, np.take(array, channel, axis), str(channel)), fill(op)))
+    rest = stored(op, made, weight, np.take(array, division.kept, axis), "rest")
     return op.op("Gemm", division.rest(op, 1), rest, bias, **node.attributes)
 
 
-def _of_product(context: object, x: ir.Value, weight: ir.Value, bias: ir.Value) -> bool:
+def _of_product(context: object, x: ir.Value, weight: ir.Value, bias: ir.Value, made: ir.Value) -> bool:
     """Whether a column is one number, and the bias the same for all rows."""
     array, stored = constant_of(weight), constant_of(bias)
     dims = dims_of(x)
@@ -121,21 +124,15 @@ def _of_product(context: object, x: ir.Value, weight: ir.Value, bias: ir.Value) 
     return _divided(x, -1, len(dims)) is not None
 
 
-def _product(op: Any, x: ir.Value, weight: ir.Value, bias: ir.Value) -> Any:
+def _product(op: Any, x: ir.Value, weight: ir.Value, bias: ir.Value, made: ir.Value) -> Any:
     """The product of the other columns, with the rows of each column of one number in its bias."""
     array, dims = constant_of(weight), dims_of(x)
     assert array is not None and dims is not None
     division = _divided(x, -1, len(dims))
     assert division is not None
     for fill, channel in division.fills:
-        bias = op.Add(bias, op.Mul(_stored(op, weight, array[channel], str(channel)), fill(op)))
-    return op.Add(op.MatMul(division.rest(op, -1), _stored(op, weight, array[division.kept], "rest")), bias)
-
-
-def _stored(op: Any, weight: ir.Value, array: np.ndarray, part: str) -> ir.Value:
-    """A part of a stored weight, stored as well. part: names it."""
-    made: ir.Value = op.initializer(ir.tensor(np.ascontiguousarray(array)), name=f"{weight.name}.{part}")
-    return made
+        bias = op.Add(bias, op.Mul(stored(op, made, weight, array[channel], str(channel)), fill(op)))
+    return op.Add(op.MatMul(division.rest(op, -1), stored(op, made, weight, array[division.kept], "rest")), bias)
 
 
 TIME_IN_CONV = Rewrite(
@@ -157,7 +154,7 @@ TIME_IN_GEMM = Rewrite(
 TIME_IN_PRODUCT = Rewrite(
     name="time column of a MatMul",
     about="concat(x, t) @ W + b with t times its row of W in b, without the concatenation",
-    pattern=lambda op, x, weight, bias: op.Add(op.MatMul(x, weight), bias),
+    pattern=lambda op, x, weight, bias: op.Add(op.MatMul(x, weight), bias, _outputs=["made"]),
     check=_of_product,
     replace=_product,
 )
