@@ -22,7 +22,7 @@ from odelet.artifact.array_files import check_output, read_inputs, write_outputs
 from odelet.artifact.folder import check
 from odelet.cli.options import Atol, Deadline, Device, Folder, Inputs, Json, MaxSteps, Memory, Rtol, Seed, Threads
 from odelet.cli.plot import plot
-from odelet.cli.progress import solve_paths
+from odelet.cli.progress import solve_paths, solve_quietly, solve_shown
 from odelet.commands.bench import DEFAULT_SECONDS
 from odelet.commands.bench import bench as bench_artifact
 from odelet.commands.paths_report import QUANTILES, paths_arrays, paths_text, quantiles_of
@@ -91,6 +91,9 @@ def run(
     device: Device = "cpu",
     threads: Threads = None,
     memory: Memory = None,
+    progress: Annotated[
+        bool, typer.Option("--progress", help="Show on a terminal how far each solve is (forms driven and loop_free).")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Run a model on a file of inputs and write its outputs. Ctrl-C ends it at once, as it ends all commands."""
@@ -107,7 +110,7 @@ def run(
         write_outputs(target, arrays)
         typer.echo(paths_text(found, arrays, as_json=as_json))
         return
-    solution = interruptible(lambda: model.solve_with(settings, (), inputs))
+    solution = solve_shown(model, settings, inputs) if progress else solve_quietly(model, settings, inputs)
     if solution.status is Status.OK:
         write_outputs(target, solution.outputs)
     typer.echo(run_text(solution, as_json=as_json))
