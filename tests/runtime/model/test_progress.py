@@ -208,7 +208,9 @@ def test_turns_of_an_iteration_are_told_and_samples_by_the_slowest(form, tmp_pat
     turns = max(stats.samples.steps) if stats.samples else stats.steps
     assert [one.steps for one in told.begun()] == list(range(turns))
     assert {one.time for one in told} == {None}
-    assert model.solve(x, progress=Told(until=2)).status is Status.CANCELLED
+    cut, limited = model.solve(x, progress=Told(until=4)), model.solve(x, max_steps=3)
+    assert cut.status is Status.CANCELLED
+    np.testing.assert_array_equal(cut.outputs["output"], limited.outputs["output"])
     settings = {"dynamic": {"x": {0: "batch"}}, "samples": 1, "per_sample": True}
     export(Decay(), (torch.rand(3, 2),), tmp_path / "rows", form=form, **settings)
     model, told = odelet.load(tmp_path / "rows"), Told()

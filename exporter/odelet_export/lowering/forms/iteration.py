@@ -44,7 +44,7 @@ def _looped(site: Site, tolerances: dict[str, Any], limit: Value | None) -> Lowe
         **terms,
         **tolerances,
     )
-    note_steps(state.best, StepsNote(site.hole.spec.index, all_turns=True))
+    note_steps(state.best, StepsNote(site.hole.spec.index, all_turns=limit is None))
     if limit is None:
         return _lowered(site, state, evaluations=most)
     return _lowered(site, state, settings=site.settings)
