@@ -37,9 +37,8 @@ def narrow(model: ir.Model, rounded: Collection[str] = ()) -> None:
     for node in graph.all_nodes():
         exact.update(_exact_results(node, exact))
     # A value that others need in float64 stays, and then what it is made from stays, too.
-    kept: set[ir.Value] = set()
+    kept = {value for node in graph.all_nodes() for body in bodies(node) for value in body.outputs}
     for node in reversed(list(graph.all_nodes())):
-        kept.update(value for body in bodies(node) for value in body.outputs)
         if not _follows(node, exact - kept):
             kept.update(value for value in node.inputs if value in exact)
     exact -= kept

@@ -91,7 +91,9 @@ def _check_taken(card: Card, steps: list[Block | DriveSolve]) -> None:
     for solve in card.solves:
         for key, name in solve.settings.items():
             if name is not None and (key, name) not in settable:
-                raise ArtifactError(f"solve {solve.index}: its setting {key} goes to {name!r}, which no graph takes as a setting")
+                raise ArtifactError(
+                    f"solve {solve.index}: its setting {key} goes to {name!r}, which no graph takes as a setting"
+                )
 
 
 def _guarded(run: RunGraph, card: Card) -> RunGraph:

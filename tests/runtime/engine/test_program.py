@@ -85,7 +85,7 @@ SOLVE_MISFITS = {
     "report": (solve(report={"time": "clock"}), "solve 0: its report time is 'clock', which no graph gives"),
     "report of another type": (
         solve(report={"time": "y"}),
-        r"report 'y' is float32 \[\?, 3\]; expected a float64 scalar",
+        r"report 'y' is float32 \[\?, 3\]; expected a float32 scalar",
     ),
 }
 

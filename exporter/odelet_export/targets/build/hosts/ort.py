@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -64,7 +65,9 @@ def _convert(file: Path, folder: Path) -> None:
         raise BuildError(f"onnxruntime {onnxruntime.__version__} does not convert {file.name}: {error}") from None
     listed = folder / OPERATORS
     logging.getLogger("ort_format_model.utils").setLevel(logging.WARNING)  # it writes the path of each file
-    create_config_from_models([folder / GRAPH], listed, enable_type_reduction=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # it does not close the files that it reads
+        create_config_from_models([folder / GRAPH], listed, enable_type_reduction=False)
     # The first lines are comments, which name paths of this machine.
     lines = [line for line in listed.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
     listed.write_text("\n".join(lines) + "\n", encoding="utf-8")
