@@ -131,9 +131,8 @@ def export(
         prover = Prover(ready, folder, failed, explanation.warnings, _write_again)
         report = prover.report(card, calibrated)
         card = prover.finish(card, report)
-    explanation = explanation.in_forms([solve.form for solve in card.solves])
-    warned = explanation.warned([*ready.drawn.skipped, *report.warnings, *kept_outside(card)])
-    return Exported(target, card, report, warned)
+    told = [*ready.drawn.skipped, *report.warnings, *kept_outside(card)]
+    return Exported(target, card, report, explanation.in_forms([solve.form for solve in card.solves]).warned(told))
 
 
 def _write_again(ready: Prepared, folder: Path) -> Card:
