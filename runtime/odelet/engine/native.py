@@ -110,7 +110,9 @@ class NativeRun:
 def _pointer(x: NumpyArray) -> ctypes.c_void_p:
     """Where the elements of an array are."""
     try:
-        return ctypes.c_void_p(ctypes.addressof(ctypes.c_char.from_buffer(x)))  # four times as fast as the other way
+        return ctypes.c_void_p(
+            ctypes.addressof(ctypes.c_char.from_buffer(x.data))
+        )  # four times as fast as the other way
     except (TypeError, ValueError):  # memory that is not to be written, or an array without elements
         return ctypes.c_void_p(x.__array_interface__["data"][0])
 
