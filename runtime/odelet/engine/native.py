@@ -58,18 +58,19 @@ class NativeRun:
         self._function.restype = ctypes.c_int
         self._guards = [one for one in card.assumptions if one.output]
         self._memory = local()
+        # A small solve takes less time than what a call could spend on these.
+        self._inputs = [tensor.name for tensor in native.inputs]
+        self._outputs = [(t.name, tuple(int(size) for size in t.shape), np.dtype(t.dtype)) for t in native.outputs]
 
     def __call__(self, values: Mapping[str, NumpyArray], settings: Mapping[str, NumpyArray]) -> dict[str, NumpyArray]:
         """Solve. Returns the outputs and what the solves report, by name. Raises AssumptionError, and InputError for a
         setting that the function does not take."""
-        inputs = [np.ascontiguousarray(values[tensor.name]) for tensor in self._native.inputs]
-        outputs = {t.name: np.empty([int(size) for size in t.shape], t.dtype) for t in self._native.outputs}
-        given = [ctypes.c_void_p(x.__array_interface__["data"][0]) for x in inputs]
-        taken = [ctypes.c_void_p(x.__array_interface__["data"][0]) for x in outputs.values()]
+        inputs = [np.ascontiguousarray(values[name]) for name in self._inputs]
+        outputs = {name: np.empty(shape, dtype) for name, shape, dtype in self._outputs}
+        given = [_pointer(x) for x in inputs]
+        taken = [_pointer(x) for x in outputs.values()]
         chosen = self._chosen(settings)
-        code = self._function(
-            *given, None if chosen is None else ctypes.byref(chosen), *taken, self._arena(), ctypes.c_void_p(None)
-        )
+        code = self._function(*given, None if chosen is None else ctypes.byref(chosen), *taken, self._arena(), None)
         if code < 0 and -1 - code < len(self._guards):
             guard = self._guards[-1 - code]
             raise AssumptionError(guard.refusal, guard)
@@ -98,10 +99,22 @@ class NativeRun:
 
     def _arena(self) -> ctypes.c_void_p:
         """Memory of this thread that calls work in."""
-        if not hasattr(self._memory, "arena"):
-            self._memory.arena = np.empty(self._native.arena + _ALIGNED, np.uint8)
-        address = self._memory.arena.__array_interface__["data"][0]
-        return ctypes.c_void_p(-(-address // _ALIGNED) * _ALIGNED)
+        arena: ctypes.c_void_p | None = getattr(self._memory, "arena", None)
+        if arena is None:
+            self._memory.bytes = np.empty(self._native.arena + _ALIGNED, np.uint8)
+            address = self._memory.bytes.__array_interface__["data"][0]
+            arena = self._memory.arena = ctypes.c_void_p(-(-address // _ALIGNED) * _ALIGNED)
+        return arena
+
+
+def _pointer(x: NumpyArray) -> ctypes.c_void_p:
+    """Where the elements of an array are."""
+    try:
+        return ctypes.c_void_p(
+            ctypes.addressof(ctypes.c_char.from_buffer(x.data))
+        )  # four times as fast as the other way
+    except (TypeError, ValueError):  # memory that is not to be written, or an array without elements
+        return ctypes.c_void_p(x.__array_interface__["data"][0])
 
 
 def open_library(card: Card, origin: Origin, folder: str | os.PathLike[str] | None) -> NativeRun:
