@@ -7,10 +7,13 @@ the folder that the caller names, or from the cache of this user; and only for t
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import os
 import platform
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from threading import local
 
@@ -36,7 +39,20 @@ def cache_folder(digest: str) -> Path:
         place = Path.home() / "Library" / "Caches"
     else:
         place = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return place / "odelet" / "native" / f"{digest[:32]}-{platform.machine().lower()}"
+    return place / "odelet" / "native" / f"{digest[:32]}-{processor()}"
+
+
+@cache
+def processor() -> str:
+    """The kind of processor of this machine, with a digest of the instructions that it has: a library may use all that
+    the machine has on which it was compiled, and a folder of a user may be shared by several machines."""
+    kind = f"{platform.system()} {platform.processor()}"
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.partition(":")[0].strip() in ("flags", "Features"):
+                kind = " ".join(sorted(line.partition(":")[2].split()))
+                break
+    return f"{platform.machine().lower()}-{hashlib.sha256(kind.encode()).hexdigest()[:8]}"
 
 
 class _Settings(ctypes.Structure):
@@ -119,9 +135,9 @@ def open_library(card: Card, origin: Origin, folder: str | os.PathLike[str] | No
     native = read_native(place)
     if native.artifact != origin.digest:
         raise ArtifactError(f"{place}: the library was built from another artifact than {origin.path}; build it again")
-    if native.machine != platform.machine():
+    if native.machine != processor():
         raise ArtifactError(
-            f"{place}: the library was built for {native.machine}, and this machine is {platform.machine()}; build it "
+            f"{place}: the library was built for {native.machine}, and this machine is {processor()}; build it "
             "here with: odelet build ARTIFACT --target native"
         )
     names = {tensor.name for tensor in native.outputs}
