@@ -166,7 +166,7 @@ class TuningSearch:
             # The model with its own method stays, for comparison.
             alive = [one for one in alive if one in survivors or one.method is None]
         chosen = self._settled(plan)
-        if self._settings.native:
+        if not self._settings.no_native:
             libraries = self._with_libraries(plan)
             chosen = halving.choice(self._complete({*plan, *libraries}), target, budget)
         self._record = replace(self._record, finished=True, chosen=None if chosen is None else chosen.candidate)

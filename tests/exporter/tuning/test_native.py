@@ -102,7 +102,7 @@ def test_without_a_compiler_the_tuning_says_so_once(compiler, said, swing, tmp_p
 
 
 def test_nobody_is_told_of_libraries_that_nobody_wants(swing, tmp_path):
-    tuning = tune(swing, data(), tmp_path / "tune", target=1e-2, native=False, **TRIED)
+    tuning = tune(swing, data(), tmp_path / "tune", target=1e-2, no_native=True, **TRIED)
     assert tuning.record.native == "" and "native" not in (tmp_path / "tune" / "tune.md").read_text()
 
 
