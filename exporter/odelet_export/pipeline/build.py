@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from odelet.artifact.folder import check
+from odelet.artifact.folder import Checked, check
 from odelet.artifact.samples import samples_of
 from odelet.errors import InputError
 from odelet_export.errors import OutputError, output_errors
@@ -81,14 +81,7 @@ def build(
     write = kind.writer(program, own_name, checked, samples)
     with staging(place, failed=failed, marker=BUILD_FILE) as folder:
         with _in_place(place, own=out is None):
-            try:
-                built = write(folder)
-                tell("test")
-                tested = kind.test(folder, built, checked.folder)
-            except CompilerError as error:
-                _write_card(folder, target, checked.card.name, None, Tested(False, str(error), ""))
-                raise
-            _write_card(folder, target, checked.card.name, built, tested)
+            built, tested = _made(folder, target, checked, write, tell)
         if tested is not None and not tested.passed:
             raise WrongBuildError(
                 f"the build gives other answers than the samples of {artifact}: {tested.text}; it was left in "
@@ -97,6 +90,22 @@ def build(
                 str(failed),
             )
     return BuildResult(place, target, built, tested)
+
+
+def _made(
+    folder: Path, target: str, checked: Checked, write: Callable[[Path], Built], tell: Callable[[str], None]
+) -> tuple[Built, Tested | None]:
+    """Write the files of a build, test it, and write its card, also where a compiler fails."""
+    assert checked.folder is not None
+    try:
+        built = write(folder)
+        tell("test")
+        tested = TARGETS[target].test(folder, built, checked.folder)
+    except CompilerError as error:
+        _write_card(folder, target, checked.card.name, None, Tested(False, str(error), ""))
+        raise
+    _write_card(folder, target, checked.card.name, built, tested)
+    return built, tested
 
 
 @contextmanager
