@@ -117,6 +117,19 @@ def test_calls_run_side_by_side(native):
         np.testing.assert_array_equal(ours, theirs)
 
 
+def test_inputs_of_any_layout_and_outputs_that_outlive_the_next_call(native):
+    x = numbers()
+    wanted = native(x).copy()
+    read_only = x.copy()
+    read_only.flags.writeable = False
+    for other in (read_only, np.asfortranarray(x), np.repeat(x, 2, axis=0)[::2], x[::-1].copy()[::-1]):
+        np.testing.assert_array_equal(native(other), wanted)
+    first = native(x)
+    native(numbers(1))
+    np.testing.assert_array_equal(first, wanted)
+    assert all(output.flags.writeable and output.flags.c_contiguous for output in native.solve(x).outputs.values())
+
+
 def test_a_model_with_a_library_travels(native):
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(native))(numbers()), native(numbers()))
 
