@@ -63,7 +63,7 @@ CONV, GEMM, PRODUCT = (
     "time column of a MatMul",
 )
 SOFTPLUS, OF_TORCH, SCALED = "softplus", "softplus of torch", "softplus of torch with a scale"
-NORM = "scale and shift of a group normalization"
+POWER, NORM = "power", "scale and shift of a group normalization"
 # A function, its layer, the shape of the state, and what has to be replaced how often.
 REPLACED = {
     "convolution of time": (conv_of_time, nn.Conv2d(4, 5, 3, padding=1), (3, 6, 5), {CONV: 1}),
@@ -82,6 +82,16 @@ REPLACED = {
     "softplus": (lambda x, t: F.softplus(x * t), None, (128,), {OF_TORCH: 1}),
     "softplus of a scaled argument": (lambda x, t: F.softplus(x, beta=2.0), None, (8, 16), {SCALED: 1}),
     "softplus of a low threshold": (lambda x, t: F.softplus(x, threshold=1.0), None, (128,), {SOFTPLUS: 1}),
+    "ELU": (lambda x, t: F.elu(x, 0.7), None, (64,), {"Elu": 1}),
+    "CELU": (lambda x, t: F.celu(x, 0.7), None, (64,), {"Celu": 1}),
+    "SELU": (lambda x, t: F.selu(x), None, (64,), {"Selu": 1}),
+    "Mish": (lambda x, t: F.mish(x), None, (64,), {"Mish": 1}),
+    "HardSwish": (lambda x, t: F.hardswish(x), None, (64,), {"HardSwish": 1}),
+    "PReLU": (lambda x, t, layer: layer(x), nn.PReLU(), (64,), {"PRelu": 1}),
+    "PReLU of channels": (lambda x, t, layer: layer(x), nn.PReLU(4), (4, 16), {"PRelu": 1}),
+    "square": (lambda x, t: x**2 * t, None, (64,), {POWER: 1}),
+    "cube": (lambda x, t: x**3 * t, None, (64,), {POWER: 1}),
+    "fourth power": (lambda x, t: (x + t) ** 4.0, None, (64,), {POWER: 1}),
     "group normalization": (lambda x, t, layer: layer(x) * t, nn.GroupNorm(2, 4), (4, 4, 3), {NORM: 1}),
 }
 KEPT = {
@@ -90,6 +100,8 @@ KEPT = {
         nn.Conv2d(4, 5, 3),
         (3, 6, 5),
     ),
+    "other powers": (lambda x, t: (x.abs() + 1) ** 1.7 + (x.abs() + 1) ** t, None, (64,)),
+    "a power of few elements": (lambda x, t: x**3, None, (2,)),
     "groups": (conv_of_time, nn.Conv2d(4, 4, 3, groups=2), (3, 6, 5)),
     "a linear layer of a column that varies": (linear_of_time_for_each_row, nn.Linear(4, 5), (2, 3)),
     "a softplus of few elements": (lambda x, t: F.softplus(x), None, (8,)),
@@ -149,17 +161,39 @@ def test_every_rewrite_has_a_model():
     assert {one.name for one in roster.REWRITES} == {name for *_, expected in REPLACED.values() for name in expected}
 
 
-def test_softplus_is_exact_far_below_zero(tmp_path):
-    """The numbers matter relatively, as where a logarithm follows."""
-    _, artifact = exported(lambda x, t: F.softplus(x), None, (4096,), tmp_path / "out")
-    x = np.concatenate([np.linspace(-87, 90, 4000), [0.0, -0.0, -np.inf, np.inf, np.nan], np.full(91, -17.3)])
+FAR = {
+    "softplus": (F.softplus, lambda x: np.logaddexp(0.0, x), 4),
+    "mish": (F.mish, lambda x: x * np.tanh(np.logaddexp(0.0, x)), 6),
+}
+
+
+@pytest.mark.parametrize("name", FAR)
+def test_activations_are_relatively_exact_far_below_zero(name, tmp_path):
+    """The numbers matter relatively, as where a logarithm follows. units: in the last place."""
+    function, truth_of, units = FAR[name]
+    _, artifact = exported(lambda x, t: function(x), None, (4096,), tmp_path / "out")
+    x = np.concatenate([np.linspace(-86, 90, 4000), [0.0, -0.0, np.inf, np.nan, 3e38], np.full(91, -17.3)])
     x = x.astype(np.float32)[None]
     with np.errstate(invalid="ignore"):
-        truth = np.logaddexp(0.0, x.astype(np.float64))
+        truth = truth_of(x.astype(np.float64))
     answer = artifact(x=x, t=np.float32(0))
     finite = np.isfinite(truth)
-    assert (np.abs(answer[finite] - truth[finite]) <= 4 * np.spacing(truth[finite].astype(np.float32))).all()
+    assert (
+        np.abs(answer[finite] - truth[finite]) <= units * np.spacing(np.abs(truth[finite]).astype(np.float32))
+    ).all()
     np.testing.assert_array_equal(answer[~finite], truth[~finite].astype(np.float32))
+
+
+SATURATED = (F.elu, F.celu, F.selu, F.mish, F.hardswish, F.softplus)
+
+
+@pytest.mark.parametrize("function", SATURATED, ids=lambda function: function.__name__)
+def test_infinities_and_nan_stay(function, tmp_path):
+    _, artifact = exported(lambda x, t: function(x), None, (64,), tmp_path / "out")
+    x = np.zeros((1, 64), np.float32)
+    x[0, :5] = np.inf, np.nan, 1e30, -1e30, -np.inf
+    expected = function(torch.from_numpy(x)).numpy()
+    np.testing.assert_allclose(artifact(x=x, t=np.float32(0)), expected, rtol=1e-6, atol=1e-7)
 
 
 def test_a_weight_is_stored_once(tmp_path):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import onnx_ir as ir
 from onnxscript.rewriter import RewriteRuleSet
 
+from odelet_export.graphs.rewrite.activations import ACTIVATIONS
 from odelet_export.graphs.rewrite.group_norm import GROUP_NORM
+from odelet_export.graphs.rewrite.powers import POWERS
 from odelet_export.graphs.rewrite.softplus import SOFTPLUS, SOFTPLUS_OF_SCALED, SOFTPLUS_OF_TORCH
 from odelet_export.graphs.rewrite.time_channel import TIME_IN_CONV, TIME_IN_GEMM, TIME_IN_PRODUCT
 
@@ -17,6 +19,8 @@ REWRITES = (
     SOFTPLUS_OF_TORCH,
     SOFTPLUS_OF_SCALED,
     SOFTPLUS,
+    *ACTIVATIONS,
+    POWERS,
     GROUP_NORM,
 )
 

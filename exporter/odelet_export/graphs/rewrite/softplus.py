@@ -14,16 +14,8 @@ import numpy as np
 import onnx_ir as ir
 
 from odelet_export.graphs.nodes import constant_of
+from odelet_export.graphs.rewrite.activations import is_large, number
 from odelet_export.graphs.rewrite.rule import Rewrite
-from odelet_export.graphs.rewrite.shapes import row_elements
-
-# Below so many elements in a batch row, the nodes that are added take longer than the vectors save.
-FEWEST_ELEMENTS = 64
-
-
-def _large(context: object, x: ir.Value, **_: object) -> bool:
-    """Whether the vectors save more than the nodes cost."""
-    return x.dtype in (ir.DataType.FLOAT, ir.DataType.DOUBLE) and row_elements(x) >= FEWEST_ELEMENTS
 
 
 def _large_and_chosen_by_rounding(context: object, x: ir.Value, threshold: ir.Value, **_: object) -> bool:
@@ -33,12 +25,11 @@ def _large_and_chosen_by_rounding(context: object, x: ir.Value, threshold: ir.Va
         return False
     above = float(limit.reshape(()))
     vanishes = above > 0 and math.exp(-above) < float(np.spacing(np.float32(above))) / 4
-    return vanishes and _large(context, x)
+    return vanishes and is_large(context, x)
 
 
 def _replace(op: Any, x: ir.Value, **_: object) -> Any:
-    assert x.dtype is not None
-    one = op.Constant(value=ir.tensor(np.array(1, x.dtype.numpy())))
+    one = number(op, x, 1.0)
     u = op.Exp(op.Neg(op.Abs(x)))
     w = op.Add(u, one)
     log1p = op.Add(op.Log(w), op.Sub(u, op.Sub(w, one)))
@@ -64,7 +55,7 @@ SOFTPLUS = Rewrite(
     name="softplus",
     about="Softplus by Exp and Log, which ONNX Runtime computes in vectors",
     pattern=lambda op, x: op.Softplus(x),
-    check=_large,
+    check=is_large,
     replace=_replace,
 )
 
