@@ -86,7 +86,6 @@ REPLACED = {
     "CELU": (lambda x, t: F.celu(x, 0.7), None, (64,), {"Celu": 1}),
     "SELU": (lambda x, t: F.selu(x), None, (64,), {"Selu": 1}),
     "Mish": (lambda x, t: F.mish(x), None, (64,), {"Mish": 1}),
-    "HardSwish": (lambda x, t: F.hardswish(x), None, (64,), {"HardSwish": 1}),
     "PReLU": (lambda x, t, layer: layer(x), nn.PReLU(), (64,), {"PRelu": 1}),
     "PReLU of channels": (lambda x, t, layer: layer(x), nn.PReLU(4), (4, 16), {"PRelu": 1}),
     "square": (lambda x, t: x**2 * t, None, (64,), {POWER: 1}),
@@ -157,6 +156,12 @@ def test_other_operators_stay(name, places, tmp_path):
     assert not places
 
 
+@pytest.mark.parametrize(("batch", "replaced"), [(2, 0), (16, 1)])
+def test_a_batch_of_fixed_size_counts_with_its_elements(batch, replaced, places, tmp_path):
+    export(Applied(lambda x, t: F.elu(x)), (torch.randn(batch, 64), torch.tensor(0.1)), tmp_path / "out", form="plain")
+    assert places == ({"Elu": 1} if replaced else {})
+
+
 def test_every_rewrite_has_a_model():
     assert {one.name for one in roster.REWRITES} == {name for *_, expected in REPLACED.values() for name in expected}
 
@@ -184,7 +189,7 @@ def test_activations_are_relatively_exact_far_below_zero(name, tmp_path):
     np.testing.assert_array_equal(answer[~finite], truth[~finite].astype(np.float32))
 
 
-SATURATED = (F.elu, F.celu, F.selu, F.mish, F.hardswish, F.softplus)
+SATURATED = (F.elu, F.celu, F.selu, F.mish, F.softplus)
 
 
 @pytest.mark.parametrize("function", SATURATED, ids=lambda function: function.__name__)

@@ -13,10 +13,11 @@ import onnx_ir as ir
 
 from odelet_export.graphs.nodes import constant_of
 from odelet_export.graphs.rewrite.rule import Rewrite
-from odelet_export.graphs.rewrite.shapes import row_elements
+from odelet_export.graphs.rewrite.shapes import dims_of, row_elements
 
-# Below so many elements in a batch row, the nodes that are added take longer than the vectors save.
-FEWEST_ELEMENTS = 64
+# Below so many elements, the nodes that are added take longer than the vectors save: of an array of known size, and of a
+# batch row where the batch may have any size.
+FEWEST_ELEMENTS, FEWEST_OF_ROW = 512, 64
 _FLOATS = (ir.DataType.FLOAT, ir.DataType.DOUBLE)
 # Above this number, the tanh of the softplus is 1 in float32 and in float64, and exp of twice the number is finite.
 _SATURATED = 20.0
@@ -31,7 +32,10 @@ def number(op: Any, like: ir.Value, value: float) -> ir.Value:
 
 def is_large(context: object, x: ir.Value, **_: object) -> bool:
     """Whether the vectors save more than the nodes cost."""
-    return x.dtype in _FLOATS and row_elements(x) >= FEWEST_ELEMENTS
+    dims = dims_of(x)
+    if dims is None or x.dtype not in _FLOATS:
+        return False
+    return row_elements(x) >= (FEWEST_OF_ROW if None in dims else FEWEST_ELEMENTS)
 
 
 def _attribute(made: ir.Value, name: str, default: float) -> float:
@@ -78,10 +82,6 @@ def _mish(op: Any, x: ir.Value, made: ir.Value) -> Any:
     return op.Mul(x, op.Div(n, op.Add(n, two)))
 
 
-def _hard_swish(op: Any, x: ir.Value, made: ir.Value) -> Any:
-    return op.Mul(x, op.HardSigmoid(x, alpha=1 / 6, beta=0.5))
-
-
 def _prelu(op: Any, x: ir.Value, slope: ir.Value) -> Any:
     return op.Add(op.Relu(x), op.Mul(slope, op.Min(x, number(op, x, 0.0))))
 
@@ -108,7 +108,6 @@ ACTIVATIONS = (
     _of("Celu", _celu, "CELU by Exp"),
     _of("Selu", _selu, "SELU by Exp"),
     _of("Mish", _mish, "Mish by Exp, without a logarithm"),
-    _of("HardSwish", _hard_swish, "HardSwish by HardSigmoid"),
     Rewrite(
         name="PRelu",
         about="PReLU by Relu and Min",
