@@ -15,8 +15,8 @@ from odelet_export.graphs.nodes import constant_of
 from odelet_export.graphs.rewrite.rule import Rewrite
 from odelet_export.graphs.rewrite.shapes import dims_of, row_elements
 
-# Below so many elements, the nodes that are added take longer than the vectors save: of an array of known size, and of a
-# batch row where the batch may have any size.
+# Below so many elements, the nodes that are added take longer than the vectors save: of an array of known size, and of
+# a batch row where the batch may have any size.
 FEWEST_ELEMENTS, FEWEST_OF_ROW = 512, 64
 _FLOATS = (ir.DataType.FLOAT, ir.DataType.DOUBLE)
 # Above this number, the tanh of the softplus is 1 in float32 and in float64, and exp of twice the number is finite.
