@@ -77,6 +77,7 @@ class ExportChanges(SharedChanges, total=False):
     rtol: float | None
     atol: float | None
     controller: str | None
+    time_dtype: str | None
     per_sample: bool
     keep_debug_info: bool
     strict: bool

@@ -89,6 +89,10 @@ class LoopStep:
     def __post_init__(self) -> None:
         check(len(self.repeat) > 0, "a loop of the program repeats nothing")
         check(self.most is not None or self.again is not None, "a loop of the program has no end")
+        carried, stacked = self.carried, [one.result for one in self.stacked]
+        inside = [one.turn for one in carried] + ([] if self.iteration is None else [self.iteration])
+        check_once("a loop of the program gives a turn", inside)
+        check_once("a loop of the program makes", [*(x.result for x in carried if x.result is not None), *stacked])
 
     @property
     def graph_files(self) -> Iterator[str]:
@@ -118,10 +122,19 @@ class BranchStep:
     otherwise: tuple[RunStep | LoopStep | BranchStep, ...]
     chosen: tuple[ChosenCard, ...]
 
+    def __post_init__(self) -> None:
+        check_once("a branch of the program makes", [one.result for one in self.chosen])
+
     @property
     def graph_files(self) -> Iterator[str]:
         """The files of the graphs of both branches, in order."""
         return files_of((*self.then, *self.otherwise))
+
+
+def check_once(who: str, names: Sequence[str]) -> None:
+    """Raise ArtifactError where a name is there twice. who: the start of a sentence about a name."""
+    twice = next((name for number, name in enumerate(names) if name in names[:number]), None)
+    check(twice is None, f"{who} {twice!r} twice")
 
 
 ProgramStep: TypeAlias = RunStep | DriveStep | LoopStep | BranchStep

@@ -112,10 +112,11 @@ def _until_event(site: Site) -> LoweredSolve:
     scope, spec, like = site.scope, site.hole.spec, site.y0
     assert spec.grid is not None
     computed = site.hole.extras.get("step_size")
-    step_size: Any = spec.grid.step_size if computed is None else in_dtype(np.dtype(np.float64), Value(computed, scope))
+    # A step size in the state's type, with a sign: the same number as a product in float64, rounded afterwards.
+    step_size: Any = spec.grid.step_size if computed is None else Value(computed, scope)
     assert isinstance(spec.atol, float)
     start = ONNX.cast(site.scalar(site.time(0), None), like)
-    h = ONNX.cast(scope.call("Cast", site.scalar(site.direction), to=ir.DataType.DOUBLE) * step_size, like)
+    h = ONNX.cast(site.scalar(site.direction), like) * in_dtype(like.dtype, step_size)
     search = EventSearch(site, start * ONNX.cast(site.direction, like))
 
     memory = _as_values(site)
