@@ -1,4 +1,4 @@
-"""Makes the tables of docs/targets.md from the rosters. `make docs` writes them, and a test compares them with the page."""
+"""Makes the tables of docs/targets.md from the rosters. `make docs` writes them; a test compares them with the page."""
 
 from __future__ import annotations
 
