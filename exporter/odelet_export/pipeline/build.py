@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from odelet.artifact.folder import check
+from odelet.artifact.folder import Checked, check
 from odelet.artifact.samples import samples_of
 from odelet.errors import InputError
-from odelet_export.errors import output_errors
-from odelet_export.targets.build.built import BuildError, Built, Tested, WrongBuildError
+from odelet_export.errors import OutputError, output_errors
+from odelet_export.targets.build.built import BuildError, Built, CompilerError, Tested, WrongBuildError
 from odelet_export.targets.build.roster import TARGETS
 from odelet_export.targets.folder import entry_of, staging
 
@@ -53,6 +54,7 @@ def build(
     >>> build("out", "c", "out-c", name="spiral")  # doctest: +SKIP
 
     Raises ArtifactError for a damaged artifact, BuildError before anything is written for what the target cannot have,
+    CompilerError for a compiler that fails (the source is then left in `out` + ".failed"),
     WrongBuildError where the answers differ from the samples (the files are then left in `out` + ".failed"),
     OutputError and InputError as an export does.
     """
@@ -65,7 +67,8 @@ def build(
     tell("check")
     checked = check(artifact)
     place = kind.place(checked.origin.digest) if out is None and kind.place is not None else Path(out or "")
-    place.parent.mkdir(parents=True, exist_ok=True)
+    with _in_place(place, own=out is None):
+        place.parent.mkdir(parents=True, exist_ok=True)
     failed = place.parent / f"{place.name}.failed"
     if checked.folder is None:
         raise BuildError(f"{artifact}: give the artifact's folder, as a lone graph has no samples to test a build with")
@@ -75,12 +78,8 @@ def build(
     write = kind.writer(checked, own_name, samples)
     tell("write")
     with staging(place, failed=failed, marker=BUILD_FILE) as folder:
-        with output_errors(place):
-            built = write(folder)
-        tell("test")
-        tested = kind.test(folder, built, checked.folder)
-        with output_errors(place):
-            _write_card(folder, target, checked.card.name, built, tested)
+        with _in_place(place, own=out is None):
+            built, tested = _made(folder, target, checked, write, tell)
         if tested is not None and not tested.passed:
             raise WrongBuildError(
                 f"the build gives other answers than the samples of {artifact}: {tested.text}; it was left in "
@@ -91,11 +90,40 @@ def build(
     return BuildResult(place, target, built, tested)
 
 
-def _write_card(folder: Path, target: str, model: str, built: Built, tested: Tested | None) -> None:
-    data: dict[str, Any] = {"target": target, "model": model, **built.facts}
+def _made(
+    folder: Path, target: str, checked: Checked, write: Callable[[Path], Built], tell: Callable[[str], None]
+) -> tuple[Built, Tested | None]:
+    """Write the files of a build, test it, and write its card, also where a compiler fails."""
+    assert checked.folder is not None
+    try:
+        built = write(folder)
+        tell("test")
+        tested = TARGETS[target].test(folder, built, checked.folder)
+    except CompilerError as error:
+        _write_card(folder, target, checked.card.name, None, Tested(False, str(error), ""))
+        raise
+    _write_card(folder, target, checked.card.name, built, tested)
+    return built, tested
+
+
+@contextmanager
+def _in_place(place: Path, *, own: bool) -> Iterator[None]:
+    """Raise OutputError in place of errors of the file system. own: whether the target chose the place."""
+    try:
+        with output_errors(place):
+            yield
+    except OutputError as error:
+        advice = "; name another folder with --out, and load it with library=" if own else ""
+        raise OutputError(f"{error}{advice}") from error
+
+
+def _write_card(folder: Path, target: str, model: str, built: Built | None, tested: Tested | None) -> None:
+    """Write the card of a build. built: None where a compiler failed, which leaves the files that were written."""
+    names = [path.name for path in folder.iterdir()] if built is None else built.files
+    data: dict[str, Any] = {"target": target, "model": model, **({} if built is None else built.facts)}
     data["passed"] = None if tested is None else tested.passed
     data["test"] = None if tested is None else tested.text
-    data["files"] = {file: asdict(entry_of(folder / file)) for file in built.files}
+    data["files"] = {file: asdict(entry_of(folder / file)) for file in names}
     (folder / BUILD_FILE).write_text(json.dumps(data, indent=2), encoding="utf-8")
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypedDict, Unpack
 
 from odelet.artifact.solve_card import FORMS
 from odelet.errors import InputError
-from odelet.loops.adaptive import DEFAULT_MAX_STEPS
+from odelet.loops.limits import DEFAULT_MAX_STEPS
 from odelet_export.calibration.settings import Calibration
 from odelet_export.errors import FormError
 from odelet_export.lowering.profiles import GENERAL, PROFILES

@@ -12,6 +12,12 @@ class BuildError(ExportError, ValueError):
     """An artifact that a target cannot have, or a tool that a build needs and that is missing."""
 
 
+class CompilerError(BuildError):
+    """A C compiler that fails, or that compiles for another machine."""
+
+    keep = True  # the source is left beside the folder that was to be written, for a look at what did not compile
+
+
 class WrongBuildError(ExportError):
     """The code that was built gives other answers than the artifact's samples. folder: where it was left."""
 
