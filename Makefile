@@ -37,6 +37,7 @@ check: $(STAMP)
 docs: $(STAMP)
 	$(BIN)/python docs/methods.py
 	$(BIN)/python docs/sde.py
+	$(BIN)/python docs/targets.py
 	$(BIN)/python docs/architecture.py
 
 plots: $(STAMP)
@@ -44,7 +45,7 @@ plots: $(STAMP)
 
 # Each claim is measured in a process of its own, so that no claim is affected by what another one loaded.
 bench: $(VENV)/.bench
-	for claim in speed stochastic native outputs scaling weight exporting threads; do $(BIN)/python benchmarks/$$claim.py || exit 1; done
+	for claim in speed stochastic native embedded outputs scaling weight exporting threads; do $(BIN)/python benchmarks/$$claim.py || exit 1; done
 	$(BIN)/python benchmarks/report.py
 
 # The extra `bench` installs the solvers that odelet is compared with.

@@ -18,20 +18,20 @@ from typing import Any
 import record  # It must come first: it sets the threads of the libraries.
 import torch
 from peers import Missing, diffrax
-from workloads import WORKLOADS
+from workloads import SMALL, WORKLOADS
 
 import odelet
 from odelet.commands.latency import interleaved
 from odelet_export import build, export
 
 # The workloads, and the batches at which each is timed; a library is for one batch.
-CASES = {"spiral": (1, 4, 16, 64, 256), "mlp": (1, 16), "latent": (1,)}
+CASES = {"readme": (1, 256), "spiral": (1, 4, 16, 64, 256), "mlp": (1, 16), "latent": (1,)}
 
 
 def measure(name: str, *, quick: bool) -> Iterator[dict[str, Any]]:
     """Yield a row for each batch: the time of each way, and the medians of its ratios to the library's in the turns."""
     torch.set_num_threads(1)
-    workload = WORKLOADS[name]
+    workload = (WORKLOADS | SMALL)[name]
     model = workload.build()
     for batch in CASES[name]:
         x = workload.inputs(batch)
@@ -56,7 +56,7 @@ def measure(name: str, *, quick: bool) -> Iterator[dict[str, Any]]:
             "arena": built.arena,
             "weights": built.weights,
             "ms": {way: record.milliseconds(latency)["ms"]["p50"] for way, latency in latencies.items()},
-            "ratio": {way: round(native.over(latency), 3) for way, latency in latencies.items() if way != "native"},
+            "ratio": {way: round(native.over(latency), 4) for way, latency in latencies.items() if way != "native"},
             "load": round(os.getloadavg()[0], 1),
         }
 

@@ -1,4 +1,4 @@
-"""Writes the tables of docs/performance.md and draws its plots, from benchmarks/results alone.
+"""Writes the tables of docs/performance.md and docs/embedded.md and draws the plots, from benchmarks/results alone.
 
 Nothing is measured here. Each figure stands beside its target, and the table says whether it was reached or missed.
 """
@@ -13,7 +13,6 @@ from typing import Any
 
 from plots import DOCS, draw_all
 
-PAGE = DOCS / "performance.md"
 RESULTS = Path(__file__).resolve().parent / "results"
 Row = dict[str, Any]
 
@@ -30,9 +29,12 @@ LARGER, LARGER_TARGET = ("mlp", "digits", "latent", "flow"), 1.1
 STOCHASTIC_CLAIM, STOCHASTIC_TARGET = ("euler-1000", 1), 20.0
 # The largest share of diffrax's time that a library may take, by part and batch.
 NATIVE_TARGETS = {("spiral", 1): 0.4, ("spiral", 16): 0.8}
+# The largest share of the time of ONNX Runtime's `adaptive` that a library may take, by part and batch.
+ADAPTIVE_TARGETS = {("readme", 1): 0.02}
 # The rk4 solve that stands in the table of targets.
 RK4 = "rk4-32"
 TITLES = {
+    "readme": "README spiral, 50 times",
     "spiral": "spiral MLP 2-64-64-2",
     "mlp": "MLP 64-512-512-64",
     "digits": "digits ODE-Net",
@@ -178,12 +180,32 @@ def native() -> str:
         times = [f"{row['ms'][way]:.3g}" if way in row["ms"] else "" for way in ("native", "adaptive", "diffrax")]
         ratio, target = row["ratio"].get("diffrax"), NATIVE_TARGETS.get((row["part"], row["batch"]))
         beside = "" if ratio is None else f"{ratio:.2f}" if target is None else verdict(ratio, target)
-        sizes = [f"{row[key]:,}" for key in ("arena", "weights")]
-        lines.append([TITLES[row["part"]], row["batch"], *times, f"{row['ratio']['adaptive']:.2f}", beside, *sizes])
+        share, most = row["ratio"]["adaptive"], ADAPTIVE_TARGETS.get((row["part"], row["batch"]))
+        engine = f"{share:.3f}" if most is None else verdict(share, most, digits=3)
+        numbers = [f"{row[key]:,}" for key in ("arena", "weights")]
+        lines.append([TITLES[row["part"]], row["batch"], *times, engine, beside, *numbers])
     loads, cores = [row["load"] for row in rows], read("native")["machine"]["cores"]
     head = ["model", "batch", "ms", "ms, ONNX Runtime", "ms, diffrax", "of ONNX Runtime's", "of diffrax's"]
     load = f"The load of the machine was {min(loads):g} to {max(loads):g} on {cores} cores."
     return f"{table([*head, 'bytes of arena', 'bytes of weights'], lines)}\n\n{load}"
+
+
+def sizes() -> str:
+    """The table of what solves take on devices without an engine."""
+    lines = []
+    for row in read("embedded")["rows"]:
+        small, times = row["cortex_m4"], [f"{row['us'][way] / 1000:.3g} ms" for way in ("c", "onnxruntime")]
+        cells = ["not measured"] * 4
+        if small is not None:
+            cells = [_bytes(small[key]) for key in ("flash", "ram", "stack")]
+            cells.append(f"{small['instructions'] / 1e6:.3g} million" if small["instructions"] else "")
+        lines.append([TITLES[row["part"]], *map(_bytes, (row["arena"], row["weights"])), *cells, row["steps"], *times])
+    head = ["model, batch 1", "arena", "weights", "flash", "RAM", "stack", "instructions", "steps", "C", "ONNX Runtime"]
+    return table(head, lines)
+
+
+def _bytes(count: int) -> str:
+    return f"{count:,} B" if count < 10_000 else f"{count / 1024:,.0f} kB"
 
 
 def stages() -> str:
@@ -266,8 +288,8 @@ def machine() -> str:
     return " ".join(lines)
 
 
-CLAIMS = ("speed", "stochastic", "native", "outputs", "scaling", "weight", "exporting", "threads")
-PARTS: dict[str, Callable[[], str]] = {
+CLAIMS = ("speed", "stochastic", "native", "embedded", "outputs", "scaling", "weight", "exporting", "threads")
+PERFORMANCE: dict[str, Callable[[], str]] = {
     "machine": machine,
     "targets": targets,
     "larger": larger,
@@ -283,19 +305,24 @@ PARTS: dict[str, Callable[[], str]] = {
 }
 
 
-def filled(text: str) -> str:
-    """The text of the page, with each part between its marks written again. Raises ValueError for a missing mark."""
-    for name, part in PARTS.items():
+# The parts of each page, by the names of their marks.
+PAGES = {DOCS / "performance.md": PERFORMANCE, DOCS / "embedded.md": {"sizes": sizes}}
+
+
+def filled(page: Path, text: str) -> str:
+    """The text of a page, with each part between its marks written again. Raises ValueError for a missing mark."""
+    for name, part in PAGES[page].items():
         pattern = re.compile(rf"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
         if not pattern.search(text):
-            raise ValueError(f"{PAGE.name} has no marks <!-- begin {name} --> and <!-- end {name} -->; put them back")
+            raise ValueError(f"{page.name} has no marks <!-- begin {name} --> and <!-- end {name} -->; put them back")
         content = part()
         text = pattern.sub(lambda match, content=content: f"{match[1]}{content}\n{match[2]}", text)
     return text
 
 
 def main() -> None:
-    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    for page in PAGES:
+        page.write_text(filled(page, page.read_text(encoding="utf-8")), encoding="utf-8")
     draw_all(read)
 
 

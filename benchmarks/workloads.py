@@ -26,9 +26,11 @@ DRIVES = ("adaptive", "driven")
 
 
 class Solved(nn.Module):
-    """A model whose middle is a solve by dopri5. field: the function f(t, y). times: the output times (times,)."""
+    """A model whose middle is a solve by dopri5. field: the function f(t, y). times: the output times (times,).
+    options: of the solver."""
 
     rtol = atol = 1e-5
+    options: Mapping[str, Any] | None = None
 
     def __init__(self, slope: nn.Module, times: Tensor) -> None:
         super().__init__()
@@ -45,7 +47,8 @@ class Solved(nn.Module):
 
     def solve(self, state: Any) -> Any:
         """The states at all output times, of the initial state."""
-        return odeint(self.field, state, self.times, rtol=self.rtol, atol=self.atol, method="dopri5")
+        options = None if self.options is None else dict(self.options)
+        return odeint(self.field, state, self.times, rtol=self.rtol, atol=self.atol, method="dopri5", options=options)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.after(self.solve(self.before(x)))
@@ -195,6 +198,15 @@ def short_spiral() -> Solved:
     return Spiral(spiral().field, torch.tensor([0.0, 1.0])).eval()
 
 
+@torch.no_grad()
+def read_me() -> Solved:
+    """The spiral of the README: dy/dt = A y^3, at 50 times."""
+    slope = Layers(2, 2, power=3)
+    slope.net[0].weight.copy_(torch.tensor([[-0.1, 2.0], [-2.0, -0.1]]))
+    slope.net[0].bias.zero_()
+    return Spiral(slope, torch.linspace(0.0, 10.0, 50)).eval()
+
+
 def _fixed(steps: int) -> Workload:
     changes = {"method": "rk4", "steps": steps}
     return Workload(
@@ -224,3 +236,5 @@ WORKLOADS = {
 WORKLOADS |= {
     f"{name}-of-one": replace(WORKLOADS[name], batches=(1,), peers=(), open=False) for name in ("spiral", "rk4-32")
 }
+# Models so small that their solves are timed in native code alone.
+SMALL = {"readme": Workload("README spiral, 50 times", read_me, partial(points, 2, norm=(1.5, 2.0)), (1,))}

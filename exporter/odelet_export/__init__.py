@@ -16,6 +16,7 @@ __all__ = [
     "BuildError",
     "BuildResult",
     "CaptureError",
+    "CompilerError",
     "Explanation",
     "ExportError",
     "ExportSettings",
@@ -36,6 +37,7 @@ __all__ = [
 _HOMES = {
     "BuildError": "odelet_export.targets.build.built",
     "BuildResult": "odelet_export.pipeline.build",
+    "CompilerError": "odelet_export.targets.build.built",
     "WrongBuildError": "odelet_export.targets.build.built",
     "build": "odelet_export.pipeline.build",
     "CaptureError": "odelet_intercept.errors",

@@ -16,13 +16,14 @@ def scripts(monkeypatch):
         sys.modules.pop(name, None)
 
 
-def test_the_page_shows_the_stored_results():
+def test_the_pages_show_the_stored_results():
     import report
 
-    page = report.PAGE.read_text(encoding="utf-8")
-    assert report.filled(page) == page
-    with pytest.raises(ValueError, match="no marks <!-- begin machine -->"):
-        report.filled("# nothing here")
+    for page in report.PAGES:
+        text = page.read_text(encoding="utf-8")
+        assert report.filled(page, text) == text
+        with pytest.raises(ValueError, match=f"{page.name} has no marks <!-- begin "):
+            report.filled(page, "# nothing here")
 
 
 def test_a_missed_target_is_reported():

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from odelet.engine.opening import NATIVE
 from odelet.errors import InputError
 from odelet_export.commands.arguments import read_arrays, read_target
 from odelet_export.commands.running import switch_off_script, writing
@@ -22,6 +23,7 @@ from odelet_export.tuning.settings import TuneSettings
 
 if TYPE_CHECKING:
     from odelet_export.commands.export_command import Result
+    from odelet_export.pipeline.build import BuildResult
     from odelet_export.tuning.result import Tuning
 
 
@@ -109,7 +111,7 @@ def perform(
         with writing(out):
             tuning = tune(model, arrays, out, metric=measure, dynamic=dynamic, anew=anew, tell=meter, settings=settings)
             if tuning.choice is not None:
-                tuning = tuning.commanded(command_of(tuning, target, weights))
+                tuning = tuning.commanded(command_of(tuning, target, weights), build=build_command_of(tuning))
                 write_page(tuning)
     return tuning
 
@@ -119,16 +121,33 @@ def command_of(tuning: Tuning, target: str, weights: Path | None) -> str:
     return shlex.join(["odelet", "export", target, *_words(tuning, weights)])
 
 
-def _words(tuning: Tuning, weights: Path | None) -> list[str]:
-    from odelet_export.tuning.search import CALIBRATED, EXAMPLE
+def build_command_of(tuning: Tuning) -> str:
+    """The `odelet build` command that makes the library of the choice; "" where the choice is no library."""
+    if not tuning.raise_if_none().candidate.native:
+        return ""
+    return shlex.join(["odelet", "build", str(tuning.folder / ARTIFACT), "--target", NATIVE])
 
+
+def _example_of(tuning: Tuning) -> tuple[Path, Path | None, tuple[str, ...]]:
+    """The files of the example and of the calibration data of the choice (None where it needs none), and its axes and
+    numbers that may change."""
+    from odelet_export.tuning.search import CALIBRATED, EXAMPLE, MANY_CALLS, ONE_CALL
+
+    candidate = tuning.raise_if_none().candidate
+    example, calibration = (ONE_CALL, MANY_CALLS) if candidate.native else (EXAMPLE, CALIBRATED)
+    # The sizes of a library are those of one call.
+    inputs = tuple(text for text in tuning.record.inputs if not (candidate.native and text.endswith("]")))
+    return tuning.folder / example, tuning.folder / calibration if candidate.calibrated else None, inputs
+
+
+def _words(tuning: Tuning, weights: Path | None) -> list[str]:
     candidate, settings = tuning.raise_if_none().candidate, _shared(tuning)
-    words = ["--example", str(tuning.folder / EXAMPLE)]
-    words += [word for text in tuning.record.inputs for word in ("--input", text)]
+    example, calibration, inputs = _example_of(tuning)
+    words = ["--example", str(example)]
+    words += [word for text in inputs for word in ("--input", text)]
     words += ["--weights", str(weights)] if weights is not None else []
     words += candidate.flags
-    if candidate.calibrated:
-        words += ["--calibration", str(tuning.folder / CALIBRATED)]
+    words += [] if calibration is None else ["--calibration", str(calibration)]
     words += [word for name in settings["freeze"] for word in ("--freeze", name)]
     usual = ExportSettings()
     for option, value, default in (
@@ -152,18 +171,24 @@ def export_choice(tuning: Tuning, target: str, weights: Path | None) -> Result:
     """Run the command that makes the choice. Raises what `odelet export` raises."""
     from odelet_export.commands.export_command import Request, settings_from
     from odelet_export.commands.export_command import perform as perform_export
-    from odelet_export.tuning.search import CALIBRATED, EXAMPLE
 
-    candidate = tuning.raise_if_none().candidate
-    changes: ExportChanges = {**_shared(tuning), **candidate.options}
-    calibration = tuning.folder / CALIBRATED if candidate.calibrated else None
-    request = Request(target, tuning.record.inputs, tuning.folder / EXAMPLE, weights, tuning.folder / ARTIFACT)
+    changes: ExportChanges = {**_shared(tuning), **tuning.raise_if_none().candidate.options}
+    example, calibration, inputs = _example_of(tuning)
+    request = Request(target, inputs, example, weights, tuning.folder / ARTIFACT)
     return perform_export(request, settings_from(calibration, **changes))
+
+
+def build_choice(tuning: Tuning) -> BuildResult:
+    """Run the command that makes the library of the choice. Raises what `odelet build` raises."""
+    from odelet_export.commands.build_command import perform as perform_build
+
+    return perform_build(tuning.folder / ARTIFACT, NATIVE, None, None)
 
 
 def tell(tuning: Tuning, target: str, weights: Path | None, *, export: bool, as_json: bool) -> None:
     """Print the result on stdout, and with `export` run the command of the choice. Raises TargetError where there is no
     choice."""
+    from odelet_export.commands.build_command import show as show_build
     from odelet_export.tuning.pareto import PICTURE
     from odelet_export.tuning.report import PAGE, show, to_json
 
@@ -181,8 +206,14 @@ def tell(tuning: Tuning, target: str, weights: Path | None, *, export: bool, as_
                 Text('no picture, as matplotlib is not installed: pip install "odelet[plot]"'), soft_wrap=True
             )
         console.print("\nNext" if not export else "\nExport", style="bold")
-        console.print(Text(f"  {tuning.record.command}"), soft_wrap=True)
+        for command in filter(None, (tuning.record.command, tuning.record.build)):
+            console.print(Text(f"  {command}"), soft_wrap=True)
+        if tuning.record.build:
+            console.print(Text(f"  odelet.load({str(tuning.folder / ARTIFACT)!r}, engine={NATIVE!r})"), soft_wrap=True)
     if export:
         done = export_choice(tuning, target, weights)
+        library = build_choice(tuning) if tuning.record.build else None
         if not as_json:
             done.show(as_json=False)
+            if library is not None:
+                show_build(library, as_json=False)

@@ -4,7 +4,7 @@ have."""
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 
@@ -160,23 +160,45 @@ class Judge:
         if self.tolerance is not None or (not steps_differ and all(check.passed for check in checks)):
             return SampleVerdict(checks, base, base, scales)
         moves = sample.moves
-        if moves.steady is None:
-            again, _ = self.reference(sample.tensors, sample.noise, number=sample.number)
-            moves.steady = all(
-                distance(a, b) <= limit for a, b, limit in zip(again, sample.expected, base, strict=True)
-            )
         # No allowance covers an output of another shape, or numbers where torch has none.
-        if not moves.steady or not all(math.isfinite(check.max_abs) for check in checks):
-            return SampleVerdict(checks, base, base, scales, steady=moves.steady)
-        more = moves.more(
-            (sample.expected, sample.counts), lambda numbers: self._shaken(sample, numbers), lambda: self._wide(sample)
-        )
+        if not self._steady(sample, base) or not all(math.isfinite(check.max_abs) for check in checks):
+            return SampleVerdict(checks, base, base, scales, steady=moves.steady is True)
+        more = self._more(sample)
         while not _covered(checks, moves.allowed(base)) or (steps_differ and moves.same_steps):
             if next(more, _ENDED) is _ENDED:
                 break
         allowed = moves.allowed(base)
         return SampleVerdict(
             _compared(sample, names, outputs, allowed), allowed, base, scales, same_steps=moves.same_steps
+        )
+
+    def allowed_anywhere(self, sample: Sample) -> list[float]:
+        """The largest error that each output may have in an engine that rounds in its own way: all that rounding moves
+        in torch is allowed, as for an answer that differs here. It is found out in as much time as torch has."""
+        rtol, atol = self.base
+        base = [atol + rtol * largest_element(value) for value in sample.expected]
+        try:
+            if self.tolerance is None and self._steady(sample, base):
+                for _ in self._more(sample):
+                    pass
+        except OutOfTime:
+            pass
+        return sample.moves.allowed(base)
+
+    def _steady(self, sample: Sample, base: Sequence[float]) -> bool:
+        """Whether torch gives the same answers at a sample when it runs again. base: the errors that pass."""
+        moves = sample.moves
+        if moves.steady is None:
+            again, _ = self.reference(sample.tensors, sample.noise, number=sample.number)
+            moves.steady = all(
+                distance(a, b) <= limit for a, b, limit in zip(again, sample.expected, base, strict=True)
+            )
+        return moves.steady
+
+    def _more(self, sample: Sample) -> Iterator[None]:
+        """Find out more of torch's own rounding at a sample with each turn."""
+        return sample.moves.more(
+            (sample.expected, sample.counts), lambda numbers: self._shaken(sample, numbers), lambda: self._wide(sample)
         )
 
     def _shaken(self, sample: Sample, numbers: torch.Generator) -> Answers:

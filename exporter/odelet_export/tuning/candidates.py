@@ -13,6 +13,7 @@ from odelet.methods.roster import METHODS
 from odelet_export.errors import FormError
 from odelet_export.lowering.forms import FORMS
 from odelet_export.lowering.forms.unrolled import UNROLLED
+from odelet_export.lowering.profiles import C
 from odelet_export.pipeline.settings import ExportChanges
 from odelet_export.tuning.settings import Tried
 
@@ -29,13 +30,15 @@ MOST_STEPS = 512
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """Settings of an export that are tried together; None leaves the model's own setting. rtol and atol are equal."""
+    """Settings of an export that are tried together; None leaves the model's own setting. rtol and atol are equal.
+    native: whether a library of the export is measured in place of its graphs."""
 
     form: str
     method: str | None = None
     steps: int | None = None
     rtol: float | None = None
     atol: float | None = None
+    native: bool = False
 
     @property
     def calibrated(self) -> bool:
@@ -45,13 +48,19 @@ class Candidate:
     @property
     def options(self) -> ExportChanges:
         """The settings as keywords of `odelet_export.export`."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "native"}
+        values |= {"profile": C.name} if self.native else {}
         return cast(ExportChanges, {name: value for name, value in values.items() if value is not None})
 
     @property
     def flags(self) -> list[str]:
         """The settings as words of the `odelet export` command."""
         return [text for name, value in self.options.items() for text in (f"--{name}", f"{value}")]
+
+    @property
+    def way(self) -> str:
+        """The form, and whether it is native code."""
+        return f"{self.form}, native" if self.native else self.form
 
     @property
     def setting(self) -> str:
@@ -63,7 +72,7 @@ class Candidate:
         return "as it is" if self.method is None else "steps at outputs"
 
     def __str__(self) -> str:
-        return f"{self.method or 'the model itself'}, {self.setting}, {self.form}"
+        return f"{self.method or 'the model itself'}, {self.setting}, {self.way}"
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,11 @@ class Data:
         """The inputs of the first samples, at most `most`, as one call."""
         return self._inputs(self.order[:most])
 
+    def stacked(self, most: int) -> dict[str, NumpyArray]:
+        """The inputs of the first calls, stacked along an axis of their own: as many as have at most `most` samples."""
+        calls = [self.call(number) for number in range(max(min(self.calls, most // self.batch), 1))]
+        return {name: np.stack([call[name] for call in calls]) for name in self.inputs}
+
     def arrays(self, calls: int) -> dict[str, NumpyArray]:
         """All arrays, for a metric. An array with an entry for each sample is cut to the samples of the first calls."""
         if self.label is None:

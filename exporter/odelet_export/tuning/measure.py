@@ -19,7 +19,9 @@ from typing import Any
 
 import numpy as np
 
+from odelet.artifact.native_card import read_native
 from odelet.commands.latency import interleaved
+from odelet.engine.opening import NATIVE
 from odelet.errors import InputError, OdeletError
 from odelet.model.loading import load
 from odelet.model.model import Model
@@ -27,6 +29,8 @@ from odelet.numerics.backend import NumpyArray
 from odelet.status import Status
 from odelet_export.capture.captured import Captured
 from odelet_export.errors import ParityError
+from odelet_export.model.number_inputs import GivenDynamic
+from odelet_export.pipeline.build import build
 from odelet_export.pipeline.export import export
 from odelet_export.pipeline.settings import ExportSettings
 from odelet_export.tuning.candidates import Candidate
@@ -45,21 +49,24 @@ _NOTE = 200
 
 @dataclass(frozen=True)
 class Recipe:
-    """The part that the exports of all candidates have in common. args, kwargs: the example. settings: the settings
-    without those of a candidate."""
+    """The part that the exports of all candidates have in common. example, call: the arguments of the example, and of
+    one call, for libraries, whose arrays have fixed sizes. settings: the settings without those of a candidate."""
 
     model: Callable[..., Any]
-    args: Sequence[Any]
-    kwargs: Mapping[str, Any]
+    example: tuple[Sequence[Any], Mapping[str, Any]]
+    call: tuple[Sequence[Any], Mapping[str, Any]]
     data: Data
     settings: ExportSettings
 
     def make(self, candidate: Candidate, out: Path) -> None:
         """Export a candidate. Raises what `export` raises."""
         settings = self.settings.having(**candidate.options)
+        native, data = candidate.native, self.data
         if candidate.calibrated:
-            settings = settings.having(calibration=self.data.example(CALIBRATION))
-        export(self.model, self.args, out, kwargs=self.kwargs, dynamic=self.data.declared, settings=settings)
+            settings = settings.having(calibration=data.stacked(CALIBRATION) if native else data.example(CALIBRATION))
+        args, kwargs = self.call if native else self.example
+        dynamic: GivenDynamic = data.numbers if native else data.declared
+        export(self.model, args, out, kwargs=kwargs, dynamic=dynamic, settings=settings)
 
 
 # The names of artifacts on the shelf, and of hidden folders that killed exports left there.
@@ -72,8 +79,9 @@ class Shelf:
     def __init__(self, recipe: Recipe, folder: Path, *, threads: int) -> None:
         self._recipe, self._folder, self.threads = recipe, folder, threads
 
-    def _place(self, candidate: Candidate) -> Path:
-        return self._folder / hashlib.sha256(str(sorted(candidate.options.items())).encode()).hexdigest()[:16]
+    def _place(self, candidate: Candidate, what: str = "") -> Path:
+        text = f"{sorted(candidate.options.items())}{what}"
+        return self._folder / hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def model(self, candidate: Candidate) -> Model:
         """The artifact of a candidate, loaded. Raises what `export` and `load` raise."""
@@ -83,7 +91,25 @@ class Shelf:
                 self._recipe.make(candidate, out)
             finally:
                 shutil.rmtree(out.with_name(f"{out.name}.failed"), ignore_errors=True)
-        return load(out, threads=self.threads)
+        if not candidate.native:
+            return load(out, threads=self.threads)
+        library = self._library(candidate)
+        if not library.exists():
+            try:
+                build(out, NATIVE, library)
+            finally:
+                shutil.rmtree(library.with_name(f"{library.name}.failed"), ignore_errors=True)
+        return load(out, engine=NATIVE, library=library)
+
+    def _library(self, candidate: Candidate) -> Path:
+        return self._place(candidate, NATIVE)
+
+    def bytes(self, candidate: Candidate, model: Model) -> int:
+        """The size of the graphs and weights of a candidate, or of its library."""
+        if candidate.native:
+            library = self._library(candidate)
+            return (library / read_native(library).library).stat().st_size
+        return sum(file.bytes for name, file in model.card.files.items() if name.endswith((".onnx", ".bin")))
 
     def made_anew(self, candidate: Candidate) -> Model:
         """The artifact of a candidate, made again even if an earlier run made it, as that may be of another model."""
@@ -150,7 +176,7 @@ class Bench:
             return Row(candidate=candidate, calls=calls, samples=samples, note=note)
         except OdeletError as error:
             return Row(candidate=candidate, calls=calls, samples=samples, note=_note("refused", error))
-        size = sum(file.bytes for name, file in model.card.files.items() if name.endswith((".onnx", ".bin")))
+        size = self._shelf.bytes(candidate, model)
         outputs: list[list[NumpyArray]] = []
         errors: list[NumpyArray] = []
         evaluations: list[int | None] = []

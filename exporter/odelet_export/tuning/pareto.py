@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 PICTURE = "pareto.png"
 # The colours are Okabe and Ito's, which colour-blind readers can tell apart, and two more.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F3C8D", "#8C564B")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "p", "<", ">")
 _OWN = "#000000"
 
 
 def draw(tuning: Tuning) -> Figure:
-    """A picture of error against milliseconds, on log axes: a colour for each method, a marker for each form."""
+    """A picture of error against milliseconds, on log axes: a colour for each method, a marker for each form and for
+    native code of it."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullFormatter
 
@@ -35,7 +36,7 @@ def draw(tuning: Tuning) -> Figure:
     axis = figure.subplots()
     methods = list(dict.fromkeys(row.candidate.method for row in sorted(rows, key=_name) if row.candidate.method))
     colours = {method: _COLOURS[i % len(_COLOURS)] for i, method in enumerate(methods)} | {None: _OWN}
-    forms = list(dict.fromkeys(row.candidate.form for row in sorted(rows, key=lambda row: row.candidate.form)))
+    forms = list(dict.fromkeys(row.candidate.way for row in sorted(rows, key=lambda row: row.candidate.way)))
     markers = {form: _MARKERS[i % len(_MARKERS)] for i, form in enumerate(forms)}
     for complete in (False, True):
         for (method, form), group in _groups(rows, tuning.calls, complete=complete).items():
@@ -78,7 +79,7 @@ def _groups(rows: Sequence[Row], calls: int, *, complete: bool) -> dict[tuple[st
     groups: dict[tuple[str | None, str], list[Row]] = {}
     for row in rows:
         if (row.calls == calls) is complete:
-            groups.setdefault((row.candidate.method, row.candidate.form), []).append(row)
+            groups.setdefault((row.candidate.method, row.candidate.way), []).append(row)
     return groups
 
 

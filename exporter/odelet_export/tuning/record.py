@@ -68,7 +68,8 @@ class Record:
     time of a call. inputs: names and axes, in the notation of `odelet export --input`. reference: a description of the
     reference, against which errors are measured. target, budget, chosen: those of the run that wrote the file; chosen
     is None while the run is not finished, and where no candidate is good enough. command: the `odelet export` that
-    makes the choice.
+    makes the choice. build: the `odelet build` that makes its library, where the choice is one. native: why libraries
+    were not tried, or not all; "" where they were, and where nobody wanted them.
     """
 
     format: int = FORMAT
@@ -83,6 +84,8 @@ class Record:
     finished: bool = False
     chosen: Candidate | None = None
     command: str = ""
+    build: str = ""
+    native: str = ""
     rows: tuple[Row, ...] = field(default=())
 
     @property

@@ -37,7 +37,7 @@ def cells(row: Row, heads: tuple[str, ...]) -> list[str]:
     texts = {
         "method": row.candidate.method or "its own",
         "setting": row.candidate.setting,
-        "form": row.candidate.form,
+        "form": row.candidate.way,
         "error": number(row.error, 2),
         "mean error": number(row.mean_error, 2),
         "metric": number(row.metric, 4),
@@ -55,7 +55,12 @@ def markdown(tuning: Tuning, *, picture: str | None = None) -> str:
     chosen = tuning.choice
     lines = [f"# Tuned for an error of at most {record.target:g}", "", *_verdict(tuning), ""]
     if record.command:
-        lines += ["```sh", record.command, "```", ""]
+        lines += ["```sh", record.command, *([record.build] if record.build else []), "```", ""]
+    if record.build:
+        lines += [
+            "Load it with `odelet.load(..., engine='native')`, which runs the library that the second one makes.",
+            "",
+        ]
     if picture is not None:
         lines += [f"![Error against milliseconds of a call]({picture})", ""]
     lines += ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
@@ -104,6 +109,7 @@ def _how(tuning: Tuning) -> list[str]:
         "- ms: of a call, beside the model as it is, in turns; for each input the shortest time (of the thread, where "
         "there is one), and the mean over inputs. slowest: of the input that takes longest. The model as it is takes "
         f"{record.milliseconds:.3g} ms.",
+        *([f"- native code: {record.native}."] if record.native else []),
         f"- machine: {machine['processor']}, {machine['cores']} cores, {machine['system']}; "
         f"{identity['settings']['threads']} thread{'s' * (identity['settings']['threads'] > 1)}.",
         f"- versions: {', '.join(f'{name} {text}' for name, text in versions.items())}. Seed {record.seed}.",
@@ -138,6 +144,8 @@ def show(tuning: Tuning, console: Console) -> None:
         console.print(
             f"the Pareto front of {len(tuning.complete)} rows on all data; {PAGE} has the other rows", style="dim"
         )
+    if tuning.record.native:
+        console.print(f"native code: {tuning.record.native}", soft_wrap=True, style="dim")
     if tuning.choice is not None:
         console.print(_verdict(tuning)[0], soft_wrap=True, style="bold")
 

@@ -80,9 +80,10 @@ class Tuning:
         """The Pareto front of the rows on all calls, fastest first."""
         return halving.front(self.complete)
 
-    def commanded(self, command: str) -> Tuning:
-        """The tuning with the command that makes the choice; tune.json is written again with the command."""
-        record = replace(self.record, command=command)
+    def commanded(self, command: str, *, build: str = "") -> Tuning:
+        """The tuning with the commands that make the choice; tune.json is written again with them. build: the one that
+        makes its library, where the choice is one."""
+        record = replace(self.record, command=command, build=build)
         write_record(self.folder, record)
         return replace(self, record=record)
 

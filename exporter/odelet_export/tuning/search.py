@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from torch import nn
 
 from odelet.artifact.array_files import write_outputs
 from odelet.errors import InputError
-from odelet_export.capture.cache import CaptureCache
+from odelet_export.capture.cache import CaptureCache, capturing_once
 from odelet_export.errors import FormError
 from odelet_export.lowering.forms import FORMS
 from odelet_export.model.call_arguments import call_arguments
 from odelet_export.model.callee import Callee
 from odelet_export.pipeline.settings import ExportSettings
-from odelet_export.tuning import halving
+from odelet_export.tuning import halving, native
 from odelet_export.tuning.candidates import Candidate
 from odelet_export.tuning.data import CALIBRATION, Data
 from odelet_export.tuning.identity import machine, source_of, versions
@@ -31,6 +32,8 @@ from odelet_export.tuning.truth import SHARE, Reference, solves_of
 
 BASELINE = Candidate(form="auto")
 EXAMPLE, CALIBRATED, ARTIFACTS = "example.npz", "calibration.npz", ".artifacts"
+# For libraries: the inputs of one call, and those of many calls, stacked.
+ONE_CALL, MANY_CALLS = "one-call.npz", "many-calls.npz"
 # A function to call while a tuning runs: with a stage, the count done, the count of all, and the work under way.
 Tell = Callable[[str, int, int, str], None]
 
@@ -58,7 +61,9 @@ class TuningSearch:
         self._args, self._kwargs = call_arguments(_module(model), data.arguments(data.example()))
         self._callee = Callee(model, self._args, self._kwargs, dynamic=data.declared)
         # One sample is enough, as each artifact is measured on the data.
-        recipe = Recipe(model, self._args, self._kwargs, data, ExportSettings.of(samples=1, **settings.shared))
+        one_call = call_arguments(_module(model), data.arguments(data.call(0)))
+        shared = ExportSettings.of(samples=1, **settings.shared)
+        recipe = Recipe(model, (self._args, self._kwargs), one_call, data, shared)
         self._shelf = Shelf(recipe, folder / ARTIFACTS, threads=settings.threads)
         self._bench: Bench | None = None
         self._fresh = 0
@@ -92,7 +97,9 @@ class TuningSearch:
         if record is not None:
             check_same(record, identity, self._folder)
             _check_reference(record.reference["uncertainty"], target)
-            self._record = replace(record, target=target, budget=budget, finished=False, chosen=None, command="")
+            self._record = replace(
+                record, target=target, budget=budget, finished=False, chosen=None, command="", build=""
+            )
             return
         self._record = Record(
             identity=identity,
@@ -158,18 +165,53 @@ class TuningSearch:
             survivors = [row.candidate for row in halving.survivors(rows, target)]
             # The model with its own method stays, for comparison.
             alive = [one for one in alive if one in survivors or one.method is None]
-        while True:
-            latest = [row for row in self._record.latest().values() if row.candidate in set(plan)]
-            complete = [row for row in latest if row.calls == data.calls]
-            chosen = halving.choice(complete, target, budget)
-            rivals = halving.rivals([row for row in latest if row.calls < data.calls], target, budget, chosen)
-            if not rivals:
-                break
-            self._row(rivals[0].candidate, data.calls, "last look", 0, len(rivals))
+        chosen = self._settled(plan)
+        if not self._settings.no_native:
+            libraries = self._with_libraries(plan)
+            chosen = halving.choice(self._complete({*plan, *libraries}), target, budget)
         self._record = replace(self._record, finished=True, chosen=None if chosen is None else chosen.candidate)
         write_record(self._folder, self._record)
         self._shelf.clear()
         return Tuning(self._folder, self._record, data.calls, self._fresh)
+
+    def _settled(self, plan: Sequence[Candidate]) -> Row | None:
+        """The choice among the candidates of a plan, once none that was left out can be better."""
+        target, budget = self._record.target, self._record.most
+        while True:
+            chosen = halving.choice(self._complete(plan), target, budget)
+            latest = [row for row in self._record.latest().values() if row.candidate in set(plan)]
+            part = [row for row in latest if row.calls < self._data.calls]
+            rivals = halving.rivals(part, target, budget, chosen)
+            if not rivals:
+                return chosen
+            self._row(rivals[0].candidate, self._data.calls, "last look", 0, len(rivals))
+
+    def _complete(self, plan: Iterable[Candidate]) -> list[Row]:
+        """The rows on all calls of the candidates of a plan."""
+        wanted = set(plan)
+        rows = self._record.latest().values()
+        return [row for row in rows if row.candidate in wanted and row.calls == self._data.calls]
+
+    def _with_libraries(self, plan: Sequence[Candidate]) -> list[Candidate]:
+        """Measure the best candidates of a plan as libraries too; return those that were measured."""
+        missing = native.unavailable()
+        chosen = [] if missing else native.promising(self._complete(plan), self._record.target)
+        measured: list[Candidate] = []
+        if chosen:
+            write_outputs(self._folder / ONE_CALL, self._data.call(0))
+            write_outputs(self._folder / MANY_CALLS, self._data.stacked(CALIBRATION))
+        start = monotonic()
+        # The sizes are those of one call, so that the model is traced once more.
+        with capturing_once():
+            for candidate in chosen:
+                took = monotonic() - start
+                if measured and took > native.SECONDS:
+                    missing = f"{len(chosen) - len(measured)} candidates were left out, as builds took {took:.0f} s"
+                    break
+                self._row(candidate, self._data.calls, "native code", len(measured), len(chosen))
+                measured.append(candidate)
+        self._record = replace(self._record, native=missing)
+        return measured
 
     def _counted(self, calls: int) -> str:
         return f"{calls} call{'s' * (calls > 1)} of {self._data.batch}" if self._data.label is not None else "all data"

@@ -24,6 +24,7 @@ class TuneChanges(SharedChanges, total=False):
     batch: int
     samples: int | None
     threads: int
+    no_native: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +49,8 @@ class TuneSettings:
     target: the largest error of any output of any sample that is good enough, relative to the largest element of that
     output in all data. budget_ms: the longest time of a call of `batch` samples on this machine, in milliseconds.
     tried: the methods, forms, steps and tolerances to try. samples: the largest number of samples of the data that is
-    used. threads: the number of threads inside one operator. max_steps, opset, freeze: as in `ExportSettings`. seed:
+    used. threads: the number of threads inside one operator. no_native: whether the best candidates are tried in ONNX
+    Runtime alone, and not as libraries too. max_steps, opset, freeze: as in `ExportSettings`. seed:
     the seed of the order of the samples and of random draws.
 
     Raises InputError for a value that no tuning can have.
@@ -63,6 +65,7 @@ class TuneSettings:
     batch: Annotated[int, "Number of samples in a call."] = 1
     samples: Annotated[int | None, "Largest number of samples of the data that is used; all without it."] = None
     threads: Annotated[int, "Number of threads inside one operator."] = 1
+    no_native: Annotated[bool, "Do not build and try the best candidates as native code, too."] = False
     max_steps: MaxSteps = ExportSettings.max_steps
     opset: Opset = ExportSettings.opset
     freeze: Freeze = ExportSettings.freeze

@@ -54,7 +54,7 @@ def tune(
     >>> from torchdiffeq import odeint
     >>> def decay(x):
     ...     return odeint(lambda t, y: -y, x, torch.tensor([0.0, 1.0], dtype=x.dtype))[-1]
-    >>> tried = {"methods": ["rk4"], "forms": ["unrolled"], "steps": [1, 4]}
+    >>> tried = {"methods": ["rk4"], "forms": ["unrolled"], "steps": [1, 4], "no_native": True}
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     tuning = tune(decay, {"x": np.ones((4, 2))}, folder, target=1e-3, **tried)
     >>> str(tuning.choice.candidate)

@@ -25,10 +25,10 @@ class NativeCard:
     """A library and how to call it.
 
     library: its file. sha256: of its bytes. function: the name of the function that solves. artifact: the SHA-256 of
-    the card of the artifact, as hex digits. machine: the kind of processor that it was compiled for. compiler: what
-    compiled it. arena: bytes that a call works in. settings: those that a call may change, with the values of the
-    export; null where the parts of the state have values of their own. inputs, outputs: what the function takes and
-    gives, in order; the reports of solves are among the outputs.
+    the card of the artifact, as hex digits. machine: the kind of processor that it was compiled for, with a digest of
+    the instructions that this has. compiler: what compiled it. arena: bytes that a call works in. settings: those that
+    a call may change, with the values of the export; null where the parts of the state have values of their own.
+    inputs, outputs: what the function takes and gives, in order; the reports of solves are among the outputs.
     """
 
     library: str

@@ -20,9 +20,24 @@ import typer
 from odelet import __version__
 from odelet.artifact.array_files import check_output, read_inputs, write_outputs
 from odelet.artifact.folder import check
-from odelet.cli.options import Atol, Deadline, Device, Folder, Inputs, Json, MaxSteps, Memory, Rtol, Seed, Threads
+from odelet.cli.options import (
+    Atol,
+    Deadline,
+    Device,
+    Engine,
+    Folder,
+    Inputs,
+    Json,
+    Library,
+    MaxSteps,
+    Memory,
+    Rtol,
+    Seed,
+    Threads,
+    engine_of,
+)
 from odelet.cli.plot import plot
-from odelet.cli.progress import solve_paths
+from odelet.cli.progress import solve_paths, solve_quietly, solve_shown
 from odelet.commands.bench import DEFAULT_SECONDS
 from odelet.commands.bench import bench as bench_artifact
 from odelet.commands.paths_report import QUANTILES, paths_arrays, paths_text, quantiles_of
@@ -91,11 +106,17 @@ def run(
     device: Device = "cpu",
     threads: Threads = None,
     memory: Memory = None,
+    progress: Annotated[
+        bool, typer.Option("--progress", help="Show on a terminal how far each solve is (forms driven and loop_free).")
+    ] = False,
+    engine: Engine = None,
+    library: Library = None,
     as_json: Json = False,
 ) -> None:
     """Run a model on a file of inputs and write its outputs. Ctrl-C ends it at once, as it ends all commands."""
     shares = quantiles_of(quantiles)
-    model = load(path, device=device, threads=threads, memory=memory, deadline=deadline)
+    chosen = engine_of(engine, library)
+    model = load(path, device=device, threads=threads, memory=memory, engine=chosen, library=library, deadline=deadline)
     if paths is not None and target.suffix != ".npz":
         raise InputError(f"{target}: --paths writes several arrays, which need an .npz")
     check_output(target, model.card)
@@ -107,7 +128,7 @@ def run(
         write_outputs(target, arrays)
         typer.echo(paths_text(found, arrays, as_json=as_json))
         return
-    solution = interruptible(lambda: model.solve_with(settings, (), inputs))
+    solution = solve_shown(model, settings, inputs) if progress else solve_quietly(model, settings, inputs)
     if solution.status is Status.OK:
         write_outputs(target, solution.outputs)
     typer.echo(run_text(solution, as_json=as_json))
@@ -121,6 +142,8 @@ def verify(
     device: Device = "cpu",
     threads: Threads = None,
     memory: Memory = None,
+    engine: Engine = None,
+    library: Library = None,
     as_json: Json = False,
 ) -> None:
     """Compare an artifact's outputs for its sample inputs with torch's.
@@ -128,8 +151,8 @@ def verify(
     The sample inputs and torch's outputs were put into the artifact by its export; torch is not needed. The exit code
     is 3 if an output differs by more than the artifact allows.
     """
-    checked = partial(verify_artifact, path, device=device, threads=threads, memory=memory)
-    report = interruptible(partial(checked, deadline=deadline))
+    checked = partial(verify_artifact, path, device=device, threads=threads, memory=memory, deadline=deadline)
+    report = interruptible(partial(checked, engine=engine_of(engine, library), library=library))
     typer.echo(json.dumps(report.to_dict(), indent=2) if as_json else report.summary())
     if not report.passed:
         raise typer.Exit(3)
@@ -153,16 +176,19 @@ def bench(
     device: Device = "cpu",
     threads: Threads = None,
     memory: Memory = None,
+    engine: Engine = None,
+    library: Library = None,
     as_json: Json = False,
 ) -> None:
-    """Time calls of an artifact, beside its floor and the torch model.
+    """Time calls of an artifact, beside its floor, its library of native code and the torch model.
 
     The floor is the same model with each solve replaced by a straight chain of as many evaluations of its field, in
-    one graph. It is timed if the package onnx-ir is installed. The torch model is timed if --against names it, which
-    needs odelet[export].
+    one graph. It is timed if the package onnx-ir is installed. A library is code, and is loaded only if --engine native
+    or --library asks for it. The torch model is timed if --against names it, which needs odelet[export].
     """
     timed = partial(bench_artifact, path, source=source, batch=batch, against=against, weights=weights, memory=memory)
-    report = interruptible(partial(timed, seconds=seconds, device=device, threads=threads, deadline=deadline))
+    timed = partial(timed, seconds=seconds, device=device, threads=threads, deadline=deadline)
+    report = interruptible(partial(timed, engine=engine_of(engine, library), library=library))
     typer.echo(json.dumps(report.to_dict(), indent=2) if as_json else report.summary())
 
 

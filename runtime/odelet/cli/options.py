@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from odelet.engine.opening import NATIVE, ONNX_RUNTIME
+
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder that `odelet export` wrote, or a lone .onnx file.")]
 Inputs = Annotated[
     Path,
@@ -39,3 +41,21 @@ Seed = Annotated[
     int | None,
     typer.Option(help="Seed of random inputs that the file lacks. If it is left out, each run draws other numbers."),
 ]
+Engine = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="What runs the model: onnxruntime, or native for the library that `odelet build --target native` made.",
+    ),
+]
+Library = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR", help="Folder of that library, in place of this user's cache; with it, the engine is native."
+    ),
+]
+
+
+def engine_of(engine: str | None, library: Path | None) -> str:
+    """The engine of a command: the one that is named, or the one of the library that is named."""
+    return engine or (ONNX_RUNTIME if library is None else NATIVE)

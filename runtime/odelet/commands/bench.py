@@ -18,8 +18,10 @@ import numpy as np
 from odelet.artifact.array_files import read_inputs
 from odelet.artifact.card import Card
 from odelet.artifact.samples import OutputCheck, compare, samples_of
+from odelet.commands.bench_native import library_of, native_call
 from odelet.commands.bench_report import BenchReport
 from odelet.commands.latency import interleaved
+from odelet.engine.opening import ONNX_RUNTIME
 from odelet.errors import ArtifactError, InputError, OdeletError
 from odelet.loops.stats import Stats
 from odelet.model.arguments import Arguments
@@ -50,15 +52,19 @@ def bench(
     device: str = "cpu",
     threads: int | None = None,
     memory: int | None = None,
+    engine: str = ONNX_RUNTIME,
+    library: str | os.PathLike[str] | None = None,
     deadline: float | None = None,
 ) -> BenchReport:
-    """Time calls of an artifact, in turns with its floor and with the torch model if it is named.
+    """Time calls of an artifact by ONNX Runtime, in turns with its floor, with its library of native code where that is
+    asked for, and with the torch model if it is named.
 
     path: the artifact's folder, or a lone .onnx file. source: file of the inputs, as for `odelet run`; None takes the
     first sample of the artifact. batch: size of the batch, to which the rows of the inputs are repeated. against: the
     torch model, as FILE.py:NAME; weights: file of its weights. seconds: how long to measure, in all.
-    memory: as for `odelet.load`; there is no floor then. deadline: seconds for all calls of the artifact and the floor
-    together; None is no limit.
+    memory: as for `odelet.load`; there is no floor then. engine, library: "native" also times the library that was
+    built from the artifact, from this user's cache or from the folder of that library. deadline: seconds for all calls
+    of the artifact and the floor together; None is no limit.
 
     Raises InputError for arguments that do not fit, and SolveError when a solve fails on these inputs.
     """
@@ -66,13 +72,16 @@ def bench(
         raise InputError(f"seconds={seconds!r} must be a positive number of seconds")
     if weights is not None and against is None:
         raise InputError(f"weights {weights} are of the torch model; name that model, too, with --against FILE.py:NAME")
+    native = library_of(path, engine, library, device=device)
     model = load(path, device=device, threads=threads, memory=memory, deadline=deadline)
     with within(deadline, what="the bench"):
-        return _timed(model, source, batch, against, weights, seconds, device, path if memory is None else None)
+        measured = path if memory is None else None
+        return _timed(model, native, source, batch, against, weights, seconds, device, measured)
 
 
 def _timed(
     model: Model,
+    native: Model | str,
     source: Path | None,
     batch: int | None,
     against: str | None,
@@ -81,7 +90,8 @@ def _timed(
     device: str,
     path: str | os.PathLike[str] | None,
 ) -> BenchReport:
-    """Time a model. path: of the artifact, for its floor; None for no floor."""
+    """Time a model. native: the same by its library, or why that is not timed. path: of the artifact, for its floor;
+    None for no floor."""
     threads = model.threads
     values = _inputs(model, source, batch)
     solution = model.solve_with(AS_EXPORTED, (), values)
@@ -92,6 +102,9 @@ def _timed(
     calls: dict[str, TimedCall] = {"odelet": lambda: model(*values.values())}
     calls |= {} if floor is None else {"floor": floor}
     checks: list[OutputCheck] = []
+    differences: list[OutputCheck] = []
+    if isinstance(native, Model):
+        calls["native"], differences = native_call(native, values, solution.outputs)
     with ExitStack() as stack:
         if against is not None:
             sizes = {tensor.name for tensor in model.card.inputs if tensor.size}
@@ -112,6 +125,9 @@ def _timed(
         checks=tuple(checks),
         odelet=latencies["odelet"],
         floor=latencies.get("floor"),
+        native=latencies.get("native"),
+        native_note=native if isinstance(native, str) else "",
+        native_checks=tuple(differences),
         torch=latencies.get("torch"),
     )
 

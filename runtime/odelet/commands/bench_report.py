@@ -19,10 +19,11 @@ from odelet.text import screen
 class BenchReport:
     """What `odelet bench` measured.
 
-    odelet, floor, torch: times of a call of the artifact, of its floor and of the torch model; None for a floor or a
-    torch model that was not run. inputs: shapes by name. stats: of one call with these inputs. scale: how many times
-    the floor's chain is shorter than the solve. floor_note: why there is no floor. checks: comparisons of odelet's
-    outputs with torch's; there is none if the model draws random numbers.
+    odelet, floor, native, torch: times of a call of the artifact by ONNX Runtime, of its floor, of its library and of
+    the torch model; None for what was not run. inputs: shapes by name. stats: of one call with these inputs. scale: how
+    many times the floor's chain is shorter than the solve. floor_note, native_note: why there is no floor, and why no
+    library was timed. native_checks: comparisons of the library's outputs with those of ONNX Runtime. checks:
+    comparisons of odelet's outputs with torch's; there is none if the model draws random numbers.
     """
 
     card: Card
@@ -34,6 +35,9 @@ class BenchReport:
     floor: Latency | None = None
     scale: float = 1.0
     floor_note: str = ""
+    native: Latency | None = None
+    native_note: str = ""
+    native_checks: tuple[OutputCheck, ...] = field(default=())
     torch: Latency | None = None
     checks: tuple[OutputCheck, ...] = field(default=())
 
@@ -53,6 +57,11 @@ class BenchReport:
     def speed_up(self) -> float | None:
         """How many times as long as a call the torch model takes; None without a torch model."""
         return None if self.torch is None else self.torch.over(self.odelet)
+
+    @property
+    def native_share(self) -> float | None:
+        """The share of ONNX Runtime's time that the library takes; None without a library."""
+        return None if self.native is None else self.native.over(self.odelet)
 
     def to_dict(self) -> dict[str, Json]:
         """Return the report as JSON types; times are in milliseconds."""
@@ -85,11 +94,16 @@ def report_dict(report: BenchReport) -> dict[str, Json]:
         "steps": report.stats.steps,
         "solves": [solve.to_dict() for solve in report.stats.solves],
         "floor": {"missing": report.floor_note},
+        "native": {"missing": report.native_note},
         "torch": None,
     }
     if report.floor is not None:
         times = {key: value * report.scale for key, value in _percentiles(report.floor).items()}
         data["floor"] = {"latency_ms": times, "over": report.over_floor, "shortened": report.scale}
+    if report.native is not None:
+        differences = {check.output: check.note or check.max_abs for check in report.native_checks}
+        times = _percentiles(report.native)
+        data["native"] = {"latency_ms": times, "share": report.native_share, "differences": differences}
     if report.torch is not None:
         differences = {check.output: check.note or check.max_abs for check in report.checks}
         data["torch"] = {
@@ -122,6 +136,11 @@ def report_text(report: BenchReport) -> str:
         shortened = f", estimated from a chain {report.scale:.3g} times shorter" if report.scale > 1 else ""
         floor = _time(report.floor.median * report.scale)
         lines.append(f"floor       {floor}{shortened}; a call takes {report.over_floor:.2f} times that")
+    if report.native is None:
+        lines.append(f"native      not timed: {report.native_note}")
+    else:
+        lines.append(f"native      {_line(report.native)}; {report.native_share:.3g} of the time of ONNX Runtime")
+        lines.append(f"difference  {_largest(report.native_checks)}, from ONNX Runtime")
     if report.torch is not None:
         lines.append(f"torch       {_line(report.torch)}; odelet is {report.speed_up:.2f} times as fast")
         lines.append(f"difference  {_differences(report)}")
@@ -131,10 +150,14 @@ def report_text(report: BenchReport) -> str:
 def _differences(report: BenchReport) -> str:
     if not report.checks:
         return "not compared: the model draws random numbers, and torch draws others"
-    largest = [f"{check.output} {check.note or f'{check.max_abs:.3g}'}" for check in report.checks]
     differs = any(check.note or check.max_rel > _SAME for check in report.checks)
     advice = "; is it the model that was exported? --weights names its weights" if differs else ""
-    return f"largest, of each output: {', '.join(largest)}{advice}"
+    return f"{_largest(report.checks)}{advice}"
+
+
+def _largest(checks: tuple[OutputCheck, ...]) -> str:
+    largest = [f"{check.output} {check.note or f'{check.max_abs:.3g}'}" for check in checks]
+    return f"largest, of each output: {', '.join(largest)}"
 
 
 def _percentiles(latency: Latency) -> dict[str, float]:

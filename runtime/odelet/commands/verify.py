@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from odelet.artifact.decode import Json
 from odelet.artifact.samples import OutputCheck
+from odelet.engine.opening import ONNX_RUNTIME
 from odelet.errors import InputError
 from odelet.model.engine_check import run_samples
 from odelet.model.loading import load
@@ -47,12 +48,14 @@ def verify(
     device: str = "cpu",
     threads: int | None = None,
     memory: int | None = None,
+    engine: str = ONNX_RUNTIME,
+    library: str | os.PathLike[str] | None = None,
     deadline: float | None = None,
 ) -> VerifyReport:
     """Run the sample inputs that came with an artifact and compare the outputs with torch's.
 
-    target: an artifact's folder, or a Model that was loaded from one; device, threads and memory are then the model's.
-    device, threads, memory: as for `odelet.load`. deadline: seconds for all samples together; None is no limit. An
+    target: an artifact's folder, or a Model that was loaded from one; device, threads, memory, engine and library are
+    then the model's, and else as for `odelet.load`. deadline: seconds for all samples together; None is no limit. An
     output that differs by more than the artifact allows is a report that has not passed. Raises ArtifactError when the
     artifact holds no samples that fit it, and SolveError, with the status DEADLINE, at the deadline.
 
@@ -64,7 +67,15 @@ def verify(
     # An engine that was not tested is tried here, and reported.
     model = target
     if not isinstance(model, Model):
-        model = load(model, device=device, threads=threads, memory=memory, try_engine=False)
+        model = load(
+            model,
+            device=device,
+            threads=threads,
+            memory=memory,
+            engine=engine,
+            library=library,
+            try_engine=False,
+        )
     if model.folder is None:
         raise InputError("a lone .onnx file carries no samples; verify the artifact's folder")
     return VerifyReport(tuple(run_samples(model, model.folder, deadline=deadline)))

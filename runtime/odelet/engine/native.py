@@ -7,12 +7,17 @@ the folder that the caller names, or from the cache of this user; and only for t
 from __future__ import annotations
 
 import ctypes
+import hashlib
+import math
 import os
 import platform
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from threading import local
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +29,7 @@ from odelet.numerics.backend import NumpyArray
 
 # What the code says that a library has for it.
 OUTSIDE = "a number chooses a row that a table of the model does not have, or divides by zero"
-# An arena begins at a multiple of this, in bytes.
+# An arena, and each output after the first, begins at a multiple of this, in bytes.
 _ALIGNED = 64
 
 
@@ -36,7 +41,20 @@ def cache_folder(digest: str) -> Path:
         place = Path.home() / "Library" / "Caches"
     else:
         place = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return place / "odelet" / "native" / f"{digest[:32]}-{platform.machine().lower()}"
+    return place / "odelet" / "native" / f"{digest[:32]}-{processor()}"
+
+
+@cache
+def processor() -> str:
+    """The kind of processor of this machine, with a digest of the instructions that it has: a library may use all that
+    the machine has on which it was compiled, and a folder of a user may be shared by several machines."""
+    kind = f"{platform.system()} {platform.processor()}"
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.partition(":")[0].strip() in ("flags", "Features"):
+                kind = " ".join(sorted(line.partition(":")[2].split()))
+                break
+    return f"{platform.machine().lower()}-{hashlib.sha256(kind.encode()).hexdigest()[:8]}"
 
 
 class _Settings(ctypes.Structure):
@@ -55,28 +73,39 @@ class NativeRun:
             self._function = getattr(library, native.function)
         except (OSError, AttributeError) as error:
             raise ArtifactError(f"{folder / native.library}: it cannot be loaded ({error}); build it again") from None
-        self._function.restype = ctypes.c_int
+        pointers = len(native.inputs) + len(native.outputs) + 3
+        self._function.restype, self._function.argtypes = ctypes.c_int, [ctypes.c_void_p] * pointers
         self._guards = [one for one in card.assumptions if one.output]
         self._memory = local()
-        # A small solve takes less time than what a call could spend on these.
         self._inputs = [tensor.name for tensor in native.inputs]
-        self._outputs = [(t.name, tuple(int(size) for size in t.shape), np.dtype(t.dtype)) for t in native.outputs]
+        self._outputs: list[tuple[str, tuple[int, ...], np.dtype[Any], int]] = []
+        self._bytes = 0
+        for tensor in native.outputs:
+            shape, dtype = tuple(int(size) for size in tensor.shape), np.dtype(tensor.dtype)
+            self._outputs.append((tensor.name, shape, dtype, self._bytes))
+            self._bytes += -(-math.prod(shape) * dtype.itemsize // _ALIGNED) * _ALIGNED
 
     def __call__(self, values: Mapping[str, NumpyArray], settings: Mapping[str, NumpyArray]) -> dict[str, NumpyArray]:
         """Solve. Returns the outputs and what the solves report, by name. Raises AssumptionError, and InputError for a
         setting that the function does not take."""
         inputs = [np.ascontiguousarray(values[name]) for name in self._inputs]
-        outputs = {name: np.empty(shape, dtype) for name, shape, dtype in self._outputs}
-        given = [_pointer(x) for x in inputs]
-        taken = [_pointer(x) for x in outputs.values()]
-        chosen = self._chosen(settings)
-        code = self._function(*given, None if chosen is None else ctypes.byref(chosen), *taken, self._arena(), None)
+        # Outputs share memory: a call of a small model takes less time than an array and its address for each of them.
+        memory = np.empty(self._bytes, np.uint8)
+        start = _address(memory)
+        chosen = self._chosen(settings) if settings else None
+        code = self._function(
+            *map(_address, inputs),
+            None if chosen is None else ctypes.byref(chosen),
+            *[start + offset for *_, offset in self._outputs],
+            self._arena(),
+            None,
+        )
         if code < 0 and -1 - code < len(self._guards):
             guard = self._guards[-1 - code]
             raise AssumptionError(guard.refusal, guard)
         if code < 0:
             raise InputError(f"these inputs do not suit the model: {OUTSIDE}")
-        return outputs
+        return {name: np.ndarray(shape, dtype, memory, offset) for name, shape, dtype, offset in self._outputs}
 
     def _chosen(self, settings: Mapping[str, NumpyArray]) -> _Settings | None:
         """The settings of a call as the function takes them; None for those of the export."""
@@ -97,24 +126,21 @@ class NativeRun:
         most = numbers["max_steps"]
         return _Settings(rtol, atol, -1 if most is None else int(most))
 
-    def _arena(self) -> ctypes.c_void_p:
-        """Memory of this thread that calls work in."""
-        arena: ctypes.c_void_p | None = getattr(self._memory, "arena", None)
-        if arena is None:
-            self._memory.bytes = np.empty(self._native.arena + _ALIGNED, np.uint8)
-            address = self._memory.bytes.__array_interface__["data"][0]
-            arena = self._memory.arena = ctypes.c_void_p(-(-address // _ALIGNED) * _ALIGNED)
-        return arena
+    def _arena(self) -> int:
+        """The address of memory of this thread that calls work in."""
+        if not hasattr(self._memory, "address"):
+            self._memory.arena = np.empty(self._native.arena + _ALIGNED, np.uint8)
+            self._memory.address = -(-_address(self._memory.arena) // _ALIGNED) * _ALIGNED
+        address: int = self._memory.address
+        return address
 
 
-def _pointer(x: NumpyArray) -> ctypes.c_void_p:
-    """Where the elements of an array are."""
-    try:
-        return ctypes.c_void_p(
-            ctypes.addressof(ctypes.c_char.from_buffer(x.data))
-        )  # four times as fast as the other way
-    except (TypeError, ValueError):  # memory that is not to be written, or an array without elements
-        return ctypes.c_void_p(x.__array_interface__["data"][0])
+def _address(array: Any) -> int:
+    """The address of the first element of an array."""
+    if array.flags.writeable and array.size:  # this takes a fifth of the time of the general way below
+        return ctypes.addressof(ctypes.c_char.from_buffer(array))
+    address: int = array.__array_interface__["data"][0]
+    return address
 
 
 def open_library(card: Card, origin: Origin, folder: str | os.PathLike[str] | None) -> NativeRun:
@@ -132,9 +158,9 @@ def open_library(card: Card, origin: Origin, folder: str | os.PathLike[str] | No
     native = read_native(place)
     if native.artifact != origin.digest:
         raise ArtifactError(f"{place}: the library was built from another artifact than {origin.path}; build it again")
-    if native.machine != platform.machine():
+    if native.machine != processor():
         raise ArtifactError(
-            f"{place}: the library was built for {native.machine}, and this machine is {platform.machine()}; build it "
+            f"{place}: the library was built for {native.machine}, and this machine is {processor()}; build it "
             "here with: odelet build ARTIFACT --target native"
         )
     names = {tensor.name for tensor in native.outputs}

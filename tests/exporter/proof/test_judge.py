@@ -1,13 +1,19 @@
 """An answer may differ from torch's as far as rounding moves torch's own answer."""
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 import torch
 import torchdiffeq
 
+from odelet import load
+from odelet.artifact.samples import largest_element, samples_of
+from odelet_export import export
 from odelet_export.model.callee import Callee
 from odelet_export.model.overrides import Overrides
 from odelet_export.proof.judge import Judge
-from odelet_export.proof.rounding import OWN_ERRORS, ROUNDING_RUNS
+from odelet_export.proof.rounding import OWN_ERRORS, ROUNDING_RUNS, distance, shaken
 
 X = torch.tensor([[0.3, 0.7], [0.1, 0.9]])
 
@@ -91,3 +97,63 @@ def test_what_is_found_out_about_a_sample_is_kept_for_the_next_verdict():
     model.register_forward_hook(lambda *_: runs.append(1))
     again = judge.judge(sample, ["output"], [exact])
     assert (first.allowed, runs) == (again.allowed, [])
+
+
+class Jumping(torch.nn.Module):
+    """An adaptive solve at a loose tolerance whose field jumps: rounding is enough to move the ends of its steps."""
+
+    def __init__(self):
+        super().__init__()
+        numbers = torch.Generator().manual_seed(4)
+        self.register_buffer("weights", torch.randn(6, 6, generator=numbers))
+
+    def forward(self, x):
+        def field(t, y):
+            return 0.5 * torch.sign(y @ self.weights) - y
+
+        return torchdiffeq.odeint(field, x, torch.linspace(0, 1, 3).to(x), rtol=1e-3, atol=1e-4)
+
+
+def jumping():
+    x = torch.randn(4, 6, generator=torch.Generator().manual_seed(1))
+    judge = Judge(Callee(Jumping(), (x,), {}), [], Overrides(), ["float32"])
+    return judge, judge.sample(0, [x])
+
+
+def test_what_other_engines_are_allowed_covers_torch_with_other_last_places():
+    judge, sample = jumping()
+    allowed, (rtol, atol) = judge.allowed_anywhere(sample), judge.base
+    # The generator of these runs has another seed than that of the runs that found the allowance.
+    numbers, far = torch.Generator().manual_seed(99), []
+    for _ in range(20):
+        (moved,), _ = judge.reference([shaken(sample.tensors[0], numbers)], sample.noise, number=0)
+        far.append(distance(moved, sample.expected[0]))
+    assert max(far) <= allowed[0]
+    assert max(far) > atol + rtol * largest_element(sample.expected[0]), "rounding moves nothing in this model"
+
+
+def test_other_engines_are_allowed_what_a_difference_here_would_be():
+    judge, sample = jumping()
+    allowed = judge.allowed_anywhere(sample)
+    judge, sample = jumping()
+    verdict = judge.judge(sample, ["output"], [sample.expected[0] + 1e6])
+    assert not verdict.passed
+    assert allowed == list(verdict.allowed)
+
+
+def test_the_allowance_that_the_user_gives_is_that_of_all_engines():
+    judge, sample = jumping()
+    judge = replace(judge, tolerance=(1e-5, 1e-7))
+    assert judge.allowed_anywhere(sample) == [1e-7 + 1e-5 * largest_element(sample.expected[0])]
+
+
+@pytest.mark.slow
+def test_samples_of_a_profile_for_other_engines_have_that_allowance(tmp_path):
+    x = torch.randn(4, 6, generator=torch.Generator().manual_seed(1))
+    allowed = {}
+    for profile in ("general", "c"):
+        report = export(Jumping(), (x,), tmp_path / profile, profile=profile, samples=2, quick=True).parity
+        assert report.passed
+        samples = samples_of(load(tmp_path / profile).card, tmp_path / profile)
+        allowed[profile] = np.array([sample[2]["output"] for sample in samples])
+    assert (allowed["c"] >= allowed["general"]).all() and (allowed["c"] > 2 * allowed["general"]).any()

@@ -13,6 +13,7 @@ import pytest
 import torch
 from support.command_line import call
 from support.models_static import STATIC
+from support.paths import ROOT
 
 import odelet
 from odelet import cli
@@ -188,23 +189,36 @@ def test_other_processors_have_the_same_answers(machine, built, tmp_path):
     assert "0 numbers wrong" in run(f"qemu-{machine}", tmp_path / "test")
 
 
-def test_a_microcontroller_has_room_for_a_solve(built, tmp_path):
-    if shutil.which("arm-none-eabi-gcc") is None:
-        pytest.skip("arm-none-eabi-gcc is not installed")
-    target = ["-mcpu=cortex-m4", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard", "-mthumb"]
-    run(
-        "arm-none-eabi-gcc",
-        "-std=c99",
-        "-Os",
-        *target,
-        "-c",
-        built("adaptive").path / "odelet_net.c",
-        "-o",
-        tmp_path / "o",
-    )
-    _, (text, data, bss, *_) = (line.split() for line in run("arm-none-eabi-size", tmp_path / "o").splitlines())
-    assert (data, bss) == ("0", "0")
-    assert int(text) < 32_000
+@pytest.fixture
+def cortex(monkeypatch):
+    """The module of benchmarks that makes programs for a Cortex-M4; skips where it lacks a tool."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import cortex
+
+    if cortex.missing():
+        pytest.skip(f"not installed: {cortex.missing()}")
+    return cortex
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", STATIC)
+def test_an_emulated_microcontroller_has_the_same_answers(name, built, cortex, tmp_path):
+    program = cortex.test_program(built(name).path, "net", tmp_path / "test.elf")
+    said = cortex.emulated(program.file)
+    assert said.count("status 0") == 3 and " 0 numbers wrong" in said, said
+
+
+@pytest.mark.slow
+def test_a_program_for_a_microcontroller_is_small(built, artifact, cortex, tmp_path):
+    program = cortex.program(artifact("adaptive"), built("adaptive").path, "net", tmp_path / "net.elf")
+    said = cortex.call(program.file)
+    assert said["status"] == 0 and said["steps"] > 2
+    # A solve takes at least as many instructions as it has products of weights.
+    assert said["instructions"] > 6 * said["steps"] * 2 * 3 * 8
+    assert 0 < said["stack"] < 4096
+    assert program.text + program.data < 40_000
+    # RAM holds the arena, the outputs and what the C library keeps.
+    assert built("adaptive").built.arena <= program.data + program.bss < built("adaptive").built.arena + 1024
 
 
 class TestRefusals:
@@ -265,7 +279,7 @@ class TestRefusals:
         self.refused(small, tmp_path / "c", r'is not installed: pip install "odelet\[c\]"')
 
     def test_a_target_that_is_not_there(self, small, tmp_path):
-        with pytest.raises(InputError, match="target='d' is not one of c, native"):
+        with pytest.raises(InputError, match="target='d' is not one of c, native, web, ort, triton"):
             build(small, "d", tmp_path / "c")
 
     def test_a_name_that_c_does_not_take(self, small, tmp_path):

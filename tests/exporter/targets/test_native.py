@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 import shutil
 import threading
 from importlib.util import find_spec
@@ -10,10 +11,14 @@ import numpy as np
 import pytest
 import torch
 import torchdiffeq
+from support.command_line import call
 from torch import nn
 
 import odelet
+from odelet import cli
 from odelet.artifact.native_card import NATIVE_FILE
+from odelet.commands import bench_native
+from odelet.engine import native as native_engine
 from odelet.errors import ArtifactError, AssumptionError, InputError
 from odelet.status import Status
 from odelet_export import build, export
@@ -110,6 +115,19 @@ def test_calls_run_side_by_side(native):
         thread.join()
     for ours, theirs in zip(found, wanted, strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_inputs_of_any_layout_and_outputs_that_outlive_the_next_call(native):
+    x = numbers()
+    wanted = native(x).copy()
+    read_only = x.copy()
+    read_only.flags.writeable = False
+    for other in (read_only, np.asfortranarray(x), np.repeat(x, 2, axis=0)[::2], x[::-1].copy()[::-1]):
+        np.testing.assert_array_equal(native(other), wanted)
+    first = native(x)
+    native(numbers(1))
+    np.testing.assert_array_equal(first, wanted)
+    assert all(output.flags.writeable and output.flags.c_contiguous for output in native.solve(x).outputs.values())
 
 
 def test_a_model_with_a_library_travels(native):
@@ -244,3 +262,63 @@ def test_a_description_that_was_changed_is_refused(place, tmp_path):
         (library / NATIVE_FILE).write_text(json.dumps(data | change))
         with pytest.raises(ArtifactError, match="it was changed after it was written"):
             odelet.load(place / "artifact", engine="native", library=library)
+
+
+@pytest.fixture
+def command(place, tmp_path, monkeypatch, capsys):
+    """A function that runs a command of the runtime on the artifact; the cache of the user is empty."""
+    monkeypatch.setattr(cli, "entry_points", lambda group: [])
+    monkeypatch.setattr(native_engine, "cache_folder", lambda digest: tmp_path / "cache")
+    monkeypatch.setattr(bench_native, "cache_folder", lambda digest: tmp_path / "cache")
+    return lambda name, *words: call(capsys, name, place / "artifact", *words)
+
+
+def test_the_bench_times_a_library_on_request_alone(command, place, tmp_path, monkeypatch):
+    code, out, _ = command("bench", "--seconds", "0.05")
+    assert code == 0 and "native      not timed: no library was built from it on this machine" in out
+    shutil.copytree(place / "library", tmp_path / "cache")
+    opened = []
+    monkeypatch.setattr(native_engine, "NativeRun", lambda *args: opened.append(args))
+    code, out, _ = command("bench", "--seconds", "0.05")
+    assert code == 0 and "a library was built from it on this machine; time it, too, with --engine native" in out
+    assert opened == []
+
+
+@pytest.mark.parametrize("words", [["--engine", "native"], ["--library", "LIBRARY"]])
+def test_the_bench_shows_a_library_beside_onnx_runtime(words, command, place, tmp_path):
+    shutil.copytree(place / "library", tmp_path / "cache")
+    words = [place / "library" if word == "LIBRARY" else word for word in words]
+    code, out, _ = command("bench", "--seconds", "0.1", *words, "--json")
+    told = json.loads(out)
+    assert code == 0
+    assert told["native"]["latency_ms"]["p50"] > 0 and told["native"]["share"] > 0
+    # Rounding may move the ends of steps, whose errors are of the size of the tolerance.
+    assert all(x < 1e-3 for x in told["native"]["differences"].values())
+    code, out, _ = command("bench", "--seconds", "0.05", *words)
+    assert code == 0 and "of the time of ONNX Runtime" in out and ", from ONNX Runtime" in out
+
+
+def test_commands_run_a_model_by_its_library(command, place, native, tmp_path):
+    library = ("--library", place / "library")
+    code, out, _ = command("verify", *library)
+    assert code == 0 and out.rstrip().endswith("passed")
+    np.savez(tmp_path / "x.npz", x=numbers())
+    code, _, err = command("run", "--input", tmp_path / "x.npz", "--output", tmp_path / "y.npz", *library)
+    assert code == 0, err
+    with np.load(tmp_path / "y.npz") as written:
+        np.testing.assert_array_equal(written["output"], native(numbers()))
+
+
+@pytest.mark.parametrize("name", ["bench", "verify", "run"])
+def test_commands_refuse_engines_that_are_not_there(name, command, tmp_path):
+    np.savez(tmp_path / "x.npz", x=numbers())
+    files = ["--input", tmp_path / "x.npz", "--output", tmp_path / "y.npz"] if name == "run" else []
+    for words, said in (
+        (["--engine", "native"], "no library was built from"),
+        (["--engine", "metal"], "engine='metal' is not one of 'onnxruntime', 'native'"),
+        (["--library", tmp_path], "it holds no library that was built for odelet"),
+        (["--engine", "onnxruntime", "--library", tmp_path], "is for engine='native'; leave one of them out"),
+        (["--engine", "native", "--device", "cuda"], "runs on one thread of the CPU|device"),
+    ):
+        code, _, err = command(name, *files, *words)
+        assert code == 2 and re.search(said, err), err

@@ -24,7 +24,7 @@ from odelet_export import FormError, TargetError, export, mark, tune
 from odelet_export.capture import cache as cache_module
 from odelet_export.capture.cache import capturing_once
 from odelet_export.lowering.forms import FORMS
-from odelet_export.tuning import halving, measure
+from odelet_export.tuning import halving, measure, native
 from odelet_export.tuning import tune as tune_module
 from odelet_export.tuning.candidates import TRIED, Candidate, Solves, candidates
 from odelet_export.tuning.measure import Shelf
@@ -75,9 +75,10 @@ QUICK = {
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
-    """Make timing short: no test here depends on exact times."""
+    """Make timing short, as no test here depends on exact times, and build no libraries, which test_native.py does."""
     monkeypatch.setattr(measure, "QUICK", (0.0, 2))
     monkeypatch.setattr(measure, "LONG", (0.0, 2))
+    monkeypatch.setattr(native, "MOST", 0)
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +107,7 @@ def tuned(swing, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(measure, "QUICK", (0.0, 2))
         patch.setattr(measure, "LONG", (0.0, 2))
+        patch.setattr(native, "MOST", 0)
         model = swing["build"]()
         out = tmp_path_factory.mktemp("out") / "tune"
         return tune(model, data(), out, target=1e-4, metric=swing["upward"], **QUICK), model

@@ -239,7 +239,7 @@ class TestCommand:
         assert (code, err) == (0, "")
         lines = out.splitlines()
         assert lines[:2] == ["Net: form driven, on cpu, 1 thread", "inputs      x [2, 3]"]
-        heads = ["calls", "latency", "solve", "evaluation", "floor"]
+        heads = ["calls", "latency", "solve", "evaluation", "floor", "native"]
         assert [line.split()[0] for line in lines[2:]] == heads
 
     def test_json(self, command, made):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,15 +13,19 @@ from odelet import load, verify
 from odelet.artifact.folder import Checked
 from odelet.artifact.native_card import NATIVE_FILE, NativeCard, native_text
 from odelet.artifact.samples import Sample
-from odelet_export.targets.build.built import BuildError, Built, Tested
+from odelet.engine.native import processor
+from odelet.errors import ArtifactError
+from odelet_export.targets.build.built import BuildError, Built, CompilerError, Tested
 from odelet_export.targets.build.c.beside import FLAGS, license_text
-from odelet_export.targets.build.c.compiler import compiler, run
+from odelet_export.targets.build.c.compiler import compile_file, compiler, run
 from odelet_export.targets.build.c.header import common_setting
 from odelet_export.targets.build.c.source import Source
 from odelet_export.targets.build.translate import Program
 
 # The library runs on the machine that compiled it, so that it may use all that this machine has.
 _FLAGS = [*FLAGS.split(), "-march=native", "-ffp-contract=fast", "-DODELET_FAST_TANH", "-shared", "-fPIC"]
+# How many samples that differ are named.
+_NAMED = 3
 _ENDING = {"win32": "dll", "darwin": "dylib"}.get(sys.platform, "so")
 
 
@@ -42,16 +45,14 @@ def writer(program: Program, name: str, checked: Checked, samples: list[Sample])
     def write(folder: Path) -> Built:
         for file, content in contents.items():
             (folder / file).write_text(content, encoding="utf-8")
-        done = run([*command, *_FLAGS, str(folder / text), "-o", str(folder / library), "-lm"])
-        if done.returncode:
-            raise BuildError(f"{' '.join(command)} does not compile the library:\n{done.stderr.strip()[-2000:]}")
+        compile_file(command, _FLAGS, [text], library, folder)
         settings = {key: common_setting(program, key) for key in dict.fromkeys(one.key for one in program.settings)}
         card = NativeCard(
             library=library,
             sha256=hashlib.sha256((folder / library).read_bytes()).hexdigest(),
             function=f"odelet_{name}_solve",
             artifact=checked.origin.digest,
-            machine=platform.machine(),
+            machine=processor(),
             compiler=_version(command),
             arena=source.built.arena,
             settings=settings,
@@ -65,15 +66,22 @@ def writer(program: Program, name: str, checked: Checked, samples: list[Sample])
 
 
 def tested(folder: Path, built: Built, artifact: Path) -> Tested:
-    """Run the samples of the artifact by the library."""
-    model = load(artifact, engine="native", library=folder)
-    verification = verify(model)
+    """Run the samples of the artifact by the library. Raises CompilerError where this machine does not load it."""
     card = json.loads((folder / NATIVE_FILE).read_text(encoding="utf-8"))
-    text = f"{built.samples} samples, " + ("within what is allowed" if verification.passed else str(verification))
+    try:
+        model = load(artifact, engine="native", library=folder)
+    except ArtifactError as error:
+        raise CompilerError(
+            f"this machine cannot load the library that {card['compiler']} made, as that compiles for another machine "
+            f"or leaves functions out; leave CC out, or name a C compiler for this machine ({error})"
+        ) from None
+    verification = verify(model)
+    failed = [f"sample {one.sample}, {one.output} {one.failure}" for one in verification.checks if not one.passed]
+    text = f"{built.samples} samples, {'; '.join(failed[:_NAMED]) or 'within what is allowed'}"
     return Tested(verification.passed, text, card["compiler"])
 
 
 def _version(command: list[str]) -> str:
     """What a compiler says of its version, in a line."""
-    said = run([*command, "--version"]).stdout.strip().split("\n")[0]
+    said = run([*command, "--version"]).out.strip().split("\n")[0]
     return said or " ".join(command)
