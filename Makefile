@@ -37,6 +37,7 @@ check: $(STAMP)
 docs: $(STAMP)
 	$(BIN)/python docs/methods.py
 	$(BIN)/python docs/sde.py
+	$(BIN)/python docs/targets.py
 	$(BIN)/python docs/architecture.py
 
 plots: $(STAMP)

@@ -63,6 +63,11 @@ class Status(Enum):
         "the error estimate is above the tolerance",
         "loosen rtol and atol, add such inputs to the calibration data of the export, or export with a fallback",
     )
+    CANCELLED = (
+        10,
+        "the function given as progress ended the call before the end time",
+        "return True, or nothing, from that function to go on",
+    )
 
     def __new__(cls, code: int, sentence: str, advice: str) -> Status:
         member = object.__new__(cls)
@@ -74,5 +79,9 @@ class Status(Enum):
     @property
     def usable(self) -> bool:
         """Whether the solve gave a state to go on from: the final one, or the last one before the solve had to stop."""
-        early = (Status.DEADLINE, Status.EVALUATION_LIMIT, Status.EVENT, Status.NOT_CONVERGED)
-        return self is Status.OK or self in early
+        return self in (Status.OK, Status.EVENT, Status.NOT_CONVERGED) or self.from_outside
+
+    @property
+    def from_outside(self) -> bool:
+        """Whether a limit of the caller ended the solve between two steps, so that the state reached is good."""
+        return self in (Status.DEADLINE, Status.EVALUATION_LIMIT, Status.CANCELLED)

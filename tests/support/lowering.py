@@ -15,7 +15,7 @@ import torchdiffeq
 from torch import nn
 
 import odelet
-from odelet.loops.adaptive import DEFAULT_MAX_STEPS
+from odelet.loops.limits import DEFAULT_MAX_STEPS
 from odelet.methods.roster import METHODS
 from odelet.numerics.control import Control
 from odelet.numerics.grid import Grid

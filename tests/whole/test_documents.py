@@ -15,6 +15,13 @@ def test_the_table_of_methods_is_up_to_date():
     assert methods.page(text) == text, "run: make docs"
 
 
+def test_the_tables_of_targets_and_profiles_are_up_to_date():
+    targets = script(ROOT / "docs" / "targets.py")
+    text = targets.PAGE.read_text(encoding="utf-8")
+    assert targets.page(text) == text, "run: make docs"
+    assert targets.page(text.replace("| `web` |", "| `old` |")) == text
+
+
 def test_only_text_between_the_marks_is_generated():
     methods = script(ROOT / "docs" / "methods.py")
     for line in (

@@ -51,6 +51,7 @@ def test_the_public_names_are_sorted_and_exist():
             "OdeletError",
             "Solution",
             "SolveError",
+            "SolveProgress",
             "Stats",
             "Status",
             "Stream",

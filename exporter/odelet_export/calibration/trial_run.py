@@ -17,8 +17,8 @@ from odelet.engine.opening import Artifact
 from odelet.engine.problem import Problem, Request, control_settings, problem_of
 from odelet.engine.program import DriveSolve
 from odelet.errors import InputError
-from odelet.loops.adaptive import Limits
 from odelet.loops.ivp import odeint
+from odelet.loops.limits import Limits
 from odelet.methods.roster import METHODS
 from odelet.numerics.backend import NUMPY, NumpyArray
 from odelet.numerics.grid_path import error_ratios, interpolate, scaled_grid, take_steps

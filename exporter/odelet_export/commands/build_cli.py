@@ -12,17 +12,19 @@ from odelet_export.commands.options import Json
 
 def build_command(
     artifact: Annotated[Path, Argument(metavar="ARTIFACT", help="The folder that `odelet export` wrote.")],
-    target: Annotated[str, Option("--target", "-t", metavar="TARGET", help="What to build: c or native.")] = "c",
+    target: Annotated[
+        str, Option("--target", "-t", metavar="TARGET", help="What to build: c, native, web, ort or triton.")
+    ] = "c",
     out: Annotated[
         Path | None,
         Option("--out", "-o", metavar="DIR", help="Folder to write; an earlier build is replaced. native has its own."),
     ] = None,
     name: Annotated[
-        str | None, Option(metavar="NAME", help="Name of functions and files; by default that of the model.")
+        str | None, Option(metavar="NAME", help="Name of functions, files and folders; by default that of the model.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Build an artifact for an engine other than ONNX Runtime, and test the build on the artifact's samples.
+    """Build the files of a target from an artifact, and test them on the artifact's samples.
 
     The target c is plain C99 for any compiler and any device: one function that solves, in memory that the caller
     gives. It takes artifacts whose arrays have fixed sizes, as `odelet export --profile c` writes them.
@@ -30,7 +32,12 @@ def build_command(
     The target native is a library for this machine, in a cache of this user; `odelet.load(..., engine="native")` calls
     it in place of ONNX Runtime.
 
-    The test is compiled and run where a C compiler is found; CC in the environment names another one.
+    The target web is an artifact for ONNX Runtime in JavaScript, in a browser or in Node: without float64, and with
+    settings that the host has to feed (settings.json has their defaults). ort is a file in ONNX Runtime's format .ort.
+    triton is a model repository of NVIDIA's Triton server. They take artifacts of any profile that fit; those that
+    `odelet export --profile web` writes fit web.
+
+    The test of c and native is compiled and run where a C compiler is found; CC in the environment names another one.
 
     Exits with 2 for what the target cannot have, with 3 when the answers differ from the artifact's samples; the
     build is then left in DIR.failed.

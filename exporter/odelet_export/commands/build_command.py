@@ -30,13 +30,16 @@ def show(result: BuildResult, *, as_json: bool) -> None:
     """Print a finished build on stdout, as text or as one JSON object."""
     built, tested = result.built, result.tested
     if as_json:
-        data = {"path": str(result.path), "target": result.target, **asdict(built)}
+        data = {"path": str(result.path), "target": result.target, **built.facts}
         data["test"] = None if tested is None else asdict(tested)
         typer.echo(json.dumps(data, indent=2))
         return
     typer.echo(f"{result.path}: {', '.join(built.files)}")
-    typer.echo(f"arena {built.arena:,} bytes, weights {built.weights:,} bytes, {built.kernels} operators")
+    if built.is_code:
+        typer.echo(f"arena {built.arena:,} bytes, weights {built.weights:,} bytes, {built.kernels} operators")
+    for note in built.notes:
+        typer.echo(note)
     if tested is None:
         typer.echo(f"not tested, as no C compiler is installed; later: make -C {result.path} test")
     else:
-        typer.echo(f"tested with {tested.compiler}: {tested.text}")
+        typer.echo(f"tested with {tested.by}: {tested.text}")

@@ -8,19 +8,19 @@ from dataclasses import dataclass, replace
 import onnx_ir as ir
 from onnx_ir import convenience
 
-from odelet.artifact.program_steps import DriveStep, ProgramStep, RunStep
+from odelet.artifact.program_steps import DriveStep, ProgramStep, RunStep, files_of
 from odelet.artifact.solve_card import MIXED, PLAIN, SolveCard
 from odelet_export.capture.captured import Captured
 from odelet_export.graphs.guards import add_guards
 from odelet_export.graphs.scope import Scope
 from odelet_export.graphs.tidy import tidy
 from odelet_export.lowering.choose import Choice, choose
-from odelet_export.lowering.cut import cut, rename_crossing_values
+from odelet_export.lowering.division import divide
+from odelet_export.lowering.drives import place_drives, rename_crossing_values
 from odelet_export.lowering.field_copy import field_card
 from odelet_export.lowering.forms.form import LoweredSolve
 from odelet_export.lowering.forms.site import Site
 from odelet_export.lowering.hole import Hole
-from odelet_export.lowering.loops_out import take_out_loops
 from odelet_export.lowering.profiles import GENERAL, Profile
 from odelet_export.lowering.solve_card import solve_card
 
@@ -72,15 +72,15 @@ def lower(
         rename_crossing_values(host.graph, holes)
     filled = _fill_holes(host.graph, choices)
     host.graph.sort()  # a grid may be computed from the result of an earlier solve
-    # The host is cut after all solves are built, in a path of its own: the end of a graph depends on all solves that
-    # run outside it, so no form can cut for its own solve. `choose` makes sure that all solves run outside, or none.
+    # The host is divided after all solves are built: the end of a graph depends on all solves that run outside it, so
+    # no form can divide it for its own solve. `choose` makes sure that all solves run outside, or none.
     graphs: dict[str, ir.Model] = {MODEL: host}
     program: Sequence[ProgramStep] = [RunStep(run=MODEL)]
     if outside:
-        graphs, program = _cut_host(host, filled)
+        graphs, program = _divided_at_drives(host, filled)
     elif any(choice.form.loops_outside for choice in choices) or not profile.loops:
         tidy(host, keep_debug_info=keep_debug_info)
-        graphs, program = take_out_loops(host)
+        graphs, program = divide(host, loops=True)
     for model in graphs.values():
         add_guards(model)
         tidy(model, keep_debug_info=keep_debug_info)
@@ -154,18 +154,22 @@ def _add_report(graph: ir.Graph, site: Site, lowered: LoweredSolve) -> dict[str,
     return names
 
 
-def _cut_host(host: ir.Model, filled: Sequence[_FilledHole]) -> tuple[dict[str, ir.Model], list[ProgramStep]]:
-    """Cut the host graph at the solves that the runtime drives. Returns the graphs by file name, and the program."""
-    by_index = {one.card.index: one for one in filled}
-    slices = cut(host.graph, [one.hole for one in filled], {i: one.lowered.captured for i, one in by_index.items()})
+def _divided_at_drives(
+    host: ir.Model, filled: Sequence[_FilledHole]
+) -> tuple[dict[str, ir.Model], Sequence[ProgramStep]]:
+    """Divide the host graph at the solves that the runtime drives.
+
+    Returns all graphs by file name, those of the solves among them, in the order in which the program needs them, and
+    the program.
+    """
+    by_index = {one.card.index: one.lowered for one in filled}
+    place_drives(host.graph, [one.hole for one in filled], {i: one.captured for i, one in by_index.items()})
+    segments, program = divide(host, loops=False)
     graphs: dict[str, ir.Model] = {}
-    program: list[ProgramStep] = []
-    for level, (segment, after) in enumerate(zip(slices.segments, slices.order, strict=True)):
-        if segment is not None:
-            graphs[f"segment_{level}.onnx"] = ir.Model(segment, ir_version=host.ir_version)
-            program.append(RunStep(run=f"segment_{level}.onnx"))
-        for hole in after:
-            for file, graph in by_index[hole.spec.index].lowered.graphs.items():
-                graphs[file] = ir.Model(graph, ir_version=host.ir_version)
-            program.append(DriveStep(drive=hole.spec.index))
+    for step in program:
+        if isinstance(step, DriveStep):
+            solvers = by_index[step.drive].graphs
+            graphs |= {file: ir.Model(graph, ir_version=host.ir_version) for file, graph in solvers.items()}
+        else:
+            graphs |= {file: segments[file] for file in files_of([step])}
     return graphs, program

@@ -112,6 +112,7 @@ def _step_settings(solver: Method, options: dict[str, Any], overrides: Overrides
     Raises ValueError for an option that a setting cannot have.
     """
     if solver.adaptive:
+        options |= {} if overrides.time_dtype is None else {"dtype": overrides.time_dtype}
         return Control(**options, controller=overrides.controller or "integral"), None
     if not solver.fixed:
         return None, None

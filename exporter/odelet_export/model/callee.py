@@ -15,7 +15,7 @@ import torch._dynamo.config
 from torch import nn
 
 from odelet.artifact.call_card import CallCard, FixedCard
-from odelet.artifact.card import RESERVED
+from odelet.artifact.solve_card import TAKEN
 from odelet_export.model.kept_state import restoring
 from odelet_export.model.number_inputs import (
     GivenDynamic,
@@ -99,7 +99,7 @@ class Callee(nn.Module):
         self.example: list[torch.Tensor] = [as_input(leaves[i][1]) for i in self._slots]
         self._record = _RunRecord()
         self._record.copies = find_copies(model)
-        clash = sorted({name.split(".")[0] for name in self.names} & set(RESERVED))
+        clash = sorted({name.split(".")[0] for name in self.names} & set(TAKEN))
         if clash:
             raise CaptureError(f"input name {clash[0]!r} is taken by odelet; rename that argument of the model")
 

@@ -10,6 +10,8 @@ from odelet.numerics.control import CONTROLLERS
 from odelet.numerics.grid import Grid
 from odelet_export.errors import FormError
 
+TIME_DTYPES = ("float32", "float64")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Overrides:
@@ -24,6 +26,9 @@ class Overrides:
     rtol: Annotated[float | None, "Relative tolerance of an adaptive method."] = None
     atol: Annotated[float | None, "Absolute tolerance of an adaptive method."] = None
     controller: Annotated[str | None, f"Step-size controller of an adaptive method: {', '.join(CONTROLLERS)}."] = None
+    time_dtype: Annotated[
+        str | None, "Type of the times inside an adaptive method: float32 or float64, in place of the model's own."
+    ] = None
     per_sample: Annotated[bool, "Give each sample of a batch adaptive steps of its own."] = False
 
     def __post_init__(self) -> None:
@@ -31,6 +36,8 @@ class Overrides:
             raise FormError(f"method={self.method!r} is not one of {', '.join(METHODS)}")
         if self.controller is not None and self.controller not in CONTROLLERS:
             raise FormError(f"controller={self.controller!r} is not one of {', '.join(CONTROLLERS)}")
+        if self.time_dtype not in (None, *TIME_DTYPES):
+            raise FormError(f"time_dtype={self.time_dtype!r} is not one of {', '.join(TIME_DTYPES)}")
         try:
             Grid(step_size=self.step_size, steps=self.steps)
         except ValueError as error:

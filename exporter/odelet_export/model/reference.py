@@ -229,6 +229,8 @@ def overridden(call: Call, overrides: Overrides) -> Call:
     if method.adaptive or method.uses_tolerances:
         rtol = overrides.rtol if overrides.rtol is not None else rtol
         atol = overrides.atol if overrides.atol is not None else atol
+    if method.adaptive and overrides.time_dtype is not None:
+        options["dtype"] = getattr(torch, overrides.time_dtype)
     placed = not method.fixed or overrides.steps is not None or overrides.step_size is not None
     if method.fixed and placed:
         options = {name: value for name, value in options.items() if name not in ("step_size", "grid_constructor")}

@@ -153,8 +153,8 @@ def check_overrides(specs: list[SolveSpec], overrides: Overrides) -> None:
     for name in ("rtol", "atol"):
         if getattr(overrides, name) is not None and all(getattr(spec, name) is None for spec in solves):
             raise FormError(f"{name} is for adaptive methods, but {methods}; leave it out, or choose --method dopri5")
-    for name, is_set in (("controller", overrides.controller is not None), ("per_sample", overrides.per_sample)):
-        if is_set and not any(spec.adaptive for spec in solves):
+    for name in ("controller", "time_dtype", "per_sample"):
+        if getattr(overrides, name) not in (None, False) and not any(spec.adaptive for spec in solves):
             raise FormError(f"{name} is for adaptive methods, but {methods}; leave it out, or choose --method dopri5")
     for name in ("steps", "step_size"):
         if getattr(overrides, name) is not None and all(spec.grid is None for spec in specs):
@@ -172,7 +172,7 @@ def _check_for_odes(specs: list[SolveSpec], solves: list[SolveSpec], overrides: 
     of the model. solves: those of ODEs."""
     if solves or not specs:
         return
-    for name in ("method", "rtol", "atol", "controller", "per_sample"):
+    for name in ("method", "rtol", "atol", "controller", "time_dtype", "per_sample"):
         if getattr(overrides, name) not in (None, False):
             raise FormError(
                 f"{name} is for solves of ODEs, but solve {specs[0].index} ({specs[0].source}) is of an SDE; change it "

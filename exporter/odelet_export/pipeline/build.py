@@ -1,4 +1,4 @@
-"""The function `build`: it checks an artifact, translates its program, writes the target's files, and tests them."""
+"""The function `build`: it checks an artifact, translates its graphs, writes the target's files, and tests them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from odelet.errors import InputError
 from odelet_export.errors import OutputError, output_errors
 from odelet_export.targets.build.built import BuildError, Built, CompilerError, Tested, WrongBuildError
 from odelet_export.targets.build.roster import TARGETS
-from odelet_export.targets.build.translate import translated
 from odelet_export.targets.folder import entry_of, staging
 
 # By this file a folder is known that a build wrote.
@@ -44,12 +43,12 @@ def build(
     name: str | None = None,
     on_stage: Callable[[str], None] | None = None,
 ) -> BuildResult:
-    """Build the code of a target from an artifact, and test it on the artifact's samples.
+    """Build the files of a target from an artifact, and test them on the artifact's samples.
 
-    artifact: the folder that an export wrote; all its arrays have fixed sizes, as those of an export with profile="c".
-    target: the name of a target, such as "c". out: the folder to make, where an earlier build is replaced in one step;
-    None for the place that the target chooses, as native does. name: of functions and files, by default the model's.
-    on_stage: called with the name of each stage.
+    artifact: the folder that an export wrote, with the profile of the target, or with another that fits it. target: the
+    name of a target, such as "c" or "web". out: the folder to make, where an earlier build is replaced in one step;
+    None for the place that the target chooses, as native does. name: of functions, files and folders, by
+    default the model's. on_stage: called with the name of each stage.
 
     >>> from odelet_export import build
     >>> build("out", "c", "out-c", name="spiral")  # doctest: +SKIP
@@ -75,10 +74,9 @@ def build(
         raise BuildError(f"{artifact}: give the artifact's folder, as a lone graph has no samples to test a build with")
     samples = samples_of(checked.card, checked.folder)
     tell("translate")
-    program = translated(checked, dtypes=kind.dtypes, profile=kind.profile, reports=kind.reports)
     own_name = _name(checked.card.name if name is None else name, given=name is not None)
+    write = kind.writer(checked, own_name, samples)
     tell("write")
-    write = kind.writer(program, own_name, checked, samples)
     with staging(place, failed=failed, marker=BUILD_FILE) as folder:
         with _in_place(place, own=out is None):
             built, tested = _made(folder, target, checked, write, tell)
@@ -122,7 +120,7 @@ def _in_place(place: Path, *, own: bool) -> Iterator[None]:
 def _write_card(folder: Path, target: str, model: str, built: Built | None, tested: Tested | None) -> None:
     """Write the card of a build. built: None where a compiler failed, which leaves the files that were written."""
     names = [path.name for path in folder.iterdir()] if built is None else built.files
-    data: dict[str, Any] = {"target": target, "model": model, **({} if built is None else asdict(built))}
+    data: dict[str, Any] = {"target": target, "model": model, **({} if built is None else built.facts)}
     data["passed"] = None if tested is None else tested.passed
     data["test"] = None if tested is None else tested.text
     data["files"] = {file: asdict(entry_of(folder / file)) for file in names}

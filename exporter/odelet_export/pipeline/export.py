@@ -31,6 +31,7 @@ from odelet_export.pipeline.prove import Prover
 from odelet_export.pipeline.settings import ExportChanges, ExportSettings
 from odelet_export.proof.report import Report
 from odelet_export.proof.torch_clock import TorchClock
+from odelet_export.targets.build.hosts.fitting import check_fits
 from odelet_export.targets.folder import staging
 from odelet_export.targets.onnx_files import card_of, write_graphs
 from odelet_export.targets.weights_file import kept_outside
@@ -125,13 +126,13 @@ def export(
             ready = prepare(callee, axes, settings, tell=tell, clock=clock)
         explanation = describe(ready)
         card, calibrated = _write(ready, _name_of(callee.model), folder, tell)
+        check_fits(card, folder, PROFILES[settings.profile])
         tell("parity")
         prover = Prover(ready, folder, failed, explanation.warnings, _write_again)
         report = prover.report(card, calibrated)
         card = prover.finish(card, report)
-    explanation = explanation.in_forms([solve.form for solve in card.solves])
     told = [*ready.drawn.skipped, *report.warnings, *kept_outside(card)]
-    return Exported(target, card, report, explanation.warned(told))
+    return Exported(target, card, report, explanation.in_forms([solve.form for solve in card.solves]).warned(told))
 
 
 def _write_again(ready: Prepared, folder: Path) -> Card:

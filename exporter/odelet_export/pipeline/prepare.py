@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 import onnx_ir as ir
+import torch
 
 from odelet.artifact.card import Tensor
 from odelet.errors import InputError
@@ -15,6 +16,7 @@ from odelet_export.capture.cache import capture
 from odelet_export.capture.call_values import check_call
 from odelet_export.capture.captured import Captured
 from odelet_export.capture.number_inputs import inputs_for_numbers
+from odelet_export.errors import FormError
 from odelet_export.lowering.choose import check_form_of_stepped, needs_a_solve
 from odelet_export.lowering.hole import Hole
 from odelet_export.lowering.lift import lift, time_inputs
@@ -36,6 +38,8 @@ from odelet_export.proof.judge import Judge, Sample
 from odelet_export.proof.torch_clock import TorchClock
 from odelet_export.targets.onnx_files import check_unique, host_tensors
 from odelet_intercept.errors import CaptureError
+
+_FLOAT = "float32"
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,9 @@ def prepare(
     if unknown:
         raise InputError(f"freeze names input {unknown[0]!r}, but the model's inputs are {', '.join(callee.names)}")
     profile = _profile(settings, dynamic)
+    asked = settings.solves
+    if not profile.doubles:
+        settings = settings.having(time_dtype=_FLOAT)
     tell("look")
     first = first_run(callee, settings.solves, max_steps=settings.max_steps, seed=settings.proof.seed, check=check_call)
     check_real(callee, first.leaves)
@@ -99,7 +106,7 @@ def prepare(
     )
     if settings.strict:
         _refuse_assumptions(captured)
-    check_overrides([*captured.specs, *captured.nested, *captured.stepped], settings.solves)
+    check_overrides([*captured.specs, *captured.nested, *captured.stepped], asked)
     check_form_of_stepped(captured, settings.form)
     name_axes(captured, callee, dynamic)
     inputs_for_numbers(captured.model, captured.numbers)
@@ -115,7 +122,7 @@ def prepare(
     drawn = fresh_samples(judge, check, settings, first=on_example)
     if not quick:
         check.check(islice(drawn, 2))
-    warnings = first.writes.warnings
+    warnings = [*first.writes.warnings, *_times_in_float32(captured, profile)]
     return Prepared(settings, dynamic, captured, holes, inputs, outputs, times, judge, drawn, check, warnings)
 
 
@@ -138,7 +145,33 @@ def _profile(settings: ExportSettings, dynamic: Dynamic) -> Profile:
             f"dynamic names axes of {', '.join(map(repr, dynamic))}, and the profile {profile.name} is for "
             f"{profile.about}, with the sizes of the example; leave dynamic (--dynamic) out"
         )
+    if settings.solves.per_sample and not profile.dynamic:
+        raise FormError(
+            f"per_sample needs a dynamic axis that counts samples, and the profile {profile.name}, for "
+            f"{profile.about}, has none; leave per_sample out, and export an example of one sample, which then has "
+            "steps of its own"
+        )
+    if not profile.doubles and settings.solves.time_dtype not in (None, _FLOAT):
+        raise FormError(
+            f"time_dtype={settings.solves.time_dtype!r} and the profile {profile.name} do not go together, as its "
+            "graphs have no float64; leave one of them out"
+        )
     return profile
+
+
+def _times_in_float32(captured: Captured, profile: Profile) -> list[str]:
+    """A sentence for each solve whose times are in float32 for the sake of the profile."""
+    times = {
+        spec.source: captured.calls[spec.mark]
+        for spec in (*captured.specs, *captured.nested)
+        if not profile.doubles and spec.control is not None
+    }
+    return [
+        f"{source}: the times of the solve are in float32, as with options={{'dtype': torch.float32}}, since the "
+        f"profile {profile.name} has no float64"
+        for source, call in times.items()
+        if (call.options or {}).get("dtype") != torch.float32
+    ]
 
 
 def _refuse_assumptions(captured: Captured) -> None:

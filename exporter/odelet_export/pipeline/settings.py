@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypedDict, Unpack
 
 from odelet.artifact.solve_card import FORMS
 from odelet.errors import InputError
-from odelet.loops.adaptive import DEFAULT_MAX_STEPS
+from odelet.loops.limits import DEFAULT_MAX_STEPS
 from odelet_export.calibration.settings import Calibration
 from odelet_export.errors import FormError
 from odelet_export.lowering.profiles import GENERAL, PROFILES
@@ -77,6 +77,7 @@ class ExportChanges(SharedChanges, total=False):
     rtol: float | None
     atol: float | None
     controller: str | None
+    time_dtype: str | None
     per_sample: bool
     keep_debug_info: bool
     strict: bool

@@ -104,17 +104,28 @@ def _check_own(place: Path, out: Path, marker: str) -> None:
     listed, made = card.get("files"), card.get("made")
     own = {marker} | (_FIXED if marker == CARD_FILE else set()) | (set(listed) if isinstance(listed, dict) else set())
     own |= set(made) if marker != CARD_FILE and isinstance(made, list) else set()
-    others = [
-        name
-        for name in _names(place, out)
-        if name not in _OF_FILE_MANAGERS and not (_is_own(name, own, marker) and _is_file(place / name))
-    ]
+    others = _others(place, own, marker, names=_names(place, out))
     if others:
         more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
         raise InputError(
             f"out={str(out)!r} holds {', '.join(map(repr, others[:_SHOWN]))}{more} besides the files of an artifact, "
             "and an export replaces the whole folder; move what is yours away, or choose another folder"
         )
+
+
+def _others(place: Path, own: set[str], marker: str, *, names: list[str], inside: str = "") -> list[str]:
+    """What a folder holds besides its own files. inside: the folder of a build whose names these are, with a slash."""
+    others = []
+    for name in names:
+        path, whole = place / name, inside + name
+        if name in _OF_FILE_MANAGERS or (_is_own(whole, own, marker) and _is_file(path)):
+            continue
+        below = any(one.startswith(f"{whole}/") for one in own) and path.is_dir() and not path.is_symlink()
+        if below:
+            others += _others(path, own, marker, names=sorted(os.listdir(path)), inside=f"{whole}/")
+        else:
+            others.append(whole)
+    return others
 
 
 def _is_own(name: str, own: set[str], marker: str) -> bool:

@@ -51,6 +51,17 @@ class StackedCard:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ClockCard:
+    """Where a loop of steps has its time. time: the name in a turn of the carried value that is the time reached, as
+    time runs forward; one number, or one for each sample. start, end: the first and the last output time where they
+    are known, else null: the times are then an input."""
+
+    time: str
+    start: float | None = None
+    end: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class LoopStep:
     """A step of the program that repeats others, as ONNX's operator Loop repeats its body. A run of them is a turn.
 
@@ -59,7 +70,9 @@ class LoopStep:
     scalar, made in each turn, that says whether to take another; None if so. iteration: the name by which a turn reads
     its number, from 0, an int64 scalar; None where it does not. carried, stacked: the values that pass between turns,
     and those that are collected. solve: the index of the solve of which each turn is an attempted step; None for a loop
-    that takes no steps, such as the search for an event.
+    that takes no steps, such as the search for an event. all_turns: whether nothing of the solve can be read where
+    its loop ends early; where it can, the graphs take the early end for the limit of steps. clock: the time of the
+    turns, where they have one.
     """
 
     repeat: tuple[RunStep | LoopStep | BranchStep, ...]
@@ -70,10 +83,16 @@ class LoopStep:
     carried: tuple[CarriedCard, ...] = ()
     stacked: tuple[StackedCard, ...] = ()
     solve: int | None = None
+    all_turns: bool = False
+    clock: ClockCard | None = None
 
     def __post_init__(self) -> None:
         check(len(self.repeat) > 0, "a loop of the program repeats nothing")
         check(self.most is not None or self.again is not None, "a loop of the program has no end")
+        carried, stacked = self.carried, [one.result for one in self.stacked]
+        inside = [one.turn for one in carried] + ([] if self.iteration is None else [self.iteration])
+        check_once("a loop of the program gives a turn", inside)
+        check_once("a loop of the program makes", [*(x.result for x in carried if x.result is not None), *stacked])
 
     @property
     def graph_files(self) -> Iterator[str]:
@@ -103,10 +122,19 @@ class BranchStep:
     otherwise: tuple[RunStep | LoopStep | BranchStep, ...]
     chosen: tuple[ChosenCard, ...]
 
+    def __post_init__(self) -> None:
+        check_once("a branch of the program makes", [one.result for one in self.chosen])
+
     @property
     def graph_files(self) -> Iterator[str]:
         """The files of the graphs of both branches, in order."""
         return files_of((*self.then, *self.otherwise))
+
+
+def check_once(who: str, names: Sequence[str]) -> None:
+    """Raise ArtifactError where a name is there twice. who: the start of a sentence about a name."""
+    twice = next((name for number, name in enumerate(names) if name in names[:number]), None)
+    check(twice is None, f"{who} {twice!r} twice")
 
 
 ProgramStep: TypeAlias = RunStep | DriveStep | LoopStep | BranchStep

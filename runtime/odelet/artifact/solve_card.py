@@ -69,6 +69,8 @@ MIXED = "mixed"
 SETTINGS = ("rtol", "atol", "max_steps", "max_evals", "deadline")
 # The settings of a whole call: every artifact takes them, whether its card lists them or not.
 CALL_SETTINGS = ("deadline",)
+# Names that no input of a new export has. A card may have an input named progress: it was no setting at first.
+TAKEN = (*SETTINGS, "seed", "progress")
 # What a graph reports of each sample that it solves on its own.
 OF_SAMPLES = ("steps", "accepted", "status")
 REPORTS = ("steps", "accepted", "status", "time", "evaluations", "unconverged", "error_ratio")

@@ -37,7 +37,7 @@ from odelet.cli.options import (
     engine_of,
 )
 from odelet.cli.plot import plot
-from odelet.cli.progress import solve_paths
+from odelet.cli.progress import solve_paths, solve_quietly, solve_shown
 from odelet.commands.bench import DEFAULT_SECONDS
 from odelet.commands.bench import bench as bench_artifact
 from odelet.commands.paths_report import QUANTILES, paths_arrays, paths_text, quantiles_of
@@ -106,6 +106,9 @@ def run(
     device: Device = "cpu",
     threads: Threads = None,
     memory: Memory = None,
+    progress: Annotated[
+        bool, typer.Option("--progress", help="Show on a terminal how far each solve is (forms driven and loop_free).")
+    ] = False,
     engine: Engine = None,
     library: Library = None,
     as_json: Json = False,
@@ -125,7 +128,7 @@ def run(
         write_outputs(target, arrays)
         typer.echo(paths_text(found, arrays, as_json=as_json))
         return
-    solution = interruptible(lambda: model.solve_with(settings, (), inputs))
+    solution = solve_shown(model, settings, inputs) if progress else solve_quietly(model, settings, inputs)
     if solution.status is Status.OK:
         write_outputs(target, solution.outputs)
     typer.echo(run_text(solution, as_json=as_json))

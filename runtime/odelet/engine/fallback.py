@@ -48,7 +48,8 @@ class Fallback:
 
         values: of the call, by name; its outputs are replaced by copies first. Returns what all solves did, by index,
         or nothing if no sample had to be solved again. The status of a solve is then that of the first sample that
-        failed again; such a sample keeps its bounded answer. After the deadline no further sample is begun.
+        failed again; such a sample keeps its bounded answer. After the deadline, or where the caller
+        ends the call, no further sample is begun.
         """
         wrong = np.zeros(1, np.bool_)
         for name in self._ratios:
@@ -64,15 +65,18 @@ class Fallback:
         for name in self._outputs:
             values[name] = values[name].copy()
         again: list[tuple[int, list[SolveStats]]] = []
-        late = False
+        late: Status | None = None
         for sample in np.flatnonzero(wrong).tolist():
-            if late:
-                again.append((sample, self._unsolved(steps=0)))
+            if late is not None:
+                again.append((sample, self._unsolved(late, steps=0)))
                 continue
+            if request.limits.watch is not None and len(wrong) > 1:
+                request.limits.watch.resolve(sample)
             rows = None if self._whole else self._rows(values, wrong, sample)
             second = self._again(values, rows, settings, request)
             again.append((sample, second))
-            late = any(one.status is Status.DEADLINE for one in second)
+            early = (Status.DEADLINE, Status.CANCELLED)
+            late = next((one.status for one in second if one.status in early), None)
         return {index: _with_second(one, again) for index, one in stats.items()}
 
     def _rows(self, values: Mapping[str, NumpyArray], wrong: NumpyArray, sample: int) -> list[int]:
@@ -104,7 +108,7 @@ class Fallback:
                 if stats.status is not Status.OK:
                     return second
         except EndedError:
-            return self._unsolved(steps=None)
+            return self._unsolved(Status.DEADLINE, steps=None)
         for name, place in self._outputs.items():
             array = sample_values[name]
             if rows is None or place is None:
@@ -119,11 +123,11 @@ class Fallback:
             values[name][(slice(None),) * place + (rows,)] = array
         return second
 
-    def _unsolved(self, *, steps: int | None) -> list[SolveStats]:
-        """What the solves did for a sample that the deadline kept from being solved again. steps: 0, or None if nobody
-        counted those that were taken."""
+    def _unsolved(self, status: Status, *, steps: int | None) -> list[SolveStats]:
+        """What the solves did for a sample that the deadline or the caller kept from being solved again. steps: 0, or
+        None if nobody counted those that were taken."""
         assert self._card.fallback is not None
-        outcome = SolveOutcome(status=Status.DEADLINE, time=None, steps=steps, accepted=steps, evaluations=steps)
+        outcome = SolveOutcome(status=status, time=None, steps=steps, accepted=steps, evaluations=steps)
         return [SolveStats.of(solve, outcome) for solve in self._card.fallback.solves]
 
 

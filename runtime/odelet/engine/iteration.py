@@ -47,7 +47,7 @@ def _turns(problem: Problem, first: IterationState) -> tuple[IterationState, Sta
     buffers = problem.step_buffers(StepArrays(starts, {}, {**problem.constants, **tolerances}))
     excess, calls, early = _input_of("excess"), 0, Status.OK
     while np.any(first._replace(excess=buffers.state(excess)).running):
-        early = limits.exceeded(calls + 1)
+        early = limits.exceeded(calls, 1, steps=calls, time=None)
         if early is not Status.OK or calls >= limits.max_steps:
             break
         buffers.run()

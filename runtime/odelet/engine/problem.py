@@ -13,7 +13,8 @@ from odelet.engine.adaptive_steps import SolveGraphs, run_field, run_graph
 from odelet.engine.buffers import NUMPY_TYPES, Buffers, MakeBuffers, StepArrays, memory_of
 from odelet.engine.sample_steps import shape_inputs
 from odelet.errors import ArtifactError
-from odelet.loops.adaptive import Limits, Points, direction_of
+from odelet.loops.adaptive import Points, direction_of
+from odelet.loops.limits import Limits
 from odelet.loops.recorder import Recording
 from odelet.loops.trajectory import Time
 from odelet.numerics.backend import NUMPY, NumpyArray
@@ -98,6 +99,16 @@ class Problem:
         exported = np.asarray(getattr(self.solve, name), np.float64)
         requested: NumpyArray | None = getattr(self.request, name)
         return exported if requested is None else np.broadcast_to(requested, exported.shape)
+
+
+def ends_of(solve: SolveCard, values: Mapping[str, NumpyArray]) -> tuple[float | None, float | None]:
+    """The first and the last output time of a driven solve, where they are known before it: an iteration has none, and
+    a solve that ends at an event has no last one. values: those of its drive entry, by name."""
+    names = solve.drive
+    t = None if names is None or names.t is None else values[names.t]
+    if names is None or t is None or not t.size:
+        return None, None
+    return float(t.flat[0]), float(t.flat[-1]) if names.event is None else None
 
 
 def problem_of(

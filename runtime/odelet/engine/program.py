@@ -20,8 +20,9 @@ from odelet.engine.session import Graph, Port
 from odelet.errors import ArtifactError
 
 _REPORT_TYPES = {
-    **dict.fromkeys(("steps", "accepted", "status", "evaluations", "unconverged"), "int64"),
-    **dict.fromkeys(("time", "error_ratio"), "float64"),
+    **dict.fromkeys(("steps", "accepted", "status", "evaluations", "unconverged"), ("int64",)),
+    # A graph without float64 reports in float32.
+    **dict.fromkeys(("time", "error_ratio"), ("float64", "float32")),
 }
 
 
@@ -91,7 +92,7 @@ def _check_taken(card: Card, steps: list[Block | DriveSolve]) -> None:
         for key, name in solve.settings.items():
             if name is not None and (key, name) not in settable:
                 raise ArtifactError(
-                    f"solve {solve.index}: its setting {key} goes to {name!r}, which is no graph input with a default"
+                    f"solve {solve.index}: its setting {key} goes to {name!r}, which no graph takes as a setting"
                 )
 
 
@@ -109,9 +110,11 @@ def _check_report(solve: SolveCard, made: Mapping[str, Port]) -> None:
         if port is None:
             raise ArtifactError(f"solve {solve.index}: its report {key} is {name!r}, which no graph gives")
         what = f"solve {solve.index}: the report {name!r}"
+        dtypes = _REPORT_TYPES[key]
+        dtype = port.dtype if port.dtype in dtypes else dtypes[0]
         if solve.per_sample or key == "error_ratio":
-            row = len(port.shape) == 1 and port.dtype == _REPORT_TYPES[key]
+            row = len(port.shape) == 1 and port.dtype == dtype
             if not row:
-                raise ArtifactError(f"{what} is {port}; expected {_REPORT_TYPES[key]} [?]")
+                raise ArtifactError(f"{what} is {port}; expected {dtype} [?]")
             continue
-        check_small(what, port, _REPORT_TYPES[key], ())
+        check_small(what, port, dtype, ())

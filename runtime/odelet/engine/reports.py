@@ -59,11 +59,13 @@ def times_input(solve: SolveCard) -> str | None:
 
 
 def stopped_at(status: Status, solve: SolveCard, values: dict[str, NumpyArray]) -> None:
-    """Change the report of a solve whose loop was stopped from outside: the graph took that for its limit of steps."""
+    """Change the report of a solve whose loop was stopped from outside: the graph took that for its limit of steps, or
+    for an iteration that did not converge within its limit."""
     name = solve.report.get("status")
     if name is not None:
         reported = values[name]
-        values[name] = np.where(reported == Status.STEP_LIMIT.value, np.int64(status.value), reported)
+        limited = np.isin(reported, [Status.STEP_LIMIT.value, Status.NOT_CONVERGED.value])
+        values[name] = np.where(limited, np.int64(status.value), reported)
 
 
 def _of_samples(solve: SolveCard, reports: Mapping[str, NumpyArray]) -> SolveOutcome:

@@ -18,29 +18,33 @@ from odelet.numerics.backend import NumpyArray
 
 Arrays = Mapping[str, NumpyArray]
 
-_SETTING_TYPES = {"rtol": "float64", "atol": "float64", "max_steps": "int64"}
+# A graph without float64 takes tolerances in float32.
+_SETTING_TYPES = {"rtol": ("float64", "float32"), "atol": ("float64", "float32"), "max_steps": ("int64",)}
 
 
 @dataclass(frozen=True)
 class RunGraph:
     """Run a graph.
 
-    feeds: names of the values that the graph takes. settings: the graph inputs that take each setting. guards: the
-    assumptions that the graph checks.
+    feeds: names of the values that the graph takes. settings: the graph inputs that take each setting. required: the
+    values as exported of those without a default in the graph, by name. guards: the assumptions that the graph checks.
     """
 
     graph: Graph
     feeds: tuple[str, ...]
     settings: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    required: Arrays = field(default_factory=dict)
     guards: tuple[AssumptionCard, ...] = ()
 
     def __call__(self, values: Mapping[str, NumpyArray], settings: Mapping[str, NumpyArray]) -> dict[str, NumpyArray]:
         """Return the outputs of the graph, by name. Raises AssumptionError for an assumption that does not hold: the
         outputs are then not what the model would have given."""
         feeds = {name: values[name] for name in self.feeds}
+        feeds.update(self.required)
         for key, value in settings.items():
             for name in self.settings.get(key, ()):
-                feeds[name] = np.broadcast_to(value, [size or 0 for size in self.graph.defaults[name].shape])
+                port = self.graph.inputs.get(name) or self.graph.defaults[name]
+                feeds[name] = np.broadcast_to(value, [size or 0 for size in port.shape]).astype(port.dtype, copy=False)
         outputs = self.graph.run(feeds)
         for guard in self.guards:
             # A graph may state no rank, and give more than one number.
@@ -51,13 +55,14 @@ class RunGraph:
 
 def plan_run(card: Card, graph: Graph, available: Mapping[str, Port]) -> RunGraph:
     """Join a graph with the values that are there. Raises ArtifactError for one that is missing or does not fit."""
+    taken, inputs = graph.inputs | graph.defaults, {tensor.name for tensor in card.inputs}
+    settings, required = _settings(card, graph, available)
     for name in graph.inputs:
-        if name not in available:
+        if name not in available and name not in required:
             raise ArtifactError(
                 f"{graph.file}: it needs {name!r}, which is neither an input in the card nor made by an earlier step"
             )
-    feeds = (*graph.inputs, *(name for name in graph.defaults if name in available))
-    taken, inputs = graph.inputs | graph.defaults, {tensor.name for tensor in card.inputs}
+    feeds = tuple(name for name in (*graph.inputs, *graph.defaults) if name in available)
     for tensor in card.inputs:
         if tensor.name in feeds:
             check_port_of(f"{graph.file}: input", tensor, taken[tensor.name], dynamic=False)
@@ -65,19 +70,34 @@ def plan_run(card: Card, graph: Graph, available: Mapping[str, Port]) -> RunGrap
         port, given = taken[name], available[name]
         if port.dtype != given.dtype or (port.shape and given.shape and len(port.shape) != len(given.shape)):
             raise ArtifactError(f"{graph.file}: input {name!r} is {port}, and what an earlier step makes is {given}")
+    return RunGraph(graph, feeds, settings, required)
+
+
+def _settings(
+    card: Card, graph: Graph, available: Mapping[str, Port]
+) -> tuple[dict[str, tuple[str, ...]], dict[str, NumpyArray]]:
+    """The inputs of a graph that take each setting, and the card's values of those without a default in the graph."""
     settings: dict[str, tuple[str, ...]] = {}
+    required: dict[str, NumpyArray] = {}
+    ports = {name: port for name, port in (graph.inputs | graph.defaults).items() if name not in available}
     for solve in card.solves:
         for key, target in solve.settings.items():
-            if target in graph.defaults and target not in settings.get(key, ()):
-                if key not in _SETTING_TYPES:
+            if target is None or target not in ports or target in settings.get(key, ()):
+                continue
+            if key not in _SETTING_TYPES:
+                raise ArtifactError(f"solve {solve.index}: no graph input can be the setting {key!r}, as {target!r} is")
+            value, port, dtypes = getattr(solve, key), ports[target], _SETTING_TYPES[key]
+            shape = (len(value),) if isinstance(value, tuple) else ()
+            dtype = port.dtype if port.dtype in dtypes else dtypes[0]
+            check_small(f"{graph.file}: input {target!r}", port, dtype, shape)
+            settings[key] = (*settings.get(key, ()), target)
+            if target in graph.inputs:
+                if value is None:
                     raise ArtifactError(
-                        f"solve {solve.index}: no graph input can be the setting {key!r}, as {target!r} is"
+                        f"solve {solve.index}: its setting {key} has no value, and {target!r} needs one"
                     )
-                parts = getattr(solve, key)
-                shape = (len(parts),) if isinstance(parts, tuple) else ()
-                check_small(f"{graph.file}: input {target!r}", graph.defaults[target], _SETTING_TYPES[key], shape)
-                settings[key] = (*settings.get(key, ()), target)
-    return RunGraph(graph, feeds, settings)
+                required[target] = np.asarray(value, dtype)
+    return settings, required
 
 
 def add_ports(available: dict[str, Port], new: Mapping[str, Port], *, by: str) -> None:

@@ -13,21 +13,21 @@ from typing import Any
 import numpy as np
 
 from odelet.artifact.program_steps import LoopStep
-from odelet.artifact.solve_card import SolveCard
 from odelet.engine.buffers import KEPT_BYTES, Cell, HostMemory, Idle, memory_of
 from odelet.engine.ending import check_ended, run_options
 from odelet.engine.failures import ORT_ERRORS, GraphFailed
 from odelet.engine.run_graph import Arrays
 from odelet.engine.session import Graph
 from odelet.errors import MemoryLimitError
-from odelet.loops.adaptive import Limits
 from odelet.numerics.backend import NumpyArray
-from odelet.status import Status
 
 Step = Callable[[Arrays, Arrays], dict[str, NumpyArray]]
 
-# Whether a loop ends before another turn, given the number of turns before it.
-Stops = Callable[[int], bool]
+# Reads what a loop carries now, by its name in a turn.
+Read = Callable[[str], NumpyArray]
+
+# Whether a loop ends before another turn, given the number of turns before it and what it carries.
+Stops = Callable[[int, Read], bool]
 
 # So many rows are made room for at first.
 _FIRST_ROWS = 16
@@ -50,7 +50,7 @@ class Repeated:
     def __call__(self, values: Arrays, settings: Arrays, stops: Stops | None = None) -> dict[str, NumpyArray]:
         """Run the turns. Returns the last values that were carried, and those that were stacked, by name.
 
-        stops: asked before each turn, with the number of turns before it, whether to end the loop.
+        stops: asked before each turn whether to end the loop.
         """
         loop = self.loop
         limit = _limit(None if loop.most is None else int(values[loop.most]), stops)
@@ -59,7 +59,7 @@ class Repeated:
         if loop.go_on is None or bool(values[loop.go_on]):
             if self.graph is None:
                 carried = self._unbound(values, settings, carried, stacks, limit, 0)
-            elif not limit(0):
+            else:
                 carried = self._bound(values, carried, stacks, limit)
         last = {one.result: carried[one.turn] for one in loop.carried if one.result is not None}
         return last | {one.result: stacks[one.made].rows(self.zero_rows[one.made]) for one in loop.stacked}
@@ -81,7 +81,7 @@ class Repeated:
         """Run turns of any steps, and of arrays that may change their shapes. Returns what the last turn hands on."""
         loop = self.loop
         again = True
-        while again and not limit(turns):
+        while again and not limit(turns, carried.__getitem__):
             inner = self._inside(values, carried, turns)
             for step in self.steps:
                 inner |= step(inner, settings)
@@ -103,6 +103,8 @@ class Repeated:
         key = tuple((name, x.shape, x.dtype.str) for name, x in (*carried.items(), *outside.items()))
         memory, turns = self.pool.take(key), 0
         if memory is None:
+            if limit(turns, carried.__getitem__):
+                return carried
             inner = self._inside(values, carried, turns)
             made = graph.run({name: inner[name] for name in graph.inputs})
             after = {one.turn: made[one.after] for one in loop.carried}
@@ -172,8 +174,12 @@ class _Memory:
         reads, rows = 0, [(stacks[name], cell) for name, cell in self._rows.items()]
         states = [(stacks[name], self._states[turn]) for name, turn in self._handed_on.items()]
         flag = again.read()
+
+        def read(name: str) -> NumpyArray:
+            return self._states[name][reads].read()
+
         try:
-            while not limit(turns):
+            while not limit(turns, read):
                 if loop.iteration is not None:
                     iteration.write(turns)
                 session.run_with_iobinding(self._bindings[reads], options)
@@ -194,10 +200,10 @@ class _Memory:
 def _limit(most: int | None, stops: Stops | None) -> Stops:
     """What ends a loop: so many turns, None for any number, or what else may stop it."""
     if most is None:
-        return stops or (lambda turns: False)
+        return stops or (lambda turns, read: False)
     if stops is None:
-        return most.__le__
-    return lambda turns: turns >= most or stops(turns)
+        return lambda turns, read: turns >= most
+    return lambda turns, read: turns >= most or stops(turns, read)
 
 
 class _Stack:
@@ -230,17 +236,3 @@ class _Stack:
 
 
 _Key = tuple[tuple[str, tuple[int, ...], str], ...]
-
-
-class TurnLimits:
-    """The limits of a call that no graph knows, as they stop the loop of a solve. status: the limit that did, or OK."""
-
-    def __init__(self, limits: Limits, solve: SolveCard) -> None:
-        self._limits, self._evaluations = limits, solve.evaluations
-        self.status = Status.OK
-
-    def stops(self, turns: int) -> bool:
-        """Whether a limit forbids another turn after so many."""
-        calls = self._evaluations
-        self.status = self._limits.exceeded(0 if calls is None else calls.start + calls.step * (turns + 1))
-        return self.status is not Status.OK

@@ -9,20 +9,18 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf
-from time import perf_counter
 from typing import Any, Protocol
 
 import numpy as np
 
 from odelet.errors import InputError
+from odelet.loops.limits import Limits
 from odelet.loops.run import SolveRun, rows_from
 from odelet.loops.trajectory import BatchedReader, DenseStep, StepEnds, Time
 from odelet.numerics.backend import NumpyArray
 from odelet.numerics.control import Control, clamp, judge, stop_at
 from odelet.numerics.scalars import SCALARS
 from odelet.status import Status
-
-DEFAULT_MAX_STEPS = 100_000
 
 
 class AdaptiveStepper(Protocol):
@@ -46,24 +44,6 @@ class AdaptiveStepper(Protocol):
 
     def ends(self) -> StepEnds:
         """The states and slopes of the step that was accepted last; valid until the next attempt."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """The limits at which a solve gives up. max_steps: attempted steps in all. max_evals: evaluations of the field, or
-    None for no limit. deadline: the value of `time.perf_counter()` at which the call must end, or None."""
-
-    max_steps: int = DEFAULT_MAX_STEPS
-    max_evals: int | None = None
-    deadline: float | None = None
-
-    def exceeded(self, evaluations: int) -> Status:
-        """OK, or the status of the limit that forbids the next step. evaluations: the count after that step."""
-        if self.max_evals is not None and evaluations > self.max_evals:
-            return Status.EVALUATION_LIMIT
-        if self.deadline is not None and perf_counter() >= self.deadline:
-            return Status.DEADLINE
-        return Status.OK
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,7 +208,9 @@ class AdaptiveSolve:
             return Status.STEP_UNDERFLOW
         if self.steps >= limit:
             return Status.STEP_LIMIT
-        return self._limits.exceeded(self.evaluations + self._cost)
+        return self._limits.exceeded(
+            self.evaluations, self._cost, steps=self.steps, time=self.direction * float(self._now)
+        )
 
     def dense_step(self) -> DenseStep:
         """A copy of the step that was accepted last, with its dense output."""
@@ -292,7 +274,7 @@ def continue_to(solve: AdaptiveSolve, y0: NumpyArray, t: NumpyArray, rows: Numpy
         reader.add(solve.dense_step(), forward[read:within], slice(before + read, before + within))
         read = within
     reader.flush()
-    if status in (Status.EVALUATION_LIMIT, Status.DEADLINE):
+    if status.from_outside:
         last = solve.last_state()
         rows[before + read :] = y0[0] if last is None else last
     if status is Status.OK and not np.isfinite(rows).all():

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from odelet.errors import InputError
-from odelet.loops.adaptive import Limits, Points, direction_of
+from odelet.loops.adaptive import Points, direction_of
 from odelet.loops.array_steps import ArraySteppers, row_field
+from odelet.loops.limits import Limits
 from odelet.loops.options import control_from, method_and_grid, norm_of, points_of, tolerances
 from odelet.loops.solve import LoopProblem
 from odelet.methods.method import Method

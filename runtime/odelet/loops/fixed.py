@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from odelet.errors import InputError
-from odelet.loops.adaptive import Limits
+from odelet.loops.limits import Limits
 from odelet.loops.run import SolveRun, rows_from
 from odelet.loops.trajectory import DenseStep, StepEnds, Time, Trajectory
 from odelet.methods.method import Method
@@ -55,10 +55,10 @@ def solve_on_grid(
     """
     rows = rows_from(y0, t.size)
     cubic, limited = grid.reads_cubics, limits != NO_LIMITS
-    calls = failures = steps = 0
-    status, j = Status.OK, 1
+    status, j, calls, failures, steps = Status.OK, 1, 0, 0, 0
     for start, end in zip(points[:-1], points[1:], strict=True):
-        status = limits.exceeded(calls + (method.evaluations or 1)) if limited else Status.OK
+        if limited:
+            status = limits.exceeded(calls, method.evaluations or 1, steps=steps, time=float(start))
         if status is not Status.OK:
             rows[j:] = stepper.ends().y1 if steps else y0
             break

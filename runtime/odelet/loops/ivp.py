@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from odelet.errors import InputError
-from odelet.loops.adaptive import DEFAULT_MAX_STEPS
 from odelet.loops.array_problem import ArrayCall, array_problem, check_per_sample
+from odelet.loops.limits import DEFAULT_MAX_STEPS
 from odelet.loops.observer import SolveObserver
 from odelet.loops.options import limits_of
 from odelet.loops.run import solution_arrays

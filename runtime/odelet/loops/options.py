@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from odelet.errors import InputError
-from odelet.loops.adaptive import Limits
+from odelet.loops.limits import Limits
 from odelet.methods.method import Method
 from odelet.numerics.backend import NumpyArray
 from odelet.numerics.control import Control

@@ -11,7 +11,8 @@ from typing import Protocol
 
 import numpy as np
 
-from odelet.loops.adaptive import Limits, Points
+from odelet.loops.adaptive import Points
+from odelet.loops.limits import Limits
 from odelet.loops.run import SolveRun
 from odelet.loops.sample_tables import row_of
 from odelet.loops.stats import SampleStats
@@ -92,7 +93,7 @@ class SampleSolve:
             name: np.searchsorted(times, self._now, side="right").clip(max=len(times) - 1)
             for name, times in self._points.items()
         }
-        self.evaluations = 0
+        self.evaluations = self._turns = 0
 
     def run(self, layout: Layout) -> SolveRun:
         """Solve until every sample has reached the last output time, or failed. layout: that of the rows to return."""
@@ -127,7 +128,8 @@ class SampleSolve:
             return np.asarray(unfinished)
         now, h, steps = self._now[held], self._h[held], self._steps[held]
         over = (steps >= self._limits.max_steps) | (steps - self._since[held] >= self._control.max_num_steps)
-        exceeded = self._limits.exceeded(self.evaluations + self._calls)
+        slowest = None if self._limits.watch is None else self._direction * float(now[unfinished].min())
+        exceeded = self._limits.exceeded(self.evaluations, self._calls, steps=self._turns, time=slowest)
         for status, stops in (
             (Status.NOT_FINITE, np.isnan(h)),
             (Status.STEP_UNDERFLOW, ~(now + h > now) | np.isinf(h)),
@@ -154,6 +156,7 @@ class SampleSolve:
         on_step, on_jump = hits["step"] & ~hits["jump"], hits["jump"]
         ratio = self._stepper.attempt(direction * now, direction * end, direction * h).astype(self._dtype)
         self.evaluations += self._calls
+        self._turns += 1
         past = [ratios[held] for ratios in self._past]
         decision = judge(h, ratio, past, order=self._order, control=self._control, xp=NUMPY)
         moved = decision.accept & active

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from odelet.errors import InputError
-from odelet.loops.adaptive import Limits
 from odelet.loops.fixed import NO_LIMITS, Slope
+from odelet.loops.limits import Limits
 from odelet.loops.run import SolveRun, rows_from
 from odelet.methods.scipy import SciPy
 from odelet.numerics.backend import NumpyArray
@@ -53,7 +53,7 @@ class _Field:
     def __call__(self, time: float, y: NumpyArray) -> NumpyArray:
         """The slope (n,) in float64, at a forward time and a state (n,). Raises _StandstillError where time no longer
         moves, _NotFiniteError where slopes stay infinite or NaN, _LimitError at a limit of evaluations or time."""
-        exceeded = self._limits.exceeded(self.calls + 1)
+        exceeded = self._limits.exceeded(self.calls, 1, steps=None, time=self._direction * float(time))
         if exceeded is not Status.OK:
             raise _LimitError(exceeded)
         self.calls += 1

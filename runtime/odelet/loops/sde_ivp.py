@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from odelet.errors import InputError
-from odelet.loops.adaptive import DEFAULT_MAX_STEPS, Limits
 from odelet.loops.fixed import solve_on_grid
+from odelet.loops.limits import DEFAULT_MAX_STEPS, Limits
 from odelet.loops.options import limits_of
 from odelet.loops.sde_problem import SdeCall, SdeKind
 from odelet.loops.sde_steps import ArraySdeStepper, SdeGridStepper

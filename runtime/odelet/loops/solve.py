@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, TypedDict
 
-from odelet.loops.adaptive import AdaptiveSolve, AdaptiveStepper, Limits, Points, solve_adaptive
+from odelet.loops.adaptive import AdaptiveSolve, AdaptiveStepper, Points, solve_adaptive
 from odelet.loops.fixed import FixedStepper, Slope, grid_points, solve_on_grid
+from odelet.loops.limits import Limits
 from odelet.loops.observer import SolveObserver, solve_observed
 from odelet.loops.per_sample import SampleSolve, SampleStepper
 from odelet.loops.run import SolveRun

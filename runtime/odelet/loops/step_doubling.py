@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from odelet.loops.adaptive import Limits
 from odelet.loops.brownian import BrownianPath
+from odelet.loops.limits import Limits
 from odelet.loops.recorder import AttemptedStep, Recording
 from odelet.loops.run import SolveRun, rows_from
 from odelet.loops.trajectory import StepEnds, Time
@@ -135,9 +135,12 @@ def solve_by_doubling(
                 read += 1
                 continue
             status = Status.STEP_LIMIT if solve.steps >= limits.max_steps else Status.OK
-            status = limits.exceeded(evaluations(solve.steps + 1)) if status is Status.OK else status
+            if status is Status.OK:
+                done = evaluations(solve.steps)
+                cost = evaluations(solve.steps + 1) - done
+                status = limits.exceeded(done, cost, steps=solve.steps, time=float(solve.now))
             status = solve.attempt() if status is Status.OK else status
-    if status in (Status.EVALUATION_LIMIT, Status.DEADLINE):
+    if status.from_outside:
         rows[read:] = solve.y1
     if status is Status.OK and not np.isfinite(rows).all():
         status = Status.NOT_FINITE

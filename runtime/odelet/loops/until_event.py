@@ -7,8 +7,9 @@ from functools import partial
 
 import numpy as np
 
-from odelet.loops.adaptive import AdaptiveSolve, Limits, not_begun
+from odelet.loops.adaptive import AdaptiveSolve, not_begun
 from odelet.loops.fixed import NO_LIMITS, FixedStepper
+from odelet.loops.limits import Limits
 from odelet.loops.run import SolveRun, rows_from
 from odelet.loops.trajectory import Time
 from odelet.methods.method import Method
@@ -91,7 +92,7 @@ def solve_on_grid_until_event(
     status, time, event_time = Status.STEP_LIMIT, np.nan, np.nan
     steps = calls = failures = 0
     while steps < MOST_FIXED_STEPS and status is Status.STEP_LIMIT:
-        exceeded = limits.exceeded(calls + (method.evaluations or 1))
+        exceeded = limits.exceeded(calls, method.evaluations or 1, steps=steps, time=float(direction * now))
         if exceeded is not Status.OK:
             status = exceeded
             break

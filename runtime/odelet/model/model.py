@@ -10,14 +10,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, overload
 
-from odelet.artifact.card import Card, Tensor
+from odelet.artifact.card import Card
 from odelet.artifact.origin import Origin
 from odelet.engine.opening import ONNX_RUNTIME, open_artifact
 from odelet.engine.versions import tested
+from odelet.loops.progress import Progress
 from odelet.loops.solution import Solution
 from odelet.model.arguments import Argument
 from odelet.model.observed import NOTHING, Events, Observed
-from odelet.model.paths import Paths, Progress, sample_paths
+from odelet.model.paths import Paths, PathsProgress, sample_paths
 from odelet.model.results import Result, result_builder
 from odelet.model.runner import Runner
 from odelet.model.settings import AS_EXPORTED, CallSettings, Tolerance
@@ -70,8 +71,7 @@ class Model:
         check_deadline(deadline)
         artifact = open_artifact(path, device=device, threads=threads, memory=memory, engine=engine, library=library)
         self.card: Card = artifact.card
-        self.inputs: tuple[Tensor, ...] = artifact.card.inputs
-        self.outputs: tuple[Tensor, ...] = artifact.card.outputs
+        self.inputs, self.outputs = artifact.card.inputs, artifact.card.outputs
         self.folder, self.threads = artifact.folder, artifact.threads
         self._artifact, self._device, self._interruptible = artifact, device, interruptible
         self._settings = {
@@ -118,6 +118,7 @@ class Model:
         max_evals: int | None = None,
         deadline: float | None = None,
         seed: int | None = None,
+        progress: Progress | None = None,
         **named: Argument,
     ) -> Result:
         """Return what the model returns in torch, with arrays for its tensors: an array, or a tuple, list, dict, named
@@ -130,7 +131,7 @@ class Model:
         each part of its state, rtol and atol may be a row of them. max_evals: limit of evaluations of the field in each
         solve, in the form driven; the fallback of bounded solves takes max_steps and max_evals as well. deadline:
         seconds for the whole call, in every form. seed: of the random numbers that the model takes and that the call
-        does not give; None draws other numbers in each call.
+        does not give; None draws other numbers in each call. progress: see `CallSettings` and docs/serving.md.
 
         Raises InputError for arguments that do not fit, AssumptionError (an InputError) for inputs for which an
         assumption of the card does not hold, and SolveError when a solve fails, or when the error estimate of a bounded
@@ -138,9 +139,15 @@ class Model:
         converge.
         """
         settings = AS_EXPORTED  # Most calls set nothing, and a small model is called in some 100 us.
-        if not (rtol is atol is max_steps is max_evals is deadline is seed is None):
+        if not (rtol is atol is max_steps is max_evals is deadline is seed is None) or progress is not None:
             settings = CallSettings(
-                rtol=rtol, atol=atol, max_steps=max_steps, max_evals=max_evals, deadline=deadline, seed=seed
+                rtol=rtol,
+                atol=atol,
+                max_steps=max_steps,
+                max_evals=max_evals,
+                deadline=deadline,
+                seed=seed,
+                progress=progress,
             )
         result = self._runner.run(args, named, settings)
         if self._runner.may_have_failed(result):
@@ -168,6 +175,7 @@ class Model:
         max_evals: int | None = None,
         deadline: float | None = None,
         seed: int | None = None,
+        progress: Progress | None = None,
         events: Events = (),
         dense: bool = False,
         **named: Argument,
@@ -189,7 +197,13 @@ class Model:
         ('OK', 0, (3, 5, 3))
         """
         settings = CallSettings(
-            rtol=rtol, atol=atol, max_steps=max_steps, max_evals=max_evals, deadline=deadline, seed=seed
+            rtol=rtol,
+            atol=atol,
+            max_steps=max_steps,
+            max_evals=max_evals,
+            deadline=deadline,
+            seed=seed,
+            progress=progress,
         )
         return self.solve_with(settings, args, named, observed=Observed(events=events, dense=dense))
 
@@ -199,7 +213,7 @@ class Model:
         *args: Argument,
         n: int = 1000,
         seed: int | None = None,
-        progress: Progress | None = None,
+        progress: PathsProgress | None = None,
         **named: Argument,
     ) -> Paths:
         """Return the outputs of n calls, each with random numbers of its own, and their mean, deviation and quantiles.
@@ -227,7 +241,7 @@ class Model:
         args: tuple[Argument, ...],
         named: dict[str, Argument],
         *,
-        progress: Progress | None = None,
+        progress: PathsProgress | None = None,
     ) -> Paths:
         """Return Paths as `paths` does, with the settings of each call in one object; for tools around a model."""
         return Paths(sample_paths(self._runner, n, settings, args, named, progress=progress), self._result)
@@ -257,6 +271,7 @@ class Model:
         max_steps: int | None = ...,
         max_evals: int | None = ...,
         seed: int | None = ...,
+        progress: Progress | None = ...,
         **start: Argument,
     ) -> SolveStream: ...
 

@@ -26,7 +26,7 @@ ROWS = 1024
 MOST_PATHS = 2**32
 
 # Told after each call how many paths are done.
-Progress = Callable[[int], None]
+PathsProgress = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def sample_paths(
     args: tuple[Argument, ...],
     named: Mapping[str, Argument],
     *,
-    progress: Progress | None = None,
+    progress: PathsProgress | None = None,
 ) -> dict[str, NumpyArray]:
     """The outputs of `count` calls of a model, by name, (paths, *shape).
 

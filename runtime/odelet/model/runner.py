@@ -16,26 +16,28 @@ from odelet.engine.failures import GraphFailed, failing_as
 from odelet.engine.fallback import Fallback
 from odelet.engine.forking import RUNNING
 from odelet.engine.opening import Artifact
-from odelet.engine.problem import Request
+from odelet.engine.problem import Request, ends_of
 from odelet.engine.program import DriveSolve
 from odelet.engine.reports import check_times, reported_stats, stopped_at, times_input
-from odelet.engine.turns import Repeated, TurnLimits
+from odelet.engine.turn_limits import TurnLimits
+from odelet.engine.turns import Repeated
 from odelet.errors import ArtifactError, InputError
-from odelet.loops.adaptive import Limits
+from odelet.loops.limits import Limits
 from odelet.loops.observer import SolveObserver
+from odelet.loops.progress import ProgressRaised
 from odelet.loops.solution import Solution
 from odelet.loops.stats import SolveOutcome, SolveStats, Stats
 from odelet.model.arguments import Argument, Arguments
 from odelet.model.interruption import interruptible
 from odelet.model.observed import NOTHING, Observed
 from odelet.model.settings import AS_EXPORTED, CallSettings, limits_for
+from odelet.model.watching import tell_end, watch_of
 from odelet.numerics.backend import NumpyArray
 from odelet.status import Status
 
 # A driven solve looks at the clock between its steps. So many seconds after the deadline, the step that was begun and
 # what follows the solve are ended as well.
 _GRACE = 0.05
-
 
 _NO_LIMITS = Limits()
 
@@ -46,14 +48,15 @@ class CallResult:
 
     values: every array of the program, by name. driven: what each driven solve did, and each solve that the fallback
     solved again, by index; after a failed solve nothing more ran. watched: the events and trajectories of the solves
-    for which the call asked for them, by index. ended: whether a run was ended at the deadline, so that outputs are
-    missing. stopped: the limits at which loops of solves were stopped between two turns, by index.
+    for which the call asked for them, by index. ended: what ended the call so that outputs are missing: the deadline,
+    or the caller; None where nothing did. stopped: the limits at which loops of solves were stopped between two turns,
+    by index.
     """
 
     values: dict[str, NumpyArray]
     driven: dict[int, SolveStats]
     watched: dict[int, SolveObserver]
-    ended: bool = False
+    ended: Status | None = None
     stopped: dict[int, Status] = field(default_factory=dict)
 
 
@@ -65,9 +68,12 @@ class Runner:
         self.card, self._program, self._device = artifact.card, artifact.program, device
         self._guard = artifact.guard
         self.arguments = Arguments(artifact.card)
+        self._again = artifact.fallback
         self._fallback = Fallback(artifact.card, artifact.fallback, self._drive) if artifact.fallback else None
         reports = [solve.report for solve in self.card.solves]
         self._error_ratios = tuple(report["error_ratio"] for report in reports if "error_ratio" in report)
+        # Artifacts of 0.1 may have an input of the name of this setting.
+        self._has_progress = any(tensor.name.split(".")[0] == "progress" for tensor in self.card.inputs)
         self._ranks = tuple((tensor.name, len(tensor.shape)) for tensor in self.card.outputs)
         times = {times_input(solve) for solve in self.card.solves}
         self._times = tuple(tensor.name for tensor in self.card.inputs if tensor.name in times)
@@ -87,6 +93,8 @@ class Runner:
 
         Raises InputError for arguments and settings that do not fit, and AssumptionError; a failed solve is a result.
         """
+        if settings.progress is not None and self._has_progress:
+            settings, named = replace(settings, progress=None), {**named, "progress": settings.progress}
         values = self.arguments.bind(args, named, seed=settings.seed, first_sample=first_sample)
         for name in self._times:
             if not values[name].size:
@@ -96,6 +104,8 @@ class Runner:
         if settings is not AS_EXPORTED:
             arrays = settings.checked(self.card)
             limits = limits_for(arrays)
+            if settings.progress is not None:
+                limits = replace(limits, watch=watch_of(settings.progress, self.card, (*self._program, *self._again)))
         result = CallResult(values, {}, {})
         if self._guard.refusal:
             self._guard.check()
@@ -107,6 +117,8 @@ class Runner:
                 self._run_both(result, arrays, limits, observed)
         except GraphFailed as failed:
             raise failed.judged({tensor.name: values[tensor.name] for tensor in self.card.inputs}) from None
+        except ProgressRaised as raised:
+            raise raised.error from None
         finally:
             if RUNNING:
                 RUNNING.pop()
@@ -125,6 +137,14 @@ class Runner:
         )
 
     def _run_both(self, result: CallResult, arrays: dict[str, NumpyArray], limits: Limits, observed: Observed) -> None:
+        """Run the program and the fallback, and tell a caller who watches how the solves ended."""
+        self._run_within(result, arrays, limits, observed)
+        for index in () if limits.watch is None else limits.watch.under_way:
+            tell_end(limits.watch, self._stats_at_the_end(self.card.solves[index], result))
+
+    def _run_within(
+        self, result: CallResult, arrays: dict[str, NumpyArray], limits: Limits, observed: Observed
+    ) -> None:
         """Run the program and the fallback, and end their runs when the deadline has passed."""
         if limits.deadline is None:
             self._run_program(result, arrays, limits, observed)
@@ -137,7 +157,7 @@ class Runner:
             with ended_at(limits.deadline + _GRACE):
                 self._solve_again(result, arrays, limits)
         except EndedError:
-            result.ended = True
+            result.ended = Status.DEADLINE
 
     def _run_program(
         self, result: CallResult, arrays: dict[str, NumpyArray], limits: Limits, observed: Observed
@@ -147,6 +167,8 @@ class Runner:
         for step in self._program:
             if isinstance(step, Repeated) and step.loop.solve is not None:
                 self._take_turns(step, result, arrays, limits)
+                if result.ended is not None:
+                    return
                 continue
             if not isinstance(step, DriveSolve):
                 values |= step(values, arrays)
@@ -170,18 +192,20 @@ class Runner:
     def _take_turns(self, step: Repeated, result: CallResult, arrays: dict[str, NumpyArray], limits: Limits) -> None:
         """Run the loop of a solve, which ends early at a limit that its graphs do not know."""
         assert step.loop.solve is not None
-        if limits.max_evals is None and limits.deadline is None:
+        if limits.max_evals is None and limits.deadline is None and limits.watch is None:
             result.values |= step(result.values, arrays)
             return
         solve = self.card.solves[step.loop.solve]
-        limited = TurnLimits(limits, solve)
+        limited = TurnLimits(limits, step.loop, solve, result.values)
         result.values |= step(result.values, arrays, limited.stops)
-        if limited.status is not Status.OK:
+        if limited.status is not Status.OK and step.loop.all_turns:
+            result.ended = limited.status
+        elif limited.status is not Status.OK:
             result.stopped[solve.index] = limited.status
 
     def _solve_again(self, result: CallResult, arrays: dict[str, NumpyArray], limits: Limits) -> None:
         """Replace answers that are out of tolerance, where there is a fallback."""
-        if self._fallback is not None:
+        if self._fallback is not None and result.ended is None:
             result.driven.update(self._fallback.solve_again(result.values, arrays, Request(limits)))
 
     def may_have_failed(self, result: CallResult) -> bool:
@@ -189,7 +213,7 @@ class Runner:
 
         Most calls succeed, and their statistics, which are half of the cost of a small model, need not be made.
         """
-        if result.driven or result.ended:
+        if result.driven or result.ended is not None:
             return True
         for name in self._alarms:
             if result.values[name].any():
@@ -221,9 +245,9 @@ class Runner:
 
     def _solution(self, result: CallResult) -> Solution:
         driven, values = result.driven, result.values
-        if result.ended:
+        if result.ended is not None:
             solves = tuple(self._stats_at_the_end(solve, result) for solve in self.card.solves)
-            return Solution({}, Stats(solves), Status.DEADLINE)
+            return Solution({}, Stats(solves), result.ended)
         if not all(_has_outputs(stats) for stats in driven.values()):
             # A solve that had to stop leaves something to go on from, which may be what the next one fails on.
             first = next(stats.status for stats in driven.values() if stats.status not in (Status.OK, Status.EVENT))
@@ -251,17 +275,23 @@ class Runner:
             return result.driven[solve.index]
         if solve.report and all(name in result.values for name in solve.report.values()):
             return reported_stats(solve, result.values)
-        return SolveStats.of(solve, SolveOutcome(status=Status.DEADLINE, time=None))
+        status = Status.DEADLINE if result.ended is None else result.ended
+        return SolveStats.of(solve, SolveOutcome(status=status, time=None))
 
     def _drive(
         self, step: DriveSolve, values: dict[str, NumpyArray], settings: dict[str, NumpyArray], request: Request
     ) -> tuple[SolveStats, SolveObserver | None]:
         solve = step.solve
         request = request.settled(solve, settings)
+        watch = request.limits.watch
+        if watch is not None:
+            start, end = ends_of(solve, values)
+            watch.begin(solve.index, start=start, end=end)
         with failing_as(solve.index):
             solution, stats, watched = drive_solve(solve, step.graphs, values, request, device=self._device)
         if _has_outputs(stats):
             values |= zip(step.names.results, solution, strict=True)
+        tell_end(watch, stats)
         return stats, watched
 
 

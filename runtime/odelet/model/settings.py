@@ -14,7 +14,8 @@ import numpy as np
 from odelet.artifact.card import Card
 from odelet.artifact.solve_card import CALL_SETTINGS, FORMS, SETTINGS, SolveCard
 from odelet.errors import InputError
-from odelet.loops.adaptive import Limits
+from odelet.loops.limits import Limits
+from odelet.loops.progress import Progress
 from odelet.model.arguments import Argument
 from odelet.numerics.backend import NumpyArray
 
@@ -32,7 +33,9 @@ class CallSettings:
     each solve. max_evals: limit of evaluations of the field in each solve; None is no limit. The fallback of bounded
     solves takes both, for each sample that it solves again. deadline: seconds for the whole call, in every form; None
     is no limit. seed: of the random numbers that the model takes and that the call does not give, from
-    0 to 2**64 - 1; None draws other numbers in each call.
+    0 to 2**64 - 1; None draws other numbers in each call. progress: a function that is called between the steps of
+    each solve that the runtime takes step by step (the forms driven and loop_free, and the fallback of bounded solves),
+    with a `SolveProgress`; it ends the call by returning False, as a deadline does, with the status CANCELLED.
 
     >>> import numpy as np, odelet
     >>> settings = odelet.CallSettings(rtol=1e-3, seed=0)
@@ -47,6 +50,7 @@ class CallSettings:
     max_evals: int | None = None
     deadline: float | None = None
     seed: int | None = None
+    progress: Progress | None = None
 
     @classmethod
     def split(cls, named: Mapping[str, Argument]) -> tuple[CallSettings, dict[str, Argument]]:
@@ -56,11 +60,14 @@ class CallSettings:
         return cls(**settings), {name: value for name, value in named.items() if name not in names}
 
     def checked(self, card: Card) -> dict[str, NumpyArray]:
-        """Return an array for each setting that is not None, but for the seed, which goes to the model's inputs.
+        """Return an array for each setting that is not None, but for the seed, which goes to the model's inputs,
+        and for progress.
 
         A tolerance is () or (parts,), of float64 like the deadline; the limits are () of int64. Raises InputError for a
         setting that no solve of the model takes, and for a value that a setting cannot have.
         """
+        if self.progress is not None and not callable(self.progress):
+            raise InputError(f"progress={self.progress!r} must be a function of one argument, a SolveProgress")
         arrays: dict[str, NumpyArray] = {}
         for name in SETTINGS:
             value = getattr(self, name)

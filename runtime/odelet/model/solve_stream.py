@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -19,6 +20,8 @@ from odelet.engine.steppers import GraphSteppers, loop_problem
 from odelet.errors import InputError
 from odelet.loops.adaptive import AdaptiveSolve, continue_to, not_begun
 from odelet.loops.fixed import solve_on_grid
+from odelet.loops.limits import Limits
+from odelet.loops.progress import ProgressRaised, Watch
 from odelet.loops.run import SolveRun, solution_arrays
 from odelet.loops.solution import Solution
 from odelet.loops.solve import begin_adaptive
@@ -29,6 +32,7 @@ from odelet.model.divided import divided
 from odelet.model.interruption import interruptible
 from odelet.model.results import Result, result_builder
 from odelet.model.settings import CallSettings, limits_for
+from odelet.model.watching import tell_end
 from odelet.numerics.backend import NumpyArray
 from odelet.status import Status
 
@@ -60,6 +64,7 @@ class SolveStream:
                 "goes on"
             )
         self._settings = settings.checked(self._card)
+        self._watch = None if settings.progress is None else Watch(settings.progress)
         self._arguments, self._result = Arguments(self._card), result_builder(self._card)
         self._before, self._drive, self._after = divided(self._card, artifact.program)
         assert self._drive.names.t is not None
@@ -145,6 +150,8 @@ class SolveStream:
             solution = interruptible(go_on) if self._interruptible else go_on()
         except GraphFailed as failed:
             raise failed.judged(values) from None
+        except ProgressRaised as raised:
+            raise raised.error from None
         ok = solution.status is Status.OK
         self._ended = None if ok else f"{solution.status.name}: {solution.status.sentence}"
         self._t = self._t[[0, -1]] if self._t.size > 1 else self._t
@@ -180,7 +187,12 @@ class SolveStream:
     def _solve_segment(self, values: dict[str, NumpyArray], times: NumpyArray) -> Solution:
         solve = self._drive.solve
         with failing_as(solve.index):
+            if self._watch is not None:
+                before = self._t[: -times.size or None]
+                start = times[0] if not before.size else before[-1]
+                self._watch.begin(solve.index, start=float(start), end=float(times[-1]))
             rows, stats, shapes = self._advance(values, times)
+            tell_end(self._watch, stats)
         stats.warn_unconverged()
         if not stats.status.usable:
             return Solution({}, Stats((stats,)), stats.status)
@@ -197,7 +209,8 @@ class SolveStream:
         if self._solving is not None:
             return *self._solving.continue_to(times), self._solving.problem.parts
         solve = self._drive.solve
-        request = Request(limits_for(self._settings)).settled(solve, self._settings)
+        limits = replace(limits_for(self._settings), watch=self._watch)
+        request = Request(limits).settled(solve, self._settings)
         problem = problem_of(solve, self._drive.graphs, {**values, self._time: self._t}, request, device=self._device)
         if self._t.size == 1:
             # The direction of time is not known yet, and no step is needed.
@@ -252,6 +265,7 @@ class _FixedSegments:
             points,
             grid=loop.grid,
             direction=problem.direction,
+            limits=Limits(watch=problem.request.limits.watch),
         )
         self._reached, self._row = points[-1:], run.rows[-1:]
         self._before = run = run if before is None else run.after(before)

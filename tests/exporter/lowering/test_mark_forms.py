@@ -48,6 +48,20 @@ def test_forms_with_loops_and_driven_give_the_answers_of_torch(name, tmp_path):
         check(name, form, tmp_path)
 
 
+@pytest.mark.parametrize("name", ["anderson", "samples"])
+def test_limits_end_an_iteration_alike_in_both_forms_that_the_runtime_drives(name, tmp_path):
+    captured, _ = traced(name, torch.float64)
+    driven, free = (load_captured(captured, form, tmp_path / form) for form in ("driven", "loop_free"))
+    x = drawn((4, *CASES[name][1][1:]), seed=2, dtype=torch.float64).numpy()
+    for limits in ({}, {"max_evals": 5}, {"max_steps": 4}, {"deadline": 1e-9}):
+        ours, theirs = free.solve(x, **limits), driven.solve(x, **limits)
+        assert (ours.status is Status.OK) == (not limits)
+        (mine,), (other,) = ours.stats.solves, theirs.stats.solves
+        assert replace(mine, form=other.form) == other
+        for key, output in theirs.outputs.items():
+            np.testing.assert_array_equal(ours.outputs[key], output)
+
+
 def test_unrolled_gives_the_answers_of_torch(tmp_path):
     model = check("few turns", "unrolled", tmp_path)
     assert model.card.solves[0].settings == {}

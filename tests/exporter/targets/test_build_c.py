@@ -279,7 +279,7 @@ class TestRefusals:
         self.refused(small, tmp_path / "c", r'is not installed: pip install "odelet\[c\]"')
 
     def test_a_target_that_is_not_there(self, small, tmp_path):
-        with pytest.raises(InputError, match="target='d' is not one of c, native"):
+        with pytest.raises(InputError, match="target='d' is not one of c, native, web, ort, triton"):
             build(small, "d", tmp_path / "c")
 
     def test_a_name_that_c_does_not_take(self, small, tmp_path):

@@ -6,6 +6,7 @@ import pytest
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
+from odelet_export.targets.build.einsums import as_products
 from odelet_export.targets.build.equal_nodes import equal_nodes
 from odelet_export.targets.build.instructions import Constant, Seen, Value
 
@@ -63,23 +64,60 @@ def test_a_crop_by_a_padding_is_a_slice(pads):
     np.testing.assert_array_equal(answers(nodes, {**more, "value": constants["value"]}), expected)
 
 
-@pytest.mark.parametrize("equation", ["ijk,jl->ilk", "ijk,kij->ji", "abc,d->dcab", "ijk,ijk->", "abc,bca->cab"])
-def test_an_einsum_of_two_arrays_is_a_product_of_matrices(equation):
-    first, second, _ = equation.replace("->", ",").split(",")
+EQUATIONS = [
+    "ijk,jl->ilk",
+    "ijk,kij->ji",
+    "abc,d->dcab",
+    "ijk,ijk->",
+    "abc,bca->cab",
+    "ijk,jl->il",
+    "ijk->kj",
+    "ijk,jl",
+]
+# Products of more than two arrays, with indices of one array alone, of all of them, and of the result.
+EQUATIONS += ["ijk,kl,lm->ijm", "ijk,j,k->i", "ijk,ik,ij->ijk", "ijk,l,m->m", "ijk,kl,lj,i->", "ijk,ijk,ijk->kj"]
+
+
+@pytest.mark.parametrize("equation", EQUATIONS)
+def test_an_einsum_is_products_of_matrices(equation):
+    first, *parts = equation.partition("->")[0].split(",")
     sizes = dict(zip(first, X.shape, strict=True))
-    y = np.random.default_rng(0).normal(size=[sizes.get(one, 2) for one in second]).astype(np.float32)
-    node = helper.make_node("Einsum", ["x", "other"], ["y"], equation=equation)
-    nodes, constants = others(node, {"other": y})
-    assert "Einsum" not in {one.op_type for one in nodes}
-    result = answers(nodes, {**constants, "other": y})
-    np.testing.assert_allclose(result, np.einsum(equation, X, y), rtol=1e-5, atol=1e-4)
+    rng = np.random.default_rng(0)
+    arrays = [rng.normal(size=[sizes.get(one, 2) for one in part]).astype(np.float32) for part in parts]
+    given = {f"other_{place}": array for place, array in enumerate(arrays)}
+    nodes, constants = others(helper.make_node("Einsum", ["x", *given], ["y"], equation=equation), given)
+    assert {"Einsum"}.isdisjoint(one.op_type for one in nodes)
+    result = answers(nodes, {**constants, **given})
+    np.testing.assert_allclose(result, np.einsum(equation, X, *arrays), rtol=1e-5, atol=1e-4)
 
 
-@pytest.mark.parametrize("equation", ["ijk,jl->il", "iij,j->i", "ijk->kji"])
+def test_the_smallest_products_of_an_einsum_come_first():
+    shapes = {"ij": (2, 1000), "jk": (1000, 1000), "kl": (1000, 3)}
+    made = as_products("ij,jk,kl->il", list(shapes), list(shapes.values()), "y")
+    product = next(one for one in made.nodes if one.op_type == "MatMul")
+    sources = {one.output[0]: one.input[0] for one in made.nodes}
+    # The large matrix meets one of the two small ones, and its product the other one.
+    assert [sources[one] for one in product.input] == ["ij", "jk"]
+
+
+@pytest.mark.parametrize("equation", ["iij,j->i", "...j,j->...", "ijk,jl->ill"])
 def test_other_einsums_stay(equation):
     node = helper.make_node("Einsum", ["x", "other"][: 1 + equation.count(",")], ["y"], equation=equation)
     seen = [Seen(Value("x", X.dtype, X.size), X.shape)] * len(node.input)
     assert equal_nodes(node, seen) is None
+
+
+@pytest.mark.parametrize("power", [2, 3])
+def test_a_small_power_is_products(power):
+    exponent = {"power": np.array(power, np.float32)}
+    nodes, constants = others(helper.make_node("Pow", ["x", "power"], ["y"]), exponent)
+    assert {one.op_type for one in nodes} == {"Mul"}
+    np.testing.assert_array_equal(answers(nodes, constants), X**power)
+
+
+@pytest.mark.parametrize("power", [np.float32(0.5), np.float32([2]), np.float32(4)])
+def test_other_powers_stay(power):
+    assert others(helper.make_node("Pow", ["x", "power"], ["y"]), {"power": np.asarray(power)}) is None
 
 
 @pytest.mark.parametrize("operator", ["GRU", "LSTM", "RNN"])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from support.artifacts import affine_card, affine_model, affine_samples, write, write_affine, write_pair
 from support.command_line import call, one_line
+from support.endless import write_driven
 
 import odelet
 from odelet import cli
@@ -50,6 +51,16 @@ def test_ctrl_c_in_any_command_is_one_line_and_an_exit_code(odelet_cli, folder, 
 
 
 class TestRun:
+    def test_progress_is_for_forms_whose_steps_the_runtime_takes(self, odelet_cli, run, tmp_path):
+        code, out, err = run("--progress")
+        assert (code, out) == (2, "")
+        assert "progress cannot be given" in one_line(err)
+        folder, target = write_driven(tmp_path / "driven"), tmp_path / "z.npz"
+        options = ("run", folder, "--input", tmp_path / "x.npz", "--output", target)
+        plain = odelet_cli(*options)
+        assert plain[0] == 0
+        assert odelet_cli(*options, "--progress") == plain  # stderr is no terminal here
+
     def test_npz(self, run, tmp_path):
         code, out, err = run()
         assert (code, err) == (0, "")

@@ -72,11 +72,11 @@ def solve(**changes):
 SOLVE_MISFITS = {
     "setting": (
         solve(settings={"rtol": "tol"}),
-        "solve 0: its setting rtol goes to 'tol', which is no graph input",
+        "solve 0: its setting rtol goes to 'tol', which no graph takes as a setting",
     ),
     "setting without default": (
         solve(settings={"rtol": "x"}),
-        "goes to 'x', which is no graph input with a default",
+        "goes to 'x', which no graph takes as a setting",
     ),
     "setting of another type": (
         solve(settings={"rtol": "max_steps"}),
@@ -85,7 +85,7 @@ SOLVE_MISFITS = {
     "report": (solve(report={"time": "clock"}), "solve 0: its report time is 'clock', which no graph gives"),
     "report of another type": (
         solve(report={"time": "y"}),
-        r"report 'y' is float32 \[\?, 3\]; expected a float64 scalar",
+        r"report 'y' is float32 \[\?, 3\]; expected a float32 scalar",
     ),
 }
 

@@ -11,8 +11,9 @@ from support.rosters import ADAPTIVE, FIXED
 
 import odelet
 from odelet.errors import InputError
-from odelet.loops.adaptive import AdaptiveSolve, Limits, Points, direction_of, solve_adaptive
+from odelet.loops.adaptive import AdaptiveSolve, Points, direction_of, solve_adaptive
 from odelet.loops.fixed import solve_on_grid
+from odelet.loops.limits import Limits
 from odelet.loops.run import solution_arrays
 from odelet.loops.trajectory import StepEnds
 from odelet.methods.roster import METHODS

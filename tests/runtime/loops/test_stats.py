@@ -8,7 +8,8 @@ import pytest
 
 from odelet.artifact.solve_card import SolveCard
 from odelet.errors import InputError
-from odelet.loops.adaptive import Limits, Points
+from odelet.loops.adaptive import Points
+from odelet.loops.limits import Limits
 from odelet.loops.stats import SampleStats, SolveOutcome, SolveStats
 from odelet.status import Status
 

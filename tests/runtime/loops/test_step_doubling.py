@@ -12,9 +12,9 @@ pytest.importorskip("torchsde")
 from support.sdes import Problem, torch_sdeint
 
 from odelet import Status
-from odelet.loops.adaptive import Limits
 from odelet.loops.brownian import BridgedPath
 from odelet.loops.fixed import NO_LIMITS
+from odelet.loops.limits import Limits
 from odelet.loops.recorder import Recording
 from odelet.loops.sde_steps import ArraySdeStepper
 from odelet.loops.step_doubling import solve_by_doubling

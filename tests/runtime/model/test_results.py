@@ -20,7 +20,7 @@ from support.artifacts import (
 import odelet
 from odelet import SolveError, Status
 from odelet.errors import ArtifactError
-from odelet.loops.adaptive import Limits
+from odelet.loops.limits import Limits
 from odelet.loops.solution import Solution
 from odelet.loops.stats import SolveStats, Stats, status_of
 

@@ -9,9 +9,9 @@ from support.artifacts import affine_card, driven_card
 
 from odelet import InputError, Model
 from odelet.artifact.card import RESERVED, Card, FallbackCard
-from odelet.artifact.solve_card import CALL_SETTINGS, FORMS, SETTINGS
+from odelet.artifact.solve_card import CALL_SETTINGS, FORMS, SETTINGS, TAKEN
 from odelet.cli import plot, run
-from odelet.loops.adaptive import DEFAULT_MAX_STEPS
+from odelet.loops.limits import DEFAULT_MAX_STEPS
 from odelet.model.observed import Observed
 from odelet.model.settings import AS_EXPORTED, CallSettings, limits_for
 
@@ -19,7 +19,8 @@ DEFAULTS = {field.name: field.default for field in fields(CallSettings)}
 
 
 def test_a_card_reserves_the_names_of_the_settings():
-    assert tuple(DEFAULTS) == RESERVED == (*SETTINGS, "seed")
+    assert tuple(DEFAULTS) == TAKEN == (*RESERVED, "progress")
+    assert (*SETTINGS, "seed") == RESERVED
 
 
 @pytest.mark.parametrize("function", [Model.__call__, Model.solve, run, plot])

@@ -29,9 +29,7 @@ from odelet_export.lowering.forms.site import (
     in_dtype,
     not_finite,
 )
-
-# What a Loop knows, in memory only: the index of the solve of which each turn is an attempted step.
-ATTEMPTS_OF = "odelet.attempts_of"
+from odelet_export.lowering.forms.steps_note import Clock, StepsNote, note_steps
 
 
 class AdaptiveLoop(Reading):
@@ -126,9 +124,7 @@ class AdaptiveLoop(Reading):
             go_on = go_on & ~self.search.begins_at_event
             limit = ONNX.minimum(limit, self.control.max_num_steps)
         final, values = scope.loop(body, limit, go_on, list(initial.values()))
-        loop = final[0].ir.producer()
-        assert loop is not None
-        loop.meta[ATTEMPTS_OF] = site.hole.spec.index
+        note_steps(final[0], StepsNote(site.hole.spec.index, clock=self._clock(names)))
         end, collected = dict(zip(names, final, strict=True)), dict(zip(collects, values, strict=True))
         now = end["now"]
         report = self._counts(end, collected)
@@ -138,6 +134,14 @@ class AdaptiveLoop(Reading):
         report["status"] = self._checked(self._status(now, end["h"], rows, now >= self.end))
         report["time"] = scope.call("Cast", now * self.direction, to=ir.DataType.DOUBLE)
         return rows, report, None
+
+    def _clock(self, names: Sequence[str]) -> Clock | None:
+        """Where the Loop has its time. names: of the values that it carries. A solve that ends at an event has no end
+        that is known before."""
+        if self.search is not None:
+            return None
+        t = None if isinstance(self.site.t, Value) else self.site.t
+        return Clock(names.index("now"), None if t is None else (float(t[0]), float(t[-1])))
 
     def _end_at_event(
         self, now: Value, h: Value, step: Step, report: dict[str, Value]

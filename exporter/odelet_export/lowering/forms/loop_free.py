@@ -31,7 +31,7 @@ def lower(site: Site) -> LoweredSolve:
     if ADAPTIVE.refuse(site) is not None:
         return ROLLED.lower(site)
     lowered = ADAPTIVE.lower(site)
-    if site.hole.spec.timeless or not site.settings:
+    if not site.settings:
         return lowered
     return replace(lowered, settings={**lowered.settings, "max_evals": None})
 

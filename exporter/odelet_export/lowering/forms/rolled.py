@@ -29,6 +29,7 @@ from odelet_export.lowering.forms.fixed import (
 from odelet_export.lowering.forms.form import Form, LoweredSolve
 from odelet_export.lowering.forms.search import EventSearch
 from odelet_export.lowering.forms.site import NOT_FINITE, OK, STEP_LIMIT, Site, in_dtype, not_finite
+from odelet_export.lowering.forms.steps_note import StepsNote, note_steps
 
 
 def excludes(method: Method) -> str | None:
@@ -67,6 +68,7 @@ def lower(site: Site) -> LoweredSolve:
         return None, [fixed_step.y1, *fixed_step.memory, *counted], collect
 
     final, collected = scope.loop(body, steps, None, [site.y0, *memory, *counts])
+    note_steps(final[0], StepsNote(site.hole.spec.index, all_turns=True))
     counted = final[1 + len(memory) :]
     calls: Any = counted[0] if solver.evaluations is None else None
     if cubic:
@@ -110,10 +112,11 @@ def _until_event(site: Site) -> LoweredSolve:
     scope, spec, like = site.scope, site.hole.spec, site.y0
     assert spec.grid is not None
     computed = site.hole.extras.get("step_size")
-    step_size: Any = spec.grid.step_size if computed is None else in_dtype(np.dtype(np.float64), Value(computed, scope))
+    # A step size in the state's type, with a sign: the same number as a product in float64, rounded afterwards.
+    step_size: Any = spec.grid.step_size if computed is None else Value(computed, scope)
     assert isinstance(spec.atol, float)
     start = ONNX.cast(site.scalar(site.time(0), None), like)
-    h = ONNX.cast(scope.call("Cast", site.scalar(site.direction), to=ir.DataType.DOUBLE) * step_size, like)
+    h = ONNX.cast(site.scalar(site.direction), like) * in_dtype(like.dtype, step_size)
     search = EventSearch(site, start * ONNX.cast(site.direction, like))
 
     memory = _as_values(site)
@@ -134,6 +137,7 @@ def _until_event(site: Site) -> LoweredSolve:
     limit = scope.constant(MOST_FIXED_STEPS, np.int64)
     carried = [start, site.y0, start, site.y0, no_step, zero, *memory]
     (t1, y1, t, y, last, failures, *_), _collected = scope.loop(body, limit, None, carried)
+    note_steps(t1, StepsNote(spec.index, all_turns=True))
     begun, now = t * search.direction, t1 * search.direction
     done = ~search.goes_on(now, y1)
 

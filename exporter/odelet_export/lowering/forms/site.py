@@ -27,11 +27,11 @@ class Site:
     """A hole, and the scope that its solve is built in.
 
     layout: the layout of the parts of the state in a row. t: the output times (times,), an array where they are
-    constant. direction: 1 or -1, a float64 scalar in the graph where t is not constant. y0: the initial state, a row
-    (1, n). field: takes a time and a row, returns the slope, a row. event: takes a time and a row, returns the values
-    whose first zero ends the solve. max_steps: the default limit of attempted steps. settings: the names of the graph
-    inputs for the settings that a caller may change, by setting; empty for a nested solve, whose settings are fixed.
-    static: whether no array may have a size that varies, as the profile says.
+    constant. direction: 1 or -1, a scalar of t's type in the graph where t is not constant. y0: the initial state, a
+    row (1, n). field: takes a time and a row, returns the slope, a row. event: takes a time and a row, returns the
+    values whose first zero ends the solve. max_steps: the default limit of attempted steps. settings: the names of the
+    graph inputs for the settings that a caller may change, by setting; empty for a nested solve, whose settings are
+    fixed. static: whether no array may have a size that varies, as the profile says.
     """
 
     hole: Hole
@@ -57,7 +57,7 @@ class Site:
             layout = replace(layout, user_norm=hole.norm.measure(scope, {}))
         t: np.ndarray | Value = hole.times if hole.times is not None else Value(hole.t, scope)
         if isinstance(t, Value):
-            direction: Any = ONNX.where(t[0] > t[-1], -1.0, 1.0)
+            direction: Any = ONNX.where(t[0] > t[-1], *(scope.constant(x, t.dtype) for x in (-1, 1)))
         else:
             direction = -1.0 if t[0] > t[-1] else 1.0
         y0 = layout.pack(parts, xp=ONNX)

@@ -1,4 +1,7 @@
-"""Nodes in the place of those that generators of code lack, with the same results, where all shapes are known."""
+"""Nodes in the place of others, with the same results, where all shapes are known.
+
+What is replaced are nodes that generators of code lack, or write slowly.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
+from odelet_export.targets.build.einsums import as_products
 from odelet_export.targets.build.instructions import Seen
 from odelet_export.targets.build.operators import Array
 
@@ -72,40 +76,24 @@ def _cropped(node: onnx.NodeProto, inputs: Sequence[Seen | None]) -> Nodes | Non
     return [crop, pad], constants
 
 
-def _product(node: onnx.NodeProto, inputs: Sequence[Seen | None]) -> Nodes | None:
-    """An Einsum of two arrays is a product of matrices, where no index is there twice in one of them."""
-    equation = next(one.s.decode() for one in node.attribute if one.name == "equation").replace(" ", "")
-    if "." in equation or "->" not in equation or equation.count(",") != 1 or None in inputs:
+def _products(node: onnx.NodeProto, inputs: Sequence[Seen | None]) -> Nodes | None:
+    """An Einsum is products of matrices."""
+    equation = next(one.s.decode() for one in node.attribute if one.name == "equation")
+    shapes = [seen.shape for seen in inputs if seen is not None]
+    made = as_products(equation, node.input, shapes, node.output[0])
+    return None if made is None else (made.nodes, made.constants)
+
+
+def _power(node: onnx.NodeProto, inputs: Sequence[Seen | None]) -> Nodes | None:
+    """A power of 2 or 3 is products, as in torch."""
+    exponent, x, result = _constants(inputs)[1], node.input[0], node.output[0]
+    # An exponent of more axes could add axes to the result.
+    if exponent is None or exponent.ndim or exponent.item() not in (2, 3):
         return None
-    first, second, result = equation.replace("->", ",").split(",")
-    if not first or not second or any(len(set(one)) < len(one) for one in (first, second, result)):
-        return None
-    shared = [one for one in first if one in second]
-    both, summed = ([one for one in shared if (one in result) is kept] for kept in (True, False))
-    left, right = ([one for one in part if one not in shared] for part in (first, second))
-    if not {*left, *right} <= set(result):
-        return None
-    sizes = {
-        one: size
-        for part, seen in zip((first, second), inputs, strict=True)
-        for one, size in zip(part, seen.shape if seen is not None else (), strict=True)
-    }
-    out, nodes, constants = node.output[0], [], {}
-    for place, (part, groups) in enumerate(((first, (both, left, summed)), (second, (both, summed, right)))):
-        order = [part.index(one) for group in groups for one in group]
-        names = [f"{out}.{kind}_{place}" for kind in ("turned", "shape", "matrix")]
-        constants[names[1]] = np.array([np.prod([sizes[one] for one in group], dtype=np.int64) for group in groups])
-        nodes.append(helper.make_node("Transpose", [node.input[place]], [names[0]], perm=order))
-        nodes.append(helper.make_node("Reshape", names[:2], [names[2]]))
-    made = [*both, *left, *right]
-    constants[f"{out}.shape"] = np.array([sizes[one] for one in made], np.int64)
-    nodes.append(helper.make_node("MatMul", [f"{out}.matrix_0", f"{out}.matrix_1"], [f"{out}.product"]))
-    as_made = made == list(result)
-    parts = out if as_made else f"{out}.parts"
-    nodes.append(helper.make_node("Reshape", [f"{out}.product", f"{out}.shape"], [parts]))
-    if not as_made:
-        nodes.append(helper.make_node("Transpose", [parts], [out], perm=[made.index(one) for one in result]))
-    return nodes, constants
+    if exponent == 2:
+        return [helper.make_node("Mul", [x, x], [result])], {}
+    square = f"{result}.square"
+    return [helper.make_node("Mul", [x, x], [square]), helper.make_node("Mul", [square, x], [result])], {}
 
 
 def _constants(inputs: Sequence[Seen | None]) -> list[Array | None]:
@@ -205,6 +193,7 @@ _REWRITES: dict[str, Callable[[onnx.NodeProto, Sequence[Seen | None]], Nodes | N
     "ReduceLogSumExp": _log_of_sum,
     "Slice": _backward,
     "Pad": _cropped,
-    "Einsum": _product,
+    "Einsum": _products,
+    "Pow": _power,
     **dict.fromkeys(("GRU", "LSTM", "RNN"), _forward),
 }

@@ -1,48 +1,63 @@
-"""The targets of `odelet build`, each a line that says what it allows."""
+"""The targets of `odelet build`, each a line that says what it writes, and for which profile."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from odelet.artifact.folder import Checked
 from odelet.artifact.samples import Sample
 from odelet.engine.native import cache_folder
+from odelet_export.lowering import profiles
+from odelet_export.lowering.profiles import Profile
 from odelet_export.targets.build.built import Built, Tested
 from odelet_export.targets.build.c import compiler, native, target
-from odelet_export.targets.build.translate import Program
+from odelet_export.targets.build.hosts import ort, triton, web
+from odelet_export.targets.build.translate import Program, translated
 
-_OF_C = ("float32", "float64", "int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8", "bool")
+# Writes the files of a build into a folder.
+Write = Callable[[Path], Built]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
     """A kind of engine for which artifacts are built.
 
-    name: as users spell it. about: a clause that says what is written. dtypes: the element types that it has. profile:
-    the profile of exports that fit it, for advice. writer: takes a program, a name and the artifact's samples, and
-    returns what writes the files into a folder. test: tests the files in a folder; it returns None where what it needs
-    is not installed. reports: whether what the solves report is among the outputs. place: the folder to write into
-    where the user names none, by the digest of the artifact; None where the user has to name one.
+    name: as users spell it. about: a clause that says what is written. profile: what its graphs may use, which is the
+    profile of exports that fit it. writer: takes a checked artifact, a name and the artifact's samples, and returns
+    what writes the files into a folder. test: tests the files in a folder; it returns None where what it needs is not
+    installed. place: the folder to write into where the user names none, by the digest of the artifact; None where the
+    user has to name one.
     """
 
     name: str
     about: str
-    dtypes: Sequence[str]
-    profile: str
-    writer: Callable[[Program, str, Checked, list[Sample]], Callable[[Path], Built]]
+    profile: Profile
+    writer: Callable[[Checked, str, list[Sample]], Write]
     test: Callable[[Path, Built, Path], Tested | None]
-    reports: bool = False
     place: Callable[[str], Path] | None = None
+
+
+def _of_program(
+    write: Callable[[Program, str, Checked, list[Sample]], Write], *, reports: bool
+) -> Callable[[Checked, str, list[Sample]], Write]:
+    """The writer of a target that takes an artifact's program as instructions. reports: whether what the solves report
+    is among the outputs."""
+
+    def writer(checked: Checked, name: str, samples: list[Sample]) -> Write:
+        profile = profiles.C
+        program = translated(checked, dtypes=profile.types, profile=profile.name, reports=reports)
+        return write(program, name, checked, samples)
+
+    return writer
 
 
 C = Target(
     name="c",
     about="plain C for any compiler and any device",
-    dtypes=_OF_C,
-    profile="c",
-    writer=target.writer,
+    profile=profiles.C,
+    writer=_of_program(target.writer, reports=False),
     test=compiler.tested,
 )
 
@@ -50,10 +65,33 @@ NATIVE = replace(
     C,
     name="native",
     about="a library for this machine, which odelet.load(..., engine='native') runs in place of ONNX Runtime",
-    writer=native.writer,
+    writer=_of_program(native.writer, reports=True),
     test=native.tested,
-    reports=True,
     place=cache_folder,
 )
 
-TARGETS = {one.name: one for one in (C, NATIVE)}
+WEB = Target(
+    name="web",
+    about="an artifact for ONNX Runtime in JavaScript, in a browser or in Node, WebGPU included",
+    profile=profiles.WEB,
+    writer=web.writer,
+    test=web.tested,
+)
+
+ORT = Target(
+    name="ort",
+    about="a file in ONNX Runtime's format .ort with the list of its operators, as for phones",
+    profile=profiles.GENERAL,
+    writer=ort.writer,
+    test=ort.tested,
+)
+
+TRITON = Target(
+    name="triton",
+    about="a model repository of NVIDIA's Triton server",
+    profile=profiles.TRITON,
+    writer=triton.writer,
+    test=triton.tested,
+)
+
+TARGETS = {one.name: one for one in (C, NATIVE, WEB, ORT, TRITON)}

@@ -31,7 +31,6 @@ from odelet_export.targets.build.instructions import (
     Stored,
     Value,
 )
-from odelet_export.targets.build.rewrites import rewrite
 
 
 @dataclass(frozen=True)
@@ -245,5 +244,4 @@ def _proto(graph: GraphBytes) -> onnx.ModelProto:
             name = tensor.name
             tensor.Clear()
             tensor.CopyFrom(numpy_helper.from_array(np.asarray(weight.array), name))
-    rewrite(proto)
     return proto

@@ -1,7 +1,7 @@
-"""The C functions of operators, written by emx-onnx-cgen; no other module knows that package.
+"""The C functions of operators, most of them written by emx-onnx-cgen; no other module knows that package.
 
-All operators of a program go through the generator at once, each in names of its own, so that its start is paid once
-and its helper functions are there once. Of what it writes, the functions of operators and their helpers are taken; the
+All that it writes for a program goes through it at once, each operator in names of its own, so that its start is paid
+once and its helper functions are there once. Of its text, the functions of operators and their helpers are taken; the
 function that would call them, with its memory on the stack, is only read for the order of their arguments.
 """
 
@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from onnx import helper
 
 from odelet_export.targets.build.built import BuildError
-from odelet_export.targets.build.c.products import along_rows
+from odelet_export.targets.build.c.own import DOMAIN
+from odelet_export.targets.build.c.replacing import own_text
 from odelet_export.targets.build.operators import Operator, Port
 
 INSTALL = 'pip install "odelet[c]"'
@@ -57,13 +58,23 @@ def written(operators: Mapping[Operator, Sequence[Port]]) -> Kernels:
 
     Raises BuildError where emx-onnx-cgen is missing, and for an operator that it does not have.
     """
+    theirs = {one: ports for one, ports in operators.items() if one.proto.domain != DOMAIN}
     try:
-        text = _generated(operators)
+        text = _generated(theirs)
     except BuildError:
         raise
     except Exception:  # the generator's own errors, and those that it does not expect
-        raise _culprit(operators) from None
-    return _read(text, list(operators))
+        raise _culprit(theirs) from None
+    made = _read(text, list(theirs))
+    ours = [one for one in operators if one.proto.domain == DOMAIN]
+    own = {one: _own(one, operators[one], f"own{number}_{one.kind.lower()}") for number, one in enumerate(ours)}
+    return Kernels({**made.of, **own}, made.helpers, made.includes)
+
+
+def _own(operator: Operator, outputs: Sequence[Port], name: str) -> Kernel:
+    """The kernel of an operator of odelet's own."""
+    words = [f"i{place}" for place, port in enumerate(operator.inputs) if port is not None]
+    return Kernel(((name, (*words, "o0")),), {}, own_text(operator, outputs, name))
 
 
 def _generated(operators: Mapping[Operator, Sequence[Port]]) -> str:
@@ -140,7 +151,7 @@ def _read(text: str, operators: Sequence[Operator]) -> Kernels:
         made[operator] = Kernel(
             tuple((names[name], words) for name, words in own),
             between,
-            along_rows(_with_own_math("".join(texts))).strip("\n"),
+            _with_own_math("".join(texts)).strip("\n"),
         )
     includes = tuple(dict.fromkeys(re.findall(r"^#include <([\w./]+)>$", head, re.M)))
     return Kernels(made, _with_own_math(_helpers(head)), includes)

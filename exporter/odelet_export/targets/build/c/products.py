@@ -1,86 +1,138 @@
-"""The loops of matrix products, in an order that compilers turn into vector code.
+"""Products of matrices in C: one sum over k for each element of the result, in blocks.
 
-The generator writes a sum over k for each element of the result. Here the same sums are made for a block of elements at
-once, each in the same order of k, so that the inner loop runs along rows of the second factor and of the result, and
-compilers keep the block in registers.
+A second factor that is constant is stored in panels: some columns of it, row after row, then the next ones. So it is
+read from its first number to its last.
 """
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
 
-from odelet_export.targets.build.rewrites import FEWEST_RESULTS
+import numpy as np
+import onnx
 
-# The rows and columns of a block; measured with 64 and 512 columns on processors with AVX2 and with AVX-512.
-_BLOCK = (4, 32)
-# And of a block of one row.
-_WIDTH_OF_ROW = 64
-_LOOPS = re.compile(
-    r"(?P<pad> *)for \(idx_t (?P<i>\w+) = 0; (?P=i) < (?P<m>\d+); \+\+(?P=i)\) \{\n"
-    r" +for \(idx_t (?P<j>\w+) = 0; (?P=j) < (?P<n>\d+); \+\+(?P=j)\) \{\n"
-    r" +(?P<type>float|double) acc = 0\.0f?;\n"
-    r" +for \(idx_t k = 0; k < (?P<k>\d+); \+\+k\) \{\n"
-    r"(?P<body>(?:.*\n)+?) +\}\n"
-    r"(?P<tail>(?:(?! +for )(?! +\}).*\n)+) +\}\n(?P=pad)\}\n"
-)
-_GEMM = re.compile(r"\s*const \w+ a_val = (.*);\s*const \w+ b_val = (.*);\s*acc \+= a_val \* b_val;\s*")
-_MATMUL = re.compile(r"\s*acc \+= ([^;*]+) \* ([^;*]+);\s*")
+from odelet_export.targets.build.c.blocks import heights, in_panels, loop, panels, sums, width_of
+from odelet_export.targets.build.c.numbers import ctype, number
+from odelet_export.targets.build.c.own import attributes, own_call
+from odelet_export.targets.build.instructions import Call, Constant
+from odelet_export.targets.build.operators import Operator, Port
+
+# A product with fewer results in a row is faster as a sum along the rows of both factors, as the generator has it.
+_FEWEST_COLUMNS = 8
 
 
-def along_rows(text: str) -> str:
-    """The text of a kernel, with the loops of its products in the other order where that is faster."""
-    return _LOOPS.sub(_reordered, text)
+def replaced(call: Call) -> list[Call] | None:
+    """The call in the place of a Gemm or MatMul; None where the generator's code stays."""
+    first, second, *_ = call.operator.inputs
+    if first is None or second is None or first.dtype.kind != "f" or min(len(first.shape), len(second.shape)) < 2:
+        return None
+    given = {one.name: onnx.helper.get_attribute_value(one) for one in call.operator.proto.attribute}
+    turned, second_turned = bool(given.get("transA")), bool(given.get("transB"))
+    *outer, rows, inner = first.shape
+    *before, _, columns = second.shape
+    if turned:
+        rows, inner = inner, rows
+    if second_turned:
+        columns = second.shape[0]
+    if prod(before) == 1:
+        rows, outer, before = rows * prod(outer), [], []
+    # Factors of several matrices have equally many, as broadcasts are rare.
+    if columns < _FEWEST_COLUMNS or outer != before or min(rows, inner, prod(outer)) == 0:
+        return None
+    factor = call.inputs[1]
+    width = width_of(columns, rows)
+    inputs, ports = [*call.inputs], [*call.operator.inputs]
+    stored = isinstance(factor, Constant) and not outer
+    if isinstance(factor, Constant) and not outer:
+        matrix = factor.array.reshape(second.shape[-2:])
+        inputs[1] = Constant(f"{factor.name}_panels", in_panels(matrix.T if second_turned else matrix, width))
+        ports[1] = Port(second.dtype, (inner * columns,))
+    elif second_turned:
+        return None
+    sizes = {"count": prod(outer), "rows": rows, "inner": inner, "columns": columns, "width": width}
+    factors = {name: float(given.get(name, 1.0)) for name in ("alpha", "beta")}
+    return [own_call(call, "Product", inputs, ports, {**sizes, **factors, "panels": int(stored), "turned": turned})]
 
 
-def _reordered(found: re.Match[str]) -> str:
-    rows, columns = int(found["m"]), int(found["n"])
-    factors = _GEMM.fullmatch(found["body"]) or _MATMUL.fullmatch(found["body"])
-    if factors is None or columns < FEWEST_RESULTS:
-        return found[0]
-    first, second = factors[1].strip(), factors[2].strip()
-    # The second factor is read along its rows, and the first one does not change along them.
-    if not second.endswith(f"[k][{found['j']}]") or f"[{found['j']}]" in first or f"[{found['i']}]" in second:
-        return found[0]
-    height, width = _BLOCK if rows >= _BLOCK[0] and columns >= _BLOCK[1] else (1, min(columns, _WIDTH_OF_ROW))
-    whole = rows - rows % height
-    lines = _rows(found, first, second, 0, whole, height, width)
-    if whole < rows:
-        lines += _rows(found, first, second, whole, rows, 1, min(columns, _WIDTH_OF_ROW))
-    return "".join(f"{found['pad']}{line}\n" for line in lines)
+def text(operator: Operator, outputs: Sequence[Port], name: str) -> str:
+    """The function of a product, with the parameters a and b, the bias c where there is one, and the result o."""
+    product = _Product.of(operator)
+    dtype = outputs[0].dtype
+    kind = ctype(dtype)
+    bias = f"const {kind} *c, " if product.bias is not None else ""
+    lines = product.blocks(dtype)
+    if product.count > 1:
+        lines = loop("n", (0, product.count, 1), [*lines, *product.next()])
+    head = f"EMX_NODE_FN void {name}(const {kind} *a, const {kind} *b, {bias}{kind} *ODELET_RESTRICT o) {{"
+    return "\n".join([head, *(f"    {line}" for line in lines), "}"])
 
 
-def _rows(found: re.Match[str], first: str, second: str, start: int, end: int, height: int, width: int) -> list[str]:
-    """The lines for the rows from `start` to `end`, in blocks of one size and a narrower one at the end of each row."""
-    columns = int(found["n"])
-    whole = columns - columns % width
-    lines = [f"for (idx_t top = {start}; top < {end}; top += {height}) {{"]
-    lines += [f"    for (idx_t from = 0; from < {whole}; from += {width}) {{"]
-    lines += [f"        {line}" for line in _block(found, first, second, height, width)]
-    lines += ["    }"]
-    if whole < columns:
-        lines += ["    {", f"        const idx_t from = {whole};"]
-        lines += [f"        {line}" for line in _block(found, first, second, height, columns - whole)]
-        lines += ["    }"]
-    return [*lines, "}"]
+@dataclass(frozen=True)
+class _Product:
+    """The sizes of a product, and what it does with its result. panels: whether the second factor is stored in them.
+    turned: whether the first factor is transposed. bias: the shape of the bias, as a matrix."""
 
+    count: int
+    rows: int
+    inner: int
+    columns: int
+    width: int
+    panels: int
+    turned: int
+    alpha: float
+    beta: float
+    bias: tuple[int, int] | None
 
-def _block(found: re.Match[str], first: str, second: str, height: int, width: int) -> list[str]:
-    """The lines for a block of `height` rows from `top` on, and `width` columns from `from` on."""
-    i, j, kind = found["i"], found["j"], found["type"]
-    own_row = [f"for (idx_t row = 0; row < {height}; ++row) {{", f"    const idx_t {i} = top + row;"]
-    along = f"for (idx_t {j} = from; {j} < from + {width}; ++{j})"
-    tail = [re.sub(r"\bacc\b", f"acc[row][{j} - from]", line.strip()) for line in found["tail"].splitlines()]
-    return [
-        f"{kind} acc[{height}][{width}] = {{{{0}}}};",
-        f"for (idx_t k = 0; k < {found['k']}; ++k) {{",
-        *(f"    {line}" for line in own_row),
-        f"        const {kind} a_val = {first};",
-        f"        {along} acc[row][{j} - from] += a_val * {second};",
-        "    }",
-        "}",
-        *own_row,
-        f"    {along} {{",
-        *(f"        {line}" for line in tail),
-        "    }",
-        "}",
-    ]
+    @classmethod
+    def of(cls, operator: Operator) -> _Product:
+        bias = operator.inputs[2] if len(operator.inputs) > 2 else None
+        sizes = () if bias is None else (1, 1, *bias.shape)
+        return cls(**attributes(operator), bias=None if bias is None else (sizes[-2], sizes[-1]))
+
+    def next(self) -> list[str]:
+        """The lines that go on to the next matrices."""
+        sizes = {"a": self.rows * self.inner, "b": self.inner * self.columns, "o": self.rows * self.columns}
+        return [f"{name} += {size};" for name, size in sizes.items()]
+
+    def blocks(self, dtype: np.dtype[Any]) -> list[str]:
+        """The lines of all blocks: panel after panel, and in each from the top down."""
+        lines = []
+        for bounds in panels(self.columns, self.width):
+            body = []
+            for rows in heights(self.rows):
+                body += loop("top", rows, self._block(rows[2], bounds[2], dtype))
+            lines += loop("from", bounds, body)
+        return lines
+
+    def _block(self, height: int, width: int, dtype: np.dtype[Any]) -> list[str]:
+        """The lines of a block from the row `top` and the column `from` on."""
+        begin, step = (f"from * {self.inner}", width) if self.panels else ("from", self.columns)
+        place = "a[k * {1} + top + {0}]" if self.turned else "a[(top + {0}) * {2} + k]"
+        return [
+            f"const {ctype(dtype)} *p = b + {begin};",
+            *sums(
+                ctype(dtype),
+                height,
+                width,
+                [f"for (int k = 0; k < {self.inner}; ++k)"],
+                step,
+                lambda i: place.format(i, self.rows, self.inner),
+            ),
+            f"for (int j = 0; j < {width}; ++j) {{",
+            *(f"    o[(top + {i}) * {self.columns} + from + j] = {self._result(i, dtype)};" for i in range(height)),
+            "}",
+        ]
+
+    def _result(self, i: int, dtype: np.dtype[Any]) -> str:
+        """An element of the result, from its sum."""
+        made = f"s{i}[j]" if self.alpha == 1 else f"{number(dtype.type(self.alpha))} * s{i}[j]"
+        if self.bias is None:
+            return made
+        height, width = self.bias
+        row = [f"(top + {i}) * {width}"] if height > 1 else []
+        column = ["from + j"] if width > 1 else []
+        bias = f"c[{' + '.join([*row, *column]) or '0'}]"
+        return f"{made} + " + (bias if self.beta == 1 else f"{number(dtype.type(self.beta))} * {bias}")

@@ -18,6 +18,7 @@ from odelet_export.targets.build.c.header import (
 )
 from odelet_export.targets.build.c.kernels import VERSION, Kernels, written
 from odelet_export.targets.build.c.numbers import ctype, number
+from odelet_export.targets.build.c.replacing import replace_operators
 from odelet_export.targets.build.c.text import Writer
 from odelet_export.targets.build.instructions import Bounded, Call, Loop, Value, everything
 from odelet_export.targets.build.memory import planned
@@ -36,6 +37,11 @@ _KERNEL_WARNINGS = """\
 #else
 #define ODELET_SHARED_FN static
 #endif
+#ifdef __cplusplus
+#define ODELET_RESTRICT
+#else
+#define ODELET_RESTRICT restrict
+#endif
 """
 # Code for fewer elements than this is smaller than what a call of it saves.
 _SHARED_FROM = 8
@@ -50,6 +56,7 @@ class Source:
         outputs = [value for value, _ in program.outputs.values()]
         body, replaced = simplified(program.body, [*outputs, *program.reports.values()])
         self._reports = {key: replaced.stored(stored) for key, stored in program.reports.items()}
+        replace_operators(body)
         unknown = [one.name for one in program.settings if one.key not in SETTINGS]
         if unknown:
             raise BuildError(f"the artifact has the settings {', '.join(unknown)}, which the C of solves does not have")

@@ -1,9 +1,8 @@
-"""Takes the loops out of a host graph: their bodies become graphs of their own, which the runtime repeats.
+"""Divides a host graph at the nodes whose place the program takes: driven solves, loops, and branches with loops.
 
-The law here: no graph that leaves this file holds a Loop, wherever it came from. A Loop inside the body of another, or
-in a branch of an If, is taken out as well, and the steps of the program nest as the operators did. No operator is added
-but Identity: all numbers come from the nodes that the forms emitted, so that the answers are equal to those of the
-whole graph to the last bit.
+The law here: the level of a node is the number of such nodes, one after the other, that must end before it can run, and
+the nodes of a level become one graph. A loop or branch is divided inside in the same way, and the steps of the program
+nest as the operators did. No operator is added: all numbers come from the nodes that are there.
 """
 
 from __future__ import annotations
@@ -12,26 +11,39 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import onnx_ir as ir
-from onnx_ir import convenience
 
-from odelet.artifact.program_steps import BranchStep, CarriedCard, ChosenCard, LoopStep, RunStep, StackedCard
+from odelet.artifact.program_steps import (
+    BranchStep,
+    CarriedCard,
+    ChosenCard,
+    ClockCard,
+    DriveStep,
+    LoopStep,
+    ProgramStep,
+    RunStep,
+    StackedCard,
+)
 from odelet_export.graphs.nodes import bodies, read_by
-from odelet_export.lowering.forms.loop import ATTEMPTS_OF
+from odelet_export.lowering.cut_nodes import is_drive, is_loop, prepare, takes_place, with_inner
+from odelet_export.lowering.forms.steps_note import noted_steps
 
-Program = list[RunStep | LoopStep | BranchStep]
+Block = list[RunStep | LoopStep | BranchStep]
 
 
 @dataclass(frozen=True)
 class _Files:
     """The file names of the graphs of a block. prefix: of all of them. last: the name of the last graph. only: the name
-    of the graph where there is one."""
+    of the graph where there is one. numbered: whether the names are numbers instead."""
 
     prefix: str
     last: str
     only: str
+    numbered: bool = False
 
     def segment(self, level: int, levels: int) -> str:
         """The file of the graph of a level."""
+        if self.numbered:
+            return f"segment_{level}.onnx"
         if levels == 1:
             return f"{self.only}.onnx"
         if level in (0, levels - 1):
@@ -46,72 +58,33 @@ class _Files:
 
 
 _OF_HOST = _Files("", "read", "begin")
+_AROUND_DRIVES = _Files("", "", "", numbered=True)
 
 
-def take_out_loops(model: ir.Model) -> tuple[dict[str, ir.Model], Program]:
-    """Divide a host graph at its loops. Returns the graphs by file name, and the program that runs them.
+def divide(model: ir.Model, *, loops: bool) -> tuple[dict[str, ir.Model], list[ProgramStep]]:
+    """Divide a host graph. Returns the graphs by file name, and the program that runs them.
 
-    The nodes of the model are moved, so that it is of no use any more.
+    loops: whether its loops are taken out, so that no graph holds a Loop, or stay in the graphs. The nodes of the model
+    are moved, so that it is of no use any more.
     """
-    _prepare(model.graph)
-    division = _Division(model)
+    drives = any(map(is_drive, model.graph))
+    prepare(model.graph, loops=loops)
+    division = _Division(model, loops)
     results = list(model.graph.outputs)
     model.graph.outputs.clear()
-    program = division.block(list(model.graph), results, _OF_HOST)
-    division.take_unread_inputs(program)
+    program = division.host(list(model.graph), results, _AROUND_DRIVES if drives else _OF_HOST)
+    if not drives:
+        division.take_unread_inputs(program)
     return division.graphs, program
-
-
-def _prepare(graph: ir.Graph) -> None:
-    """Insert Identity nodes so that what a loop starts from and what its body returns are values that nodes make, and
-    so that the settings of calls are read once."""
-    settings: dict[ir.Value, ir.Value] = {
-        value: ir.Value(name=f"{value.name}.given", type=value.type, shape=value.shape)
-        for value in graph.inputs
-        if value.const_value is not None
-    }
-    for setting, copy in settings.items():
-        convenience.replace_all_uses_with(setting, copy)
-    first = next(iter(graph), None)
-    nodes = [ir.Node("", "Identity", [value], outputs=[copy]) for value, copy in settings.items() if copy.uses()]
-    if first is not None:
-        graph.insert_before(first, nodes)
-    for node in [node for node in graph.all_nodes() if _is_cut(node)]:
-        owner = node.graph
-        assert isinstance(owner, ir.Graph)
-        for place, value in enumerate(node.inputs):
-            if value is not None and value.producer() is None:
-                made = _copied(value)
-                owner.insert_before(node, [made])
-                node.replace_input_with(place, made.outputs[0])
-        for body in bodies(node):
-            _prepare_results(body)
-
-
-def _prepare_results(body: ir.Graph) -> None:
-    """Have each result of a subgraph made by a node of its own there."""
-    made: set[ir.Value] = set()
-    for place, value in enumerate(body.outputs):
-        maker = value.producer()
-        if maker is None or maker.graph is not body or value in made:
-            copy = _copied(value)
-            body.append(copy)
-            body.outputs[place] = copy.outputs[0]
-        made.add(body.outputs[place])
-
-
-def _copied(value: ir.Value) -> ir.Node:
-    return ir.Node(
-        "", "Identity", [value], outputs=[ir.Value(name=f"{value.name}.copy", type=value.type, shape=value.shape)]
-    )
 
 
 @dataclass
 class _Division:
-    """A host graph that is being divided. graphs: those that are done, by file name. names: the values that pass from
-    one graph to another, by name. loops: how many were taken out."""
+    """A host graph that is being divided. takes_loops: whether loops are taken out. graphs: those that are done, by
+    file name. names: the values that pass from one graph to another, by name. loops: how many were taken out."""
 
     model: ir.Model
+    takes_loops: bool
     graphs: dict[str, ir.Model] = field(default_factory=dict)
     names: dict[str, ir.Value] = field(default_factory=dict)
     loops: int = 0
@@ -120,31 +93,42 @@ class _Division:
         graph = self.model.graph
         self.names |= {str(value.name): value for value in [*graph.inputs, *graph.outputs]}
 
-    def block(self, nodes: Sequence[ir.Node], results: Sequence[ir.Value], files: _Files) -> Program:
-        """Divide the nodes of the host graph or of a body, which are in order. results: what others take of them."""
-        reads = {node: list(dict.fromkeys(read_by(node))) for node in nodes}
-        nodes = _needed(nodes, reads, results)
-        levels = _levels(nodes, reads)
-        cuts = [node for node in nodes if _is_cut(node)]
-        count = 1 + max([*levels.values(), *(levels[node] + 1 for node in cuts)], default=0)
-        made = {output: node for node in nodes for output in node.outputs}
-        wanted = {*results, *(value for node in cuts for value in reads[node])}
-        for node in nodes:
-            wanted |= {x for x in reads[node] if x in made and (levels[made[x]] != levels[node] or _is_cut(made[x]))}
-        program: Program = []
-        for level in range(count):
-            members = [node for node in nodes if levels[node] == level and not _is_cut(node)]
-            outputs = [value for node in members for value in node.outputs if value in wanted]
-            if outputs:
-                file = files.segment(level, count)
-                self.graphs[file] = self._segment(members, outputs, file.removesuffix(".onnx"))
-                program.append(RunStep(run=file))
-            for number, node in enumerate(cuts):
-                if levels[node] == level and _is_loop(node):
-                    program.append(self._loop(node, wanted, files.inner("turn", number, len(cuts))))
-                elif levels[node] == level:
-                    program.append(self._branch(node, wanted, files, number, len(cuts)))
+    def host(self, nodes: Sequence[ir.Node], results: Sequence[ir.Value], files: _Files) -> list[ProgramStep]:
+        """Divide the nodes of the host graph, which are in order. results: its outputs."""
+        parts = _Parts.of(nodes, results, loops=self.takes_loops)
+        program: list[ProgramStep] = []
+        for level in range(parts.count):
+            program += self._level(parts, level, files)
+            program += [self._drive(node) for node in parts.cuts if is_drive(node) and parts.levels[node] == level]
         return program
+
+    def block(self, nodes: Sequence[ir.Node], results: Sequence[ir.Value], files: _Files) -> Block:
+        """Divide the nodes of a body, which are in order. results: what others take of them."""
+        parts = _Parts.of(nodes, results, loops=self.takes_loops)
+        return [step for level in range(parts.count) for step in self._level(parts, level, files)]
+
+    def _level(self, parts: _Parts, level: int, files: _Files) -> Block:
+        """The steps of one level: the run of its graph, and what follows it besides driven solves."""
+        steps: Block = []
+        members = [node for node in parts.nodes if parts.levels[node] == level and node not in parts.cuts]
+        outputs = [value for node in members for value in node.outputs if value in parts.wanted]
+        if outputs:
+            file = files.segment(level, parts.count)
+            self.graphs[file] = self._segment(members, outputs, file.removesuffix(".onnx"))
+            steps.append(RunStep(run=file))
+        for number, node in enumerate(parts.cuts):
+            if parts.levels[node] == level and is_loop(node):
+                steps.append(self._loop(node, parts.wanted, files.inner("turn", number, len(parts.cuts))))
+            elif parts.levels[node] == level and not is_drive(node):
+                steps.append(self._branch(node, parts.wanted, files, number, len(parts.cuts)))
+        return steps
+
+    def _drive(self, node: ir.Node) -> DriveStep:
+        """The step of the program for a driven solve, whose values keep the names that the card has for them."""
+        for value in [*read_by(node), *node.outputs]:
+            name = value.name
+            assert self._name(value) == name, "names in the host are unique"
+        return DriveStep(drive=node.attributes["solve"].as_int())
 
     def _segment(self, nodes: Sequence[ir.Node], outputs: Sequence[ir.Value], name: str) -> ir.Model:
         """Move nodes into a graph of their own."""
@@ -163,7 +147,7 @@ class _Division:
                 graph.register_initializer(stand_ins[value])
             if stored is None or setting:
                 graph.inputs.append(stand_ins[value])
-        for inner in [x for node in nodes for x in (node, *_inside(node))]:
+        for inner in [x for node in nodes for x in with_inner(node)]:
             for place, read in enumerate(inner.inputs):
                 if read in stand_ins:
                     inner.replace_input_with(place, stand_ins[read])
@@ -174,7 +158,7 @@ class _Division:
 
     def _loop(self, node: ir.Node, wanted: set[ir.Value], files: _Files) -> LoopStep:
         """The step of the program for a Loop, whose body becomes graphs. wanted: the values that others take."""
-        body = _body(node)
+        (body,) = bodies(node)
         number, self.loops = self.loops, self.loops + 1
         iteration, go, *state = body.inputs
         for value, kind in [(iteration, "iteration"), (go, "go"), *((x, f"carried_{i}") for i, x in enumerate(state))]:
@@ -190,6 +174,9 @@ class _Division:
         always = _source(again) is go
         results = [*([] if always else [again]), *after, *(value for value, _ in kept)]
         repeat = self.block(list(body), results, files)
+        note = noted_steps(node)
+        clock = None if note is None or note.clock is None else note.clock
+        start, end = (None, None) if clock is None or clock.ends is None else clock.ends
         return LoopStep(
             repeat=tuple(repeat),
             most=None if limit is None else self._name(limit),
@@ -207,7 +194,9 @@ class _Division:
                 if start is not None
             ),
             stacked=tuple(StackedCard(made=self._name(value), result=self._name(stack)) for value, stack in kept),
-            solve=node.meta.get(ATTEMPTS_OF),
+            solve=None if note is None else note.solve,
+            all_turns=note is not None and note.all_turns,
+            clock=None if clock is None else ClockCard(time=self._name(state[clock.place]), start=start, end=end),
         )
 
     def _branch(self, node: ir.Node, wanted: set[ir.Value], files: _Files, number: int, count: int) -> BranchStep:
@@ -232,7 +221,7 @@ class _Division:
             ),
         )
 
-    def take_unread_inputs(self, program: Program) -> None:
+    def take_unread_inputs(self, program: Sequence[ProgramStep]) -> None:
         """Give the first graph the inputs of the model, and the settings, that no graph reads."""
         first = next((self.graphs[step.run].graph for step in program if isinstance(step, RunStep)), None)
         taken = {value.name for model in self.graphs.values() for value in model.graph.inputs}
@@ -252,45 +241,48 @@ class _Division:
         return name
 
 
+@dataclass(frozen=True)
+class _Parts:
+    """The nodes of a block in order, those that its results do not depend on left out. cuts: the nodes whose place the
+    program takes. levels: of the nodes. count: how many levels there are. wanted: the values that other graphs, the
+    program or the results take."""
+
+    nodes: Sequence[ir.Node]
+    cuts: Sequence[ir.Node]
+    levels: Mapping[ir.Node, int]
+    count: int
+    wanted: set[ir.Value]
+
+    @classmethod
+    def of(cls, nodes: Sequence[ir.Node], results: Sequence[ir.Value], *, loops: bool) -> _Parts:
+        """The parts of a block of nodes. loops: whether loops are taken out."""
+        reads = {node: list(dict.fromkeys(read_by(node))) for node in nodes}
+        nodes = _needed(nodes, reads, results)
+        cuts = [node for node in nodes if takes_place(node, loops=loops)]
+        cut = set(cuts)
+        levels: dict[ir.Node, int] = {}
+        made_at: dict[ir.Value, int] = {}
+        for node in nodes:
+            levels[node] = max((made_at.get(value, 0) for value in reads[node]), default=0)
+            made_at |= dict.fromkeys(node.outputs, levels[node] + (node in cut))
+        count = 1 + max([*levels.values(), *(levels[node] + 1 for node in cuts if not is_drive(node))], default=0)
+        made = {output: node for node in nodes for output in node.outputs}
+        wanted = {*results, *(value for node in cuts for value in reads[node])}
+        for node in nodes:
+            wanted |= {x for x in reads[node] if x in made and (levels[made[x]] != levels[node] or made[x] in cut)}
+        return cls(nodes, cuts, levels, count, wanted)
+
+
 def _needed(
     nodes: Sequence[ir.Node], reads: Mapping[ir.Node, Sequence[ir.Value]], results: Sequence[ir.Value]
 ) -> list[ir.Node]:
-    """The nodes that the results depend on, in order."""
+    """The nodes that the results depend on, in order. A driven solve is always needed: it tells what it did."""
     wanted, needed = set(results), []
     for node in reversed(nodes):
-        if wanted.intersection(node.outputs):
+        if wanted.intersection(node.outputs) or is_drive(node):
             needed.append(node)
             wanted |= set(reads[node])
     return needed[::-1]
-
-
-def _levels(nodes: Sequence[ir.Node], reads: Mapping[ir.Node, Sequence[ir.Value]]) -> dict[ir.Node, int]:
-    """For each node the number of loops and branches, one after the other, that must end before it can run."""
-    made_at: dict[ir.Value, int] = {}
-    levels = {}
-    for node in nodes:
-        levels[node] = max((made_at.get(value, 0) for value in reads[node]), default=0)
-        made_at |= dict.fromkeys(node.outputs, levels[node] + _is_cut(node))
-    return levels
-
-
-def _is_loop(node: ir.Node) -> bool:
-    return node.domain == "" and node.op_type == "Loop"
-
-
-def _is_cut(node: ir.Node) -> bool:
-    """Whether the program takes the place of a node: of a Loop, and of an If with a Loop inside."""
-    return _is_loop(node) or any(_is_loop(inner) for inner in _inside(node))
-
-
-def _body(node: ir.Node) -> ir.Graph:
-    (body,) = bodies(node)
-    return body
-
-
-def _inside(node: ir.Node) -> list[ir.Node]:
-    """The nodes of the subgraphs of a node, and of their subgraphs."""
-    return [inner for body in bodies(node) for inner in body.all_nodes()]
 
 
 def _source(value: ir.Value) -> ir.Value | None:

@@ -1,4 +1,5 @@
-"""The form loop_free: no graph has a loop, the answers are those of the whole graph, and limits stop between turns."""
+"""Host graphs divided at driven solves and at loops: no graph of loop_free has a loop, the answers are those of the
+whole graph, and limits stop between turns."""
 
 import re
 from dataclasses import replace
@@ -222,3 +223,42 @@ def test_a_loop_is_of_a_solve_that_is_there(tmp_path):
         edit_card(tmp_path, lambda card, solve=solve: card["program"][1].update(solve=solve))
         with pytest.raises(odelet.ArtifactError, match=f"takes steps of the solve {solve}, which is not there"):
             odelet.load(tmp_path)
+
+
+class FromAStored(nn.Module):
+    """Two solves, one after the other, from a stored state that the host graph also reads."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("start", torch.tensor([[0.3, -0.4]]))
+
+    def forward(self, t):
+        until = t * (1 + self.start.sum() ** 2)
+        first = torchdiffeq.odeint(lambda t, y: -y, self.start, until, method="dopri5")
+        second = torchdiffeq.odeint(lambda t, y: torch.sin(y), first[-1] + self.start, t, method="bosh3")
+        return second, self.start * 2, t.sum()
+
+
+@pytest.mark.parametrize("form", ["driven", LOOP_FREE.name])
+def test_a_stored_state_is_read_by_solves_and_by_the_host(form, tmp_path):
+    t = torch.linspace(0, 1, 3)
+    assert export(FromAStored(), (t,), tmp_path / "out", form=form, samples=1).parity.passed
+    model, times = odelet.load(tmp_path / "out"), np.array([0.0, 0.4, 2.5], np.float32)
+    for ours, theirs in zip(model(times), FromAStored()(torch.from_numpy(times)), strict=True):
+        np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_between_two_driven_solves_lies_one_graph(tmp_path):
+    export(FromAStored(), (torch.linspace(0, 1, 3),), tmp_path / "out", form="driven", samples=1)
+    program = odelet.load(tmp_path / "out").card.program
+    assert [getattr(step, "run", None) or step.drive for step in program] == ["segment_0.onnx", 0, "segment_1.onnx", 1]
+
+
+def test_the_card_says_which_turns_are_steps_and_where_their_time_is(tmp_path):
+    for name, known in (("adaptive", (None, None)), ("the end alone", (0.0, 1.0))):
+        program = replace(CASES[name], form=LOOP_FREE.name).load(tmp_path / name).card.program
+        (loop,) = [step for step in program if getattr(step, "solve", None) is not None]
+        assert (loop.all_turns, loop.clock.start, loop.clock.end) == (False, *known)
+        assert loop.clock.time in [one.turn for one in loop.carried]
+    program = replace(CASES["fixed"], form=LOOP_FREE.name).load(tmp_path / "fixed").card.program
+    assert [(step.all_turns, step.clock) for step in program if getattr(step, "solve", None) == 0] == [(True, None)]
