@@ -67,8 +67,8 @@ def rewritten(monkeypatch):
     places = []
     original = prepare.rewrite
 
-    def watched(model):
-        places.append(original(model))
+    def watched(model, **options):
+        places.append(original(model, **options))
         return places[-1]
 
     monkeypatch.setattr(prepare, "rewrite", watched)

@@ -117,7 +117,7 @@ def prepare(
     times = time_inputs(captured)
     check, judge = comparing.of(captured)
     if settings.rewrite:
-        rewrite(captured.model)
+        rewrite(captured.model, onnxruntime=profile.onnxruntime)
     holes = lift(captured, fill_nested(captured, settings.form, max_steps=settings.max_steps, profile=profile))
     if not quick:
         tell("replay")

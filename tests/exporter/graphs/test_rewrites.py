@@ -114,8 +114,8 @@ def places(monkeypatch):
     found = {}
     original = roster.rewrite
 
-    def watched(model):
-        found.update(original(model))
+    def watched(model, **options):
+        found.update(original(model, **options))
         return found
 
     monkeypatch.setattr("odelet_export.pipeline.prepare.rewrite", watched)
@@ -154,6 +154,19 @@ def test_operators_are_replaced_by_others_of_the_same_numbers(name, places, tmp_
 def test_other_operators_stay(name, places, tmp_path):
     exported(*KEPT[name], tmp_path / "out")
     assert not places
+
+
+def test_other_engines_get_the_rewrites_that_help_them(places, tmp_path):
+    def layers(x, t, layer):
+        return F.elu(conv_of_time(x, t, layer))
+
+    torch.manual_seed(0)
+    model = Applied(layers, nn.Conv2d(9, 8, 3, padding=1))
+    args = torch.randn(2, 8, 8, 8), torch.tensor(0.7)
+    for profile, expected in (("general", {CONV: 1, "Elu": 1}), ("c", {CONV: 1})):
+        places.clear()
+        export(model, args, tmp_path / profile, form="plain", samples=1, profile=profile)
+        assert places == expected
 
 
 @pytest.mark.parametrize(("batch", "replaced"), [(2, 0), (16, 1)])

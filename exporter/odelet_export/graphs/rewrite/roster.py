@@ -25,7 +25,11 @@ REWRITES = (
 )
 
 
-def rewrite(model: ir.Model) -> dict[str, int]:
-    """Apply all rewrites to a captured graph, in place. Returns in how many places, by the name of the rewrite."""
-    counts = {one.name: RewriteRuleSet([one.rule()]).apply_to_model(model) for one in REWRITES}
+def rewrite(model: ir.Model, *, onnxruntime: bool = True) -> dict[str, int]:
+    """Apply the rewrites to a captured graph, in place. Returns in how many places, by the name of the rewrite.
+
+    onnxruntime: whether ONNX Runtime will run the graph; if not, only rewrites that help every engine are applied.
+    """
+    chosen = [one for one in REWRITES if onnxruntime or one.everywhere]
+    counts = {one.name: RewriteRuleSet([one.rule()]).apply_to_model(model) for one in chosen}
     return {name: count for name, count in counts.items() if count}

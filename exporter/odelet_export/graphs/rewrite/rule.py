@@ -17,6 +17,7 @@ class Rewrite:
     function of onnxscript's builder and of the pattern's values. check: whether a match is to be replaced; it makes no
     node, because a node that stays unused would still count among the uses of what it reads. replace: makes the nodes
     that stand for a match, by the same builder. Both get the values of the match by the names in the pattern.
+    everywhere: whether other engines than ONNX Runtime gain as well; if not, the rewrite makes up for a slow operator.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Rewrite:
     pattern: Callable[..., Any]
     check: Callable[..., bool]
     replace: Callable[..., Any]
+    everywhere: bool = False
 
     def rule(self) -> RewriteRule:
         """The rewrite as a rule of onnxscript."""

@@ -141,6 +141,7 @@ TIME_IN_CONV = Rewrite(
     pattern=lambda op, x, weight: op.Conv(x, weight, _allow_other_inputs=True, _outputs=["made"]),
     check=_of_conv,
     replace=_conv,
+    everywhere=True,
 )
 
 TIME_IN_GEMM = Rewrite(
@@ -149,6 +150,7 @@ TIME_IN_GEMM = Rewrite(
     pattern=lambda op, x, weight, bias: op.Gemm(x, weight, bias, _outputs=["made"]),
     check=_of_gemm,
     replace=_gemm,
+    everywhere=True,
 )
 
 TIME_IN_PRODUCT = Rewrite(
@@ -157,4 +159,5 @@ TIME_IN_PRODUCT = Rewrite(
     pattern=lambda op, x, weight, bias: op.Add(op.MatMul(x, weight), bias, _outputs=["made"]),
     check=_of_product,
     replace=_product,
+    everywhere=True,
 )
