@@ -22,8 +22,10 @@ MOST, SECONDS = 4, 90.0
 _WITHOUT_LOOPS, _LOOPS_OUTSIDE = ("unrolled", "bounded", "loop_free"), "loop_free"
 
 
-def unavailable() -> str:
-    """Why no library can be built on this machine, as a clause; "" where one can be."""
+def unavailable(numbers: Iterable[str] = ()) -> str:
+    """Why no library can be built, as a clause; "" where one can be. numbers: the inputs that are Python numbers."""
+    if names := ", ".join(numbers):
+        return f"a library takes no Python numbers as inputs, and the model has {names}"
     try:
         if compiler() is None:
             return "no C compiler is installed"
