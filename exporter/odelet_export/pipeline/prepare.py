@@ -17,6 +17,7 @@ from odelet_export.capture.call_values import check_call
 from odelet_export.capture.captured import Captured
 from odelet_export.capture.number_inputs import inputs_for_numbers
 from odelet_export.errors import FormError
+from odelet_export.graphs.rewrite.roster import rewrite
 from odelet_export.lowering.choose import check_form_of_stepped, needs_a_solve
 from odelet_export.lowering.hole import Hole
 from odelet_export.lowering.lift import lift, time_inputs
@@ -115,6 +116,8 @@ def prepare(
     tell("lift")
     times = time_inputs(captured)
     check, judge = comparing.of(captured)
+    if settings.rewrite:
+        rewrite(captured.model, onnxruntime=profile.onnxruntime)
     holes = lift(captured, fill_nested(captured, settings.form, max_steps=settings.max_steps, profile=profile))
     if not quick:
         tell("replay")

@@ -101,9 +101,9 @@ class Source:
         return "\n".join(
             [
                 f"/* {plain(self.program.card.name)}, solved in C; odelet_{self.name}.h says how to call it.\n"
-                f"   The functions whose names begin with k were written by emx-onnx-cgen {VERSION},\n"
-                "   Copyright 2025-present emmtrix Technologies GmbH, under the Apache License 2.0,\n"
-                "   and changed by odelet; see LICENSE.txt. */",
+                f"   The functions whose names begin with k were written by emx-onnx-cgen {VERSION}\n"
+                "   (Copyright 2025-present emmtrix Technologies GmbH, Apache License 2.0) and changed by odelet; see\n"
+                "   LICENSE.txt. */",
                 f'#include "odelet_{self.name}.h"\n\n#include <string.h>\n{includes}',
                 _KERNEL_WARNINGS,
                 math,
