@@ -81,9 +81,7 @@ def prepare(
     traced wrongly, for one without a solve in a form of solves, and with `strict` for one that decides by its inputs;
     FormError for an override that no solve can take; InputError for a name in `freeze` that no input has.
     """
-    unknown = [name for name in settings.freeze if name not in callee.names]
-    if unknown:
-        raise InputError(f"freeze names input {unknown[0]!r}, but the model's inputs are {', '.join(callee.names)}")
+    _check_frozen(callee, settings)
     profile = _profile(settings, dynamic)
     asked = settings.solves
     if not profile.doubles:
@@ -116,9 +114,7 @@ def prepare(
     tell("lift")
     times = time_inputs(captured)
     check, judge = comparing.of(captured)
-    if settings.rewrite:
-        rewrite(captured.model, onnxruntime=profile.onnxruntime)
-    holes = lift(captured, fill_nested(captured, settings.form, max_steps=settings.max_steps, profile=profile))
+    holes = _holes(captured, settings, profile)
     if not quick:
         tell("replay")
     on_example = Sample(0, callee.example, first.noise, as_arrays(callee.outputs_of(first.leaves)), first.counts)
@@ -127,6 +123,19 @@ def prepare(
         check.check(islice(drawn, 2))
     warnings = [*first.writes.warnings, *_times_in_float32(captured, profile)]
     return Prepared(settings, dynamic, captured, holes, inputs, outputs, times, judge, drawn, check, warnings)
+
+
+def _check_frozen(callee: Callee, settings: ExportSettings) -> None:
+    unknown = [name for name in settings.freeze if name not in callee.names]
+    if unknown:
+        raise InputError(f"freeze names input {unknown[0]!r}, but the model's inputs are {', '.join(callee.names)}")
+
+
+def _holes(captured: Captured, settings: ExportSettings, profile: Profile) -> list[Hole]:
+    """Rewrite the operators of the captured graph, fill its nested solves, and lift the others."""
+    if settings.rewrite:
+        rewrite(captured.model, onnxruntime=profile.onnxruntime)
+    return lift(captured, fill_nested(captured, settings.form, max_steps=settings.max_steps, profile=profile))
 
 
 def fresh_samples(
