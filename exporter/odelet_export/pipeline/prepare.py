@@ -84,10 +84,8 @@ def prepare(
     unknown = [name for name in settings.freeze if name not in callee.names]
     if unknown:
         raise InputError(f"freeze names input {unknown[0]!r}, but the model's inputs are {', '.join(callee.names)}")
-    profile = _profile(settings, dynamic)
-    asked = settings.solves
-    if not profile.doubles:
-        settings = settings.having(time_dtype=_FLOAT)
+    profile, asked = _profile(settings, dynamic), settings.solves
+    settings = settings if profile.doubles else settings.having(time_dtype=_FLOAT)
     tell("look")
     first = first_run(callee, settings.solves, max_steps=settings.max_steps, seed=settings.proof.seed, check=check_call)
     check_real(callee, first.leaves)
