@@ -22,7 +22,7 @@ FUNCTIONS = {
     "softplusf": ("isnan(x) ? x : (x > 0 ? x : 0) + log1p(exp(-fabs(x)))", 3),
 }
 # With this macro, tanh is a faster function, which is less exact.
-FAST = {"tanhf": ("tanh(x)", 6)}
+FAST = {"tanhf": ("tanh(x)", 7)}
 # With this variable in the environment, the test takes all numbers of float, in some minutes, in place of some.
 STEP = 1 if os.environ.get("ODELET_EVERY_FLOAT") else 7919
 RELAXED = ["-fassociative-math", "-fno-signed-zeros", "-fno-trapping-math"]

@@ -37,7 +37,7 @@ static inline float odelet_expf(float x) {
 }
 
 #ifdef ODELET_FAST_TANH
-/* A rational function, within 6 units in the last place of all numbers and three times as fast as the other; ONNX
+/* A rational function, within 7 units in the last place of all numbers and three times as fast as the other; ONNX
    Runtime has it, too. The errors of its roundings and of its fit cannot add up to more than 16 units. Beyond the
    bounds the result is that at the bounds. */
 static inline float odelet_tanhf(float x) {
