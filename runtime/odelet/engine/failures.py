@@ -104,13 +104,16 @@ def _out_of_range(text: str, whole: Mapping[str, NumpyArray]) -> str:
                 return f"input {name!r} holds {index}, which is looked up as an index and is out of range"
         return f"an index is out of range ({shortened(text)}){_blamed(list(whole), 'is a whole number')}"
     index, low, high = map(int, match.groups())
-    if index == NEGATIVE:
+    negative = index == NEGATIVE
+    if negative:
         index, low = -1, 0
     # An index below 0 may count from the end or be refused, as the model says; ONNX Runtime's bound does not tell.
     bound = f"expected whole numbers {f'from {low}' if index < low else 'up'} to {high}"
     bound = bound if low <= high else "there is nothing to look up"
-    for name, array in whole.items():
-        outside = array[(array < low) | (array > high)]
+    # Tables differ in length: an input that holds the index itself comes before others that are out of this range.
+    suspects = [array[array < 0] if negative else array[array == index] for array in whole.values()]
+    suspects += [array[(array < low) | (array > high)] for array in whole.values()]
+    for name, outside in zip([*whole, *whole], suspects, strict=True):
         if outside.size:
             return f"input {name!r} holds {outside.flat[0]}, which is looked up as an index; {bound}"
     return f"the inputs lead to the index {index}, which is out of range; {bound}{_blamed(list(whole), 'is whole')}"
