@@ -197,7 +197,7 @@ class TestWhatIsTheUsers:
     def test_files_that_come_during_an_export_are_not_replaced(self, tmp_path):
         out = tmp_path / "out"
         with (
-            pytest.raises(InputError, match="is a file, and a folder is to be written"),
+            pytest.raises(InputError, match="is not an artifact"),
             staging(out, failed=failed_of(out)),
         ):
             out.mkdir()
