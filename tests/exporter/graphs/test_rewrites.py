@@ -204,14 +204,18 @@ def test_activations_are_relatively_exact_far_below_zero(name, tmp_path):
     np.testing.assert_array_equal(answer[~finite], truth[~finite].astype(np.float32))
 
 
-SATURATED = (F.elu, F.celu, F.selu, F.mish, F.softplus)
+def steep_softplus(x):
+    return F.softplus(x, beta=50.0)
+
+
+SATURATED = (F.elu, F.celu, F.selu, F.mish, F.softplus, steep_softplus)
 
 
 @pytest.mark.parametrize("function", SATURATED, ids=lambda function: function.__name__)
 def test_infinities_and_nan_stay(function, tmp_path):
     _, artifact = exported(lambda x, t: function(x), None, (64,), tmp_path / "out")
     x = np.zeros((1, 64), np.float32)
-    x[0, :5] = np.inf, np.nan, 1e30, -1e30, -np.inf
+    x[0, :7] = np.inf, np.nan, 1e30, -1e30, -np.inf, 3e38, -3e38
     expected = function(torch.from_numpy(x)).numpy()
     np.testing.assert_allclose(artifact(x=x, t=np.float32(0)), expected, rtol=1e-6, atol=1e-7)
 
