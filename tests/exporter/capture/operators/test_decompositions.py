@@ -7,6 +7,7 @@ from support.layers import LAYERS
 from torch.fx.experimental.proxy_tensor import make_fx
 from torchdiffeq import odeint
 
+import odelet
 from odelet_export import CaptureError, export
 from odelet_export.capture.operators import matrices, pooling
 from odelet_export.capture.operators.decompositions import gradient_decompositions
