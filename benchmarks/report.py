@@ -190,6 +190,28 @@ def native() -> str:
     return f"{table([*head, 'bytes of arena', 'bytes of weights'], lines)}\n\n{load}"
 
 
+def rewrites() -> str:
+    """The table of layers as they are and rewritten, beside torch's."""
+    lines = []
+    for row in read("rewrites")["rows"]:
+        over = row["over torch"]
+        cells = [
+            "" if way not in row else f"{1e3 * row[way]['ms']['p50']:.3g}" for way in ("as it is", "rewritten", "torch")
+        ]
+        before, after = over["as it is"], over.get("rewritten")
+        lines.append([row["part"], row["batch"], *cells, f"{before:.2f}", "" if after is None else f"{after:.2f}"])
+    head = [
+        "four times",
+        "batch",
+        "µs as it is",
+        "µs rewritten",
+        "µs torch",
+        "as it is, of torch's",
+        "rewritten, of torch's",
+    ]
+    return table(head, lines)
+
+
 def sizes() -> str:
     """The table of what solves take on devices without an engine."""
     lines = []
@@ -288,12 +310,24 @@ def machine() -> str:
     return " ".join(lines)
 
 
-CLAIMS = ("speed", "stochastic", "native", "embedded", "outputs", "scaling", "weight", "exporting", "threads")
+CLAIMS = (
+    "speed",
+    "rewrites",
+    "stochastic",
+    "native",
+    "embedded",
+    "outputs",
+    "scaling",
+    "weight",
+    "exporting",
+    "threads",
+)
 PERFORMANCE: dict[str, Callable[[], str]] = {
     "machine": machine,
     "targets": targets,
     "larger": larger,
     "speed": speed,
+    "rewrites": rewrites,
     "stochastic": stochastic,
     "native": native,
     "claims": claims,

@@ -28,6 +28,7 @@ from odelet_export.lowering.forms.site import Site
 from odelet_export.lowering.hole import Hole, Placed
 from odelet_export.lowering.lift import lift
 from odelet_export.lowering.lower import LoweredModel, lower
+from odelet_export.lowering.profiles import GENERAL, Profile
 from odelet_export.model.callee import Callee
 from odelet_export.model.overrides import Overrides
 from odelet_export.model.spec import SolveSpec
@@ -227,6 +228,12 @@ def _fix_times(model: ir.Model, times: np.ndarray) -> None:
     model.graph.register_initializer(value)
 
 
+def captured_of(model: nn.Module, *args: torch.Tensor, **settings: Any) -> Captured:
+    """The capture of a model, for several forms. settings: dynamic axes by input, and overrides of the solve."""
+    axes = settings.pop("dynamic", {})
+    return capture(Callee(model, args, {}), axes, Overrides(**settings), opset=20)
+
+
 def load_captured(
     captured: Captured,
     form: str,
@@ -236,13 +243,14 @@ def load_captured(
     keep_debug_info: bool = False,
     opset: int = 20,
     positions: tuple[float, ...] | None = None,
+    profile: Profile = GENERAL,
 ) -> odelet.Model:
     """Lower a copy of a captured model, write it and load it."""
     captured = replace(captured, model=captured.model.clone())
     graph = captured.model.graph
     ports = [[tensor_of(value) for value in values] for values in (graph.inputs, graph.outputs)]
     holes = placed(lift(captured), positions)
-    lowered = lower(captured, holes, form, max_steps=max_steps, keep_debug_info=keep_debug_info)
+    lowered = lower(captured, holes, form, max_steps=max_steps, keep_debug_info=keep_debug_info, profile=profile)
     folder.mkdir(parents=True, exist_ok=True)
     card = write_graphs(lowered, card_of(lowered, "Net", *ports, (), opset), folder)
     write_card(card, folder)

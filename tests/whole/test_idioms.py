@@ -12,7 +12,9 @@ import pytest
 import torch
 
 import odelet
+from odelet.model.engine_check import run_samples
 from odelet_export import ExportError, export
+from odelet_export.pipeline import prepare
 
 IDIOMS = idioms.modules()
 
@@ -59,10 +61,33 @@ def check_sizes(case, report):
             assert len(sizes) > 1, f"axis {label!r} of {name!r} was only tried at {sizes}"
 
 
+@pytest.fixture
+def rewritten(monkeypatch):
+    """What the rewrites of the exports replaced, a dictionary for each export."""
+    places = []
+    original = prepare.rewrite
+
+    def watched(model, **options):
+        places.append(original(model, **options))
+        return places[-1]
+
+    monkeypatch.setattr(prepare, "rewrite", watched)
+    return places
+
+
+def check_rewrites(case, rewritten, out, unchanged):
+    """Assert that an export without rewrites gives torch's answers to the same samples."""
+    exported(case, unchanged, rewrite=False, quick=True)
+    assert len(rewritten) == 1
+    assert all(check.passed for check in run_samples(odelet.load(unchanged), out))
+
+
 @pytest.mark.parametrize(("module", "name"), cases(waiting=False))
-def test_a_model_exports_unchanged(module, name, tmp_path):
+def test_a_model_exports_unchanged(module, name, tmp_path, rewritten):
     case = built(module, name)
     result = exported(case, tmp_path / "auto")
+    if rewritten[0]:
+        check_rewrites(case, rewritten, tmp_path / "auto", tmp_path / "unchanged")
     for form in ("auto", *suiting(module, name, result.card)):
         if form != "auto":
             result = exported(case, tmp_path / form, form=form)

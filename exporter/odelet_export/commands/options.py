@@ -67,8 +67,9 @@ def _parameter(name: str, keyword: Keyword, called: str) -> inspect.Parameter:
         kind = list[of]  # type: ignore[valid-type]  # the type is only known at run time
     elif name in _FILES:
         kind = Path | None
+    flag = called.replace("_", "-")
     option = typer.Option(
-        f"--{called.replace('_', '-')}",
+        f"--{flag}/--no-{flag}" if default is True else f"--{flag}",
         metavar=metavar,
         help=keyword.help,
         show_default=default is not None and default is not False and default != [],

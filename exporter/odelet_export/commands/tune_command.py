@@ -136,7 +136,7 @@ def _example_of(tuning: Tuning) -> tuple[Path, Path | None, tuple[str, ...]]:
     candidate = tuning.raise_if_none().candidate
     example, calibration = (ONE_CALL, MANY_CALLS) if candidate.native else (EXAMPLE, CALIBRATED)
     # The sizes of a library are those of one call.
-    inputs = tuple(text for text in tuning.record.inputs if not (candidate.native and text.endswith("]")))
+    inputs = () if candidate.native else tuning.record.inputs
     return tuning.folder / example, tuning.folder / calibration if candidate.calibrated else None, inputs
 
 

@@ -107,12 +107,25 @@ def _fitting(choices: list[Choice], profile: Profile) -> list[Choice]:
                 f"the solve at {choice.site.hole.spec.source} is by {choice.site.hole.spec.method}, which only the "
                 f"runtime can drive, and the profile {profile.name} has no driver; change it with --method dopri5"
             )
+        if not profile.dynamic and _steps_vary(choice.site):
+            raise FormError(
+                f"the solve at {choice.site.hole.spec.source} takes as many steps as its output times ask for, which "
+                f"the model computes, and the profile {profile.name} has arrays of fixed sizes alone; give --steps N, "
+                "or times that are constant"
+            )
         if not profile.loops and not (form.straight or form.loops_outside):
             raise FormError(
                 f"the solve at {choice.site.hole.spec.source} cannot be {form.name}, as the profile {profile.name} has "
                 f"no loops in its graphs; leave the form out"
             )
     return choices
+
+
+def _steps_vary(site: Site) -> bool:
+    """Whether the number of steps on a grid depends on numbers that the model computes."""
+    spec = site.hole.spec
+    on_grid = spec.solver.fixed and not spec.timeless and site.event is None
+    return on_grid and known_steps(site) is None
 
 
 def check_times(site: Site) -> None:

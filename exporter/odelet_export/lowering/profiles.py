@@ -30,6 +30,7 @@ class Profile:
     loops: bool = True
     dynamic: bool = True
     types: tuple[str, ...] = DTYPES
+    onnxruntime: bool = True
     settings: Literal["optional", "required", "fixed"] = "optional"
     batch_first: bool = False
 
@@ -40,7 +41,7 @@ class Profile:
 
 
 GENERAL = Profile(name="general", about="ONNX Runtime, with all that it can do")
-C = Profile(name="c", about="C code in memory of fixed size", loops=False, dynamic=False, types=OF_C)
+C = Profile(name="c", about="C code in memory of fixed size", loops=False, dynamic=False, types=OF_C, onnxruntime=False)
 WEB = Profile(
     name="web",
     about="onnxruntime-web and onnxruntime-node, WebGPU included",

@@ -17,6 +17,7 @@ from odelet_export.capture.call_values import check_call
 from odelet_export.capture.captured import Captured
 from odelet_export.capture.number_inputs import inputs_for_numbers
 from odelet_export.errors import FormError
+from odelet_export.graphs.rewrite.roster import rewrite
 from odelet_export.lowering.choose import check_form_of_stepped, needs_a_solve
 from odelet_export.lowering.hole import Hole
 from odelet_export.lowering.lift import lift, time_inputs
@@ -80,13 +81,9 @@ def prepare(
     traced wrongly, for one without a solve in a form of solves, and with `strict` for one that decides by its inputs;
     FormError for an override that no solve can take; InputError for a name in `freeze` that no input has.
     """
-    unknown = [name for name in settings.freeze if name not in callee.names]
-    if unknown:
-        raise InputError(f"freeze names input {unknown[0]!r}, but the model's inputs are {', '.join(callee.names)}")
-    profile = _profile(settings, dynamic)
-    asked = settings.solves
-    if not profile.doubles:
-        settings = settings.having(time_dtype=_FLOAT)
+    _check_frozen(callee, settings)
+    profile, asked = _profile(settings, dynamic), settings.solves
+    settings = settings if profile.doubles else settings.having(time_dtype=_FLOAT)
     tell("look")
     first = first_run(callee, settings.solves, max_steps=settings.max_steps, seed=settings.proof.seed, check=check_call)
     check_real(callee, first.leaves)
@@ -115,7 +112,7 @@ def prepare(
     tell("lift")
     times = time_inputs(captured)
     check, judge = comparing.of(captured)
-    holes = lift(captured, fill_nested(captured, settings.form, max_steps=settings.max_steps, profile=profile))
+    holes = _holes(captured, settings, profile)
     if not quick:
         tell("replay")
     on_example = Sample(0, callee.example, first.noise, as_arrays(callee.outputs_of(first.leaves)), first.counts)
@@ -124,6 +121,19 @@ def prepare(
         check.check(islice(drawn, 2))
     warnings = [*first.writes.warnings, *_times_in_float32(captured, profile)]
     return Prepared(settings, dynamic, captured, holes, inputs, outputs, times, judge, drawn, check, warnings)
+
+
+def _check_frozen(callee: Callee, settings: ExportSettings) -> None:
+    unknown = [name for name in settings.freeze if name not in callee.names]
+    if unknown:
+        raise InputError(f"freeze names input {unknown[0]!r}, but the model's inputs are {', '.join(callee.names)}")
+
+
+def _holes(captured: Captured, settings: ExportSettings, profile: Profile) -> list[Hole]:
+    """Rewrite the operators of the captured graph, fill its nested solves, and lift the others."""
+    if settings.rewrite:
+        rewrite(captured.model, onnxruntime=profile.onnxruntime)
+    return lift(captured, fill_nested(captured, settings.form, max_steps=settings.max_steps, profile=profile))
 
 
 def fresh_samples(

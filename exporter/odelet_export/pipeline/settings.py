@@ -80,6 +80,7 @@ class ExportChanges(SharedChanges, total=False):
     time_dtype: str | None
     per_sample: bool
     keep_debug_info: bool
+    rewrite: bool
     strict: bool
     samples: int
     tolerance: tuple[float, float] | None
@@ -97,10 +98,12 @@ class ExportSettings:
     form: the form in which each solve is put into ONNX; "auto" chooses by the solve's method. solves: the changes in
     the model's solves. profile: what the graphs may use, for the engine or the target that is to run them. max_steps:
     the limit of attempted steps in an adaptive solve. opset: the opset of the ONNX graphs. keep_debug_info: whether the
-    graphs keep source paths. freeze: names of inputs whose numbers the model reads in Python; these numbers are held at
-    those of the example, and the inputs may change otherwise. strict: whether a model is refused whose Python code
-    decides anything by its inputs; else each decision on the example is an assumption, which the card lists and the
-    artifact checks in each call. proof: the comparison with torch. calibration: the data for the form `bounded`.
+    graphs keep source paths. rewrite: whether operators of the model are replaced by others that ONNX Runtime computes
+    faster, with the same numbers up to rounding. freeze: names of inputs whose numbers the model reads in Python; these
+    numbers are held at those of the example, and the inputs may change otherwise. strict: whether a model is refused
+    whose Python code decides anything by its inputs; else each decision on the example is an assumption, which the card
+    lists and the artifact checks in each call. proof: the comparison with torch. calibration: the data for the form
+    `bounded`.
 
     Raises InputError or FormError for a value that no export can have.
 
@@ -116,6 +119,7 @@ class ExportSettings:
     max_steps: MaxSteps = DEFAULT_MAX_STEPS
     opset: Opset = 20
     keep_debug_info: Annotated[bool, "Keep the paths of source files in the graphs."] = False
+    rewrite: Annotated[bool, "Replace operators of the model by others that ONNX Runtime computes faster."] = True
     freeze: Freeze = ()
     strict: Annotated[bool, "Refuse a model whose Python code decides anything by its inputs."] = False
     proof: ProofSettings = ProofSettings()

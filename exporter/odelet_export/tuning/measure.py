@@ -65,7 +65,7 @@ class Recipe:
         if candidate.calibrated:
             settings = settings.having(calibration=data.stacked(CALIBRATION) if native else data.example(CALIBRATION))
         args, kwargs = self.call if native else self.example
-        dynamic: GivenDynamic = data.numbers if native else data.declared
+        dynamic: GivenDynamic | None = None if native else data.declared
         export(self.model, args, out, kwargs=kwargs, dynamic=dynamic, settings=settings)
 
 

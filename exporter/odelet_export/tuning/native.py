@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 
+from odelet_export.lowering.forms import FORMS
+from odelet_export.lowering.forms.loop_free import LOOP_FREE
 from odelet_export.targets.build.built import BuildError
 from odelet_export.targets.build.c.compiler import compiler
 from odelet_export.tuning.candidates import Candidate
@@ -18,12 +20,12 @@ from odelet_export.tuning.record import Row
 
 # At most so many candidates are built. No other is begun once the builds have taken so many seconds together.
 MOST, SECONDS = 4, 90.0
-# The forms without a loop in a graph stay as they are; the loops of all others are written in C.
-_WITHOUT_LOOPS, _LOOPS_OUTSIDE = ("unrolled", "bounded", "loop_free"), "loop_free"
 
 
-def unavailable() -> str:
-    """Why no library can be built on this machine, as a clause; "" where one can be."""
+def unavailable(numbers: Iterable[str] = ()) -> str:
+    """Why no library can be built, as a clause; "" where one can be. numbers: the inputs that are Python numbers."""
+    if names := ", ".join(numbers):
+        return f"a library takes no Python numbers as inputs, and the model has {names}"
     try:
         if compiler() is None:
             return "no C compiler is installed"
@@ -34,8 +36,10 @@ def unavailable() -> str:
 
 def twin(candidate: Candidate) -> Candidate:
     """The candidate whose library has the answers of another candidate."""
-    form = candidate.form if candidate.form in _WITHOUT_LOOPS else _LOOPS_OUTSIDE
-    return replace(candidate, form=form, native=True)
+    # A form without loops in its graphs stays as it is; the loops of all others are written in C.
+    form = FORMS.get(candidate.form, LOOP_FREE)
+    without_loops = form.straight or form.loops_outside
+    return replace(candidate, form=form.name if without_loops else LOOP_FREE.name, native=True)
 
 
 def promising(rows: Iterable[Row], target: float) -> Sequence[Candidate]:

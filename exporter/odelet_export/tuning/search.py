@@ -194,7 +194,7 @@ class TuningSearch:
 
     def _with_libraries(self, plan: Sequence[Candidate]) -> list[Candidate]:
         """Measure the best candidates of a plan as libraries too; return those that were measured."""
-        missing = native.unavailable()
+        missing = native.unavailable(self._data.numbers)
         chosen = [] if missing else native.promising(self._complete(plan), self._record.target)
         measured: list[Candidate] = []
         if chosen:

@@ -106,7 +106,7 @@ def run(
     device: Device = "cpu",
     threads: Threads = None,
     memory: Memory = None,
-    progress: Annotated[
+    shows: Annotated[
         bool, typer.Option("--progress", help="Show on a terminal how far each solve is (forms driven and loop_free).")
     ] = False,
     engine: Engine = None,
@@ -128,7 +128,7 @@ def run(
         write_outputs(target, arrays)
         typer.echo(paths_text(found, arrays, as_json=as_json))
         return
-    solution = solve_shown(model, settings, inputs) if progress else solve_quietly(model, settings, inputs)
+    solution = solve_shown(model, settings, inputs) if shows else solve_quietly(model, settings, inputs)
     if solution.status is Status.OK:
         write_outputs(target, solution.outputs)
     typer.echo(run_text(solution, as_json=as_json))

@@ -49,6 +49,7 @@ def test_tune_takes_numbers_from_the_data_and_names_them_in_its_command(net, tmp
     tuning = tune(scope["Net"](), arrays, tmp_path / "out", dynamic=dynamic, target=1e-3, **tried)
     assert tuning.choice is not None
     assert tuning.record.inputs == ("x=[batch,_]", "n=int", "scale=float")
+    assert tuning.record.native == "a library takes no Python numbers as inputs, and the model has n, scale"
     again, _ = read_arrays(tuning.record.inputs, tmp_path / "out" / "example.npz")
     assert again["n"] == 3 and again["scale"] == 0.5
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 import torchdiffeq
 from support.artifacts import edit_card
-from support.lowering import Case, inputs
+from support.lowering import Case, captured_of, inputs, load_captured
 from support.paths import ROOT
 from torch import nn
 
@@ -125,13 +125,13 @@ MODELS = {
 @pytest.mark.parametrize("name", MODELS)
 def test_the_profile_c_has_arrays_of_fixed_sizes_and_the_same_answers(name, tmp_path):
     model, x = MODELS[name], torch.rand(2, 3)
-    export(model, (x,), tmp_path / "c", profile=C.name, samples=1)
-    export(model, (x,), tmp_path / "any", form=LOOP_FREE.name, samples=1)
+    captured = captured_of(model, x)
+    fixed = load_captured(captured, LOOP_FREE.name, tmp_path / "c", profile=C)
+    free = load_captured(captured, LOOP_FREE.name, tmp_path / "any")
     for path in (tmp_path / "c").glob("*.onnx"):
         graph = onnx.shape_inference.infer_shapes(onnx.load(path), data_prop=True).graph
         for value in (*graph.input, *graph.output):
             assert all(dim.HasField("dim_value") for dim in value.type.tensor_type.shape.dim), (path.name, value.name)
-    fixed, free = odelet.load(tmp_path / "c"), odelet.load(tmp_path / "any")
     for seed in range(3):
         y = np.random.default_rng(seed).normal(size=(2, 3)).astype(np.float32)
         ours, theirs = fixed.solve(y), free.solve(y)
@@ -207,12 +207,12 @@ def test_loops_of_every_kind_are_taken_out(kind, tmp_path):
 
 def test_samples_with_steps_of_their_own_need_no_loop(tmp_path):
     x = torch.rand(3, 2)
-    settings = {"per_sample": True, "dynamic": {"x": {0: "batch"}}, "samples": 1}
-    export(MODELS["many times"], (x,), tmp_path / "parts", form=LOOP_FREE.name, **settings)
-    export(MODELS["many times"], (x,), tmp_path / "one", form="adaptive", **settings)
+    captured = captured_of(MODELS["many times"], x, per_sample=True, dynamic={"x": {0: "batch"}})
+    parts = load_captured(captured, LOOP_FREE.name, tmp_path / "parts")
+    one = load_captured(captured, "adaptive", tmp_path / "one")
     assert not operators(tmp_path / "parts") & {"Loop", "Scan"}
     y = np.random.default_rng(0).normal(size=(5, 2)).astype(np.float32)
-    ours, theirs = (odelet.load(tmp_path / name).solve(y) for name in ("parts", "one"))
+    ours, theirs = parts.solve(y), one.solve(y)
     np.testing.assert_array_equal(*(next(iter(one.outputs.values())) for one in (ours, theirs)))
     assert ours.stats.solves[0].samples == theirs.stats.solves[0].samples
 
@@ -239,18 +239,14 @@ class FromAStored(nn.Module):
         return second, self.start * 2, t.sum()
 
 
-@pytest.mark.parametrize("form", ["driven", LOOP_FREE.name])
-def test_a_stored_state_is_read_by_solves_and_by_the_host(form, tmp_path):
-    t = torch.linspace(0, 1, 3)
-    assert export(FromAStored(), (t,), tmp_path / "out", form=form, samples=1).parity.passed
-    model, times = odelet.load(tmp_path / "out"), np.array([0.0, 0.4, 2.5], np.float32)
-    for ours, theirs in zip(model(times), FromAStored()(torch.from_numpy(times)), strict=True):
-        np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-4, atol=1e-5)
-
-
-def test_between_two_driven_solves_lies_one_graph(tmp_path):
-    export(FromAStored(), (torch.linspace(0, 1, 3),), tmp_path / "out", form="driven", samples=1)
-    program = odelet.load(tmp_path / "out").card.program
+def test_a_stored_state_is_read_by_solves_and_by_the_host(tmp_path):
+    captured, times = captured_of(FromAStored(), torch.linspace(0, 1, 3)), np.array([0.0, 0.4, 2.5], np.float32)
+    expected = FromAStored()(torch.from_numpy(times))
+    for form in ("driven", LOOP_FREE.name):
+        model = load_captured(captured, form, tmp_path / form)
+        for ours, theirs in zip(model.solve(times).outputs.values(), expected, strict=True):
+            np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-4, atol=1e-5)
+    program = odelet.load(tmp_path / "driven").card.program
     assert [getattr(step, "run", None) or step.drive for step in program] == ["segment_0.onnx", 0, "segment_1.onnx", 1]
 
 

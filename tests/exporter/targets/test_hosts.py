@@ -313,3 +313,76 @@ def test_the_command_names_every_target(capsys, monkeypatch):
     monkeypatch.setattr(cli, "entry_points", lambda **group: [command])
     _, said, _ = call(capsys, "build", "--help")
     assert all(name in said.split() or f"{name}." in said or f"{name}," in said for name in TARGETS)
+
+
+class TestProfiles:
+    """What an export with a profile decides. Its artifacts are ordinary ones, which the rest of this file builds."""
+
+    def test_times_are_in_float32_as_with_the_option_of_torchdiffeq(self, tmp_path):
+        x, field = torch.rand(2, 3), Field()
+        exported = export(Single(field, **LOOSE), (x,), tmp_path / "web", profile="web", samples=1)
+        assert exported.parity.passed
+        assert ["the times of the solve are in float32" in warning for warning in exported.warnings] == [True]
+        own = Single(field, **LOOSE, options={"dtype": torch.float32})
+        same = export(own, (x,), tmp_path / "own", profile="web", samples=1)
+        assert not any("float32" in warning for warning in same.warnings)
+        asked = export(Single(field, **LOOSE), (x,), tmp_path / "asked", time_dtype="float32", samples=1)
+        assert asked.parity.passed
+        data = np.random.default_rng(3).normal(size=(2, 3)).astype(np.float32)
+        answers = [odelet.load(tmp_path / name).solve(data) for name in ("web", "own", "asked")]
+        for answer in answers[1:]:
+            np.testing.assert_array_equal(answer.outputs["output"], answers[0].outputs["output"])
+        with torch.no_grad():
+            np.testing.assert_allclose(answers[0].outputs["output"], own(torch.from_numpy(data)), atol=1e-5)
+
+    def test_an_override_in_float64_goes_with_a_model_that_asks_for_float32(self, tmp_path):
+        model = Single(**LOOSE, options={"dtype": torch.float32})
+        exported = export(model, (torch.rand(2, 3),), tmp_path / "a", time_dtype="float64", samples=1)
+        assert exported.parity.passed
+        types = {
+            value.dtype
+            for node in ir.load(tmp_path / "a" / "model.onnx").graph.all_nodes()
+            if node.op_type in ("Mul", "Pow")
+            for value in node.outputs
+        }
+        assert ir.DataType.DOUBLE in types
+
+    @pytest.mark.parametrize(
+        "settings, match",
+        [
+            ({"time_dtype": "float16"}, "time_dtype='float16' is not one of float32, float64"),
+            ({"time_dtype": "float32", "method": "rk4"}, "time_dtype is for adaptive methods"),
+            (
+                {"time_dtype": "float64", "profile": "web"},
+                "time_dtype='float64' and the profile web do not go together",
+            ),
+            ({"profile": "web", "form": "driven"}, "has the form driven, which runs in Python"),
+            ({"profile": "triton"}, "the profile triton has the samples .* first.*'x' has no dynamic axis"),
+            ({"profile": "c", "per_sample": True}, "per_sample needs a dynamic axis.*the profile c, for C code"),
+        ],
+    )
+    def test_what_a_profile_does_not_have_is_refused_at_export(self, settings, match, tmp_path):
+        with pytest.raises(ValueError, match=match):
+            export(Single(), (torch.rand(2, 3),), tmp_path / "a", quick=True, samples=1, **settings)
+        assert not (tmp_path / "a").exists()
+
+    def test_steps_that_depend_on_an_input_are_refused_for_c_at_export(self, tmp_path):
+        args, options = (torch.rand(2, 3), torch.tensor([0.0, 0.4, 1.0])), {"method": "rk4", "step_size": 0.1}
+        with pytest.raises(ValueError, match=r"test_hosts\.py:\d+ takes as many steps as its output times.*--steps"):
+            export(Times(), args, tmp_path / "a", profile="c", quick=True, samples=1, **options)
+        options = {"method": "rk4", "steps": 10}
+        export(Times(), args, tmp_path / "a", profile="c", quick=True, samples=1, **options)
+
+    @pytest.mark.parametrize("inside", [False, True])
+    def test_float16_is_refused_for_c_at_export(self, inside, tmp_path):
+        class Half(Single):
+            def forward(self, x):
+                y = super().forward(x).half() * 2
+                return y.float() if inside else y
+
+        match = r"from test_hosts\.py:\d+ makes float16" if inside else "the output 'output' is float16"
+        with pytest.raises(ValueError, match=match):
+            export(
+                *(Half(method="rk4"), (torch.rand(2, 3),), tmp_path / "a"),
+                **{"profile": "c", "quick": True, "samples": 1, "keep_debug_info": True},
+            )

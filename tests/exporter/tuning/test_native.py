@@ -53,7 +53,7 @@ def row(milliseconds, error=1e-5, **settings):
 
 
 def test_every_form_has_a_library_with_its_answers():
-    for form in FORMS:
+    for form in [name for name, form in FORMS.items() if form.solves]:
         built = native.twin(Candidate(form=form, method="rk4", steps=4))
         assert built.native and (built.method, built.steps) == ("rk4", 4)
         # No graph of a library holds a loop.

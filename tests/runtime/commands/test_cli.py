@@ -1,6 +1,7 @@
 """The command line of the runtime: files in, files out, exit codes, and one line for every error."""
 
 import json
+import re
 import subprocess
 import sys
 from functools import partial
@@ -51,7 +52,7 @@ def test_ctrl_c_in_any_command_is_one_line_and_an_exit_code(odelet_cli, folder, 
 
 
 class TestRun:
-    def test_progress_is_for_forms_whose_steps_the_runtime_takes(self, odelet_cli, run, tmp_path):
+    def test_progress_is_for_forms_whose_steps_the_runtime_takes(self, odelet_cli, run, tmp_path, monkeypatch):
         code, out, err = run("--progress")
         assert (code, out) == (2, "")
         assert "progress cannot be given" in one_line(err)
@@ -60,6 +61,10 @@ class TestRun:
         plain = odelet_cli(*options)
         assert plain[0] == 0
         assert odelet_cli(*options, "--progress") == plain  # stderr is no terminal here
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+        code, out, err = odelet_cli(*options, "--progress")
+        assert (code, out) == plain[:2]
+        assert re.search(r"solve 0, \d+ steps +\[#+\] +100%", err)
 
     def test_npz(self, run, tmp_path):
         code, out, err = run()

@@ -189,6 +189,32 @@ def test_a_loop_has_steps_and_an_end():
         loop(most=None, again=None)
 
 
+def carried(turn, result):
+    return CarriedCard(turn=turn, start="y0", after="y1", result=result)
+
+
+@pytest.mark.parametrize(
+    "parts, match",
+    [
+        ({"carried": (carried("y", "z"), carried("x", "z"))}, "makes 'z' twice"),
+        ({"carried": (carried("y", "z"),), "stacked": (StackedCard(made="y1", result="z"),)}, "makes 'z' twice"),
+        ({"stacked": (StackedCard(made="y1", result="z"), StackedCard(made="y0", result="z"))}, "makes 'z' twice"),
+        ({"carried": (carried("y", "z"), carried("y", "x"))}, "gives a turn 'y' twice"),
+        ({"carried": (carried("y", "z"),), "iteration": "y"}, "gives a turn 'y' twice"),
+    ],
+)
+def test_a_loop_gives_each_name_once(parts, match):
+    with pytest.raises(ArtifactError, match=match):
+        loop(**parts)
+    loop(carried=(carried("y", None), carried("x", None)))
+
+
+def test_a_branch_gives_each_name_once():
+    twice = tuple(ChosenCard(then=name, otherwise=name, result="z") for name in ("x", "y"))
+    with pytest.raises(ArtifactError, match="a branch of the program makes 'z' twice"):
+        BranchStep(choose="some", then=(), otherwise=(), chosen=twice)
+
+
 def test_branches_make_values_of_one_type(tmp_path):
     step = BranchStep(choose="some", then=(), otherwise=(), chosen=(ChosenCard(then="x", otherwise="n", result="end"),))
     with pytest.raises(ArtifactError, match="a branch of the program makes 'end' as float32 .* or as int64"):

@@ -8,17 +8,18 @@ import pytest
 import torch
 import torchdiffeq
 from support.artifacts import affine_card, affine_model, write
-from support.lowering import Case, inputs, load_captured
+from support.lowering import Case, captured_of, inputs, load_captured
 from support.models_marked import CASES as MARKED
 from support.models_marked import drawn, traced
 from support.paths import ROOT
 from torch import nn
 
 import odelet
+from odelet.engine.native import NativeRun
 from odelet.errors import InputError, SolveError
 from odelet.loops.progress import SolveProgress
+from odelet.model.watching import watch_of
 from odelet.status import Status
-from odelet_export import export
 
 OLD = ROOT / "tests" / "whole" / "artifacts-0.1"
 TIMES = np.linspace(0, 8, 5)
@@ -128,11 +129,15 @@ class TwoSolves(nn.Module):
         return torchdiffeq.odeint(lambda t, y: torch.sin(y), first[-1], t, method="bosh3")
 
 
+@pytest.fixture(scope="module")
+def two_solves():
+    return captured_of(TwoSolves(), torch.rand(2, 3), torch.linspace(0, 2, 3))
+
+
 @pytest.mark.parametrize("form", ["driven", "loop_free"])
-def test_solves_are_told_in_their_order_and_none_begins_after_the_end(form, tmp_path):
+def test_solves_are_told_in_their_order_and_none_begins_after_the_end(form, two_solves, tmp_path):
     x, t = torch.rand(2, 3), torch.linspace(0, 2, 3)
-    export(TwoSolves(), (x, t), tmp_path / "out", form=form, samples=1)
-    model, told = odelet.load(tmp_path / "out"), Told()
+    model, told = load_captured(two_solves, form, tmp_path / "out"), Told()
     model.solve(x.numpy(), t.numpy(), progress=told)
     assert [one.solve for one in told.begun()] == sorted(one.solve for one in told.begun())
     assert [(one.solve, one.status) for one in told if one.status] == [(0, Status.OK), (1, Status.OK)]
@@ -163,6 +168,12 @@ def test_forms_that_end_inside_a_graph_are_refused(tmp_path):
     model = replace(CASES["driven adaptive"], form="adaptive").load(tmp_path / "adaptive")
     with pytest.raises(InputError, match="of the form 'adaptive', end inside its graphs.*'loop_free' or 'driven'"):
         model(inputs("float64", 2), TIMES, progress=print)
+
+
+def test_a_library_that_takes_all_steps_in_one_call_is_refused(models):
+    library = object.__new__(NativeRun)
+    with pytest.raises(InputError, match="all steps in one call; load the model with engine='onnxruntime'"):
+        watch_of(print, models["loop_free adaptive"].card, [library])
 
 
 def test_a_progress_that_is_no_function_is_refused(models):
@@ -211,9 +222,8 @@ def test_turns_of_an_iteration_are_told_and_samples_by_the_slowest(form, tmp_pat
     cut, limited = model.solve(x, progress=Told(until=4)), model.solve(x, max_steps=3)
     assert cut.status is Status.CANCELLED
     np.testing.assert_array_equal(cut.outputs["output"], limited.outputs["output"])
-    settings = {"dynamic": {"x": {0: "batch"}}, "samples": 1, "per_sample": True}
-    export(Decay(), (torch.rand(3, 2),), tmp_path / "rows", form=form, **settings)
-    model, told = odelet.load(tmp_path / "rows"), Told()
+    captured = captured_of(Decay(), torch.rand(3, 2), dynamic={"x": {0: "batch"}}, per_sample=True)
+    model, told = load_captured(captured, form, tmp_path / "rows"), Told()
     model.solve(np.array([[0.1, 0.2], [3, 2], [30, 40]], np.float32), progress=told)
     times = [one.time for one in told.begun()]
     assert times == sorted(times)

@@ -1,6 +1,6 @@
 """Adaptive and fixed steps without control flow in any graph: the turns of each loop are runs of a graph of their own.
 
-The loops are those of the forms `adaptive` and `rolled`, and `lowering.loops_out` takes them out of the host graph.
+The loops are those of the forms `adaptive` and `rolled`, and `lowering.division` takes them out of the host graph.
 """
 
 from __future__ import annotations

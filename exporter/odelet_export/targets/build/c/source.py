@@ -100,8 +100,10 @@ class Source:
         swap = "static void odelet_swap(void **a, void **b) {\n    void *c = *a;\n    *a = *b;\n    *b = c;\n}\n"
         return "\n".join(
             [
-                f"/* {plain(self.program.card.name)}, solved in C; odelet_{self.name}.h says how to call it. The "
-                f"functions of operators were\n   written by emx-onnx-cgen {VERSION}; see LICENSE.txt. */",
+                f"/* {plain(self.program.card.name)}, solved in C; odelet_{self.name}.h says how to call it.\n"
+                f"   The functions whose names begin with k were written by emx-onnx-cgen {VERSION}\n"
+                "   (Copyright 2025-present emmtrix Technologies GmbH, Apache License 2.0) and changed by odelet; see\n"
+                "   LICENSE.txt. */",
                 f'#include "odelet_{self.name}.h"\n\n#include <string.h>\n{includes}',
                 _KERNEL_WARNINGS,
                 math,

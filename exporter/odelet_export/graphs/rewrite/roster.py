@@ -1,0 +1,49 @@
+"""The roster of rewrites, and the function that applies them to a captured graph."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+from onnxscript.rewriter import RewriteRuleSet
+
+from odelet_export.graphs.rewrite.activations import ACTIVATIONS
+from odelet_export.graphs.rewrite.group_norm import GROUP_NORM
+from odelet_export.graphs.rewrite.powers import POWERS
+from odelet_export.graphs.rewrite.softplus import SOFTPLUS, SOFTPLUS_OF_SCALED, SOFTPLUS_OF_TORCH
+from odelet_export.graphs.rewrite.time_channel import TIME_IN_CONV, TIME_IN_GEMM, TIME_IN_PRODUCT
+
+# In the order in which they are applied, one after the other.
+REWRITES = (
+    TIME_IN_CONV,
+    TIME_IN_GEMM,
+    TIME_IN_PRODUCT,
+    SOFTPLUS_OF_TORCH,
+    SOFTPLUS_OF_SCALED,
+    SOFTPLUS,
+    *ACTIVATIONS,
+    POWERS,
+    GROUP_NORM,
+)
+
+
+def rewrite(model: ir.Model, *, onnxruntime: bool = True) -> dict[str, int]:
+    """Apply the rewrites to a captured graph, in place. Returns in how many places, by the name of the rewrite.
+
+    onnxruntime: whether ONNX Runtime will run the graph; if not, only rewrites that help every engine are applied.
+    """
+    chosen = [one for one in REWRITES if onnxruntime or one.everywhere]
+    counts = {one.name: RewriteRuleSet([one.rule()]).apply_to_model(model) for one in chosen}
+    found = {name: count for name, count in counts.items() if count}
+    if found:
+        _add_types(model)
+    return found
+
+
+def _add_types(model: ir.Model) -> None:
+    """Give each new value a type, which a value needs that passes from one graph to another. All operators that the
+    rewrites emit have the type of their inputs."""
+    for node in model.graph.all_nodes():
+        for value in node.outputs:
+            if value.type is None and value.const_value is not None:
+                value.type = ir.TensorType(value.const_value.dtype)
+            elif value.type is None:
+                value.type = next((one.type for one in node.inputs if one is not None and one.type is not None), None)
