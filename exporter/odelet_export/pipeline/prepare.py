@@ -82,10 +82,8 @@ def prepare(
     FormError for an override that no solve can take; InputError for a name in `freeze` that no input has.
     """
     _check_frozen(callee, settings)
-    profile = _profile(settings, dynamic)
-    asked = settings.solves
-    if not profile.doubles:
-        settings = settings.having(time_dtype=_FLOAT)
+    profile, asked = _profile(settings, dynamic), settings.solves
+    settings = settings if profile.doubles else settings.having(time_dtype=_FLOAT)
     tell("look")
     first = first_run(callee, settings.solves, max_steps=settings.max_steps, seed=settings.proof.seed, check=check_call)
     check_real(callee, first.leaves)
