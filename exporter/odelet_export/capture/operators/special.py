@@ -142,6 +142,13 @@ def _beside_nan(choose: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor,
     return lambda x, y: torch.where(x != x, y, torch.where(y != y, x, choose(x, y)))
 
 
+def copysign(x: Tensor, other: Tensor) -> Tensor | NotImplementedType:
+    """The size of one number with the sign of another."""
+    if not x.is_floating_point() or not other.is_floating_point():
+        return NotImplemented
+    return torch.where(torch.signbit(other), -x.abs(), x.abs())
+
+
 def signbit(x: Tensor) -> Tensor:
     """Whether a number has a minus sign, which -0.0 has too."""
     return (x < 0) | ((x == 0) & (1 / x < 0)) if x.is_floating_point() else x < 0
@@ -159,5 +166,6 @@ DECOMPOSITIONS: dict[OpOverload, Callable[..., Any]] = {
     aten.hypot.default: hypot,
     aten.fmax.default: _beside_nan(torch.maximum),
     aten.fmin.default: _beside_nan(torch.minimum),
+    aten.copysign.Tensor: copysign,
     aten.signbit.default: signbit,
 }

@@ -113,3 +113,13 @@ def test_rrelu_in_evaluation_mode_has_the_mean_slope(tmp_path):
     export(model, (torch.randn(2, 3),), tmp_path / "out", form="plain", dynamic={"input": {0: "batch"}}, quick=True)
     x = torch.randn(5, 3) * 3
     torch.testing.assert_close(torch.from_numpy(odelet.load(tmp_path / "out")(x.numpy())), model(x).detach())
+
+
+def test_signs_are_taken_from_zeros_and_infinities_too(tmp_path):
+    def model(x, y):
+        return torch.copysign(x, y), torch.copysign(x, -2.0), torch.signbit(y)
+
+    export(model, (torch.randn(4), torch.randn(4)), tmp_path / "out", form="plain", quick=True)
+    x, y = torch.tensor([1.0, -2.0, 0.0, -torch.inf]), torch.tensor([-0.0, 0.0, torch.inf, -3.0])
+    for got, expected in zip(odelet.load(tmp_path / "out")(x.numpy(), y.numpy()), model(x, y), strict=True):
+        torch.testing.assert_close(torch.from_numpy(got), expected)
