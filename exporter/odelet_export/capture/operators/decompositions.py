@@ -129,15 +129,15 @@ def cross_entropy_loss(
     if target.is_floating_point():
         each = -(weighted * (target * (1 - label_smoothing) + label_smoothing / classes)).sum(axis)
         return each if reduce == "none" else each.sum() if reduce == "sum" else each.mean()
-    by_label = torch.nn.functional.nll_loss(logarithms, target, weight, ignore_index=ignore_index, reduction=reduce)
     ignored = target == ignore_index
-    uniform = torch.where(ignored, 0.0, -weighted.sum(axis))
-    if reduce != "none":
-        uniform = uniform.sum()
-    if reduce == "mean":
-        counts = torch.ones_like(target, dtype=x.dtype) if weight is None else weight[torch.where(ignored, 0, target)]
-        uniform = uniform / torch.where(ignored, 0.0, counts).sum()
-    return by_label * (1 - label_smoothing) + uniform * (label_smoothing / classes)
+    places = torch.where(ignored, 0, target)
+    chosen = weighted.gather(axis, places.unsqueeze(axis)).squeeze(axis)
+    each = chosen * (1 - label_smoothing) + weighted.sum(axis) * (label_smoothing / classes)
+    each = torch.where(ignored, 0.0, -each)
+    if reduce != "mean":
+        return each if reduce == "none" else each.sum()
+    counts = torch.ones_like(each) if weight is None else weight[places]
+    return each.sum() / torch.where(ignored, 0.0, counts).sum()
 
 
 def _extreme(extreme: Callable[..., torch.Tensor]) -> Callable[..., Any]:
