@@ -28,7 +28,7 @@ Weights = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 # The types of settings that the command line takes as a file; the command reads the file.
-_FILES = {"calibration": "NPZ"}
+_FILES = {"calibration": "NPZ", "data": "NPZ"}
 _METAVARS = {"freeze": "INPUT", **_FILES}
 
 
