@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from typer import Option
 
-from odelet_export.commands.options import Json, Model, Weights, takes_settings
+from odelet_export.commands.options import Json, MetricPlace, Model, Weights, takes_settings
 from odelet_export.pipeline.settings import ExportSettings
 
 
@@ -24,9 +24,7 @@ def export_command(
         Path | None, Option(metavar="NPZ", help="Arrays by input name to trace the model with, instead of random ones.")
     ] = None,
     weights_file: Weights = None,
-    metric: Annotated[
-        str | None, Option(metavar="FILE.py:FUNCTION", help="A function that measures the outputs on --data, as below.")
-    ] = None,
+    metric: MetricPlace = None,
     explained: Annotated[
         bool, Option("--explain", help="Print what was captured; without --out, write nothing.")
     ] = False,
