@@ -73,7 +73,7 @@ LAYERS: dict[str, tuple[Scalar, tuple[int, ...]]] = {
     "determinant": (matrix(torch.linalg.det), (2, 2)),
     "slogdet": (matrix(lambda m: torch.linalg.slogdet(m).logabsdet), (2, 2)),
     "cholesky": (matrix(lambda m: torch.linalg.cholesky(m @ m.mT).sin()), (3, 3)),
-    "matrix_exp": (matrix(lambda m: torch.linalg.matrix_exp(m * 0.2)), (3, 3)),
+    "matrix_exp": (matrix(lambda m: torch.linalg.matrix_exp(m * 0.2)), (2, 2)),
     "eigh": (matrix(lambda m: torch.linalg.eigvalsh(m @ m.mT)), (3, 3)),
     "diagonal": (lambda y: (y @ y).diagonal(dim1=-2, dim2=-1).sin().sum(), (3, 3)),
     "norm": (lambda y: y.norm() + y.norm(dim=-1).sum(), (4,)),

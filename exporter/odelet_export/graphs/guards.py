@@ -10,6 +10,7 @@ import onnx_ir as ir
 from odelet.artifact.hazards import NEVER_EMPTY
 from odelet.engine.failures import EMPTY
 from odelet_export.graphs.divisions import guard_divisions, known_numbers
+from odelet_export.graphs.keep_nan import keep_nan
 from odelet_export.graphs.tables import INT64, Added, Tables
 
 # A diagonal below this is as far outside every matrix.
@@ -25,6 +26,7 @@ def add_guards(model: ir.Model) -> None:
             _refuse_empty(node, tables)
         elif node.domain == "" and node.op_type == "Trilu":
             _bound_diagonal(node, tables)
+        keep_nan(node, tables)
 
 
 def _refuse_empty(node: ir.Node, tables: Tables) -> None:

@@ -17,7 +17,7 @@ class Tables:
         self._graph = graph
         self._values: dict[str, ir.Value] = {}
 
-    def stored(self, numbers: int | Sequence[int], of: ir.DataType) -> ir.Value:
+    def stored(self, numbers: float | Sequence[int], of: ir.DataType) -> ir.Value:
         """The value of a table, or of one number. of: its type."""
         array = np.array(numbers, of.numpy())
         key = repr((array.dtype, array.tolist()))

@@ -79,7 +79,7 @@ def build(
     tell("write")
     with staging(place, failed=failed, marker=BUILD_FILE) as folder:
         with _in_place(place, own=out is None):
-            built, tested = _made(folder, target, checked, write, tell)
+            built, tested = _made(folder, target, checked, write, tell, failed=failed)
         if tested is not None and not tested.passed:
             raise WrongBuildError(
                 f"the build gives other answers than the samples of {artifact}: {tested.text}; it was left in "
@@ -91,9 +91,16 @@ def build(
 
 
 def _made(
-    folder: Path, target: str, checked: Checked, write: Callable[[Path], Built], tell: Callable[[str], None]
+    folder: Path,
+    target: str,
+    checked: Checked,
+    write: Callable[[Path], Built],
+    tell: Callable[[str], None],
+    *,
+    failed: Path,
 ) -> tuple[Built, Tested | None]:
-    """Write the files of a build, test it, and write its card, also where a compiler fails."""
+    """Write the files of a build, test it, and write its card, also where a compiler fails. failed: where the files
+    are then left."""
     assert checked.folder is not None
     try:
         built = write(folder)
@@ -101,7 +108,7 @@ def _made(
         tested = TARGETS[target].test(folder, built, checked.folder)
     except CompilerError as error:
         _write_card(folder, target, checked.card.name, None, Tested(False, str(error), ""))
-        raise
+        raise CompilerError(f"{error}; the source was left in {failed}") from error
     _write_card(folder, target, checked.card.name, built, tested)
     return built, tested
 

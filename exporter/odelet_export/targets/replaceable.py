@@ -94,7 +94,7 @@ def _names(place: Path, out: Path) -> list[str]:
             return []
         except NotADirectoryError:
             raise InputError(
-                f"out={str(out)!r} exists and is not an artifact; choose another folder or remove it"
+                f"out={str(out)!r} is a file, and a folder is to be written; choose another name or remove it"
             ) from None
 
 

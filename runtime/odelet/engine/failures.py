@@ -66,7 +66,7 @@ class GraphFailed(ArtifactError):
         if inputs and any(sign in text for sign in _ZERO):
             zeros = [name for name, array in whole.items() if (array == 0).any()]
             return InputError(
-                f"{self.where}: a whole number is divided by zero{_blamed(zeros or list(whole), 'holds 0')}"
+                f"{self.where}: a whole number is divided by zero{blamed(zeros or list(whole), 'holds 0')}"
             )
         is_empty = f"idx={EMPTY} " in text
         if is_empty:
@@ -76,7 +76,7 @@ class GraphFailed(ArtifactError):
         if inputs and any(sign in text for sign in _LENGTH):
             return InputError(
                 f"{self.where}: a length, a count or a step is negative, zero or too large ({said})"
-                f"{_blamed(list(whole), 'is a whole number')}"
+                f"{blamed(list(whole), 'is a whole number')}"
             )
         empty = next((name for name, array in inputs.items() if not array.size), None)
         if empty is not None:
@@ -86,7 +86,7 @@ class GraphFailed(ArtifactError):
             )
         if inputs and is_empty:
             return InputError(
-                f"{self.where}: the inputs lead to an empty axis ({said}){_blamed(list(whole), 'is whole')}"
+                f"{self.where}: the inputs lead to an empty axis ({said}){blamed(list(whole), 'is whole')}"
             )
         given = ", ".join(f"{name} {array.dtype}{list(array.shape)}" for name, array in inputs.items())
         return ArtifactError(
@@ -102,21 +102,25 @@ def _out_of_range(text: str, whole: Mapping[str, NumpyArray]) -> str:
             index = int(found.group(1))
             for name in [name for name, array in whole.items() if (array == index).any()]:
                 return f"input {name!r} holds {index}, which is looked up as an index and is out of range"
-        return f"an index is out of range ({shortened(text)}){_blamed(list(whole), 'is a whole number')}"
+        return f"an index is out of range ({shortened(text)}){blamed(list(whole), 'is a whole number')}"
     index, low, high = map(int, match.groups())
-    if index == NEGATIVE:
+    negative = index == NEGATIVE
+    if negative:
         index, low = -1, 0
     # An index below 0 may count from the end or be refused, as the model says; ONNX Runtime's bound does not tell.
     bound = f"expected whole numbers {f'from {low}' if index < low else 'up'} to {high}"
     bound = bound if low <= high else "there is nothing to look up"
-    for name, array in whole.items():
-        outside = array[(array < low) | (array > high)]
+    # Tables differ in length: an input that holds the index itself comes before others that are out of this range.
+    suspects = [array[array < 0] if negative else array[array == index] for array in whole.values()]
+    suspects += [array[(array < low) | (array > high)] for array in whole.values()]
+    for name, outside in zip([*whole, *whole], suspects, strict=True):
         if outside.size:
             return f"input {name!r} holds {outside.flat[0]}, which is looked up as an index; {bound}"
-    return f"the inputs lead to the index {index}, which is out of range; {bound}{_blamed(list(whole), 'is whole')}"
+    return f"the inputs lead to the index {index}, which is out of range; {bound}{blamed(list(whole), 'is whole')}"
 
 
-def _blamed(names: list[str], what: str) -> str:
+def blamed(names: list[str], what: str) -> str:
+    """The end of a message: the inputs to look at. what: a clause about each; none without names."""
     return f"; look at the input {', '.join(map(repr, names))}, which {what}" if names else ""
 
 

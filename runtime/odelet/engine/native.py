@@ -24,6 +24,7 @@ import numpy as np
 from odelet.artifact.card import Card
 from odelet.artifact.native_card import NATIVE_FILE, NATIVE_SETTINGS, NativeCard, read_native
 from odelet.artifact.origin import Origin
+from odelet.engine.failures import blamed
 from odelet.errors import ArtifactError, AssumptionError, InputError
 from odelet.numerics.backend import NumpyArray
 
@@ -104,7 +105,8 @@ class NativeRun:
             guard = self._guards[-1 - code]
             raise AssumptionError(guard.refusal, guard)
         if code < 0:
-            raise InputError(f"these inputs do not suit the model: {OUTSIDE}")
+            whole = [name for name, x in values.items() if x.dtype.kind in "iu"]
+            raise InputError(f"these inputs do not suit the model: {OUTSIDE}{blamed(whole, 'holds whole numbers')}")
         return {name: np.ndarray(shape, dtype, memory, offset) for name, shape, dtype, offset in self._outputs}
 
     def _chosen(self, settings: Mapping[str, NumpyArray]) -> _Settings | None:

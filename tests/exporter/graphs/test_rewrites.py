@@ -137,17 +137,19 @@ def test_operators_are_replaced_by_others_of_the_same_numbers(name, places, tmp_
     function, layer, shape, expected = REPLACED[name]
     model, faster = exported(function, layer, shape, tmp_path / "faster")
     assert places == expected
-    places.clear()
-    _, plain = exported(function, layer, shape, tmp_path / "plain", rewrite=False)
-    assert not places
     for batch, t in ((1, 0.0), (5, -2.5)):
         x = torch.randn(batch, *shape) * 3
         time = torch.tensor(t)
         truth = model.double()(x.double(), time.double()).detach().numpy()
         scale = np.abs(truth).max()
-        for artifact in (faster, plain):
-            np.testing.assert_allclose(artifact(x=x.numpy(), t=time.numpy()), truth, atol=2e-6 * scale, rtol=0)
+        np.testing.assert_allclose(faster(x=x.numpy(), t=time.numpy()), truth, atol=2e-6 * scale, rtol=0)
         model.float()
+
+
+def test_without_rewrites_all_operators_stay(places, tmp_path):
+    function, layer, shape, _ = REPLACED["convolution of time"]
+    exported(function, layer, shape, tmp_path / "out", rewrite=False)
+    assert not places
 
 
 @pytest.mark.parametrize("name", KEPT)
@@ -202,14 +204,18 @@ def test_activations_are_relatively_exact_far_below_zero(name, tmp_path):
     np.testing.assert_array_equal(answer[~finite], truth[~finite].astype(np.float32))
 
 
-SATURATED = (F.elu, F.celu, F.selu, F.mish, F.softplus)
+def steep_softplus(x):
+    return F.softplus(x, beta=50.0)
+
+
+SATURATED = (F.elu, F.celu, F.selu, F.mish, F.softplus, steep_softplus)
 
 
 @pytest.mark.parametrize("function", SATURATED, ids=lambda function: function.__name__)
 def test_infinities_and_nan_stay(function, tmp_path):
     _, artifact = exported(lambda x, t: function(x), None, (64,), tmp_path / "out")
     x = np.zeros((1, 64), np.float32)
-    x[0, :5] = np.inf, np.nan, 1e30, -1e30, -np.inf
+    x[0, :7] = np.inf, np.nan, 1e30, -1e30, -np.inf, 3e38, -3e38
     expected = function(torch.from_numpy(x)).numpy()
     np.testing.assert_allclose(artifact(x=x, t=np.float32(0)), expected, rtol=1e-6, atol=1e-7)
 

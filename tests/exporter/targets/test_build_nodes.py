@@ -2,8 +2,9 @@
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from odelet_export.targets.build.einsums import as_products
@@ -125,7 +126,55 @@ def test_the_usual_direction_of_a_recurrent_layer_is_not_said(operator):
     node = helper.make_node(operator, ["x"], ["y"], direction="forward", hidden_size=4)
     (made,), _ = equal_nodes(node, [None])
     assert [one.name for one in made.attribute] == ["hidden_size"]
-    assert equal_nodes(helper.make_node(operator, ["x"], ["y"], direction="reverse"), [None]) is None
+
+
+@pytest.mark.parametrize("outputs", [["y", "last"], ["y"], ["", "last"]], ids=str)
+@pytest.mark.parametrize("direction", ["reverse", "bidirectional"])
+@pytest.mark.parametrize("operator, gates", [("GRU", 3), ("LSTM", 4), ("RNN", 1)])
+def test_other_directions_are_layers_that_read_forwards(operator, gates, direction, outputs):
+    count, hidden = (2 if direction == "bidirectional" else 1), 4
+    generator = np.random.default_rng(0)
+
+    def drawn(*shape):
+        return generator.normal(size=shape).astype(np.float32)
+
+    series = drawn(5, 3, 2)
+    weights = {
+        "w": drawn(count, gates * hidden, 2),
+        "r": drawn(count, gates * hidden, hidden),
+        "b": drawn(count, 2 * gates * hidden),
+        "first": drawn(count, 3, hidden),
+    }
+    names = ["x", "w", "r", "b", "", "first"]
+    node = helper.make_node(operator, names, outputs, direction=direction, hidden_size=hidden)
+    seen = [Seen(Value("x", series.dtype, series.size), series.shape), *[None] * 5]
+    nodes, constants = equal_nodes(node, seen)
+    assert all(one.name != "direction" for made in nodes for one in made.attribute)
+    found = [
+        run(made, {"x": series}, {**weights, **more}, [name for name in outputs if name])
+        for made, more in (([node], {}), (nodes, constants))
+    ]
+    for before, after in zip(*found, strict=True):
+        np.testing.assert_allclose(after, before, rtol=1e-6, atol=1e-7)
+
+
+def test_series_of_given_lengths_stay():
+    node = helper.make_node("GRU", ["x", "w", "r", "", "lengths"], ["y"], direction="reverse", hidden_size=4)
+    seen = [Seen(Value("x", X.dtype, X.size), X.shape), None, None, None, Seen(Value("n", np.dtype(np.int32), 3), (3,))]
+    assert equal_nodes(node, seen) is None
+
+
+def run(nodes, inputs, stored, outputs):
+    graph = helper.make_graph(
+        nodes,
+        "nodes",
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, x.shape) for name, x in inputs.items()],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs],
+        [numpy_helper.from_array(x, name) for name, x in stored.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run(None, inputs)
 
 
 def test_other_nodes_stay():

@@ -92,7 +92,7 @@ def test_a_compiler_that_fails_is_named_with_its_command(target, text, said, art
         build(artifact, target, tmp_path / "build", name="net")
     assert time.monotonic() - start < 30  # what the compiler began does not keep the build
     message = str(caught.value)
-    assert message.startswith(f"the C compiler '{path}' ") and "in build.failed" in message
+    assert message.startswith(f"the C compiler '{path}' ") and f"was left in {tmp_path / 'build.failed'}" in message
     assert f"'{path}' -std=c99" in message and "odelet_net.c" in message
     assert left(tmp_path / "build") == ["build.failed"]
     assert (tmp_path / "build.failed" / "odelet_net.c").is_file()

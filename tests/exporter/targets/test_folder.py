@@ -196,7 +196,10 @@ class TestWhatIsTheUsers:
 
     def test_files_that_come_during_an_export_are_not_replaced(self, tmp_path):
         out = tmp_path / "out"
-        with pytest.raises(InputError, match="is not an artifact"), staging(out, failed=failed_of(out)):
+        with (
+            pytest.raises(InputError, match="is not an artifact"),
+            staging(out, failed=failed_of(out)),
+        ):
             out.mkdir()
             (out / "thesis.tex").write_text("all of it")
         assert os.listdir(out) == ["thesis.tex"]
@@ -375,7 +378,7 @@ REFUSED = {
     "links in a circle": (circle, OutputError, "symbolic links"),
     "below links in a circle": (lambda tmp_path: circle(tmp_path) / "out", OutputError, "symbolic links"),
     "below a file": (below_a_file, OutputError, "Not a directory"),
-    "a file": (lambda tmp_path: below_a_file(tmp_path).parent, InputError, "is not an artifact"),
+    "a file": (lambda tmp_path: below_a_file(tmp_path).parent, InputError, "is a file, and a folder is to be written"),
     "a folder of the system": (
         lambda tmp_path: Path("/proc/odelet"),
         OutputError,

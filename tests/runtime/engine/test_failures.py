@@ -51,6 +51,19 @@ OF_VALUES = {
         {"i": [0, 4]},
         "model.onnx: input 'i' holds 4, which is looked up as an index; expected whole numbers up to 3",
     ),
+    "Gather from a table beside a longer one": (
+        [
+            node("Concat", "table table", "longer", axis=0),
+            node("Gather", "longer i", "a"),
+            node("Gather", "table k", "b"),
+            node("Concat", "a b", "y", axis=0),
+        ],
+        {"i": ONE, "k": ONE},
+        (TABLE,),
+        {"i": [6], "k": [3]},
+        {"i": [6], "k": [5]},
+        "model.onnx: input 'k' holds 5, which is looked up as an index; expected whole numbers up to 3",
+    ),
     "Gather of a cast": (
         [node("Cast", "i", "j", to=I64), node("Gather", "table j", "y")],
         {"i": ("float32", ("n",))},

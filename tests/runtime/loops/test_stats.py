@@ -53,11 +53,14 @@ def test_the_counts_of_two_segments_of_a_solve_are_added():
 
 
 def test_limits_forbid_steps_beyond_max_evals_or_the_deadline():
-    assert Limits().exceeded(10**9) is Status.OK
-    assert Limits(max_evals=8).exceeded(8) is Status.OK
-    assert Limits(max_evals=8).exceeded(9) is Status.EVALUATION_LIMIT
+    def exceeded(limits, evaluations):
+        return limits.exceeded(evaluations, 6, steps=2, time=0.5)
+
+    assert exceeded(Limits(), 10**9) is Status.OK
+    assert exceeded(Limits(max_evals=8), 2) is Status.OK
+    assert exceeded(Limits(max_evals=8), 3) is Status.EVALUATION_LIMIT
     past = Limits(max_evals=8, deadline=perf_counter())
-    assert (past.exceeded(8), past.exceeded(9)) == (Status.DEADLINE, Status.EVALUATION_LIMIT)
+    assert (exceeded(past, 2), exceeded(past, 3)) == (Status.DEADLINE, Status.EVALUATION_LIMIT)
 
 
 def test_points_are_sorted_forward_and_infinity_stands_for_no_point():

@@ -111,6 +111,20 @@ def max_dim(x: torch.Tensor, dim: int, keepdim: bool = False) -> tuple[torch.Ten
     return values.to(torch.bool), places
 
 
+def rrelu(
+    x: torch.Tensor,
+    noise: torch.Tensor,
+    lower: float = 1 / 8,
+    upper: float = 1 / 3,
+    training: bool = False,
+    generator: torch.Generator | None = None,
+) -> tuple[torch.Tensor, torch.Tensor] | NotImplementedType:
+    """RReLU in evaluation mode, in which it is a LeakyReLU of the mean slope."""
+    if training:
+        return NotImplemented
+    return torch.nn.functional.leaky_relu(x, (lower + upper) / 2), noise
+
+
 def mul_scalar(x: torch.Tensor, other: float | torch.SymInt | torch.SymFloat) -> torch.Tensor | NotImplementedType:
     """The product of x and a number that follows from sizes, as a product of two tensors.
 
@@ -175,6 +189,7 @@ def gradient_decompositions() -> dict[OpOverload, Callable[..., Any]]:
         aten.max.dim: max_dim,
         aten.mul.Scalar: mul_scalar,
         aten.copy.default: copy,
+        aten.rrelu_with_noise_functional.default: rrelu,
         aten._new_zeros_with_same_feature_meta.default: new_zeros_like_tangent,
         aten._efficientzerotensor.default: lambda size, **kind: torch.zeros(size, **kind),
     }

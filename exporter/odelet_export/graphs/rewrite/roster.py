@@ -32,4 +32,18 @@ def rewrite(model: ir.Model, *, onnxruntime: bool = True) -> dict[str, int]:
     """
     chosen = [one for one in REWRITES if onnxruntime or one.everywhere]
     counts = {one.name: RewriteRuleSet([one.rule()]).apply_to_model(model) for one in chosen}
-    return {name: count for name, count in counts.items() if count}
+    found = {name: count for name, count in counts.items() if count}
+    if found:
+        _add_types(model)
+    return found
+
+
+def _add_types(model: ir.Model) -> None:
+    """Give each new value a type, which a value needs that passes from one graph to another. All operators that the
+    rewrites emit have the type of their inputs."""
+    for node in model.graph.all_nodes():
+        for value in node.outputs:
+            if value.type is None and value.const_value is not None:
+                value.type = ir.TensorType(value.const_value.dtype)
+            elif value.type is None:
+                value.type = next((one.type for one in node.inputs if one is not None and one.type is not None), None)

@@ -86,9 +86,9 @@ def _conv(op: Any, x: ir.Value, weight: ir.Value, made: ir.Value) -> Any:
     sizes = [dim for dim in dims[2:] if dim is not None]
     image = op.Constant(value=ir.tensor(np.ones((1, 1, *sizes), array.dtype)))
     for fill, channel in division.fills:
-        of_channel = op.op(
-            "Conv", image, stored(op, made, weight, array[:, [channel]], str(channel)), **node.attributes
-        )
+        weight_of_channel = stored(op, made, weight, array[:, [channel]], str(channel))
+        of_channel = op.op("Conv", image, weight_of_channel, **node.attributes)
+        of_channel.shape = None if made.shape is None else ir.Shape([1, *made.shape[1:]])
         result = op.Add(result, op.Mul(of_channel, fill(op)))
     return result
 

@@ -15,6 +15,7 @@ from onnx import helper
 from odelet_export.targets.build.einsums import as_products
 from odelet_export.targets.build.instructions import Seen
 from odelet_export.targets.build.operators import Array
+from odelet_export.targets.build.recurrent import forward_layers
 
 # Nodes, and constants that they read, by name.
 Nodes: TypeAlias = tuple[list[onnx.NodeProto], dict[str, Array]]
@@ -100,18 +101,6 @@ def _constants(inputs: Sequence[Seen | None]) -> list[Array | None]:
     return [None if seen is None else seen.constant for seen in inputs]
 
 
-def _forward(node: onnx.NodeProto, _inputs: Sequence[Seen | None]) -> Nodes | None:
-    """A recurrent layer says nothing of its direction where it is the usual one: emx-onnx-cgen does not read it."""
-    usual = [one for one in node.attribute if one.name == "direction" and one.s == b"forward"]
-    if not usual:
-        return None
-    made = onnx.NodeProto()
-    made.CopyFrom(node)
-    del made.metadata_props[:]
-    made.attribute.remove(usual[0])
-    return [made], {}
-
-
 def _times_zero(node: onnx.NodeProto, inputs: Sequence[Seen | None]) -> Nodes | None:
     """A product with 0 is NaN for infinity and NaN, and 0 for other numbers. Compilers that need not keep the sign of
     zero take it for 0 at all times."""
@@ -195,5 +184,5 @@ _REWRITES: dict[str, Callable[[onnx.NodeProto, Sequence[Seen | None]], Nodes | N
     "Pad": _cropped,
     "Einsum": _products,
     "Pow": _power,
-    **dict.fromkeys(("GRU", "LSTM", "RNN"), _forward),
+    **dict.fromkeys(("GRU", "LSTM", "RNN"), forward_layers),
 }

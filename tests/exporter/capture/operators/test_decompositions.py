@@ -105,3 +105,10 @@ def test_the_gradient_of_a_convolution_leaves_sizes_free(stride):
     for length in (3, 4, 7, 12, 14):
         other = torch.randn(2, 3, length)
         torch.testing.assert_close(traced(other), gradient(other))
+
+
+def test_rrelu_in_evaluation_mode_has_the_mean_slope(tmp_path):
+    model = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.RReLU()).eval()
+    export(model, (torch.randn(2, 3),), tmp_path / "out", form="plain", dynamic={"input": {0: "batch"}}, quick=True)
+    x = torch.randn(5, 3) * 3
+    torch.testing.assert_close(torch.from_numpy(odelet.load(tmp_path / "out")(x.numpy())), model(x).detach())

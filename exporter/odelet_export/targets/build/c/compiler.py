@@ -68,8 +68,8 @@ def compile_file(
     said = done.said.strip()[-_REPEATED:] or done.out.strip()[-_REPEATED:]
     raise CompilerError(
         f"the C compiler {shlex.join(command)} {done.failure or f'made no file {Path(output).name}'}"
-        f"{f' and said: {said}' if said else ' and said nothing'}\nIts command was, in {folder.name}.failed, where the "
-        f"source was left: {shlex.join(words)}\nCC names another compiler"
+        f"{f' and said: {said}' if said else ' and said nothing'}\nIts command was {shlex.join(words)}\n"
+        "CC names another compiler"
     )
 
 

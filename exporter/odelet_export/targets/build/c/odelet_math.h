@@ -37,9 +37,9 @@ static inline float odelet_expf(float x) {
 }
 
 #ifdef ODELET_FAST_TANH
-/* A rational function, within 7 units in the last place of all numbers and three times as fast as the other; ONNX
-   Runtime has it, too. The errors of its roundings and of its fit cannot add up to more than 16 units. Beyond the
-   bounds the result is that at the bounds. */
+/* A rational function, within 16 units in the last place and three times as fast as the other; ONNX Runtime has it, too.
+   The errors of its roundings and of its fit cannot add up to more than 16 units; the largest error over all numbers of
+   float was 6.7. Beyond the bounds the result is that at the bounds. */
 static inline float odelet_tanhf(float x) {
     float a = x < -7.90531111f ? -7.90531111f : x, z, p, q;
     a = a > 7.90531111f ? 7.90531111f : a;
