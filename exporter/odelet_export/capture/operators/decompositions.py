@@ -1,8 +1,8 @@
 """Decompositions of operators that gradients inside a field leave in a trace and that ONNX does not have.
 
 `gradient_decompositions` is the table that tracing below autograd uses: torch's own decompositions, those of this file,
-and those of `matrices`, `factors`, `triangular`, `pseudo_inverses`, `special`, `error_functions`, `orders` and
-`pooling`. A decomposition takes the arguments of its operator, and computes the result by other operators or returns
+and those of `matrices`, `factors`, `triangular`, `pseudo_inverses`, `special`, `error_functions`, `losses`,
+`orders`, `pooling` and `quantizing`. A decomposition takes the arguments of its operator, and computes the result by other operators or returns
 NotImplemented, which leaves the operator in the trace.
 """
 
@@ -20,6 +20,7 @@ from torch._ops import OpOverload
 from odelet_export.capture.operators import (
     error_functions,
     factors,
+    losses,
     matrices,
     orders,
     pooling,
@@ -106,38 +107,6 @@ def logcumsumexp(x: torch.Tensor, dim: int) -> torch.Tensor | NotImplementedType
     others = (rows - torch.where(largest.isinf(), 0.0, largest)).exp()
     total = torch.log1p(torch.where(places == place, 0.0, others).sum(-1)) + largest.squeeze(-1)
     return total.movedim(-1, dim)
-
-
-def cross_entropy_loss(
-    x: torch.Tensor,
-    target: torch.Tensor,
-    weight: torch.Tensor | None = None,
-    reduction: int = 1,
-    ignore_index: int = -100,
-    label_smoothing: float = 0.0,
-) -> torch.Tensor | NotImplementedType:
-    """The cross entropy where labels are smoothed or probabilities.
-
-    torch's translation leaves the smoothing out, and takes no probabilities.
-    """
-    if label_smoothing == 0 and not target.is_floating_point():
-        return NotImplemented
-    axis = min(x.ndim - 1, 1)
-    classes, reduce = x.shape[axis], ("none", "mean", "sum")[reduction]
-    logarithms = torch.log_softmax(x, axis)
-    weighted = logarithms if weight is None else logarithms * weight.reshape([-1] + [1] * (x.ndim - 1 - axis))
-    if target.is_floating_point():
-        each = -(weighted * (target * (1 - label_smoothing) + label_smoothing / classes)).sum(axis)
-        return each if reduce == "none" else each.sum() if reduce == "sum" else each.mean()
-    ignored = target == ignore_index
-    places = torch.where(ignored, 0, target)
-    chosen = weighted.gather(axis, places.unsqueeze(axis)).squeeze(axis)
-    each = chosen * (1 - label_smoothing) + weighted.sum(axis) * (label_smoothing / classes)
-    each = torch.where(ignored, 0.0, -each)
-    if reduce != "mean":
-        return each if reduce == "none" else each.sum()
-    counts = torch.ones_like(each) if weight is None else weight[places]
-    return each.sum() / torch.where(ignored, 0.0, counts).sum()
 
 
 def _extreme(extreme: Callable[..., torch.Tensor]) -> Callable[..., Any]:
@@ -234,7 +203,6 @@ def gradient_decompositions() -> dict[OpOverload, Callable[..., Any]]:
         aten.diagonal_scatter.default: diagonal_scatter,
         aten.cumprod.default: cumprod,
         aten.logcumsumexp.default: logcumsumexp,
-        aten.cross_entropy_loss.default: cross_entropy_loss,
         aten.amax.default: _extreme(torch.amax),
         aten.amin.default: _extreme(torch.amin),
         aten.max.dim: max_dim,
@@ -244,6 +212,18 @@ def gradient_decompositions() -> dict[OpOverload, Callable[..., Any]]:
         aten._new_zeros_with_same_feature_meta.default: new_zeros_like_tangent,
         aten._efficientzerotensor.default: lambda size, **kind: torch.zeros(size, **kind),
     }
-    for room in (pooling, matrices, factors, triangular, pseudo_inverses, special, error_functions, orders, quantizing):
+    rooms = (
+        pooling,
+        matrices,
+        factors,
+        triangular,
+        pseudo_inverses,
+        special,
+        error_functions,
+        losses,
+        orders,
+        quantizing,
+    )
+    for room in rooms:
         ours |= room.DECOMPOSITIONS
     return {**torchs, **ours}

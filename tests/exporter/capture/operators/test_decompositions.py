@@ -1,9 +1,11 @@
 """Gradients inside a field, through layers of every kind, export and agree with torch at other inputs."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from support.layers import LAYERS
+from torch import nn
 from torch.fx.experimental.proxy_tensor import make_fx
 from torchdiffeq import odeint
 
@@ -123,3 +125,23 @@ def test_signs_are_taken_from_zeros_and_infinities_too(tmp_path):
     x, y = torch.tensor([1.0, -2.0, 0.0, -torch.inf]), torch.tensor([-0.0, 0.0, torch.inf, -3.0])
     for got, expected in zip(odelet.load(tmp_path / "out")(x.numpy(), y.numpy()), model(x, y), strict=True):
         torch.testing.assert_close(torch.from_numpy(got), expected)
+
+
+def test_the_losses_of_the_rows_of_a_free_batch_are_exported(tmp_path):
+    weight = torch.arange(1.0, 6.0)
+
+    def model(x, labels):
+        return (
+            nn.functional.cross_entropy(x, labels, reduction="none"),
+            nn.functional.nll_loss(x.log_softmax(-1), labels, reduction="none"),
+            nn.functional.cross_entropy(x, labels, weight, ignore_index=1),
+            nn.functional.cross_entropy(x, labels, reduction="sum", label_smoothing=0.2),
+        )
+
+    axes = {"x": {0: "batch"}, "labels": {0: "batch"}}
+    export(
+        model, (torch.randn(3, 5), torch.tensor([0, 1, 4])), tmp_path / "out", form="plain", dynamic=axes, quick=True
+    )
+    x, labels = torch.randn(6, 5), torch.tensor([1, 3, 3, 0, 4, 2])
+    for got, expected in zip(odelet.load(tmp_path / "out")(x.numpy(), labels.numpy()), model(x, labels), strict=True):
+        torch.testing.assert_close(torch.from_numpy(np.asarray(got)), expected)
