@@ -1,9 +1,9 @@
 """Decompositions of operators that gradients inside a field leave in a trace and that ONNX does not have.
 
 `gradient_decompositions` is the table that tracing below autograd uses: torch's own decompositions, those of this file,
-and those of `matrices`, `factors`, `triangular`, `pseudo_inverses`, `special`, `error_functions`, `losses`,
-`orders`, `pooling` and `quantizing`. A decomposition takes the arguments of its operator, and computes the result by other operators or returns
-NotImplemented, which leaves the operator in the trace.
+and those of `matrices`, `factors`, `triangular`, `pseudo_inverses`, `special`, `error_functions`, `losses`, `orders`,
+`pooling` and `quantizing`. A decomposition takes the arguments of its operator, and computes the result by other
+operators or returns NotImplemented, which leaves the operator in the trace.
 """
 
 from __future__ import annotations
