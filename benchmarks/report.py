@@ -212,6 +212,17 @@ def rewrites() -> str:
     return table(head, lines)
 
 
+def stored_weights() -> str:
+    """The table of artifacts whose weights are stored in fewer bits."""
+    lines = []
+    for row in read("stored_weights")["rows"]:
+        metric = "" if row["metric"] is None else f"{row['metric']:.4f}"
+        cells = [f"{row['bytes'] / 1e3:,.0f}", f"{row['ms']['p50']:.3g}", f"{row['over']:.2f}", f"{row['error']:.1e}"]
+        lines.append([row["title"], row["batch"], f"`{row['weights']}`", *cells, metric])
+    head = ["model", "batch", "weights", "kB", "ms", "of the time before", "relative error", "accuracy"]
+    return table(head, lines)
+
+
 def sizes() -> str:
     """The table of what solves take on devices without an engine."""
     lines = []
@@ -313,6 +324,7 @@ def machine() -> str:
 CLAIMS = (
     "speed",
     "rewrites",
+    "stored_weights",
     "stochastic",
     "native",
     "embedded",
@@ -340,7 +352,11 @@ PERFORMANCE: dict[str, Callable[[], str]] = {
 
 
 # The parts of each page, by the names of their marks.
-PAGES = {DOCS / "performance.md": PERFORMANCE, DOCS / "embedded.md": {"sizes": sizes}}
+PAGES = {
+    DOCS / "performance.md": PERFORMANCE,
+    DOCS / "embedded.md": {"sizes": sizes},
+    DOCS / "weights.md": {"stored_weights": stored_weights},
+}
 
 
 def filled(page: Path, text: str) -> str:

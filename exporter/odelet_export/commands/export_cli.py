@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 from typer import Option
 
-from odelet_export.commands.options import Json, Model, Weights, takes_settings
+from odelet_export.commands.options import Json, MetricPlace, Model, Weights, takes_settings
 from odelet_export.pipeline.settings import ExportSettings
 
 
-@takes_settings(ExportSettings, without=("tolerance",))
+@takes_settings(ExportSettings, called={"weights": "weights_as"}, without=("tolerance", "metric"))
 def export_command(
     target: Model,
     out: Annotated[
@@ -23,7 +23,8 @@ def export_command(
     example: Annotated[
         Path | None, Option(metavar="NPZ", help="Arrays by input name to trace the model with, instead of random ones.")
     ] = None,
-    weights: Weights = None,
+    weights_file: Weights = None,
+    metric: MetricPlace = None,
     explained: Annotated[
         bool, Option("--explain", help="Print what was captured; without --out, write nothing.")
     ] = False,
@@ -57,13 +58,17 @@ def export_command(
     --explain prints what was captured: each solve with its place in the code, what its field reads, and what is
     computed once. Without --out nothing else is done.
 
+    --weights-as stores the weights in fewer bits. The artifact is first proved as it is; then its errors are
+    measured with such weights, at the same inputs and on --data, and must be within --max-error. A --metric is
+    called as metric(outputs, data), two dicts of numpy arrays by name, and returns a number.
+
     Exits with 2 for what cannot be exported, with 3 when the answers differ from torch's; the artifact is then left
     in DIR.failed.
     """
-    from odelet_export.commands.export_command import Request, perform, settings_from
+    from odelet_export.commands.export_command import Request, perform_with
     from odelet_export.commands.running import reported
 
     with reported(as_json=as_json):
-        request = Request(target, inputs or [], example, weights, out, explained=explained)
-        result = perform(request, settings_from(settings.pop("calibration"), **settings))
+        request = Request(target, inputs or [], example, weights_file, out, explained=explained)
+        result = perform_with(request, metric, settings)
     result.show(as_json=as_json)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from odelet.artifact.npy import read_npz
 from odelet.errors import InputError
 from odelet_export.commands.arguments import Example, Target, read_example, read_target
 from odelet_export.commands.running import switch_off_script, writing
-from odelet_export.commands.screen import CALIBRATING, EXPLAINING, STAGES, Checklist, next_commands, show
+from odelet_export.commands.screen import EXPLAINING, Checklist, next_commands, show, stages_of
 from odelet_export.pipeline.settings import ExportChanges, ExportSettings
 
 if TYPE_CHECKING:
@@ -91,13 +91,24 @@ class Request:
             raise InputError(f"--out {out}: give the artifact a folder of its own, such as {out / 'artifact'}")
 
 
-def settings_from(data: Path | None, **changes: Unpack[ExportChanges]) -> ExportSettings:
-    """The settings of an export as the command line gives them. data: an .npz with calibration data, by input name.
+def settings_from(files: Mapping[str, Path | None], **changes: Unpack[ExportChanges]) -> ExportSettings:
+    """The settings of an export as the command line gives them. files: an .npz of arrays by input name for each of the
+    settings `calibration` and `data`, or None.
 
     Raises what `ExportSettings` raises, and InputError for a file that cannot be read.
     """
-    settings = ExportSettings.of(**changes)
-    return settings if data is None else settings.having(calibration=read_npz(data))
+    arrays = {name: read_npz(path) for name, path in files.items() if path is not None}
+    return ExportSettings.of(**changes, **arrays)
+
+
+def perform_with(request: Request, metric: str | None, options: dict[str, Any]) -> Result:
+    """Do what `perform` does with the settings that the options of the command line give. metric: the place of a
+    function, or None."""
+    from odelet_export.commands.metric import metric_given
+
+    files = {name: options.pop(name) for name in ("calibration", "data")}
+    with metric_given(metric) as function:
+        return perform(request, settings_from(files, metric=function, **options))
 
 
 def perform(request: Request, settings: ExportSettings) -> Result:
@@ -112,7 +123,7 @@ def perform(request: Request, settings: ExportSettings) -> Result:
         settings.check_calibration()
     target = read_target(request.target)
     example = read_example(request.inputs, request.example, seed=seed)
-    stages = STAGES if settings.calibration.inputs is None else CALIBRATING
+    stages = stages_of(calibrating=settings.calibration.inputs is not None, reducing=settings.storage.reduced)
     # Text that the model's code prints must not mix with the result on stdout.
     with (
         Checklist(stages=EXPLAINING if request.out is None else stages) as checklist,

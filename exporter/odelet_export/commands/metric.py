@@ -7,8 +7,9 @@ from contextlib import contextmanager
 
 from odelet.errors import InputError
 from odelet_export.commands.arguments import read_target
+from odelet_export.commands.running import switch_off_script
 from odelet_export.commands.target import importing
-from odelet_export.tuning.metric import Metric
+from odelet_export.proof.metric import Metric, MetricFunction
 
 
 @contextmanager
@@ -27,3 +28,15 @@ def loaded_metric(text: str) -> Iterator[Metric]:
         if not callable(function):
             raise InputError(f"--metric {text}: {target.place} has no function {target.name!r}")
         yield Metric(text, function)
+
+
+@contextmanager
+def metric_given(text: str | None) -> Iterator[MetricFunction | None]:
+    """Load the function of a metric where one is named; yields the function, or None. Raises what `loaded_metric`
+    raises."""
+    if text is None:
+        yield None
+        return
+    switch_off_script()  # the file may import torch
+    with loaded_metric(text) as metric:
+        yield metric.function

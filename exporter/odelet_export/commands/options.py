@@ -25,10 +25,13 @@ Weights = Annotated[
     Path | None,
     typer.Option("--weights", "-w", metavar="FILE", help="Weights of the model: a .safetensors, .pt or .pth file."),
 ]
+MetricPlace = Annotated[
+    str | None, typer.Option("--metric", metavar="FILE.py:FUNCTION", help="A function that measures the outputs.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 # The types of settings that the command line takes as a file; the command reads the file.
-_FILES = {"calibration": "NPZ"}
+_FILES = {"calibration": "NPZ", "data": "NPZ"}
 _METAVARS = {"freeze": "INPUT", **_FILES}
 
 

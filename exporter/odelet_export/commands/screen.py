@@ -38,9 +38,17 @@ STAGES = {
 }
 # These stages write nothing.
 EXPLAINING = {stage: does for stage, does in STAGES.items() if stage in ("load", "look", "capture", "lift", "replay")}
-CALIBRATING = {**EXPLAINING, "calibrate": "find the steps on the calibration data", **STAGES}
+_CALIBRATE = {"calibrate": "find the steps on the calibration data"}
+_REDUCE = {"reduce": "store the weights in fewer bits, and compare again"}
 _LABEL = 10
 _STYLES = {"parity": "green", "warning": "yellow", "assumed": "yellow"}
+
+
+def stages_of(*, calibrating: bool, reducing: bool) -> dict[str, str]:
+    """The stages of an export. calibrating: whether steps are found on data. reducing: whether weights are stored in
+    fewer bits."""
+    before = {**EXPLAINING, **_CALIBRATE} if calibrating else EXPLAINING
+    return {**before, **STAGES, **(_REDUCE if reducing else {})}
 
 
 class Checklist:
@@ -150,6 +158,8 @@ def _rows(exported: Exported) -> list[tuple[str, str]]:
     # The steps of calibrated solves are not torchdiffeq's, so they are not compared.
     trust = exported.parity.trust
     rows += [("", line) for line in _steps(exported.parity)] if trust is None else [("trust", x) for x in trust.lines]
+    reduced = exported.parity.reduced
+    rows += [] if reduced is None else [("weights", line) for line in reduced.lines]
     sizes = [f"{path.name} {_size(path.stat().st_size)}" for path in sorted(exported.path.iterdir())]
     rows.append(("files", ", ".join(sizes)))
     return rows + [("warning", warning) for warning in exported.warnings]

@@ -175,7 +175,7 @@ def export_choice(tuning: Tuning, target: str, weights: Path | None) -> Result:
     changes: ExportChanges = {**_shared(tuning), **tuning.raise_if_none().candidate.options}
     example, calibration, inputs = _example_of(tuning)
     request = Request(target, inputs, example, weights, tuning.folder / ARTIFACT)
-    return perform_export(request, settings_from(calibration, **changes))
+    return perform_export(request, settings_from({"calibration": calibration}, **changes))
 
 
 def build_choice(tuning: Tuning) -> BuildResult:

@@ -15,7 +15,7 @@ from odelet.artifact.card import Card
 from odelet_export.calibration.calibrated import Calibrated
 from odelet_export.calibration.data import calls_of
 from odelet_export.capture import progress
-from odelet_export.lowering.lower import lower
+from odelet_export.lowering.lower import LoweredModel, lower
 from odelet_export.lowering.profiles import PROFILES
 from odelet_export.lowering.sample_axis import axis_of_samples
 from odelet_export.model.given import check_out
@@ -28,6 +28,7 @@ from odelet_export.pipeline.given_call import read_call
 from odelet_export.pipeline.keywords import changed
 from odelet_export.pipeline.prepare import Prepared, prepare
 from odelet_export.pipeline.prove import Prover
+from odelet_export.pipeline.reduce import check_reducible, reduced
 from odelet_export.pipeline.settings import ExportChanges, ExportSettings
 from odelet_export.proof.report import Report
 from odelet_export.proof.torch_clock import TorchClock
@@ -36,7 +37,8 @@ from odelet_export.targets.folder import staging
 from odelet_export.targets.onnx_files import card_of, write_graphs
 from odelet_export.targets.weights_file import kept_outside
 
-# With calibration data there is one more stage, before `lower`: calibrate.
+# With calibration data there is one more stage, before `lower`: calibrate. Where weights are stored in fewer bits, the
+# last stage is another one: reduce.
 STAGES = ("look", "capture", "lift", "replay", "lower", "check", "parity")
 
 
@@ -115,6 +117,7 @@ def export(
     check_out(out)
     callee, axes = read_call(model, args, kwargs, dynamic)
     settings.check_calibration()
+    check_reducible(settings)
     if settings.calibration.inputs is not None:
         calls_of(settings.calibration.inputs, callee, axes)  # raises for bad data before anything is traced
     target, tell = Path(out), on_stage or (lambda stage: None)
@@ -125,37 +128,50 @@ def export(
         with progress.told(tell_line):
             ready = prepare(callee, axes, settings, tell=tell, clock=clock)
         explanation = describe(ready)
-        card, calibrated = _write(ready, _name_of(callee.model), folder, tell)
-        check_fits(card, folder, PROFILES[settings.profile])
-        tell("parity")
         prover = Prover(ready, folder, failed, explanation.warnings, _write_again)
-        report = prover.report(card, calibrated)
-        card = prover.finish(card, report)
+        card, report = _written_and_proved(prover, tell)
     told = [*ready.drawn.skipped, *report.warnings, *kept_outside(card)]
     return Exported(target, card, report, explanation.in_forms([solve.form for solve in card.solves]).warned(told))
 
 
+def _written_and_proved(prover: Prover, tell: Callable[[str], None]) -> tuple[Card, Report]:
+    """Write the artifact and compare it with torch. Raises ParityError where answers differ."""
+    settings, ready = prover.ready.settings, prover.ready
+    card, lowered, calibrated = _write(ready, _name_of(ready.judge.callee.model), prover.folder, tell)
+    check_fits(card, prover.folder, PROFILES[settings.profile])
+    tell("parity")
+    report = prover.report(card, calibrated)
+    if settings.storage.reduced and report.passed:
+        tell("reduce")
+        card, report = reduced(prover, card, lowered, calibrated, report)
+    return prover.finish(card, report), report
+
+
 def _write_again(ready: Prepared, folder: Path) -> Card:
     """Write the graphs of a model without calibrated steps, for a second proof."""
-    card, _ = _write(ready, "again", folder, lambda stage: None)
-    return card
+    return _write(ready, "again", folder, lambda stage: None)[0]
 
 
-def _write(ready: Prepared, name: str, folder: Path, tell: Callable[[str], None]) -> tuple[Card, Calibrated | None]:
-    """Put the solves into their forms and write the graphs; returns the card, and the steps found on data if any."""
+def _write(
+    ready: Prepared, name: str, folder: Path, tell: Callable[[str], None]
+) -> tuple[Card, LoweredModel, Calibrated | None]:
+    """Put the solves into their forms and write the graphs; returns the card, the graphs, and the steps found on data
+    if any."""
     settings, captured, holes, calibrating = ready.settings, ready.captured, ready.holes, None
     if settings.calibration.inputs is not None:
         tell("calibrate")
         calibrating = Calibrating.of(ready)
         holes = calibrating.calibrated.holes(holes)
     tell("lower")
+    profile = PROFILES[settings.profile]
     lowered = lower(
         captured,
         holes,
         settings.form,
         max_steps=settings.max_steps,
         keep_debug_info=settings.keep_debug_info,
-        profile=PROFILES[settings.profile],
+        profile=profile,
+        ahead=settings.rewrite and profile.onnxruntime,
     )
     tell("check")
     call = ready.judge.callee.card()
@@ -165,9 +181,9 @@ def _write(ready: Prepared, name: str, folder: Path, tell: Callable[[str], None]
         samples=samples,
     )
     if calibrating is None:
-        return write_graphs(lowered, card, folder), None
+        return write_graphs(lowered, card, folder), lowered, None
     card, lowered = calibrating.with_fallback(card, lowered)
-    return write_graphs(lowered, card, folder), calibrating.calibrated
+    return write_graphs(lowered, card, folder), lowered, calibrating.calibrated
 
 
 def _name_of(model: Callable[..., Any]) -> str:

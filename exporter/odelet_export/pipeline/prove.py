@@ -140,7 +140,7 @@ class Prover:
             return card
         shown, more = report.problems[:3], len(report.problems) - 3
         raise ParityError(
-            f"the exported model does not give torch's answers: {'; '.join(shown)}"
+            f"{_what(report)}: {'; '.join(shown)}"
             f"{f'; and {more} more' if more > 0 else ''}. {_blame(report)}It was left in {self.failed}, see parity.md "
             "there" + "".join(f"\n  note: {warning}" for warning in self.warnings),
             report,
@@ -164,8 +164,20 @@ def _for_other_engines(judge: Judge, report: Report, compared: Sequence[Sample])
     return replace(report, samples=samples)
 
 
+def _what(report: Report) -> str:
+    """The beginning of the message about answers that differ."""
+    if report.reduced is None:
+        return "the exported model does not give torch's answers"
+    return f"with its weights stored as {report.reduced.weights}, the model's answers are too far from torch's"
+
+
 def _blame(report: Report) -> str:
     """A sentence that names the cause of a difference. The captured graph was right at each failed sample."""
+    if report.reduced is not None:
+        return (
+            f"With its weights as they are, the artifact gave torch's answers, to {report.reduced.exact:.2g} relative: "
+            "allow more, store the weights in more bits, or leave weights (--weights-as) out. "
+        )
     if all(sample.note for sample in report.samples if not sample.passed):
         return ""
     return (

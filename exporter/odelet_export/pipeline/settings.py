@@ -17,6 +17,8 @@ from odelet_export.errors import FormError
 from odelet_export.lowering.profiles import GENERAL, PROFILES
 from odelet_export.model.overrides import Overrides
 from odelet_export.pipeline.keywords import changed, keywords_of
+from odelet_export.pipeline.weights_settings import WeightsSettings
+from odelet_export.proof.metric import MetricFunction
 
 AUTO = "auto"
 OPSETS = range(18, 24)
@@ -89,6 +91,11 @@ class ExportChanges(SharedChanges, total=False):
     calibration: Mapping[str, Any] | None
     quantile: float
     fallback: bool
+    weights: str
+    max_error: float | None
+    data: Mapping[str, Any] | None
+    metric: MetricFunction | None
+    max_change: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +110,7 @@ class ExportSettings:
     numbers are held at those of the example, and the inputs may change otherwise. strict: whether a model is refused
     whose Python code decides anything by its inputs; else each decision on the example is an assumption, which the card
     lists and the artifact checks in each call. proof: the comparison with torch. calibration: the data for the form
-    `bounded`.
+    `bounded`. storage: how the weights are stored.
 
     Raises InputError or FormError for a value that no export can have.
 
@@ -124,6 +131,7 @@ class ExportSettings:
     strict: Annotated[bool, "Refuse a model whose Python code decides anything by its inputs."] = False
     proof: ProofSettings = ProofSettings()
     calibration: Calibration = Calibration()
+    storage: WeightsSettings = WeightsSettings()
 
     def __post_init__(self) -> None:
         if self.form not in (AUTO, *FORMS):

@@ -75,7 +75,7 @@ class Judge:
     is solved on its own; torch then runs on each row alone. noise: the inputs that stand for base draws. nested: the
     nested solves, which are not compared by themselves. seed: the seed of the base draws. instead: solvers that take
     the place of torchdiffeq, by the number of the call. most_calls: how often one run of torch may call fields. clock:
-    counts and limits the time of torch's runs.
+    counts and limits the time of torch's runs. reduced: whether the artifact's weights have fewer digits than torch's.
     """
 
     callee: Callee
@@ -90,6 +90,7 @@ class Judge:
     instead: Mapping[int, Solver] = field(default_factory=dict)
     most_calls: int | None = None
     clock: TorchClock = field(default_factory=lambda: TorchClock(math.inf))
+    reduced: bool = False
 
     @property
     def dtype(self) -> str:
@@ -101,8 +102,8 @@ class Judge:
 
     @property
     def single(self) -> bool:
-        """Whether any float of the model has fewer digits than a float64."""
-        return self.dtype != "float64"
+        """Whether any float of the model or of the artifact has fewer digits than a float64."""
+        return self.reduced or self.dtype != "float64"
 
     @property
     def base(self) -> tuple[float, float]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from odelet.artifact.samples import OutputCheck
 from odelet_export.model.reference import SolveCount
+from odelet_export.proof.reduced import ReducedErrors
 from odelet_export.proof.rough import Rough
 from odelet_export.proof.trust import Trust
 from odelet_export.proof.verdict import Verdict
@@ -122,6 +123,7 @@ class Report:
     left_out: Sequence[str] = ()
     rough: Rough | None = None
     skipped: str = ""
+    reduced: ReducedErrors | None = None
 
     @property
     def problems(self) -> list[str]:
@@ -136,6 +138,7 @@ class Report:
                 lines.append(f"{at}: {sample.note}")
         lines += [] if self.trust is None else self.trust.problems
         lines += [] if self.rough is None else self.rough.problems
+        lines += [] if self.reduced is None else self.reduced.problems
         return lines + ([] if self.fallback is None else [f"fallback: {one}" for one in self.fallback.problems])
 
     @property
@@ -190,6 +193,7 @@ class Report:
             "same_steps": all(solve.equal for sample in self.samples for solve in sample.solves),
             **({} if self.rough is None else self.rough.card()),
             **({"skipped": self.skipped} if self.skipped else {}),
+            **({} if self.reduced is None else self.reduced.card()),
         }
 
     def to_json(self) -> str:

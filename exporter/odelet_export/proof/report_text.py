@@ -58,6 +58,7 @@ def to_markdown(report: Report) -> str:
             )
     lines += ["", *(f"- {problem}" for problem in report.problems)] if report.problems else []
     lines += ["", *(f"- {warning}" for warning in report.warnings)] if report.warnings else []
+    lines += [] if report.reduced is None else report.reduced.to_markdown()
     lines += [] if report.trust is None else report.trust.to_markdown()
     if report.fallback is not None:
         again = to_markdown(report.fallback).replace("# Parity", "# The fallback: parity", 1)

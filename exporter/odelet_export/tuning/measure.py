@@ -33,9 +33,9 @@ from odelet_export.model.number_inputs import GivenDynamic
 from odelet_export.pipeline.build import build
 from odelet_export.pipeline.export import export
 from odelet_export.pipeline.settings import ExportSettings
+from odelet_export.proof.data import CALIBRATION, Data
+from odelet_export.proof.metric import Metric
 from odelet_export.tuning.candidates import Candidate
-from odelet_export.tuning.data import CALIBRATION, Data
-from odelet_export.tuning.metric import Metric
 from odelet_export.tuning.record import Row
 from odelet_export.tuning.truth import Truth
 

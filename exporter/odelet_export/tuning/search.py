@@ -19,12 +19,12 @@ from odelet_export.lowering.forms import FORMS
 from odelet_export.model.call_arguments import call_arguments
 from odelet_export.model.callee import Callee
 from odelet_export.pipeline.settings import ExportSettings
+from odelet_export.proof.data import CALIBRATION, Data
+from odelet_export.proof.metric import Metric
 from odelet_export.tuning import halving, native
 from odelet_export.tuning.candidates import Candidate
-from odelet_export.tuning.data import CALIBRATION, Data
 from odelet_export.tuning.identity import machine, source_of, versions
 from odelet_export.tuning.measure import Bench, Recipe, Shelf, axes_of, digest
-from odelet_export.tuning.metric import Metric
 from odelet_export.tuning.record import Record, Row, check_same, read_record, write_record
 from odelet_export.tuning.result import Tuning
 from odelet_export.tuning.settings import TuneSettings

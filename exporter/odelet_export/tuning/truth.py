@@ -26,8 +26,8 @@ from odelet_export.model.random_draws import drawing
 from odelet_export.model.random_sources import ReplayedSource, SeededSource
 from odelet_export.model.reference import run_reference, solved
 from odelet_export.model.widening import widened, widened_model
+from odelet_export.proof.data import Data, scaled_error
 from odelet_export.tuning.candidates import Solves
-from odelet_export.tuning.data import Data, scaled_error
 from odelet_intercept import installed
 from odelet_intercept.call import Call
 from odelet_intercept.errors import ExportError

@@ -10,9 +10,9 @@ from typing import Any, Unpack
 from odelet_export.capture.cache import capturing_once
 from odelet_export.model.number_inputs import GivenDynamic
 from odelet_export.model.reference import evaluation_mode
+from odelet_export.proof.data import read_data
+from odelet_export.proof.metric import Metric, MetricFunction
 from odelet_export.tuning.candidates import candidates, check_rosters
-from odelet_export.tuning.data import read_data
-from odelet_export.tuning.metric import Metric, MetricFunction
 from odelet_export.tuning.pareto import write_picture
 from odelet_export.tuning.report import write_page
 from odelet_export.tuning.result import Tuning

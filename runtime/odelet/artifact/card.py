@@ -24,6 +24,7 @@ from odelet.artifact.input_cards import DISTRIBUTIONS, AssumptionCard, NoiseCard
 from odelet.artifact.needs_card import NeedsCard
 from odelet.artifact.program_steps import DriveStep, ProgramStep, check_loops, files_of
 from odelet.artifact.solve_card import DRIVEN, FORMS, MIXED, SETTINGS, SolveCard
+from odelet.artifact.weights import STORED
 from odelet.errors import ArtifactError
 from odelet.text import screen
 
@@ -109,7 +110,8 @@ class Card:
     export found when it compared the artifact with torch. fallback: how samples of a bounded solve are solved again, or
     None. work: number of multiplications in the largest matrix product or convolution of the graphs, a dynamic size
     counted as 1; None if it is not known. needs: what an engine must know; None in cards of 0.1. call: the arguments
-    and the structure of the result in the model's own call; None where it is not known.
+    and the structure of the result in the model's own call; None where it is not known. weights: how weights are stored
+    in fewer bits, one of `weights.STORED`; None where they are as in the model.
 
     Raises ArtifactError when the entries contradict each other.
     """
@@ -131,10 +133,11 @@ class Card:
     work: int | None = None
     needs: NeedsCard | None = None
     call: CallCard | None = None
+    weights: str | None = None
 
     def __post_init__(self) -> None:
-        known = f"this odelet reads 1 to {FORMAT_VERSION}"
-        check(1 <= self.format <= FORMAT_VERSION, f"format is {self.format!r}; {known}")
+        known = 1 <= self.format <= FORMAT_VERSION
+        check(known, f"format is {self.format!r}; this odelet reads 1 to {FORMAT_VERSION}")
         check_names("form", [self.form], (*FORMS, MIXED))
         self._check_tensors()
         self._check_assumptions()
@@ -142,6 +145,7 @@ class Card:
             check_file_name(name)
         self._check_solves()
         check(self.work is None or self.work >= 0, f"work is {self.work}")
+        check_names("weights", [] if self.weights is None else [self.weights], STORED)
 
     def _check_tensors(self) -> None:
         for kind, tensors in (("input", self.inputs), ("output", self.outputs)):
@@ -153,8 +157,8 @@ class Card:
         for tensor in self.inputs:
             check(tensor.name not in RESERVED, f"an input is named {tensor.name!r}, which is a setting's name")
         random_inputs = self.inputs[len(self.inputs) - len(self.noise) :]
-        noise_is_last = [noise.name for noise in self.noise] == [tensor.name for tensor in random_inputs]
-        check(noise_is_last, "the noise is not the last of the inputs")
+        names = [tensor.name for tensor in random_inputs]
+        check([noise.name for noise in self.noise] == names, "the noise is not the last of the inputs")
         for noise, tensor in zip(self.noise, random_inputs, strict=True):
             check_names(f"noise {tensor.name!r}: dtype", [tensor.dtype], DISTRIBUTIONS[noise.distribution])
             axes = [axis for axis in (noise.sample_axis, noise.step_axis) if axis is not None]
@@ -225,7 +229,7 @@ class Card:
     def _encoded(self, *, without: tuple[str, ...]) -> str:
         data = {key: value for key, value in dataclasses.asdict(self).items() if key not in without}
         # Entries that most cards lack are left out, and not written as null.
-        for key in [key for key in ("fallback", "needs", "call") if data[key] is None]:
+        for key in [key for key in ("fallback", "needs", "call", "weights") if data[key] is None]:
             del data[key]
         for tensor in [tensor for tensor in [*data["inputs"], *data["outputs"]] if not tensor["size"]]:
             del tensor["size"]
@@ -271,24 +275,20 @@ class Card:
         lines = [f"{self.name}: form {self.form}, written by odelet {self.odelet}, format {self.format}"]
         for kind, tensors in (("inputs", self.inputs), ("outputs", self.outputs)):
             lines += [kind, *(f"  {tensor.name}: {tensor}" for tensor in tensors)]
-        lines += (
-            ["solves", *(f"  {line}" for solve in self.solves for line in str(solve).split("\n"))]
-            if self.solves
-            else []
-        )
+        if self.solves:
+            lines += ["solves", *(f"  {line}" for solve in self.solves for line in str(solve).split("\n"))]
         if self.fallback is not None:
-            axis = self.fallback.axis
-            what = f"each sample ({axis}) by itself" if axis else "the whole call"
+            what = f"each sample ({self.fallback.axis}) by itself" if self.fallback.axis else "the whole call"
             lines.append(f"fallback: where error_ratio is above 1, {what} is solved again, driven")
+        lines += [] if self.weights is None else [f"weights: {self.weights}: {STORED[self.weights]}"]
         if self.noise:
-            lines += ["noise, drawn where it is not given"]
-            lines += [f"  {noise.name}: {noise.distribution}, {noise.source}" for noise in self.noise]
+            drawn = (f"  {noise.name}: {noise.distribution}, {noise.source}" for noise in self.noise)
+            lines += ["noise, drawn where it is not given", *drawn]
         if self.assumptions:
             lines += ["assumptions, checked in each call", *(f"  {assumption}" for assumption in self.assumptions)]
         if self.files:
             lines += ["files", *(f"  {name}: {entry.bytes:,} bytes" for name, entry in self.files.items())]
-        if self.parity is not None:
-            lines += ["parity", *(f"  {key}: {value}" for key, value in self.parity.items())]
+        lines += ["parity", *(f"  {key}: {value}" for key, value in (self.parity or {}).items())] if self.parity else []
         if self.versions:
             lines.append("versions " + ", ".join(f"{key} {value}" for key, value in self.versions.items()))
         return screen(lines)

@@ -22,6 +22,13 @@ DTYPES = {
     **{1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64"},
     **{9: "bool", 10: "float16", 11: "float64", 12: "uint32", 13: "uint64", 16: "uint16"},
 }
+# The ways of storing weights in fewer bits, and what each does.
+FLOAT16, INT8, INT8_PRODUCTS = "float16", "int8", "int8-products"
+STORED = {
+    FLOAT16: "weights in float16, which become float32 when the artifact is loaded",
+    INT8: "weights in int8 with a scale for each output, which become float32 when the artifact is loaded",
+    INT8_PRODUCTS: "weights in int8, and products in int8, whose other factor is quantised in each run",
+}
 # Numpy counts the bytes of an array without axes of size 0 in an int64; older ones have no more axes than this.
 _MOST_AXES, _LARGEST_AXIS = 32, 2**31
 

@@ -78,7 +78,7 @@ def test_each_operator_is_one_of_onnx_in_the_opsets_of_exports():
 
 
 def test_each_output_of_each_operator_can_be_a_tensor_of_numbers():
-    numbers = {"tensor(float)", "tensor(int64)", "tensor(bool)", "tensor(uint8)"}
+    numbers = {"tensor(float)", "tensor(int64)", "tensor(int32)", "tensor(bool)", "tensor(uint8)"}
     for name in OPERATORS:
         for output in SCHEMAS[name].outputs:
             assert set(output.types) & numbers, (name, output.name)

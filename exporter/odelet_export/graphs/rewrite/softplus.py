@@ -29,11 +29,15 @@ def _large_and_chosen_by_rounding(context: object, x: ir.Value, threshold: ir.Va
 
 
 def _replace(op: Any, x: ir.Value, **_: object) -> Any:
+    return op.Add(op.Relu(x), _log1p(op, x))
+
+
+def _log1p(op: Any, x: ir.Value) -> Any:
+    """log1p(exp(-|x|))."""
     one = number(op, x, 1.0)
     u = op.Exp(op.Neg(op.Abs(x)))
     w = op.Add(u, one)
-    log1p = op.Add(op.Log(w), op.Sub(u, op.Sub(w, one)))
-    return op.Add(op.Relu(x), log1p)
+    return op.Add(op.Log(w), op.Sub(u, op.Sub(w, one)))
 
 
 def _chosen(op: Any, x: Any, threshold: Any) -> Any:
@@ -45,10 +49,17 @@ def _chosen_of_scaled(op: Any, y: Any, beta: Any, threshold: Any) -> Any:
     return op.Where(op.Greater(x, threshold), y, op.Div(op.Softplus(x), beta))
 
 
+def _is_scaled(context: object, y: ir.Value, beta: ir.Value, threshold: ir.Value, x: ir.Value) -> bool:
+    """Whether, in addition, the scale is a positive number."""
+    scale = constant_of(beta)
+    positive = scale is not None and scale.size == 1 and bool((scale > 0).all())
+    return positive and _large_and_chosen_by_rounding(context, x, threshold)
+
+
 def _replace_scaled(op: Any, y: ir.Value, beta: ir.Value, threshold: ir.Value, x: ir.Value) -> Any:
     scaled = op.Mul(y, beta)
-    scaled.type, scaled.shape = x.type, x.shape
-    return op.Div(_replace(op, scaled), beta)
+    scaled.type = x.type
+    return op.Add(op.Relu(y), op.Div(_log1p(op, scaled), beta))
 
 
 SOFTPLUS = Rewrite(
@@ -71,6 +82,6 @@ SOFTPLUS_OF_SCALED = Rewrite(
     name="softplus of torch with a scale",
     about="the same with torch's argument beta",
     pattern=_chosen_of_scaled,
-    check=_large_and_chosen_by_rounding,
+    check=_is_scaled,
     replace=_replace_scaled,
 )

@@ -1,4 +1,4 @@
-"""The data that a model is tuned on: calls of the model, and the other arrays that a metric takes.
+"""The data of a user: calls of the model, and the other arrays that a metric takes.
 
 The law here: the first calls are a random part of all calls, and any larger number of calls holds these and others.
 """

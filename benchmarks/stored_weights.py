@@ -1,0 +1,158 @@
+"""Size, speed and error of models whose weights are stored in fewer bits. Writes results/stored_weights.json.
+
+All artifacts of a model run in turns on one thread; times are those of the processor for this thread, so that other
+work on the machine counts little. The digits are the trained model of this repository, with its accuracy on held-out
+digits; the weights of the other two are random.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from time import thread_time
+from typing import Any
+
+import record  # It must come first: it sets the threads of the libraries.
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torchdiffeq import odeint
+from transformer import Sampler
+
+import odelet
+from odelet.artifact.weights import STORED
+from odelet.commands.latency import interleaved
+from odelet_export import export
+
+AS_THEY_ARE = "as-they-are"
+
+
+class UNet(nn.Module):
+    """A field of images (batch, 4, 16, 16): two resolutions, 32 and 64 channels, with the time as a channel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.enter = nn.Conv2d(5, 32, 3, padding=1)
+        self.down = nn.Sequential(nn.SiLU(), nn.Conv2d(32, 64, 3, 2, 1), nn.GroupNorm(8, 64), nn.SiLU())
+        self.middle = nn.Sequential(nn.Conv2d(64, 64, 3, padding=1), nn.GroupNorm(8, 64), nn.SiLU())
+        self.up = nn.ConvTranspose2d(64, 32, 2, 2)
+        self.leave = nn.Sequential(nn.Conv2d(64, 32, 3, padding=1), nn.SiLU(), nn.Conv2d(32, 4, 3, padding=1))
+
+    def forward(self, t: Tensor, x: Tensor) -> Tensor:
+        fine = self.enter(torch.cat([x, t * torch.ones_like(x[:, :1])], 1))
+        out: Tensor = self.leave(torch.cat([fine, self.up(self.middle(self.down(fine)))], 1))
+        return out
+
+
+class UNetFlow(nn.Module):
+    """Ten steps of euler along the field of a U-Net."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.field = UNet()
+
+    def forward(self, x: Tensor) -> Tensor:
+        path: Tensor = odeint(self.field, x, torch.linspace(0, 1, 11), method="euler")
+        return path[-1]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model to export. inputs: its arguments for a batch. batches: the batch sizes. labels: whether it classifies the
+    held-out digits."""
+
+    title: str
+    build: Callable[[], nn.Module]
+    inputs: Callable[[int], dict[str, Tensor]]
+    batches: tuple[int, ...]
+    labels: bool = False
+
+
+def _digits() -> nn.Module:
+    from odelet_models.odenet import digits_pretrained
+
+    return digits_pretrained().eval()
+
+
+def _images(batch: int) -> dict[str, Tensor]:
+    from odelet_train.data import digits
+
+    return {"x": torch.from_numpy(np.resize(digits().test_images, (batch, 64)).astype(np.float32))}
+
+
+def _latents(batch: int) -> dict[str, Tensor]:
+    return {"z": torch.randn(batch, 4, 16, 16), "y": torch.arange(batch) % 10}
+
+
+CASES = {
+    "digits": Case("digits ODE-Net", _digits, _images, (1, 64), labels=True),
+    "transformer": Case(
+        "transformer, 2 layers, 256 wide, 8 steps", lambda: Sampler(layers=2, width=256, heads=4), _latents, (1, 4)
+    ),
+    "unet": Case("U-Net, 10 steps", UNetFlow, lambda batch: {"x": torch.randn(batch, 4, 16, 16)}, (1, 8)),
+}
+
+
+def accuracy(outputs: dict[str, np.ndarray], data: dict[str, np.ndarray]) -> float:
+    """The share of images whose digit is right."""
+    (scores,) = outputs.values()
+    return float((scores.argmax(1) == data["labels"]).mean())
+
+
+def measure(name: str, *, quick: bool) -> Iterator[dict[str, Any]]:
+    """Yield a row for each batch and way of storing weights."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    case = CASES[name]
+    model = case.build().eval()
+    artifacts, facts = {}, {}
+    for way in (AS_THEY_ARE, *STORED):
+        exported = export(
+            model,
+            tuple(case.inputs(2).values()),
+            record.OUT / "stored_weights" / f"{name}-{way}",
+            dynamic={key: {0: "batch"} for key in case.inputs(2)},
+            samples=2,
+            **({} if way == AS_THEY_ARE else {"weights": way, "max_error": 1.0} | _data(case)),
+        )
+        artifacts[way] = odelet.load(exported.path, threads=1)
+        size = sum(entry.bytes for file, entry in exported.card.files.items() if file != "samples.npz")
+        reduced = exported.parity.reduced
+        metric = None if reduced is None or reduced.metric is None else round(reduced.metric.artifact, 4)
+        facts[way] = {"bytes": size, "error": float(f"{exported.parity.max_rel:.3g}"), "metric": metric}
+    for batch in case.batches:
+        arrays = [tensor.numpy() for tensor in case.inputs(batch).values()]
+        latencies = interleaved(
+            {way: (lambda artifact=artifact, arrays=arrays: artifact(*arrays)) for way, artifact in artifacts.items()},
+            seconds=0.5 if quick else 3,
+            turns=(5 if quick else 20, 500),
+            warmup=2,
+            clock=thread_time,
+        )
+        for way, latency in latencies.items():
+            over = round(latency.over(latencies[AS_THEY_ARE]), 2)
+            yield {
+                "title": case.title,
+                "batch": batch,
+                "weights": way,
+                **facts[way],
+                **record.milliseconds(latency),
+                "over": over,
+                "load": round(os.getloadavg()[0], 1),
+            }
+
+
+def _data(case: Case) -> dict[str, Any]:
+    """The data and the metric of a model that classifies."""
+    if not case.labels:
+        return {}
+    from odelet_train.data import digits
+
+    held_out = digits()
+    data = {"x": held_out.test_images.astype(np.float32).reshape(-1, 64), "labels": held_out.test_labels}
+    return {"data": data, "metric": accuracy}
+
+
+if __name__ == "__main__":
+    record.run("stored_weights", measure, CASES, __doc__)
