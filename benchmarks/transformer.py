@@ -102,6 +102,43 @@ class Sampler(nn.Module):
         return path[-1]
 
 
+class GuidedTokens(nn.Module):
+    """A field of sequences (batch, tokens, channels): a transformer that is called with a label and without, for
+    classifier-free guidance."""
+
+    def __init__(
+        self,
+        *,
+        tokens: int,
+        layers: int = 2,
+        width: int = 256,
+        heads: int = 4,
+        channels: int = 16,
+        guidance: float = 2.0,
+    ) -> None:
+        super().__init__()
+        self.embedding, self.out = nn.Linear(channels, width), nn.Linear(width, channels)
+        self.places = nn.Parameter(torch.randn(1, tokens, width) * 0.02)
+        self.time, self.label = _TimeEmbedding(width), nn.Embedding(2, width)
+        self.blocks = nn.ModuleList(_Block(width, heads) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+        self.guidance = guidance
+
+    def velocity(self, t: Tensor, x: Tensor, label: Tensor) -> Tensor:
+        """The velocity of x at the time t, for labels (batch,)."""
+        condition = self.time(t.expand(x.shape[0])) + self.label(label)
+        tokens = self.embedding(x) + self.places
+        for block in self.blocks:
+            tokens = block(tokens, condition)
+        velocity: Tensor = self.out(self.norm(tokens))
+        return velocity
+
+    def forward(self, t: Tensor, x: Tensor) -> Tensor:
+        label = torch.ones(x.shape[0], dtype=torch.long, device=x.device)
+        with_label, without = self.velocity(t, x, label), self.velocity(t, x, torch.zeros_like(label))
+        return without + self.guidance * (with_label - without)
+
+
 def sampler() -> Sampler:
     """The sampler with random weights, which are the same at each call."""
     with torch.random.fork_rng(devices=[]):

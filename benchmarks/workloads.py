@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torchdiffeq import odeint
+from transformer import GuidedTokens
 
 from odelet_models.odenet import PIXEL_MAX, SIDE, digits_pretrained
 
@@ -159,6 +160,26 @@ class Digits(Solved):
         return self.head(path[-1])
 
 
+class Guided(Solved):
+    """A sampler of sequences by 10 steps of euler, whose field is a transformer with classifier-free guidance."""
+
+    def __init__(self, tokens: int) -> None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            super().__init__(GuidedTokens(tokens=tokens), torch.linspace(0.0, 1.0, 11))
+
+    def solve(self, state: Tensor) -> Tensor:
+        return odeint(self.field, state, self.times, method="euler")
+
+    def after(self, path: Tensor) -> Tensor:
+        return path[-1]
+
+
+def sequences(tokens: int, batch: int) -> Array:
+    """Normal sequences (batch, tokens, 16)."""
+    return points(tokens * 16, batch).reshape(batch, tokens, 16)
+
+
 def points(width: int, batch: int, *, seed: int = 1, norm: tuple[float, float] | None = None) -> Array:
     """Points (batch, width) in every direction, with norms drawn evenly from a range; normal ones without a range."""
     generator = np.random.default_rng(seed)
@@ -219,6 +240,17 @@ def _fixed(steps: int) -> Workload:
     )
 
 
+def _guided(tokens: int, *batches: int) -> Workload:
+    return Workload(
+        f"transformer with guidance, {tokens} tokens, euler, 10 steps",
+        lambda: Guided(tokens).eval(),
+        partial(sequences, tokens),
+        batches,
+        dict.fromkeys(FIXED, {}),
+        ("torchdiffeq", "torchdiffeq, compiled field"),
+    )
+
+
 WORKLOADS = {
     "spiral": Workload("spiral MLP 2-64-64-2", spiral, partial(points, 2, norm=(1.5, 2.0)), (1, 16, 256, 4096)),
     "mlp": Workload(
@@ -231,6 +263,8 @@ WORKLOADS = {
     "latent": Workload("latent ODE decoder, 100 times", lambda: Decoder().eval(), partial(points, 20), (1, 64)),
     "flow": Workload("normalizing flow, exact trace", lambda: Flow().eval(), partial(points, 2), (1024,)),
     **{f"rk4-{steps}": _fixed(steps) for steps in (8, 32, 128)},
+    "guided-50": _guided(50, 1),
+    "guided-200": _guided(200, 1, 4),
 }
 # With a fixed batch, the graph need not reshape values between the field and the solver.
 WORKLOADS |= {

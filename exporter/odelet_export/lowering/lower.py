@@ -60,12 +60,14 @@ def lower(
     max_steps: int,
     keep_debug_info: bool,
     profile: Profile = GENERAL,
+    ahead: bool = False,
 ) -> LoweredModel:
     """Choose a form for every solve and build the graphs. Raises FormError for a form that no solve can have.
 
     holes: the solves of `captured`, lifted. form: the name of a form, or "auto". profile: what the graphs may use.
+    ahead: whether what a field computes without the state may be computed for all steps at once.
     """
-    choices = forms_of(captured, holes, form, max_steps=max_steps, profile=profile)
+    choices = forms_of(captured, holes, form, max_steps=max_steps, profile=profile, ahead=ahead)
     host = captured.model
     outside = any(choice.form.runs_outside for choice in choices)
     if outside:
@@ -89,14 +91,23 @@ def lower(
 
 
 def forms_of(
-    captured: Captured, holes: Sequence[Hole], form: str, *, max_steps: int, profile: Profile = GENERAL
+    captured: Captured,
+    holes: Sequence[Hole],
+    form: str,
+    *,
+    max_steps: int,
+    profile: Profile = GENERAL,
+    ahead: bool = False,
 ) -> list[Choice]:
     """Choose a form for every solve, as `lower` does. The host graph gets nodes for the values that the solves read."""
     scope = Scope.of(captured.model.graph)
     alone = sum(hole.spec.adaptive or hole.spec.timeless for hole in holes) == 1
     names = [_setting_names(hole, alone=alone) for hole in holes]
     static = not profile.dynamic
-    sites = [Site.of(hole, scope, max_steps, name, static=static) for hole, name in zip(holes, names, strict=True)]
+    sites = [
+        Site.of(hole, scope, max_steps, name, static=static, ahead=ahead)
+        for hole, name in zip(holes, names, strict=True)
+    ]
     return choose(sites, form, profile)
 
 

@@ -163,13 +163,15 @@ def _write(
         calibrating = Calibrating.of(ready)
         holes = calibrating.calibrated.holes(holes)
     tell("lower")
+    profile = PROFILES[settings.profile]
     lowered = lower(
         captured,
         holes,
         settings.form,
         max_steps=settings.max_steps,
         keep_debug_info=settings.keep_debug_info,
-        profile=PROFILES[settings.profile],
+        profile=profile,
+        ahead=settings.rewrite and profile.onnxruntime,
     )
     tell("check")
     call = ready.judge.callee.card()

@@ -57,12 +57,21 @@ def linear_of_time_for_each_row(x, t, layer):
     return layer(torch.cat([x, x.sum(-1, keepdim=True).relu()], -1))
 
 
+def masked_attention(x, t):
+    return F.scaled_dot_product_attention(x, x * t, x, is_causal=True, scale=0.3)
+
+
+def crossed_attention(x, t):
+    return F.scaled_dot_product_attention(x, x[..., 1:, :] * t, x[..., 1:, :6])
+
+
 CONV, GEMM, PRODUCT = (
     "time channel of a convolution",
     "time column of a Gemm",
     "time column of a MatMul",
 )
 SOFTPLUS, OF_TORCH, SCALED = "softplus", "softplus of torch", "softplus of torch with a scale"
+SCORES = "scores of an attention"
 POWER, NORM = "power", "scale and shift of a group normalization"
 # A function, its layer, the shape of the state, and what has to be replaced how often.
 REPLACED = {
@@ -92,7 +101,18 @@ REPLACED = {
     "cube": (lambda x, t: x**3 * t, None, (64,), {POWER: 1}),
     "fourth power": (lambda x, t: (x + t) ** 4.0, None, (64,), {POWER: 1}),
     "group normalization": (lambda x, t, layer: layer(x) * t, nn.GroupNorm(2, 4), (4, 4, 3), {NORM: 1}),
+    "attention": (lambda x, t: F.scaled_dot_product_attention(x, x * t, x.sin()), None, (2, 5, 8), {SCORES: 1}),
+    "attention with a scale and a mask": (masked_attention, None, (2, 5, 8), {SCORES: 1}),
+    "attention of keys of another length": (crossed_attention, None, (2, 5, 8), {SCORES: 1}),
 }
+
+
+def transposed_otherwise(x, t):
+    """The nodes of an attention, with another order of the axes."""
+    keys = x.reshape(-1, 4, 12).transpose(1, 2).reshape(-1, 3, 4, 4)
+    return (x * 0.5) @ (keys * 0.5) + t
+
+
 KEPT = {
     "a convolution of no time": (
         lambda x, t, layer: layer(torch.cat([x, x[:, :1].cos()], 1)),
@@ -104,6 +124,7 @@ KEPT = {
     "groups": (conv_of_time, nn.Conv2d(4, 4, 3, groups=2), (3, 6, 5)),
     "a linear layer of a column that varies": (linear_of_time_for_each_row, nn.Linear(4, 5), (2, 3)),
     "a softplus of few elements": (lambda x, t: F.softplus(x), None, (8,)),
+    "a transpose of other axes": (transposed_otherwise, None, (3, 4, 4)),
     "a normalization of large images": (lambda x, t, layer: layer(x), nn.GroupNorm(2, 4), (4, 16, 16)),
 }
 

@@ -114,17 +114,22 @@ def _function(formula: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> Dec
     return computed
 
 
+def _of_parts(formula: Callable[[Tensor, Tensor], Tensor]) -> Decomposition:
+    """The decomposition of a function with real values. formula: its value, from the parts of its argument."""
+    return lambda x: formula(*parts_of(x)) if any_complex(x) else NotImplemented
+
+
 def _exp(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     return torch.exp(a) * torch.cos(b), torch.exp(a) * torch.sin(b)
 
 
 def _log(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    return torch.log(a * a + b * b) / 2, torch.atan2(b, a)
+    return torch.log(torch.hypot(a, b)), torch.atan2(b, a)
 
 
 def _sqrt(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     # The part that is a difference of near numbers is computed from the other one.
-    larger = torch.sqrt((torch.sqrt(a * a + b * b) + a.abs()) / 2)
+    larger = torch.sqrt(torch.hypot(a, b) / 2 + a.abs() / 2)
     smaller = torch.where(larger > 0, b.abs() / (2 * larger), 0.0)
     real, imaginary = torch.where(a >= 0, larger, smaller), torch.where(a >= 0, smaller, larger)
     return real, torch.where(b < 0, -imaginary, imaginary)
@@ -164,6 +169,8 @@ DECOMPOSITIONS: dict[OpOverload, Decomposition] = {
         (aten._conj.default, aten._conj_physical.default, torch.ops.prims.conj_physical.default),
         _function(lambda a, b: (a, -b)),
     ),
+    aten.abs.default: _of_parts(torch.hypot),
+    aten.angle.default: _of_parts(lambda a, b: torch.atan2(b, a)),
     aten.exp.default: _function(_exp),
     aten.log.default: _function(_log),
     aten.sqrt.default: _function(_sqrt),

@@ -19,6 +19,7 @@ from odelet_export.capture.operators.constants import fold_constants
 from odelet_export.capture.operators.decompositions import gradient_decompositions
 from odelet_export.capture.operators.kept_tables import decompositions
 from odelet_export.capture.operators.piecewise import NotPiecewise, decompose_piecewise
+from odelet_export.capture.operators.small_sigmoids import keep_small_sigmoids
 from odelet_export.model.trees import tensors_in
 
 
@@ -60,6 +61,7 @@ def _decompose(program: ExportedProgram, registry: Any) -> ExportedProgram:
         program = program.run_decompositions(table)
     # torch.export asserts dtypes and sizes; nothing reads these nodes, and torch's translation removes them, too.
     _fx_passes.remove_assertion_nodes(program.graph_module)
+    keep_small_sigmoids(program)
     left = fold_constants(program, translated)
     if left:
         raise Untranslated(_name(left[0].target), left[0].meta.get("stack_trace") or "")

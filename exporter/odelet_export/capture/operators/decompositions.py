@@ -1,13 +1,14 @@
 """Decompositions of operators that gradients inside a field leave in a trace and that ONNX does not have.
 
 `gradient_decompositions` is the table that tracing below autograd uses: torch's own decompositions, those of this file,
-and those of `matrices`, `factors`, `triangular`, `pseudo_inverses`, `special`, `orders` and `pooling`. A
-decomposition takes the arguments of its operator, and computes the result by other operators or returns NotImplemented,
-which leaves the operator in the trace.
+and those of `matrices`, `factors`, `triangular`, `pseudo_inverses`, `special`, `error_functions`, `losses`, `orders`,
+`pooling` and `quantizing`. A decomposition takes the arguments of its operator, and computes the result by other
+operators or returns NotImplemented, which leaves the operator in the trace.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from types import NotImplementedType
 from typing import Any
@@ -17,7 +18,9 @@ from torch._decomp import get_decompositions
 from torch._ops import OpOverload
 
 from odelet_export.capture.operators import (
+    error_functions,
     factors,
+    losses,
     matrices,
     orders,
     pooling,
@@ -89,6 +92,21 @@ def cumprod(x: torch.Tensor, dim: int, *, dtype: torch.dtype | None = None) -> t
     axis_last, places = x.movedim(dim, -1), torch.arange(x.shape[dim])
     rows = torch.where(places <= places.unsqueeze(-1), axis_last.unsqueeze(-2), 1.0)
     return rows.prod(-1).movedim(-1, dim)
+
+
+def logcumsumexp(x: torch.Tensor, dim: int) -> torch.Tensor | NotImplementedType:
+    """The logarithm of the cumulative sums of exponentials along `dim`, by rows of a triangle as in `cumprod`.
+
+    torch's translation scales all sums by the largest exponential, beside which the first sums may be 0.
+    """
+    if x.ndim == 0 or not x.is_floating_point():
+        return NotImplemented
+    axis_last, places = x.movedim(dim, -1), torch.arange(x.shape[dim])
+    rows = torch.where(places <= places.unsqueeze(-1), axis_last.unsqueeze(-2), -math.inf)
+    largest, place = rows.max(-1, keepdim=True)
+    others = (rows - torch.where(largest.isinf(), 0.0, largest)).exp()
+    total = torch.log1p(torch.where(places == place, 0.0, others).sum(-1)) + largest.squeeze(-1)
+    return total.movedim(-1, dim)
 
 
 def _extreme(extreme: Callable[..., torch.Tensor]) -> Callable[..., Any]:
@@ -184,6 +202,7 @@ def gradient_decompositions() -> dict[OpOverload, Callable[..., Any]]:
         aten.convolution_backward.default: convolution_backward,
         aten.diagonal_scatter.default: diagonal_scatter,
         aten.cumprod.default: cumprod,
+        aten.logcumsumexp.default: logcumsumexp,
         aten.amax.default: _extreme(torch.amax),
         aten.amin.default: _extreme(torch.amin),
         aten.max.dim: max_dim,
@@ -193,6 +212,18 @@ def gradient_decompositions() -> dict[OpOverload, Callable[..., Any]]:
         aten._new_zeros_with_same_feature_meta.default: new_zeros_like_tangent,
         aten._efficientzerotensor.default: lambda size, **kind: torch.zeros(size, **kind),
     }
-    for room in (pooling, matrices, factors, triangular, pseudo_inverses, special, orders, quantizing):
+    rooms = (
+        pooling,
+        matrices,
+        factors,
+        triangular,
+        pseudo_inverses,
+        special,
+        error_functions,
+        losses,
+        orders,
+        quantizing,
+    )
+    for room in rooms:
         ours |= room.DECOMPOSITIONS
     return {**torchs, **ours}

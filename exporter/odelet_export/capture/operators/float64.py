@@ -58,7 +58,7 @@ def log1p(x: ir.Value) -> ir.Value:
     """log(1 + x): log(u) of the rounded u = 1 + x, and a first-order correction for the rounding."""
     u = op.Add(x, 1.0)
     lost = op.Where(op.Equal(u, x), 0.0, op.Sub(x, op.Sub(u, 1.0)))
-    return op.Add(op.Log(u), op.Div(lost, op.Max(u, 1e-300)))
+    return op.Add(op.Log(u), op.Div(lost, op.Max(u, 1e-30)))
 
 
 def expm1(x: ir.Value) -> ir.Value:
@@ -71,11 +71,6 @@ def expm1(x: ir.Value) -> ir.Value:
 def softplus(x: ir.Value) -> ir.Value:
     """log(1 + exp(x)), without overflow."""
     return op.Add(op.Relu(x), log1p(op.Exp(op.Neg(op.Abs(x)))))
-
-
-def log_sigmoid(x: ir.Value) -> ir.Value:
-    """-softplus(-x)."""
-    return op.Neg(softplus(op.Neg(x)))
 
 
 def erf(x: ir.Value) -> ir.Value:
@@ -255,7 +250,6 @@ FORMULAS: dict[str, Callable[..., Any]] = {
     "aten_isneginf": lambda x: op.IsInf(x, detect_positive=0),
     "aten_isposinf": lambda x: op.IsInf(x, detect_negative=0),
     "aten_log1p": log1p,
-    "aten_log_sigmoid": log_sigmoid,
     "aten_special_expm1": expm1,
     "aten_special_sinc": sinc,
 }

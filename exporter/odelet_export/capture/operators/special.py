@@ -49,7 +49,7 @@ def _lgamma(x: Tensor) -> Tensor:
         series = series + number / (2 * k * (2 * k - 1) * shifted ** (2 * k - 1))
     size = series - torch.where(near, product, 1.0).log()
     reflected = math.log(math.pi) - torch.sin(math.pi * (x - x.round())).abs().log() - size
-    return torch.where(negative, reflected, size)
+    return torch.where(x.isinf(), math.inf, torch.where(negative, reflected, size))
 
 
 def _digamma(x: Tensor) -> Tensor:
@@ -63,7 +63,8 @@ def _digamma(x: Tensor) -> Tensor:
     for i in range(_SHIFT):
         total = total - 1 / (positive + i)
     angle = math.pi * (x - x.round())
-    return torch.where(negative, total - math.pi * angle.cos() / angle.sin(), total)
+    reflected = torch.where(angle == 0, math.nan, total - math.pi * angle.cos() / angle.sin())
+    return torch.where(x == 0, -1 / x, torch.where(negative, reflected, total))
 
 
 def polygamma(n: int, x: Tensor) -> Tensor | NotImplementedType:
@@ -95,11 +96,6 @@ def _erfinv(x: Tensor) -> Tensor:
     return torch.where(x.abs() == 1, x * math.inf, torch.where(x.abs() > 1, math.nan, y))
 
 
-def _ndtri(x: Tensor) -> Tensor:
-    """The inverse of the distribution function of the normal distribution."""
-    return math.sqrt(2) * _erfinv(2 * x - 1)
-
-
 def _bessel(order: int, *, scaled: bool) -> Callable[[Tensor], Tensor]:
     """The modified Bessel function I of order 0 or 1, times exp(-|x|) where it is scaled.
 
@@ -111,7 +107,13 @@ def _bessel(order: int, *, scaled: bool) -> Callable[[Tensor], Tensor]:
         angles = torch.arange(_INTERVALS + 1, dtype=torch.float64) * (math.pi / _INTERVALS)
         ends = (angles == 0) | (angles == math.pi)
         weights = torch.where(ends, 0.5, 1.0) * (order * angles).cos() / _INTERVALS
-        near = ((size.clamp(max=_FAR).unsqueeze(-1) * (angles.cos() - 1)).exp() * weights).sum(-1)
+        near_size = size.clamp(max=_FAR).unsqueeze(-1)
+        near = (near_size * (angles.cos() - 1)).exp() * weights
+        if order:
+            # The terms of two opposite angles have opposite signs, and their sum is proportional to x near 0.
+            half = _INTERVALS // 2
+            near = -(near * torch.expm1(-2 * near_size * angles.cos()))[..., :half]
+        near = near.sum(-1)
         far_size = size.clamp(min=_FAR)
         term = series = torch.ones_like(x)
         for k in range(1, 13):
@@ -125,15 +127,26 @@ def _bessel(order: int, *, scaled: bool) -> Callable[[Tensor], Tensor]:
 
 
 def hypot(x: Tensor, y: Tensor) -> Tensor:
-    """sqrt(x^2 + y^2) without overflow."""
+    """sqrt(x^2 + y^2) without overflow.
+
+    The bounds of the divisor make the ratio 0 for two zeros, and infinite for two infinities.
+    """
     large, small = torch.maximum(x.abs(), y.abs()), torch.minimum(x.abs(), y.abs())
-    ratio = small / torch.where(large == 0, 1.0, large)
+    ends = torch.finfo(large.dtype)
+    ratio = small / large.clamp(ends.tiny, ends.max)
     return large * (1 + ratio * ratio).sqrt()
 
 
 def _beside_nan(choose: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
     """fmax or fmin: one of two numbers, and the other one where one is NaN."""
     return lambda x, y: torch.where(x != x, y, torch.where(y != y, x, choose(x, y)))
+
+
+def copysign(x: Tensor, other: Tensor) -> Tensor | NotImplementedType:
+    """The size of one number with the sign of another."""
+    if not x.is_floating_point() or not other.is_floating_point():
+        return NotImplemented
+    return torch.where(torch.signbit(other), -x.abs(), x.abs())
 
 
 def signbit(x: Tensor) -> Tensor:
@@ -146,7 +159,6 @@ DECOMPOSITIONS: dict[OpOverload, Callable[..., Any]] = {
     aten.digamma.default: _in_float64(_digamma),
     aten.polygamma.default: polygamma,
     aten.erfinv.default: _in_float64(_erfinv),
-    aten.special_ndtri.default: _in_float64(_ndtri),
     aten.i0.default: _in_float64(_bessel(0, scaled=False)),
     aten.special_i0e.default: _in_float64(_bessel(0, scaled=True)),
     aten.special_i1.default: _in_float64(_bessel(1, scaled=False)),
@@ -154,5 +166,6 @@ DECOMPOSITIONS: dict[OpOverload, Callable[..., Any]] = {
     aten.hypot.default: hypot,
     aten.fmax.default: _beside_nan(torch.maximum),
     aten.fmin.default: _beside_nan(torch.minimum),
+    aten.copysign.Tensor: copysign,
     aten.signbit.default: signbit,
 }

@@ -25,9 +25,10 @@ from typing import Any
 
 import onnx_ir as ir
 import torch
-from onnxscript.function_libs.torch_lib.ops.core import aten_arange_start_step, aten_remainder, aten_remainder_scalar
+from onnxscript.function_libs.torch_lib.ops.core import aten_arange_start_step
 from torch.onnx._internal.exporter import _building, _core
 
+from odelet_export.capture.operators import digits, remainders
 from odelet_export.capture.operators.float64 import FORMULAS
 from odelet_export.capture.operators.look_ups import look_ups
 from odelet_export.capture.operators.opset import op
@@ -139,19 +140,6 @@ def arange(start: Any, end: Any, step: Any = 1, dtype: int = -1, **where: Any) -
     return op.Add(op.Mul(op.Cast(op.Range(0, count, 1), to=DOUBLE), step), start)
 
 
-def remainder(x: Any, y: Any) -> Any:
-    """aten.remainder; in float64 by ONNX's Mod, which is exact.
-
-    torch's translation subtracts y times a rounded quotient, and is off by a whole y at jumps.
-    """
-    number = isinstance(y, (int, float))
-    if not _is_double(x):
-        return aten_remainder_scalar(x, y) if number else aten_remainder(x, y)
-    y = op.Constant(value=ir.tensor(float(y), DOUBLE)) if number else y
-    rest = op.Mod(x, y, fmod=1)
-    return op.Where(op.Less(op.Mul(op.Sign(rest), op.Sign(y)), 0.0), op.Add(rest, y), rest)
-
-
 def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
     """Translations for operators whose own translations in torch lose digits by their formulas, or an error that torch
     raises, by operator.
@@ -161,8 +149,8 @@ def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
     return {
         aten.celu.default: celu,
         aten.arange.start_step: arange,
-        aten.remainder.Scalar: remainder,
-        aten.remainder.Tensor: remainder,
+        **digits.TRANSLATIONS,
+        **remainders.TRANSLATIONS,
         **look_ups(),
     }
 

@@ -6,6 +6,7 @@ import onnx_ir as ir
 from onnxscript.rewriter import RewriteRuleSet
 
 from odelet_export.graphs.rewrite.activations import ACTIVATIONS
+from odelet_export.graphs.rewrite.attention import ATTENTION
 from odelet_export.graphs.rewrite.group_norm import GROUP_NORM
 from odelet_export.graphs.rewrite.powers import POWERS
 from odelet_export.graphs.rewrite.softplus import SOFTPLUS, SOFTPLUS_OF_SCALED, SOFTPLUS_OF_TORCH
@@ -22,6 +23,7 @@ REWRITES = (
     *ACTIVATIONS,
     POWERS,
     GROUP_NORM,
+    ATTENTION,
 )
 
 

@@ -13,6 +13,7 @@ from odelet.methods.method import FixedStep, StepSettings
 from odelet.numerics.backend import NUMPY
 from odelet.numerics.grid import Grid, is_valid_grid
 from odelet.numerics.interpolation import hermite, linear
+from odelet.numerics.rk import Field as RowField
 from odelet_export.errors import FormError
 from odelet_export.graphs.emit import ONNX
 from odelet_export.graphs.scope import Value, deepest
@@ -85,13 +86,20 @@ def known_steps(site: Site) -> int | None:
     return site.count - 1 if grid.at_outputs and site.count is not None else None
 
 
-def step(site: Site, i: Any, t: Any, t1: Any, y: Value, memory: tuple[Any, ...]) -> FixedStep:
-    """The step of the method from t to t1. i: the number of the step, which the noise of an SDE depends on."""
+def step(
+    site: Site, i: Any, t: Any, t1: Any, y: Value, memory: tuple[Any, ...], *, field: RowField | None = None
+) -> FixedStep:
+    """The step of the method from t to t1. i: the number of the step, which the noise of an SDE depends on. field: what
+    stands for the field of the site in this step."""
     spec = site.hole.spec
     if spec.solver.stochastic:
         return stochastic.step_in_graph(site, i, t, t1, y, memory)
-    terms = StepSettings(direction=site.direction, perturb=grid_of(site).perturb, **spec.corrector)
-    return spec.solver.step(site.field, t, t1, y, memory, terms, xp=ONNX)
+    return spec.solver.step(field or site.field, t, t1, y, memory, step_settings(site), xp=ONNX)
+
+
+def step_settings(site: Site) -> StepSettings:
+    """The settings of the steps of a solve."""
+    return StepSettings(direction=site.direction, perturb=grid_of(site).perturb, **site.hole.spec.corrector)
 
 
 def initial_memory(site: Site) -> tuple[Any, ...]:

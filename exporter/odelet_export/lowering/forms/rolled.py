@@ -14,6 +14,7 @@ from odelet.numerics.interpolation import linear
 from odelet_export.graphs.emit import ONNX
 from odelet_export.graphs.scope import Scope, Value
 from odelet_export.lowering.forms import iteration
+from odelet_export.lowering.forms.ahead import computed_ahead
 from odelet_export.lowering.forms.fixed import (
     FixedSteps,
     finish,
@@ -53,6 +54,7 @@ def lower(site: Site) -> LoweredSolve:
         steps = ONNX.reshape(scope.call("Shape", points), ()) - one[0]
     else:
         steps = scope.constant(step_count, np.int64)
+    ahead = computed_ahead(site, grid)
     end_only, cubic = only_the_end(site), grid_of(site).reads_cubics
     memory = _as_values(site)
     zero = scope.constant(0, np.int64)
@@ -60,7 +62,8 @@ def lower(site: Site) -> LoweredSolve:
 
     def body(_inner: Scope, i: Value, y: Value, *more: Value) -> tuple[Any, list[Value], list[Value]]:
         remembered, counted = more[: len(memory)], list(more[len(memory) :])
-        fixed_step = step(site, i, points[i], points[i + 1], y, tuple(remembered))
+        field = None if ahead is None else ahead.field(i)
+        fixed_step = step(site, i, points[i], points[i + 1], y, tuple(remembered), field=field)
         step_counts = [fixed_step.evaluations] if solver.evaluations is None else []
         step_counts += [] if fixed_step.unconverged is None else [whole(fixed_step.unconverged)]
         counted = [before + now for before, now in zip(counted, step_counts, strict=True)]

@@ -31,7 +31,8 @@ class Site:
     row (1, n). field: takes a time and a row, returns the slope, a row. event: takes a time and a row, returns the
     values whose first zero ends the solve. max_steps: the default limit of attempted steps. settings: the names of the
     graph inputs for the settings that a caller may change, by setting; empty for a nested solve, whose settings are
-    fixed. static: whether no array may have a size that varies, as the profile says.
+    fixed. static: whether no array may have a size that varies, as the profile says. ahead: whether what does not
+    depend on the state may be computed for all steps at once.
     """
 
     hole: Hole
@@ -45,9 +46,19 @@ class Site:
     max_steps: int
     settings: dict[str, str]
     static: bool = False
+    ahead: bool = False
 
     @classmethod
-    def of(cls, hole: Hole, scope: Scope, max_steps: int, settings: dict[str, str], *, static: bool = False) -> Site:
+    def of(
+        cls,
+        hole: Hole,
+        scope: Scope,
+        max_steps: int,
+        settings: dict[str, str],
+        *,
+        static: bool = False,
+        ahead: bool = False,
+    ) -> Site:
         """The site of a hole. Nodes that it needs are appended to the scope."""
         parts = [Value(part, scope) for part in hole.y0]
         per_sample = hole.spec.per_sample
@@ -63,14 +74,14 @@ class Site:
         y0 = layout.pack(parts, xp=ONNX)
         field = hole.field.field(scope, layout, {})
         event = hole.event.event(scope, layout, {}) if hole.event is not None else None
-        return cls(hole, scope, layout, t, direction, y0, field, event, max_steps, settings, static)
+        return cls(hole, scope, layout, t, direction, y0, field, event, max_steps, settings, static, ahead)
 
     def reading(self, filled: Mapping[ir.Value, ir.Value]) -> Site:
         """The site after earlier solves were filled; see `Hole.reading`."""
         hole = self.hole.reading(filled)
-        return (
-            self if hole is self.hole else Site.of(hole, self.scope, self.max_steps, self.settings, static=self.static)
-        )
+        if hole is self.hole:
+            return self
+        return Site.of(hole, self.scope, self.max_steps, self.settings, static=self.static, ahead=self.ahead)
 
     def each(self, x: Value) -> Value:
         """The scalar x; where each batch row has its own steps, x repeated for each row: (samples,)."""

@@ -1,12 +1,15 @@
 """Gradients inside a field, through layers of every kind, export and agree with torch at other inputs."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from support.layers import LAYERS
+from torch import nn
 from torch.fx.experimental.proxy_tensor import make_fx
 from torchdiffeq import odeint
 
+import odelet
 from odelet_export import CaptureError, export
 from odelet_export.capture.operators import matrices, pooling
 from odelet_export.capture.operators.decompositions import gradient_decompositions
@@ -112,3 +115,33 @@ def test_rrelu_in_evaluation_mode_has_the_mean_slope(tmp_path):
     export(model, (torch.randn(2, 3),), tmp_path / "out", form="plain", dynamic={"input": {0: "batch"}}, quick=True)
     x = torch.randn(5, 3) * 3
     torch.testing.assert_close(torch.from_numpy(odelet.load(tmp_path / "out")(x.numpy())), model(x).detach())
+
+
+def test_signs_are_taken_from_zeros_and_infinities_too(tmp_path):
+    def model(x, y):
+        return torch.copysign(x, y), torch.copysign(x, -2.0), torch.signbit(y)
+
+    export(model, (torch.randn(4), torch.randn(4)), tmp_path / "out", form="plain", quick=True)
+    x, y = torch.tensor([1.0, -2.0, 0.0, -torch.inf]), torch.tensor([-0.0, 0.0, torch.inf, -3.0])
+    for got, expected in zip(odelet.load(tmp_path / "out")(x.numpy(), y.numpy()), model(x, y), strict=True):
+        torch.testing.assert_close(torch.from_numpy(got), expected)
+
+
+def test_the_losses_of_the_rows_of_a_free_batch_are_exported(tmp_path):
+    weight = torch.arange(1.0, 6.0)
+
+    def model(x, labels):
+        return (
+            nn.functional.cross_entropy(x, labels, reduction="none"),
+            nn.functional.nll_loss(x.log_softmax(-1), labels, reduction="none"),
+            nn.functional.cross_entropy(x, labels, weight, ignore_index=1),
+            nn.functional.cross_entropy(x, labels, reduction="sum", label_smoothing=0.2),
+        )
+
+    axes = {"x": {0: "batch"}, "labels": {0: "batch"}}
+    export(
+        model, (torch.randn(3, 5), torch.tensor([0, 1, 4])), tmp_path / "out", form="plain", dynamic=axes, quick=True
+    )
+    x, labels = torch.randn(6, 5), torch.tensor([1, 3, 3, 0, 4, 2])
+    for got, expected in zip(odelet.load(tmp_path / "out")(x.numpy(), labels.numpy()), model(x, labels), strict=True):
+        torch.testing.assert_close(torch.from_numpy(np.asarray(got)), expected)

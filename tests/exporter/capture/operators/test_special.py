@@ -1,9 +1,11 @@
 """Special functions in elementary operators agree with torch's own, in float64 and float32."""
 
+import math
+
 import pytest
 import torch
 
-from odelet_export.capture.operators import special
+from odelet_export.capture.operators import error_functions, special
 
 aten = torch.ops.aten
 POSITIVE = torch.cat([torch.logspace(-6, 6, 101, dtype=torch.float64), torch.tensor([1.0, 2.0, 1 + 1e-9, 1e17])])
@@ -14,19 +16,24 @@ VALUES = {
     aten.lgamma.default: torch.cat([POSITIVE, NEGATIVE]),
     aten.digamma.default: torch.cat([POSITIVE, NEGATIVE]),
     aten.erfinv.default: BETWEEN,
-    aten.special_ndtri.default: torch.linspace(0, 1, 101, dtype=torch.float64),
+    aten.special_ndtri.default: torch.cat([torch.linspace(0, 1, 101), torch.logspace(-37, -1, 37)]).double(),
+    aten.erfc.default: WIDE / 4,
+    aten.special_erfcx.default: WIDE / 4,
+    aten.special_log_ndtr.default: WIDE,
     aten.i0.default: WIDE,
     aten.special_i0e.default: WIDE,
     aten.special_i1.default: WIDE,
     aten.special_i1e.default: WIDE,
     aten.signbit.default: torch.cat([WIDE, torch.tensor([0.0, -0.0])]),
 }
+DECOMPOSITIONS = special.DECOMPOSITIONS | error_functions.DECOMPOSITIONS
 
 
 @pytest.mark.parametrize("operator", VALUES, ids=str)
 def test_a_special_function_agrees_with_torch(operator):
     for x in (VALUES[operator], VALUES[operator].float()):
-        torch.testing.assert_close(special.DECOMPOSITIONS[operator](x), operator(x), equal_nan=True)
+        expected = operator(x.double()).to(operator(x).dtype)
+        torch.testing.assert_close(DECOMPOSITIONS[operator](x), expected, equal_nan=True)
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 3])
@@ -40,6 +47,14 @@ def test_pairs_with_nan_and_large_numbers():
     torch.testing.assert_close(special.hypot(x, y)[:2], torch.hypot(x, y)[:2])
     for operator in (aten.fmax.default, aten.fmin.default):
         torch.testing.assert_close(special.DECOMPOSITIONS[operator](x, y), operator(x, y))
+
+
+def test_poles_and_infinities_are_those_of_torch():
+    ends = torch.tensor([0.0, -0.0, -1.0, -7.0, math.inf, -math.inf, math.nan], dtype=torch.float64)
+    for operator in (*DECOMPOSITIONS.keys() & VALUES.keys(),):
+        torch.testing.assert_close(DECOMPOSITIONS[operator](ends), operator(ends), equal_nan=True)
+    pairs = torch.tensor([math.inf, -math.inf, 0.0]), torch.tensor([-math.inf, 1.0, 0.0])
+    torch.testing.assert_close(special.hypot(*pairs), torch.hypot(*pairs))
 
 
 def test_whole_numbers_are_left_to_torch():
