@@ -12,6 +12,7 @@ from odelet.artifact.program_steps import DriveStep, ProgramStep, RunStep, files
 from odelet.artifact.solve_card import MIXED, PLAIN, SolveCard
 from odelet_export.capture.captured import Captured
 from odelet_export.graphs.guards import add_guards
+from odelet_export.graphs.inside_loops import store_inside_loops
 from odelet_export.graphs.scope import Scope
 from odelet_export.graphs.tidy import tidy
 from odelet_export.lowering.choose import Choice, choose
@@ -86,6 +87,7 @@ def lower(
     for model in graphs.values():
         add_guards(model)
         tidy(model, keep_debug_info=keep_debug_info)
+        store_inside_loops(model)
     copies = [field_card(x.hole, [v.ir for v in x.lowered.solution], x.card.drive, graphs) for x in filled]
     return LoweredModel(graphs, program, [replace(x.card, piece=copy) for x, copy in zip(filled, copies, strict=True)])
 
