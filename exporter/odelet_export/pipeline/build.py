@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -74,7 +73,7 @@ def build(
         raise BuildError(f"{artifact}: give the artifact's folder, as a lone graph has no samples to test a build with")
     samples = samples_of(checked.card, checked.folder)
     tell("translate")
-    own_name = _name(checked.card.name if name is None else name, given=name is not None)
+    own_name = kind.names.made_of(checked.card.name) if name is None else kind.names.check(name)
     write = kind.writer(checked, own_name, samples)
     tell("write")
     with staging(place, failed=failed, marker=BUILD_FILE) as folder:
@@ -132,13 +131,3 @@ def _write_card(folder: Path, target: str, model: str, built: Built | None, test
     data["test"] = None if tested is None else tested.text
     data["files"] = {file: asdict(entry_of(folder / file)) for file in names}
     (folder / BUILD_FILE).write_text(json.dumps(data, indent=2), encoding="utf-8")
-
-
-def _name(name: str, *, given: bool) -> str:
-    """The name of functions and files. given: whether the caller chose it. Raises InputError for what cannot be one."""
-    if given:
-        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
-            raise InputError(f"name={name!r} must be a name in C, such as 'spiral'")
-        return name
-    plain = re.sub(r"\W+", "_", name.lower(), flags=re.A).strip("_")
-    return plain if re.match("[a-z]", plain) else f"model_{plain}"

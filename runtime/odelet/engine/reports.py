@@ -60,9 +60,9 @@ def times_input(solve: SolveCard) -> str | None:
 
 def stopped_at(status: Status, solve: SolveCard, values: dict[str, NumpyArray]) -> None:
     """Change the report of a solve whose loop was stopped from outside: the graph took that for its limit of steps, or
-    for an iteration that did not converge within its limit."""
+    for an iteration that did not converge within its limit. No report is there where the call ended before."""
     name = solve.report.get("status")
-    if name is not None:
+    if name in values:
         reported = values[name]
         limited = np.isin(reported, [Status.STEP_LIMIT.value, Status.NOT_CONVERGED.value])
         values[name] = np.where(limited, np.int64(status.value), reported)

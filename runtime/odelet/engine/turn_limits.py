@@ -11,21 +11,23 @@ from odelet.artifact.solve_card import SolveCard
 from odelet.engine.reports import times_input
 from odelet.engine.turns import Read
 from odelet.loops.limits import Limits
+from odelet.loops.stats import SolveOutcome
 from odelet.numerics.backend import NumpyArray
 from odelet.status import Status
 
 
 class TurnLimits:
-    """The limits of a call as they stop the loop of a solve. status: that of the limit that did, or OK.
+    """The limits of a call as they stop the loop of a solve.
 
-    values: what the program has before the loop, by name.
+    outcome: what the solve has done so far, with the status of the limit that stopped it, or OK. values: what the
+    program has before the loop, by name.
     """
 
     def __init__(self, limits: Limits, loop: LoopStep, solve: SolveCard, values: Mapping[str, NumpyArray]) -> None:
-        # Where nothing can be read of a solve that ends early, its limits end the run of a graph.
-        self._limits = replace(limits, max_evals=None, deadline=None) if loop.all_turns else limits
-        self._evaluations, self._clock = solve.evaluations, loop.clock
-        self.status = Status.OK
+        taken = limits.max_evals if "max_evals" in solve.settings else None
+        self._limits = replace(limits, max_evals=taken)
+        self._evaluations, self._clock, self._per_sample = solve.evaluations, loop.clock, solve.per_sample
+        self.outcome = SolveOutcome(status=Status.OK, time=None)
         if limits.watch is None:
             return
         counted = loop.all_turns and loop.again is None and loop.most is not None
@@ -49,5 +51,8 @@ class TurnLimits:
             # The slowest of several samples counts.
             time = self._direction * float(read(self._clock.time).min())
         done, cost = (0, 0) if calls is None else (calls.start + calls.step * turns, calls.step)
-        self.status = self._limits.exceeded(done, cost, steps=turns, time=time)
-        return self.status is not Status.OK
+        status = self._limits.exceeded(done, cost, steps=turns, time=time)
+        # The steps of a batch whose samples are solved each on its own are the sum of theirs.
+        steps, evaluations = None if self._per_sample else turns, None if calls is None else done
+        self.outcome = SolveOutcome(status=status, time=time, steps=steps, evaluations=evaluations)
+        return status is not Status.OK

@@ -46,7 +46,8 @@ class SolveProgress:
         return self.steps / self.most if self.steps is not None and self.most else None
 
 
-# What a caller gives: it is told of each step, and returns False to end the call, anything else to go on.
+# What a caller gives: it is told of each step, and returns False to end the call, anything else to go on. The False of
+# a library of arrays, which a comparison of numpy returns, is False, too.
 Progress: TypeAlias = Callable[[SolveProgress], object]
 
 
@@ -101,6 +102,14 @@ class Watch:
     def _told(self, progress: SolveProgress) -> bool:
         """Tell, and return whether the caller ends the call."""
         try:
-            return self._tell(progress) is False
+            return _is_false(self._tell(progress))
         except BaseException as error:
             raise ProgressRaised(error) from None
+
+
+def _is_false(answer: object) -> bool:
+    """Whether an answer is False: that of Python, or one bool of numpy or another library of arrays. None, 0 and empty
+    things are not."""
+    dtype, shape = getattr(answer, "dtype", None), getattr(answer, "shape", None)
+    one_bool = shape == () and str(dtype).removeprefix("torch.") == "bool"
+    return answer is False or (one_bool and not answer)

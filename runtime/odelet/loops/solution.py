@@ -61,7 +61,10 @@ class Solution:
         """Return the solution itself, or raise SolveError saying which solve failed, how, when, and what to try."""
         if self.status in _GOOD:
             return self
-        failed = next((solve for solve in self.stats.solves if solve.status is self.status), None)
+        ended = [solve for solve in self.stats.solves if solve.status is self.status]
+        # Nothing is known of a solve that the end of the call left unread; the one that was stopped has counts.
+        counted = [solve for solve in ended if (solve.steps, solve.evaluations) != (None, None)]
+        failed = next(iter(counted or ended), None)
         if failed is None:  # the deadline passed outside the solves
             message = f"the call stopped: {self.status.sentence}; {self.status.advice}"
             raise SolveError(message, self.status, None, None)

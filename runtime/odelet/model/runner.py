@@ -6,10 +6,9 @@ The law here: a call runs the program of the card over a dictionary of arrays, a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import NoReturn
 
-from odelet.artifact.solve_card import SolveCard
 from odelet.engine.driven import drive_solve
 from odelet.engine.ending import EndedError, ended_at
 from odelet.engine.failures import GraphFailed, failing_as
@@ -26,8 +25,9 @@ from odelet.loops.limits import Limits
 from odelet.loops.observer import SolveObserver
 from odelet.loops.progress import ProgressRaised
 from odelet.loops.solution import Solution
-from odelet.loops.stats import SolveOutcome, SolveStats, Stats
+from odelet.loops.stats import SolveStats, Stats
 from odelet.model.arguments import Argument, Arguments
+from odelet.model.call_result import CallResult, has_outputs, stats_at_the_end
 from odelet.model.interruption import interruptible
 from odelet.model.observed import NOTHING, Observed
 from odelet.model.settings import AS_EXPORTED, CallSettings, limits_for
@@ -40,24 +40,6 @@ from odelet.status import Status
 _GRACE = 0.05
 
 _NO_LIMITS = Limits()
-
-
-@dataclass
-class CallResult:
-    """What a call computed.
-
-    values: every array of the program, by name. driven: what each driven solve did, and each solve that the fallback
-    solved again, by index; after a failed solve nothing more ran. watched: the events and trajectories of the solves
-    for which the call asked for them, by index. ended: what ended the call so that outputs are missing: the deadline,
-    or the caller; None where nothing did. stopped: the limits at which loops of solves were stopped between two turns,
-    by index.
-    """
-
-    values: dict[str, NumpyArray]
-    driven: dict[int, SolveStats]
-    watched: dict[int, SolveObserver]
-    ended: Status | None = None
-    stopped: dict[int, Status] = field(default_factory=dict)
 
 
 class Runner:
@@ -140,7 +122,7 @@ class Runner:
         """Run the program and the fallback, and tell a caller who watches how the solves ended."""
         self._run_within(result, arrays, limits, observed)
         for index in () if limits.watch is None else limits.watch.under_way:
-            tell_end(limits.watch, self._stats_at_the_end(self.card.solves[index], result))
+            tell_end(limits.watch, stats_at_the_end(self.card.solves[index], result))
 
     def _run_within(
         self, result: CallResult, arrays: dict[str, NumpyArray], limits: Limits, observed: Observed
@@ -163,15 +145,25 @@ class Runner:
         self, result: CallResult, arrays: dict[str, NumpyArray], limits: Limits, observed: Observed
     ) -> None:
         """Run the program on the values of a result, and add what it computes. arrays: the settings of the call."""
+        try:
+            self._run_steps(result, arrays, limits, observed)
+        finally:
+            for index, outcome in result.stopped.items():
+                stopped_at(outcome.status, self.card.solves[index], result.values)
+
+    def _run_steps(self, result: CallResult, arrays: dict[str, NumpyArray], limits: Limits, observed: Observed) -> None:
+        """Run the steps of the program, up to one that ends the call."""
         values, events = result.values, observed.events_by_solve
         for step in self._program:
             if isinstance(step, Repeated) and step.loop.solve is not None:
                 self._take_turns(step, result, arrays, limits)
                 if result.ended is not None:
                     return
+                self._tell_ends(result, limits)
                 continue
             if not isinstance(step, DriveSolve):
                 values |= step(values, arrays)
+                self._tell_ends(result, limits)
                 continue
             index = step.solve.index
             request = Request(
@@ -184,10 +176,17 @@ class Runner:
             if watched is not None:
                 result.watched[index] = watched
             result.driven[index] = stats
-            if not _has_outputs(stats):
+            if not has_outputs(stats):
                 break
-        for index, status in result.stopped.items():
-            stopped_at(status, self.card.solves[index], values)
+
+    def _tell_ends(self, result: CallResult, limits: Limits) -> None:
+        """Tell a caller who watches of the solves that have ended, and whose reports have been read."""
+        for index in () if limits.watch is None else limits.watch.under_way:
+            solve = self.card.solves[index]
+            if all(name in result.values for name in solve.report.values()):
+                if index in result.stopped:
+                    stopped_at(result.stopped[index].status, solve, result.values)
+                tell_end(limits.watch, reported_stats(solve, result.values))
 
     def _take_turns(self, step: Repeated, result: CallResult, arrays: dict[str, NumpyArray], limits: Limits) -> None:
         """Run the loop of a solve, which ends early at a limit that its graphs do not know."""
@@ -197,11 +196,15 @@ class Runner:
             return
         solve = self.card.solves[step.loop.solve]
         limited = TurnLimits(limits, step.loop, solve, result.values)
-        result.values |= step(result.values, arrays, limited.stops)
-        if limited.status is not Status.OK and step.loop.all_turns:
-            result.ended = limited.status
-        elif limited.status is not Status.OK:
-            result.stopped[solve.index] = limited.status
+        try:
+            result.values |= step(result.values, arrays, limited.stops)
+        except EndedError:
+            result.stopped[solve.index] = replace(limited.outcome, status=Status.DEADLINE)
+            raise
+        if limited.outcome.status is not Status.OK:
+            result.stopped[solve.index] = limited.outcome
+            if step.loop.all_turns:
+                result.ended = limited.outcome.status
 
     def _solve_again(self, result: CallResult, arrays: dict[str, NumpyArray], limits: Limits) -> None:
         """Replace answers that are out of tolerance, where there is a fallback."""
@@ -246,9 +249,9 @@ class Runner:
     def _solution(self, result: CallResult) -> Solution:
         driven, values = result.driven, result.values
         if result.ended is not None:
-            solves = tuple(self._stats_at_the_end(solve, result) for solve in self.card.solves)
+            solves = tuple(stats_at_the_end(solve, result) for solve in self.card.solves)
             return Solution({}, Stats(solves), result.ended)
-        if not all(_has_outputs(stats) for stats in driven.values()):
+        if not all(has_outputs(stats) for stats in driven.values()):
             # A solve that had to stop leaves something to go on from, which may be what the next one fails on.
             first = next(stats.status for stats in driven.values() if stats.status not in (Status.OK, Status.EVENT))
             return Solution({}, Stats(tuple(driven.values())), first)
@@ -269,15 +272,6 @@ class Runner:
         noise = {name: values[name] for name in self.arguments.noise}
         return Solution(outputs, Stats(solves), status, noise=noise)
 
-    def _stats_at_the_end(self, solve: SolveCard, result: CallResult) -> SolveStats:
-        """What a solve did in a call whose run was ended: all that is known of one that did not get done."""
-        if solve.index in result.driven:
-            return result.driven[solve.index]
-        if solve.report and all(name in result.values for name in solve.report.values()):
-            return reported_stats(solve, result.values)
-        status = Status.DEADLINE if result.ended is None else result.ended
-        return SolveStats.of(solve, SolveOutcome(status=status, time=None))
-
     def _drive(
         self, step: DriveSolve, values: dict[str, NumpyArray], settings: dict[str, NumpyArray], request: Request
     ) -> tuple[SolveStats, SolveObserver | None]:
@@ -289,12 +283,7 @@ class Runner:
             watch.begin(solve.index, start=start, end=end)
         with failing_as(solve.index):
             solution, stats, watched = drive_solve(solve, step.graphs, values, request, device=self._device)
-        if _has_outputs(stats):
+        if has_outputs(stats):
             values |= zip(step.names.results, solution, strict=True)
         tell_end(watch, stats)
         return stats, watched
-
-
-def _has_outputs(stats: SolveStats) -> bool:
-    """Whether a solve left something to go on from: a state, the states of its samples, or bounded answers."""
-    return stats.status.usable or stats.samples is not None or stats.error_ratio is not None

@@ -16,6 +16,7 @@ from odelet.artifact.solve_card import CALL_SETTINGS, FORMS, SETTINGS, SolveCard
 from odelet.errors import InputError
 from odelet.loops.limits import Limits
 from odelet.loops.progress import Progress
+from odelet.methods.roster import method_of
 from odelet.model.arguments import Argument
 from odelet.numerics.backend import NumpyArray
 
@@ -117,6 +118,13 @@ def _refusal(name: str, value: object, card: Card) -> InputError:
         return InputError(
             f"{name}={value!r} cannot be set: the solves of this artifact are of SDEs, with steps of fixed lengths; "
             "call sdeint with adaptive=True in the model, and export it again"
+        )
+    if all(method_of(solve.method).fixed for solve in card.solves):
+        methods = ", ".join(sorted({solve.method for solve in card.solves}))
+        return InputError(
+            f"{name}={value!r} cannot be set: the steps of this artifact's solves have fixed lengths ({methods}), "
+            "so they take neither tolerances nor limits; choose an adaptive method in the model, such as dopri5, and "
+            "export it again"
         )
     forms = [
         facts

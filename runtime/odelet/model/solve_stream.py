@@ -13,6 +13,7 @@ from functools import partial
 
 import numpy as np
 
+from odelet.artifact.solve_card import TAKEN
 from odelet.engine.failures import GraphFailed, failing_as
 from odelet.engine.opening import Artifact
 from odelet.engine.problem import Problem, Request, problem_of
@@ -133,6 +134,10 @@ class SolveStream:
                 f"the solve of this stream has ended ({self._ended}), so there is nothing to go on from; begin another "
                 "with model.stream()"
             )
+        inputs = {tensor.name for tensor in self._card.inputs}
+        for name in TAKEN:
+            if name in named and name not in inputs:
+                raise InputError(f"{name} is a setting of the whole solve of this stream; give it to model.stream()")
         named = self._arguments.spread(named)
         for name in named:
             if name in self._start:

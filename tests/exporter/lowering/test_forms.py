@@ -147,5 +147,5 @@ def test_a_call_may_set_tolerances_and_step_limit(method, form, tmp_path):
 def test_fixed_steps_take_no_tolerance(tmp_path):
     for form in ("unrolled", "rolled"):
         model = Case(method="rk4", form=form, times=(0.0, 1.0)).load(tmp_path / form)
-        with pytest.raises(ValueError, match=r"rtol=0\.001 cannot be set: .* its steps were fixed at export"):
+        with pytest.raises(ValueError, match=r"rtol=0\.001 cannot be set: the steps of .* have fixed lengths"):
             model(inputs("float64"), rtol=1e-3)

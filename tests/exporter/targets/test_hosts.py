@@ -267,6 +267,19 @@ class TestTriton:
             "no dynamic batching: the input 't' does not have the axis 'batch'",
         )
 
+    def test_a_name_is_that_of_a_folder(self, artifact, tmp_path):
+        for name in ("my-model", "densenet-onnx_1.2", "3d"):
+            result = build(artifact("unrolled"), "triton", tmp_path / name, name=name)
+            assert result.tested.passed
+            assert f'name: "{name}"' in (tmp_path / name / name / "config.pbtxt").read_text()
+        for name in ("my model", "é", "-x", ".x", "..", "a/b", ""):
+            with pytest.raises(InputError, match="must be a name of letters, digits, '_', '-' and '.'"):
+                build(artifact("unrolled"), "triton", tmp_path / "wrong", name=name)
+        for target in ("c", "native"):
+            with pytest.raises(InputError, match="name='my-model' must be a name in C"):
+                build(artifact("unrolled"), target, tmp_path / "wrong", name="my-model")
+        assert not (tmp_path / "wrong").exists()
+
     def test_an_earlier_repository_is_replaced_and_nothing_else(self, artifact, tmp_path):
         out = tmp_path / "repository"
         build(artifact("unrolled"), "triton", out, name="net")

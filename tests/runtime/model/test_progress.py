@@ -2,6 +2,7 @@
 ended from there."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from odelet.errors import InputError, SolveError
 from odelet.loops.progress import SolveProgress
 from odelet.model.watching import watch_of
 from odelet.status import Status
+from odelet_export import export
 
 OLD = ROOT / "tests" / "whole" / "artifacts-0.1"
 TIMES = np.linspace(0, 8, 5)
@@ -149,6 +151,104 @@ def test_solves_are_told_in_their_order_and_none_begins_after_the_end(form, two_
     assert first is Status.CANCELLED
     # Where the loop is between graphs, the first solve leaves NaN at the times that it did not reach.
     assert second is (Status.CANCELLED if form == "driven" else Status.NOT_FINITE)
+    # The end of a solve is told before the next one begins, and may end the call, too.
+    log = []
+    model.solve(x.numpy(), t.numpy(), progress=lambda now: log.append(now) or (now.solve, now.status) != (0, Status.OK))
+    ends = [now.status for now in log if now.solve == 0]
+    assert ends[-1] is Status.OK
+    assert [now.solve for now in log] == sorted(now.solve for now in log)
+    assert not [now for now in log if now.solve == 1 and now.status is None]
+
+
+class Threefold(nn.Module):
+    """An adaptive solve, one of fixed steps and another adaptive one, each from the end of the one before or not."""
+
+    def __init__(self, chained):
+        super().__init__()
+        self.chained = chained
+
+    def forward(self, x, t):
+        first = torchdiffeq.odeint(lambda t, y: -y, x, t, method="dopri5")
+        start = first[-1] if self.chained else x
+        second = torchdiffeq.odeint(lambda t, y: -y * y, start, t, method="rk4", options={"step_size": 0.05})
+        start = second[-1] if self.chained else x
+        return first, second, torchdiffeq.odeint(lambda t, y: torch.sin(y), start, t, method="bosh3")
+
+
+def stopping(solve):
+    """A function that ends the call at the third step of a solve."""
+    return lambda now: (now.solve, now.status, now.steps) != (solve, None, 2)
+
+
+@pytest.mark.parametrize("chained", [True, False])
+def test_the_solve_that_was_stopped_is_the_one_that_is_named(chained, tmp_path):
+    x, t = torch.rand(2, 3), torch.linspace(0, 2, 3)
+    captured, arrays = captured_of(Threefold(chained), x, t), (x.numpy(), t.numpy())
+    for form in ("loop_free", "driven"):
+        model = load_captured(captured, form, tmp_path / form)
+        full = model.solve(*arrays).stats.solves
+        for solve in range(3):
+            cut = model.solve(*arrays, progress=stopping(solve))
+            assert cut.status is cut.stats.solves[solve].status is Status.CANCELLED
+            assert cut.stats.solves[solve].steps == 2
+            statuses = {one.status for one in cut.stats.solves}
+            assert statuses <= {Status.OK, Status.CANCELLED, Status.NOT_FINITE}
+            if chained:
+                assert cut.stats.solves[:solve] == full[:solve]
+            with pytest.raises(SolveError, match=f"^solve {solve} ") as raised:
+                model(*arrays, progress=stopping(solve))
+            assert raised.value.status is Status.CANCELLED
+        late = model.solve(*arrays, deadline=1e-9)
+        assert [one.status for one in (late, *late.stats.solves)] == [Status.DEADLINE] * 4
+
+
+class Nested(nn.Module):
+    """A solve whose field solves twice for its slope, with more steps than the solve itself."""
+
+    def field(self, t, y):
+        times = torch.tensor([0.0, 0.5])
+        first = torchdiffeq.odeint(lambda t, y: -y, y, times, method="dopri5", rtol=1e-5, atol=1e-6)[-1]
+        return torchdiffeq.odeint(lambda t, y: -y, first, times, method="rk4", options={"step_size": 0.01})[-1] - y
+
+    def forward(self, x, t):
+        return torchdiffeq.odeint(self.field, x, t, method="bosh3", rtol=1e-3, atol=1e-3)
+
+
+def test_solves_inside_a_field_are_neither_told_nor_limited(tmp_path):
+    x, t = torch.rand(2, 3), torch.linspace(0, 2, 3)
+    told = {}
+    for form in ("loop_free", "driven"):
+        export(Nested(), (x, t), tmp_path / form, form=form, quick=True, samples=1)
+        model, log = odelet.load(tmp_path / form), Told()
+        solve = partial(model.solve, x.numpy(), t.numpy())
+        (stats,) = solve(progress=log).stats.solves
+        told[form] = [(one.solve, one.steps, one.status, one.evaluations) for one in log]
+        assert len(log) == stats.steps + 1
+        cut = solve(progress=lambda now: False)
+        assert (cut.status, cut.stats.solves[0].steps) == (Status.CANCELLED, 0)
+        cut = solve(max_evals=stats.evaluations - 1)
+        assert (cut.status, cut.stats.solves[0].steps) == (Status.EVALUATION_LIMIT, stats.steps - 1)
+        assert solve(max_evals=stats.evaluations).status is Status.OK
+        assert solve(deadline=1e-9).status is Status.DEADLINE
+    assert told["loop_free"] == told["driven"]
+
+
+@pytest.mark.parametrize("kind", ["adaptive", "fixed"])
+def test_a_deadline_that_is_over_stops_before_the_first_turn(kind, models):
+    for form in ("loop_free", "driven"):
+        cut = models[f"{form} {kind}"].solve(inputs("float64", 2), TIMES, deadline=1e-9)
+        assert (cut.status, cut.stats.solves[0].steps) == (Status.DEADLINE, 0)
+
+
+@pytest.mark.parametrize("answer", [False, np.False_, np.array(False), torch.tensor(False)], ids=repr)
+def test_every_kind_of_false_ends_the_call(answer, models):
+    for name in ("driven adaptive", "loop_free adaptive"):
+        assert models[name].solve(inputs("float64", 2), TIMES, progress=lambda _: answer).status is Status.CANCELLED
+
+
+@pytest.mark.parametrize("answer", [None, True, np.True_, 0, 0.0, "", [], np.int64(0), np.zeros(2, bool)], ids=repr)
+def test_no_other_answer_ends_the_call(answer, models):
+    assert models["driven adaptive"].solve(inputs("float64", 2), TIMES, progress=lambda _: answer).status is Status.OK
 
 
 def test_a_stream_tells_each_of_its_calls(models):
@@ -162,6 +262,8 @@ def test_a_stream_tells_each_of_its_calls(models):
     assert stream.solve(t=TIMES).status is Status.CANCELLED
     with pytest.raises(InputError, match="the solve of this stream has ended .CANCELLED"):
         stream.solve(t=TIMES + 9)
+    with pytest.raises(InputError, match=r"progress is a setting of the whole solve of this stream; give it to model"):
+        models["driven adaptive"].stream(x=inputs("float64", 2)).solve(t=TIMES, progress=print)
 
 
 def test_forms_that_end_inside_a_graph_are_refused(tmp_path):

@@ -65,6 +65,17 @@ def test_a_refusal_names_the_forms_that_take_the_setting(name, forms):
         CallSettings(**{name: 1.0}).checked(card)
 
 
+@pytest.mark.parametrize("form", ["driven", "loop_free", "rolled", "unrolled"])
+@pytest.mark.parametrize("name", ["rtol", "atol", "max_steps", "max_evals"])
+def test_fixed_steps_need_another_method_and_no_other_form(form, name):
+    card = driven_card() if form == "driven" else affine_card()
+    solve = replace(card.solves[0], form=form, method="rk4", rtol=None, atol=None, settings={})
+    card = replace(card, form=form, solves=(solve,))
+    with pytest.raises(InputError, match=r"have fixed lengths \(rk4\).*choose an adaptive method") as raised:
+        CallSettings(**{name: 1}).checked(card)
+    assert "the form" not in str(raised.value)
+
+
 @pytest.mark.parametrize("form", [None, *(name for name, facts in FORMS.items() if facts.solves)])
 def test_every_form_takes_a_deadline_whatever_its_card_lists(form):
     card = driven_card() if form == "driven" else affine_card()

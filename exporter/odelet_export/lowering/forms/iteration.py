@@ -11,7 +11,7 @@ from odelet_export.graphs.emit import ONNX
 from odelet_export.graphs.scope import Value
 from odelet_export.lowering.forms.form import LoweredSolve
 from odelet_export.lowering.forms.site import Site
-from odelet_export.lowering.forms.steps_note import StepsNote, note_steps
+from odelet_export.lowering.forms.steps_note import note_steps
 
 
 def unrolled(site: Site) -> LoweredSolve:
@@ -44,7 +44,7 @@ def _looped(site: Site, tolerances: dict[str, Any], limit: Value | None) -> Lowe
         **terms,
         **tolerances,
     )
-    note_steps(state.best, StepsNote(site.hole.spec.index, all_turns=limit is None))
+    note_steps(state.best, site.hole.spec, all_turns=limit is None)
     if limit is None:
         return _lowered(site, state, evaluations=most)
     return _lowered(site, state, settings=site.settings)

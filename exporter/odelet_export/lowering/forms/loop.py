@@ -29,7 +29,7 @@ from odelet_export.lowering.forms.site import (
     in_dtype,
     not_finite,
 )
-from odelet_export.lowering.forms.steps_note import Clock, StepsNote, note_steps
+from odelet_export.lowering.forms.steps_note import Clock, note_steps
 
 
 class AdaptiveLoop(Reading):
@@ -124,7 +124,7 @@ class AdaptiveLoop(Reading):
             go_on = go_on & ~self.search.begins_at_event
             limit = ONNX.minimum(limit, self.control.max_num_steps)
         final, values = scope.loop(body, limit, go_on, list(initial.values()))
-        note_steps(final[0], StepsNote(site.hole.spec.index, clock=self._clock(names)))
+        note_steps(final[0], site.hole.spec, clock=self._clock(names))
         end, collected = dict(zip(names, final, strict=True)), dict(zip(collects, values, strict=True))
         now = end["now"]
         report = self._counts(end, collected)

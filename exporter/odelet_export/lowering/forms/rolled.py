@@ -30,7 +30,7 @@ from odelet_export.lowering.forms.fixed import (
 from odelet_export.lowering.forms.form import Form, LoweredSolve
 from odelet_export.lowering.forms.search import EventSearch
 from odelet_export.lowering.forms.site import NOT_FINITE, OK, STEP_LIMIT, Site, in_dtype, not_finite
-from odelet_export.lowering.forms.steps_note import StepsNote, note_steps
+from odelet_export.lowering.forms.steps_note import note_steps
 
 
 def excludes(method: Method) -> str | None:
@@ -71,7 +71,7 @@ def lower(site: Site) -> LoweredSolve:
         return None, [fixed_step.y1, *fixed_step.memory, *counted], collect
 
     final, collected = scope.loop(body, steps, None, [site.y0, *memory, *counts])
-    note_steps(final[0], StepsNote(site.hole.spec.index, all_turns=True))
+    note_steps(final[0], site.hole.spec, all_turns=True)
     counted = final[1 + len(memory) :]
     calls: Any = counted[0] if solver.evaluations is None else None
     if cubic:
@@ -140,7 +140,7 @@ def _until_event(site: Site) -> LoweredSolve:
     limit = scope.constant(MOST_FIXED_STEPS, np.int64)
     carried = [start, site.y0, start, site.y0, no_step, zero, *memory]
     (t1, y1, t, y, last, failures, *_), _collected = scope.loop(body, limit, None, carried)
-    note_steps(t1, StepsNote(spec.index, all_turns=True))
+    note_steps(t1, spec, all_turns=True)
     begun, now = t * search.direction, t1 * search.direction
     done = ~search.goes_on(now, y1)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from odelet_export.graphs.scope import Value
+from odelet_export.model.spec import SolveSpec
 
 _KEY = "odelet.steps"
 
@@ -30,11 +31,15 @@ class StepsNote:
     clock: Clock | None = None
 
 
-def note_steps(result: Value, note: StepsNote) -> None:
-    """Note on the Loop that makes a value what its turns are."""
+def note_steps(result: Value, spec: SolveSpec, *, all_turns: bool = False, clock: Clock | None = None) -> None:
+    """Note on the Loop that makes a value that its turns are the steps of a solve.
+
+    Nothing is noted for a solve inside the field of another one: no call may limit it or is told of it.
+    """
     loop = result.ir.producer()
     assert loop is not None and loop.op_type == "Loop"
-    loop.meta[_KEY] = note
+    if not spec.around:
+        loop.meta[_KEY] = StepsNote(spec.index, all_turns, clock)
 
 
 def noted_steps(loop: ir.Node) -> StepsNote | None:

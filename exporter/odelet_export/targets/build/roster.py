@@ -14,6 +14,7 @@ from odelet_export.lowering.profiles import Profile
 from odelet_export.targets.build.built import Built, Tested
 from odelet_export.targets.build.c import compiler, native, target
 from odelet_export.targets.build.hosts import ort, triton, web
+from odelet_export.targets.build.names import IN_C, OF_FOLDER, NameRule
 from odelet_export.targets.build.translate import Program, translated
 
 # Writes the files of a build into a folder.
@@ -27,8 +28,8 @@ class Target:
     name: as users spell it. about: a clause that says what is written. profile: what its graphs may use, which is the
     profile of exports that fit it. writer: takes a checked artifact, a name and the artifact's samples, and returns
     what writes the files into a folder. test: tests the files in a folder; it returns None where what it needs is not
-    installed. place: the folder to write into where the user names none, by the digest of the artifact; None where the
-    user has to name one.
+    installed. names: what names it takes. place: the folder to write into where the user names none, by the digest of
+    the artifact; None where the user has to name one.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Target:
     profile: Profile
     writer: Callable[[Checked, str, list[Sample]], Write]
     test: Callable[[Path, Built, Path], Tested | None]
+    names: NameRule
     place: Callable[[str], Path] | None = None
 
 
@@ -59,6 +61,7 @@ C = Target(
     profile=profiles.C,
     writer=_of_program(target.writer, reports=False),
     test=compiler.tested,
+    names=IN_C,
 )
 
 NATIVE = replace(
@@ -76,6 +79,7 @@ WEB = Target(
     profile=profiles.WEB,
     writer=web.writer,
     test=web.tested,
+    names=OF_FOLDER,
 )
 
 ORT = Target(
@@ -84,6 +88,7 @@ ORT = Target(
     profile=profiles.GENERAL,
     writer=ort.writer,
     test=ort.tested,
+    names=OF_FOLDER,
 )
 
 TRITON = Target(
@@ -92,6 +97,7 @@ TRITON = Target(
     profile=profiles.TRITON,
     writer=triton.writer,
     test=triton.tested,
+    names=OF_FOLDER,
 )
 
 TARGETS = {one.name: one for one in (C, NATIVE, WEB, ORT, TRITON)}
