@@ -38,6 +38,8 @@ TITLES = {
     "spiral": "spiral MLP 2-64-64-2",
     "mlp": "MLP 64-512-512-64",
     "digits": "digits ODE-Net",
+    "guided-50": "transformer with guidance, 50 tokens",
+    "guided-200": "transformer with guidance, 200 tokens",
     "latent": "latent ODE decoder",
     "flow": "normalizing flow",
     **{f"rk4-{n}": f"spiral, rk4, {n} steps" for n in (8, 32, 128)},

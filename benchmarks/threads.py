@@ -13,7 +13,7 @@ from workloads import DRIVES, WORKLOADS
 from odelet.commands.latency import interleaved
 
 COUNTS = sorted({1, 2, os.cpu_count() or 1})
-NAMES = tuple(name for name in WORKLOADS if not name.startswith("rk4") and WORKLOADS[name].open)
+NAMES = tuple(name for name, one in WORKLOADS.items() if one.open and set(DRIVES) <= set(one.forms))
 
 
 def measure(name: str, *, quick: bool) -> Iterator[dict[str, Any]]:

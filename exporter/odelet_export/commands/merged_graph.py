@@ -55,7 +55,7 @@ class Merged:
 
     def hoisted(self, read: Iterable[ir.Value], index: int) -> dict[ir.Value, ir.Value]:
         """The values that the copy of a field reads, as values of this graph, by the value read. A value that lies
-        inside a loop is computed outside the loop.
+        inside a loop is computed outside the loop, and what a step reads by its number is what the first step reads.
 
         Raises FloorError for a value that changes from step to step.
         """
@@ -68,6 +68,8 @@ class Merged:
             elif value.const_value is not None and node is None:
                 copy = ir.Value(name=value.name, type=value.type, shape=value.shape, const_value=value.const_value)
                 moved[value] = self._stored(copy)
+            elif _counts_turns(value):
+                moved[value] = self.constant(0)
             elif node is None:
                 raise FloorError(f"solve {index} has no floor: its field reads {value.name!r}, which its steps change")
             else:
@@ -87,7 +89,7 @@ class Merged:
         rows = self.constant([times]) if isinstance(times, int) else self.call("Shape", times)
         return self.call("Expand", y, self.call("Concat", rows, self.call("Shape", y), axis=0))
 
-    def constant(self, numbers: Sequence[int]) -> ir.Value:
+    def constant(self, numbers: int | Sequence[int]) -> ir.Value:
         tensor = ir.tensor(np.array(numbers, np.int64), name="floor.constant")
         value = ir.Value(name="floor.constant", type=ir.TensorType(tensor.dtype), const_value=tensor)
         return self._stored(value)
@@ -96,3 +98,10 @@ class Merged:
         node = ir.Node("", op, inputs, ir.convenience.convert_attributes(attributes))
         self.graph.append(node)
         return node.outputs[0]
+
+
+def _counts_turns(value: ir.Value) -> bool:
+    """Whether a value is the number of the turn in the body of a loop: its first input, a whole number."""
+    graph = value.graph
+    first = graph is not None and len(graph.inputs) > 1 and graph.inputs[0] is value
+    return first and value.dtype is ir.DataType.INT64 and value.shape is not None and len(value.shape) == 0

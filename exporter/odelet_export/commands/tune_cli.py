@@ -10,8 +10,10 @@ from typer import Option
 from odelet_export.commands.options import Json, Model, Weights, takes_settings
 from odelet_export.tuning.settings import TuneSettings
 
+_CALLED = {"methods": "method", "forms": "form", "tolerances": "tolerance", "weights": "weights_as"}
 
-@takes_settings(TuneSettings, called={"methods": "method", "forms": "form", "tolerances": "tolerance"})
+
+@takes_settings(TuneSettings, called=_CALLED)
 def tune_command(
     target_model: Model,
     data: Annotated[Path, Option(metavar="NPZ", help="Arrays by input name, and any others that --metric takes.")],
@@ -23,7 +25,7 @@ def tune_command(
         list[str] | None,
         Option("--input", metavar="SPEC", help='Axes of an input, as in "x=[batch,_]"; or a number, "n=int".'),
     ] = None,
-    weights: Weights = None,
+    weights_file: Weights = None,
     anew: Annotated[bool, Option("--anew", help="Discard the measurements that DIR holds.")] = False,
     export: Annotated[bool, Option("--export", help="Run the printed odelet export too.")] = False,
     as_json: Json = False,
@@ -54,5 +56,5 @@ def tune_command(
 
     with reported(as_json=as_json):
         chosen = TuneSettings.of(**settings)
-        tuning = perform(target_model, data, inputs or [], weights, metric, out, chosen, anew=anew)
-        tell(tuning, target_model, weights, export=export, as_json=as_json)
+        tuning = perform(target_model, data, inputs or [], weights_file, metric, out, chosen, anew=anew)
+        tell(tuning, target_model, weights_file, export=export, as_json=as_json)

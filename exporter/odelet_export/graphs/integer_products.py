@@ -1,4 +1,4 @@
-"""Products and convolutions in int8, whose other factor is quantised in each run, by its own range.
+"""Matrix products in int8, whose other factor is quantised in each run, by its own range.
 
 onnxruntime.quantization does the same for whole models. It takes the body of a loop for a model of its own, so that it
 does not find a weight outside the body, and it would turn such a weight over in each step.
@@ -15,34 +15,22 @@ Quantized = dict[tuple[ir.Value, ir.Graph], tuple[ir.Value, ir.Value, ir.Value]]
 
 
 def integer_product(node: ir.Node, weight: ir.Value, scale: ir.Value, known: Quantized) -> None:
-    """Put a product in int8 in the place of a MatMul, a Gemm or a Conv.
+    """Put a product in int8 in the place of a MatMul or a Gemm.
 
-    weight: whole numbers; for a Gemm as a MatMul takes them. scale: that of each output, in the shape in which it
-    multiplies the product. known: what is quantised already. The graph is not in order afterwards, where two products
-    read one value.
+    weight: whole numbers; for a Gemm as a MatMul takes them. scale: that of each output. known: what is quantised
+    already. The graph is not in order afterwards, where two products read one value.
     """
     graph, x = node.graph, node.inputs[0]
     assert isinstance(graph, ir.Graph) and x is not None
     nodes = [] if (x, graph) in known else _quantize(x, graph, known)
     numbers, scale_of_x, zero = known[x, graph]
-    conv = node.op_type == "Conv"
-    if conv:
-        whole = ir.node("ConvInteger", [numbers, weight, zero], {name: x.value for name, x in node.attributes.items()})
-    else:
-        whole = ir.node("MatMulInteger", [numbers, weight, zero])
+    whole = ir.node("MatMulInteger", [numbers, weight, zero])
     cast = ir.node("Cast", [whole.outputs[0]], {"to": ir.DataType.FLOAT.value})
     scales = ir.node("Mul", [scale_of_x, scale])
     result = ir.node("Mul", [cast.outputs[0], scales.outputs[0]])
     nodes += [whole, cast, scales, result]
     bias = node.inputs[2] if len(node.inputs) > 2 else None
     if bias is not None:
-        if conv:
-            # A scale of a convolution has an axis for the outputs, and one for each axis of the image.
-            assert scale.shape is not None
-            axes = ir.node("Constant", [], {"value": ir.tensor([-1, *[1] * (len(scale.shape) - 1)])})
-            shaped = ir.node("Reshape", [bias, axes.outputs[0]])
-            nodes += [axes, shaped]
-            bias = shaped.outputs[0]
         result = ir.node("Add", [result.outputs[0], bias])
         nodes.append(result)
     made = node.outputs[0]

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from odelet.artifact.weights import INT8_PRODUCTS
+
 
 @dataclass(frozen=True)
 class MetricValues:
@@ -77,7 +79,7 @@ class ReducedErrors:
         """The measurements as sentences."""
         lines = [
             f"{self.stored} weights are stored as {self.weights}, in {self.after:,} bytes for {self.before:,}"
-            + (f"; {self.products} products compute in int8" if self.products else ""),
+            + (f"; {self.products} products compute in int8" if self.weights == INT8_PRODUCTS else ""),
             f"before, the artifact gave torch's answers, to {self.exact:.2g} relative",
         ]
         if self.errors is not None:

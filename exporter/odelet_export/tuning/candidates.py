@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import cast
 
+from odelet.artifact.weights import STORED
 from odelet.methods.roster import METHODS
 from odelet_export.errors import FormError
 from odelet_export.lowering.forms import FORMS
@@ -27,11 +28,15 @@ MOST_UNROLLED = 64
 # The limit of steps in the other forms, for solves with many output times.
 MOST_STEPS = 512
 
+# The options of `odelet export` that are not called as their settings.
+_FLAGS = {"weights": "--weights-as", "max_error": "--max-error"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
     """Settings of an export that are tried together; None leaves the model's own setting. rtol and atol are equal.
-    native: whether a library of the export is measured in place of its graphs."""
+    native: whether a library of the export is measured in place of its graphs. weights, max_error: how weights are
+    stored in fewer bits, and the largest error that this may make."""
 
     form: str
     method: str | None = None
@@ -39,6 +44,8 @@ class Candidate:
     rtol: float | None = None
     atol: float | None = None
     native: bool = False
+    weights: str | None = None
+    max_error: float | None = None
 
     @property
     def calibrated(self) -> bool:
@@ -55,12 +62,13 @@ class Candidate:
     @property
     def flags(self) -> list[str]:
         """The settings as words of the `odelet export` command."""
-        return [text for name, value in self.options.items() for text in (f"--{name}", f"{value}")]
+        return [text for name, value in self.options.items() for text in (_FLAGS.get(name, f"--{name}"), f"{value}")]
 
     @property
     def way(self) -> str:
-        """The form, and whether it is native code."""
-        return f"{self.form}, native" if self.native else self.form
+        """The form, whether it is native code, and how weights are stored in fewer bits."""
+        native, weights = ", native" if self.native else "", f", {self.weights}" if self.weights else ""
+        return f"{self.form}{native}{weights}"
 
     @property
     def setting(self) -> str:
@@ -89,11 +97,12 @@ class Solves:
     until_event: bool = False
 
 
-def candidates(solves: Solves, tried: Tried) -> list[Candidate]:
-    """All candidates, those with the model's own method first.
+def candidates(solves: Solves, tried: Tried, *, target: float) -> list[Candidate]:
+    """All candidates, those with the model's own method first, and those with weights in fewer bits last.
 
-    tried: methods, forms, steps and tolerances instead of the rosters. Raises FormError for an unknown name or an
-    impossible number in `tried`.
+    tried: methods, forms, steps and tolerances instead of the rosters, and ways of storing weights beside those as they
+    are. target: the largest error that is good enough, which no stored weights may exceed by themselves. Raises
+    FormError for an unknown name or an impossible number in `tried`.
     """
     check_rosters(tried)
     # The forms that need data come last: they take longest to export. A form whose loops are taken out of another form
@@ -114,7 +123,8 @@ def candidates(solves: Solves, tried: Tried) -> list[Candidate]:
                 every_candidate += _of_steps(one, solves, tried.steps)
             elif not METHODS[method].fixed and FORMS[form].varies == "tolerances":
                 every_candidate += [replace(one, rtol=x, atol=x) for x in tried.tolerances or TOLERANCES]
-    return every_candidate
+    smaller = [replace(one, weights=kind, max_error=target) for kind in tried.weights for one in every_candidate]
+    return [*every_candidate, *smaller]
 
 
 def _excludes(form: str, method: str) -> bool:
@@ -141,6 +151,9 @@ def check_rosters(tried: Tried) -> None:
         for one in chosen:
             if one not in roster:
                 raise FormError(f"--{name} {one!r} is not one of {', '.join(roster)}")
+    for kind in tried.weights:
+        if kind not in STORED:
+            raise FormError(f"--weights-as {kind!r} is not one of {', '.join(STORED)}")
     for form in tried.forms:
         if not FORMS[form].solves:
             raise FormError(f"--form {form!r} is for models that make no solve, and tuning chooses among solves")

@@ -45,5 +45,7 @@ def twin(candidate: Candidate) -> Candidate:
 def promising(rows: Iterable[Row], target: float) -> Sequence[Candidate]:
     """The candidates to build, the fastest in ONNX Runtime first. rows: on all calls; a row above the time budget
     counts too, as a library may be within it."""
-    good = sorted((row for row in rows if row.worst <= target and not row.candidate.native), key=lambda row: row.time)
+    # Code in C has its weights as they are.
+    rows = [row for row in rows if not row.candidate.native and row.candidate.weights is None]
+    good = sorted((row for row in rows if row.worst <= target), key=lambda row: row.time)
     return list(dict.fromkeys(twin(row.candidate) for row in good))[:MOST]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from math import inf
 from typing import Annotated, Unpack
 
+from odelet.artifact.weights import STORED
 from odelet.errors import InputError
 from odelet_export.pipeline.keywords import changed, check_names, keywords_of
 from odelet_export.pipeline.settings import ExportSettings, Freeze, MaxSteps, Opset, ProofSettings, SharedChanges
@@ -21,6 +22,7 @@ class TuneChanges(SharedChanges, total=False):
     forms: Sequence[str]
     steps: Sequence[int]
     tolerances: Sequence[float]
+    weights: Sequence[str]
     batch: int
     samples: int | None
     threads: int
@@ -29,13 +31,16 @@ class TuneChanges(SharedChanges, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class Tried:
-    """The methods, forms, steps and tolerances to try instead of the rosters; an empty tuple leaves the roster. Lists
-    become tuples."""
+    """The methods, forms, steps and tolerances to try instead of the rosters; an empty tuple leaves the roster.
+    weights: ways of storing weights in fewer bits, which each candidate is tried with, too. Lists become tuples."""
 
     methods: Annotated[tuple[str, ...], "Method to try instead of the usual ones; may be repeated."] = ()
     forms: Annotated[tuple[str, ...], "Form to try instead of all; may be repeated."] = ()
     steps: Annotated[tuple[int, ...], "Number of steps to try with fixed-step methods; may be repeated."] = ()
     tolerances: Annotated[tuple[float, ...], "Tolerance to try with adaptive methods; may be repeated."] = ()
+    weights: Annotated[
+        tuple[str, ...], f"Try each candidate with weights stored so, too: {', '.join(STORED)}; may be repeated."
+    ] = ()
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -67,7 +67,7 @@ def tune(
         cut = read_data(model, data, dynamic, batch=settings.batch, samples=settings.samples, seed=settings.seed)
         search = TuningSearch(model, cut, Path(out), measure, settings, captures, tell=tell or _silent)
         search.begin(anew=anew)
-        tuning = search.run(candidates(search.solves, settings.tried))
+        tuning = search.run(candidates(search.solves, settings.tried, target=settings.target))
     write_picture(tuning)
     write_page(tuning)
     return tuning

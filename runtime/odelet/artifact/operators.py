@@ -13,21 +13,21 @@ from odelet.errors import ArtifactError
 # that draw random numbers (Bernoulli, Dropout, Multinomial, RandomNormalLike, RandomUniformLike), since draws are
 # inputs of an artifact, and those of sequences (ConcatFromSequence, SequenceAt, SequenceEmpty, SequenceInsert,
 # SequenceMap, SplitToSequence). Torch emits none of strings, optional values, maps or images.
-# ConvInteger, DynamicQuantizeLinear and MatMulInteger are of graphs whose products are in int8.
+# DynamicQuantizeLinear and MatMulInteger are of graphs whose products are in int8.
 # tests/exporter/targets/test_operators.py derives the list again, and compares.
 _LIST = """
 Abs Acos Acosh Add And ArgMax ArgMin Asin Asinh Atan Atanh Attention AveragePool BatchNormalization BitShift
 BitwiseAnd BitwiseNot BitwiseOr BitwiseXor BlackmanWindow Cast CastLike Ceil Celu Clip Col2Im Compress Concat
-Constant ConstantOfShape Conv ConvInteger ConvTranspose Cos Cosh CumSum DFT DeformConv DepthToSpace
-DequantizeLinear Det Div DynamicQuantizeLinear Einsum Elu Equal Erf Exp Expand EyeLike Flatten Floor GRU Gather
-GatherElements GatherND Gelu Gemm Greater GreaterOrEqual GridSample GroupNormalization HammingWindow HannWindow
-HardSigmoid HardSwish Identity If InstanceNormalization IsInf IsNaN LSTM LayerNormalization LeakyRelu Less
-LessOrEqual Log LogSoftmax Loop MatMul MatMulInteger Max MaxPool MaxRoiPool Min Mish Mod Mul Neg
-NegativeLogLikelihoodLoss NonMaxSuppression NonZero Not Or PRelu Pad Pow QuantizeLinear RMSNormalization Range
-Reciprocal ReduceL1 ReduceL2 ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum Relu Reshape
-Resize RoiAlign RotaryEmbedding Round STFT Scan ScatterElements ScatterND Selu Shape Sigmoid Sign Sin Sinh Size
-Slice Softmax SoftmaxCrossEntropyLoss Softplus Split Sqrt Squeeze Sub Tan Tanh Tile TopK Transpose Trilu Unique
-Unsqueeze Where Xor
+Constant ConstantOfShape Conv ConvTranspose Cos Cosh CumSum DFT DeformConv DepthToSpace DequantizeLinear Det Div
+DynamicQuantizeLinear Einsum Elu Equal Erf Exp Expand EyeLike Flatten Floor GRU Gather GatherElements GatherND
+Gelu Gemm Greater GreaterOrEqual GridSample GroupNormalization HammingWindow HannWindow HardSigmoid HardSwish
+Identity If InstanceNormalization IsInf IsNaN LSTM LayerNormalization LeakyRelu Less LessOrEqual Log LogSoftmax
+Loop MatMul MatMulInteger Max MaxPool MaxRoiPool Min Mish Mod Mul Neg NegativeLogLikelihoodLoss
+NonMaxSuppression NonZero Not Or PRelu Pad Pow QuantizeLinear RMSNormalization Range Reciprocal ReduceL1
+ReduceL2 ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum Relu Reshape Resize RoiAlign
+RotaryEmbedding Round STFT Scan ScatterElements ScatterND Selu Shape Sigmoid Sign Sin Sinh Size Slice Softmax
+SoftmaxCrossEntropyLoss Softplus Split Sqrt Squeeze Sub Tan Tanh Tile TopK Transpose Trilu Unique Unsqueeze
+Where Xor
 """
 OPERATORS = frozenset(_LIST.split())
 

@@ -27,7 +27,7 @@ FLOAT16, INT8, INT8_PRODUCTS = "float16", "int8", "int8-products"
 STORED = {
     FLOAT16: "weights in float16, which become float32 when the artifact is loaded",
     INT8: "weights in int8 with a scale for each output, which become float32 when the artifact is loaded",
-    INT8_PRODUCTS: "weights in int8, and products in int8, whose other factor is quantised in each run",
+    INT8_PRODUCTS: "weights in int8, and matrix products in int8, whose other factor is quantised in each run",
 }
 # Numpy counts the bytes of an array without axes of size 0 in an int64; older ones have no more axes than this.
 _MOST_AXES, _LARGEST_AXIS = 32, 2**31

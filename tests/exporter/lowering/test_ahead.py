@@ -9,6 +9,7 @@ from torchdiffeq import odeint
 
 import odelet
 from odelet_export import export
+from odelet_export.commands.floor import Floor
 from odelet_export.lowering.forms import ahead
 
 WIDTH = 24
@@ -73,6 +74,18 @@ def check(model, artifact, *, batches=(1, 5)):
         np.testing.assert_allclose(artifact(x=x.numpy(), context=context.numpy()), truth, rtol=0, atol=2e-6)
 
 
+def check_floor(out, model):
+    """A chain of one evaluation reads what the first step reads: it is the slope at the first time."""
+    floor = Floor(out, {0: 1})
+    x, context = torch.randn(4, 3), torch.randn(4, 2)
+    (path,) = floor.session.run(
+        None, floor.feeds({"x": x.numpy(), "context": context.numpy()}, t=float(model.times[0]))
+    )
+    with torch.no_grad():
+        slope = model.field(model.times[0], x, context).numpy()
+    np.testing.assert_allclose(path[-1], slope, atol=1e-5)
+
+
 RK4, CUBIC = {"method": "rk4"}, {"method": "rk4", "options": {"step_size": 0.5, "interp": "cubic"}}
 # For each solve, how often the embedding is in the graph: a cubic calls the field at each later output time as well.
 SOLVES = {
@@ -91,6 +104,7 @@ def test_an_embedding_is_computed_once_for_all_steps(name, tmp_path):
     assert products(tmp_path / "out") == 2 * copies
     assert "Sigmoid" not in inside_loops(tmp_path / "out")
     check(model, artifact)
+    check_floor(tmp_path / "out", model)
 
 
 def test_without_rewrites_each_evaluation_computes_it(tmp_path):

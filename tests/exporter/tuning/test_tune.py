@@ -421,7 +421,7 @@ class TestBadData:
     )
     def test_candidates_that_cannot_exist_are_refused_by_name(self, settings, message):
         with pytest.raises(FormError, match=message):
-            candidates(Solves(("dopri5",), 1), Tried(**settings))
+            candidates(Solves(("dopri5",), 1), Tried(**settings), target=1e-3)
 
     def test_a_target_below_the_error_of_the_reference_is_refused(self, swing, tmp_path):
         with pytest.raises(InputError, match="--target 1e-12 is too small to be measured: the reference itself"):
@@ -624,7 +624,7 @@ def row_of(number, error, milliseconds):
 
 class TestRoster:
     def test_every_method_is_tried_in_every_form_that_it_can_have(self):
-        tried = candidates(Solves(("dopri5",), 1), Tried())
+        tried = candidates(Solves(("dopri5",), 1), Tried(), target=1e-3)
         pairs = {(one.method, one.form) for one in tried}
         assert {("rk4", "unrolled"), ("rk4", "rolled"), ("dopri8", "adaptive"), ("dopri8", "driven")} <= pairs
         assert not {("rk4", "adaptive"), ("rk4", "driven"), ("dopri5", "unrolled")} & pairs
@@ -632,23 +632,23 @@ class TestRoster:
         assert len(set(tried)) == len(tried)
 
     def test_driven_is_tried_with_fixed_steps_if_the_user_names_it(self):
-        tried = candidates(Solves(("rk4",), 1), Tried(methods=["rk4"], forms=["driven"]))
+        tried = candidates(Solves(("rk4",), 1), Tried(methods=["rk4"], forms=["driven"]), target=1e-3)
         assert Candidate(form="driven", method="rk4", steps=4) in tried
 
     def test_steps_end_at_the_output_times(self):
-        tried = candidates(Solves(("dopri5",), 10), Tried(methods=["rk4"]))
+        tried = candidates(Solves(("dopri5",), 10), Tried(methods=["rk4"]), target=1e-3)
         steps = {one.steps for one in tried if one.method == "rk4"}
         assert None in steps
         assert all(count % 10 == 0 for count in steps - {None})
 
     def test_the_steps_of_a_solve_to_an_event_are_not_changed(self):
-        tried = candidates(Solves(("dopri5",), 1, until_event=True), Tried())
+        tried = candidates(Solves(("dopri5",), 1, until_event=True), Tried(), target=1e-3)
         assert all(one.steps is None for one in tried)
         assert {one.method for one in tried} >= {None, "dopri5"}
 
     def test_a_new_form_in_the_roster_is_tried(self, monkeypatch):
         monkeypatch.setitem(FORMS, "bounded", replace(FORMS["adaptive"], name="bounded"))
-        tried = candidates(Solves(("dopri5",), 1), Tried())
+        tried = candidates(Solves(("dopri5",), 1), Tried(), target=1e-3)
         assert {one.method for one in tried if one.form == "bounded"} == {
             None,
             *(method for method in TRIED if method in ("bosh3", "tsit5", "dopri5", "dopri8")),

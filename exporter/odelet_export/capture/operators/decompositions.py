@@ -31,6 +31,19 @@ from odelet_export.capture.operators import (
 )
 
 aten = torch.ops.aten
+# The other files of decompositions.
+_ROOMS = (
+    pooling,
+    matrices,
+    factors,
+    triangular,
+    pseudo_inverses,
+    special,
+    error_functions,
+    losses,
+    orders,
+    quantizing,
+)
 
 
 def convolution_backward(
@@ -212,18 +225,6 @@ def gradient_decompositions() -> dict[OpOverload, Callable[..., Any]]:
         aten._new_zeros_with_same_feature_meta.default: new_zeros_like_tangent,
         aten._efficientzerotensor.default: lambda size, **kind: torch.zeros(size, **kind),
     }
-    rooms = (
-        pooling,
-        matrices,
-        factors,
-        triangular,
-        pseudo_inverses,
-        special,
-        error_functions,
-        losses,
-        orders,
-        quantizing,
-    )
-    for room in rooms:
+    for room in _ROOMS:
         ours |= room.DECOMPOSITIONS
     return {**torchs, **ours}
