@@ -70,9 +70,9 @@ class LoopStep:
     scalar, made in each turn, that says whether to take another; None if so. iteration: the name by which a turn reads
     its number, from 0, an int64 scalar; None where it does not. carried, stacked: the values that pass between turns,
     and those that are collected. solve: the index of the solve of which each turn is an attempted step; None for a loop
-    that takes no steps, such as the search for an event. all_turns: whether nothing of the solve can be read where
-    its loop ends early; where it can, the graphs take the early end for the limit of steps. clock: the time of the
-    turns, where they have one.
+    that takes no steps, such as the search for an event, and for the steps of a solve inside a field. all_turns:
+    whether nothing of the solve can be read where its loop ends early; where it can, the graphs take the early end for
+    the limit of steps. clock: the time of the turns, where they have one.
     """
 
     repeat: tuple[RunStep | LoopStep | BranchStep, ...]
