@@ -62,11 +62,13 @@ def lower(
     keep_debug_info: bool,
     profile: Profile = GENERAL,
     ahead: bool = False,
+    weights_inside: bool = False,
 ) -> LoweredModel:
     """Choose a form for every solve and build the graphs. Raises FormError for a form that no solve can have.
 
     holes: the solves of `captured`, lifted. form: the name of a form, or "auto". profile: what the graphs may use.
-    ahead: whether what a field computes without the state may be computed for all steps at once.
+    ahead: whether what a field computes without the state may be computed for all steps at once. weights_inside:
+    whether the bodies of loops store the weights of their convolutions, which may be stored twice then.
     """
     choices = forms_of(captured, holes, form, max_steps=max_steps, profile=profile, ahead=ahead)
     host = captured.model
@@ -87,7 +89,8 @@ def lower(
     for model in graphs.values():
         add_guards(model)
         tidy(model, keep_debug_info=keep_debug_info)
-        store_inside_loops(model)
+        if weights_inside:
+            store_inside_loops(model)
     copies = [field_card(x.hole, [v.ir for v in x.lowered.solution], x.card.drive, graphs) for x in filled]
     return LoweredModel(graphs, program, [replace(x.card, piece=copy) for x, copy in zip(filled, copies, strict=True)])
 

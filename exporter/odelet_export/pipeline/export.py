@@ -172,6 +172,7 @@ def _write(
         keep_debug_info=settings.keep_debug_info,
         profile=profile,
         ahead=settings.rewrite and profile.onnxruntime,
+        weights_inside=settings.rewrite and not settings.storage.reduced,
     )
     tell("check")
     call = ready.judge.callee.card()
