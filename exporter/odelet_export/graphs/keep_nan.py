@@ -43,6 +43,7 @@ def _keep_in_windows(node: ir.Node, given: ir.Value, tables: Tables) -> None:
     assert node.graph is not None
     kind = "ReduceMax" if node.op_type == "ReduceMin" else node.op_type
     largest = ir.Node("", kind, [flags, *node.inputs[1:]], list(node.attributes.values()))
+    largest.outputs[0].name = f"{node.outputs[0].name}.guard"
     largest.outputs[0].type, largest.outputs[0].shape = node.outputs[0].type, node.outputs[0].shape
     node.graph.insert_before(node, largest)
     found = add("Greater", [largest.outputs[0], tables.stored(0, given.dtype)], ir.DataType.BOOL, node.outputs[0])

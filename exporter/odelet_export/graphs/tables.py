@@ -41,13 +41,16 @@ class Added:
 
     def __init__(self, node: ir.Node) -> None:
         assert node.graph is not None
-        self._node, self._graph = node, node.graph
+        self._node, self._graph, self._count = node, node.graph, 0
 
     def __call__(
         self, op_type: str, inputs: Sequence[ir.Value], of: ir.DataType | None, like: ir.Value | None, **to: int
     ) -> ir.Value:
         """The output of a new node. of: its type. like: a value of the same shape. to: the node's attributes."""
         made = ir.Node("", op_type, inputs, [ir.AttrInt64(name, number) for name, number in to.items()])
+        # A name of its own: those that a graph gives depend on what was done to it before.
+        made.outputs[0].name = f"{self._node.outputs[0].name}.guard_{self._count}"
+        self._count += 1
         made.outputs[0].type = None if of is None else ir.TensorType(of)
         made.outputs[0].shape = None if like is None else like.shape
         self._graph.insert_before(self._node, made)

@@ -6,7 +6,7 @@ every operator without one, with ONNX's own definitions of all versions.
 
 from __future__ import annotations
 
-FLOAT, INT32, INT64, BOOL = 1, 6, 7, 9
+FLOAT, UINT8, INT32, INT64, BOOL = 1, 2, 6, 7, 9
 FLOATS = frozenset({FLOAT, 10, 11, 16})  # and float16, float64, bfloat16
 # Integers in which the smallest number divided by -1 fits after C++ has widened it, or that have no -1.
 NARROW = frozenset({2, 3, 4, 5, 12, 13})  # uint8, int8, uint16, int16, uint32, uint64
@@ -22,6 +22,8 @@ MADE: dict[tuple[str, int], int] = {
     **{("MaxPool", 1): INT64, ("TopK", 1): INT64},
     **{("Unique", output): INT64 for output in (1, 2, 3)},
     ("DequantizeLinear", 0): FLOAT,  # or another float
+    **{("DynamicQuantizeLinear", output): kind for output, kind in enumerate((UINT8, FLOAT, UINT8))},
+    ("MatMulInteger", 0): INT32,
 }
 # The number of the input whose type all outputs have that are not above; without an entry it is 0.
 LIKE: dict[str, int] = {"CastLike": 1, "RMSNormalization": 1, "Where": 1}

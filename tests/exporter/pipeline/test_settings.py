@@ -80,7 +80,7 @@ class TestSignatures:
 
     def test_the_keywords_of_a_tuning_are_those_of_its_fields(self):
         flat = {field.name for field in fields(TuneSettings)} - {"tried"}
-        assert set(TuneChanges.__annotations__) == flat | {"methods", "forms", "steps", "tolerances"}
+        assert set(TuneChanges.__annotations__) == flat | {"methods", "forms", "steps", "tolerances", "weights"}
         assert set(SharedChanges.__annotations__) < set(TuneChanges.__annotations__) & set(
             ExportChanges.__annotations__
         )

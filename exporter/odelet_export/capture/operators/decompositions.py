@@ -142,11 +142,15 @@ def max_dim(x: torch.Tensor, dim: int, keepdim: bool = False) -> tuple[torch.Ten
     return values.to(torch.bool), places
 
 
+# torch's least and largest slope of an RReLU.
+_SLOPES: list[Any] = [one.default_value for one in aten.rrelu_with_noise_functional.default._schema.arguments[2:4]]
+
+
 def rrelu(
     x: torch.Tensor,
     noise: torch.Tensor,
-    lower: float = 1 / 8,
-    upper: float = 1 / 3,
+    lower: float = _SLOPES[0],
+    upper: float = _SLOPES[1],
     training: bool = False,
     generator: torch.Generator | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor] | NotImplementedType:
