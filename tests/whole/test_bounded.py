@@ -115,7 +115,7 @@ class TestGuard:
         ratios, errors, errors_of_dopri5 = np.array(rows).T
         fine = ratios <= 1
         assert fine.sum() > 450
-        # The draws are fixed: Hypothesis takes numbers from the sources, whose changes moved the shares. Over 240 draws,
+        # The draws are fixed: Hypothesis takes numbers from the sources, and would move the shares. Over 240 draws,
         # 2.7 % of the answers, and 14 % of dopri5's own, are further off; the second share is 0.2 %.
         assert np.mean(errors[fine] > 10) <= 0.03 < np.mean(errors_of_dopri5[fine] > 10)
         assert np.mean((errors > 10 * np.maximum(errors_of_dopri5, 1))[fine]) <= 0.01
