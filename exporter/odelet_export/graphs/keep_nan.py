@@ -38,9 +38,8 @@ def keep_nan(node: ir.Node, tables: Tables) -> None:
 def _keep_in_windows(node: ir.Node, given: ir.Value, tables: Tables) -> None:
     """The largest flag of a window says whether it holds NaN."""
     add = Added(node)
-    assert given.dtype is not None
-    flags = add("Cast", [add("IsNaN", [given], ir.DataType.BOOL, given)], given.dtype, given, to=given.dtype)
-    assert node.graph is not None
+    flags = _flags(add, given)
+    assert node.graph is not None and given.dtype is not None
     kind = "ReduceMax" if node.op_type == "ReduceMin" else node.op_type
     largest = ir.Node("", kind, [flags, *node.inputs[1:]], list(node.attributes.values()))
     largest.outputs[0].name = f"{node.outputs[0].name}.guard"
@@ -55,8 +54,7 @@ def _keep_in_series(node: ir.Node, given: ir.Value, tables: Tables) -> None:
     all its states if the first is. Steps beyond the length of a row do not count."""
     add, of = Added(node), given.dtype
     assert of is not None
-    nan = add("Cast", [add("IsNaN", [given], ir.DataType.BOOL, given)], of, given, to=of)
-    flags = add("ReduceMax", [nan, tables.stored([2], INT64)], of, None, keepdims=0)  # (times, rows)
+    flags = add("ReduceMax", [_flags(add, given), tables.stored([2], INT64)], of, None, keepdims=0)  # (times, rows)
     lengths = node.inputs[4] if len(node.inputs) > 4 else None
     inside = None
     if lengths is not None:
@@ -69,8 +67,9 @@ def _keep_in_series(node: ir.Node, given: ir.Value, tables: Tables) -> None:
     so_far = seen[0] if len(seen) == 1 else add("Concat", seen, of, None, axis=1)  # (times, directions, rows)
     total = add("ReduceSum", [flags, tables.stored([0], INT64)], of, None, keepdims=1)  # (1, rows)
     for state in (value for value in node.inputs[5:7] if value is not None):
-        wrong = add("Cast", [add("IsNaN", [state], ir.DataType.BOOL, state)], of, state, to=of)
-        first = add("ReduceMax", [wrong, tables.stored([2], INT64)], of, None, keepdims=0)  # (directions, rows)
+        first = add(
+            "ReduceMax", [_flags(add, state), tables.stored([2], INT64)], of, None, keepdims=0
+        )  # (directions, rows)
         so_far, total = add("Add", [so_far, first], of, None), add("Add", [total, first], of, None)
     if inside is not None:
         so_far = add("Where", [add("Unsqueeze", [inside, second], None, None), so_far, tables.stored(0, of)], of, None)
@@ -78,6 +77,12 @@ def _keep_in_series(node: ir.Node, given: ir.Value, tables: Tables) -> None:
     for output, counts in zip(node.outputs, (so_far, total, total), strict=False):
         found = add("Greater", [counts, tables.stored(0, of)], ir.DataType.BOOL, None)
         _become_nan(output, add("Unsqueeze", [found, last], ir.DataType.BOOL, None), tables)
+
+
+def _flags(add: Added, x: ir.Value) -> ir.Value:
+    """1 where a value is NaN, and 0 elsewhere, in its own type."""
+    assert x.dtype is not None
+    return add("Cast", [add("IsNaN", [x], ir.DataType.BOOL, x)], x.dtype, x, to=x.dtype)
 
 
 def _inside(add: Added, given: ir.Value, lengths: ir.Value, tables: Tables) -> ir.Value:

@@ -17,6 +17,12 @@ def constant_of(value: ir.Value) -> np.ndarray | None:
     return None if value.const_value is None or value.is_graph_input() else value.const_value.numpy()
 
 
+def number_of(value: ir.Value) -> float | None:
+    """The number of a value that is a constant of one element, or None."""
+    array = constant_of(value)
+    return None if array is None or array.size != 1 else float(array.reshape(()))
+
+
 def bodies(node: ir.Node) -> list[ir.Graph]:
     """The subgraphs of a node."""
     return [a.as_graph() for a in node.attributes.values() if a.type == ir.AttributeType.GRAPH]

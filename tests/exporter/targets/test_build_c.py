@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from support.command_line import call
+from support.generated import generated_once
 from support.models_static import STATIC
 from support.paths import ROOT
 
@@ -55,16 +56,8 @@ def exported(name, folder):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def generated_once():
-    """The generator writes the same text for the same operators; it is asked once."""
-    texts, generate = {}, kernels._generated
-
-    def remembered(operators):
-        key = tuple(operators.items())
-        return texts[key] if key in texts else texts.setdefault(key, generate(operators))
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kernels, "_generated", remembered)
+def asked_once():
+    with generated_once():
         yield
 
 

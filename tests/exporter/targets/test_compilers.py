@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.generated import generated_once
 from support.models_static import STATIC
 
 import odelet
@@ -19,7 +20,7 @@ from odelet.engine import native
 from odelet.errors import ArtifactError
 from odelet_export import BuildError, CompilerError, OutputError, build, export
 from odelet_export.pipeline.build import BUILD_FILE
-from odelet_export.targets.build.c import compiler, kernels
+from odelet_export.targets.build.c import compiler
 from odelet_export.targets.build.roster import TARGETS
 
 pytestmark = [
@@ -41,16 +42,8 @@ FAILURES = {
 
 
 @pytest.fixture(scope="module", autouse=True)
-def generated_once():
-    """The generator is asked once for the same operators."""
-    texts, generate = {}, kernels._generated
-
-    def remembered(operators):
-        key = tuple(operators.items())
-        return texts[key] if key in texts else texts.setdefault(key, generate(operators))
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kernels, "_generated", remembered)
+def asked_once():
+    with generated_once():
         yield
 
 

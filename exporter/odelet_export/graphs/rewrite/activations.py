@@ -14,26 +14,20 @@ import onnx_ir as ir
 from odelet_export.graphs.nodes import constant_of
 from odelet_export.graphs.rewrite.rule import Rewrite
 from odelet_export.graphs.rewrite.shapes import dims_of, row_elements
+from odelet_export.graphs.rewrite.stored import number
 
 # Below so many elements, the nodes that are added take longer than the vectors save: of an array of known size, and of
 # a batch row where the batch may have any size.
 FEWEST_ELEMENTS, FEWEST_OF_ROW = 512, 64
-_FLOATS = (ir.DataType.FLOAT, ir.DataType.DOUBLE)
+FLOATS = (ir.DataType.FLOAT, ir.DataType.DOUBLE)
 # Above this number, the tanh of the softplus is 1 in float32 and in float64, and exp of twice the number is finite.
 _SATURATED = 20.0
-
-
-def number(op: Any, like: ir.Value, value: float) -> ir.Value:
-    """A constant in the dtype of a value."""
-    assert like.dtype is not None
-    made: ir.Value = op.Constant(value=ir.tensor(np.array(value, like.dtype.numpy())))
-    return made
 
 
 def is_large(context: object, x: ir.Value, **_: object) -> bool:
     """Whether the vectors save more than the nodes cost."""
     dims = dims_of(x)
-    if dims is None or x.dtype not in _FLOATS:
+    if dims is None or x.dtype not in FLOATS:
         return False
     return row_elements(x) >= (FEWEST_OF_ROW if None in dims else FEWEST_ELEMENTS)
 

@@ -13,9 +13,9 @@ import numpy as np
 import onnx_ir as ir
 
 from odelet_export.graphs.nodes import constant_of
-from odelet_export.graphs.rewrite.activations import number
 from odelet_export.graphs.rewrite.rule import Rewrite
 from odelet_export.graphs.rewrite.shapes import dims_of
+from odelet_export.graphs.rewrite.stored import number
 
 
 def _pattern(op: Any, query: Any, key: Any, rows: Any, back: Any, scale: Any) -> Any:

@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from odelet_export.graphs.nodes import constant_of
 from odelet_export.graphs.rewrite.shapes import dims_of
+from odelet_export.graphs.rewrite.stored import constant
 
 # Makes the value that is repeated, by the nodes that are needed. Nodes are made by nothing else, because a node that
 # stays unused would still count among the uses of what it reads.
@@ -27,9 +28,9 @@ def fill_of(value: ir.Value, axes: int) -> Fill | None:
     dims = dims_of(value)
     if dims is None:
         return None
-    constant = constant_of(value)
-    if constant is not None:
-        return _of_constant(constant, min(axes, constant.ndim))
+    array = constant_of(value)
+    if array is not None:
+        return _of_constant(array, min(axes, array.ndim))
     if all(dim == 1 for dim in dims[max(len(dims) - axes, 0) :]):
         return lambda op: value
     node = value.producer()
@@ -54,17 +55,17 @@ def fill_of(value: ir.Value, axes: int) -> Fill | None:
     if node.op_type == "ConstantOfShape":
         stored = node.attributes.get("value")
         number = np.zeros((), np.float32) if stored is None else stored.as_tensor().numpy().reshape(())
-        return lambda op: _constant(op, number)
+        return lambda op: constant(op, number)
     return None
 
 
-def _of_constant(constant: np.ndarray, axes: int) -> Fill | None:
-    kept = constant.shape[: constant.ndim - axes]
-    rows = constant.reshape((*kept, -1))
+def _of_constant(array: np.ndarray, axes: int) -> Fill | None:
+    kept = array.shape[: array.ndim - axes]
+    rows = array.reshape((*kept, -1))
     if rows.size == 0 or not (rows == rows[..., :1]).all():
         return None
     number = rows[..., :1].reshape((*kept, *[1] * axes))
-    return lambda op: _constant(op, number)
+    return lambda op: constant(op, number)
 
 
 def _is_one(value: ir.Value) -> bool:
@@ -72,8 +73,8 @@ def _is_one(value: ir.Value) -> bool:
     node = value.producer()
     if node is not None and node.op_type == "Expand" and node.inputs[0] is not None:
         return _is_one(node.inputs[0])
-    constant = constant_of(value)
-    return constant is not None and bool((constant == 1).all())
+    array = constant_of(value)
+    return array is not None and bool((array == 1).all())
 
 
 def _one(node: ir.Node, inner: Fill) -> Fill:
@@ -82,8 +83,3 @@ def _one(node: ir.Node, inner: Fill) -> Fill:
 
 def _two(node: ir.Node, first: Fill, second: Fill) -> Fill:
     return lambda op: op.op(node.op_type, first(op), second(op))
-
-
-def _constant(op: Any, number: np.ndarray) -> ir.Value:
-    made: ir.Value = op.Constant(value=ir.tensor(np.ascontiguousarray(number)))
-    return made

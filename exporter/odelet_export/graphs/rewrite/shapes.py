@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import onnx_ir as ir
@@ -17,9 +18,4 @@ def dims_of(value: ir.Value) -> Sequence[int | None] | None:
 def row_elements(value: ir.Value) -> int:
     """How many elements a value has, where each axis of unknown size counts as 1; 0 if nothing is known."""
     dims = dims_of(value)
-    if dims is None:
-        return 0
-    count = 1
-    for dim in dims:
-        count *= 1 if dim is None else dim
-    return count
+    return 0 if dims is None else math.prod(1 if dim is None else dim for dim in dims)

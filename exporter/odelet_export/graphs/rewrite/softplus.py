@@ -13,17 +13,17 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from odelet_export.graphs.nodes import constant_of
-from odelet_export.graphs.rewrite.activations import is_large, number
+from odelet_export.graphs.nodes import number_of
+from odelet_export.graphs.rewrite.activations import is_large
 from odelet_export.graphs.rewrite.rule import Rewrite
+from odelet_export.graphs.rewrite.stored import number
 
 
 def _large_and_chosen_by_rounding(context: object, x: ir.Value, threshold: ir.Value, **_: object) -> bool:
     """Whether, in addition, log1p(exp(-x)) vanishes beside x above the threshold."""
-    limit = constant_of(threshold)
-    if limit is None or limit.size != 1 or x.dtype is not ir.DataType.FLOAT:
+    above = number_of(threshold)
+    if above is None or x.dtype is not ir.DataType.FLOAT:
         return False
-    above = float(limit.reshape(()))
     vanishes = above > 0 and math.exp(-above) < float(np.spacing(np.float32(above))) / 4
     return vanishes and is_large(context, x)
 
@@ -51,9 +51,8 @@ def _chosen_of_scaled(op: Any, y: Any, beta: Any, threshold: Any) -> Any:
 
 def _is_scaled(context: object, y: ir.Value, beta: ir.Value, threshold: ir.Value, x: ir.Value) -> bool:
     """Whether, in addition, the scale is a positive number."""
-    scale = constant_of(beta)
-    positive = scale is not None and scale.size == 1 and bool((scale > 0).all())
-    return positive and _large_and_chosen_by_rounding(context, x, threshold)
+    scale = number_of(beta)
+    return scale is not None and scale > 0 and _large_and_chosen_by_rounding(context, x, threshold)
 
 
 def _replace_scaled(op: Any, y: ir.Value, beta: ir.Value, threshold: ir.Value, x: ir.Value) -> Any:

@@ -1,4 +1,4 @@
-"""Stores the arrays that rewrites compute from the weights of a model, each once in a graph."""
+"""The constants of rewrites: numbers, and arrays that are computed from weights, each stored once in a graph."""
 
 from __future__ import annotations
 
@@ -6,6 +6,18 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
+
+
+def constant(op: Any, array: np.ndarray) -> ir.Value:
+    """An array as a value."""
+    made: ir.Value = op.Constant(value=ir.tensor(np.ascontiguousarray(array)))
+    return made
+
+
+def number(op: Any, like: ir.Value, value: float) -> ir.Value:
+    """A number in the dtype of a value."""
+    assert like.dtype is not None
+    return constant(op, np.array(value, like.dtype.numpy()))
 
 
 def stored(op: Any, made: ir.Value, weight: ir.Value, array: np.ndarray, part: str) -> ir.Value:

@@ -18,7 +18,7 @@ from odelet_export.graphs.nodes import constant_of
 from odelet_export.graphs.rewrite.fills import Fill, fill_of
 from odelet_export.graphs.rewrite.rule import Rewrite
 from odelet_export.graphs.rewrite.shapes import dims_of
-from odelet_export.graphs.rewrite.stored import stored
+from odelet_export.graphs.rewrite.stored import constant, stored
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def _conv(op: Any, x: ir.Value, weight: ir.Value, made: ir.Value) -> Any:
     rest = stored(op, made, weight, array[:, division.kept], "rest")
     result = op.op("Conv", division.rest(op, 1), rest, *node.inputs[2:], **node.attributes)
     sizes = [dim for dim in dims[2:] if dim is not None]
-    image = op.Constant(value=ir.tensor(np.ones((1, 1, *sizes), array.dtype)))
+    image = constant(op, np.ones((1, 1, *sizes), array.dtype))
     for fill, channel in division.fills:
         weight_of_channel = stored(op, made, weight, array[:, [channel]], str(channel))
         of_channel = op.op("Conv", image, weight_of_channel, **node.attributes)
