@@ -14,7 +14,7 @@ from graph import Graph
 from jax_images import digits_in_jax, unet_in_jax
 from jax_layers import Function, identity, layers_in, linear_in
 from jax_tokens import guided_in_jax
-from solved import Decoder, Digits, Flow, Layers, Solved
+from solved import Decoder, Digits, Flow, Layers, Sampler, Solved
 from transformer import GuidedTokens
 from unet import UNet
 
@@ -53,9 +53,8 @@ def _flow(model: Flow, jax: Any) -> Functions:
     return lambda x: (x, jnp.zeros((len(x), 1), x.dtype)), slopes, density
 
 
-def _sampler(make: Callable[[Any, Any], Function]) -> Callable[[Any, Any], Functions]:
-    """The end of a solve whose field `make` makes."""
-    return lambda model, jax: (identity, make(model.field, jax), lambda path: path[-1])
+def _guided(model: Sampler, jax: Any) -> Functions:
+    return identity, guided_in_jax(model.field, jax), lambda path: path[-1]
 
 
 def _graph(model: Graph, jax: Any) -> Functions:
@@ -110,7 +109,7 @@ ROSTER: Mapping[type, Callable[[Any, Any], Functions]] = {
     Decoder: _decoder,
     Graph: _graph,
     Controlled: _controlled,
-    UNet: _sampler(unet_in_jax),
-    GuidedTokens: _sampler(guided_in_jax),
+    UNet: unet_in_jax,
+    GuidedTokens: _guided,
     Layers: _layers,
 }

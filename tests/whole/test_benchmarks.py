@@ -62,15 +62,21 @@ def test_models_in_jax_are_those_of_torch(name):
         slope = model.field(torch.tensor(0.3), state)
         path = tuple(torch.stack([part, 2 * part]) for part in state) if name == "flow" else torch.stack([state, slope])
         output = model.after(path)
-    jax_state = jax.tree.map(lambda part: part.detach().numpy(), state)
+    state, slope, path = (_as_in_jax(jax, part, of_images=name in ("digits", "unet")) for part in (state, slope, path))
     _close(jax, before(x), state)
-    _close(jax, field(0.3, jax_state), slope)
-    _close(jax, after(jax.tree.map(lambda part: part.detach().numpy(), path)), output)
+    _close(jax, field(0.3, state), slope)
+    _close(jax, after(path), output)
+
+
+def _as_in_jax(jax, tensors, *, of_images):
+    """Tensors as arrays; the channels of images come last."""
+    arrays = jax.tree.map(lambda part: part.detach().numpy(), tensors)
+    return jax.tree.map(lambda part: np.moveaxis(part, -3, -1), arrays) if of_images else arrays
 
 
 def _close(jax, ours, theirs):
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
-        np.testing.assert_allclose(a, b.detach(), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
 def test_the_spiral_has_learned_its_field():
