@@ -44,15 +44,15 @@ def test_the_products_of_an_operator_are_counted(operator, shapes, made, attribu
 
 
 def test_threads_follow_the_work(monkeypatch):
-    monkeypatch.setattr("os.cpu_count", lambda: 16)
+    monkeypatch.setattr("odelet.engine.session.cores", lambda: 16)
     assert [threads_for(work) for work in (None, 0, WORTH_THREADS - 1, WORTH_THREADS)] == [1, 1, 1, MOST_THREADS]
-    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr("odelet.engine.session.cores", lambda: 2)
     assert threads_for(WORTH_THREADS) == 2
 
 
 @pytest.mark.parametrize(("work", "expected"), [(None, 1), (10, 1), (10**9, 3)])
 def test_a_model_says_its_threads(work, expected, tmp_path, monkeypatch):
-    monkeypatch.setattr("os.cpu_count", lambda: 3)
+    monkeypatch.setattr("odelet.engine.session.cores", lambda: 3)
     folder = write_affine(tmp_path, replace(affine_card(), work=work))
     assert odelet.load(folder).threads == expected
     model = odelet.load(folder, threads=2)
