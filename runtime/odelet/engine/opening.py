@@ -20,6 +20,7 @@ from odelet.engine.memory import check_counted, check_memory, registered
 from odelet.engine.native import NativeRun, open_library
 from odelet.engine.program import DriveSolve, plan
 from odelet.engine.session import MEASURED, Graph, check_device, open_session, threads_for
+from odelet.engine.user_cache import cores
 from odelet.engine.versions import check_engine_version
 from odelet.errors import ArtifactError, InputError
 
@@ -59,12 +60,13 @@ def open_artifact(
 ) -> Artifact:
     """Check an artifact, open its graphs, and check that their inputs and outputs are what the card says.
 
-    threads: how many work inside one operator; None chooses, see `threads_for`, and "measured" opens the graphs for one
-    thread and says how to open them again. memory: how many bytes the graphs may
-    take together while they run, see `engine.memory`; None for no cap. engine: "onnxruntime", or "native" for a library
-    that was built from the artifact and takes the place of the graphs. library: the folder of that library; None for
-    the cache of this user. Raises ArtifactError for a file that is missing or damaged or does not fit the others,
-    EngineError for an ONNX Runtime that is too old, and InputError for a device that is not there or a bad number.
+    threads: how many work inside one operator; None chooses, see `threads_for`. Where sizes that vary decide, and for
+    "measured", the graphs are opened for one thread, and the artifact says how to open them again. memory: how many
+    bytes the graphs may take together while they run, see `engine.memory`; None for no cap. engine: "onnxruntime", or
+    "native" for a library that was built from the artifact and takes the place of the graphs. library: the folder of
+    that library; None for the cache of this user. Raises ArtifactError for a file that is missing or damaged or does
+    not fit the others, EngineError for an ONNX Runtime that is too old, and InputError for a device that is not there
+    or a bad number.
     """
     check_engine_version()
     check_device(device, threads)
@@ -79,10 +81,13 @@ def open_artifact(
         graphs = open_graphs(checked, device=device, threads=threads, memory=memory)
         return joined(checked, graphs, device=device, threads=threads, memory=memory)
 
-    if threads == MEASURED:
+    if isinstance(threads, int):
+        return opened(threads)
+    by_rule = threads_for(checked.card.work)
+    by_size = by_rule == 1 and checked.card.products and cores() > 1 and device == "cpu" and memory is None
+    if threads == MEASURED or by_size:
         return replace(opened(1), reopened=opened)
-    assert not isinstance(threads, str), "the check of the device has refused other words"
-    return opened(threads_for(checked.card.work) if threads is None else threads)
+    return opened(by_rule)
 
 
 def _check_measured(threads: int | str | None, device: str, memory: int | None) -> None:

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from operator import truediv
 from statistics import median
-from threading import RLock
 from time import perf_counter
 
 import onnxruntime as ort
@@ -22,6 +21,7 @@ from odelet.engine.session import MOST_OF_ALL
 from odelet.engine.user_cache import cores, processor, remember, remembered
 from odelet.model.call_result import CallResult
 from odelet.model.observed import NOTHING, Observed
+from odelet.model.reopening import ReopeningRunner
 from odelet.model.runner import Runner
 from odelet.model.settings import CallSettings
 from odelet.numerics.backend import NumpyArray
@@ -32,9 +32,6 @@ KIND = "threads"
 NEAR = 1.05
 # Each number of threads is timed so often after a first call, but no turn begins after so many seconds.
 _TURNS, _SECONDS = 5, 2.0
-
-# Runners whose threads stayed in the parent of this process: closing their sessions would wait for those threads.
-_LEFT: list[Runner | None] = []
 
 
 def counts() -> tuple[int, ...]:
@@ -103,8 +100,8 @@ class Choice:
         return cls(threads, sizes, milliseconds) if known else None
 
 
-class MeasuredRunner(Runner):
-    """The program of an artifact, whose graphs are opened once for each number of threads that was chosen.
+class MeasuredRunner(ReopeningRunner):
+    """The program of an artifact, on the number of threads that timed calls have found for the sizes of its inputs.
 
     choice: of the latest call whose choice is known; None before it.
     """
@@ -112,9 +109,7 @@ class MeasuredRunner(Runner):
     def __init__(self, artifact: Artifact, *, device: str, interruptible: bool = False) -> None:
         super().__init__(artifact, device=device, interruptible=interruptible)
         self._sizes = Sizes(artifact.card, self._times)
-        self._runners: dict[int, Runner] = {}
         self._choices: dict[tuple[int, ...], Choice | None] = {}
-        self._lock = RLock()
         self.choice: Choice | None = None
 
     def run_bound(
@@ -128,16 +123,16 @@ class MeasuredRunner(Runner):
         choice = self._known(sizes)
         if choice is None and settings.deadline is None and settings.progress is None:
             # Calls that come meanwhile wait, and count as running, also for a fork of this process.
-            with self._guard, self._lock:
+            with self._guard, self.lock:
                 choice = self._known(sizes) or self._measured(values, settings, sizes)
-        runner = self if choice is None else self._with(choice.threads)
+        runner = self if choice is None else self.on(choice.threads)
         self.choice, self.threads = choice, runner.artifact.threads
         return Runner.run_bound(runner, values, settings, observed=observed)
 
     def artifact_for(self, values: Mapping[str, NumpyArray]) -> Artifact:
         """The artifact as it is open for inputs of these sizes, by a choice that is known; nothing is timed."""
         choice = self._known(self._sizes.of(values))
-        return self.artifact if choice is None else self._with(choice.threads).artifact
+        return self.artifact if choice is None else self.on(choice.threads).artifact
 
     def _known(self, sizes: dict[str, int]) -> Choice | None:
         """The choice for some sizes that this model has made, or that the cache holds."""
@@ -155,24 +150,6 @@ class MeasuredRunner(Runner):
             "sizes": sizes,
         }
 
-    def _with(self, threads: int) -> Runner:
-        """The runner with so many threads, opened at its first use, and again in a process that was forked."""
-        if threads == self.artifact.threads:
-            return self
-        runner = self._runners.get(threads)
-        if runner is None or runner.artifact.guard.refusal:
-            with self._guard, self._lock:
-                runner = self._runners.get(threads)
-                if runner is None or runner.artifact.guard.refusal:
-                    _LEFT.append(runner)
-                    runner = self._runners[threads] = self._opened(threads)
-        return runner
-
-    def _opened(self, threads: int) -> Runner:
-        assert self.artifact.reopened is not None
-        again = self.artifact.reopened(threads)
-        return Runner(again, device=self._device, interruptible=self._interruptible)
-
     def _measured(self, values: Mapping[str, NumpyArray], settings: CallSettings, sizes: dict[str, int]) -> Choice:
         """Time a call for each number of threads, in turns, and keep the choice."""
         if len(counts()) == 1:
@@ -182,7 +159,7 @@ class MeasuredRunner(Runner):
         end = perf_counter() + _SECONDS
         for _ in range(_TURNS + 1):
             for count, taken in times.items():
-                tried[count] = tried.get(count) or self._opened(count)
+                tried[count] = tried.get(count) or self.opened(count)
                 taken.append(_timed(tried[count], values, settings))
             if perf_counter() > end:
                 break
@@ -195,7 +172,7 @@ class MeasuredRunner(Runner):
         choice = Choice(threads, sizes, milliseconds)
         self._choices[tuple(sizes.values())] = choice
         if threads != self.artifact.threads:
-            self._runners[threads] = tried[threads]
+            self.runners[threads] = tried[threads]
         remember(KIND, self._key(sizes), choice.to_dict())
         return choice
 

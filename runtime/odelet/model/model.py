@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, overload
 
-from odelet.artifact.card import Card
 from odelet.artifact.origin import Origin
 from odelet.engine.opening import ONNX_RUNTIME, open_artifact
+from odelet.engine.session import MEASURED
 from odelet.engine.versions import tested
 from odelet.loops.progress import Progress
 from odelet.loops.solution import Solution
@@ -25,6 +25,7 @@ from odelet.model.runner import Runner
 from odelet.model.settings import AS_EXPORTED, CallSettings, Tolerance
 from odelet.model.solve_stream import SolveStream
 from odelet.model.stream import Stream
+from odelet.model.threads_by_work import WorkRunner
 from odelet.model.time_limit import check_deadline
 from odelet.numerics.backend import NumpyArray
 from odelet.text import printable
@@ -44,8 +45,7 @@ class Model:
     A model can be pickled and sent to other processes, which load it again: see docs/serving.md.
 
     card: what the artifact says of itself. inputs: the model's inputs, in the order of positional arguments. outputs:
-    the tensors that a call returns, in order. folder: where the model was loaded from, None for a
-    lone file.
+    the tensors that a call returns, in order. folder: where it was loaded from, None for a lone file.
 
     >>> import numpy as np, odelet
     >>> model = odelet.load("out")
@@ -71,9 +71,8 @@ class Model:
     ) -> None:
         check_deadline(deadline)
         artifact = open_artifact(path, device=device, threads=threads, memory=memory, engine=engine, library=library)
-        self.card: Card = artifact.card
+        self.card, self.folder = artifact.card, artifact.folder
         self.inputs, self.outputs = artifact.card.inputs, artifact.card.outputs
-        self.folder = artifact.folder
         self._artifact, self._device, self._interruptible = artifact, device, interruptible
         self._settings: dict[str, Any] = {"device": device, "threads": threads, "interruptible": interruptible}
         self._settings |= {"memory": memory, "engine": engine, "library": library}
@@ -85,11 +84,12 @@ class Model:
 
             engine_check.try_engine(self, device=device, deadline=deadline)
         if artifact.reopened is not None:
-            self._runner = MeasuredRunner(artifact, device=device, interruptible=interruptible)
+            kind = MeasuredRunner if threads == MEASURED else WorkRunner
+            self._runner = kind(artifact, device=device, interruptible=interruptible)
 
     @property
     def threads(self) -> int:
-        """How many threads work inside one operator; with threads="measured", in the latest call."""
+        """How many threads work inside one operator; where the sizes of the inputs decide, in the latest call."""
         return self._runner.threads
 
     @property
