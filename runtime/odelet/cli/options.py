@@ -21,7 +21,7 @@ Threads = Annotated[
     typer.Option(
         metavar="N|measured",
         help="Threads that work inside one operator; measured finds the fastest number by a few calls and keeps it in "
-        "this user's cache. If it is left out, the model's size decides: 1 to 4.",
+        "this user's cache. If it is left out, the size of the operators decides: 1 to 4.",
     ),
 ]
 Rtol = Annotated[

@@ -31,7 +31,7 @@ FOLDING_LIMIT = 64 * 2**20
 
 # Multiplications in one operator from which on a second thread saves more than it costs, and the number of threads
 # beyond which more save little: both measured in docs/performance.md.
-WORTH_THREADS, MOST_THREADS = 4_000_000, 4
+WORTH_THREADS, MOST_THREADS = 16_000_000, 4
 # The largest number of threads that can be asked for, and the word for a number that is found by timed calls.
 MOST_OF_ALL, MEASURED = 1024, "measured"
 

@@ -73,7 +73,7 @@ def four_cores(monkeypatch):
 
 def test_free_sizes_decide_in_each_call(four_cores, tmp_path):
     model = odelet.load(growing(tmp_path))
-    for rows, expected in ((1, 1), (3, 1), (4, 4), (100, 4), (2, 1)):
+    for rows, expected in ((1, 1), (15, 1), (16, 4), (100, 4), (2, 1)):
         x = np.arange(3 * rows, dtype=np.float32).reshape(rows, 3)
         assert np.array_equal(model(x), 2 * x + 1)
         assert model.threads == expected
@@ -82,7 +82,7 @@ def test_free_sizes_decide_in_each_call(four_cores, tmp_path):
 
 
 def test_free_sizes_decide_only_where_nobody_says_more(four_cores, tmp_path, monkeypatch):
-    x = np.ones((9, 3), np.float32)
+    x = np.ones((99, 3), np.float32)
     for options in ({"threads": 1}, {"memory": 2**22}):
         model = odelet.load(growing(tmp_path / "out"), **options)
         assert np.array_equal(model(x), 2 * x + 1) and model.threads == 1
