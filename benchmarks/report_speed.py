@@ -69,8 +69,9 @@ def _steps(row: Row) -> str:
 
 def _over(row: Row) -> str:
     """A peer's time over that of the best form, with a star where the peer takes other steps."""
-    figure = f"{row['over_best']:.2f}{'*' if row['other_steps'] else ''}"
-    return f"**{figure}**" if row["over_best"] < EVEN else figure
+    figure = f"{row['over_best']:.2f}"
+    figure = f"**{figure}**" if row["over_best"] < EVEN else figure
+    return f"{figure}\\*" if row["other_steps"] else figure
 
 
 def floor() -> str:

@@ -53,7 +53,7 @@ def measure(name: str, *, quick: bool) -> Iterator[dict[str, Any]]:
         ways[NATIVE] = _native(name, workload, reference, x)
         peers = {peer: _peer(peer, reference, x) for peer in workload.peers}
         load = round(os.getloadavg()[0], 1)
-        for row in _rows(ways, peers, seconds=1 if quick else 12, turns=(3 if quick else 5, 500)):
+        for row in _rows(ways, peers, seconds=1 if quick else 8, turns=(3 if quick else 5, 500)):
             yield {"batch": batch, **row, "load": load}
 
 

@@ -19,7 +19,7 @@ TITLES = {
     "latent": "latent ODE decoder",
     "flow": "normalizing flow, exact trace",
     "unet": "U-Net, images of 4 x 16 x 16",
-    "graph": "graph, 2000 nodes",
+    "graph": "graph, its nodes as the batch",
     "cde": "neural CDE, 50 knots",
     **{f"rk4-{n}": f"spiral, rk4, {n} steps" for n in (8, 32, 128)},
     "spiral-of-one": "spiral MLP, batch fixed",

@@ -122,7 +122,7 @@ WORKLOADS = {
     "unet": _sampled("U-Net, images of 4 x 16 x 16", UNet, latents, 1, 8),
     # The batch of a graph is its nodes.
     "graph": Workload(
-        "graph, 2000 nodes", lambda: Graph().eval(), features, (NODES,), peers=ON_WHOLE_BATCHES, open=False
+        "graph, its nodes as the batch", lambda: Graph().eval(), features, (NODES,), peers=ON_WHOLE_BATCHES, open=False
     ),
     "cde": Workload("neural CDE, 50 knots", lambda: Controlled().eval(), series, (1, 64), peers=ON_WHOLE_BATCHES),
 }
