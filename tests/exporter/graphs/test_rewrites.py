@@ -65,6 +65,11 @@ def crossed_attention(x, t):
     return F.scaled_dot_product_attention(x, x[..., 1:, :] * t, x[..., 1:, :6])
 
 
+def scaled_channels(x, t, layer):
+    scale, shift = layer.weight[0].flatten(1).mean(1), layer.bias
+    return (x * t) * scale[:, None, None, None] + shift[:, None, None, None]
+
+
 CONV, GEMM, PRODUCT = (
     "time channel of a convolution",
     "time column of a Gemm",
@@ -72,7 +77,7 @@ CONV, GEMM, PRODUCT = (
 )
 SOFTPLUS, OF_TORCH, SCALED = "softplus", "softplus of torch", "softplus of torch with a scale"
 SCORES = "scores of an attention"
-POWER, NORM = "power", "scale and shift of a group normalization"
+POWER, NORM = "power", "scale and shift of channels"
 # A function, its layer, the shape of the state, and what has to be replaced how often.
 REPLACED = {
     "convolution of time": (conv_of_time, nn.Conv2d(4, 5, 3, padding=1), (3, 6, 5), {CONV: 1}),
@@ -101,6 +106,9 @@ REPLACED = {
     "cube": (lambda x, t: x**3 * t, None, (64,), {POWER: 1}),
     "fourth power": (lambda x, t: (x + t) ** 4.0, None, (64,), {POWER: 1}),
     "group normalization": (lambda x, t, layer: layer(x) * t, nn.GroupNorm(2, 4), (4, 4, 3), {NORM: 1}),
+    "group normalization of large images": (lambda x, t, layer: layer(x), nn.GroupNorm(2, 4), (4, 16, 16), {NORM: 1}),
+    "group normalization of signals": (lambda x, t, layer: layer(x + t), nn.GroupNorm(1, 4), (4, 7), {NORM: 1}),
+    "a scale and a shift of channels": (scaled_channels, nn.Conv3d(4, 4, 1), (4, 3, 2, 3), {NORM: 1}),
     "attention": (lambda x, t: F.scaled_dot_product_attention(x, x * t, x.sin()), None, (2, 5, 8), {SCORES: 1}),
     "attention with a scale and a mask": (masked_attention, None, (2, 5, 8), {SCORES: 1}),
     "attention of keys of another length": (crossed_attention, None, (2, 5, 8), {SCORES: 1}),
@@ -125,7 +133,8 @@ KEPT = {
     "a linear layer of a column that varies": (linear_of_time_for_each_row, nn.Linear(4, 5), (2, 3)),
     "a softplus of few elements": (lambda x, t: F.softplus(x), None, (8,)),
     "a transpose of other axes": (transposed_otherwise, None, (3, 4, 4)),
-    "a normalization of large images": (lambda x, t, layer: layer(x), nn.GroupNorm(2, 4), (4, 16, 16)),
+    "a scale and a shift of rows": (lambda x, t, layer: layer(x), nn.LayerNorm(8), (3, 8)),
+    "a normalization of single pixels": (lambda x, t, layer: layer(x), nn.GroupNorm(2, 4), (4, 1, 1)),
 }
 
 
@@ -254,6 +263,7 @@ def test_a_weight_is_stored_once(tmp_path):
     model, artifact = exported(twice, layers, (4, 3, 3), tmp_path / "out")
     graph = onnx.load(tmp_path / "out" / "model.onnx").graph
     assert sum(np.prod(one.dims) for one in graph.initializer if "layer.0.weight" in one.name) == 5 * 4 * 9
-    assert sum(np.prod(one.dims) == 4 * 9 for one in graph.initializer if len(one.dims) == 2) == 2
+    first, second = (node.input[1:] for node in graph.node if node.op_type == "BatchNormalization")
+    assert first == second
     x, t = torch.randn(3, 4, 3, 3), torch.tensor(0.2)
     np.testing.assert_allclose(artifact(x=x.numpy(), t=t.numpy()), model(x, t).detach().numpy(), atol=1e-5)
