@@ -94,6 +94,7 @@ REPLACED = {
     "linear of time first": (linear_of_time_first, nn.Linear(4, 5), (3,), {GEMM: 1}),
     "linear of time in a sequence": (linear_of_time, nn.Linear(4, 5), (7, 3), {PRODUCT: 1}),
     "softplus": (lambda x, t: F.softplus(x * t), None, (128,), {OF_TORCH: 1}),
+    "softplus of many elements": (lambda x, t: F.softplus(x * t), None, (2048,), {OF_TORCH: 1}),
     "softplus of a scaled argument": (lambda x, t: F.softplus(x, beta=2.0), None, (8, 16), {SCALED: 1}),
     "softplus of a low threshold": (lambda x, t: F.softplus(x, threshold=1.0), None, (128,), {SOFTPLUS: 1}),
     "ELU": (lambda x, t: F.elu(x, 0.7), None, (64,), {"Elu": 1}),
@@ -212,18 +213,20 @@ def test_every_rewrite_has_a_model():
 
 
 FAR = {
-    "softplus": (F.softplus, lambda x: np.logaddexp(0.0, x), 4),
-    "mish": (F.mish, lambda x: x * np.tanh(np.logaddexp(0.0, x)), 6),
+    "softplus": (F.softplus, lambda x: np.logaddexp(0.0, x), 4, 64, -103),
+    "softplus of many elements": (F.softplus, lambda x: np.logaddexp(0.0, x), 5, 4096, -103),
+    "mish": (F.mish, lambda x: x * np.tanh(np.logaddexp(0.0, x)), 6, 4096, -86),
 }
 
 
 @pytest.mark.parametrize("name", FAR)
 def test_activations_are_relatively_exact_far_below_zero(name, tmp_path):
-    """The numbers matter relatively, as where a logarithm follows. units: in the last place."""
-    function, truth_of, units = FAR[name]
-    _, artifact = exported(lambda x, t: function(x), None, (4096,), tmp_path / "out")
-    x = np.concatenate([np.linspace(-86, 90, 4000), [0.0, -0.0, np.inf, np.nan, 3e38], np.full(91, -17.3)])
-    x = x.astype(np.float32)[None]
+    """The numbers matter relatively, as where a logarithm follows. units: in the last place. width: of a batch row.
+    lowest: the smallest finite number, of which softplus is hardly above 0."""
+    function, truth_of, units, width, lowest = FAR[name]
+    _, artifact = exported(lambda x, t: function(x), None, (width,), tmp_path / "out")
+    x = np.concatenate([np.linspace(-86, 90, 4000), [0.0, -0.0, np.inf, np.nan, 3e38], np.linspace(lowest, -86, 91)])
+    x = x.astype(np.float32).reshape(-1, width)
     with np.errstate(invalid="ignore"):
         truth = truth_of(x.astype(np.float64))
     answer = artifact(x=x, t=np.float32(0))
@@ -242,9 +245,10 @@ SATURATED = (F.elu, F.celu, F.selu, F.mish, F.softplus, steep_softplus)
 
 
 @pytest.mark.parametrize("function", SATURATED, ids=lambda function: function.__name__)
-def test_infinities_and_nan_stay(function, tmp_path):
-    _, artifact = exported(lambda x, t: function(x), None, (64,), tmp_path / "out")
-    x = np.zeros((1, 64), np.float32)
+@pytest.mark.parametrize("width", [64, 2048])
+def test_infinities_and_nan_stay(function, width, tmp_path):
+    _, artifact = exported(lambda x, t: function(x), None, (width,), tmp_path / "out")
+    x = np.zeros((1, width), np.float32)
     x[0, :7] = np.inf, np.nan, 1e30, -1e30, -np.inf, 3e38, -3e38
     expected = function(torch.from_numpy(x)).numpy()
     np.testing.assert_allclose(artifact(x=x, t=np.float32(0)), expected, rtol=1e-6, atol=1e-7)
