@@ -76,7 +76,7 @@ CONV, GEMM, PRODUCT = (
     "time column of a MatMul",
 )
 SOFTPLUS, OF_TORCH, SCALED = "softplus", "softplus of torch", "softplus of torch with a scale"
-SCORES = "scores of an attention"
+SCORES, LOG_SIGMOID = "scores of an attention", "logarithm of a sigmoid"
 POWER, NORM = "power", "scale and shift of channels"
 # A function, its layer, the shape of the state, and what has to be replaced how often.
 REPLACED = {
@@ -97,6 +97,7 @@ REPLACED = {
     "softplus of many elements": (lambda x, t: F.softplus(x * t), None, (2048,), {OF_TORCH: 1}),
     "softplus of a scaled argument": (lambda x, t: F.softplus(x, beta=2.0), None, (8, 16), {SCALED: 1}),
     "softplus of a low threshold": (lambda x, t: F.softplus(x, threshold=1.0), None, (128,), {SOFTPLUS: 1}),
+    "logarithm of a sigmoid": (lambda x, t: F.logsigmoid(x * t), None, (128,), {LOG_SIGMOID: 1}),
     "ELU": (lambda x, t: F.elu(x, 0.7), None, (64,), {"Elu": 1}),
     "CELU": (lambda x, t: F.celu(x, 0.7), None, (64,), {"Celu": 1}),
     "SELU": (lambda x, t: F.selu(x), None, (64,), {"Selu": 1}),
@@ -215,6 +216,7 @@ def test_every_rewrite_has_a_model():
 FAR = {
     "softplus": (F.softplus, lambda x: np.logaddexp(0.0, x), 4, 64, -103),
     "softplus of many elements": (F.softplus, lambda x: np.logaddexp(0.0, x), 5, 4096, -103),
+    "logarithm of a sigmoid": (F.logsigmoid, lambda x: -np.logaddexp(0.0, -x), 4, 64, -103),
     "mish": (F.mish, lambda x: x * np.tanh(np.logaddexp(0.0, x)), 6, 4096, -86),
 }
 
@@ -241,7 +243,7 @@ def steep_softplus(x):
     return F.softplus(x, beta=50.0)
 
 
-SATURATED = (F.elu, F.celu, F.selu, F.mish, F.softplus, steep_softplus)
+SATURATED = (F.elu, F.celu, F.selu, F.mish, F.softplus, steep_softplus, F.logsigmoid)
 
 
 @pytest.mark.parametrize("function", SATURATED, ids=lambda function: function.__name__)

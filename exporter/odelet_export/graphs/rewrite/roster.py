@@ -9,7 +9,7 @@ from odelet_export.graphs.rewrite.activations import ACTIVATIONS
 from odelet_export.graphs.rewrite.attention import ATTENTION
 from odelet_export.graphs.rewrite.channels import CHANNELS
 from odelet_export.graphs.rewrite.powers import POWERS
-from odelet_export.graphs.rewrite.softplus import SOFTPLUS, SOFTPLUS_OF_SCALED, SOFTPLUS_OF_TORCH
+from odelet_export.graphs.rewrite.softplus import LOG_SIGMOID, SOFTPLUS, SOFTPLUS_OF_SCALED, SOFTPLUS_OF_TORCH
 from odelet_export.graphs.rewrite.time_channel import TIME_IN_CONV, TIME_IN_GEMM, TIME_IN_PRODUCT
 
 # In the order in which they are applied, one after the other.
@@ -19,6 +19,7 @@ REWRITES = (
     TIME_IN_PRODUCT,
     SOFTPLUS_OF_TORCH,
     SOFTPLUS_OF_SCALED,
+    LOG_SIGMOID,
     SOFTPLUS,
     *ACTIVATIONS,
     POWERS,
