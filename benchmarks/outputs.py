@@ -12,7 +12,8 @@ from typing import Any
 import record  # It must come first: it sets the threads of the libraries.
 import torch
 from record import OUT
-from workloads import DRIVES, WORKLOADS, Spiral, spiral
+from solved import Spiral, spiral
+from workloads import DRIVES, WORKLOADS
 
 import odelet
 from odelet.commands.latency import interleaved

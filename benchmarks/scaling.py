@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from record import OUT
 from artifacts import exported
+from solved import Array
 from torch import Tensor, nn
 from torchdiffeq import odeint
-from workloads import DRIVES, WORKLOADS, Array
+from workloads import DRIVES, WORKLOADS
 
 import odelet
 from odelet.commands.latency import interleaved
