@@ -24,8 +24,8 @@ from torch import nn
 import odelet
 from odelet.commands.latency import interleaved
 from odelet_export import export
+from odelet_models.datasets import digits
 from odelet_models.odenet import digits_pretrained
-from odelet_train.data import digits
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS, PAGE = ROOT / "benchmarks" / "results" / "bounded.json", ROOT / "docs" / "bounded.md"
@@ -177,13 +177,15 @@ def cost_of_estimate(folder: Path, x: np.ndarray, batches: tuple[int, ...]) -> d
 
 def measure_digits(folder: Path) -> dict[str, Any]:
     """The accuracy, evaluations and times of the ODE-Net for digits, adaptive and bounded, and its error ratios."""
-    model, split = digits_pretrained(), digits()
-    example = (torch.from_numpy(split.train_images[:8]),)
+    model, data = digits_pretrained(), digits()
+    example = (data.train[0][:8],)
     export(model, example, folder / "adaptive", form="adaptive", dynamic={"x": BATCH})
-    data = {"x": split.train_images}
-    export(model, example, folder / "bounded", form="bounded", calibration=data, fallback=True, dynamic={"x": BATCH})
+    calibration = {"x": data.train[0].numpy()}
+    export(
+        model, example, folder / "bounded", form="bounded", calibration=calibration, fallback=True, dynamic={"x": BATCH}
+    )
     models = {form: odelet.load(folder / form) for form in ("adaptive", "bounded")}
-    x, labels = split.test_images, split.test_labels
+    x, labels = (part.numpy() for part in data.test)
     results: dict[str, Any] = {"steps": models["bounded"].card.solves[0].steps}
     for form, artifact in models.items():
         solutions = [artifact.solve(x[i : i + 1]) for i in range(len(x))]

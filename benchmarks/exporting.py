@@ -26,7 +26,7 @@ from odelet.commands.latency import interleaved
 from odelet.engine.session import open_session
 
 DIGITS = (
-    *("odelet_models.odenet:digits", "-w", str(ROOT / "models/pretrained/odenet-digits.safetensors")),
+    *("odelet_models.odenet:digits", "-w", str(ROOT / "models/odelet_models/weights/odenet.safetensors")),
     *("--input", "x=float32[batch,64]:0..16", "--json"),
 )
 

@@ -76,9 +76,9 @@ def _digits() -> nn.Module:
 
 
 def _images(batch: int) -> dict[str, Tensor]:
-    from odelet_train.data import digits
+    from odelet_models.datasets import digits
 
-    return {"x": torch.from_numpy(np.resize(digits().test_images, (batch, 64)).astype(np.float32))}
+    return {"x": torch.from_numpy(np.resize(digits().test[0].numpy(), (batch, 64)).astype(np.float32))}
 
 
 def _latents(batch: int) -> dict[str, Tensor]:
@@ -147,11 +147,10 @@ def _data(case: Case) -> dict[str, Any]:
     """The data and the metric of a model that classifies."""
     if not case.labels:
         return {}
-    from odelet_train.data import digits
+    from odelet_models.datasets import digits
 
-    held_out = digits()
-    data = {"x": held_out.test_images.astype(np.float32).reshape(-1, 64), "labels": held_out.test_labels}
-    return {"data": data, "metric": accuracy}
+    images, labels = (part.numpy() for part in digits().test)
+    return {"data": {"x": images, "labels": labels}, "metric": accuracy}
 
 
 if __name__ == "__main__":

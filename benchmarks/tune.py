@@ -23,13 +23,13 @@ from odelet_export.commands.tune_command import perform
 from odelet_export.tuning.pareto import draw as draw_pareto
 from odelet_export.tuning.report import HEADS, cells, heads_of
 from odelet_export.tuning.settings import TuneSettings
-from odelet_train.data import digits
+from odelet_models.datasets import digits
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS, OUT, PAGE = ROOT / "docs", Path("out") / "tune", ROOT / "docs" / "tune.md"
 MARK = "<!-- {}: make tuned -->\n"
 MODELS = {
-    "digits": ("odelet_models.odenet:digits", ["--weights", "models/pretrained/odenet-digits.safetensors"]),
+    "digits": ("odelet_models.odenet:digits", ["--weights", "models/odelet_models/weights/odenet.safetensors"]),
     "spiral": ("benchmarks/tune.py:Spiral", []),
 }
 
@@ -63,8 +63,8 @@ def accuracy(outputs, data):
 def tuned(*, anew: bool) -> dict[str, Tuning]:
     """The tunings of both models for an error of 1e-3, by the name of the model."""
     OUT.mkdir(parents=True, exist_ok=True)
-    split = digits()
-    np.savez(OUT / "digits.npz", x=split.test_images, labels=split.test_labels)
+    images, labels = (part.numpy() for part in digits().test)
+    np.savez(OUT / "digits.npz", x=images, labels=labels)
     y0 = np.random.default_rng(0).uniform(0.5, 2, (64, 2)).astype(np.float32)
     np.savez(OUT / "spiral.npz", y0=y0)
     tunings = {}

@@ -191,9 +191,9 @@ def points(width: int, batch: int, *, seed: int = 1, norm: tuple[float, float] |
 
 def images(batch: int) -> Array:
     """Held-out handwritten digits (batch, 64), repeated where the batch is larger than their number."""
-    from odelet_train.data import digits
+    from odelet_models.datasets import digits
 
-    return np.resize(digits().test_images, (batch, SIDE * SIDE)).astype(np.float32)
+    return np.resize(digits().test[0].numpy(), (batch, SIDE * SIDE)).astype(np.float32)
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,8 @@ from rich.table import Table
 from torchdiffeq import odeint
 
 from odelet_export import export
+from odelet_models.datasets import digits
 from odelet_models.odenet import digits_pretrained
-from odelet_train.data import digits
 
 HERE = Path(__file__).resolve().parent
 OUT = HERE.parent / "out" / "demo"
@@ -72,9 +72,9 @@ def export_all(model, images):
         console.print(f"exported {form:<9} {METHODS[form]:<7} {seconds:4.1f} s, within {error:.1e} of torch")
 
 
-def run_device(split):
+def run_device(images):
     """Run the artifacts in a process without torch, and return logits, evaluations and times by form."""
-    np.savez(OUT / "digits.npz", images=split.test_images)
+    np.savez(OUT / "digits.npz", images=images)
     subprocess.run([sys.executable, HERE / "demo_device.py", OUT, *FORMS], check=True)
     results = json.loads((OUT / "device.json").read_text())
     with np.load(OUT / "device.npz") as logits:
@@ -161,12 +161,12 @@ def draw(images, logits, labels, path):
 def main():
     torch.set_num_threads(1)
     OUT.mkdir(parents=True, exist_ok=True)
-    model, split = digits_pretrained(), digits()
-    export_all(model, torch.from_numpy(split.test_images))
-    baseline = run_torch(model, torch.from_numpy(split.test_images))
-    device = run_device(split)
-    console.print(table(device, baseline, split.test_labels))
-    draw(split.test_images, device["adaptive"]["logits"], split.test_labels, OUT / "digits.png")
+    model, (images, labels) = digits_pretrained(), digits().test
+    export_all(model, images)
+    baseline = run_torch(model, images)
+    device = run_device(images.numpy())
+    console.print(table(device, baseline, labels.numpy()))
+    draw(images.numpy(), device["adaptive"]["logits"], labels.numpy(), OUT / "digits.png")
     console.print(f"artifacts and digits.png are in {os.path.relpath(OUT)}")
 
 

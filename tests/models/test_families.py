@@ -1,39 +1,104 @@
-"""The models: every family runs, and the trained weights in the repository are what their card says."""
+"""The families: every member runs and can be trained, and the weights in the repository are what their cards say."""
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 
-from odelet_models import FAMILIES, example_inputs, load_family, odenet
-from odelet_train import accuracy, load_checkpoint
-from odelet_train.data import digits
+from odelet_models import FAMILIES, family, load_family
+from odelet_models.family import Data, trained
+from odelet_train import Settings, fit, load_checkpoint
+from odelet_train.zoo import address, find, scored
+
+MEMBERS = [(name, member) for name in FAMILIES for member in load_family(name).members]
+USES = [(name, member, use) for name, member in MEMBERS for use in load_family(name).members[member].uses]
+# Between two processors a score may differ by this share: a digit at the edge of a decision, a step more or less.
+TOLERANCE = 0.02
 
 
-@pytest.mark.parametrize("batch", [1, 3])
+def test_names_are_unique_in_the_zoo():
+    members = [member for _, member in MEMBERS]
+    assert len(set(members)) == len(members)
+    assert all(find(member)[1] == member for member in members)
+
+
 @pytest.mark.parametrize("name", FAMILIES)
-def test_family_builds_and_runs(name, batch):
+def test_a_family_has_a_first_member_that_solves(name):
+    members = load_family(name).members
+    assert not next(iter(members.values())).discrete
+
+
+@pytest.mark.parametrize(("name", "member", "use"), USES)
+def test_a_use_runs_at_any_batch_and_its_inputs_are_always_the_same(name, member, use):
+    chosen = load_family(name).members[member].uses[use]
+    module = chosen.module(load_family(name).trained(member)).eval()
+    for batch in (1, 3):
+        inputs, again = chosen.inputs(batch), chosen.inputs(batch)
+        assert all(torch.equal(a, b) for a, b in zip(inputs, again, strict=True))
+        with torch.no_grad():
+            outputs = module(*inputs)
+        for output in outputs if isinstance(outputs, tuple) else (outputs,):
+            assert torch.isfinite(output).all()
+
+
+def few(data: Data, rows: int) -> Data:
+    return Data(train=tuple(x[:rows] for x in data.train), test=tuple(x[:rows] for x in data.test))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "member"), MEMBERS)
+def test_two_epochs_lower_the_loss(name, member, tmp_path):
+    chosen, rows = load_family(name).members[member], 64
+    data = few(load_family(name).data(), rows).train
+
+    def loss(network):
+        torch.manual_seed(1)
+        with torch.random.fork_rng(devices=[]):
+            return float(chosen.loss(network, *data).detach())
+
     torch.manual_seed(0)
-    model = load_family(name)().eval()
-    with torch.no_grad():
-        output = model(*example_inputs(name, batch))
-    assert output.shape[0] == batch
-    assert torch.isfinite(output).all()
+    before = loss(chosen.build().train())
+    settings = Settings(**{**chosen.settings, "epochs": 2, "batch_size": 8})
+    network = fit(chosen.build, data, tmp_path / "x.ckpt", loss=chosen.loss, settings=settings, progress=False)
+    assert loss(network.train()) < before
+    assert all(torch.isfinite(value).all() for value in network.state_dict().values())
 
 
-@pytest.mark.parametrize("name", FAMILIES)
-def test_example_inputs_depend_on_the_seed_only(name):
-    first, again, other = (example_inputs(name, 2, seed=seed) for seed in (0, 0, 1))
-    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
-    assert not all(torch.equal(a, b) for a, b in zip(first, other, strict=True))
+@pytest.mark.parametrize(("name", "member"), MEMBERS)
+def test_trained_weights_are_what_their_card_says(name, member):
+    chosen = load_family(name)
+    state, card = load_checkpoint(family.WEIGHTS / f"{member}.json")
+    network = chosen.trained(member)
+    assert not network.training
+    assert all(torch.equal(value, state[key]) for key, value in network.state_dict().items())
+    assert card.parameters == sum(value.numel() for value in state.values())
+    assert card.built_by == address(chosen.members[member])
+    assert card.data["sha256"] == chosen.data().digest()
+    assert card.metric == chosen.metric
+    assert (family.WEIGHTS / card.weights).stat().st_size < 300_000
+    assert scored(chosen, chosen.members[member], network) == pytest.approx(card.score, rel=TOLERANCE, abs=TOLERANCE)
 
 
-@pytest.mark.parametrize("function", [load_family, lambda name: example_inputs(name, 1)])
-def test_unknown_family_is_refused(function):
-    with pytest.raises(ValueError, match="name='resnet' is not a model family; choose one of .*odenet"):
-        function("resnet")
+@pytest.mark.parametrize(("name", "member"), MEMBERS)
+def test_a_member_beats_the_baseline(name, member):
+    chosen = load_family(name)
+    score = load_checkpoint(family.WEIGHTS / f"{member}.json")[1].score
+    baseline = chosen.baseline[1](chosen.data())
+    assert score > baseline if chosen.higher else score < baseline
+
+
+def test_an_unknown_family_is_refused():
+    with pytest.raises(ValueError, match="name='alexnet' is not a model family; choose one of odenet"):
+        load_family("alexnet")
+    with pytest.raises(ValueError, match="member='alexnet' is not in this family; choose one of odenet, resnet"):
+        load_family("odenet").trained("alexnet")
+
+
+def test_absent_weights_say_what_to_do(monkeypatch, tmp_path):
+    monkeypatch.setattr(family, "WEIGHTS", tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"nothing\.safetensors does not exist; .*`odelet train nothing -o"):
+        trained(torch.nn.Identity, "nothing")
 
 
 def test_listing_families_imports_no_torch():
@@ -41,42 +106,14 @@ def test_listing_families_imports_no_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_odenet_gradients_reach_every_weight():
-    torch.manual_seed(0)
-    model = odenet.digits()
-    (images,) = odenet.example_inputs(4)
-    model(images).square().sum().backward()
-    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
-
-
-@pytest.mark.parametrize("channels", [0, -4, 6])
-def test_odenet_refuses_channels_that_do_not_group(channels):
-    with pytest.raises(ValueError, match=f"channels={channels} .* multiple of 4"):
-        odenet.ODENet(channels=channels)
-
-
-@pytest.mark.parametrize("shape", [(64,), (2, 8, 8), (2, 63)])
-def test_odenet_refuses_images_of_another_shape(shape):
-    with pytest.raises(ValueError, match=r"x has shape .* takes \(batch, 64\); flatten"):
-        odenet.digits()(torch.zeros(shape))
-
-
-def test_pretrained_weights_classify_the_held_out_digits():
-    split = digits()
-    state, card = load_checkpoint(odenet.PRETRAINED.with_suffix(".json"))
-    model = odenet.digits_pretrained()
-    measured = accuracy(model, split.test_images, split.test_labels)
-
-    assert not model.training
-    assert measured >= 0.97
-    # On another processor, one digit may fall to the other side of a decision.
-    assert measured == pytest.approx(card.test_accuracy, abs=1.01 / len(split.test_labels))
-    assert card.split["sha256"] == split.digest()
-    assert card.parameters == sum(value.numel() for value in model.state_dict().values())
-    assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
-
-
-def test_absent_pretrained_weights_say_what_to_do(monkeypatch, tmp_path):
-    monkeypatch.setattr(odenet, "PRETRAINED", Path(tmp_path, "odenet-digits.safetensors"))
-    with pytest.raises(FileNotFoundError, match=r"odenet-digits\.safetensors are not in .*odelet train"):
-        odenet.digits_pretrained()
+@pytest.mark.parametrize(
+    ("train", "test", "reason"),
+    [
+        ((torch.zeros(3, 2), torch.zeros(2)), (torch.zeros(3, 2), torch.zeros(3)), "train has tensors of shapes"),
+        ((torch.zeros(3),), (torch.zeros(0),), "test has tensors of shapes"),
+        ((torch.zeros(3, 2),), (torch.zeros(3, 1),), "pass rows of the same kinds"),
+    ],
+)
+def test_data_that_do_not_fit_are_refused(train, test, reason):
+    with pytest.raises(ValueError, match=reason):
+        Data(train=train, test=test)

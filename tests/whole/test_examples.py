@@ -11,7 +11,7 @@ import pytest
 from support.paths import ROOT
 
 import odelet
-from odelet_train.data import digits
+from odelet_models.datasets import digits
 
 EXAMPLES = ROOT / "examples"
 
@@ -52,12 +52,12 @@ def test_the_quickstart_on_the_command_line(checkout):
     assert "status OK" in process.stdout
     assert "ODENet: form adaptive" in process.stdout
     assert "latency     p50" in process.stdout
-    assert logits.argmax(1).tolist() == digits().test_labels[:5].tolist()
+    assert logits.argmax(1).tolist() == digits().test[1][:5].tolist()
 
 
 def test_the_digits_of_the_quickstart_were_not_trained_on():
     images = np.loadtxt(EXAMPLES / "digits.csv", delimiter=",")
-    np.testing.assert_array_equal(images, digits().test_images[:5])
+    np.testing.assert_array_equal(images, digits().test[0][:5])
 
 
 @pytest.mark.slow

@@ -23,9 +23,9 @@ LAYERS = {
         {"odelet_export", "odelet_train", "odelet_models", "onnx", "onnx_ir", "onnxscript", "onnxruntime", "lightning"},
     ),
     "odelet_export": ("exporter", {"odelet_train", "odelet_models", "lightning", "sklearn", "scipy", "matplotlib"}),
-    "odelet_models": ("models", {"odelet", "odelet_export", "odelet_intercept", "odelet_train", "lightning"}),
-    # The trainer may import odelet_intercept, which knows what a model solves; exporting is a separate step.
-    "odelet_train": ("trainer", {"odelet_export"}),
+    # A model knows nothing of its export, but for the function `mark`.
+    "odelet_models": ("models", {"odelet", "odelet_intercept", "odelet_train", "lightning", "onnx", "onnxruntime"}),
+    "odelet_train": ("trainer", set()),
 }
 
 
@@ -55,6 +55,15 @@ def test_no_file_imports_a_package_that_its_layer_forbids(package):
 def test_only_the_command_line_of_the_runtime_imports_typer():
     files = (ROOT / "runtime" / "odelet").rglob("*.py")
     assert {path.parent.name for path in files if "typer" in imported(path)} == {"cli"}
+
+
+def test_models_import_nothing_of_odelet_but_mark():
+    for path in (ROOT / "models" / "odelet_models").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("odelet_export"):
+                assert [alias.name for alias in node.names] == ["mark"], path.name
+            if isinstance(node, ast.Import):
+                assert not any(alias.name.startswith("odelet_export") for alias in node.names), path.name
 
 
 @pytest.mark.parametrize(

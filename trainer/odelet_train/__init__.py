@@ -9,26 +9,15 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
-    "Settings": "odelet_train.fit",
-    "Split": "odelet_train.data",
+    "Settings": "odelet_train.fitting",
     "WeightsCard": "odelet_train.checkpoint",
-    "accuracy": "odelet_train.fit",
-    "fit": "odelet_train.fit",
+    "fit": "odelet_train.fitting",
     "load_checkpoint": "odelet_train.checkpoint",
     "save_checkpoint": "odelet_train.checkpoint",
-    "train_odenet_digits": "odelet_train.fit",
+    "train_member": "odelet_train.zoo",
 }
 
-__all__ = [
-    "Settings",
-    "Split",
-    "WeightsCard",
-    "accuracy",
-    "fit",
-    "load_checkpoint",
-    "save_checkpoint",
-    "train_odenet_digits",
-]
+__all__ = ["Settings", "WeightsCard", "fit", "load_checkpoint", "save_checkpoint", "train_member"]
 
 
 def __getattr__(name: str) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from odelet_train.data import Split
+from odelet_models.family import Data
 
 # The packages whose versions the numbers of trained weights depend on.
 VERSIONED = ("torch", "torchdiffeq", "lightning", "scikit-learn", "numpy")
@@ -23,47 +23,45 @@ VERSIONED = ("torch", "torchdiffeq", "lightning", "scikit-learn", "numpy")
 class WeightsCard:
     """The card of trained weights: where they come from, and how good they are.
 
-    name: the stem of both files. factory: the `module:function` that builds the untrained model. weights: the name of
-    the weights file, which lies beside the card. sha256: the digest of the weights file, in hex. parameters: how many
-    numbers the file holds. test_accuracy: the share of the test part that is classified correctly, from 0 to 1. split:
-    the sizes and the digest of the data. settings: the fields of `Settings` at training. versions: the versions of the
-    packages that took part, by name.
+    name: the stem of both files. built_by: the `module:function` or class that builds the untrained network. weights:
+    the name of the weights file, which lies beside the card. sha256: the digest of the weights file, in hex.
+    parameters: how many numbers the file holds. metric, score: what was measured on the test part, and the result;
+    None where nothing was. data: the numbers of samples, and the digest of the data. settings: the fields of `Settings`
+    at training. versions: the versions of the packages that took part, by name.
     """
 
     name: str
-    factory: str
+    built_by: str
     weights: str
     sha256: str
     parameters: int
-    test_accuracy: float
-    split: dict[str, Any]
+    metric: str | None
+    score: float | None
+    data: dict[str, Any]
     settings: dict[str, Any]
     versions: dict[str, str]
 
 
 def save_checkpoint(
-    model: nn.Module,
+    network: nn.Module,
     out: str | Path,
     *,
     name: str,
-    factory: str,
-    test_accuracy: float,
+    built_by: str,
+    data: Data,
     settings: dict[str, Any],
-    split: Split,
+    metric: str | None = None,
+    score: float | None = None,
 ) -> WeightsCard:
     """Write `out`/`name`.safetensors and `out`/`name`.json, and return the card.
 
     The other arguments are fields of `WeightsCard`. Files of the same name are replaced.
 
-    >>> import numpy as np, tempfile
-    >>> from torch import nn
-    >>> from odelet_train.data import Split
-    >>> images, labels = np.zeros((2, 64), np.float32), np.zeros(2, np.int64)
+    >>> import tempfile, torch
+    >>> from odelet_models.family import Data
+    >>> data = Data(train=(torch.zeros(4, 64),), test=(torch.zeros(1, 64),))
     >>> out = tempfile.mkdtemp()
-    >>> card = save_checkpoint(
-    ...     nn.Linear(64, 10), out, name="linear", factory="mine:linear", test_accuracy=0.9, settings={},
-    ...     split=Split(images, labels, images, labels),
-    ... )
+    >>> card = save_checkpoint(nn.Linear(64, 10), out, name="linear", built_by="mine:linear", data=data, settings={})
     >>> card.parameters
     650
     >>> sorted(load_checkpoint(f"{out}/linear.json")[0])
@@ -72,20 +70,17 @@ def save_checkpoint(
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     weights = out / f"{name}.safetensors"
-    state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
     weights.write_bytes(save(state))
     card = WeightsCard(
         name=name,
-        factory=factory,
+        built_by=built_by,
         weights=weights.name,
         sha256=_digest(weights),
         parameters=sum(value.numel() for value in state.values()),
-        test_accuracy=test_accuracy,
-        split={
-            "train": len(split.train_labels),
-            "test": len(split.test_labels),
-            "sha256": split.digest(),
-        },
+        metric=metric,
+        score=score,
+        data={"train": data.rows[0], "test": data.rows[1], "sha256": data.digest()},
         settings=settings,
         versions=_versions(),
     )

@@ -1,4 +1,4 @@
-"""Training: the split is fixed, the seed decides the weights, and an interrupted run resumes to the same weights."""
+"""Training: the seed decides the weights, and an interrupted run resumes to the same weights."""
 
 import json
 import pickle
@@ -7,54 +7,40 @@ import subprocess
 import sys
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
+import typer
 from typer.testing import CliRunner
 
 from odelet_models import odenet
-from odelet_train import data, load_checkpoint, save_checkpoint
-from odelet_train.cli import app
-from odelet_train.data import Split
-from odelet_train.fit import EpochShuffle, ImageClassifier, Settings, accuracy, fit, shift
+from odelet_models.datasets import digits
+from odelet_models.family import Data
+from odelet_train import load_checkpoint, save_checkpoint
+from odelet_train.cli import train_command
+from odelet_train.fitting import EpochShuffle, Settings, Task, fit
 
 TINY = Settings(epochs=2, batch_size=8)
-DIGEST = "80f1606171430798eb8910bbc4efb77a4147fc11eef3bafdd649d7650d726c94"
+app = typer.Typer()
+app.command()(train_command)
 
 
 def small_model():
     return odenet.ODENet(channels=4)
 
 
-@pytest.fixture(scope="module")
-def digits():
-    return data.digits()
+def fitted(few, path, **changes):
+    """The small model, fitted to a few digits."""
+    return fit(small_model, few.train, path, loss=odenet.loss, progress=False, **{"settings": TINY, **changes})
 
 
 @pytest.fixture(scope="module")
-def few(digits):
-    return Split(digits.train_images[:24], digits.train_labels[:24], digits.test_images[:8], digits.test_labels[:8])
+def few():
+    data = digits()
+    return Data(train=tuple(x[:24] for x in data.train), test=tuple(x[:8] for x in data.test))
 
 
 def weights(model):
     return torch.cat([value.flatten() for value in model.state_dict().values()])
-
-
-def test_split_is_fixed_balanced_and_disjoint(digits):
-    assert digits.digest() == DIGEST
-    assert digits.train_images.shape == (1437, 64)
-    assert digits.test_images.shape == (360, 64)
-    assert digits.train_images.dtype == np.float32
-    assert set(np.bincount(digits.test_labels)) <= {35, 36, 37}
-    seen = {image.tobytes() for image in digits.train_images}
-    assert not any(image.tobytes() in seen for image in digits.test_images)
-
-
-def test_split_refuses_labels_that_do_not_fit(few):
-    with pytest.raises(ValueError, match=r"train_images has shape \(24, 64\) and train_labels \(8,\)"):
-        replace(few, train_labels=few.test_labels)
-    with pytest.raises(ValueError, match="pass at least one image"):
-        replace(few, test_images=few.test_images[:0], test_labels=few.test_labels[:0])
 
 
 @pytest.mark.parametrize(
@@ -66,21 +52,13 @@ def test_split_refuses_labels_that_do_not_fit(few):
         ("batch_size", 0),
         ("learning_rate", 0.0),
         ("learning_rate", float("nan")),
-        ("label_smoothing", 1.0),
+        ("weight_decay", -1.0),
+        ("clip", 0.0),
     ],
 )
 def test_settings_refuse_nonsense(argument, value):
     with pytest.raises(ValueError, match=f"^{argument}="):
         Settings(**{argument: value})
-
-
-def test_shift_moves_by_at_most_one_pixel():
-    image = torch.zeros(1, 64)
-    image[0, 27] = 16.0  # row 3, column 3
-    moved = shift(image.repeat(200, 1), torch.Generator().manual_seed(0))
-    assert moved.shape == (200, 64)
-    assert set(moved.argmax(dim=1).tolist()) == {r * 8 + c for r in (2, 3, 4) for c in (2, 3, 4)}
-    assert torch.equal(moved.sum(dim=1), torch.full((200,), 16.0))
 
 
 def test_epoch_order_depends_on_seed_and_epoch_only():
@@ -92,15 +70,10 @@ def test_epoch_order_depends_on_seed_and_epoch_only():
     assert list(sampler) != first
 
 
-def test_accuracy_counts_the_right_answers():
-    logits = torch.eye(4)
-    assert accuracy(torch.nn.Identity(), logits, [0, 1, 2, 0]) == 0.75
-
-
 def test_interrupted_run_resumes_to_the_same_weights(few, tmp_path, monkeypatch):
-    unbroken = fit(small_model, few, tmp_path / "a.ckpt", settings=TINY, progress=False)
+    unbroken = fitted(few, tmp_path / "a.ckpt")
 
-    original = ImageClassifier.training_step
+    original = Task.training_step
 
     def fail_in_second_epoch(self, batch, index):
         if self.current_epoch == 1 and index == 1:
@@ -108,10 +81,10 @@ def test_interrupted_run_resumes_to_the_same_weights(few, tmp_path, monkeypatch)
         return original(self, batch, index)
 
     with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="power cut"):
-        patch.setattr(ImageClassifier, "training_step", fail_in_second_epoch)
-        fit(small_model, few, tmp_path / "b.ckpt", settings=TINY, progress=False)
+        patch.setattr(Task, "training_step", fail_in_second_epoch)
+        fitted(few, tmp_path / "b.ckpt")
     torch.manual_seed(99)  # A new process starts from another random state.
-    resumed = fit(small_model, few, tmp_path / "b.ckpt", settings=TINY, resume=True, progress=False)
+    resumed = fitted(few, tmp_path / "b.ckpt", resume=True)
 
     assert torch.equal(weights(resumed), weights(unbroken))
     assert not resumed.training
@@ -121,7 +94,7 @@ def test_interrupted_run_resumes_to_the_same_weights(few, tmp_path, monkeypatch)
 def test_seed_decides_the_weights(few, tmp_path):
     def run(seed):
         settings = replace(TINY, epochs=1, seed=seed)
-        return weights(fit(small_model, few, tmp_path / "x.ckpt", settings=settings, progress=False))
+        return weights(fitted(few, tmp_path / "x.ckpt", settings=settings))
 
     first = run(0)
     assert torch.equal(run(0), first)
@@ -131,7 +104,7 @@ def test_seed_decides_the_weights(few, tmp_path):
 def test_fit_leaves_the_callers_process_as_it_was(few, tmp_path, recwarn):
     torch.manual_seed(5)
     before = torch.random.get_rng_state(), random.getstate(), torch.are_deterministic_algorithms_enabled()
-    fit(small_model, few, tmp_path / "x.ckpt", settings=replace(TINY, epochs=1), progress=False)
+    fitted(few, tmp_path / "x.ckpt", settings=replace(TINY, epochs=1))
     after = torch.random.get_rng_state(), random.getstate(), torch.are_deterministic_algorithms_enabled()
     assert torch.equal(before[0], after[0])
     assert before[1:] == after[1:]
@@ -141,10 +114,10 @@ def test_fit_leaves_the_callers_process_as_it_was(few, tmp_path, recwarn):
 def test_resume_refuses_what_it_cannot_continue(few, tmp_path):
     path = tmp_path / "x.ckpt"
     with pytest.raises(FileNotFoundError, match="there is no checkpoint .*train without resume"):
-        fit(small_model, few, path, settings=TINY, resume=True, progress=False)
-    fit(small_model, few, path, settings=replace(TINY, epochs=1), progress=False)
+        fitted(few, path, resume=True)
+    fitted(few, path, settings=replace(TINY, epochs=1))
     with pytest.raises(ValueError, match="'epochs': 2.* was made with .*'epochs': 1"):
-        fit(small_model, few, path, settings=TINY, resume=True, progress=False)
+        fitted(few, path, resume=True)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", pickle.dumps([1], protocol=2)])
@@ -152,34 +125,40 @@ def test_resume_refuses_a_damaged_checkpoint(few, tmp_path, content):
     path = tmp_path / "x.ckpt"
     path.write_bytes(content)
     with pytest.raises(ValueError, match="is damaged; delete it"):
-        fit(small_model, few, path, settings=TINY, resume=True, progress=False)
+        fitted(few, path, resume=True)
 
 
 def test_resume_refuses_a_checkpoint_of_something_else(few, tmp_path):
     torch.save({"weights": torch.zeros(2)}, tmp_path / "x.ckpt")
     with pytest.raises(ValueError, match="is not a checkpoint of this trainer"):
-        fit(small_model, few, tmp_path / "x.ckpt", settings=TINY, resume=True, progress=False)
+        fitted(few, tmp_path / "x.ckpt", resume=True)
 
 
 def test_checkpoint_needs_its_suffix(few, tmp_path):
     with pytest.raises(ValueError, match=r"checkpoint='.*x\.pt' does not end in \.ckpt"):
-        fit(small_model, few, tmp_path / "x.pt", settings=TINY, progress=False)
+        fitted(few, tmp_path / "x.pt")
 
 
 def test_command_writes_weights_and_card_and_resumes(few, tmp_path, monkeypatch):
-    monkeypatch.setattr("odelet_train.fit.digits_split", lambda: few)
-    arguments = ["odenet-digits", "--epochs", "1", "--seed", "3", "-o", str(tmp_path)]
+    monkeypatch.setattr("odelet_train.zoo.find", lambda name: (replace(odenet.FAMILY, data=lambda: few), name))
+    arguments = ["odenet", "--epochs", "1", "--seed", "3", "-o", str(tmp_path)]
     runner = CliRunner()
     first = runner.invoke(app, arguments)
     assert first.exit_code == 0, first.output
-    assert "test accuracy" in first.output
-    state, card = load_checkpoint(tmp_path / "odenet-digits.json")
+    assert "accuracy" in first.output
+    state, card = load_checkpoint(tmp_path / "odenet.json")
     odenet.digits().load_state_dict(state)
     assert card.settings["seed"] == 3
-    assert card.split == {"train": 24, "test": 8, "sha256": few.digest()}
+    assert card.data == {"train": 24, "test": 8, "sha256": few.digest()}
 
     assert runner.invoke(app, [*arguments, "--resume"]).exit_code == 0
-    assert load_checkpoint(tmp_path / "odenet-digits.json")[1] == card
+    assert load_checkpoint(tmp_path / "odenet.json")[1] == card
+
+
+def test_an_unknown_member_is_refused(tmp_path):
+    result = CliRunner().invoke(app, ["odenetto", "-o", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "name='odenetto' is no member of a family; choose one of odenet, resnet" in " ".join(result.output.split())
 
 
 @pytest.mark.parametrize(
@@ -191,7 +170,7 @@ def test_command_writes_weights_and_card_and_resumes(few, tmp_path, monkeypatch)
     ],
 )
 def test_command_explains_bad_arguments(arguments, reason, tmp_path):
-    result = CliRunner().invoke(app, ["odenet-digits", "-o", str(tmp_path / "none"), *arguments])
+    result = CliRunner().invoke(app, ["odenet", "-o", str(tmp_path / "none"), *arguments])
     assert result.exit_code == 2
     assert reason in result.output
     assert "Traceback" not in result.output
@@ -199,7 +178,7 @@ def test_command_explains_bad_arguments(arguments, reason, tmp_path):
 
 @pytest.fixture
 def saved(few, tmp_path):
-    save_checkpoint(small_model(), tmp_path, name="m", factory="f:g", test_accuracy=0.5, settings={}, split=few)
+    save_checkpoint(small_model(), tmp_path, name="m", built_by="f:g", data=few, settings={})
     return tmp_path / "m.json"
 
 

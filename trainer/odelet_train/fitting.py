@@ -1,14 +1,15 @@
-"""Fit a classifier of small images. A seed decides the weights, whether the run is interrupted or not.
+"""Fit a network to data by any loss. A seed decides the weights, whether the run is interrupted or not.
 
 Every random choice is a function of the seed and of the position in training (epoch or step), never of the history of a
-generator. A run that is resumed from its last epoch therefore ends with exactly the same weights.
+generator: torch's random state is set anew before each step. A run that is resumed from its last epoch therefore ends
+with exactly the same weights, also where the loss draws numbers.
 """
 
 from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,25 +19,22 @@ from typing import Any
 import lightning
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
-from numpy.typing import ArrayLike
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler, TensorDataset
 
-from odelet_models.odenet import digits as odenet_digits
-from odelet_train.checkpoint import WeightsCard, save_checkpoint
-from odelet_train.data import Split
-from odelet_train.data import digits as digits_split
-
 SETTINGS_KEY = "odelet_settings"
+# The streams of random numbers of a run, told apart by their seeds.
+ORDER, STEP = 0, 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """How to train. Two runs with equal settings, data and versions give equal weights.
 
-    epochs: the number of passes over the training images. seed: of all random choices, from 0 to 2**32 - 1. batch_size:
-    images per step. learning_rate: the peak of the one-cycle schedule. label_smoothing: the share of the target that is
-    spread over all classes, in [0, 1). Raises ValueError for a value out of its range.
+    epochs: the number of passes over the training data. seed: of all random choices, from 0 to 2**32 - 1. batch_size:
+    samples per step. learning_rate: the peak of the one-cycle schedule of Adam. weight_decay: the share of each weight
+    that is taken away at each step, times the learning rate (AdamW). clip: the largest norm of the gradient of a step;
+    None for no limit. Raises ValueError for a value out of its range.
 
     >>> Settings(epochs=2).batch_size
     64
@@ -46,7 +44,8 @@ class Settings:
     seed: int = 0
     batch_size: int = 64
     learning_rate: float = 1e-2
-    label_smoothing: float = 0.05
+    weight_decay: float = 0.0
+    clip: float | None = None
 
     def __post_init__(self) -> None:
         if self.epochs < 1:
@@ -54,28 +53,34 @@ class Settings:
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"seed={self.seed!r} is out of range; pass an integer from 0 to 2**32 - 1")
         if self.batch_size < 1:
-            raise ValueError(f"batch_size={self.batch_size!r} holds no image; pass 1 or more")
+            raise ValueError(f"batch_size={self.batch_size!r} holds no sample; pass 1 or more")
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate={self.learning_rate!r} must be positive; try 1e-2")
-        if not 0 <= self.label_smoothing < 1:
-            raise ValueError(f"label_smoothing={self.label_smoothing!r} must lie in [0, 1); try 0.05")
+        if not self.weight_decay >= 0:
+            raise ValueError(f"weight_decay={self.weight_decay!r} must be 0 or more; try 1e-2")
+        if self.clip is not None and not self.clip > 0:
+            raise ValueError(f"clip={self.clip!r} must be positive, or None for no limit; try 1.0")
 
 
 def fit(
     build: Callable[[], nn.Module],
-    split: Split,
+    data: Sequence[Tensor],
     checkpoint: str | Path,
     *,
+    loss: Callable[..., Tensor],
     settings: Settings | None = None,
     resume: bool = False,
     progress: bool = True,
+    callbacks: Sequence[Callback] = (),
 ) -> nn.Module:
-    """Train a classifier on the training part of `split`, and return it in eval mode. The test part is not used.
+    """Train a network, and return it in eval mode.
 
-    build: a function that makes the untrained model, (batch, 64) float32 -> (batch, classes) logits; it is called under
-    the seed. checkpoint: the file that holds the state of training; it is written again after every epoch, and must end
-    in .ckpt. resume: go on from the checkpoint of an interrupted run. progress: show a progress bar. Training runs on
-    the CPU. The caller's random state and determinism switches are restored on return.
+    build: a function that makes the untrained network; it is called under the seed. data: tensors with equally many
+    rows, one row a sample. loss: (network, *tensors of a batch) -> scalar; what it draws from torch's random state
+    depends on the seed and the step alone. checkpoint: the file that holds the state of training; it is written again
+    after every epoch, and must end in .ckpt. resume: go on from the checkpoint of an interrupted run. progress: show a
+    progress bar. callbacks: of Lightning. Training runs on the CPU. The caller's random state and determinism switches
+    are restored on return.
 
     Raises FileNotFoundError when there is nothing to resume, and ValueError when the checkpoint is
     damaged, was made with other settings, or is not named .ckpt.
@@ -88,100 +93,58 @@ def fit(
         _check_resumable(checkpoint, settings)
     else:
         checkpoint.unlink(missing_ok=True)  # Otherwise a later resume could pick up an older run.
-    callbacks: list[Callback] = [
-        ModelCheckpoint(
-            dirpath=checkpoint.parent,
-            filename=checkpoint.stem,
-            save_top_k=1,
-            save_on_train_epoch_end=True,
-            enable_version_counter=False,
-        )
-    ]
-    if progress:
-        callbacks.append(RichProgressBar())
+    saved = ModelCheckpoint(
+        dirpath=checkpoint.parent,
+        filename=checkpoint.stem,
+        save_top_k=1,
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
+    )
     with _quiet(), _reproducible(settings.seed):
-        task = ImageClassifier(build(), settings)
+        task = Task(build(), loss, settings)
         trainer = lightning.Trainer(
             accelerator="cpu",
             devices=1,
             max_epochs=settings.epochs,
             logger=False,
-            callbacks=callbacks,
+            callbacks=[saved, *([RichProgressBar()] if progress else []), *callbacks],
             default_root_dir=checkpoint.parent,
             enable_model_summary=False,
             enable_progress_bar=progress,
+            gradient_clip_val=settings.clip,
         )
         trainer.fit(
             task,
-            _batches(split, settings),
+            _batches(data, settings),
             ckpt_path=checkpoint if resume else None,
             weights_only=True,
         )
-    return task.model.eval()
+    return task.network.eval()
 
 
-def accuracy(model: nn.Module, images: ArrayLike, labels: ArrayLike) -> float:
-    """The share of images that the model puts into the right class, from 0 to 1.
-
-    images: (samples, features) float32. labels: (samples,) class numbers.
-
-    >>> accuracy(torch.nn.Identity(), torch.eye(4), [0, 1, 2, 0])
-    0.75
-    """
-    with torch.inference_mode():
-        predicted = model(torch.as_tensor(images)).argmax(dim=1)
-    return (predicted == torch.as_tensor(labels)).double().mean().item()
-
-
-def train_odenet_digits(
-    out: str | Path,
-    *,
-    settings: Settings | None = None,
-    resume: bool = False,
-    progress: bool = True,
-) -> WeightsCard:
-    """Train the ODENet on the 8 x 8 digits, test it once, and write its weights and card to `out`.
-
-    The files are odenet-digits.safetensors and odenet-digits.json, and during training odenet-digits.ckpt, from which
-    `resume` goes on. Raises the errors of `fit`.
-    """
-    settings = settings or Settings()
-    split = digits_split()
-    checkpoint = Path(out) / "odenet-digits.ckpt"
-    model = fit(odenet_digits, split, checkpoint, settings=settings, resume=resume, progress=progress)
-    return save_checkpoint(
-        model,
-        out,
-        name="odenet-digits",
-        factory="odelet_models.odenet:digits",
-        test_accuracy=accuracy(model, split.test_images, split.test_labels),
-        settings=asdict(settings),
-        split=split,
-    )
-
-
-class ImageClassifier(lightning.LightningModule):
+class Task(lightning.LightningModule):
     """What Lightning needs to know: the loss, the optimiser, and what a checkpoint records."""
 
-    def __init__(self, model: nn.Module, settings: Settings) -> None:
+    def __init__(self, network: nn.Module, loss: Callable[..., Tensor], settings: Settings) -> None:
         super().__init__()
-        self.model = model
+        self.network = network
+        self.loss = loss
         self.settings = settings
 
-    def training_step(self, batch: tuple[Tensor, Tensor], _batch_index: int) -> Tensor:
-        """The loss of a batch, a scalar. batch: images (batch, 64) float32 and labels (batch,)."""
-        images, labels = batch
-        images = shift(images, _generator(self.settings.seed, 1, self.global_step))
-        loss = nn.functional.cross_entropy(self.model(images), labels, label_smoothing=self.settings.label_smoothing)
+    def training_step(self, batch: Sequence[Tensor], _batch_index: int) -> Tensor:
+        """The loss of a batch, a scalar."""
+        torch.manual_seed(_seed(self.settings.seed, STEP, self.global_step))
+        loss = self.loss(self.network, *batch)
         self.log("loss", loss, prog_bar=True)
         return loss
 
     def configure_optimizers(self) -> Any:
         """Adam under a one-cycle schedule that spans the whole run."""
-        optimizer = torch.optim.Adam(self.parameters(), lr=self.settings.learning_rate)
+        settings = self.settings
+        optimizer = torch.optim.AdamW(self.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
-            max_lr=self.settings.learning_rate,
+            max_lr=settings.learning_rate,
             total_steps=int(self.trainer.estimated_stepping_batches),
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
@@ -189,20 +152,6 @@ class ImageClassifier(lightning.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Record the settings, so that a run with other settings cannot be resumed from this checkpoint."""
         checkpoint[SETTINGS_KEY] = asdict(self.settings)
-
-
-def shift(images: Tensor, generator: torch.Generator) -> Tensor:
-    """The images, each moved by -1, 0 or 1 pixel along both axes; pixels that enter at the edges are empty.
-
-    images: (batch, side * side). The result has the same shape.
-    """
-    batch, features = images.shape
-    side = round(features**0.5)
-    padded = nn.functional.pad(images.reshape(batch, side, side), (1, 1, 1, 1))
-    offsets = torch.randint(0, 3, (2, batch, 1), generator=generator)
-    rows, columns = offsets + torch.arange(side)
-    sample = torch.arange(batch)[:, None, None]
-    return padded[sample, rows[:, :, None], columns[:, None, :]].reshape(batch, features)
 
 
 class EpochShuffle(Sampler[int]):
@@ -221,22 +170,21 @@ class EpochShuffle(Sampler[int]):
         return self.size
 
     def __iter__(self) -> Iterator[int]:
-        order = torch.randperm(self.size, generator=_generator(self.seed, 0, self.epoch))
-        return iter(order.tolist())
+        generator = torch.Generator().manual_seed(_seed(self.seed, ORDER, self.epoch))
+        return iter(torch.randperm(self.size, generator=generator).tolist())
 
 
-def _batches(split: Split, settings: Settings) -> DataLoader[tuple[Tensor, ...]]:
-    images, labels = torch.as_tensor(split.train_images), torch.as_tensor(split.train_labels)
+def _batches(data: Sequence[Tensor], settings: Settings) -> DataLoader[tuple[Tensor, ...]]:
     return DataLoader(
-        TensorDataset(images, labels),
+        TensorDataset(*data),
         batch_size=settings.batch_size,
-        sampler=EpochShuffle(len(images), settings.seed),
+        sampler=EpochShuffle(len(data[0]), settings.seed),
     )
 
 
-def _generator(seed: int, stream: int, position: int) -> torch.Generator:
+def _seed(seed: int, stream: int, position: int) -> int:
     # With 24 bits for the position, different (seed, stream, position) give different numbers.
-    return torch.Generator().manual_seed((seed << 25) + (stream << 24) + position)
+    return (seed << 25) + (stream << 24) + position
 
 
 def _check_resumable(checkpoint: Path, settings: Settings) -> None:

@@ -1,0 +1,75 @@
+"""Trains the members of the families in `odelet_models`, and keeps their weights with a card."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from odelet_models import FAMILIES, load_family
+from odelet_models.family import Family, Member
+from odelet_train.checkpoint import WeightsCard, save_checkpoint
+from odelet_train.fitting import Settings, fit
+
+
+def find(name: str) -> tuple[Family, str]:
+    """The family of a member, and the member's name. name: of a member, or of a family, whose first member is meant.
+
+    Raises ValueError for another name.
+
+    >>> find("resnet")[1], find("odenet")[1]
+    ('resnet', 'odenet')
+    """
+    families = {key: load_family(key) for key in FAMILIES}
+    for family in families.values():
+        if name in family.members:
+            return family, name
+    if name in families:
+        return families[name], next(iter(families[name].members))
+    known = ", ".join(member for family in families.values() for member in family.members)
+    raise ValueError(f"name={name!r} is no member of a family; choose one of {known}")
+
+
+def train_member(
+    name: str,
+    out: str | Path,
+    *,
+    changes: dict[str, Any] | None = None,
+    resume: bool = False,
+    progress: bool = True,
+) -> WeightsCard:
+    """Train a member of a family, test it once, and write its weights and card to `out`.
+
+    changes: settings of training that differ from the member's own. The files are NAME.safetensors and NAME.json, and
+    during training NAME.ckpt, from which `resume` goes on. Raises ValueError for an unknown name, and the errors of
+    `fit`.
+    """
+    family, name = find(name)
+    member = family.members[name]
+    settings = Settings(**{**member.settings, **(changes or {})})
+    data = family.data()
+    checkpoint = Path(out) / f"{name}.ckpt"
+    network = fit(
+        member.build, data.train, checkpoint, loss=member.loss, settings=settings, resume=resume, progress=progress
+    )
+    return save_checkpoint(
+        network,
+        out,
+        name=name,
+        built_by=address(member),
+        data=data,
+        settings=asdict(settings),
+        metric=family.metric,
+        score=scored(family, member, network),
+    )
+
+
+def scored(family: Family, member: Member, network: Any) -> float:
+    """The score of a network on the test part, by the first use of the member."""
+    use = next(iter(member.uses.values()))
+    return family.score(use.module(network).eval(), *family.data().test)
+
+
+def address(member: Member) -> str:
+    """The `module:name` of what builds a member."""
+    return f"{member.build.__module__}:{member.build.__qualname__}"
