@@ -193,7 +193,7 @@ def _gather(place: _Place) -> Any:
 
 
 # fmt: off
-_ELEMENTWISE = (
+ELEMENTWISE = (
     "Abs", "Add", "And", "Cast", "Ceil", "Celu", "Clip", "Cos", "Div", "Elu", "Equal", "Erf", "Exp", "Floor", "Gelu",
     "Greater", "GreaterOrEqual", "HardSigmoid", "HardSwish", "Identity", "LeakyRelu", "Less", "LessOrEqual", "Log",
     "Max", "Min", "Mish", "Mul", "Neg", "Not", "Or", "PRelu", "Pow", "Reciprocal", "Relu", "Round", "Selu", "Sigmoid",
@@ -202,7 +202,7 @@ _ELEMENTWISE = (
 # fmt: on
 # The rule of each operator. It returns what stands for the outputs of a node, or None where it cannot be mapped.
 RULES: dict[str, Callable[[_Place], Any]] = {
-    **dict.fromkeys(_ELEMENTWISE, _elementwise),
+    **dict.fromkeys(ELEMENTWISE, _elementwise),
     **dict.fromkeys(("Unsqueeze", "Squeeze", "ReduceMean", "ReduceSum", "ReduceMax"), _with_axes(1)),
     "Gemm": _gemm,
     "MatMul": _product,
