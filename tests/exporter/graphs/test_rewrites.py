@@ -315,8 +315,11 @@ def steep_softplus(x):
 SATURATED = (F.elu, F.celu, F.selu, F.mish, F.softplus, steep_softplus, F.logsigmoid)
 
 
-@pytest.mark.parametrize("function", SATURATED, ids=lambda function: function.__name__)
-@pytest.mark.parametrize("width", [64, 2048])
+@pytest.mark.parametrize(
+    ("function", "width"),
+    [*((function, 64) for function in SATURATED), (F.softplus, 2048), (F.logsigmoid, 2048)],
+    ids=lambda x: getattr(x, "__name__", x),
+)
 def test_infinities_and_nan_stay(function, width, tmp_path):
     _, artifact = exported(lambda x, t: function(x), None, (width,), tmp_path / "out")
     x = np.zeros((1, width), np.float32)
