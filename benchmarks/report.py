@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from plots import DOCS, draw_all
@@ -106,6 +107,19 @@ def rewrites() -> str:
         "rewritten, of torch's",
     ]
     return table(head, lines)
+
+
+def shared_work(*, guided: bool) -> str:
+    """The table of fields that compute from the time alone, or (guided) of networks called twice."""
+    lines = []
+    for row in read("shared_work")["rows"]:
+        if row["guided"] is guided:
+            times = [f"{row[way]['ms']['p50']:.3g}" for way in ("apart", "together")]
+            form = [] if guided else [f"`{row['form']}`"]
+            lines.append([row["title"], *form, row["batch"], *times, f"{row['over']:.2f}"])
+    if guided:
+        return table(["network", "batch", "ms, two calls", "ms, one call", "one call, of two"], lines)
+    return table(["field", "form", "batch", "ms as it is", "ms rewritten", "rewritten, of as it is"], lines)
 
 
 def stored_weights() -> str:
@@ -220,6 +234,7 @@ def machine() -> str:
 CLAIMS = (
     "speed",
     "rewrites",
+    "shared_work",
     "stored_weights",
     "stochastic",
     "native",
@@ -237,6 +252,8 @@ PERFORMANCE: dict[str, Callable[[], str]] = {
     "floor": floor,
     "speed": speed,
     "rewrites": rewrites,
+    "of_time": partial(shared_work, guided=False),
+    "guidance": partial(shared_work, guided=True),
     "stochastic": stochastic,
     "native": native,
     "claims": claims,

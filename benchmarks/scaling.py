@@ -57,7 +57,7 @@ def _model(part: str, form: str) -> odelet.Model:
     model, more = (Until(), (torch.tensor(1.0),)) if part == "steps" else (Sized(), ())
     example = (torch.full((3,), 0.5), *more)
     export(model.eval(), example, folder, form=form, dynamic={"x": {0: "n"}}, samples=1)
-    return odelet.load(folder)
+    return odelet.load(folder, threads=1)
 
 
 def _inputs(part: str) -> dict[float, tuple[Array, ...]]:
