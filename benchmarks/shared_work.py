@@ -17,11 +17,11 @@ from typing import Any
 
 import record  # It must come first: it sets the threads of the libraries.
 import torch
-from stored_weights import UNet
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchdiffeq import odeint
 from transformer import GuidedTokens
+from unet import UNet
 
 import odelet
 from odelet.commands.latency import interleaved
