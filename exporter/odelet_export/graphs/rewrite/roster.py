@@ -6,8 +6,8 @@ import onnx_ir as ir
 
 from odelet_export.graphs.rewrite.activations import ACTIVATIONS
 from odelet_export.graphs.rewrite.attention import ATTENTION
+from odelet_export.graphs.rewrite.channels import CHANNELS
 from odelet_export.graphs.rewrite.equal_rows import EQUAL_ROWS
-from odelet_export.graphs.rewrite.group_norm import GROUP_NORM
 from odelet_export.graphs.rewrite.powers import POWERS
 from odelet_export.graphs.rewrite.rule import Pass, Rewrite
 from odelet_export.graphs.rewrite.softplus import SOFTPLUS, SOFTPLUS_OF_SCALED, SOFTPLUS_OF_TORCH
@@ -24,7 +24,7 @@ REWRITES: tuple[Rewrite | Pass, ...] = (
     SOFTPLUS,
     *ACTIVATIONS,
     POWERS,
-    GROUP_NORM,
+    CHANNELS,
     ATTENTION,
 )
 
