@@ -13,6 +13,7 @@ from pathlib import Path
 from plots import DOCS, draw_all
 from report_speed import behind, floor, speed, targets
 from tables import TITLES, Row, find, read, table, verdict
+from zoo_page import sections
 
 # The SDE whose speed-up over torchsde has a target, as part and batch.
 STOCHASTIC_CLAIM, STOCHASTIC_TARGET = ("euler-1000", 1), 20.0
@@ -270,6 +271,7 @@ PAGES = {
     DOCS / "performance.md": PERFORMANCE,
     DOCS / "embedded.md": {"sizes": sizes},
     DOCS / "weights.md": {"stored_weights": stored_weights},
+    DOCS / "zoo.md": {"zoo": lambda: sections(read("zoo")["rows"])},
 }
 
 
