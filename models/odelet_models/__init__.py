@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 FAMILIES: dict[str, str] = {
     "odenet": "odelet_models.odenet",
     "flow_matching": "odelet_models.flow_matching",
+    "hamiltonian": "odelet_models.hamiltonian",
 }
 
 __all__ = ["FAMILIES", "load_family"]
