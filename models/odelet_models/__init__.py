@@ -17,6 +17,7 @@ FAMILIES: dict[str, str] = {
     "odenet": "odelet_models.odenet",
     "flow_matching": "odelet_models.flow_matching",
     "hamiltonian": "odelet_models.hamiltonian",
+    "deq": "odelet_models.deq",
 }
 
 __all__ = ["FAMILIES", "load_family"]
