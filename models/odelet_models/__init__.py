@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 FAMILIES: dict[str, str] = {
     "odenet": "odelet_models.odenet",
     "neural_cde": "odelet_models.neural_cde",
+    "latent_ode": "odelet_models.latent_ode",
 }
 
 __all__ = ["FAMILIES", "load_family"]

@@ -103,7 +103,7 @@ def draw(figure: Any, calls: Mapping[str, Call], data: Data) -> None:
     series, speakers = data.test
     left, middle, right = figure.subplots(1, 3)
     utterance = series[(~series[:, :, 0].isnan()).sum(1) == SHOWN][0, :SHOWN, 1:]
-    left.imshow(utterance.T, cmap="viridis", aspect="auto", interpolation="nearest")
+    left.imshow(utterance.T.numpy(), cmap="viridis", aspect="auto", interpolation="nearest")
     left.set_facecolor("0.85")
     left.set(xlabel="frame", ylabel="coefficient", title="an utterance; grey is missing")
     heard = range(2, series.shape[1] + 1, 3)
