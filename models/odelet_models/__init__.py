@@ -15,9 +15,11 @@ if TYPE_CHECKING:
 # The module of each family, by name. Modules are strings, so that listing imports no family.
 FAMILIES: dict[str, str] = {
     "odenet": "odelet_models.odenet",
+    "latent_ode": "odelet_models.latent_ode",
+    "neural_cde": "odelet_models.neural_cde",
     "flow_matching": "odelet_models.flow_matching",
-    "hamiltonian": "odelet_models.hamiltonian",
     "deq": "odelet_models.deq",
+    "hamiltonian": "odelet_models.hamiltonian",
 }
 
 __all__ = ["FAMILIES", "load_family"]
