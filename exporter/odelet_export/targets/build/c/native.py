@@ -13,7 +13,7 @@ from odelet import load, verify
 from odelet.artifact.folder import Checked
 from odelet.artifact.native_card import NATIVE_FILE, NativeCard, native_text
 from odelet.artifact.samples import Sample
-from odelet.engine.native import processor
+from odelet.engine.user_cache import processor
 from odelet.errors import ArtifactError
 from odelet_export.targets.build.built import BuildError, Built, CompilerError, Tested
 from odelet_export.targets.build.c.beside import FLAGS, license_text
