@@ -17,11 +17,11 @@ from typing import Any
 
 import record  # It must come first: it sets the threads of the libraries.
 import torch
-from stored_weights import UNet
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchdiffeq import odeint
 from transformer import GuidedTokens
+from unet import UNet
 
 import odelet
 from odelet.commands.latency import interleaved
@@ -166,7 +166,7 @@ CASES = {
     "guided-mlp": Case("MLP, 512 wide", Labelled, (64,), (1, 2, 3, 4, 16, 256), EULER, True),
     "guided-8": Case("transformer, 8 tokens", lambda: Tokens(tokens=8), (8, 16), (1, 4), EULER, True),
     "guided-50": Case("transformer, 50 tokens", lambda: Tokens(tokens=50), (50, 16), (1, 4), EULER, True),
-    "guided-200": Case("transformer, 200 tokens", lambda: Tokens(tokens=200), (200, 16), (1, 4), EULER, True),
+    "guided-200": Case("transformer, 200 tokens", lambda: Tokens(tokens=200), (200, 16), (1,), EULER, True),
     "guided-unet": Case("U-Net", LabelledUNet, (4, 16, 16), (1, 8), EULER, True),
 }
 

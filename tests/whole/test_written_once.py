@@ -29,7 +29,7 @@ SOURCES = {
 
 def test_the_sources_are_found():
     names = {path.name for path in SOURCES}
-    assert {"tableau.py", "rk.py", "control.py", "adaptive.py", "capture.py", "fit.py", "odenet.py"} <= names
+    assert {"tableau.py", "rk.py", "control.py", "adaptive.py", "capture.py", "fitting.py", "odenet.py"} <= names
 
 
 ARITHMETIC = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}

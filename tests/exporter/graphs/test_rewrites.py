@@ -134,7 +134,7 @@ CONV, GEMM, PRODUCT = (
     "time column of a MatMul",
 )
 SOFTPLUS, OF_TORCH, SCALED = "softplus", "softplus of torch", "softplus of torch with a scale"
-SCORES = "scores of an attention"
+SCORES, LOG_SIGMOID = "scores of an attention", "logarithm of a sigmoid"
 ROWS = "products of equal rows"
 POWER, NORM = "power", "scale and shift of channels"
 # A function, its layer, the shape of the state, and what has to be replaced how often.
@@ -156,6 +156,7 @@ REPLACED = {
     "softplus of many elements": (lambda x, t: F.softplus(x * t), None, (2048,), {OF_TORCH: 1}),
     "softplus of a scaled argument": (lambda x, t: F.softplus(x, beta=2.0), None, (8, 16), {SCALED: 1}),
     "softplus of a low threshold": (lambda x, t: F.softplus(x, threshold=1.0), None, (128,), {SOFTPLUS: 1}),
+    "logarithm of a sigmoid": (lambda x, t: F.logsigmoid(x * t), None, (128,), {LOG_SIGMOID: 1}),
     "ELU": (lambda x, t: F.elu(x, 0.7), None, (64,), {"Elu": 1}),
     "CELU": (lambda x, t: F.celu(x, 0.7), None, (64,), {"Celu": 1}),
     "SELU": (lambda x, t: F.selu(x), None, (64,), {"Selu": 1}),
@@ -284,6 +285,7 @@ def test_every_rewrite_has_a_model():
 FAR = {
     "softplus": (F.softplus, lambda x: np.logaddexp(0.0, x), 4, 64, -103),
     "softplus of many elements": (F.softplus, lambda x: np.logaddexp(0.0, x), 5, 4096, -103),
+    "logarithm of a sigmoid": (F.logsigmoid, lambda x: -np.logaddexp(0.0, -x), 4, 64, -103),
     "mish": (F.mish, lambda x: x * np.tanh(np.logaddexp(0.0, x)), 6, 4096, -86),
 }
 
@@ -310,11 +312,14 @@ def steep_softplus(x):
     return F.softplus(x, beta=50.0)
 
 
-SATURATED = (F.elu, F.celu, F.selu, F.mish, F.softplus, steep_softplus)
+SATURATED = (F.elu, F.celu, F.selu, F.mish, F.softplus, steep_softplus, F.logsigmoid)
 
 
-@pytest.mark.parametrize("function", SATURATED, ids=lambda function: function.__name__)
-@pytest.mark.parametrize("width", [64, 2048])
+@pytest.mark.parametrize(
+    ("function", "width"),
+    [*((function, 64) for function in SATURATED), (F.softplus, 2048), (F.logsigmoid, 2048)],
+    ids=lambda x: getattr(x, "__name__", x),
+)
 def test_infinities_and_nan_stay(function, width, tmp_path):
     _, artifact = exported(lambda x, t: function(x), None, (width,), tmp_path / "out")
     x = np.zeros((1, width), np.float32)

@@ -33,10 +33,15 @@ class _Row:
 
 def compute_equal_rows_once(model: ir.Model) -> int:
     """Compute products of equal rows for one row, in place. Returns the number of these products."""
-    rows = _EqualRows(Scope.of(model.graph))
-    for node in list(model.graph):
+    graph = model.graph
+    nodes = list(graph)
+    rows = _EqualRows(Scope.of(graph))
+    for node in nodes:
         rows.look_at(node)
-    model.graph.sort()
+    if rows.products:
+        graph.sort()
+    else:
+        graph.remove(list(graph)[len(nodes) :], safe=True)
     return rows.products
 
 

@@ -10,7 +10,7 @@ from odelet_export.graphs.rewrite.channels import CHANNELS
 from odelet_export.graphs.rewrite.equal_rows import EQUAL_ROWS
 from odelet_export.graphs.rewrite.powers import POWERS
 from odelet_export.graphs.rewrite.rule import Pass, Rewrite
-from odelet_export.graphs.rewrite.softplus import SOFTPLUS, SOFTPLUS_OF_SCALED, SOFTPLUS_OF_TORCH
+from odelet_export.graphs.rewrite.softplus import LOG_SIGMOID, SOFTPLUS, SOFTPLUS_OF_SCALED, SOFTPLUS_OF_TORCH
 from odelet_export.graphs.rewrite.time_channel import TIME_IN_CONV, TIME_IN_GEMM, TIME_IN_PRODUCT
 
 # In the order in which they are applied, one after the other.
@@ -21,6 +21,7 @@ REWRITES: tuple[Rewrite | Pass, ...] = (
     TIME_IN_PRODUCT,
     SOFTPLUS_OF_TORCH,
     SOFTPLUS_OF_SCALED,
+    LOG_SIGMOID,
     SOFTPLUS,
     *ACTIVATIONS,
     POWERS,
