@@ -15,9 +15,10 @@ _HOMES = {
     "load_checkpoint": "odelet_train.checkpoint",
     "save_checkpoint": "odelet_train.checkpoint",
     "train_member": "odelet_train.zoo",
+    "watched": "odelet_train.watch.watched",
 }
 
-__all__ = ["Settings", "WeightsCard", "fit", "load_checkpoint", "save_checkpoint", "train_member"]
+__all__ = ["Settings", "WeightsCard", "fit", "load_checkpoint", "save_checkpoint", "train_member", "watched"]
 
 
 def __getattr__(name: str) -> Any:

@@ -88,13 +88,17 @@ class Augmented:
         kept = torch.is_grad_enabled()
         derived = self.counted is None or "jacobian" in self.kinds or "second" in self.kinds
         with torch.set_grad_enabled(kept or derived):
+            fresh = not (kept and any(x.requires_grad for x in (t, *parts)))
             if derived:
-                parts = [part if part.requires_grad else part.detach().requires_grad_(True) for part in parts]
-            if "second" in self.kinds and not t.requires_grad:
+                # A view that was made without gradients says that it needs one, and gets none: only `kept` counts.
+                parts = [x if kept and x.requires_grad else x.detach().requires_grad_(True) for x in parts]
+            if "second" in self.kinds and not (kept and t.requires_grad):
                 t = t.detach().requires_grad_(True)
             value = self.field(t, parts[0] if self.single else tuple(parts))
             slopes = (value,) if self.single else tuple(value)
             self._check(slopes, parts)
+            if fresh and kept and not leaves_of(slopes, without=(t, *parts)):
+                kept = False  # Nothing needs a gradient, so that the state must not seem to need one.
             if self.counted is None:
                 self.counted = _read_parts(slopes, parts)
             integrands = [getattr(self, kind)(t, parts, slopes, kept) for kind in self.kinds]

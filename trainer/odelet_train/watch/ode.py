@@ -87,7 +87,9 @@ class Ode:
         """Raise InputError for a solve that cannot be changed as the settings ask."""
         changes, entry = settings.changes, self.call.entry
         if changes and entry.copy:
-            self._refuse(changes[0], f"changes solves of torchdiffeq alone, and {entry.name} is of the copy {entry.copy}")
+            self._refuse(
+                changes[0], f"changes solves of torchdiffeq alone, and {entry.name} is of the copy {entry.copy}"
+            )
         if changes and entry.name == "odeint_dense":
             self._refuse(changes[0], "does not work with odeint_dense; solve to fixed times with odeint")
         if settings.steer and (self.until_event or entry.name == "odeint_event"):

@@ -31,7 +31,9 @@ def leaves_of(tensors: Iterable[Tensor], *, without: Iterable[Tensor] = ()) -> l
 def parameters_of(func: Any, t: Tensor, y0: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """The tensors with gradients that a field computes with: the parameters of a module, and what else its value at the
     start depends on, such as a tensor of the model's that a closure or an attribute holds."""
-    known = {id(p): p for p in (func.parameters() if isinstance(func, nn.Module) else ()) if p.requires_grad}
+    known: dict[int, Tensor] = {
+        id(p): p for p in (func.parameters() if isinstance(func, nn.Module) else ()) if p.requires_grad
+    }
     with torch.enable_grad():
         inputs = [part.detach().requires_grad_(True) for part in ((y0,) if isinstance(y0, Tensor) else y0)]
         start = t[0].detach()
