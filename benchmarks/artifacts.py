@@ -9,11 +9,13 @@ from typing import Any
 
 import torch
 from record import OUT
-from workloads import WORKLOADS, Array
+from solved import Array
+from workloads import WORKLOADS
 
 import odelet
-from odelet_export import export
+from odelet_export import build, export
 from odelet_export.commands.floor import Floor
+from odelet_export.targets.build.built import Built
 
 # torch.export gives this warning about its own use of torch's pytree.
 warnings.filterwarnings("ignore", r".isinstance\(treespec, LeafSpec\)", FutureWarning)
@@ -41,6 +43,16 @@ def exported(name: str, form: str, **changes: Any) -> Exported:
     options = {**workload.forms.get(form, {}), **changes}
     export(workload.build(), (example,), folder, form=form, dynamic=dynamic, samples=1, **options)
     return Exported(folder, form)
+
+
+def native_code(model: torch.nn.Module, x: Array, folder: Path, **options: Any) -> tuple[odelet.Model, Built]:
+    """A model in native code for inputs like `x`, and the files of its library. options: arguments of `export`.
+
+    Raises ExportError where no library can be built of the model.
+    """
+    export(model, (torch.from_numpy(x),), folder / "c", profile="c", samples=1, **options)
+    built = build(folder / "c", "native", folder / "library").built
+    return odelet.load(folder / "c", engine="native", library=folder / "library"), built
 
 
 def floor_call(artifact: Exported, x: Array, *, threads: int = 1) -> tuple[Any, Any]:

@@ -117,7 +117,7 @@ def guard(kind: type[Spiral], calibrated: tuple[float, float], where: dict[str, 
         out = Path(folder) / "out"
         example = (torch.from_numpy(data[:8]),)
         export(model, example, out, form="bounded", calibration={"y0": data}, dynamic={"y0": BATCH}, samples=2)
-        artifact = odelet.load(out)
+        artifact = odelet.load(out, threads=1)
     results: dict[str, Any] = {"steps": artifact.card.solves[0].steps, "sets": {}}
     for seed, (name, radius) in enumerate(where.items(), 1):
         x = ring(1000, radius, seed)
@@ -184,7 +184,7 @@ def measure_digits(folder: Path) -> dict[str, Any]:
     export(
         model, example, folder / "bounded", form="bounded", calibration=calibration, fallback=True, dynamic={"x": BATCH}
     )
-    models = {form: odelet.load(folder / form) for form in ("adaptive", "bounded")}
+    models = {form: odelet.load(folder / form, threads=1) for form in ("adaptive", "bounded")}
     x, labels = (part.numpy() for part in data.test)
     results: dict[str, Any] = {"steps": models["bounded"].card.solves[0].steps}
     for form, artifact in models.items():

@@ -17,9 +17,10 @@ from typing import Any
 import record  # It must come first: it sets the threads of the libraries.
 import numpy as np
 import torch
+from solved import Layers, short_spiral
 from stochastic import WIDTH, Stochastic
 from torch import Tensor, nn
-from workloads import WORKLOADS, Layers, points, short_spiral
+from workloads import WORKLOADS, points
 
 import odelet
 from odelet.commands.latency import interleaved

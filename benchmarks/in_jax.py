@@ -1,51 +1,45 @@
-"""The models of `workloads` for JAX, and their layers for numpy, with the weights of the torch models."""
+"""The models that are timed, for JAX, and their layers for numpy, with the weights of the torch models.
+
+A function of ROSTER makes, of a torch model: what the model does before its solve, its field of (t, state), and what it
+does after.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from torch import nn
-from workloads import Array, Decoder, Digits, Flow, Layers, Solved
+from controlled import Controlled
+from graph import Graph
+from jax_images import digits_in_jax, unet_in_jax
+from jax_layers import Function, identity, layers_in, linear_in
+from jax_tokens import guided_in_jax
+from solved import Decoder, Digits, Flow, Layers, Sampler, Solved
+from transformer import GuidedTokens
+from unet import UNet
 
-from odelet_models.odenet import PIXEL_MAX, SIDE
-
-Function = Callable[..., Any]
-
-
-def in_jax(model: Solved, jax: Any) -> tuple[Function, Function, Function]:
-    """What a model does before its solve, its field of (t, state), and what it does after, as functions in JAX."""
-    jnp = jax.numpy
-    if isinstance(model, Flow):
-        return _flow(model, jax)
-    if isinstance(model, Digits):
-        return _digits(model, jax)
-    assert type(model.field) is Layers
-    net = layers_in(jnp, model.field, jnp.asarray)
-    decode = _Parameters(model.decode, jnp) if isinstance(model, Decoder) else None
-    after = _identity if decode is None else lambda path: path @ decode.weight.T + decode.bias
-    return _identity, lambda t, y: net(y), after
+Functions = tuple[Function, Function, Function]
 
 
-def _identity(x: Any) -> Any:
-    return x
+def in_jax(model: Solved, jax: Any) -> Functions:
+    """A model as functions in JAX."""
+    for kind, make in ROSTER.items():
+        if isinstance(model, kind) or isinstance(model.field, kind):
+            return make(model, jax)
+    raise TypeError(f"{type(model).__name__} was not written in JAX")
 
 
-def layers_in(xp: Any, slope: Any, convert: Callable[[Array], Any]) -> Function:
-    """The layers of `slope` as a function of arrays of `xp`, numpy or JAX. convert: makes such arrays of numpy's."""
-    linear = [layer for layer in slope.net if isinstance(layer, nn.Linear)]
-    weights = [(convert(x.weight.detach().numpy().T), convert(x.bias.detach().numpy())) for x in linear]
-
-    def net(y: Any) -> Any:
-        y = y**slope.power if slope.power > 1 else y
-        for weight, bias in weights[:-1]:
-            y = xp.tanh(y @ weight + bias)
-        return y @ weights[-1][0] + weights[-1][1]
-
-    return net
+def _layers(model: Solved, jax: Any) -> Functions:
+    net = layers_in(jax.numpy, model.field, jax.numpy.asarray)
+    return identity, lambda t, y: net(y), identity
 
 
-def _flow(model: Flow, jax: Any) -> tuple[Function, Function, Function]:
+def _decoder(model: Decoder, jax: Any) -> Functions:
+    before, field, _ = _layers(model, jax)
+    return before, field, linear_in(model.decode, jax)
+
+
+def _flow(model: Flow, jax: Any) -> Functions:
     jnp = jax.numpy
     net = layers_in(jnp, model.field.velocity, jnp.asarray)
 
@@ -59,61 +53,63 @@ def _flow(model: Flow, jax: Any) -> tuple[Function, Function, Function]:
     return lambda x: (x, jnp.zeros((len(x), 1), x.dtype)), slopes, density
 
 
-class _Parameters:
-    """A torch layer's parameters as JAX arrays."""
-
-    def __init__(self, layer: Any, jnp: Any) -> None:
-        self.weight = jnp.asarray(layer.weight.detach().numpy())
-        self.bias = jnp.asarray(layer.bias.detach().numpy())
+def _guided(model: Sampler, jax: Any) -> Functions:
+    return identity, guided_in_jax(model.field, jax), lambda path: path[-1]
 
 
-def _digits(model: Digits, jax: Any) -> tuple[Function, Function, Function]:
+def _graph(model: Graph, jax: Any) -> Functions:
+    field = model.field
+    source, target = (jax.numpy.asarray(row.numpy()) for row in field.index)
+    weights = jax.numpy.asarray(field.weights.numpy())[:, None]
+
+    def conv(layer: Any) -> Function:
+        own, near = linear_in(layer.own, jax), linear_in(layer.near, jax)
+        return lambda x: own(x).at[target].add(near(x)[source] * weights)
+
+    first, second = conv(field.conv1), conv(field.conv2)
+    return (
+        identity,
+        lambda t, x: jax.numpy.tanh(second(jax.nn.relu(first(x)))) - x,
+        lambda path: path[-1],
+    )
+
+
+def _controlled(model: Controlled, jax: Any) -> Functions:
     jnp = jax.numpy
-
-    def conv(layer: nn.Conv2d) -> Function:
-        p = _Parameters(layer, jnp)
-        sides = [(n, n) for n in layer.padding]
-
-        def apply(x: Any) -> Any:
-            return jax.lax.conv_general_dilated(x, p.weight, layer.stride, sides) + p.bias[:, None, None]
-
-        return apply
-
-    def norm(layer: nn.GroupNorm) -> Function:
-        p = _Parameters(layer, jnp)
-
-        def apply(x: Any) -> Any:
-            grouped = x.reshape(len(x), layer.num_groups, -1)
-            mean, variance = grouped.mean(2, keepdims=True), grouped.var(2, keepdims=True)
-            scaled = ((grouped - mean) / jnp.sqrt(variance + layer.eps)).reshape(x.shape)
-            return scaled * p.weight[:, None, None] + p.bias[:, None, None]
-
-        return apply
-
-    def timed(layer: nn.Conv2d) -> Function:
-        inner = conv(layer)
-        return lambda t, x: inner(jnp.concatenate([jnp.full_like(x[:, :1], t), x], axis=1))
-
-    def gelu(x: Any) -> Any:
-        return jax.nn.gelu(x, approximate=False)
-
-    f, stem, head = model.field, model.stem, model.head
-    first, last, stem_norm, head_norm = conv(stem[0]), conv(stem[3]), norm(stem[1]), norm(head[0])
-    norms = [norm(layer) for layer in (f.norm1, f.norm2, f.norm3)]
-    convs = [timed(f.conv1.conv), timed(f.conv2.conv)]
-    linear = _Parameters(head[4], jnp)
+    initial, readout, first, second = (
+        linear_in(layer, jax) for layer in (model.initial, model.readout, model.field.net[0], model.field.net[2])
+    )
+    knots = jnp.asarray(model.knots.numpy())
+    # The coefficients of the path, which `before` sets for the field of the same call.
+    coefficients: list[Any] = []
 
     def before(x: Any) -> Any:
-        return last(gelu(stem_norm(first((x / PIXEL_MAX).reshape(-1, 1, SIDE, SIDE)))))
+        gaps = (knots[1:] - knots[:-1])[:, None]
+        after = (x[:, 1:] - x[:, :-1]) / gaps
+        slopes = jnp.concatenate([after[:, :1], after[:, :-1]], axis=1)
+        turn = 2 * (after - slopes) / gaps
+        coefficients[:] = slopes, turn, -turn / (2 * gaps)
+        return initial(x[:, 0])
 
-    def slope(t: Any, x: Any) -> Any:
-        x = convs[0](t, jax.nn.softplus(norms[0](x)))
-        return norms[2](convs[1](t, jax.nn.softplus(norms[1](x))))
+    def field(t: Any, z: Any) -> Any:
+        index = jnp.clip(jnp.searchsorted(knots, t) - 1, 0, len(knots) - 2)
+        b, c, d = (part[:, index] for part in coefficients)
+        past = t - knots[index]
+        slope = b + (2 * c + 3 * d * past) * past
+        matrix = jnp.tanh(second(jax.nn.relu(first(z)))).reshape(len(z), -1, slope.shape[1])
+        return jnp.einsum("bhc,bc->bh", matrix, slope)
 
-    def after(path: Any) -> Any:
-        x = gelu(head_norm(path[-1]))
-        n, channels, height, width = x.shape
-        pooled = x.reshape(n, channels, height // 2, 2, width // 2, 2).mean((3, 5))
-        return pooled.reshape(n, -1) @ linear.weight.T + linear.bias
+    return before, field, lambda path: readout(path[-1])
 
-    return before, slope, after
+
+# By the class of the model, or of its field. The first that fits is taken.
+ROSTER: Mapping[type, Callable[[Any, Any], Functions]] = {
+    Flow: _flow,
+    Digits: digits_in_jax,
+    Decoder: _decoder,
+    Graph: _graph,
+    Controlled: _controlled,
+    UNet: unet_in_jax,
+    GuidedTokens: _guided,
+    Layers: _layers,
+}

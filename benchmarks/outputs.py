@@ -12,7 +12,8 @@ from typing import Any
 import record  # It must come first: it sets the threads of the libraries.
 import torch
 from record import OUT
-from workloads import DRIVES, WORKLOADS, Spiral, spiral
+from solved import Spiral, spiral
+from workloads import DRIVES, WORKLOADS
 
 import odelet
 from odelet.commands.latency import interleaved
@@ -32,7 +33,7 @@ def measure(form: str, *, quick: bool) -> Iterator[dict[str, Any]]:
         example = torch.from_numpy(workload.inputs(3))
         model = Spiral(spiral().field, times).eval()
         export(model, (example,), folder, form=form, dynamic={"x": {0: "batch"}}, samples=1)
-        models[count] = odelet.load(folder)
+        models[count] = odelet.load(folder, threads=1)
     for batch in BATCHES:
         x = workload.inputs(batch)
         calls = {str(count): lambda model=model, x=x: model(x) for count, model in models.items()}

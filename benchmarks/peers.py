@@ -9,15 +9,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from importlib import import_module
 from typing import Any
 
 import numpy as np
 import torch
-from in_jax import in_jax, layers_in
-from torchdiffeq import odeint
-from workloads import Array, Digits, Flow, Layers, Solved
+from in_jax import in_jax
+from jax_layers import layers_in
+from solved import Array, Digits, Flow, Layers, Solved
 
 # The step control of torchdiffeq: safety, largest and smallest factor. Its exponent is 1/order.
 SAFETY, LARGEST, SMALLEST = 0.9, 10.0, 0.2
@@ -33,12 +32,14 @@ class Peer:
 
     call: returns an array like the model's output. steps: the number of attempted steps. evaluations: the number of
     evaluations of the field; where each sample has its own steps, of the sample with the most. Both are None where the
-    peer does not say. note: how the peer differs.
+    peer does not say. other_steps: whether the peer controls its steps in another way, so that its work differs. note:
+    how else the peer differs.
     """
 
     call: Callable[[], Any]
     steps: int | None = None
     evaluations: int | None = None
+    other_steps: bool = False
     note: str = ""
 
 
@@ -49,15 +50,21 @@ def _installed(name: str) -> Any:
         raise Missing(f"not installed ({error.name or name}); pip install 'odelet[bench]'") from error
 
 
-def eager(model: Solved, x: Array, *, rk4: int | None = None) -> Peer:
-    """torchdiffeq in eager mode, without gradients. rk4: solve with this many steps of rk4 instead."""
-    if rk4 is not None:
-        model = copy.copy(model)
-        step = float(model.times[-1] - model.times[0]) / rk4
-        model.solve = lambda state: odeint(  # type: ignore[method-assign]  # of this copy of the model alone
-            model.field, state, model.times, method="rk4", options={"step_size": step}
-        )
+def eager(model: Solved, x: Array) -> Peer:
+    """torchdiffeq in eager mode, without gradients."""
     return Peer(_torch_call(model, x), evaluations=_count(model, x))
+
+
+def with_rk4(way: Callable[[Solved, Array], Peer], steps: int) -> Callable[[Solved, Array], Peer]:
+    """A way to run models in torch with so many steps of rk4 in place of the model's own method."""
+
+    def run(model: Solved, x: Array) -> Peer:
+        model = copy.copy(model)
+        step = float(model.times[-1] - model.times[0]) / steps
+        model.method, model.options = "rk4", {"step_size": step}
+        return way(model, x)
+
+    return run
 
 
 def _torch_call(model: Solved, x: Array) -> Callable[[], Any]:
@@ -85,12 +92,28 @@ def compiled(model: Solved, x: Array) -> Peer:
     model = copy.deepcopy(model)
     torch._dynamo.reset()
     model.field = torch.compile(model.field, dynamic=False)
+    return Peer(_compiled_call(model, x), evaluations=evaluations)
+
+
+def compiled_whole(model: Solved, x: Array) -> Peer:
+    """The whole model with its solve, compiled by torch.compile. The note says where Dynamo breaks the graph."""
+    evaluations = _count(model, x)
+    torch._dynamo.reset()
+    breaks = torch._dynamo.utils.counters["graph_break"]
+    breaks.clear()
+    call = _compiled_call(torch.compile(copy.deepcopy(model), dynamic=False), x)
+    note = f"Dynamo breaks the graph at {len(breaks)} places" if breaks else "in one graph"
+    return Peer(call, evaluations=evaluations, note=note)
+
+
+def _compiled_call(model: Any, x: Array) -> Callable[[], Any]:
+    """A call of a model of which torch.compile has compiled a part, or all."""
     call = _torch_call(model, x)
     try:
         call()
-    except Exception as error:  # Inductor needs a C++ compiler, and some fields cannot be compiled.
+    except Exception as error:  # Inductor needs a C++ compiler, and some models cannot be compiled.
         raise Missing(f"torch.compile failed: {' '.join(str(error).split())[:160]}") from error
-    return Peer(call, evaluations=evaluations)
+    return call
 
 
 def torchode(model: Solved, x: Array) -> Peer:
@@ -119,7 +142,7 @@ def torchode(model: Solved, x: Array) -> Peer:
     except Exception as error:
         raise Missing(f"torchode failed: {' '.join(str(error).split())[:160]}") from error
     steps, calls = (int(stats[key].max()) for key in ("n_steps", "n_f_evals"))
-    return Peer(lambda: solve()[0], steps, calls, "each sample has its own steps")
+    return Peer(lambda: solve()[0], steps, calls, other_steps=True, note="each sample has its own steps")
 
 
 def _rows(model: Solved) -> Callable[[Any, Any], Any]:
@@ -139,15 +162,20 @@ def diffrax(model: Solved, x: Array) -> Peer:
     jnp = jax.numpy
     before, field, after = in_jax(model, jax)
     times = jnp.asarray(model.times.numpy())
-    control = library.PIDController(
-        rtol=model.rtol, atol=model.atol, safety=SAFETY, factormin=SMALLEST, factormax=LARGEST
-    )
+    # First same as last: dopri5 evaluates the field six times a step, once at the start and once for the first length.
+    each, once = (6, 2) if model.method == "dopri5" else (1, 0)
+    solver, control = library.Euler(), library.StepTo(ts=times)
+    if model.method == "dopri5":
+        solver = library.Dopri5()
+        control = library.PIDController(
+            rtol=model.rtol, atol=model.atol, safety=SAFETY, factormin=SMALLEST, factormax=LARGEST
+        )
 
     @jax.jit
     def solve(x: Any) -> tuple[Any, Any]:
         solution = library.diffeqsolve(
             library.ODETerm(lambda t, y, args: field(t, y)),
-            library.Dopri5(),
+            solver,
             times[0],
             times[-1],
             None,
@@ -159,8 +187,7 @@ def diffrax(model: Solved, x: Array) -> Peer:
         return after(solution.ys), solution.stats["num_steps"]
 
     steps = int(solve(x)[1])
-    # First same as last: six evaluations a step, one at the start and one for the length of the first.
-    return Peer(lambda: np.asarray(solve(x)[0]), steps, 2 + 6 * steps)
+    return Peer(lambda: np.asarray(solve(x)[0]), steps, once + each * steps)
 
 
 def scipy(model: Solved, x: Array) -> Peer:
@@ -188,14 +215,21 @@ def scipy(model: Solved, x: Array) -> Peer:
         with torch.no_grad():
             return np.asarray(model.after(torch.from_numpy(path)))
 
-    return Peer(call, evaluations=int(solve().nfev), note="another norm of the error, and float64 beside the field")
+    return Peer(
+        call,
+        evaluations=int(solve().nfev),
+        other_steps=True,
+        note="another norm of the error, and float64 beside the field",
+    )
 
 
 PEERS: dict[str, Callable[[Solved, Array], Peer]] = {
     "torchdiffeq": eager,
     "torchdiffeq, compiled field": compiled,
+    "torchdiffeq, compiled whole": compiled_whole,
     "torchode": torchode,
     "diffrax": diffrax,
     "SciPy": scipy,
-    **{f"torchdiffeq, rk4, {steps} steps": partial(eager, rk4=steps) for steps in (8, 32, 128)},
+    **{f"torchdiffeq, rk4, {steps} steps": with_rk4(eager, steps) for steps in (8, 32, 128)},
+    **{f"torchdiffeq, rk4, {steps} steps, compiled whole": with_rk4(compiled_whole, steps) for steps in (8, 32, 128)},
 }

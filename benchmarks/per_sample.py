@@ -59,7 +59,7 @@ def artifacts(folder: Path, dtype: torch.dtype) -> dict[str, odelet.Model]:
             name = f"{form}, {'per sample' if per_sample else 'whole batch'}"
             out = folder / name.replace(", ", "_").replace(" ", "_")
             export(Flow().to(dtype), example, out, form=form, per_sample=per_sample, dynamic=dynamic, samples=1)
-            models[name] = odelet.load(out)
+            models[name] = odelet.load(out, threads=1)
     return models
 
 

@@ -21,6 +21,7 @@ STYLES = {
     "driven": ("#D55E00", "s"),
     "unrolled": ("#009E73", "^"),
     "rolled": ("#CC79A7", "D"),
+    "native": ("#56B4E9", "*"),
     "floor": ("#000000", "_"),
     "torchdiffeq": ("#E69F00", "v"),
     "torchdiffeq, compiled field": ("#E69F00", "x"),
@@ -68,7 +69,7 @@ def _peers(rows: list[dict[str, Any]]) -> Any:
     for way in dict.fromkeys(row["way"] for row in spiral):
         points = [row for row in spiral if row["way"] == way]
         colour, marker = STYLES[way]
-        line = "-" if points[0]["kind"] == "form" else "--"
+        line = "--" if points[0]["kind"] == "peer" else "-"
         axis.loglog(
             [row["batch"] for row in points],
             [row["ms"]["p50"] for row in points],
@@ -77,8 +78,9 @@ def _peers(rows: list[dict[str, Any]]) -> Any:
             marker=marker,
             label=way,
         )
-    best = [min((r for r in spiral if r["batch"] == b and r["kind"] == "form"), key=_median) for b in _batches(spiral)]
-    axis.loglog(_batches(spiral), [row["floor_ms"]["p50"] for row in best], color="black", linewidth=1, label="floor")
+    forms = [row for row in spiral if row["kind"] == "form"]
+    floors = [min(row["floor_ms"]["p50"] for row in forms if row["batch"] == batch) for batch in _batches(spiral)]
+    axis.loglog(_batches(spiral), floors, color="black", linewidth=1, label="floor")
     axis.set_xlabel("batch")
     axis.set_ylabel("milliseconds of one solve")
     axis.set_xticks(_batches(spiral), [str(batch) for batch in _batches(spiral)])
@@ -86,10 +88,6 @@ def _peers(rows: list[dict[str, Any]]) -> Any:
     axis.grid(color="#dddddd", linewidth=0.7)
     _finish(figure, axis)
     return figure
-
-
-def _median(row: dict[str, Any]) -> float:
-    return row["ms"]["p50"]
 
 
 def _batches(rows: list[dict[str, Any]]) -> list[int]:

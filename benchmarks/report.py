@@ -5,126 +5,20 @@ Nothing is measured here. Each figure stands beside its target, and the table sa
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from plots import DOCS, draw_all
+from report_speed import behind, floor, speed, targets
+from tables import TITLES, Row, find, read, table, verdict
 
-RESULTS = Path(__file__).resolve().parent / "results"
-Row = dict[str, Any]
-
-# Targets by batch. Times over the floor and over diffrax are upper bounds, speed-ups over torchdiffeq lower bounds.
-TARGETS = {
-    "adaptive": {1: 2.5, 256: 1.15, 4096: 1.05},
-    "driven": {1: 3.0, 256: 1.2, 4096: 1.05},
-    "unrolled": {1: 1.8, 256: 1.1, 4096: 1.05},
-    "torchdiffeq": {1: 20.0, 256: 6.0, 4096: 2.5},
-    "diffrax": {1: 3.0, 256: 1.0, 4096: 1.0},
-}
-LARGER, LARGER_TARGET = ("mlp", "digits", "latent", "flow"), 1.1
 # The SDE whose speed-up over torchsde has a target, as part and batch.
 STOCHASTIC_CLAIM, STOCHASTIC_TARGET = ("euler-1000", 1), 20.0
 # The largest share of diffrax's time that a library may take, by part and batch.
 NATIVE_TARGETS = {("spiral", 1): 0.4, ("spiral", 16): 0.8}
 # The largest share of the time of ONNX Runtime's `adaptive` that a library may take, by part and batch.
 ADAPTIVE_TARGETS = {("readme", 1): 0.02}
-# The rk4 solve that stands in the table of targets.
-RK4 = "rk4-32"
-TITLES = {
-    "readme": "README spiral, 50 times",
-    "spiral": "spiral MLP 2-64-64-2",
-    "mlp": "MLP 64-512-512-64",
-    "digits": "digits ODE-Net",
-    "guided-50": "transformer with guidance, 50 tokens",
-    "guided-200": "transformer with guidance, 200 tokens",
-    "latent": "latent ODE decoder",
-    "flow": "normalizing flow",
-    **{f"rk4-{n}": f"spiral, rk4, {n} steps" for n in (8, 32, 128)},
-    "spiral-of-one": "spiral MLP, batch fixed",
-    f"{RK4}-of-one": "spiral, rk4, 32 steps, batch fixed",
-}
-
-
-def read(claim: str) -> dict[str, Any]:
-    """The results of a claim, as its benchmark wrote them."""
-    return json.loads((RESULTS / f"{claim}.json").read_text(encoding="utf-8"))
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A table in Markdown."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
-
-
-def find(rows: Iterable[Row], **wanted: Any) -> Row | None:
-    """The first row with these values, or None."""
-    return next((row for row in rows if all(row.get(key) == value for key, value in wanted.items())), None)
-
-
-def verdict(value: float | None, target: float, *, at_least: bool = False, digits: int = 2) -> str:
-    """A figure with its target, and whether the target was reached or missed."""
-    if value is None:
-        return "not measured"
-    bound, reached = ("at least", value >= target) if at_least else ("at most", value <= target)
-    return f"{value:.{digits}f} ({bound} {target:g}: {'reached' if reached else '**missed**'})"
-
-
-def targets() -> str:
-    """The table of targets: the spiral, over the floor and beside torchdiffeq and diffrax."""
-    rows = read("speed")["rows"]
-    lines = []
-    for form, part in (("adaptive", "spiral"), ("driven", "spiral"), ("unrolled", RK4)):
-        method = "rk4, 32 steps" if part == RK4 else "dopri5"
-        cells = []
-        for batch, target in TARGETS[form].items():
-            row = find(rows, part=part, batch=batch, way=form)
-            cells.append(verdict(row and row["over_floor"], target))
-        lines.append([f"`{form}` {method}, time over floor", *cells])
-        row = find(rows, part=f"{part}-of-one", batch=1, way=form)
-        fixed = verdict(row and row["over_floor"], TARGETS[form][1])
-        lines.append(["the same, the batch fixed to 1 at export", fixed, "", ""])
-    for peer, claim in (("torchdiffeq", "speed-up over torchdiffeq eager"), ("diffrax", "time over jitted diffrax")):
-        cells = []
-        for batch, target in TARGETS[peer].items():
-            row = find(rows, part="spiral", batch=batch, way=peer)
-            ratio = None if row is None or "missing" in row else row["over_best"]
-            if peer == "torchdiffeq":
-                cells.append(verdict(ratio, target, at_least=True, digits=1))
-            else:
-                cells.append(verdict(None if ratio is None else 1 / ratio, target))
-        lines.append([f"{claim}, best form", *cells])
-    return table(["spiral MLP", "batch 1", "batch 256", "batch 4096"], lines)
-
-
-def larger() -> str:
-    """The table of larger models, over the floor."""
-    rows = read("speed")["rows"]
-    lines = []
-    for row in rows:
-        if row["part"] in LARGER and row["kind"] == "form":
-            lines.append(
-                [TITLES[row["part"]], row["batch"], f"`{row['way']}`", verdict(row["over_floor"], LARGER_TARGET)]
-            )
-    return table(["workload", "batch", "form", "time over floor"], lines)
-
-
-def speed() -> str:
-    """The table of all ways to run each model."""
-    lines = []
-    for row in read("speed")["rows"]:
-        first = [TITLES[row["part"]], row["batch"], f"`{row['way']}`" if row["kind"] == "form" else row["way"]]
-        if "missing" in row:
-            lines.append([*first, f"not run: {row['missing']}", "", "", "", ""])
-            continue
-        over = f"{row['over_floor']:.2f}" if row["kind"] == "form" else ""
-        beside = f"{row['over_best']:.2f}" if row["kind"] == "peer" else ("best" if row["best"] else "")
-        counts = [row["evaluations"] or "", row["steps"] or ""]
-        lines.append([*first, f"{row['ms']['p50']:.3g}", *counts, over, beside])
-    head = ["workload", "batch", "way", "ms", "evaluations", "steps", "over floor", "over best form"]
-    return table(head, lines)
 
 
 def claims() -> str:
@@ -339,7 +233,8 @@ CLAIMS = (
 PERFORMANCE: dict[str, Callable[[], str]] = {
     "machine": machine,
     "targets": targets,
-    "larger": larger,
+    "behind": behind,
+    "floor": floor,
     "speed": speed,
     "rewrites": rewrites,
     "stochastic": stochastic,

@@ -69,6 +69,7 @@ CASES = {
     "Sigmoid": Case(torch.sigmoid),
     "Tanh": Case(torch.tanh),
     "Softplus": Case(F.softplus),
+    "Softplus, 2,048 wide": Case(F.softplus, (2048,), (1, 8, 45)),
     "SiLU": Case(F.silu),
     "GELU": Case(F.gelu),
     "GELU by tanh": Case(lambda x: F.gelu(x, approximate="tanh")),

@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from record import OUT
 from artifacts import exported
+from solved import Array
 from torch import Tensor, nn
 from torchdiffeq import odeint
-from workloads import DRIVES, WORKLOADS, Array
+from workloads import DRIVES, WORKLOADS
 
 import odelet
 from odelet.commands.latency import interleaved
@@ -56,7 +57,7 @@ def _model(part: str, form: str) -> odelet.Model:
     model, more = (Until(), (torch.tensor(1.0),)) if part == "steps" else (Sized(), ())
     example = (torch.full((3,), 0.5), *more)
     export(model.eval(), example, folder, form=form, dynamic={"x": {0: "n"}}, samples=1)
-    return odelet.load(folder)
+    return odelet.load(folder, threads=1)
 
 
 def _inputs(part: str) -> dict[float, tuple[Array, ...]]:

@@ -16,8 +16,9 @@ from typing import Any
 import record  # It must come first: it sets the threads of the libraries.
 import torch
 import torchsde
+from solved import Layers
 from torch import Tensor, nn
-from workloads import Layers, points
+from workloads import points
 
 import odelet
 from odelet.commands.latency import interleaved

@@ -15,10 +15,11 @@ from typing import Any
 
 import record  # It must come first: it sets the threads of the libraries.
 import numpy as np
+import solved
 import torch
 from torch import Tensor, nn
-from torchdiffeq import odeint
 from transformer import Sampler
+from unet import UNet
 
 import odelet
 from odelet.artifact.weights import STORED
@@ -26,35 +27,6 @@ from odelet.commands.latency import interleaved
 from odelet_export import export
 
 AS_THEY_ARE = "as-they-are"
-
-
-class UNet(nn.Module):
-    """A field of images (batch, 4, 16, 16): two resolutions, 32 and 64 channels, with the time as a channel."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.enter = nn.Conv2d(5, 32, 3, padding=1)
-        self.down = nn.Sequential(nn.SiLU(), nn.Conv2d(32, 64, 3, 2, 1), nn.GroupNorm(8, 64), nn.SiLU())
-        self.middle = nn.Sequential(nn.Conv2d(64, 64, 3, padding=1), nn.GroupNorm(8, 64), nn.SiLU())
-        self.up = nn.ConvTranspose2d(64, 32, 2, 2)
-        self.leave = nn.Sequential(nn.Conv2d(64, 32, 3, padding=1), nn.SiLU(), nn.Conv2d(32, 4, 3, padding=1))
-
-    def forward(self, t: Tensor, x: Tensor) -> Tensor:
-        fine = self.enter(torch.cat([x, t * torch.ones_like(x[:, :1])], 1))
-        out: Tensor = self.leave(torch.cat([fine, self.up(self.middle(self.down(fine)))], 1))
-        return out
-
-
-class UNetFlow(nn.Module):
-    """Ten steps of euler along the field of a U-Net."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.field = UNet()
-
-    def forward(self, x: Tensor) -> Tensor:
-        path: Tensor = odeint(self.field, x, torch.linspace(0, 1, 11), method="euler")
-        return path[-1]
 
 
 @dataclass(frozen=True)
@@ -90,7 +62,9 @@ CASES = {
     "transformer": Case(
         "transformer, 2 layers, 256 wide, 8 steps", lambda: Sampler(layers=2, width=256, heads=4), _latents, (1, 4)
     ),
-    "unet": Case("U-Net, 10 steps", UNetFlow, lambda batch: {"x": torch.randn(batch, 4, 16, 16)}, (1, 8)),
+    "unet": Case(
+        "U-Net, 10 steps", lambda: solved.Sampler(UNet()), lambda batch: {"x": torch.randn(batch, 4, 16, 16)}, (1, 8)
+    ),
 }
 
 

@@ -47,3 +47,12 @@ def captured_once(monkeypatch):
         return replace(captured, model=captured.model.clone())
 
     monkeypatch.setattr(prepare, "capture", once)
+
+
+@pytest.fixture
+def short_timings(monkeypatch):
+    """Searches of a test time few calls: what they measure is of no interest there."""
+    from odelet_export.tuning import measure
+
+    monkeypatch.setattr(measure, "QUICK", (0.0, 2))
+    monkeypatch.setattr(measure, "LONG", (0.0, 2))

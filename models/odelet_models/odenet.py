@@ -200,7 +200,7 @@ def draw(figure: Any, calls: Mapping[str, Call], data: Data) -> None:
         chance = logits.softmax(1)[torch.arange(len(labels)), labels]
         for column, index in enumerate(chance.argsort()[:COLUMNS].tolist()):
             axes = figure.add_subplot(len(calls), COLUMNS, row * COLUMNS + column + 1)
-            axes.imshow(images[index].reshape(SIDE, SIDE), cmap="gray_r")
+            axes.imshow(images[index].reshape(SIDE, SIDE).numpy(), cmap="gray_r")
             axes.set_xticks([])
             axes.set_yticks([])
             axes.set_xlabel(f"{int(labels[index])}, read as {int(logits[index].argmax())}", fontsize=8)

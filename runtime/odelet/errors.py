@@ -48,7 +48,7 @@ class InputError(OdeletError, ValueError):
     >>> odelet.load("out", threads=-1)
     Traceback (most recent call last):
     ...
-    odelet.errors.InputError: threads=-1 must be a whole number from 1 to 1024
+    odelet.errors.InputError: threads=-1 must be a whole number from 1 to 1024, or 'measured'
     """
 
 

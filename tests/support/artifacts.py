@@ -11,7 +11,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from odelet.artifact.card import Card, FileEntry, Tensor, checksum_of
+from odelet.artifact.card import Card, Tensor, checksum_of
+from odelet.artifact.file_card import FileEntry
 from odelet.artifact.input_cards import AssumptionCard, NoiseCard
 from odelet.artifact.program_steps import DriveStep, RunStep
 from odelet.artifact.seal import BLANK, SEAL_KEY, sealed

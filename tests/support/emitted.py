@@ -93,10 +93,6 @@ FUNCTIONS = {
         lambda xp, x, s: xp.combine(x, xp.cast(np.float64(0.1), x), (0.5, 0.25), [x, abs(x)]),
         lambda xp, x, s: xp.combine(None, xp.cast(np.float64(0.1), x), (0, 1), [x, x * x]),
     ],
-    "affine": [
-        lambda xp, x, s: xp.affine(xp.cast(s, x), xp.cast(s * 3, x), x),
-        lambda xp, x, s: xp.affine(xp.cast(s, x), xp.cast(s * 3, x), xp.reshape(x, (2, 2))),
-    ],
     "divisor": [lambda xp, x, s: 2 / xp.divisor(abs(x)), lambda xp, x, s: xp.minimum(3 / xp.divisor(abs(x) * 0), 9.0)],
     "rms": [
         lambda xp, x, s: xp.rms(x),

@@ -42,14 +42,14 @@ class Several(nn.Module):
         self.first, self.second = Field(), Field(activation=nn.Softplus)
 
     def forward(self, x, scale):
-        middle = odeint(self.first, x * scale, TIMES, rtol=1e-3, atol=1e-4)[-1]
+        middle = odeint(self.first, x * scale, TIMES, rtol=1e-3, atol=1e-4, method="bosh3")[-1]
 
         def pair(t, parts):
             y, total = parts
             return self.second(t, y), y.sum(-1, keepdim=True) - total
 
         start = (middle, torch.zeros(middle.shape[0], 1))
-        y, total = odeint(pair, start, TIMES.flip(0), rtol=1e-5, atol=1e-6)
+        y, total = odeint(pair, start, TIMES.flip(0), rtol=1e-4, atol=1e-5, method="bosh3")
         return {"middle": middle, "last": y[-1].softmax(-1), "totals": total}
 
 
@@ -64,7 +64,7 @@ class Image(nn.Module):
         self.head = nn.Linear(2 * 36, 4)
 
     def forward(self, x):
-        y = odeint(lambda t, y: self.field(y), x, torch.tensor([0.0, 1.0]), method="rk4")[-1]
+        y = odeint(lambda t, y: self.field(y), x, torch.tensor([0.0, 1.0]), method="midpoint")[-1]
         return self.head(y.flatten(1))
 
 

@@ -45,7 +45,7 @@ def run(test, failures):
     return runner.run(test, out=failures.append).attempted
 
 
-@pytest.mark.usefixtures("folder")
+@pytest.mark.usefixtures("folder", "short_timings")
 @pytest.mark.parametrize("module", [module for package in FOLDERS for module in modules(package)])
 def test_the_examples_of_a_module_run(module):
     failures, count = [], 0

@@ -113,14 +113,6 @@ class Onnx:
         return x.scope.call("Sqrt", mean)
 
     @staticmethod
-    def affine(a: Operand, b: Operand, x: Value) -> Value:
-        # One Gemm is enough for a row (1, n), as all states are.
-        a, b = (number if isinstance(number, Value) else x.scope.constant(number) for number in (a, b))
-        if x.dims is None or len(x.dims) != 2 or x.dims[0] != 1:
-            return a + b * x
-        return deepest(a, b, x).call("Gemm", Onnx.reshape(b, (1, 1)), x, Onnx.reshape(a, (1, 1)))
-
-    @staticmethod
     def expand(x: Value, like: Value) -> Value:
         return deepest(x, like).call("Expand", x, like.scope.call("Shape", like))
 

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from odelet.artifact.card import Card, FileEntry
+from odelet.artifact.card import Card
+from odelet.artifact.file_card import FileEntry
 from odelet.artifact.folder import CARD_FILE, SAMPLES_FILE
 from odelet_export.errors import output_errors
 from odelet_export.targets.exchange import put_in_place

@@ -25,12 +25,13 @@ from odelet.artifact.program_steps import RunStep
 from odelet.artifact.proto import scan
 from odelet.artifact.seal import BLANK, SEAL_KEY, sealed
 from odelet.artifact.weights import weights_of
+from odelet.artifact.work_card import ProductCard
 from odelet.engine.versions import OLDEST
 from odelet.errors import ArtifactError
 from odelet_export.capture.captured import Captured
 from odelet_export.capture.noise_inputs import NoiseInput
 from odelet_export.errors import output_errors
-from odelet_export.graphs.work import largest_product
+from odelet_export.graphs.work import largest_by_axes, largest_product
 from odelet_export.lowering.lower import LoweredModel
 from odelet_export.lowering.sample_axis import place_of
 from odelet_export.targets.folder import with_files
@@ -90,6 +91,8 @@ def card_of(
     """The card of a lowered model, before its files are written. call: the model's own call. samples: the name of the
     axis that counts samples."""
     shapes = {tensor.name: tensor.shape for tensor in inputs}
+    axes = {size for tensor in inputs for size in tensor.shape if isinstance(size, str)}
+    products = largest_by_axes(lowered.graphs.values(), axes)
     return Card(
         odelet=__version__,
         name=name,
@@ -110,6 +113,7 @@ def card_of(
         ),
         versions=versions(opset),
         work=largest_product(lowered.graphs.values()),
+        products=tuple(ProductCard(work=work, axes=axes) for axes, work in sorted(products.items())),
         needs=_needs([*lowered.graphs.values()], opset),
         call=call,
     )

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import re
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,11 +19,13 @@ import numpy as np
 from odelet.artifact.call_card import CallCard
 from odelet.artifact.checks import check, check_file_name, check_names
 from odelet.artifact.decode import Json, decode, parse_json
+from odelet.artifact.file_card import FileEntry
 from odelet.artifact.input_cards import DISTRIBUTIONS, AssumptionCard, NoiseCard
 from odelet.artifact.needs_card import NeedsCard
 from odelet.artifact.program_steps import DriveStep, ProgramStep, check_loops, files_of
 from odelet.artifact.solve_card import DRIVEN, FORMS, MIXED, SETTINGS, SolveCard
 from odelet.artifact.weights import STORED
+from odelet.artifact.work_card import ProductCard
 from odelet.errors import ArtifactError
 from odelet.text import screen
 
@@ -87,19 +88,6 @@ class FallbackCard:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FileEntry:
-    """What the card says of a file. sha256: of its bytes, as 64 lower-case hex digits. bytes: its size."""
-
-    sha256: str
-    bytes: int
-
-    def __post_init__(self) -> None:
-        good = re.fullmatch("[0-9a-f]{64}", self.sha256) is not None
-        check(good, f"sha256 {self.sha256!r} is not 64 lower-case hex digits")
-        check(self.bytes >= 0, f"a file's size is {self.bytes}")
-
-
-@dataclass(frozen=True, kw_only=True)
 class Card:
     """What an artifact says about itself.
 
@@ -109,9 +97,10 @@ class Card:
     of the folder except `parity.*`, by name. versions: of the packages that took part in the export. parity: what the
     export found when it compared the artifact with torch. fallback: how samples of a bounded solve are solved again, or
     None. work: number of multiplications in the largest matrix product or convolution of the graphs, a dynamic size
-    counted as 1; None if it is not known. needs: what an engine must know; None in cards of 0.1. call: the arguments
-    and the structure of the result in the model's own call; None where it is not known. weights: how weights are stored
-    in fewer bits, one of `weights.STORED`; None where they are as in the model.
+    counted as 1; None if it is not known. products: the largest ones whose work grows with dynamic axes. needs: what an
+    engine must know; None in cards of 0.1. call: the arguments and the structure of the result in the model's own call;
+    None where it is not known. weights: how weights are stored in fewer bits, one of `weights.STORED`; None where they
+    are as in the model.
 
     Raises ArtifactError when the entries contradict each other.
     """
@@ -131,6 +120,7 @@ class Card:
     parity: dict[str, Json] | None = None
     fallback: FallbackCard | None = None
     work: int | None = None
+    products: tuple[ProductCard, ...] = ()
     needs: NeedsCard | None = None
     call: CallCard | None = None
     weights: str | None = None
@@ -145,6 +135,9 @@ class Card:
             check_file_name(name)
         self._check_solves()
         check(self.work is None or self.work >= 0, f"work is {self.work}")
+        axes = {size for tensor in self.inputs for size in tensor.shape}
+        known = all(axis in axes for product in self.products for axis in product.axes)
+        check(known, "products: an axis is none of the inputs'")
         check_names("weights", [] if self.weights is None else [self.weights], STORED)
 
     def _check_tensors(self) -> None:
@@ -229,7 +222,7 @@ class Card:
     def _encoded(self, *, without: tuple[str, ...]) -> str:
         data = {key: value for key, value in dataclasses.asdict(self).items() if key not in without}
         # Entries that most cards lack are left out, and not written as null.
-        for key in [key for key in ("fallback", "needs", "call", "weights") if data[key] is None]:
+        for key in [key for key in ("fallback", "products", "needs", "call", "weights") if not data[key]]:
             del data[key]
         for tensor in [tensor for tensor in [*data["inputs"], *data["outputs"]] if not tensor["size"]]:
             del tensor["size"]

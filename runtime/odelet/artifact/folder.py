@@ -11,7 +11,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from odelet.artifact.card import Card, FileEntry
+from odelet.artifact.card import Card
+from odelet.artifact.file_card import FileEntry
 from odelet.artifact.hazards import check_hazards
 from odelet.artifact.loop_bodies import check_loops
 from odelet.artifact.loop_guards import guarded

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from odelet.artifact.card import FileEntry
+from odelet.artifact.file_card import FileEntry
 from odelet.errors import ArtifactError
 from odelet.numerics.backend import NumpyArray
 

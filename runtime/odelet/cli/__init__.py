@@ -35,6 +35,7 @@ from odelet.cli.options import (
     Seed,
     Threads,
     engine_of,
+    threads_of,
 )
 from odelet.cli.plot import plot
 from odelet.cli.progress import solve_paths, solve_quietly, solve_shown
@@ -116,7 +117,15 @@ def run(
     """Run a model on a file of inputs and write its outputs. Ctrl-C ends it at once, as it ends all commands."""
     shares = quantiles_of(quantiles)
     chosen = engine_of(engine, library)
-    model = load(path, device=device, threads=threads, memory=memory, engine=chosen, library=library, deadline=deadline)
+    model = load(
+        path,
+        device=device,
+        threads=threads_of(threads),
+        memory=memory,
+        engine=chosen,
+        library=library,
+        deadline=deadline,
+    )
     if paths is not None and target.suffix != ".npz":
         raise InputError(f"{target}: --paths writes several arrays, which need an .npz")
     check_output(target, model.card)
@@ -151,7 +160,9 @@ def verify(
     The sample inputs and torch's outputs were put into the artifact by its export; torch is not needed. The exit code
     is 3 if an output differs by more than the artifact allows.
     """
-    checked = partial(verify_artifact, path, device=device, threads=threads, memory=memory, deadline=deadline)
+    checked = partial(
+        verify_artifact, path, device=device, threads=threads_of(threads), memory=memory, deadline=deadline
+    )
     report = interruptible(partial(checked, engine=engine_of(engine, library), library=library))
     typer.echo(json.dumps(report.to_dict(), indent=2) if as_json else report.summary())
     if not report.passed:
@@ -187,7 +198,7 @@ def bench(
     or --library asks for it. The torch model is timed if --against names it, which needs odelet[export].
     """
     timed = partial(bench_artifact, path, source=source, batch=batch, against=against, weights=weights, memory=memory)
-    timed = partial(timed, seconds=seconds, device=device, threads=threads, deadline=deadline)
+    timed = partial(timed, seconds=seconds, device=device, threads=threads_of(threads), deadline=deadline)
     report = interruptible(partial(timed, engine=engine_of(engine, library), library=library))
     typer.echo(json.dumps(report.to_dict(), indent=2) if as_json else report.summary())
 

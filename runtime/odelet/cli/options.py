@@ -17,8 +17,12 @@ Inputs = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON in place of text.")]
 Device = Annotated[str, typer.Option(help="Where the model runs: cpu or cuda.")]
 Threads = Annotated[
-    int | None,
-    typer.Option(help="Threads that work inside one operator. If it is left out, the model's size decides: 1 to 4."),
+    str | None,
+    typer.Option(
+        metavar="N|measured",
+        help="Threads that work inside one operator; measured finds the fastest number by a few calls and keeps it in "
+        "this user's cache. If it is left out, the size of the operators decides: 1 to 4.",
+    ),
 ]
 Rtol = Annotated[
     float | None, typer.Option(help="Relative tolerance, where the solver chooses its steps on the device.")
@@ -59,3 +63,12 @@ Library = Annotated[
 def engine_of(engine: str | None, library: Path | None) -> str:
     """The engine of a command: the one that is named, or the one of the library that is named."""
     return engine or (ONNX_RUNTIME if library is None else NATIVE)
+
+
+def threads_of(threads: str | None) -> int | str | None:
+    """The number of threads of a command, or the word that stands for it."""
+    try:
+        return None if threads is None else int(threads)
+    except ValueError:
+        assert threads is not None
+        return threads

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from odelet.artifact.array_files import read_inputs
-from odelet.cli.options import Atol, Deadline, Folder, Inputs, MaxSteps, Memory, Rtol, Seed, Threads
+from odelet.cli.options import Atol, Deadline, Folder, Inputs, MaxSteps, Memory, Rtol, Seed, Threads, threads_of
 from odelet.cli.progress import solve_paths
 from odelet.model.interruption import interruptible
 from odelet.model.loading import load
@@ -47,7 +47,7 @@ def plot(
     from odelet.commands.plot import check_picture, draw, record, write_picture
 
     check_picture(target)
-    model = load(path, threads=threads, memory=memory, deadline=deadline)
+    model = load(path, threads=threads_of(threads), memory=memory, deadline=deadline)
     settings = CallSettings(rtol=rtol, atol=atol, max_steps=max_steps, deadline=deadline, seed=seed)
     inputs = read_inputs(source, model.card)
     if paths is not None:

@@ -50,7 +50,7 @@ def bench(
     weights: Path | None = None,
     seconds: float = DEFAULT_SECONDS,
     device: str = "cpu",
-    threads: int | None = None,
+    threads: int | str | None = None,
     memory: int | None = None,
     engine: str = ONNX_RUNTIME,
     library: str | os.PathLike[str] | None = None,
@@ -92,10 +92,10 @@ def _timed(
 ) -> BenchReport:
     """Time a model. native: the same by its library, or why that is not timed. path: of the artifact, for its floor;
     None for no floor."""
-    threads = model.threads
     values = _inputs(model, source, batch)
     solution = model.solve_with(AS_EXPORTED, (), values)
     solution.raise_if_failed()
+    threads = model.threads
     floor, scale, note = None, 1.0, "a floor takes memory beyond the cap; leave memory out"
     if path is not None:
         floor, scale, note = _floor(path, solution.stats, values, device=device, threads=threads)
@@ -118,6 +118,7 @@ def _timed(
         card=model.card,
         device=device,
         threads=threads,
+        choice=model.thread_choice,
         inputs={name: value.shape for name, value in values.items()},
         stats=solution.stats,
         scale=scale,

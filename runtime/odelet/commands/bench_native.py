@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from odelet.artifact.folder import check
 from odelet.artifact.native_card import NATIVE_FILE
 from odelet.artifact.samples import OutputCheck, compare
-from odelet.engine.native import cache_folder
 from odelet.engine.opening import NATIVE, ONNX_RUNTIME
+from odelet.engine.user_cache import library_folder
 from odelet.errors import InputError
 from odelet.model.loading import load
 from odelet.model.model import Model
@@ -34,7 +34,7 @@ def library_of(
     checked = check(path)
     if checked.folder is None:
         return "a lone graph has no library"
-    if not (cache_folder(checked.origin.digest) / NATIVE_FILE).is_file():
+    if not (library_folder(checked.origin.digest) / NATIVE_FILE).is_file():
         return f"no library was built from it on this machine (odelet build {path} --target {NATIVE})"
     return f"a library was built from it on this machine; time it, too, with --engine {NATIVE}"
 

@@ -12,6 +12,7 @@ from odelet.artifact.decode import Json
 from odelet.artifact.samples import OutputCheck
 from odelet.commands.latency import Latency
 from odelet.loops.stats import Stats
+from odelet.model.measured_threads import Choice
 from odelet.text import screen
 
 
@@ -23,7 +24,8 @@ class BenchReport:
     the torch model; None for what was not run. inputs: shapes by name. stats: of one call with these inputs. scale: how
     many times the floor's chain is shorter than the solve. floor_note, native_note: why there is no floor, and why no
     library was timed. native_checks: comparisons of the library's outputs with those of ONNX Runtime. checks:
-    comparisons of odelet's outputs with torch's; there is none if the model draws random numbers.
+    comparisons of odelet's outputs with torch's; there is none if the model draws random numbers. choice: how the
+    number of threads was found, for "measured".
     """
 
     card: Card
@@ -40,6 +42,7 @@ class BenchReport:
     native_checks: tuple[OutputCheck, ...] = field(default=())
     torch: Latency | None = None
     checks: tuple[OutputCheck, ...] = field(default=())
+    choice: Choice | None = None
 
     @property
     def evaluations(self) -> int | None:
@@ -86,6 +89,7 @@ def report_dict(report: BenchReport) -> dict[str, Json]:
         "form": report.card.form,
         "device": report.device,
         "threads": report.threads,
+        "threads_measured": None if report.choice is None else report.choice.to_dict(),
         "inputs": {name: list(shape) for name, shape in report.inputs.items()},
         "calls": len(report.odelet.seconds),
         "latency_ms": _percentiles(report.odelet),
@@ -121,6 +125,7 @@ def report_text(report: BenchReport) -> str:
     lines = [
         f"{report.card.name}: form {report.card.form}, on {report.device}, {threads}",
         f"inputs      {inputs}",
+        *([] if report.choice is None else [f"threads     measured: {report.choice}"]),
         f"calls       {len(report.odelet.seconds)} of each, in turns",
         f"latency     {_line(report.odelet)}",
     ]

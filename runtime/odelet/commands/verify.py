@@ -46,7 +46,7 @@ def verify(
     target: str | os.PathLike[str] | Model,
     *,
     device: str = "cpu",
-    threads: int | None = None,
+    threads: int | str | None = None,
     memory: int | None = None,
     engine: str = ONNX_RUNTIME,
     library: str | os.PathLike[str] | None = None,

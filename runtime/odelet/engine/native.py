@@ -7,14 +7,9 @@ the folder that the caller names, or from the cache of this user; and only for t
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import math
 import os
-import platform
-import sys
 from collections.abc import Mapping
-from contextlib import suppress
-from functools import cache
 from pathlib import Path
 from threading import local
 from typing import Any
@@ -25,6 +20,7 @@ from odelet.artifact.card import Card
 from odelet.artifact.native_card import NATIVE_FILE, NATIVE_SETTINGS, NativeCard, read_native
 from odelet.artifact.origin import Origin
 from odelet.engine.failures import blamed
+from odelet.engine.user_cache import library_folder, processor
 from odelet.errors import ArtifactError, AssumptionError, InputError
 from odelet.numerics.backend import NumpyArray
 
@@ -32,30 +28,6 @@ from odelet.numerics.backend import NumpyArray
 OUTSIDE = "a number chooses a row that a table of the model does not have, or divides by zero"
 # An arena, and each output after the first, begins at a multiple of this, in bytes.
 _ALIGNED = 64
-
-
-def cache_folder(digest: str) -> Path:
-    """The folder of this user's cache for the library of an artifact. digest: of the artifact, as in its `Origin`."""
-    if sys.platform == "win32":
-        place = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    elif sys.platform == "darwin":
-        place = Path.home() / "Library" / "Caches"
-    else:
-        place = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return place / "odelet" / "native" / f"{digest[:32]}-{processor()}"
-
-
-@cache
-def processor() -> str:
-    """The kind of processor of this machine, with a digest of the instructions that it has: a library may use all that
-    the machine has on which it was compiled, and a folder of a user may be shared by several machines."""
-    kind = f"{platform.system()} {platform.processor()}"
-    with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.partition(":")[0].strip() in ("flags", "Features"):
-                kind = " ".join(sorted(line.partition(":")[2].split()))
-                break
-    return f"{platform.machine().lower()}-{hashlib.sha256(kind.encode()).hexdigest()[:8]}"
 
 
 class _Settings(ctypes.Structure):
@@ -151,7 +123,7 @@ def open_library(card: Card, origin: Origin, folder: str | os.PathLike[str] | No
     Raises ArtifactError where there is none, and for one of another artifact, another machine, or other bytes than its
     description says.
     """
-    place = cache_folder(origin.digest) if folder is None else Path(folder)
+    place = library_folder(origin.digest) if folder is None else Path(folder)
     if folder is None and not (place / NATIVE_FILE).is_file():
         raise ArtifactError(
             f"no library was built from {origin.path} on this machine; build it with: odelet build {origin.path} "

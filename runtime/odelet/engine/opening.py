@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import onnxruntime as ort
@@ -19,7 +19,8 @@ from odelet.engine.forking import ForkGuard
 from odelet.engine.memory import check_counted, check_memory, registered
 from odelet.engine.native import NativeRun, open_library
 from odelet.engine.program import DriveSolve, plan
-from odelet.engine.session import Graph, check_device, open_session, threads_for
+from odelet.engine.session import MEASURED, Graph, check_device, open_session, threads_for
+from odelet.engine.user_cache import cores
 from odelet.engine.versions import check_engine_version
 from odelet.errors import ArtifactError, InputError
 
@@ -34,7 +35,8 @@ class Artifact:
 
     program: the card's, with the graphs that it runs. folder: None for a lone file. fallback: the program that solves
     samples again; empty if the card has none. threads: how many work inside one operator. origin: what loads the same
-    artifact again. guard: stands around each call.
+    artifact again. guard: stands around each call. reopened: opens the same artifact with another number of threads,
+    from the bytes that were checked; None where that number stays as it is.
     """
 
     card: Card
@@ -44,35 +46,61 @@ class Artifact:
     threads: int
     origin: Origin
     guard: ForkGuard
+    reopened: Callable[[int], Artifact] | None = None
 
 
 def open_artifact(
     path: str | os.PathLike[str] | Origin,
     *,
     device: str = "cpu",
-    threads: int | None = None,
+    threads: int | str | None = None,
     memory: int | None = None,
     engine: str = ONNX_RUNTIME,
     library: str | os.PathLike[str] | None = None,
 ) -> Artifact:
     """Check an artifact, open its graphs, and check that their inputs and outputs are what the card says.
 
-    threads: how many work inside one operator; None chooses, see `threads_for`. memory: how many bytes the graphs may
-    take together while they run, see `engine.memory`; None for no cap. engine: "onnxruntime", or "native" for a library
-    that was built from the artifact and takes the place of the graphs. library: the folder of that library; None for
-    the cache of this user. Raises ArtifactError for a file that is missing or damaged or does not fit the others,
-    EngineError for an ONNX Runtime that is too old, and InputError for a device that is not there or a bad number.
+    threads: how many work inside one operator; None chooses, see `threads_for`. Where sizes that vary decide, and for
+    "measured", the graphs are opened for one thread, and the artifact says how to open them again. memory: how many
+    bytes the graphs may take together while they run, see `engine.memory`; None for no cap. engine: "onnxruntime", or
+    "native" for a library that was built from the artifact and takes the place of the graphs. library: the folder of
+    that library; None for the cache of this user. Raises ArtifactError for a file that is missing or damaged or does
+    not fit the others, EngineError for an ONNX Runtime that is too old, and InputError for a device that is not there
+    or a bad number.
     """
     check_engine_version()
     check_device(device, threads)
     check_memory(memory, device)
+    _check_measured(threads, device, memory)
     checked = check(path)
     if engine != ONNX_RUNTIME or library is not None:
         return _with_library(checked, engine, library, device=device, threads=threads, memory=memory)
     check_engine_version(needed=None if checked.card.needs is None else checked.card.needs.version)
-    threads = threads_for(checked.card.work) if threads is None else threads
-    graphs = open_graphs(checked, device=device, threads=threads, memory=memory)
-    return joined(checked, graphs, device=device, threads=threads, memory=memory)
+
+    def opened(threads: int) -> Artifact:
+        graphs = open_graphs(checked, device=device, threads=threads, memory=memory)
+        return joined(checked, graphs, device=device, threads=threads, memory=memory)
+
+    if isinstance(threads, int):
+        return opened(threads)
+    by_rule = threads_for(checked.card.work)
+    by_size = by_rule == 1 and checked.card.products and cores() > 1 and device == "cpu" and memory is None
+    if threads == MEASURED or by_size:
+        return replace(opened(1), reopened=opened)
+    return opened(by_rule)
+
+
+def _check_measured(threads: int | str | None, device: str, memory: int | None) -> None:
+    """Raise InputError where the number of threads cannot be found by timed calls."""
+    if threads != MEASURED:
+        return
+    if device != "cpu":
+        raise InputError(f"threads={MEASURED!r} is for the CPU; name a number, or leave it out for device={device!r}")
+    if memory is not None:
+        raise InputError(
+            f"threads={MEASURED!r} opens the graphs several times, and memory={memory} caps graphs that are open once; "
+            "name a number of threads, or leave memory out"
+        )
 
 
 def _with_library(
@@ -81,7 +109,7 @@ def _with_library(
     library: str | os.PathLike[str] | None,
     *,
     device: str,
-    threads: int | None,
+    threads: int | str | None,
     memory: int | None,
 ) -> Artifact:
     """An artifact whose graphs are not opened, as a library takes their place."""

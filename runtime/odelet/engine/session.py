@@ -5,7 +5,6 @@ The law here: only a file that `artifact` has checked is opened, and the same op
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ import onnxruntime as ort
 from odelet.engine.ending import check_ended, run_options
 from odelet.engine.failures import ORT_ERRORS, GraphFailed, one_line
 from odelet.engine.memory import UNCAPPED_OPTIMIZERS, CappedSession, cap_options, out_of_memory
+from odelet.engine.user_cache import cores
 from odelet.errors import ArtifactError, InputError, MemoryLimitError
 from odelet.numerics.backend import NumpyArray
 
@@ -31,7 +31,9 @@ FOLDING_LIMIT = 64 * 2**20
 
 # Multiplications in one operator from which on a second thread saves more than it costs, and the number of threads
 # beyond which more save little: both measured in docs/performance.md.
-WORTH_THREADS, MOST_THREADS = 4_000_000, 4
+WORTH_THREADS, MOST_THREADS = 16_000_000, 4
+# The largest number of threads that can be asked for, and the word for a number that is found by timed calls.
+MOST_OF_ALL, MEASURED = 1024, "measured"
 
 # ONNX Runtime packs a copy of the weights for each node, which pays for large products. Below this number of
 # multiplications, a Loop whose nodes share the unpacked weights is a seventh faster for one sample, and a few
@@ -116,19 +118,18 @@ def _take_weights(options: ort.SessionOptions, weights: Mapping[str, ort.OrtValu
             options.add_initializer(name, value)
 
 
-def check_device(device: str, threads: int | None) -> None:
+def check_device(device: str, threads: int | str | None) -> None:
     """Raise InputError unless sessions can be opened on this device with so many threads, None for any number."""
     _providers(device)
-    _options(1 if threads is None else threads)
+    _options(1 if threads is None or threads == MEASURED else threads)
 
 
 def threads_for(work: int | None) -> int:
     """The number of threads inside an operator if the caller names none.
 
-    work: multiplications in the largest product or convolution of the graphs, with sizes that vary counted as 1; None
-    if it is not known.
+    work: multiplications in the largest product or convolution of the graphs; None if it is not known.
     """
-    return min(MOST_THREADS, os.cpu_count() or 1) if work is not None and work >= WORTH_THREADS else 1
+    return min(MOST_THREADS, cores()) if work is not None and work >= WORTH_THREADS else 1
 
 
 def _providers(device: str, *, capture: bool = False) -> list[Any]:
@@ -147,9 +148,9 @@ def _providers(device: str, *, capture: bool = False) -> list[Any]:
     return [(provider, {"use_tf32": "0", "enable_cuda_graph": str(int(capture))}), DEVICES["cpu"]]
 
 
-def _options(threads: int) -> ort.SessionOptions:
-    if type(threads) is not int or not 1 <= threads <= 1024:
-        raise InputError(f"threads={threads!r} must be a whole number from 1 to 1024")
+def _options(threads: int | str) -> ort.SessionOptions:
+    if type(threads) is not int or not 1 <= threads <= MOST_OF_ALL:
+        raise InputError(f"threads={threads!r} must be a whole number from 1 to {MOST_OF_ALL}, or {MEASURED!r}")
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

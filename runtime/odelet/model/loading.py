@@ -12,7 +12,7 @@ def load(
     path: str | os.PathLike[str],
     *,
     device: str = "cpu",
-    threads: int | None = None,
+    threads: int | str | None = None,
     interruptible: bool = False,
     memory: int | None = None,
     engine: str = ONNX_RUNTIME,
@@ -23,10 +23,12 @@ def load(
     """Load an artifact's folder, or a lone .onnx file of a self-contained form.
 
     device: "cpu" or "cuda". threads: how many threads work inside one operator; None takes 1, and up to 4 where an
-    operator is so large that more threads pay (the card's `work` says so). interruptible: whether Ctrl-C, or
-    another signal whose handler raises, ends a call at once. Without it Python runs the handler when the graph has
-    ended, and a solve inside a graph may take long. With it the graphs of a call from the main thread run in another
-    thread, which costs about 0.1 ms; calls from other threads and inside the event loop of asyncio are as without it.
+    operator is so large that more threads pay, as the card and the sizes of a call say. "measured" finds the fastest
+    number: the first call of some sizes is timed with 1, 2, 4, ... threads, and the choice is kept in this user's cache
+    for later loads (docs/serving.md). interruptible: whether Ctrl-C, or another signal whose handler raises, ends a
+    call at once. Without it Python runs the handler when the graph has ended, and a solve inside a graph may take long.
+    With it the graphs of a call from the main thread run in another thread, which costs about 0.1 ms; calls from other
+    threads and inside the event loop of asyncio are as without it.
     memory: how many bytes the model's graphs may take together while they run, beside the weights; a call that needs
     more raises MemoryLimitError, an ArtifactError. docs/serving.md says what counts.
     engine: "onnxruntime", or "native": a library that `odelet build ARTIFACT --target native` made of this artifact on

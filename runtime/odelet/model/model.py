@@ -10,13 +10,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, overload
 
-from odelet.artifact.card import Card
 from odelet.artifact.origin import Origin
 from odelet.engine.opening import ONNX_RUNTIME, open_artifact
+from odelet.engine.session import MEASURED
 from odelet.engine.versions import tested
 from odelet.loops.progress import Progress
 from odelet.loops.solution import Solution
 from odelet.model.arguments import Argument
+from odelet.model.measured_threads import Choice, MeasuredRunner
 from odelet.model.observed import NOTHING, Events, Observed
 from odelet.model.paths import Paths, PathsProgress, sample_paths
 from odelet.model.results import Result, result_builder
@@ -24,6 +25,7 @@ from odelet.model.runner import Runner
 from odelet.model.settings import AS_EXPORTED, CallSettings, Tolerance
 from odelet.model.solve_stream import SolveStream
 from odelet.model.stream import Stream
+from odelet.model.threads_by_work import WorkRunner
 from odelet.model.time_limit import check_deadline
 from odelet.numerics.backend import NumpyArray
 from odelet.text import printable
@@ -43,8 +45,7 @@ class Model:
     A model can be pickled and sent to other processes, which load it again: see docs/serving.md.
 
     card: what the artifact says of itself. inputs: the model's inputs, in the order of positional arguments. outputs:
-    the tensors that a call returns, in order. folder: where the model was loaded from, None for a
-    lone file. threads: how many threads work inside one operator.
+    the tensors that a call returns, in order. folder: where it was loaded from, None for a lone file.
 
     >>> import numpy as np, odelet
     >>> model = odelet.load("out")
@@ -60,7 +61,7 @@ class Model:
         path: str | os.PathLike[str] | Origin,
         *,
         device: str = "cpu",
-        threads: int | None = None,
+        threads: int | str | None = None,
         interruptible: bool = False,
         memory: int | None = None,
         engine: str = ONNX_RUNTIME,
@@ -70,26 +71,31 @@ class Model:
     ) -> None:
         check_deadline(deadline)
         artifact = open_artifact(path, device=device, threads=threads, memory=memory, engine=engine, library=library)
-        self.card: Card = artifact.card
+        self.card, self.folder = artifact.card, artifact.folder
         self.inputs, self.outputs = artifact.card.inputs, artifact.card.outputs
-        self.folder, self.threads = artifact.folder, artifact.threads
         self._artifact, self._device, self._interruptible = artifact, device, interruptible
-        self._settings = {
-            "device": device,
-            "threads": threads,
-            "interruptible": interruptible,
-            "memory": memory,
-            "engine": engine,
-            "library": library,
-            "try_engine": try_engine,
-            "deadline": deadline,
-        }
+        self._settings: dict[str, Any] = {"device": device, "threads": threads, "interruptible": interruptible}
+        self._settings |= {"memory": memory, "engine": engine, "library": library}
+        self._settings |= {"try_engine": try_engine, "deadline": deadline}
         self._result = result_builder(artifact.card)
-        self._runner = Runner(artifact, device=device, interruptible=interruptible)
+        self._runner: Runner = Runner(artifact, device=device, interruptible=interruptible)
         if try_engine and engine == ONNX_RUNTIME and not tested():
             from odelet.model import engine_check
 
             engine_check.try_engine(self, device=device, deadline=deadline)
+        if artifact.reopened is not None:
+            kind = MeasuredRunner if threads == MEASURED else WorkRunner
+            self._runner = kind(artifact, device=device, interruptible=interruptible)
+
+    @property
+    def threads(self) -> int:
+        """How many threads work inside one operator; where the sizes of the inputs decide, in the latest call."""
+        return self._runner.threads
+
+    @property
+    def thread_choice(self) -> Choice | None:
+        """With threads="measured": what was found for the sizes of the latest call; None where nothing is known."""
+        return self._runner.choice if isinstance(self._runner, MeasuredRunner) else None
 
     def __reduce__(self) -> tuple[object, ...]:
         """Return what loads the model again: in another process, or from a pickle. See docs/serving.md."""
@@ -196,15 +202,8 @@ class Model:
         >>> solution.status.name, solution.stats.rejected, solution.outputs["path"].shape
         ('OK', 0, (3, 5, 3))
         """
-        settings = CallSettings(
-            rtol=rtol,
-            atol=atol,
-            max_steps=max_steps,
-            max_evals=max_evals,
-            deadline=deadline,
-            seed=seed,
-            progress=progress,
-        )
+        settings = CallSettings(rtol=rtol, atol=atol, max_steps=max_steps, max_evals=max_evals, deadline=deadline)
+        settings = replace(settings, seed=seed, progress=progress)
         return self.solve_with(settings, args, named, observed=Observed(events=events, dense=dense))
 
     def paths(
@@ -292,7 +291,7 @@ class Model:
         if carry is not None:
             return Stream(self, carry, start)
         settings, inputs = CallSettings.split(start)
-        return SolveStream(self._artifact, inputs, settings, device=self._device, interruptible=self._interruptible)
+        return SolveStream(self._runner, inputs, settings, device=self._device, interruptible=self._interruptible)
 
     def spread(self, named: Mapping[str, Argument]) -> dict[str, Argument]:
         """Return arguments under the names of the inputs: those that come in dicts, tuples and the like are taken

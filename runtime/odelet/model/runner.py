@@ -43,12 +43,12 @@ _NO_LIMITS = Limits()
 
 
 class Runner:
-    """The program of an open artifact, ready to be called; safe to use from several threads at once."""
+    """The program of an open artifact, ready to be called from several threads at once. threads: of the latest call."""
 
     def __init__(self, artifact: Artifact, *, device: str, interruptible: bool = False) -> None:
-        self._interruptible = interruptible
+        self.artifact, self._interruptible = artifact, interruptible
         self.card, self._program, self._device = artifact.card, artifact.program, device
-        self._guard = artifact.guard
+        self._guard, self.threads = artifact.guard, artifact.threads
         self.arguments = Arguments(artifact.card)
         self._again = artifact.fallback
         self._fallback = Fallback(artifact.card, artifact.fallback, self._drive) if artifact.fallback else None
@@ -81,6 +81,16 @@ class Runner:
         for name in self._times:
             if not values[name].size:
                 raise InputError(f"input {name!r} holds no output time; give at least one")
+        return self.run_bound(values, settings, observed=observed)
+
+    def artifact_for(self, values: Mapping[str, NumpyArray]) -> Artifact:
+        """The artifact as it is open for these inputs."""
+        return self.artifact
+
+    def run_bound(
+        self, values: dict[str, NumpyArray], settings: CallSettings, *, observed: Observed = NOTHING
+    ) -> CallResult:
+        """Run the program on an array for each input. values: what is computed is added to them. Raises as `run`."""
         arrays: dict[str, NumpyArray] = {}
         limits = _NO_LIMITS
         if settings is not AS_EXPORTED:

@@ -15,7 +15,6 @@ import numpy as np
 
 from odelet.artifact.solve_card import TAKEN
 from odelet.engine.failures import GraphFailed, failing_as
-from odelet.engine.opening import Artifact
 from odelet.engine.problem import Problem, Request, problem_of
 from odelet.engine.steppers import GraphSteppers, loop_problem
 from odelet.errors import InputError
@@ -32,6 +31,7 @@ from odelet.model.arguments import Argument, Arguments
 from odelet.model.divided import divided
 from odelet.model.interruption import interruptible
 from odelet.model.results import Result, result_builder
+from odelet.model.runner import Runner
 from odelet.model.settings import CallSettings, limits_for
 from odelet.model.watching import tell_end
 from odelet.numerics.backend import NumpyArray
@@ -47,7 +47,7 @@ class SolveStream:
 
     def __init__(
         self,
-        artifact: Artifact,
+        runner: Runner,
         start: Mapping[str, Argument],
         settings: CallSettings,
         *,
@@ -57,8 +57,8 @@ class SolveStream:
         """start: the inputs that stay the same, by name. interruptible: as for `odelet.load`. Raises InputError for a
         model that cannot go on, and for inputs and settings that do not fit."""
         self._interruptible = interruptible
-        self._card, self._device, self._seed = artifact.card, device, settings.seed
-        self._guard = artifact.guard
+        self._card, self._device, self._seed = runner.card, device, settings.seed
+        self._artifact_for, self._guard = runner.artifact_for, runner.artifact.guard
         if settings.deadline is not None:
             raise InputError(
                 f"deadline={settings.deadline!r} cannot be set for a stream, whose solve lasts as long as its caller "
@@ -67,7 +67,7 @@ class SolveStream:
         self._settings = settings.checked(self._card)
         self._watch = None if settings.progress is None else Watch(settings.progress)
         self._arguments, self._result = Arguments(self._card), result_builder(self._card)
-        self._before, self._drive, self._after = divided(self._card, artifact.program)
+        self._before, self._drive, self._after = divided(self._card, runner.artifact.program)
         assert self._drive.names.t is not None
         self._time = self._drive.names.t
         start = self._arguments.spread(start)
@@ -146,6 +146,10 @@ class SolveStream:
             if name not in named:
                 raise InputError(f"the noise {name!r} has numbers for each output time; give those of these times")
         values = self._arguments.bind((), {**self._start, **named}, seed=self._seed)
+        if self._values is None:
+            artifact = self._artifact_for(values)
+            self._guard = artifact.guard
+            self._before, self._drive, self._after = divided(self._card, artifact.program)
         times = values[self._time]
         direction = self._direction_to(times)
         self._ended = "a call was interrupted"

@@ -112,9 +112,6 @@ class Backend(ScalarBackend, StateBackend, Protocol):
     def combine(self, y: Array | None, h: Array, weights: Sequence[float], ks: Sequence[Array], /) -> Array:
         """y + h * sum(w * k), or without y. A weight of 0 costs nothing, and hides a NaN in its k."""
 
-    def affine(self, a: Scalar, b: Scalar, x: Array, /) -> Array:
-        """a + b * x, for a row x."""
-
     def log(self, x: Array, /) -> Array:
         """The natural logarithm."""
 
@@ -236,10 +233,6 @@ class Numpy:
         for term in terms[1:]:
             total = total + term
         return total if y is None else y + total
-
-    @staticmethod
-    def affine(a: Scalar, b: Scalar, x: Array) -> Array:
-        return a + b * x
 
     @staticmethod
     def ceil(x: Scalar) -> int:

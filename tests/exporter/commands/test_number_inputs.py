@@ -39,7 +39,7 @@ def test_bench_gives_the_torch_model_its_numbers(net):
     assert output.shape == X.shape
 
 
-def test_tune_takes_numbers_from_the_data_and_names_them_in_its_command(net, tmp_path):
+def test_tune_takes_numbers_from_the_data_and_names_them_in_its_command(net, short_timings, tmp_path):
     np.savez(tmp_path / "data.npz", x=X, n=3, scale=0.5)
     arrays, dynamic = read_arrays(["x=[batch,_]", "n=int", "scale=float"], tmp_path / "data.npz")
     assert dynamic == {"x": {0: "batch"}, "n": "n", "scale": "scale"}

@@ -65,6 +65,11 @@ def crossed_attention(x, t):
     return F.scaled_dot_product_attention(x, x[..., 1:, :] * t, x[..., 1:, :6])
 
 
+def scaled_channels(x, t, layer):
+    scale, shift = layer.weight[0].flatten(1).mean(1), layer.bias
+    return (x * t) * scale[:, None, None, None] + shift[:, None, None, None]
+
+
 CONV, GEMM, PRODUCT = (
     "time channel of a convolution",
     "time column of a Gemm",
@@ -72,7 +77,7 @@ CONV, GEMM, PRODUCT = (
 )
 SOFTPLUS, OF_TORCH, SCALED = "softplus", "softplus of torch", "softplus of torch with a scale"
 SCORES = "scores of an attention"
-POWER, NORM = "power", "scale and shift of a group normalization"
+POWER, NORM = "power", "scale and shift of channels"
 # A function, its layer, the shape of the state, and what has to be replaced how often.
 REPLACED = {
     "convolution of time": (conv_of_time, nn.Conv2d(4, 5, 3, padding=1), (3, 6, 5), {CONV: 1}),
@@ -89,6 +94,7 @@ REPLACED = {
     "linear of time first": (linear_of_time_first, nn.Linear(4, 5), (3,), {GEMM: 1}),
     "linear of time in a sequence": (linear_of_time, nn.Linear(4, 5), (7, 3), {PRODUCT: 1}),
     "softplus": (lambda x, t: F.softplus(x * t), None, (128,), {OF_TORCH: 1}),
+    "softplus of many elements": (lambda x, t: F.softplus(x * t), None, (2048,), {OF_TORCH: 1}),
     "softplus of a scaled argument": (lambda x, t: F.softplus(x, beta=2.0), None, (8, 16), {SCALED: 1}),
     "softplus of a low threshold": (lambda x, t: F.softplus(x, threshold=1.0), None, (128,), {SOFTPLUS: 1}),
     "ELU": (lambda x, t: F.elu(x, 0.7), None, (64,), {"Elu": 1}),
@@ -101,6 +107,9 @@ REPLACED = {
     "cube": (lambda x, t: x**3 * t, None, (64,), {POWER: 1}),
     "fourth power": (lambda x, t: (x + t) ** 4.0, None, (64,), {POWER: 1}),
     "group normalization": (lambda x, t, layer: layer(x) * t, nn.GroupNorm(2, 4), (4, 4, 3), {NORM: 1}),
+    "group normalization of large images": (lambda x, t, layer: layer(x), nn.GroupNorm(2, 4), (4, 16, 16), {NORM: 1}),
+    "group normalization of signals": (lambda x, t, layer: layer(x + t), nn.GroupNorm(1, 4), (4, 7), {NORM: 1}),
+    "a scale and a shift of channels": (scaled_channels, nn.Conv3d(4, 4, 1), (4, 3, 2, 3), {NORM: 1}),
     "attention": (lambda x, t: F.scaled_dot_product_attention(x, x * t, x.sin()), None, (2, 5, 8), {SCORES: 1}),
     "attention with a scale and a mask": (masked_attention, None, (2, 5, 8), {SCORES: 1}),
     "attention of keys of another length": (crossed_attention, None, (2, 5, 8), {SCORES: 1}),
@@ -125,7 +134,8 @@ KEPT = {
     "a linear layer of a column that varies": (linear_of_time_for_each_row, nn.Linear(4, 5), (2, 3)),
     "a softplus of few elements": (lambda x, t: F.softplus(x), None, (8,)),
     "a transpose of other axes": (transposed_otherwise, None, (3, 4, 4)),
-    "a normalization of large images": (lambda x, t, layer: layer(x), nn.GroupNorm(2, 4), (4, 16, 16)),
+    "a scale and a shift of rows": (lambda x, t, layer: layer(x), nn.LayerNorm(8), (3, 8)),
+    "a normalization of single pixels": (lambda x, t, layer: layer(x), nn.GroupNorm(2, 4), (4, 1, 1)),
 }
 
 
@@ -203,18 +213,20 @@ def test_every_rewrite_has_a_model():
 
 
 FAR = {
-    "softplus": (F.softplus, lambda x: np.logaddexp(0.0, x), 4),
-    "mish": (F.mish, lambda x: x * np.tanh(np.logaddexp(0.0, x)), 6),
+    "softplus": (F.softplus, lambda x: np.logaddexp(0.0, x), 4, 64, -103),
+    "softplus of many elements": (F.softplus, lambda x: np.logaddexp(0.0, x), 5, 4096, -103),
+    "mish": (F.mish, lambda x: x * np.tanh(np.logaddexp(0.0, x)), 6, 4096, -86),
 }
 
 
 @pytest.mark.parametrize("name", FAR)
 def test_activations_are_relatively_exact_far_below_zero(name, tmp_path):
-    """The numbers matter relatively, as where a logarithm follows. units: in the last place."""
-    function, truth_of, units = FAR[name]
-    _, artifact = exported(lambda x, t: function(x), None, (4096,), tmp_path / "out")
-    x = np.concatenate([np.linspace(-86, 90, 4000), [0.0, -0.0, np.inf, np.nan, 3e38], np.full(91, -17.3)])
-    x = x.astype(np.float32)[None]
+    """The numbers matter relatively, as where a logarithm follows. units: in the last place. width: of a batch row.
+    lowest: the smallest finite number, of which softplus is hardly above 0."""
+    function, truth_of, units, width, lowest = FAR[name]
+    _, artifact = exported(lambda x, t: function(x), None, (width,), tmp_path / "out")
+    x = np.concatenate([np.linspace(-86, 90, 4000), [0.0, -0.0, np.inf, np.nan, 3e38], np.linspace(lowest, -86, 91)])
+    x = x.astype(np.float32).reshape(-1, width)
     with np.errstate(invalid="ignore"):
         truth = truth_of(x.astype(np.float64))
     answer = artifact(x=x, t=np.float32(0))
@@ -233,9 +245,10 @@ SATURATED = (F.elu, F.celu, F.selu, F.mish, F.softplus, steep_softplus)
 
 
 @pytest.mark.parametrize("function", SATURATED, ids=lambda function: function.__name__)
-def test_infinities_and_nan_stay(function, tmp_path):
-    _, artifact = exported(lambda x, t: function(x), None, (64,), tmp_path / "out")
-    x = np.zeros((1, 64), np.float32)
+@pytest.mark.parametrize("width", [64, 2048])
+def test_infinities_and_nan_stay(function, width, tmp_path):
+    _, artifact = exported(lambda x, t: function(x), None, (width,), tmp_path / "out")
+    x = np.zeros((1, width), np.float32)
     x[0, :7] = np.inf, np.nan, 1e30, -1e30, -np.inf, 3e38, -3e38
     expected = function(torch.from_numpy(x)).numpy()
     np.testing.assert_allclose(artifact(x=x, t=np.float32(0)), expected, rtol=1e-6, atol=1e-7)
@@ -254,6 +267,7 @@ def test_a_weight_is_stored_once(tmp_path):
     model, artifact = exported(twice, layers, (4, 3, 3), tmp_path / "out")
     graph = onnx.load(tmp_path / "out" / "model.onnx").graph
     assert sum(np.prod(one.dims) for one in graph.initializer if "layer.0.weight" in one.name) == 5 * 4 * 9
-    assert sum(np.prod(one.dims) == 4 * 9 for one in graph.initializer if len(one.dims) == 2) == 2
+    first, second = (node.input[1:] for node in graph.node if node.op_type == "BatchNormalization")
+    assert first == second
     x, t = torch.randn(3, 4, 3, 3), torch.tensor(0.2)
     np.testing.assert_allclose(artifact(x=x.numpy(), t=t.numpy()), model(x, t).detach().numpy(), atol=1e-5)

@@ -16,7 +16,7 @@ from support.generated import generated_once
 from support.models_static import STATIC
 
 import odelet
-from odelet.engine import native
+from odelet.engine import native, user_cache
 from odelet.errors import ArtifactError
 from odelet_export import BuildError, CompilerError, OutputError, build, export
 from odelet_export.pipeline.build import BUILD_FILE
@@ -181,10 +181,11 @@ def test_no_folder_for_temporary_files(artifact, tmp_path, monkeypatch):
 
 def test_a_library_is_loaded_only_on_the_kind_of_processor_that_it_was_built_on(artifact, tmp_path, monkeypatch):
     build(artifact, "native", tmp_path / "library")
-    before = native.cache_folder("a" * 64)
+    before = user_cache.library_folder("a" * 64)
     odelet.load(artifact, engine="native", library=tmp_path / "library")
-    monkeypatch.setattr(native, "processor", lambda: "x86_64-00000000")
+    for module in (native, user_cache):
+        monkeypatch.setattr(module, "processor", lambda: "x86_64-00000000")
     with pytest.raises(ArtifactError, match="the library was built for .*and this machine is x86_64-00000000"):
         odelet.load(artifact, engine="native", library=tmp_path / "library")
-    assert native.cache_folder("a" * 64) != before
+    assert user_cache.library_folder("a" * 64) != before
     assert (tmp_path / "library" / BUILD_FILE).is_file()

@@ -268,8 +268,8 @@ def test_a_description_that_was_changed_is_refused(place, tmp_path):
 def command(place, tmp_path, monkeypatch, capsys):
     """A function that runs a command of the runtime on the artifact; the cache of the user is empty."""
     monkeypatch.setattr(cli, "entry_points", lambda group: [])
-    monkeypatch.setattr(native_engine, "cache_folder", lambda digest: tmp_path / "cache")
-    monkeypatch.setattr(bench_native, "cache_folder", lambda digest: tmp_path / "cache")
+    monkeypatch.setattr(native_engine, "library_folder", lambda digest: tmp_path / "cache")
+    monkeypatch.setattr(bench_native, "library_folder", lambda digest: tmp_path / "cache")
     return lambda name, *words: call(capsys, name, place / "artifact", *words)
 
 

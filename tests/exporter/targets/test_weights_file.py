@@ -110,7 +110,7 @@ def test_the_limit_leaves_room_in_a_message_of_protobuf():
 
 
 @pytest.mark.slow
-def test_a_search_writes_them_again_and_again(small, tmp_path):
+def test_a_search_writes_them_again_and_again(small, short_timings, tmp_path):
     data = {"x": np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32)}
     limits = {"methods": ["rk4"], "forms": ["rolled", "driven"], "steps": [2, 4], "no_native": True}
     found = tune(Model("rk4"), data, tmp_path, target=1e-2, **limits)

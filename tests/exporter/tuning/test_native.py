@@ -122,7 +122,7 @@ class TestMeasured:
         return lambda *words: call(capsys, *words)
 
     def test_a_library_has_the_error_of_its_graphs_and_wins_where_it_is_faster(self, run, monkeypatch):
-        words = ["--data", "data.npz", "--target", "0.1", "--method", "dopri5", "--tolerance", "1e-3"]
+        words = ["--data", "data.npz", "--target", "0.1", "--method", "bosh3", "--tolerance", "1e-3"]
         words += ["--form", "adaptive", "--form", "bounded"]
         code, out, err = run("tune", "swing.py:Swing", *words, "--export")
         assert code == 0, err

@@ -74,10 +74,8 @@ QUICK = {
 
 
 @pytest.fixture(autouse=True)
-def short(monkeypatch):
-    """Make timing short, as no test here depends on exact times, and build no libraries, which test_native.py does."""
-    monkeypatch.setattr(measure, "QUICK", (0.0, 2))
-    monkeypatch.setattr(measure, "LONG", (0.0, 2))
+def short(short_timings, monkeypatch):
+    """No test here depends on exact times, and no libraries are built, which test_native.py does."""
     monkeypatch.setattr(native, "MOST", 0)
 
 

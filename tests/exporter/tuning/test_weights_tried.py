@@ -42,7 +42,7 @@ def test_an_unknown_way_is_refused():
         check_rosters(Tried(weights=["int3"]))
 
 
-def test_a_tuning_measures_them(tmp_path):
+def test_a_tuning_measures_them(short_timings, tmp_path):
     x = np.random.default_rng(0).normal(size=(12, 40)).astype(np.float32)
     asked = {"methods": ["rk4"], "forms": ["rolled"], "steps": [4], "weights": [FLOAT16, INT8], "no_native": True}
     tuning = tune(Wide(), {"x": x}, tmp_path / "tune", target=2e-3, **asked)

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.artifacts import affine_card, driven_card
 
-from odelet.artifact.card import FORMAT_VERSION, Card, FileEntry, Tensor, checksum_of
+from odelet.artifact.card import FORMAT_VERSION, Card, Tensor, checksum_of
+from odelet.artifact.file_card import FileEntry
 from odelet.artifact.solve_card import SolveCard
 from odelet.errors import ArtifactError
 

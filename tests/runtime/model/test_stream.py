@@ -11,6 +11,8 @@ from torchdiffeq import odeint
 
 import odelet
 from odelet import ArtifactError, InputError, SolveError, Status
+from odelet.engine import user_cache
+from odelet.model import measured_threads
 from odelet_export import export
 from odelet_export.capture.capture import capture
 from odelet_export.model.callee import Callee
@@ -99,6 +101,27 @@ def test_a_stream_keeps_what_it_was_given(tmp_path):
     x *= 5
     assert np.array_equal(np.concatenate([first, stream(t=TIMES[4:])]), whole)
     assert np.array_equal(first, whole[:4])
+
+
+def test_a_long_solve_runs_on_the_threads_that_calls_have_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(user_cache, "cache_root", lambda: tmp_path / "cache")
+    monkeypatch.setattr(measured_threads, "cores", lambda: 2)
+    monkeypatch.setattr(measured_threads, "_timed", lambda runner, values, settings: 1.0 / runner.artifact.threads)
+    one, x = Case(method="dopri5", form="driven").load(tmp_path / "model"), inputs("float64", 3)
+    expected = one(x, TIMES)
+
+    def solved(model):
+        stream = model.stream(x=x)
+        found = np.concatenate([stream(t=piece) for piece in pieces(TIMES, [3, 9])])
+        return stream, found
+
+    model = odelet.load(tmp_path / "model", threads="measured")
+    stream, found = solved(model)
+    assert stream._guard is model._artifact.guard and np.array_equal(found, expected)
+    model(x, TIMES[:4])
+    assert model.threads == 2
+    stream, found = solved(model)
+    assert stream._guard._threads == 2 and np.array_equal(found, odelet.load(tmp_path / "model", threads=2)(x, TIMES))
 
 
 def test_times_that_turn_back_are_refused_and_the_stream_stays_where_it_was(tmp_path):

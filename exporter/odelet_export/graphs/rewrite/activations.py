@@ -1,6 +1,6 @@
 """Activations by vectorised operators, where ONNX Runtime computes its own element by element.
 
-`benchmarks/activations.py` measures each against torch's.
+`benchmarks/rewrites.py` measures each against torch's.
 """
 
 from __future__ import annotations

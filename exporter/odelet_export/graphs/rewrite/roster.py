@@ -7,7 +7,7 @@ from onnxscript.rewriter import RewriteRuleSet
 
 from odelet_export.graphs.rewrite.activations import ACTIVATIONS
 from odelet_export.graphs.rewrite.attention import ATTENTION
-from odelet_export.graphs.rewrite.group_norm import GROUP_NORM
+from odelet_export.graphs.rewrite.channels import CHANNELS
 from odelet_export.graphs.rewrite.powers import POWERS
 from odelet_export.graphs.rewrite.softplus import SOFTPLUS, SOFTPLUS_OF_SCALED, SOFTPLUS_OF_TORCH
 from odelet_export.graphs.rewrite.time_channel import TIME_IN_CONV, TIME_IN_GEMM, TIME_IN_PRODUCT
@@ -22,7 +22,7 @@ REWRITES = (
     SOFTPLUS,
     *ACTIVATIONS,
     POWERS,
-    GROUP_NORM,
+    CHANNELS,
     ATTENTION,
 )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from odelet.artifact.folder import Checked
 from odelet.artifact.samples import Sample
-from odelet.engine.native import cache_folder
+from odelet.engine.user_cache import library_folder
 from odelet_export.lowering import profiles
 from odelet_export.lowering.profiles import Profile
 from odelet_export.targets.build.built import Built, Tested
@@ -70,7 +70,7 @@ NATIVE = replace(
     about="a library for this machine, which odelet.load(..., engine='native') runs in place of ONNX Runtime",
     writer=_of_program(native.writer, reports=True),
     test=native.tested,
-    place=cache_folder,
+    place=library_folder,
 )
 
 WEB = Target(

@@ -60,7 +60,7 @@ def test_factors_of_inputs_are_exported(gradient, tmp_path):
         q, r = torch.linalg.qr(x)
         order, lower, upper = torch.linalg.lu(x)
         solved = torch.linalg.lu_solve(*torch.linalg.lu_factor(x), x.mT)
-        return q @ r.tanh(), order @ lower.sin() @ upper, torch.linalg.lstsq(x[..., :2], x).solution, solved
+        return q @ r.tanh(), order @ lower.sin() @ upper, torch.linalg.lstsq(x[..., 1:], x).solution, solved
 
     def model(x):
         if not gradient:
@@ -69,9 +69,10 @@ def test_factors_of_inputs_are_exported(gradient, tmp_path):
             x = x.detach().requires_grad_(True)
             return torch.autograd.grad(sum(part.sin().sum() for part in compute(x)), x)[0]
 
-    x = torch.randn(3, 3, 3, dtype=torch.float64)
+    size = 2 if gradient else 3  # the graph of the gradients grows fast with it
+    x = torch.randn(3, size, size, dtype=torch.float64)
     export(model, (x,), tmp_path / "out", dynamic={"x": {0: "batch"}}, form="plain", samples=1)
-    x = torch.randn(5, 3, 3, dtype=torch.float64)
+    x = torch.randn(5, size, size, dtype=torch.float64)
     found = odelet.load(tmp_path / "out")(x.numpy())
     for got, expected in zip([found] if gradient else found, [model(x)] if gradient else model(x), strict=True):
         np.testing.assert_allclose(got, expected, 1e-8, 1e-8)
