@@ -25,7 +25,8 @@ from odelet_export import export
 from odelet_train import watched
 
 TIMES = torch.tensor([0.0, 1.0])
-Batches = Callable[[int], tuple[Tensor, ...]]
+# The weights of the kinetic energy and of the Jacobian for FFJORD.
+MOONS = (0.0, 0.04, 0.1, 0.2)
 
 
 class Field(nn.Module):
@@ -127,16 +128,16 @@ def moons(quick: bool) -> Iterator[dict[str, Any]]:
     points = torch.tensor(make_moons(2000, noise=0.08, random_state=0)[0], dtype=torch.float32)
     points = (points - points.mean(0)) / points.std(0)
     held = torch.arange(len(points)) % 5 == 0
-    for kind, watch in (("plain", {}), ("kinetic=0.04, jacobian=0.04", {"kinetic": 0.04, "jacobian": 0.04})):
+    for weight in MOONS:
         torch.manual_seed(0)
-        model = Flow()
+        model, kind = Flow(), f"kinetic=jacobian={weight}" if weight else "plain"
 
         def loss(_step: int, model: nn.Module = model) -> Tensor:
             rows = points[~held][torch.randint(0, int((~held).sum()), (128,))]
             return -model(rows + 0.02 * torch.randn_like(rows)).mean()
 
-        fitted(model, loss, steps=5 if quick else 1000, rate=5e-3, **watch)
-        found, evaluations = on_device(f"moons-{'plain' if not watch else 'rnode'}", model, points[held], 1e-5)
+        fitted(model, loss, steps=5 if quick else 1000, rate=5e-3, kinetic=weight, jacobian=weight)
+        found, evaluations = on_device(f"moons-{weight}", model, points[held], 1e-5)
         yield {"kind": kind, "calls": evaluations, "nats": -found.double().mean().item()}
 
 

@@ -13,6 +13,7 @@ import types
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from odelet.errors import InputError
@@ -160,6 +161,12 @@ def original_of(function: types.FunctionType) -> Callable[..., Any]:
 
 def _trampoline(function: types.FunctionType, number: int) -> types.CodeType:
     """Code that needs nothing from the globals or the closure of the function that it is put into."""
+    # Python refuses code with fewer free variables than the function has, such as the class behind `super()`.
+    return _trampoline_code(number).replace(co_name=function.__name__, co_freevars=function.__code__.co_freevars)
+
+
+@lru_cache(maxsize=256)
+def _trampoline_code(number: int) -> types.CodeType:
     scope: dict[str, Any] = {}
     exec(
         "def trampoline(*args, **kwargs):\n"
@@ -168,5 +175,4 @@ def _trampoline(function: types.FunctionType, number: int) -> types.CodeType:
         scope,
     )
     code: types.CodeType = scope["trampoline"].__code__
-    # Python refuses code with fewer free variables than the function has, such as the class behind `super()`.
-    return code.replace(co_name=function.__name__, co_freevars=function.__code__.co_freevars)
+    return code

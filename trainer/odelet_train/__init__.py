@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
+    "SolveCallback": "odelet_train.callback",
     "Settings": "odelet_train.fitting",
     "WeightsCard": "odelet_train.checkpoint",
     "fit": "odelet_train.fitting",
@@ -18,7 +19,16 @@ _HOMES = {
     "watched": "odelet_train.watch.watched",
 }
 
-__all__ = ["Settings", "WeightsCard", "fit", "load_checkpoint", "save_checkpoint", "train_member", "watched"]
+__all__ = [
+    "Settings",
+    "SolveCallback",
+    "WeightsCard",
+    "fit",
+    "load_checkpoint",
+    "save_checkpoint",
+    "train_member",
+    "watched",
+]
 
 
 def __getattr__(name: str) -> Any:
