@@ -136,7 +136,7 @@ class Ode:
         else:
             self.function = torchdiffeq.odeint_adjoint
         start = self.keywords["t0"].reshape(-1) if "t0" in self.keywords else self.keywords["t"]
-        with POSITION.library(), POSITION.model():
+        with POSITION.library():  # solves inside the field are not counted here
             parameters = parameters_of(self.keywords["func"], start, self.keywords["y0"])
         self.counted.known = frozenset(map(id, parameters))
         self.keywords["adjoint_params"] = parameters
