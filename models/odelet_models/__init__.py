@@ -17,6 +17,7 @@ FAMILIES: dict[str, str] = {
     "odenet": "odelet_models.odenet",
     "neural_cde": "odelet_models.neural_cde",
     "latent_ode": "odelet_models.latent_ode",
+    "ode_rnn": "odelet_models.ode_rnn",
 }
 
 __all__ = ["FAMILIES", "load_family"]
