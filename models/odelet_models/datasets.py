@@ -180,3 +180,53 @@ def glucose_hours() -> Data:
         whole = windows[((gaps - 5).abs() <= 1).all(1)]
         parts.append((whole[:, :24].clone(), whole[:, 24:].clone()))
     return Data(train=parts[0], test=parts[1])
+
+
+def standard(data: Data) -> Data:
+    """The first tensors of both parts, with mean 0 and standard deviation 1 in each column of the part to train on."""
+    (train, *_), (test, *_) = data.train, data.test
+    mean, deviation = train.mean(0), train.std(0)
+    return Data(train=((train - mean) / deviation,), test=((test - mean) / deviation,))
+
+
+@cache
+def moons() -> Data:
+    """Points of two moons, (samples, 2) float32, with mean 0 and deviation 1: 3200 to train and 800 to test.
+
+    >>> moons().rows
+    (3200, 800)
+
+    Source: scikit-learn, `make_moons`, with normal noise of 0.08 in its unit.
+    """
+    from sklearn.datasets import make_moons
+
+    points, _ = make_moons(4000, noise=0.08, random_state=SPLIT_SEED)
+    return standard(split(torch.from_numpy(points.astype(np.float32)), test=0.2))
+
+
+@cache
+def wine() -> Data:
+    """13 measured properties of Italian wines, (samples, 13) float32, with mean 0 and deviation 1: 142 and 36 wines.
+
+    >>> wine().rows
+    (142, 36)
+
+    Source: scikit-learn, `load_wine`: Aeberhard and Forina, Wine, UCI repository (1992).
+    """
+    from sklearn.datasets import load_wine
+
+    columns, _ = load_wine(return_X_y=True)
+    return standard(split(torch.from_numpy(columns.astype(np.float32)), test=0.2))
+
+
+@cache
+def images() -> Data:
+    """Handwritten digits of 14 x 14 pixels, (samples, 1, 14, 14) float32, whole numbers from 0 to 255, and their
+    classes: 4750 to train and 250 to test.
+
+    >>> images().rows
+    (4750, 250)
+    """
+    arrays = stored("images")
+    pixels = torch.from_numpy(arrays["images"].astype(np.float32))[:, None]
+    return split(pixels, torch.from_numpy(arrays["labels"].astype(np.int64)), test=0.05)
