@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 FAMILIES: dict[str, str] = {
     "odenet": "odelet_models.odenet",
     "latent_ode": "odelet_models.latent_ode",
+    "ode_rnn": "odelet_models.ode_rnn",
     "neural_cde": "odelet_models.neural_cde",
     "image_flows": "odelet_models.image_flows",
     "flow_matching": "odelet_models.flow_matching",
