@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 # The module of each family, by name. Modules are strings, so that listing imports no family.
 FAMILIES: dict[str, str] = {
     "odenet": "odelet_models.odenet",
+    "flows": "odelet_models.flows",
     "image_flows": "odelet_models.image_flows",
     "flows_wine": "odelet_models.flows_wine",
 }
