@@ -11,7 +11,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -21,6 +21,9 @@ import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler, TensorDataset
+
+from odelet_train.callback import SolveCallback
+from odelet_train.watch.settings import Watching
 
 SETTINGS_KEY = "odelet_settings"
 # The streams of random numbers of a run, told apart by their seeds.
@@ -34,7 +37,8 @@ class Settings:
     epochs: the number of passes over the training data. seed: of all random choices, from 0 to 2**32 - 1. batch_size:
     samples per step. learning_rate: the peak of the one-cycle schedule of Adam. weight_decay: the share of each weight
     that is taken away at each step, times the learning rate (AdamW). clip: the largest norm of the gradient of a step;
-    None for no limit. Raises ValueError for a value out of its range.
+    None for no limit. kinetic, jacobian, second, steer, adjoint: what is changed inside the solves, as in
+    `odelet_train.watched`. Raises ValueError for a value out of its range.
 
     >>> Settings(epochs=2).batch_size
     64
@@ -46,8 +50,14 @@ class Settings:
     learning_rate: float = 1e-2
     weight_decay: float = 0.0
     clip: float | None = None
+    kinetic: float = 0.0
+    jacobian: float = 0.0
+    second: float = 0.0
+    steer: float = 0.0
+    adjoint: bool = False
 
     def __post_init__(self) -> None:
+        Watching(**self.watching)  # raises for a value out of its range
         if self.epochs < 1:
             raise ValueError(f"epochs={self.epochs!r} trains nothing; pass 1 or more")
         if not 0 <= self.seed < 2**32:
@@ -60,6 +70,11 @@ class Settings:
             raise ValueError(f"weight_decay={self.weight_decay!r} must be 0 or more; try 1e-2")
         if self.clip is not None and not self.clip > 0:
             raise ValueError(f"clip={self.clip!r} must be positive, or None for no limit; try 1.0")
+
+    @property
+    def watching(self) -> dict[str, Any]:
+        """The arguments of `watched`, by name."""
+        return {f.name: getattr(self, f.name) for f in fields(Watching)}
 
 
 def fit(
@@ -107,7 +122,12 @@ def fit(
             devices=1,
             max_epochs=settings.epochs,
             logger=False,
-            callbacks=[saved, *([RichProgressBar()] if progress else []), *callbacks],
+            callbacks=[
+                saved,
+                SolveCallback(**settings.watching),
+                *([RichProgressBar()] if progress else []),
+                *callbacks,
+            ],
             default_root_dir=checkpoint.parent,
             enable_model_summary=False,
             enable_progress_bar=progress,
