@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from plots import DOCS, draw_all
 from report_speed import behind, floor, speed, targets
 from tables import TITLES, Row, find, read, table, verdict
+from zoo_page import sections
 
 # The SDE whose speed-up over torchsde has a target, as part and batch.
 STOCHASTIC_CLAIM, STOCHASTIC_TARGET = ("euler-1000", 1), 20.0
@@ -106,6 +108,19 @@ def rewrites() -> str:
         "rewritten, of torch's",
     ]
     return table(head, lines)
+
+
+def shared_work(*, guided: bool) -> str:
+    """The table of fields that compute from the time alone, or (guided) of networks called twice."""
+    lines = []
+    for row in read("shared_work")["rows"]:
+        if row["guided"] is guided:
+            times = [f"{row[way]['ms']['p50']:.3g}" for way in ("apart", "together")]
+            form = [] if guided else [f"`{row['form']}`"]
+            lines.append([row["title"], *form, row["batch"], *times, f"{row['over']:.2f}"])
+    if guided:
+        return table(["network", "batch", "ms, two calls", "ms, one call", "one call, of two"], lines)
+    return table(["field", "form", "batch", "ms as it is", "ms rewritten", "rewritten, of as it is"], lines)
 
 
 def stored_weights() -> str:
@@ -220,6 +235,7 @@ def machine() -> str:
 CLAIMS = (
     "speed",
     "rewrites",
+    "shared_work",
     "stored_weights",
     "stochastic",
     "native",
@@ -237,6 +253,8 @@ PERFORMANCE: dict[str, Callable[[], str]] = {
     "floor": floor,
     "speed": speed,
     "rewrites": rewrites,
+    "of_time": partial(shared_work, guided=False),
+    "guidance": partial(shared_work, guided=True),
     "stochastic": stochastic,
     "native": native,
     "claims": claims,
@@ -280,6 +298,7 @@ PAGES = {
     DOCS / "embedded.md": {"sizes": sizes},
     DOCS / "weights.md": {"stored_weights": stored_weights},
     DOCS / "training.md": {"digits": trained_digits, "moons": trained_moons, "memory": trained_memory},
+    DOCS / "zoo.md": {"zoo": lambda: sections(read("zoo")["rows"])},
 }
 
 

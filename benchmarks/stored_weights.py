@@ -58,7 +58,7 @@ def _latents(batch: int) -> dict[str, Tensor]:
 
 
 CASES = {
-    "digits": Case("digits ODE-Net", _digits, _images, (1, 64), labels=True),
+    "digits": Case("digits ODE-Net", _digits, _images, (1, 64, 360), labels=True),
     "transformer": Case(
         "transformer, 2 layers, 256 wide, 8 steps", lambda: Sampler(layers=2, width=256, heads=4), _latents, (1, 4)
     ),

@@ -5,13 +5,14 @@ import math
 import numpy as np
 
 from odelet.numerics.backend import NUMPY
-from odelet.numerics.rk import erk_step
+from odelet.numerics.rk import erk_step, stage_times
 
 
 def step(field, tableau, t, y, h, k0=None, t1=None):
     """One step in numpy, with times in float64. t1: the end time, t + h by default."""
     t1 = np.float64(t + h if t1 is None else t1)
-    return erk_step(field, tableau, np.float64(t), t1, y, np.float64(h), k0, xp=NUMPY)
+    times = stage_times(tableau, np.float64(t), t1, np.float64(h))
+    return erk_step(field, tableau, times, y, np.float64(h), k0, xp=NUMPY)
 
 
 def smooth(t, y):

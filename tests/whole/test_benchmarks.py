@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from time import process_time
 
 import numpy as np
 import pytest
@@ -35,6 +36,61 @@ def test_a_missed_target_is_reported():
     assert report.verdict(1.6, 1.5) == "1.60 (at most 1.5: **missed**)"
     assert report.verdict(19.0, 20, at_least=True, digits=1) == "19.0 (at least 20: **missed**)"
     assert report.verdict(None, 1.5) == "not measured"
+
+
+def _slow(milliseconds):
+    """A call that keeps the processor busy."""
+
+    def call():
+        end = process_time() + milliseconds / 1e3
+        while process_time() < end:
+            pass
+
+    return call
+
+
+def _spins():
+    """Rows of a form, native code and two peers, of which the faster one takes other steps."""
+    import speed
+    from peers import Peer
+
+    ways = {"adaptive": speed.Own(_slow(4), 14, 2, floor=_slow(2)), "native": speed.Own(_slow(2), 14, 2)}
+    peers = {"torchdiffeq": Peer(_slow(8), evaluations=14), "diffrax": Peer(_slow(1), 3, 20), "SciPy": "not installed"}
+    return ways, peers, {row["way"]: row for row in speed._rows(ways, peers, seconds=0, turns=(3, 3))}
+
+
+def test_the_best_form_may_be_native_code():
+    _, _, rows = _spins()
+    assert [way for way, row in rows.items() if row.get("best")] == ["native"]
+    assert rows["adaptive"]["over_floor"] == pytest.approx(2, rel=0.3)
+    assert "over_floor" not in rows["native"]
+    assert rows["torchdiffeq"]["over_best"] == pytest.approx(4, rel=0.3)
+    assert rows["SciPy"]["missing"] == "not installed"
+    assert [way for way, row in rows.items() if row.get("other_steps")] == ["diffrax"]
+
+
+def test_without_native_code_its_row_says_why():
+    import speed
+
+    ways, peers, _ = _spins()
+    rows = list(speed._rows(ways | {"native": "no C compiler"}, peers, seconds=0, turns=(3, 3)))
+    assert [row["missing"] for row in rows if row["way"] == "native"] == ["no C compiler"]
+    assert {row["best_form"] for row in rows if "best_form" in row} == {"adaptive"}
+
+
+def test_a_peer_that_is_ahead_is_named(monkeypatch):
+    import report_speed
+
+    rows = [{"part": "spiral", "batch": 256, "load": 1, **row} for row in _spins()[2].values()]
+    monkeypatch.setattr(report_speed, "read", lambda claim: {"rows": rows, "machine": {"cores": 1}})
+    (line,) = report_speed.behind().splitlines()[2:]
+    assert line.startswith("| spiral MLP 2-64-64-2, batch 256 | diffrax | 3, of odelet 2 | native | **0.")
+    assert line.endswith("**\\* |")
+    least, marked, *_, beside, largest = report_speed.targets().splitlines()[2:]
+    assert "1 rows" in least and "reached" in least and "**missed**" in marked
+    assert "**missed**" in beside and "not measured" in largest
+    rows[:] = [row for row in rows if row["way"] != "diffrax"]
+    assert report_speed.behind().startswith("No peer is ahead")
 
 
 def test_layers_in_numpy_are_those_of_torch():

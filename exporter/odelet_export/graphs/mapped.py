@@ -14,24 +14,29 @@ from odelet_export.graphs.scope import Scope, Value
 
 
 def mapped_values(
-    nodes: Sequence[ir.Node], inputs: Mapping[ir.Value, Value], outside: Sequence[ir.Value], scope: Scope, *, size: int
+    nodes: Sequence[ir.Node],
+    inputs: Mapping[ir.Value, Value],
+    outside: Mapping[ir.Value, ir.Value],
+    scope: Scope,
+    *,
+    size: int,
 ) -> dict[ir.Value, Value]:
     """Put the nodes that can be mapped into a scope. Returns what stands for each value, with the new first axis.
 
-    nodes: in order. inputs: for values that the nodes read, the same with a first axis. outside: other values that the
-    nodes may read, which are the same for all. size: of the new axis. A node that reads anything else, or whose
-    operator is not in the roster, is left out.
+    nodes: in order. inputs: for values that the nodes read, the same with a first axis. outside: for other values that
+    the nodes may read, the value in the scope, which is the same for all. size: of the new axis. A node that reads
+    anything else, or none of the inputs, or whose operator is not in the roster, is left out.
     """
     found = dict(inputs)
-    plain = set(outside)
     for node in nodes:
-        known = all(value is None or value in found or value in plain for value in node.inputs)
+        known = all(value is None or value in found or value in outside for value in node.inputs)
+        known = known and any(value in found for value in node.inputs)
         rule = None if node.domain or bodies(node) else RULES.get(node.op_type)
         if rule is None or not known or any(value is not None and value.shape is None for value in node.inputs):
             continue
         if any(output.shape is None or output.dtype is None for output in node.outputs):
             continue
-        made = rule(_Place(node, found, scope, size))
+        made = rule(_Place(node, found, outside, scope, size))
         for output, value in zip(node.outputs, [made] if isinstance(made, Value) else made or [], strict=False):
             assert output.shape is not None
             value.ir.type, value.ir.shape = output.type, ir.Shape([size, *output.shape])
@@ -41,10 +46,12 @@ def mapped_values(
 
 @dataclass(frozen=True)
 class _Place:
-    """A node to map. found: what stands for the values that have been mapped. size: of the new axis."""
+    """A node to map. found: what stands for the values that have been mapped. outside: for the others. size: of the
+    new axis."""
 
     node: ir.Node
     found: Mapping[ir.Value, Value]
+    outside: Mapping[ir.Value, ir.Value]
     scope: Scope
     size: int
 
@@ -68,7 +75,7 @@ class _Place:
 
     def input(self, i: int) -> Value | None:
         value = self.node.inputs[i]
-        return None if value is None else self.found.get(value) or Value(value, self.scope)
+        return None if value is None else self.found.get(value) or Value(self.outside[value], self.scope)
 
     def inputs(self, start: int = 0) -> list[Value | None]:
         return [self.input(i) for i in range(start, len(self.node.inputs))]
@@ -186,7 +193,7 @@ def _gather(place: _Place) -> Any:
 
 
 # fmt: off
-_ELEMENTWISE = (
+ELEMENTWISE = (
     "Abs", "Add", "And", "Cast", "Ceil", "Celu", "Clip", "Cos", "Div", "Elu", "Equal", "Erf", "Exp", "Floor", "Gelu",
     "Greater", "GreaterOrEqual", "HardSigmoid", "HardSwish", "Identity", "LeakyRelu", "Less", "LessOrEqual", "Log",
     "Max", "Min", "Mish", "Mul", "Neg", "Not", "Or", "PRelu", "Pow", "Reciprocal", "Relu", "Round", "Selu", "Sigmoid",
@@ -195,7 +202,7 @@ _ELEMENTWISE = (
 # fmt: on
 # The rule of each operator. It returns what stands for the outputs of a node, or None where it cannot be mapped.
 RULES: dict[str, Callable[[_Place], Any]] = {
-    **dict.fromkeys(_ELEMENTWISE, _elementwise),
+    **dict.fromkeys(ELEMENTWISE, _elementwise),
     **dict.fromkeys(("Unsqueeze", "Squeeze", "ReduceMean", "ReduceSum", "ReduceMax"), _with_axes(1)),
     "Gemm": _gemm,
     "MatMul": _product,

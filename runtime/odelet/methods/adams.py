@@ -14,7 +14,7 @@ import numpy as np
 
 from odelet.methods.method import FixedStep, Method, StepSettings, option
 from odelet.numerics.backend import Array, Backend, NumpyArray, Scalar
-from odelet.numerics.rk import Field, erk_step
+from odelet.numerics.rk import Field, erk_step, stage_times
 from odelet.numerics.tableau import RK4
 
 LARGEST_ORDER = 12
@@ -134,7 +134,7 @@ class Adams(Method):
         k0 = field(first, y)
 
         def kutta(t: Scalar, t1: Scalar, last: Scalar, y: Array, k0: Array) -> Array:
-            return erk_step(field, RK4, t, last, y, t1 - t, k0, xp=xp)[0]
+            return erk_step(field, RK4, stage_times(RK4, t, last, t1 - t), y, t1 - t, k0, xp=xp)[0]
 
         if not memory:
             return FixedStep(kutta(t, t1, last, y, k0), k0, (), self.evaluations, None)

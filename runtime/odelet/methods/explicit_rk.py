@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from odelet.methods.method import FixedStep, Method, StepSettings
 from odelet.numerics.backend import Array, Backend, Scalar
-from odelet.numerics.rk import Field, erk_step
+from odelet.numerics.rk import Field, erk_step, stage_times
 from odelet.numerics.tableau import Tableau
 
 
@@ -48,7 +48,10 @@ class ExplicitRK(Method):
         *,
         xp: Backend,
     ) -> FixedStep:
+        times = self.times(t, t1, y, settings, xp=xp)
+        y1, slopes = erk_step(field, self.tableau, times, y, t1 - t, None, xp=xp)
+        return FixedStep(y1, slopes[0], (), self.evaluations, None)
+
+    def times(self, t: Scalar, t1: Scalar, y: Array, settings: StepSettings, *, xp: Backend) -> list[Scalar]:
         first, last = settings.evaluation_times(t, t1, y, xp=xp)
-        k0 = field(first, y)
-        y1, _ = erk_step(field, self.tableau, t, last, y, t1 - t, k0, xp=xp)
-        return FixedStep(y1, k0, (), self.evaluations, None)
+        return [first, *stage_times(self.tableau, t, last, t1 - t)[1:]]

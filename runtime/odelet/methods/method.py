@@ -138,3 +138,11 @@ class Method:
     ) -> FixedStep:
         """Take one step from the state y, (1, n), at t to t1, scalars of one dtype. memory: that of the last step."""
         raise NotImplementedError(f"{self.name} takes no steps of its own")
+
+    def times(self, t: Scalar, t1: Scalar, y: Array, settings: StepSettings, *, xp: Backend) -> list[Scalar] | None:
+        """The times at which a fixed step from t to t1 evaluates the field, one after the other; None where they are
+        not known before the step.
+
+        t, t1: scalars, or the starts and ends of many steps, (steps,). y: an array of the state's dtype.
+        """
+        return None

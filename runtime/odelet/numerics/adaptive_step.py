@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from odelet.numerics.backend import Array, Backend, Scalar
 from odelet.numerics.control import error_ratio, initial_step
-from odelet.numerics.rk import Field, erk_step, towards_start
+from odelet.numerics.rk import Field, erk_step, stage_times, towards_start
 from odelet.numerics.state import Layout, Tolerance
 from odelet.numerics.tableau import Tableau
 
@@ -47,18 +47,29 @@ def attempt(
     """Take one step and estimate its error.
 
     t, t1, h: the start and the end of the step, and its length signed by `direction` (1 or -1), in the dtype of times.
-    y: (1, n). k0: the last slope of the step before, (1, n). Times are rounded to the state's dtype before the stages
-    use them, and the last slope is handed on even where it is not the slope at (t1, y1): both as in torchdiffeq.
+    y: (1, n). k0: the last slope of the step before, (1, n), which is handed on even where it is not the slope at
+    (t1, y1), as in torchdiffeq.
     """
     assert tableau.b_err is not None
-    t_state, h_state = xp.cast(t, y), xp.cast(h, y)
-    end = towards_start(xp.cast(t1, y), xp.cast(direction, y), xp=xp, like=y)
+    times, h_state = attempt_times(tableau, t, t1, h, y, direction=direction, xp=xp), xp.cast(h, y)
     h_row = layout.broadcast(h_state, y, xp=xp)
-    y1, ks = erk_step(field, tableau, t_state, end, y, h_state, k0, xp=xp, h_row=h_row)
+    y1, ks = erk_step(field, tableau, times, y, h_state, k0, xp=xp, h_row=h_row)
     err = xp.combine(None, h_row, tableau.b_err, ks)
     ratio = error_ratio(err, y, y1, rtol=rtol, atol=atol, layout=layout, xp=xp)
     mid = middle_state(tableau, h_row, y, [ks[i] for i in dense_output_stages(tableau)], xp=xp)
     return Attempt(y1, ks[-1], mid, ks, xp.cast(ratio, h))
+
+
+def attempt_times(
+    tableau: Tableau, t: Scalar, t1: Scalar, h: Scalar, y: Array, *, direction: Scalar, xp: Backend
+) -> list[Scalar]:
+    """The times of the stages of an attempted step; an attempt evaluates the field at all but the first.
+
+    The arguments are those of `attempt`. Times are rounded to the state's dtype before the stages use them, as in
+    torchdiffeq.
+    """
+    end = towards_start(xp.cast(t1, y), xp.cast(direction, y), xp=xp, like=y)
+    return stage_times(tableau, xp.cast(t, y), end, xp.cast(h, y))
 
 
 def dense_output_stages(tableau: Tableau) -> list[int]:

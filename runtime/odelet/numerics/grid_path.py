@@ -11,7 +11,7 @@ import numpy as np
 
 from odelet.numerics.backend import NUMPY, Array, Backend, NumpyArray, Scalar
 from odelet.numerics.interpolation import quartic_weights
-from odelet.numerics.rk import Field, erk_step, towards_start
+from odelet.numerics.rk import Field, erk_step, stage_times, towards_start
 from odelet.numerics.state import Layout, Tolerance
 from odelet.numerics.tableau import Tableau
 
@@ -48,13 +48,12 @@ def take_steps(
     """
     assert tableau.b_err is not None and tableau.mid is not None
     clock: Backend = NUMPY if isinstance(points, np.ndarray) else xp
-    times, lengths = clock.cast(points, y0), clock.cast(points[1:] - points[:-1], y0)
-    ends = towards_start(times[1:], clock.cast(direction, y0), xp=clock, like=y0)
+    times, ends, lengths = _times(points, y0, direction=direction, xp=clock)
     path = GridPath([y0], [field(times[0], y0)], [], None)
     errors = []
     for i in range(steps):
         y, h = path.states[-1], lengths[i]
-        y1, ks = erk_step(field, tableau, times[i], ends[i], y, h, path.slopes[-1], xp=xp)
+        y1, ks = erk_step(field, tableau, stage_times(tableau, times[i], ends[i], h), y, h, path.slopes[-1], xp=xp)
         path.middles.append(xp.combine(y, h, tableau.mid, ks))
         # The last slope is left out here and added below: a graph already holds the others stacked, as the sum that
         # makes the last stage reads them.
@@ -66,6 +65,22 @@ def take_steps(
         weights = clock.reshape(lengths * lengths.dtype.type(tableau.b_err[-1]), (-1, 1))
         total = total + xp.concat(path.slopes[1:], axis=0) * weights
     return path._replace(errors=total)
+
+
+def evaluation_times(tableau: Tableau, points: Array, y0: Array, *, direction: Scalar, xp: Backend) -> Array:
+    """The times at which `take_steps` evaluates the field, one after the other. The arguments are those of it."""
+    clock: Backend = NUMPY if isinstance(points, np.ndarray) else xp
+    times, ends, lengths = _times(points, y0, direction=direction, xp=clock)
+    stages = stage_times(tableau, times[:-1], ends, lengths)[1:]
+    columns = clock.concat([clock.reshape(some, (-1, 1)) for some in stages], axis=1)
+    return clock.concat([times[:1], clock.reshape(columns, (-1,))], axis=0)
+
+
+def _times(points: Array, y0: Array, *, direction: Scalar, xp: Backend) -> tuple[Array, Array, Array]:
+    """The points of the grid, the times of stages at the ends of steps, and the lengths of the steps, in the dtype of
+    the state."""
+    times, lengths = xp.cast(points, y0), xp.cast(points[1:] - points[:-1], y0)
+    return times, towards_start(times[1:], xp.cast(direction, y0), xp=xp, like=y0), lengths
 
 
 def error_ratios(path: GridPath, *, rtol: Tolerance, atol: Tolerance, layout: Layout, xp: Backend) -> Array:

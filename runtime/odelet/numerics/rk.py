@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from odelet.numerics.backend import Array, Backend, Scalar
 from odelet.numerics.tableau import Tableau
@@ -14,8 +14,7 @@ Field = Callable[[Scalar, Array], Array]
 def erk_step(
     field: Field,
     tableau: Tableau,
-    t: Scalar,
-    t1: Scalar,
+    times: Sequence[Scalar],
     y: Array,
     h: Scalar,
     k0: Array | None,
@@ -25,28 +24,37 @@ def erk_step(
 ) -> tuple[Array, list[Array]]:
     """Take one explicit Runge-Kutta step; return the new state and the slopes of all stages, each (1, n).
 
-    t, t1, h: the start and the end of the step in the model's unit of time, and its signed length, all of one dtype.
-    Stages at node 1 are evaluated at `t1`, which a caller may have moved off the end; see `towards_start`. y: (1, n).
-    k0: the slope at (t, y), or None to evaluate it. h_row: h as a row (1, n), needed where each sample of a batch has
-    its own times. Source: Hairer, Norsett & Wanner, Solving ODEs I, sec. II.1, definition 1.1.
+    times: of the stages; see `stage_times`. y: (1, n). h: the signed length of the step in the model's unit of time.
+    k0: the first slope, or None to evaluate it. h_row: h as a row (1, n), needed where each sample of a batch has its
+    own times. Source: Hairer, Norsett & Wanner, Solving ODEs I, sec. II.1, definition 1.1.
 
     >>> import numpy as np
     >>> from odelet.numerics.backend import NUMPY
     >>> from odelet.numerics.tableau import HEUN2
-    >>> y1, slopes = erk_step(lambda t, y: -y, HEUN2, 0.0, 0.5, np.array([[1.0]]), 0.5, None, xp=NUMPY)
+    >>> times = stage_times(HEUN2, 0.0, 0.5, 0.5)
+    >>> y1, slopes = erk_step(lambda t, y: -y, HEUN2, times, np.array([[1.0]]), 0.5, None, xp=NUMPY)
     >>> float(y1[0, 0]), [float(k[0, 0]) for k in slopes]
     (0.625, [-1.0, -0.5])
     """
-    # Stage times keep the precision of t: torchdiffeq rounds them to the state's dtype in the field alone.
     h_state = xp.cast(h, y) if h_row is None else h_row
-    ks = [field(t, y) if k0 is None else k0]
+    ks = [field(times[0], y) if k0 is None else k0]
     y1 = y
-    for node, row in zip(tableau.c[1:], tableau.a[1:], strict=True):
+    for t, row in zip(times[1:], tableau.a[1:], strict=True):
         y1 = xp.combine(y, h_state, row, ks)
-        ks.append(field(t1 if node == 1 else t + node * h, y1))
+        ks.append(field(t, y1))
     if not tableau.reuses_last_stage:
         y1 = xp.combine(y, h_state, tableau.b, ks)
     return y1, ks
+
+
+def stage_times(tableau: Tableau, t: Scalar, t1: Scalar, h: Scalar) -> list[Scalar]:
+    """The times of the stages of a step.
+
+    t, t1, h: the start and the end of the step in the model's unit of time, and its signed length, all of one dtype.
+    Stages at node 1 are at `t1`, which a caller may have moved off the end; see `towards_start`.
+    """
+    # Stage times keep the precision of t: torchdiffeq rounds them to the state's dtype in the field alone.
+    return [t, *(t1 if node == 1 else t + node * h for node in tableau.c[1:])]
 
 
 def towards_start(t: Scalar, direction: Scalar, *, xp: Backend, like: Array) -> Scalar:

@@ -10,7 +10,7 @@ from odelet.numerics.backend import NUMPY
 from odelet.numerics.control import CONTROLLERS, Control, judge, stop_at
 from odelet.numerics.grid import Grid
 from odelet.numerics.interpolation import linear, quartic
-from odelet.numerics.rk import erk_step, towards_start
+from odelet.numerics.rk import erk_step, stage_times, towards_start
 from odelet.numerics.state import Layout
 from odelet.numerics.tableau import TABLEAUS
 from odelet_export.graphs.emit import ONNX
@@ -30,7 +30,7 @@ def test_a_step_in_a_graph_equals_the_step_in_numpy(tableau, known, dtype):
     k0 = [wave(NUMPY, t, y)] if known else []
 
     def step(xp, t, t1, h, y, k0=None):
-        y1, ks = erk_step(lambda t, y: wave(xp, t, y), tableau, t, t1, y, h, k0, xp=xp)
+        y1, ks = erk_step(lambda t, y: wave(xp, t, y), tableau, stage_times(tableau, t, t1, h), y, h, k0, xp=xp)
         return [y1, *ks]
 
     expected = step(NUMPY, t, t + h, h, y, *k0)

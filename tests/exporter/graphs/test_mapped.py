@@ -80,7 +80,7 @@ def built(case):
     mapped = mapped_values(
         list(each),
         {each.inputs[0]: Value(together.inputs[0], Scope.of(together))},
-        list(each.initializers.values()),
+        {value: value for value in each.initializers.values()},
         Scope.of(together),
         size=SIZE,
     )

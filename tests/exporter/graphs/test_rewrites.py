@@ -70,13 +70,72 @@ def scaled_channels(x, t, layer):
     return (x * t) * scale[:, None, None, None] + shift[:, None, None, None]
 
 
+def embedded(t, layers):
+    """A network of times (batch,): sines and cosines, two layers, and three parts of the result."""
+    angles = t[:, None] * torch.arange(1, 3)
+    return layers(torch.cat([angles.cos(), angles.sin()], -1)).chunk(3, dim=1)
+
+
+def modulated(x, t, layers):
+    shift, scale, gate = embedded(t.expand(len(x)), layers)
+    return x + gate.unsqueeze(1) * (F.layer_norm(x, (5,)) * (1 + scale.unsqueeze(1)) + shift.unsqueeze(1))
+
+
+def modulated_images(x, t, layers):
+    shift, scale, _ = embedded(t * x.new_ones(len(x)), layers)
+    return x * scale.view(-1, 5, 1, 1) + shift[:, :, None, None].softmax(1)
+
+
+def joined_to_the_state(x, t, layers):
+    """The rows of the embedding are repeated where a concatenation needs all of them."""
+    return torch.cat([x, F.layer_norm(embedded(t.expand(len(x)), layers)[0], (5,))], 1)
+
+
+def times_alone(x, t, layers):
+    return embedded(t.reshape(1, 1).expand(len(x), 1)[:, 0], layers)[1] * t
+
+
+def rows_counted(x, t, layers):
+    """A sum over the rows is that of all rows."""
+    scale = embedded(t.expand(len(x)), layers)[0]
+    return x * scale.sum(0) + scale.cumsum(0)
+
+
+def attention_of_rows(x, t, layers):
+    """The rows of a batch attend to each other."""
+    rows = embedded(t.expand(len(x)), layers)[0]
+    return (x @ rows.T).softmax(-1) @ rows
+
+
+def equal_labels(x, t, layers):
+    table, layer = layers
+    return x + layer(table(torch.full((len(x),), 2)))
+
+
+def sequence_of_time(x, t, layer):
+    return x * layer(t.expand(len(x), 3, 4))
+
+
+def a_time_for_each_row(x, t, layers):
+    return x + embedded(x[:, 0] * t, layers)[0]
+
+
+def rows_of_a_fixed_number(x, t, layers):
+    return (x[0, :1] + embedded(t.expand(5), layers)[0]).sum(0) * x
+
+
+def embedding():
+    return nn.Sequential(nn.Linear(4, 6), nn.SiLU(), nn.Linear(6, 15))
+
+
 CONV, GEMM, PRODUCT = (
     "time channel of a convolution",
     "time column of a Gemm",
     "time column of a MatMul",
 )
 SOFTPLUS, OF_TORCH, SCALED = "softplus", "softplus of torch", "softplus of torch with a scale"
-SCORES = "scores of an attention"
+SCORES, LOG_SIGMOID = "scores of an attention", "logarithm of a sigmoid"
+ROWS = "products of equal rows"
 POWER, NORM = "power", "scale and shift of channels"
 # A function, its layer, the shape of the state, and what has to be replaced how often.
 REPLACED = {
@@ -97,6 +156,7 @@ REPLACED = {
     "softplus of many elements": (lambda x, t: F.softplus(x * t), None, (2048,), {OF_TORCH: 1}),
     "softplus of a scaled argument": (lambda x, t: F.softplus(x, beta=2.0), None, (8, 16), {SCALED: 1}),
     "softplus of a low threshold": (lambda x, t: F.softplus(x, threshold=1.0), None, (128,), {SOFTPLUS: 1}),
+    "logarithm of a sigmoid": (lambda x, t: F.logsigmoid(x * t), None, (128,), {LOG_SIGMOID: 1}),
     "ELU": (lambda x, t: F.elu(x, 0.7), None, (64,), {"Elu": 1}),
     "CELU": (lambda x, t: F.celu(x, 0.7), None, (64,), {"Celu": 1}),
     "SELU": (lambda x, t: F.selu(x), None, (64,), {"Selu": 1}),
@@ -110,6 +170,15 @@ REPLACED = {
     "group normalization of large images": (lambda x, t, layer: layer(x), nn.GroupNorm(2, 4), (4, 16, 16), {NORM: 1}),
     "group normalization of signals": (lambda x, t, layer: layer(x + t), nn.GroupNorm(1, 4), (4, 7), {NORM: 1}),
     "a scale and a shift of channels": (scaled_channels, nn.Conv3d(4, 4, 1), (4, 3, 2, 3), {NORM: 1}),
+    "a modulation by times": (modulated, embedding(), (7, 5), {ROWS: 2}),
+    "a modulation of images": (modulated_images, embedding(), (5, 3, 2), {ROWS: 2}),
+    "times joined to the state": (joined_to_the_state, embedding(), (5,), {ROWS: 2}),
+    "times alone": (times_alone, embedding(), (5,), {ROWS: 2}),
+    "sums over equal rows": (rows_counted, embedding(), (5,), {ROWS: 2}),
+    "attention among equal rows": (attention_of_rows, embedding(), (5,), {ROWS: 2}),
+    "rows of a fixed number": (rows_of_a_fixed_number, embedding(), (5,), {ROWS: 2}),
+    "equal labels": (equal_labels, nn.ModuleList([nn.Embedding(4, 8), nn.Linear(8, 5)]), (5,), {ROWS: 1}),
+    "a sequence of times": (sequence_of_time, nn.Linear(4, 5), (3, 5), {ROWS: 1}),
     "attention": (lambda x, t: F.scaled_dot_product_attention(x, x * t, x.sin()), None, (2, 5, 8), {SCORES: 1}),
     "attention with a scale and a mask": (masked_attention, None, (2, 5, 8), {SCORES: 1}),
     "attention of keys of another length": (crossed_attention, None, (2, 5, 8), {SCORES: 1}),
@@ -136,6 +205,7 @@ KEPT = {
     "a transpose of other axes": (transposed_otherwise, None, (3, 4, 4)),
     "a scale and a shift of rows": (lambda x, t, layer: layer(x), nn.LayerNorm(8), (3, 8)),
     "a normalization of single pixels": (lambda x, t, layer: layer(x), nn.GroupNorm(2, 4), (4, 1, 1)),
+    "times that differ": (a_time_for_each_row, embedding(), (5,)),
 }
 
 
@@ -215,6 +285,7 @@ def test_every_rewrite_has_a_model():
 FAR = {
     "softplus": (F.softplus, lambda x: np.logaddexp(0.0, x), 4, 64, -103),
     "softplus of many elements": (F.softplus, lambda x: np.logaddexp(0.0, x), 5, 4096, -103),
+    "logarithm of a sigmoid": (F.logsigmoid, lambda x: -np.logaddexp(0.0, -x), 4, 64, -103),
     "mish": (F.mish, lambda x: x * np.tanh(np.logaddexp(0.0, x)), 6, 4096, -86),
 }
 
@@ -241,11 +312,14 @@ def steep_softplus(x):
     return F.softplus(x, beta=50.0)
 
 
-SATURATED = (F.elu, F.celu, F.selu, F.mish, F.softplus, steep_softplus)
+SATURATED = (F.elu, F.celu, F.selu, F.mish, F.softplus, steep_softplus, F.logsigmoid)
 
 
-@pytest.mark.parametrize("function", SATURATED, ids=lambda function: function.__name__)
-@pytest.mark.parametrize("width", [64, 2048])
+@pytest.mark.parametrize(
+    ("function", "width"),
+    [*((function, 64) for function in SATURATED), (F.softplus, 2048), (F.logsigmoid, 2048)],
+    ids=lambda x: getattr(x, "__name__", x),
+)
 def test_infinities_and_nan_stay(function, width, tmp_path):
     _, artifact = exported(lambda x, t: function(x), None, (width,), tmp_path / "out")
     x = np.zeros((1, width), np.float32)

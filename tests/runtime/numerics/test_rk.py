@@ -8,7 +8,7 @@ from support.one_step import finest, slope_of, smooth, solution, step
 from support.rosters import ADAPTIVE
 
 from odelet.numerics.backend import NUMPY
-from odelet.numerics.rk import erk_step, towards_start
+from odelet.numerics.rk import erk_step, stage_times, towards_start
 from odelet.numerics.tableau import TABLEAUS
 
 every = pytest.mark.parametrize("tableau", TABLEAUS.values(), ids=TABLEAUS)
@@ -77,7 +77,7 @@ def test_time_and_state_keep_their_own_dtypes(tableau, time, state):
         return np.cos(y)
 
     t, h = np.dtype(time).type(1 / 3), np.dtype(time).type(0.1)
-    y1, _ = erk_step(field, tableau, t, t + h, np.ones((1, 2), state), h, None, xp=NUMPY)
+    y1, _ = erk_step(field, tableau, stage_times(tableau, t, t + h, h), np.ones((1, 2), state), h, None, xp=NUMPY)
     assert {t.dtype for t in times} == {np.dtype(time)}
     assert {y.dtype for y in [*states, y1]} == {np.dtype(state)}
 

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import onnx_ir as ir
-from onnxscript.rewriter import RewriteRuleSet
 
 from odelet_export.graphs.rewrite.activations import ACTIVATIONS
 from odelet_export.graphs.rewrite.attention import ATTENTION
 from odelet_export.graphs.rewrite.channels import CHANNELS
+from odelet_export.graphs.rewrite.equal_rows import EQUAL_ROWS
 from odelet_export.graphs.rewrite.powers import POWERS
-from odelet_export.graphs.rewrite.softplus import SOFTPLUS, SOFTPLUS_OF_SCALED, SOFTPLUS_OF_TORCH
+from odelet_export.graphs.rewrite.rule import Pass, Rewrite
+from odelet_export.graphs.rewrite.softplus import LOG_SIGMOID, SOFTPLUS, SOFTPLUS_OF_SCALED, SOFTPLUS_OF_TORCH
 from odelet_export.graphs.rewrite.time_channel import TIME_IN_CONV, TIME_IN_GEMM, TIME_IN_PRODUCT
 
 # In the order in which they are applied, one after the other.
-REWRITES = (
+REWRITES: tuple[Rewrite | Pass, ...] = (
+    EQUAL_ROWS,
     TIME_IN_CONV,
     TIME_IN_GEMM,
     TIME_IN_PRODUCT,
     SOFTPLUS_OF_TORCH,
     SOFTPLUS_OF_SCALED,
+    LOG_SIGMOID,
     SOFTPLUS,
     *ACTIVATIONS,
     POWERS,
@@ -33,7 +36,7 @@ def rewrite(model: ir.Model, *, onnxruntime: bool = True) -> dict[str, int]:
     onnxruntime: whether ONNX Runtime will run the graph; if not, only rewrites that help every engine are applied.
     """
     chosen = [one for one in REWRITES if onnxruntime or one.everywhere]
-    counts = {one.name: RewriteRuleSet([one.rule()]).apply_to_model(model) for one in chosen}
+    counts = {one.name: one.apply(model) for one in chosen}
     found = {name: count for name, count in counts.items() if count}
     if found:
         _add_types(model)

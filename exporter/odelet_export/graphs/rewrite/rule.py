@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from onnxscript.rewriter import RewriteRule
+import onnx_ir as ir
+from onnxscript.rewriter import RewriteRule, RewriteRuleSet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,19 @@ class Rewrite:
     replace: Callable[..., Any]
     everywhere: bool = False
 
-    def rule(self) -> RewriteRule:
-        """The rewrite as a rule of onnxscript."""
-        return RewriteRule(self.pattern, self.replace, self.check, name=self.name)
+    def apply(self, model: ir.Model) -> int:
+        """Replace all matches in a model. Returns their number."""
+        rule = RewriteRule(self.pattern, self.replace, self.check, name=self.name)
+        count: int = RewriteRuleSet([rule]).apply_to_model(model)
+        return count
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pass:
+    """A rewrite that no pattern of a few operators describes. apply: rewrites a model in place, and returns in how many
+    places. The rest is as in `Rewrite`."""
+
+    name: str
+    about: str
+    apply: Callable[[ir.Model], int]
+    everywhere: bool = False

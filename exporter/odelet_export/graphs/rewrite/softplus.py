@@ -56,6 +56,10 @@ def _log1p(op: Any, x: ir.Value) -> Any:
     return op.Add(op.Log(w), op.Sub(u, op.Sub(w, one)))
 
 
+def _replace_log_sigmoid(op: Any, x: ir.Value) -> Any:
+    return op.Sub(op.Min(x, number(op, x, 0.0)), _log1p(op, x))
+
+
 def _chosen(op: Any, x: Any, threshold: Any) -> Any:
     return op.Where(op.Greater(x, threshold), x, op.Softplus(x))
 
@@ -99,4 +103,12 @@ SOFTPLUS_OF_SCALED = Rewrite(
     pattern=_chosen_of_scaled,
     check=_is_scaled,
     replace=_replace_scaled,
+)
+
+LOG_SIGMOID = Rewrite(
+    name="logarithm of a sigmoid",
+    about="-Softplus(-x), which is log(Sigmoid(x)), by the same operators without the negations",
+    pattern=lambda op, x: op.Neg(op.Softplus(op.Neg(x))),
+    check=is_large,
+    replace=_replace_log_sigmoid,
 )

@@ -10,10 +10,12 @@ import onnx_ir as ir
 
 from odelet.methods.method import Method
 from odelet.numerics.backend import NUMPY
-from odelet.numerics.grid_path import GridPath, error_ratios, interpolate, scaled_grid, take_steps
+from odelet.numerics.grid_path import GridPath, error_ratios, evaluation_times, interpolate, scaled_grid, take_steps
 from odelet.numerics.interpolation import quartic
+from odelet.numerics.rk import Field as RowField
 from odelet_export.graphs.emit import ONNX
 from odelet_export.graphs.scope import Value
+from odelet_export.lowering.forms.ahead import Called, ahead_of
 from odelet_export.lowering.forms.form import Form, LoweredSolve
 from odelet_export.lowering.forms.site import OK, Site, in_dtype, layout_of, tolerance_inputs
 from odelet_export.lowering.hole import Hole
@@ -71,7 +73,9 @@ def lower(site: Site) -> LoweredSolve:
         rows = site.y0
     else:
         points = scaled_grid(t, placed.positions.astype(number), xp=NUMPY if constant else ONNX)
-        path = take_steps(site.field, tableau, points, site.y0, steps=steps, direction=site.direction, xp=ONNX)
+        path = take_steps(
+            _field(site, points, steps), tableau, points, site.y0, steps=steps, direction=site.direction, xp=ONNX
+        )
         ratios_of_steps = error_ratios(path, **tolerances, layout=layout, xp=ONNX)
         ratios = scope.call("ReduceMax", ratios_of_steps, scope.constant(np.array([0], np.int64)), keepdims=0)
         if isinstance(t, Value) and site.count != 2:
@@ -91,6 +95,17 @@ def lower(site: Site) -> LoweredSolve:
         settings=names,
         evaluations=1 + calls * steps if steps else 0,
     )
+
+
+def _field(site: Site, points: np.ndarray | Value, steps: int) -> RowField:
+    """The field as the steps call it."""
+    if not site.ahead:
+        return site.field
+    times = evaluation_times(site.hole.spec.tableau, points, site.y0, direction=site.direction, xp=ONNX)
+    calls = site.hole.spec.solver.evaluations
+    assert calls is not None
+    ahead = ahead_of(Called.at(site), times, 1 + calls * steps)
+    return site.field if ahead is None else ahead.field()
 
 
 def _nothing(site: Site, *, per_sample: bool) -> Value:

@@ -20,6 +20,7 @@ from odelet.numerics.state import Layout
 from odelet_export.graphs.emit import ONNX
 from odelet_export.graphs.scope import Scope, Value
 from odelet_export.lowering.forms import stochastic
+from odelet_export.lowering.forms.ahead import Called, of_attempt, of_stages
 from odelet_export.lowering.forms.form import Form, LoweredSolve
 from odelet_export.lowering.forms.site import Site, in_dtype, known_sizes, layout_of, tolerance_inputs
 from odelet_export.lowering.hole import Hole
@@ -36,7 +37,7 @@ def lower(site: Site) -> LoweredSolve:
     read = dict.fromkeys(value for region in hole.regions.values() for value in region.captured)
     read |= dict.fromkeys(value for name, value in hole.extras.items() if name == "first_step")
     captured = [value for value in read if value.const_value is None or value.is_graph_input()]
-    graphs = _graphs(hole, site.scope.root.graph.opset_imports[""])
+    graphs = _graphs(hole, site.scope.root.graph.opset_imports[""], ahead=site.ahead)
     files = {kind: f"solve_{spec.index}_{kind}.onnx" for kind in graphs}
     event_file = files.get("event")
     drive = DriveCard(
@@ -83,7 +84,7 @@ def _batched(hole: Hole, captured: Sequence[ir.Value]) -> tuple[str, ...] | None
     return tuple(with_rows)
 
 
-def _graphs(hole: Hole, opset: int) -> dict[str, ir.Graph]:
+def _graphs(hole: Hole, opset: int, *, ahead: bool) -> dict[str, ir.Graph]:
     """The graphs of a solve, by kind.
 
     field: takes (t, y), returns the slope. step: one attempted step, unless the driver needs the field alone; for an
@@ -98,7 +99,7 @@ def _graphs(hole: Hole, opset: int) -> dict[str, ir.Graph]:
         return {"step": step.graph}
     field = _Graph(hole, "field", opset, hole.field)
     t = field.input("t", hole.t.dtype if hole.spec.solver.stochastic else field.dtype, field.lanes)
-    field.finish({"k": field.field(t, field.y)})
+    field.finish({"k": field.called.call(t, field.y)})
     graphs = {"field": field.graph}
     if hole.spec.solver.stochastic:
         step = _Graph(hole, "step", opset, *hole.regions.values())
@@ -107,7 +108,7 @@ def _graphs(hole: Hole, opset: int) -> dict[str, ir.Graph]:
         return graphs
     if hole.spec.adaptive or hole.spec.solver.fixed:
         step = _Graph(hole, "step", opset, *solver)
-        step.finish(_adaptive_step(step) if hole.spec.adaptive else _fixed_step(step))
+        step.finish(_adaptive_step(step, ahead=ahead) if hole.spec.adaptive else _fixed_step(step, ahead=ahead))
         graphs["step"] = step.graph
     if hole.spec.control is not None and hole.spec.control.first_step is None:
         start = _Graph(hole, "start", opset, *solver)
@@ -145,7 +146,7 @@ class _Graph:
             self.layout = replace(self.layout, user_norm=hole.norm.measure(self.scope, self.outside))
         # The shape of times and step lengths: one for each batch row, or one for all.
         self.lanes: list[int | str] = ["samples"] if hole.spec.per_sample else []
-        self.field = hole.field.field(self.scope, self.layout, self.outside)
+        self.called = Called(hole.field, self.scope, self.layout, self.outside)
 
     def input(self, name: str, dtype: Any, shape: Sequence[int | str]) -> Value:
         return Value(self.scope.builder.input(name, dtype, shape), self.scope)
@@ -208,10 +209,10 @@ def _first_step(graph: _Graph) -> dict[str, Value]:
     else:
         direction = graph.input("direction", ir.DataType.from_numpy(number), [])
     order = graph.hole.spec.tableau.order
-    return {"h": first_length(graph.field, t, graph.y, k, order=order, direction=direction, **common)}
+    return {"h": first_length(graph.called.call, t, graph.y, k, order=order, direction=direction, **common)}
 
 
-def _adaptive_step(graph: _Graph) -> dict[str, Value]:
+def _adaptive_step(graph: _Graph, *, ahead: bool) -> dict[str, Value]:
     number, common = _control(graph)
     t, t1, h = (graph.input(name, ir.DataType.from_numpy(number), graph.lanes) for name in ("t", "t1", "h"))
     k = graph.input("k", graph.dtype, graph.y_shape)
@@ -220,11 +221,12 @@ def _adaptive_step(graph: _Graph) -> dict[str, Value]:
     if times is not None:
         direction = number.type(-1 if times[0] > times[-1] else 1)
     tableau = graph.hole.spec.tableau
-    tried = attempt(graph.field, tableau, t, t1, h, graph.y, k, direction=direction, **common)
+    field = of_attempt(graph.called, tableau, t, t1, h, graph.y, direction=direction) if ahead else None
+    tried = attempt(field or graph.called.call, tableau, t, t1, h, graph.y, k, direction=direction, **common)
     return {"y1": tried.y1, "k1": tried.k1, "mid": tried.mid, "ratio": tried.ratio}
 
 
-def _fixed_step(graph: _Graph) -> dict[str, Value]:
+def _fixed_step(graph: _Graph, *, ahead: bool) -> dict[str, Value]:
     spec, hole, whole = graph.hole.spec, graph.hole, ir.DataType.INT64
     assert spec.grid is not None
     t, t1 = (graph.input(name, hole.t.dtype, []) for name in ("t", "t1"))
@@ -240,7 +242,8 @@ def _fixed_step(graph: _Graph) -> dict[str, Value]:
         else:
             memory.append(graph.input(name, whole, []))
     terms = StepSettings(direction=direction, perturb=spec.grid.perturb, **spec.corrector)
-    fixed_step = spec.solver.step(graph.field, t, t1, graph.y, tuple(memory), terms, xp=ONNX)
+    field = of_stages(graph.called, spec.solver.times(t, t1, graph.y, terms, xp=ONNX)) if ahead else None
+    fixed_step = spec.solver.step(field or graph.called.call, t, t1, graph.y, tuple(memory), terms, xp=ONNX)
     outputs = {"y1": fixed_step.y1, **{f"memory1.{i}": x for i, x in enumerate(fixed_step.memory)}}
     outputs |= {"k0": fixed_step.k0} if spec.grid.reads_cubics else {}
     outputs |= {"calls": fixed_step.evaluations} if isinstance(fixed_step.evaluations, Value) else {}
@@ -264,7 +267,9 @@ def _turn(graph: _Graph) -> dict[str, Value]:
     inputs = [graph.input(name, graph.dtype, shape) for name, shape in zip(names[1:], shapes[1:], strict=True)]
     tolerances = tolerance_inputs(spec, graph.scope, {"rtol": "rtol", "atol": "atol"}, graph.y.dtype, defaults=False)
     state = IterationState.of([graph.y, *inputs])
-    after = take_turn(method, lambda row: graph.field(0.0, row), state, layout=graph.layout, xp=ONNX, **tolerances)
+    after = take_turn(
+        method, lambda row: graph.called.call(0.0, row), state, layout=graph.layout, xp=ONNX, **tolerances
+    )
     results = ("y1", *(name.replace("memory", "memory1") for name in names[1:]))
     return dict(zip(results, after.flat(), strict=True))
 

@@ -17,6 +17,7 @@ from odelet.numerics.adaptive_step import attempt, dense_output_stages, first_le
 from odelet.numerics.control import StepDecision, clamp, judge, stop_at
 from odelet_export.graphs.emit import ONNX
 from odelet_export.graphs.scope import Scope, Value
+from odelet_export.lowering.forms.ahead import Called, of_attempt
 from odelet_export.lowering.forms.loop_read import Carried, Reading, Step
 from odelet_export.lowering.forms.search import EventSearch
 from odelet_export.lowering.forms.site import (
@@ -190,7 +191,9 @@ class AdaptiveLoop(Reading):
         for name, points in self.points.items():
             end, h, hits[name] = stop_at(points[state[name]], now, end, h, xp=ONNX)
         signed = h * direction
-        tried = attempt(site.field, self.tableau, now * direction, end * direction, signed, y, k, **self.common)
+        ends = now * direction, end * direction
+        field = of_attempt(Called.at(site), self.tableau, *ends, signed, y, direction=direction) if site.ahead else None
+        tried = attempt(field or site.field, self.tableau, *ends, signed, y, k, **self.common)
         past = [state[f"past_{j}"] for j in range(control.memory)]
         verdict = judge(h, tried.ratio, past, order=self.tableau.order, control=control, xp=ONNX)
         accept, h_next, remembered = self._admit(state, verdict)

@@ -14,7 +14,7 @@ from odelet.numerics.interpolation import linear
 from odelet_export.graphs.emit import ONNX
 from odelet_export.graphs.scope import Scope, Value
 from odelet_export.lowering.forms import iteration
-from odelet_export.lowering.forms.ahead import computed_ahead
+from odelet_export.lowering.forms.ahead import of_grid, of_step
 from odelet_export.lowering.forms.fixed import (
     FixedSteps,
     finish,
@@ -54,7 +54,7 @@ def lower(site: Site) -> LoweredSolve:
         steps = ONNX.reshape(scope.call("Shape", points), ()) - one[0]
     else:
         steps = scope.constant(step_count, np.int64)
-    ahead = computed_ahead(site, grid)
+    fields = of_grid(site, grid, step_count)
     end_only, cubic = only_the_end(site), grid_of(site).reads_cubics
     memory = _as_values(site)
     zero = scope.constant(0, np.int64)
@@ -62,8 +62,8 @@ def lower(site: Site) -> LoweredSolve:
 
     def body(_inner: Scope, i: Value, y: Value, *more: Value) -> tuple[Any, list[Value], list[Value]]:
         remembered, counted = more[: len(memory)], list(more[len(memory) :])
-        field = None if ahead is None else ahead.field(i)
-        fixed_step = step(site, i, points[i], points[i + 1], y, tuple(remembered), field=field)
+        t, t1 = points[i], points[i + 1]
+        fixed_step = step(site, i, t, t1, y, tuple(remembered), field=fields(i, t, t1))
         step_counts = [fixed_step.evaluations] if solver.evaluations is None else []
         step_counts += [] if fixed_step.unconverged is None else [whole(fixed_step.unconverged)]
         counted = [before + now for before, now in zip(counted, step_counts, strict=True)]
@@ -128,7 +128,7 @@ def _until_event(site: Site) -> LoweredSolve:
     def body(_inner: Scope, i: Value, t: Value, y: Value, *more: Value) -> tuple[Value, list[Value], list[Value]]:
         failures, remembered = more[3], more[4:]
         t1 = t + h
-        fixed_step = step(site, i, t, t1, y, tuple(remembered))
+        fixed_step = step(site, i, t, t1, y, tuple(remembered), field=of_step(site, t, t1))
         failures = failures if fixed_step.unconverged is None else failures + whole(fixed_step.unconverged)
         return (
             search.goes_on(t1 * search.direction, fixed_step.y1),

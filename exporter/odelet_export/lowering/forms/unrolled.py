@@ -11,7 +11,7 @@ from odelet.methods.method import Method
 from odelet_export.graphs.emit import ONNX
 from odelet_export.graphs.scope import Value
 from odelet_export.lowering.forms import iteration
-from odelet_export.lowering.forms.ahead import computed_ahead
+from odelet_export.lowering.forms.ahead import of_grid
 from odelet_export.lowering.forms.fixed import (
     FixedSteps,
     finish,
@@ -53,12 +53,12 @@ def lower(site: Site) -> LoweredSolve:
     assert steps is not None
     grid = grid_points(site)
     times = [grid[i] for i in range(steps + 1)]
-    ahead = computed_ahead(site, grid)
+    fields = of_grid(site, grid, steps)
     states, slopes = [site.y0], []
     memory = initial_memory(site)
     calls = 0
     for i, (t, t1) in enumerate(pairwise(times)):
-        fixed_step = step(site, i, t, t1, states[-1], memory, field=None if ahead is None else ahead.field(i))
+        fixed_step = step(site, i, t, t1, states[-1], memory, field=fields(i, t, t1))
         states.append(fixed_step.y1)
         slopes.append(fixed_step.k0)
         memory, calls = fixed_step.memory, calls + fixed_step.evaluations
