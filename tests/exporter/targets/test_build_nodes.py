@@ -182,3 +182,53 @@ def test_other_nodes_stay():
     assert others(helper.make_node("Slice", ["x", *forward], ["y"]), forward) is None
     assert others(helper.make_node("Pad", ["x", "pads"], ["y"]), {"pads": np.array([1, 0, 0, 0, 0, 1])}) is None
     assert others(helper.make_node("Tanh", ["x"], ["y"]), {}) is None
+
+
+# A weight for X with 4 channels, attributes, and whether it becomes a product.
+SPREAD = [
+    ((4, 3, 2), {"strides": [2]}, True),
+    ((4, 1, 3), {"strides": [3], "pads": [0, 0], "dilations": [1]}, True),
+    ((4, 2, 1), {}, True),
+    ((4, 3, 2), {}, False),
+    ((4, 3, 2), {"strides": [3]}, False),
+    ((4, 3, 2), {"strides": [2], "pads": [1, 0]}, False),
+    ((4, 3, 2), {"strides": [2], "output_padding": [1]}, False),
+    ((4, 3, 2), {"strides": [2], "group": 2}, False),
+    ((4, 3, 2), {"strides": [2], "dilations": [2]}, False),
+    ((4, 3, 2), {"strides": [2], "auto_pad": "SAME_UPPER"}, False),
+]
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("shape, attributes, product", SPREAD)
+def test_a_transposed_convolution_without_overlaps_is_a_product(shape, attributes, product, bias):
+    rng = np.random.default_rng(0)
+    constants = {"w": rng.normal(size=shape).astype(np.float32)}
+    channels = shape[1] * attributes.get("group", 1)
+    constants |= {"b": rng.normal(size=channels).astype(np.float32)} if bias else {}
+    node = helper.make_node("ConvTranspose", ["x", *constants], ["y"], **attributes)
+    made = others(node, constants)
+    assert (made is not None) == product
+    if made is not None:
+        np.testing.assert_allclose(answers(*made), answers([node], constants), rtol=2e-6, atol=2e-5)
+
+
+def test_a_transposed_convolution_of_images_is_a_product():
+    rng = np.random.default_rng(0)
+    x, w, b = (rng.normal(size=size).astype(np.float32) for size in ((2, 3, 4, 5), (3, 2, 3, 2), (2,)))
+    node = helper.make_node("ConvTranspose", ["x", "w", "b"], ["y"], strides=[3, 2])
+    seen = [Seen(Value("x", x.dtype, x.size), x.shape), *(Seen(Constant("", one), one.shape) for one in (w, b))]
+    found = []
+    for nodes, constants in (equal_nodes(node, seen), ([node], {"w": w, "b": b})):
+        stored = [numpy_helper.from_array(array, name) for name, array in constants.items()]
+        given = helper.make_tensor_value_info("x", TensorProto.FLOAT, x.shape)
+        graph = helper.make_graph(nodes, "graph", [given], [onnx.ValueInfoProto(name="y")], stored)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+        found.append(ort.InferenceSession(_typed(model)).run(None, {"x": x})[0])
+    assert found[0].shape == (2, 2, 12, 10)
+    np.testing.assert_allclose(*found, rtol=2e-6, atol=2e-6)
+
+
+def _typed(model):
+    model.graph.output[0].type.tensor_type.elem_type = TensorProto.FLOAT
+    return model.SerializeToString()

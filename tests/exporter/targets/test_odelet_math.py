@@ -9,6 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import helper
+
+from odelet_export.targets.build.c.kernels import written
+from odelet_export.targets.build.operators import Operator, Port
 
 PAGE = Path(__file__).parents[3] / "docs" / "embedded.md"
 HEADER = files("odelet_export.targets.build.c") / "odelet_math.h"
@@ -138,3 +142,12 @@ def test_the_header_and_the_page_say_the_errors_that_are_tested():
     assert set(map(int, re.findall(r"rational function, within (\d+) units in the last place", header))) == fast
     assert set(map(int, re.findall(r"within (\d) units in the last place,", page))) == exact
     assert set(map(int, re.findall(r"within (\d+) units in the last place in the target", page))) == fast
+
+
+@pytest.mark.parametrize("kind", ["Exp", "Tanh", "Sigmoid", "Softplus"])
+def test_operators_of_float_call_the_functions_of_the_header(kind):
+    port = Port(np.dtype(np.float32), (16,))
+    operator = Operator.of(helper.make_node(kind, ["x"], ["y"]), [port], {}, {"": 20})
+    helpers = written({operator: [port]}).helpers
+    body = re.search(rf"ref_scalar_f32_{kind.lower()}\(float a\) {{\n(.*?)\n}}", helpers, re.S)
+    assert body is not None and body[1].strip() == f"return odelet_{kind.lower()}f(a);"

@@ -32,6 +32,9 @@ PRODUCTS = [
     ("MatMul", {}, ((2, 3, 4, 5), (2, 3, 5, 9)), False, F32),
     ("MatMul", {}, ((2, 4, 5), (2, 5, 9)), True, F64),
     ("MatMul", {}, ((2, 4, 5), (1, 5, 9)), False, F32),
+    ("MatMul", {}, ((4, 5), (3, 5, 9)), False, F32),
+    ("MatMul", {}, ((7, 5), (2, 3, 5, 40)), False, F32),
+    ("MatMul", {}, ((4, 5), (3, 5, 9)), True, F64),
 ]
 TWO = ((1, 3, 7, 9), (16, 3, 3, 3), (16,))
 CONVOLUTIONS = [
@@ -99,7 +102,7 @@ def test_products_and_convolutions_are_those_of_onnx_runtime(flags, tmp_path):
 STAY = [
     ("Gemm", {"transB": 1}, ((3, 4), (9, 4), (9,)), False, F32),  # a second factor that is read along its rows
     ("Gemm", {"transB": 1}, ((3, 4), (2, 4), (2,)), True, F32),  # few results in a row
-    ("MatMul", {}, ((4, 5), (2, 5, 9)), False, F32),  # a broadcast of the first factor
+    ("MatMul", {}, ((3, 2, 4, 5), (2, 5, 9)), False, F32),  # a broadcast of the first factor
     ("MatMul", {}, ((5,), (5, 9)), False, F32),
     ("Conv", {"auto_pad": "SAME_UPPER"}, TWO, True, F32),
     ("Conv", {}, ((1, 2, 3, 4, 5), (9, 2, 1, 1, 1)), True, F32),  # three axes

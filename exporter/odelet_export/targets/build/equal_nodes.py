@@ -16,6 +16,7 @@ from odelet_export.targets.build.einsums import as_products
 from odelet_export.targets.build.instructions import Seen
 from odelet_export.targets.build.operators import Array
 from odelet_export.targets.build.recurrent import forward_layers
+from odelet_export.targets.build.upsampling import patches
 
 # Nodes, and constants that they read, by name.
 Nodes: TypeAlias = tuple[list[onnx.NodeProto], dict[str, Array]]
@@ -184,5 +185,6 @@ _REWRITES: dict[str, Callable[[onnx.NodeProto, Sequence[Seen | None]], Nodes | N
     "Pad": _cropped,
     "Einsum": _products,
     "Pow": _power,
+    "ConvTranspose": patches,
     **dict.fromkeys(("GRU", "LSTM", "RNN"), forward_layers),
 }

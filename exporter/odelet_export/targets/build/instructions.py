@@ -5,7 +5,7 @@ The law here: data only. A value is stored once, whatever shapes its readers see
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -100,6 +100,18 @@ class Bounded:
 
 
 @dataclass(eq=False)
+class Put:
+    """Equal rows, one of which is another: `to` is `rows`, with `row` at the place that a whole number says, where that
+    is from 0 to count - 1. `to` may be the value `rows` itself, which changes in its place then."""
+
+    rows: Stored
+    row: Stored
+    place: Stored
+    to: Value
+    count: int
+
+
+@dataclass(eq=False)
 class Section:
     """Instructions with a name of their own: those of one graph."""
 
@@ -110,7 +122,7 @@ class Section:
 @dataclass(eq=False)
 class Carried:
     """What a loop carries. now: the value in a turn, and after the loop. after: where a turn puts the next one; the two
-    change places between turns."""
+    change places between turns, if they are not one value, which turns change in its place."""
 
     now: Value
     after: Value
@@ -147,7 +159,7 @@ class Choice:
     otherwise: Block
 
 
-Instruction: TypeAlias = Call | Copy | Bounded | Section | Loop | Choice
+Instruction: TypeAlias = Call | Copy | Bounded | Put | Section | Loop | Choice
 Block: TypeAlias = list[Instruction]
 
 
@@ -182,6 +194,8 @@ def read_by(instruction: Instruction) -> list[Stored]:
             read: list[Stored | None] = [*instruction.inputs]
         case Copy() | Bounded():
             read = [instruction.source]
+        case Put():
+            read = [instruction.rows, instruction.row, instruction.place]
         case Loop():
             read = [instruction.most, instruction.go_on, instruction.again]
         case Choice():
@@ -189,3 +203,43 @@ def read_by(instruction: Instruction) -> list[Stored]:
         case _:
             read = []
     return [one for one in read if one is not None]
+
+
+def written_by(instruction: Instruction) -> list[Value]:
+    """What an instruction itself writes, whole, without the blocks inside it."""
+    match instruction:
+        case Call():
+            return instruction.outputs
+        case Copy() | Bounded() | Put():
+            return [instruction.to]
+        case _:
+            return []
+
+
+def rename(instruction: Instruction, name: Callable[[Stored], Stored]) -> None:
+    """Have an instruction read and write other values. name: the value in the place of each, which is a value again."""
+
+    def value(old: Value) -> Value:
+        new = name(old)
+        assert isinstance(new, Value)
+        return new
+
+    match instruction:
+        case Call():
+            instruction.inputs = [x if x is None else name(x) for x in instruction.inputs]
+            instruction.outputs = [value(x) for x in instruction.outputs]
+        case Copy() | Bounded():
+            instruction.source, instruction.to = name(instruction.source), value(instruction.to)
+        case Put():
+            instruction.rows, instruction.row, instruction.place = (
+                name(x) for x in (instruction.rows, instruction.row, instruction.place)
+            )
+            instruction.to = value(instruction.to)
+        case Choice():
+            instruction.condition = name(instruction.condition)
+        case Loop():
+            instruction.most, instruction.go_on, instruction.again = (
+                x if x is None else name(x) for x in (instruction.most, instruction.go_on, instruction.again)
+            )
+            for one in instruction.carried:
+                one.now, one.after = value(one.now), value(one.after)

@@ -16,6 +16,7 @@ from odelet_export.targets.build.instructions import (
     Choice,
     Copy,
     Loop,
+    Put,
     Section,
     Stored,
     Value,
@@ -89,7 +90,7 @@ def _walk(block: Block, times: _Times) -> None:
             case Call():
                 for value in instruction.outputs:
                     times.touch(value)
-            case Copy() | Bounded():
+            case Copy() | Bounded() | Put():
                 times.touch(instruction.to)
             case Section() | Choice():
                 for body in inner(instruction):

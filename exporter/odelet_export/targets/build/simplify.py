@@ -1,6 +1,7 @@
 """Removes instructions that nothing needs, and copies of values that can be made where they are copied to.
 
-The law here: no call of an operator is changed but in where it puts its results.
+The law here: no call of an operator is changed but in where it puts its results, or left out for a copy of what it
+chooses.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from odelet_export.targets.build.in_place import in_place, put_rows
 from odelet_export.targets.build.instructions import (
     Block,
     Bounded,
@@ -17,6 +19,7 @@ from odelet_export.targets.build.instructions import (
     Copy,
     Instruction,
     Loop,
+    Put,
     Section,
     Stored,
     Value,
@@ -24,19 +27,23 @@ from odelet_export.targets.build.instructions import (
     flat,
     inner,
     read_by,
+    rename,
+    written_by,
 )
 
 
 def simplified(body: Block, wanted: Collection[Stored]) -> tuple[Block, Replaced]:
     """The instructions that make the wanted values, with as few copies as possible; and the values that took the
     places of others."""
+    put_rows(body)
     body = _needed(body, set(wanted))
     turning = {one.now for loop in everything(body) if isinstance(loop, Loop) for one in loop.carried}
     uses = Counter(stored for one in everything(body) for stored in read_by(one))
     replaced = Replaced()
     _Moving(turning, uses, set(wanted), replaced).block(body)
     for instruction in everything(body):
-        _with(instruction, replaced)
+        rename(instruction, replaced.stored)
+    in_place(body, {replaced.stored(one) for one in wanted})
     return body, replaced
 
 
@@ -51,12 +58,6 @@ class Replaced:
 
     def __contains__(self, stored: Stored) -> bool:
         return stored in self._by
-
-    def value(self, value: Value) -> Value:
-        """The value that is now in the place of one."""
-        found = self.stored(value)
-        assert isinstance(found, Value)
-        return found
 
     def stored(self, stored: Stored) -> Stored:
         """What is now in the place of a stored value."""
@@ -80,7 +81,7 @@ def _needed_of(instruction: Instruction, wanted: set[Stored]) -> Instruction | N
     match instruction:
         case Call():
             needed = bool(wanted.intersection(instruction.outputs))
-        case Copy() | Bounded():
+        case Copy() | Bounded() | Put():
             needed = instruction.to in wanted
         case Section():
             body = _needed(instruction.body, wanted)
@@ -153,34 +154,10 @@ class _Moving:
 def _made(instruction: Instruction) -> set[Value]:
     """The values that an instruction makes, whole."""
     match instruction:
-        case Call():
-            return set(instruction.outputs)
-        case Copy() | Bounded():
-            return {instruction.to}
         case Choice():
             first, second = (
                 {copy.to for _, copy in flat(body) if isinstance(copy, Copy)} for body in inner(instruction)
             )
             return first & second
         case _:
-            return set()
-
-
-def _copied_to(block: Block) -> set[Value]:
-    return {copy.to for _, copy in flat(block) if isinstance(copy, Copy)}
-
-
-def _with(instruction: Instruction, replaced: Replaced) -> None:
-    """Read and write the new values in place of those replaced."""
-    match instruction:
-        case Call():
-            instruction.inputs = [x if x is None else replaced.stored(x) for x in instruction.inputs]
-            instruction.outputs = [replaced.value(x) for x in instruction.outputs]
-        case Copy() | Bounded():
-            instruction.source, instruction.to = replaced.stored(instruction.source), replaced.value(instruction.to)
-        case Choice():
-            instruction.condition = replaced.stored(instruction.condition)
-        case Loop():
-            instruction.most, instruction.go_on, instruction.again = (
-                x if x is None else replaced.stored(x) for x in (instruction.most, instruction.go_on, instruction.again)
-            )
+            return set(written_by(instruction))

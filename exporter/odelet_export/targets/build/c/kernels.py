@@ -23,6 +23,8 @@ VERSION = "1.4.0"
 _MODEL = "kernels"
 # The functions of libm that odelet_math.h has in a form that compilers vectorise, or that keeps NaN as ONNX does.
 _OWN_MATH = ("tanhf", "expf", "fmaxf", "fminf", "fmax", "fmin")
+# And the generator's functions of float that it has in a form that is slower or less exact.
+_OWN_SCALARS = ("sigmoid", "softplus")
 
 _NODE = re.compile(r"/\*\n \* Node \d+:\n.*?\*/\n", re.S)
 _WEIGHT = re.compile(r"/\*\n \* Weight \d+:\n.*?\*/\n(?:static )?const [^=;]*= (?:\{.*?\n\}|[^;]*);\n", re.S)
@@ -168,6 +170,11 @@ def _helpers(head: str) -> str:
     head = re.sub(r"^extern const [^;]*;\n", "", head, flags=re.M)
     head = re.sub(r"^#include .*\n", "", head, flags=re.M)
     head = head[head.index("*/") + 2 :]  # the generator's own comment at the top
+    for name in _OWN_SCALARS:
+        own = rf"\1    return odelet_{name}f(a);\n}}\n"
+        head = re.sub(
+            rf"^(static inline float ref_scalar_f32_{name}\(float a\) {{\n).*?^}}\n", own, head, flags=re.M | re.S
+        )
     return re.sub(r"\n{3,}", "\n\n", head).strip("\n") + "\n"
 
 

@@ -39,20 +39,21 @@ def replaced(call: Call) -> list[Call] | None:
         columns = second.shape[0]
     if prod(before) == 1:
         rows, outer, before = rows * prod(outer), [], []
-    # Factors of several matrices have equally many, as broadcasts are rare.
-    if columns < _FEWEST_COLUMNS or outer != before or min(rows, inner, prod(outer)) == 0:
+    # Factors of several matrices have equally many, or the first is one matrix for all; other broadcasts are rare.
+    shared = not outer and prod(before) > 1
+    if columns < _FEWEST_COLUMNS or (outer != before and not shared) or min(rows, inner, prod(outer)) == 0:
         return None
     factor = call.inputs[1]
     width = width_of(columns, rows)
     inputs, ports = [*call.inputs], [*call.operator.inputs]
-    stored = isinstance(factor, Constant) and not outer
-    if isinstance(factor, Constant) and not outer:
+    stored = isinstance(factor, Constant) and not before
+    if isinstance(factor, Constant) and not before:
         matrix = factor.array.reshape(second.shape[-2:])
         inputs[1] = Constant(f"{factor.name}_panels", in_panels(matrix.T if second_turned else matrix, width))
         ports[1] = Port(second.dtype, (inner * columns,))
     elif second_turned:
         return None
-    sizes = {"count": prod(outer), "rows": rows, "inner": inner, "columns": columns, "width": width}
+    sizes = {"count": prod(before), "shared": shared, "rows": rows, "inner": inner, "columns": columns, "width": width}
     factors = {name: float(given.get(name, 1.0)) for name in ("alpha", "beta")}
     return [own_call(call, "Product", inputs, ports, {**sizes, **factors, "panels": int(stored), "turned": turned})]
 
@@ -72,10 +73,12 @@ def text(operator: Operator, outputs: Sequence[Port], name: str) -> str:
 
 @dataclass(frozen=True)
 class _Product:
-    """The sizes of a product, and what it does with its result. panels: whether the second factor is stored in them.
-    turned: whether the first factor is transposed. bias: the shape of the bias, as a matrix."""
+    """The sizes of a product, and what it does with its result. shared: whether there is one first factor for all
+    matrices of the second. panels: whether the second factor is stored in them. turned: whether the first factor is
+    transposed. bias: the shape of the bias, as a matrix."""
 
     count: int
+    shared: int
     rows: int
     inner: int
     columns: int
@@ -95,6 +98,8 @@ class _Product:
     def next(self) -> list[str]:
         """The lines that go on to the next matrices."""
         sizes = {"a": self.rows * self.inner, "b": self.inner * self.columns, "o": self.rows * self.columns}
+        if self.shared:
+            del sizes["a"]
         return [f"{name} += {size};" for name, size in sizes.items()]
 
     def blocks(self, dtype: np.dtype[Any]) -> list[str]:

@@ -71,7 +71,8 @@ class Source:
         self._outside = -(-plan.arena // 8) * 8
         self._writer = Writer(self._kernels, plan.offsets, variables, name, outside=self._outside)
         loops = [one for one in everything(body) if isinstance(one, Loop)]
-        self._writer.point_to([value for one in loops for pair in one.carried for value in (pair.now, pair.after)])
+        turning = [pair for one in loops for pair in one.carried if pair.now is not pair.after]
+        self._writer.point_to([value for pair in turning for value in (pair.now, pair.after)])
         self._lines = self._writer.block(body, 1)
         self._reading = self._stats()
         arena = self._outside + 8 if self._bounds else plan.arena

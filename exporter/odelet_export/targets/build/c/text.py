@@ -23,6 +23,7 @@ from odelet_export.targets.build.instructions import (
     Copy,
     Instruction,
     Loop,
+    Put,
     Section,
     Stored,
     Value,
@@ -99,6 +100,8 @@ class Writer:
                 return [f"{_in(depth)}memcpy({to}, {source}, {size});"]
             case Bounded():
                 return self._bounded(instruction, depth)
+            case Put():
+                return self._put(instruction, depth)
             case Section():
                 return self._section(instruction, depth)
             case Choice():
@@ -121,6 +124,16 @@ class Writer:
             self.used.add(self._variables[stored])
             return self._variables[stored]
         return f"AT({self._offsets.get(stored, 0)})"
+
+    def _put(self, one: Put, depth: int) -> list[str]:
+        place = f"*(const int64_t *){self.place(one.place)}"
+        whole = [] if one.rows is one.to else self._lines(Copy(one.rows, one.to), depth)
+        return [
+            *whole,
+            f"{_in(depth)}if ({place} >= 0 && {place} < {one.count})",
+            f"{_in(depth + 1)}memcpy((unsigned char *){self.place(one.to)} + {place} * {one.row.nbytes}, "
+            f"{self.place(one.row)}, {one.row.nbytes});",
+        ]
 
     def _bounded(self, one: Bounded, depth: int) -> list[str]:
         kind = ctype(one.to.dtype)
@@ -180,6 +193,8 @@ class Writer:
             self.declared.append(f"    bool again_{number};")
             lines.append(f"{_in(depth + 1)}again_{number} = *(const bool *){self.place(loop.again)};")
         for one in loop.carried:
+            if one.now is one.after:
+                continue
             now, after = self.place(one.now), self.place(one.after)
             lines.append(f"{_in(depth + 1)}odelet_swap(&{now}, &{after});")
         lines += steps
