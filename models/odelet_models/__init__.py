@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 # The module of each family, by name. Modules are strings, so that listing imports no family.
 FAMILIES: dict[str, str] = {
     "odenet": "odelet_models.odenet",
+    "rings": "odelet_models.rings",
     "flow_matching": "odelet_models.flow_matching",
     "hamiltonian": "odelet_models.hamiltonian",
     "deq": "odelet_models.deq",
