@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 # The module of each family, by name. Modules are strings, so that listing imports no family.
 FAMILIES: dict[str, str] = {
     "odenet": "odelet_models.odenet",
+    "rings": "odelet_models.rings",
     "flows": "odelet_models.flows",
     "flows_wine": "odelet_models.flows_wine",
     "image_flows": "odelet_models.image_flows",

@@ -113,7 +113,7 @@ def error(call: Callable[[Tensor, Tensor], Tensor], states: Tensor, _slopes: Ten
     return (call(states[:, 0], TIMES).detach() - states.transpose(0, 1)).double().square().mean().sqrt().item()
 
 
-def linear(data: Data) -> float:
+def linear_field(data: Data) -> float:
     """The `error` of a linear field that is fitted to the slopes by least squares."""
     states, slopes = (tensor.reshape(-1, 2) for tensor in data.train)
     matrix = torch.linalg.lstsq(states, slopes).solution
@@ -170,6 +170,6 @@ FAMILY = Family(
     metric="error over 20 units of time",
     higher=False,
     score=error,
-    baseline=("a linear field", linear),
+    baseline=("a linear field", linear_field),
     draw=draw,
 )
