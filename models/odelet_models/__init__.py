@@ -17,6 +17,7 @@ FAMILIES: dict[str, str] = {
     "odenet": "odelet_models.odenet",
     "latent_ode": "odelet_models.latent_ode",
     "ode_rnn": "odelet_models.ode_rnn",
+    "latent_sde": "odelet_models.latent_sde",
     "neural_cde": "odelet_models.neural_cde",
     "image_flows": "odelet_models.image_flows",
     "flow_matching": "odelet_models.flow_matching",
