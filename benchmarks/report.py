@@ -297,8 +297,8 @@ PAGES = {
     DOCS / "performance.md": PERFORMANCE,
     DOCS / "embedded.md": {"sizes": sizes},
     DOCS / "weights.md": {"stored_weights": stored_weights},
-    DOCS / "zoo.md": {"zoo": lambda: sections(read("zoo")["rows"])},
     DOCS / "training.md": {"digits": trained_digits, "moons": trained_moons, "memory": trained_memory},
+    DOCS / "zoo.md": {"zoo": lambda: sections(read("zoo")["rows"])},
 }
 
 

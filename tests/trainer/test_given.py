@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 import odelet
 from odelet_train import load_checkpoint
 from odelet_train.cli import train_command
+from odelet_train.zoo import job_of
 
 app = typer.Typer()
 app.command()(train_command)
@@ -183,6 +184,8 @@ def test_a_member_of_the_zoo_takes_the_same_path(tmp_path):
 
     found = member("odenet", "--data", "x.npz")
     assert found.exit_code == 2 and "a member of the zoo has its own" in found.output
+    job = job_of("resnet")
+    assert [use.settings["form"] for use in job.uses.values()] == ["plain"]
     found = member("resnet", "--epochs", "1", "--batch-size", "1000", "--kinetic", "0.1")
     assert found.exit_code == 2 and "kinetic=0.1 changes solves, and this loss made none" in found.output
     arguments = ["--epochs", "1", "--batch-size", "1500", "--kinetic", "0.1", "--export", "samples=1"]

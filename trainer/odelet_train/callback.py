@@ -104,10 +104,11 @@ class SolveCallback(Callback):
             return
         self.cost = exported(self.module(pl_module), self.inputs, self.export, self.settings)
         _LOG.info("%s", self.cost)
+        metrics = {"device/ms": self.cost.milliseconds}
+        if self.cost.calls is not None:
+            metrics["device/calls"] = float(self.cost.calls)
         for logger in trainer.loggers:
-            logger.log_metrics(
-                {"device/calls": float(self.cost.calls), "device/ms": self.cost.milliseconds}, step=trainer.global_step
-            )
+            logger.log_metrics(metrics, step=trainer.global_step)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Take the watch away, also where training was interrupted."""

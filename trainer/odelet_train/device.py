@@ -15,18 +15,18 @@ from odelet.errors import InputError
 
 @dataclass(frozen=True)
 class DeviceCost:
-    """What a call of an artifact costs. path: its folder. calls: evaluations of the field in a call on the example.
-    milliseconds: the median wall time of such a call, by ONNX Runtime on this machine. rows: samples in the example."""
+    """What a call of an artifact costs. path: its folder. calls: evaluations of its fields in a call on the example;
+    None where a solve in a graph does not say. milliseconds: the median wall time of such a call, by ONNX Runtime on
+    this machine. rows: samples in the example."""
 
     path: Path
-    calls: int
+    calls: int | None
     milliseconds: float
     rows: int
 
     def __str__(self) -> str:
-        return (
-            f"{self.path}: a call with {self.rows} samples makes {self.calls} evaluations in {self.milliseconds:.3g} ms"
-        )
+        calls = "some" if self.calls is None else self.calls
+        return f"{self.path}: a call with {self.rows} samples makes {calls} evaluations in {self.milliseconds:.3g} ms"
 
 
 def exported(
@@ -47,11 +47,12 @@ def exported(
         for module, training in modes:
             module.training = training
     model = odelet.load(out)
-    arrays = [value.detach().numpy() for value in inputs]
-    solution = model.solve(*arrays)
+    arrays = [value.detach().numpy() if isinstance(value, Tensor) else value for value in inputs]
+    counts = [solve.evaluations for solve in model.solve(*arrays).stats.solves]
+    known = [count for count in counts if count is not None]
     latency = interleaved({"call": lambda: model(*arrays)}, seconds=0.5)["call"]
     rows = len(inputs[0]) if inputs and inputs[0].ndim else 1
-    return DeviceCost(Path(out), int(solution.stats.evaluations), 1e3 * latency.median, rows)
+    return DeviceCost(Path(out), sum(known) if len(known) == len(counts) else None, 1e3 * latency.median, rows)
 
 
 def read_settings(text: str) -> dict[str, Any]:

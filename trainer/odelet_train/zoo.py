@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from odelet_models import FAMILIES, load_family
-from odelet_models.family import Family, Member
+from odelet_models.family import Family, Member, Use
 from odelet_train.checkpoint import WeightsCard
+from odelet_train.exhibit import PLAIN
 from odelet_train.job import Job, perform
 
 
@@ -41,9 +43,14 @@ def job_of(name: str) -> Job:
         loss=member.loss,
         metric=family.metric,
         score=lambda network: scored(family, member, network),
-        uses=member.uses,
+        uses={use: _exported_as(one, member) for use, one in member.uses.items()},
         settings=member.settings,
     )
+
+
+def _exported_as(use: Use, member: Member) -> Use:
+    """A use whose settings say how a network without solves is exported."""
+    return replace(use, settings={**PLAIN, **use.settings}) if member.discrete else use
 
 
 def train_member(
