@@ -188,8 +188,8 @@ _FORECAST = {"forecast": Use(inputs=example_inputs, dynamic={"history": {0: "bat
 _TRAINING = {"epochs": 10, "batch_size": 128, "learning_rate": 1e-2, "clip": 1.0}
 FAMILY = Family(
     title="latent SDE",
-    about="A forecast that is a random path: each call draws one by a seed, and many are a fan with quantiles. Over the "
-    "two hours that it looks ahead, its band of 80% holds 70 to 90% of what came.",
+    about="A forecast that is a random path: each call draws one by a seed, and many are a fan with quantiles. Over "
+    "the two hours that it looks ahead, its band of 80% holds 70 to 90% of what came.",
     source="Li, Wong, Chen, Duvenaud, Scalable Gradients for Stochastic Differential Equations (2020)",
     data=datasets.glucose_hours,
     members={
