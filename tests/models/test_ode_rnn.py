@@ -68,7 +68,9 @@ def test_the_step_of_an_artifact_is_streamed_with_its_state_carried(tmp_path):
     use = ode_rnn.FAMILY.members["ode_rnn"].uses["step"]
     export(use.module(network), use.inputs(4), tmp_path / "step", dynamic=use.dynamic, samples=2)
     shown = Exhibit("ode_rnn", "step", tmp_path / "step", 0.0, odelet.load(tmp_path / "step"), discrete=False)
-    assert isinstance(shown.call(*use.inputs(2)), ode_rnn.Step)  # A demo's score takes the step's two results by name.
+    forecast, _ = answer = shown.call(*use.inputs(2))
+    assert answer._fields == ("forecast", "next_state")
+    assert isinstance(forecast, torch.Tensor)
     gaps, readings = (tensor[:3] for tensor in glucose().test)
     readings = readings.clone()
     readings[1, 5:9] = torch.nan
