@@ -21,6 +21,8 @@ FAMILIES: dict[str, str] = {
     "image_flows": "odelet_models.image_flows",
     "latent_ode": "odelet_models.latent_ode",
     "ode_rnn": "odelet_models.ode_rnn",
+    "latent_sde": "odelet_models.latent_sde",
+    "score_sde": "odelet_models.score_sde",
     "neural_cde": "odelet_models.neural_cde",
     "flow_matching": "odelet_models.flow_matching",
     "deq": "odelet_models.deq",

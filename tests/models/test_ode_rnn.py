@@ -62,10 +62,15 @@ def test_two_gaps_are_one_gap_as_long_as_both_for_the_ode():
 def test_the_step_of_an_artifact_is_streamed_with_its_state_carried(tmp_path):
     import odelet
     from odelet_export import export
+    from odelet_train.exhibit import Exhibit
 
     network = ode_rnn.FAMILY.trained("ode_rnn")
     use = ode_rnn.FAMILY.members["ode_rnn"].uses["step"]
     export(use.module(network), use.inputs(4), tmp_path / "step", dynamic=use.dynamic, samples=2)
+    shown = Exhibit("ode_rnn", "step", tmp_path / "step", 0.0, odelet.load(tmp_path / "step"), discrete=False)
+    forecast, _ = answer = shown.call(*use.inputs(2))
+    assert answer._fields == ("forecast", "next_state")
+    assert isinstance(forecast, torch.Tensor)
     gaps, readings = (tensor[:3] for tensor in glucose().test)
     readings = readings.clone()
     readings[1, 5:9] = torch.nan

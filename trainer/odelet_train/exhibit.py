@@ -112,6 +112,8 @@ def _tensors(value: Any) -> Any:
     """The same structure with tensors in the place of arrays."""
     if isinstance(value, np.ndarray):
         return torch.from_numpy(value.copy())
+    if isinstance(value, tuple) and hasattr(value, "_fields"):  # A named tuple takes its parts one by one.
+        return type(value)(*map(_tensors, value))
     if isinstance(value, (tuple, list)):
         return type(value)(_tensors(part) for part in value)
     if isinstance(value, dict):

@@ -93,11 +93,11 @@ def fit(
     """Train a network, and return it in eval mode.
 
     build: a function that makes the untrained network; it is called under the seed. data: tensors with equally many
-    rows, one row a sample. loss: (network, *tensors of a batch) -> scalar; what it draws from torch's random state
-    depends on the seed and the step alone. checkpoint: the file that holds the state of training; it is written again
-    after every epoch, and must end in .ckpt. resume: go on from the checkpoint of an interrupted run. progress: show a
-    progress bar. callbacks: of Lightning. Training runs on the CPU. The caller's random state and determinism switches
-    are restored on return.
+    rows, one row a sample. loss: (network, *tensors of a batch) -> scalar; what it draws from the random states of
+    torch, NumPy and Python depends on the seed and the step alone. checkpoint: the file that holds the state of
+    training; it is written again after every epoch, and must end in .ckpt. resume: go on from the checkpoint of an
+    interrupted run. progress: show a progress bar. callbacks: of Lightning. Training runs on the CPU. The caller's
+    random states and determinism switches are restored on return.
 
     Raises FileNotFoundError when there is nothing to resume, and ValueError when the checkpoint is
     damaged, was made with other settings, or is not named .ckpt.
