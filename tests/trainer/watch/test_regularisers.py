@@ -198,6 +198,44 @@ def test_adjoint_refuses_to_lose_a_gradient():
         y.sum().backward()
 
 
+class Density(nn.Module):
+    """FFJORD as its authors write it: the field asks for gradients in place."""
+
+    def __init__(self):
+        super().__init__()
+        self.field = Small()
+
+    def flow(self, t, state):
+        with torch.set_grad_enabled(True):
+            y = state[0].requires_grad_(True)
+            t.requires_grad_(True)
+            v = self.field(t, y)
+            change = (torch.autograd.grad(v, y, self.probe, create_graph=True)[0] * self.probe).sum(1)
+        return v, -change
+
+    def forward(self, x):
+        self.probe = torch.randn_like(x)
+        z, change = odeint(self.flow, (x, x.new_zeros(len(x))), ENDS, rtol=1e-8, atol=1e-8)
+        return (z[-1].square().sum(1) / 2 + change[-1]).mean()
+
+
+@pytest.mark.parametrize("weights", [{}, {"kinetic": 0.2}, {"kinetic": 0.2, "jacobian": 0.3, "second": 0.1}])
+def test_a_density_is_regularised_and_differentiated_either_way(weights):
+    torch.manual_seed(0)
+    model, x, gradients, losses = Density(), rows(4, 2), [], []
+    for adjoint in (False, True):
+        torch.manual_seed(3)
+        model.zero_grad()
+        with watched(adjoint=adjoint, **weights) as solves:
+            loss = model(x)
+        (loss + solves.cost).backward()
+        gradients.append([p.grad.clone() for p in model.parameters()])
+        losses.append(loss.detach())
+    torch.manual_seed(3)
+    assert torch.equal(losses[0], model(x).detach()) and torch.equal(losses[0], losses[1])
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-4, atol=1e-6)
+
+
 class Peak(TorchDispatchMode):
     """Notes the most bytes of tensors that live at once."""
 
