@@ -106,11 +106,12 @@ class ContinuousFlow(nn.Module):
         """Samples (batch, dims) of noise z (batch, dims): the same ODE, from t = 1 to 0. It needs no trace."""
         return odeint(self.field, z, self.times.flip(0), **self.solver)[-1]
 
-    def training_loss(self, x: Tensor, *, weight: float = 0.0, steps: int = 8) -> Tensor:
-        """The mean of -log p(x) plus `weight` times the energies of the way of each row, solved in equal steps of rk4.
+    def training_loss(self, x: Tensor, *, kinetic: float = 0.0, jacobian: float = 0.0, steps: int = 8) -> Tensor:
+        """The mean of -log p(x) and of two energies of the way of each row, solved in equal steps of rk4.
 
-        RNODE: the energies are the integrals of the squared speed and of the squares of the Jacobian. Where they are
-        small, rows move on straight lines at nearly constant speed, and a solver with error control needs few steps.
+        RNODE: the energies are the integrals of the squared speed and of the squares of the Jacobian; kinetic and
+        jacobian are their weights. A small first one makes the ways straight, a small second one keeps the trace even
+        along the way, and a solver with error control then needs few steps.
 
         Source: Finlay, Jacobsen, Nurbekyan, Oberman, How to Train Your Neural ODE: the World of Jacobian and Kinetic
         Regularization (2020).
@@ -119,12 +120,12 @@ class ContinuousFlow(nn.Module):
 
         def three(t: Tensor, state: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
             slope, trace, squares = self.divergence(t, state[0], direction)
-            return slope, trace, slope.square().sum(1) + squares
+            return slope, trace, kinetic * slope.square().sum(1) + jacobian * squares
 
         zeros = x.new_zeros(len(x))
         options = {"step_size": 1 / steps}
         z, change, energy = odeint(three, (x, zeros, zeros), self.times, method="rk4", options=options)
-        return (weight * energy[-1] - normal(z[-1]) - change[-1]).mean()
+        return (energy[-1] - normal(z[-1]) - change[-1]).mean()
 
 
 class Coupling(nn.Module):

@@ -4,6 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+import odelet
+from odelet_export import export
 from odelet_models import flow_matching
 from odelet_models.datasets import digits
 from odelet_models.family import accuracy
@@ -45,6 +47,18 @@ def test_each_sample_has_a_guidance_of_its_own(guided):
         for row in range(3):
             alone = guided(noise[row, None], label[row, None], guidance[row, None], times)
             torch.testing.assert_close(alone[0], together[row], rtol=1e-4, atol=1e-3)
+
+
+def test_one_artifact_serves_any_number_of_steps_and_any_guidance(guided, tmp_path):
+    use = flow_matching.FAMILY.members["flow_matching"].uses["guided"]
+    artifact = odelet.load(export(guided, use.inputs(4), tmp_path / "guided", dynamic=use.dynamic).path)
+    noise, label = flow_matching.sample_inputs(3)
+    for steps, guidance in ((1, 0.0), (3, 2.0), (20, 5.0)):
+        inputs = (noise, label, torch.full((3,), guidance), torch.linspace(0.0, 1.0, steps + 1))
+        arrays = [value.numpy() for value in inputs]
+        assert artifact.solve(*arrays).stats.evaluations == 2 * steps
+        with torch.no_grad():
+            torch.testing.assert_close(torch.from_numpy(artifact(*arrays)), guided(*inputs), rtol=1e-4, atol=1e-3)
 
 
 def test_the_loss_is_zero_for_the_velocity_of_a_single_image():

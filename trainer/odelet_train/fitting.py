@@ -1,13 +1,14 @@
 """Fit a network to data by any loss. A seed decides the weights, whether the run is interrupted or not.
 
 Every random choice is a function of the seed and of the position in training (epoch or step), never of the history of a
-generator: torch's random state is set anew before each step. A run that is resumed from its last epoch therefore ends
-with exactly the same weights, also where the loss draws numbers.
+generator: the random states of torch, NumPy and Python are set anew before each step. A run that is resumed from its
+last epoch therefore ends with exactly the same weights, also where the loss draws numbers.
 """
 
 from __future__ import annotations
 
 import logging
+import random
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from pickle import UnpicklingError
 from typing import Any
 
 import lightning
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
 from torch import Tensor, nn
@@ -153,7 +155,7 @@ class Task(lightning.LightningModule):
 
     def training_step(self, batch: Sequence[Tensor], _batch_index: int) -> Tensor:
         """The loss of a batch, a scalar."""
-        torch.manual_seed(_seed(self.settings.seed, STEP, self.global_step))
+        _set_random_states(_seed(self.settings.seed, STEP, self.global_step))
         loss = self.loss(self.network, *batch)
         self.log("loss", loss, prog_bar=True)
         return loss
@@ -207,6 +209,13 @@ def _seed(seed: int, stream: int, position: int) -> int:
     return (seed << 25) + (stream << 24) + position
 
 
+def _set_random_states(seed: int) -> None:
+    # torchsde draws the key of a path from NumPy's state.
+    torch.manual_seed(seed)
+    np.random.seed([seed % 2**32, seed // 2**32])  # It is this state that others draw from.
+    random.seed(seed)
+
+
 def _check_resumable(checkpoint: Path, settings: Settings) -> None:
     if not checkpoint.is_file():
         raise FileNotFoundError(f"resume=True, but there is no checkpoint {checkpoint}; train without resume first")
@@ -225,17 +234,20 @@ def _check_resumable(checkpoint: Path, settings: Settings) -> None:
 
 @contextmanager
 def _reproducible(seed: int) -> Iterator[None]:
-    """Seed torch and make it deterministic; restore the caller's random state and switches at the end."""
+    """Seed torch and make it deterministic; restore the caller's random states and switches at the end."""
+    states = np.random.get_state(), random.getstate()
     enabled = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        _set_random_states(seed)
         # Lightning's own switch also sets an environment variable, and leaves both set.
         torch.use_deterministic_algorithms(True)
         try:
             yield
         finally:
             torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
+            np.random.set_state(states[0])
+            random.setstate(states[1])
 
 
 @contextmanager
