@@ -95,16 +95,16 @@ class Small(nn.Module):
 
 SOLVES = {
     "rk4": lambda field, y0: odeint(field, y0, ENDS, method="rk4", options={"step_size": 0.5}),
-    "adaptive": lambda field, y0: odeint(field, y0, ENDS, rtol=1e-10, atol=1e-12),
-    "adjoint": lambda field, y0: odeint_adjoint(field, y0, ENDS, rtol=1e-10, atol=1e-12),
+    "adaptive": lambda field, y0: odeint(field, y0, ENDS, rtol=1e-8, atol=1e-9),
+    "adjoint": lambda field, y0: odeint_adjoint(field, y0, ENDS, rtol=1e-8, atol=1e-9),
     "backward": lambda field, y0: odeint(field, y0, ENDS.flip(0), method="rk4", options={"step_size": 0.5}),
     "event": lambda field, y0: odeint_event(
         lambda t, y: field(t, y) + torch.tensor([1.0, 0.5]),
         y0,
         torch.zeros((), dtype=torch.float64),
         event_fn=lambda t, y: y[0, 0] - 0.4,
-        rtol=1e-11,
-        atol=1e-13,
+        rtol=1e-9,
+        atol=1e-11,
     )[1],
 }
 
@@ -134,7 +134,7 @@ def test_gradients_are_those_of_finite_differences(kind, way):
             costs.append(float(cost()))
             for p, a in zip(parameters, along, strict=True):
                 p.sub_(a, alpha=sign * size)
-    assert exact == pytest.approx((costs[0] - costs[1]) / (2 * size), rel=1e-5, abs=1e-7)
+    assert exact == pytest.approx((costs[0] - costs[1]) / (2 * size), rel=1e-4, abs=1e-7)
 
 
 def test_a_checkpoint_changes_neither_cost_nor_gradients():
@@ -269,7 +269,7 @@ def test_memory_by_adjoint_does_not_grow_with_the_steps():
     for adjoint in (False, True):
         for steps in (10, 100):
             with Peak() as peak, watched(adjoint=adjoint):
-                y = odeint(lambda t, y: net(y), y0, torch.tensor([0.0, 1.0]), method="rk4",
+                y = odeint(lambda t, y: net(y), y0, torch.tensor([0.0, 1.0]), method="euler",
                            options={"step_size": 1 / steps})[-1]  # fmt: skip
                 y.square().mean().backward()
             most[adjoint, steps] = peak.most
