@@ -115,7 +115,7 @@ class Ode:
         self.keywords["func"] = target
 
     def _steer(self, share: float) -> None:
-        """Move the end time: Ghosh et al., STEER: simple temporal regularization for neural ODEs (2020), sec. 3."""
+        """Move the end time: Ghosh et al., STEER: simple temporal regularization for neural ODEs (2020)."""
         t = self.keywords["t"]
         if len(t) < 2 or not t.is_floating_point():  # torchdiffeq refuses other times itself
             return
