@@ -106,7 +106,7 @@ class Augmented:
         return slopes if kept else tuple(slope.detach() for slope in slopes)
 
     def kinetic(self, _t: Tensor, _parts: Sequence[Tensor], slopes: Parts, _kept: bool) -> Tensor:
-        """|f|^2 / dim: Finlay et al., How to train your neural ODE (2020), arXiv 2002.02798; its code takes half of it."""
+        """|f|^2 / dim: Finlay et al., How to train your neural ODE (2020); their code takes half of it."""
         return self._mean([slopes[i] for i in self._counted()])
 
     def jacobian(self, _t: Tensor, parts: Sequence[Tensor], slopes: Parts, kept: bool) -> Tensor:
@@ -125,7 +125,7 @@ class Augmented:
         return self._mean([product for product in products if product is not None])
 
     def second(self, t: Tensor, parts: Sequence[Tensor], slopes: Parts, kept: bool) -> Tensor:
-        """|d^2 y/dt^2|^2 / dim: Kelly et al., Learning differential equations that are easy to solve (2020), of K = 2."""
+        """|d^2 y/dt^2|^2 / dim: Kelly et al., Learning differential equations that are easy to solve (2020)."""
         outputs = self._differentiable(slopes)
         if not outputs:
             return self._mean([])
