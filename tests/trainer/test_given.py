@@ -178,6 +178,7 @@ def test_what_does_not_fit_is_explained(target, arguments, reason, file, tmp_pat
     assert "Traceback" not in found.output
 
 
+@pytest.mark.slow
 def test_a_member_of_the_zoo_takes_the_same_path(tmp_path):
     def member(*arguments):
         return CliRunner().invoke(app, [*arguments, "-o", str(tmp_path)])

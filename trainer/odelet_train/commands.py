@@ -31,7 +31,7 @@ def train(
     settings = None if export is None else read_settings(export)
     chosen: AbstractContextManager[Job]
     if ":" in target:
-        from odelet_train.given import job_given
+        from odelet_train.given.own import job_given
 
         chosen = job_given(target, data, loss, held_out=held_out)
     else:

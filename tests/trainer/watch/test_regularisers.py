@@ -95,16 +95,16 @@ class Small(nn.Module):
 
 SOLVES = {
     "rk4": lambda field, y0: odeint(field, y0, ENDS, method="rk4", options={"step_size": 0.5}),
-    "adaptive": lambda field, y0: odeint(field, y0, ENDS, rtol=1e-10, atol=1e-12),
-    "adjoint": lambda field, y0: odeint_adjoint(field, y0, ENDS, rtol=1e-10, atol=1e-12),
+    "adaptive": lambda field, y0: odeint(field, y0, ENDS, rtol=1e-8, atol=1e-9),
+    "adjoint": lambda field, y0: odeint_adjoint(field, y0, ENDS, rtol=1e-8, atol=1e-9),
     "backward": lambda field, y0: odeint(field, y0, ENDS.flip(0), method="rk4", options={"step_size": 0.5}),
     "event": lambda field, y0: odeint_event(
         lambda t, y: field(t, y) + torch.tensor([1.0, 0.5]),
         y0,
         torch.zeros((), dtype=torch.float64),
         event_fn=lambda t, y: y[0, 0] - 0.4,
-        rtol=1e-11,
-        atol=1e-13,
+        rtol=1e-9,
+        atol=1e-11,
     )[1],
 }
 
@@ -134,7 +134,7 @@ def test_gradients_are_those_of_finite_differences(kind, way):
             costs.append(float(cost()))
             for p, a in zip(parameters, along, strict=True):
                 p.sub_(a, alpha=sign * size)
-    assert exact == pytest.approx((costs[0] - costs[1]) / (2 * size), rel=1e-5, abs=1e-7)
+    assert exact == pytest.approx((costs[0] - costs[1]) / (2 * size), rel=1e-4, abs=1e-7)
 
 
 def test_a_checkpoint_changes_neither_cost_nor_gradients():
@@ -198,6 +198,44 @@ def test_adjoint_refuses_to_lose_a_gradient():
         y.sum().backward()
 
 
+class Density(nn.Module):
+    """FFJORD as its authors write it: the field asks for gradients in place."""
+
+    def __init__(self):
+        super().__init__()
+        self.field = Small()
+
+    def flow(self, t, state):
+        with torch.set_grad_enabled(True):
+            y = state[0].requires_grad_(True)
+            t.requires_grad_(True)
+            v = self.field(t, y)
+            change = (torch.autograd.grad(v, y, self.probe, create_graph=True)[0] * self.probe).sum(1)
+        return v, -change
+
+    def forward(self, x):
+        self.probe = torch.randn_like(x)
+        z, change = odeint(self.flow, (x, x.new_zeros(len(x))), ENDS, rtol=1e-8, atol=1e-8)
+        return (z[-1].square().sum(1) / 2 + change[-1]).mean()
+
+
+@pytest.mark.parametrize("weights", [{}, {"kinetic": 0.2}, {"kinetic": 0.2, "jacobian": 0.3, "second": 0.1}])
+def test_a_density_is_regularised_and_differentiated_either_way(weights):
+    torch.manual_seed(0)
+    model, x, gradients, losses = Density(), rows(4, 2), [], []
+    for adjoint in (False, True):
+        torch.manual_seed(3)
+        model.zero_grad()
+        with watched(adjoint=adjoint, **weights) as solves:
+            loss = model(x)
+        (loss + solves.cost).backward()
+        gradients.append([p.grad.clone() for p in model.parameters()])
+        losses.append(loss.detach())
+    torch.manual_seed(3)
+    assert torch.equal(losses[0], model(x).detach()) and torch.equal(losses[0], losses[1])
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-4, atol=1e-6)
+
+
 class Peak(TorchDispatchMode):
     """Notes the most bytes of tensors that live at once."""
 
@@ -231,7 +269,7 @@ def test_memory_by_adjoint_does_not_grow_with_the_steps():
     for adjoint in (False, True):
         for steps in (10, 100):
             with Peak() as peak, watched(adjoint=adjoint):
-                y = odeint(lambda t, y: net(y), y0, torch.tensor([0.0, 1.0]), method="rk4",
+                y = odeint(lambda t, y: net(y), y0, torch.tensor([0.0, 1.0]), method="euler",
                            options={"step_size": 1 / steps})[-1]  # fmt: skip
                 y.square().mean().backward()
             most[adjoint, steps] = peak.most

@@ -106,11 +106,11 @@ class Augmented:
         return slopes if kept else tuple(slope.detach() for slope in slopes)
 
     def kinetic(self, _t: Tensor, _parts: Sequence[Tensor], slopes: Parts, _kept: bool) -> Tensor:
-        """|f|^2 / dim: Finlay et al., How to train your neural ODE (2020), eq. 7 and sec. 4."""
+        """|f|^2 / dim: Finlay et al., How to train your neural ODE (2020); their code takes half of it."""
         return self._mean([slopes[i] for i in self._counted()])
 
     def jacobian(self, _t: Tensor, parts: Sequence[Tensor], slopes: Parts, kept: bool) -> Tensor:
-        """|e^T df/dy|^2 / dim, whose mean over e is the squared Frobenius norm: Finlay et al. (2020), sec. 3.2."""
+        """|e^T df/dy|^2 / dim, whose mean over e is the squared Frobenius norm over dim: Finlay et al. (2020)."""
         outputs, inputs = self._differentiable(slopes), [parts[i] for i in self._counted()]
         if not outputs:
             return self._mean([])
@@ -125,7 +125,7 @@ class Augmented:
         return self._mean([product for product in products if product is not None])
 
     def second(self, t: Tensor, parts: Sequence[Tensor], slopes: Parts, kept: bool) -> Tensor:
-        """|d^2 y/dt^2|^2 / dim: Kelly et al., Learning differential equations that are easy to solve (2020), sec. 3."""
+        """|d^2 y/dt^2|^2 / dim: Kelly et al., Learning differential equations that are easy to solve (2020)."""
         outputs = self._differentiable(slopes)
         if not outputs:
             return self._mean([])

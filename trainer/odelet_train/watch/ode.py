@@ -19,8 +19,8 @@ from odelet_train.watch.record import POSITION, Solve
 from odelet_train.watch.settings import Watching
 
 # Functions of a field that solvers call between steps, by their names as attributes of the field.
-CALLBACKS = tuple(misc._all_callback_names)
-ADJOINT_CALLBACKS = tuple(misc._all_adjoint_callback_names)
+CALLBACKS: tuple[str, ...] = tuple(misc._all_callback_names)
+ADJOINT_CALLBACKS: tuple[str, ...] = tuple(misc._all_adjoint_callback_names)
 # These methods take the tolerances element by element, and no norm.
 _BY_ELEMENT = ("implicit_adams", "fixed_adams")
 _OUTSIDE = "scipy_solver"
@@ -115,9 +115,9 @@ class Ode:
         self.keywords["func"] = target
 
     def _steer(self, share: float) -> None:
-        """Move the end time: Ghosh et al., STEER: simple temporal regularization for neural ODEs (2020), sec. 3."""
+        """Move the end time: Ghosh et al., STEER: simple temporal regularization for neural ODEs (2020)."""
         t = self.keywords["t"]
-        if len(t) < 2:
+        if len(t) < 2 or not t.is_floating_point():  # torchdiffeq refuses other times itself
             return
         moved = t[-1] + share * (t[-1] - t[-2]) * (2 * torch.rand((), dtype=t.dtype, device=t.device) - 1)
         self.keywords["t"] = torch.cat([t[:-1], moved.reshape(1)])

@@ -39,5 +39,5 @@ def parameters_of(func: Any, t: Tensor, y0: Tensor | tuple[Tensor, ...]) -> tupl
         start = t[0].detach()
         value = func(start, inputs[0] if isinstance(y0, Tensor) else tuple(inputs))
         values: Sequence[Tensor] = (value,) if isinstance(value, Tensor) else tuple(value)
-    known |= {id(leaf): leaf for leaf in leaves_of(values, without=inputs)}
+    known |= {id(leaf): leaf for leaf in leaves_of(values, without=(start, *inputs))}
     return tuple(known.values())

@@ -18,8 +18,8 @@ from odelet.errors import InputError
 from odelet_export.commands.arguments import read_target
 from odelet_export.commands.target import importing
 from odelet_models.family import Data, Use
+from odelet_train.given.losses import LOSSES, Loss, own_loss
 from odelet_train.job import Job
-from odelet_train.losses import LOSSES, Loss, own_loss
 
 # The prefix of arrays that are the test part.
 TEST = "test_"
