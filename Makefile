@@ -45,7 +45,7 @@ plots: $(STAMP)
 
 # Each claim is measured in a process of its own, so that no claim is affected by what another one loaded.
 bench: $(VENV)/.bench
-	for claim in speed rewrites shared_work stored_weights stochastic native embedded outputs scaling weight exporting threads; do $(BIN)/python benchmarks/$$claim.py || exit 1; done
+	for claim in speed rewrites shared_work stored_weights stochastic native embedded outputs scaling weight exporting threads zoo; do $(BIN)/python benchmarks/$$claim.py || exit 1; done
 	$(BIN)/python benchmarks/report.py
 
 # The extra `bench` installs the solvers that odelet is compared with.

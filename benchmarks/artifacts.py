@@ -45,12 +45,14 @@ def exported(name: str, form: str, **changes: Any) -> Exported:
     return Exported(folder, form)
 
 
-def native_code(model: torch.nn.Module, x: Array, folder: Path, **options: Any) -> tuple[odelet.Model, Built]:
-    """A model in native code for inputs like `x`, and the files of its library. options: arguments of `export`.
+def native_code(
+    model: torch.nn.Module, inputs: tuple[torch.Tensor, ...], folder: Path, **options: Any
+) -> tuple[odelet.Model, Built]:
+    """A model in native code for inputs of these sizes, and the files of its library. options: arguments of `export`.
 
     Raises ExportError where no library can be built of the model.
     """
-    export(model, (torch.from_numpy(x),), folder / "c", profile="c", samples=1, **options)
+    export(model, inputs, folder / "c", profile="c", samples=1, **options)
     built = build(folder / "c", "native", folder / "library").built
     return odelet.load(folder / "c", engine="native", library=folder / "library"), built
 

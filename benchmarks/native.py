@@ -35,7 +35,7 @@ def measure(name: str, *, quick: bool) -> Iterator[dict[str, Any]]:
     for batch in CASES[name]:
         x = workload.inputs(batch)
         folder = record.OUT / f"native-{name}-{batch}"
-        library, built = native_code(model, x, folder)
+        library, built = native_code(model, (torch.from_numpy(x),), folder)
         for form in ("adaptive", "loop_free"):
             export(model, (torch.from_numpy(x),), folder / form, form=form, samples=1)
         ways: dict[str, Callable[[], object]] = {"native": partial(library, x)}

@@ -13,6 +13,7 @@ from pathlib import Path
 from plots import DOCS, draw_all
 from report_speed import behind, floor, speed, targets
 from tables import TITLES, Row, find, read, table, verdict
+from zoo_page import sections
 
 # The SDE whose speed-up over torchsde has a target, as part and batch.
 STOCHASTIC_CLAIM, STOCHASTIC_TARGET = ("euler-1000", 1), 20.0
@@ -269,11 +270,39 @@ PERFORMANCE: dict[str, Callable[[], str]] = {
 }
 
 
+def trained(part: str) -> list[Row]:
+    """The rows of a part of the trainings."""
+    return [row for row in read("training")["rows"] if row["part"] == part]
+
+
+def trained_digits() -> str:
+    """The table of ODE-Nets on digits."""
+    rows = [[r["kind"], r["calls"], f"{r['accuracy']:.3f}", r["training"][1]] for r in trained("digits")]
+    return table(["training", "calls on the device", "accuracy", "calls of the last training step, at 1e-4"], rows)
+
+
+def trained_moons() -> str:
+    """The table of flows on moons."""
+    rows = [[r["kind"], r["calls"], f"{r['nats']:.3f}"] for r in trained("moons")]
+    return table(["training", "calls on the device", "nats"], rows)
+
+
+def trained_memory() -> str:
+    """The table of peak memory."""
+    cells = {(r["kind"], r["steps"]): f"{r['MiB']:.0f} MiB" for r in trained("memory")}
+    steps = sorted({step for _, step in cells})
+    names = {"odeint": "`odeint`", "adjoint": "`adjoint=True`"}
+    rows = [[title, *(cells[kind, step] for step in steps)] for kind, title in names.items()]
+    return table(["gradients by", *(f"{step} steps" for step in steps)], rows)
+
+
 # The parts of each page, by the names of their marks.
 PAGES = {
     DOCS / "performance.md": PERFORMANCE,
     DOCS / "embedded.md": {"sizes": sizes},
     DOCS / "weights.md": {"stored_weights": stored_weights},
+    DOCS / "training.md": {"digits": trained_digits, "moons": trained_moons, "memory": trained_memory},
+    DOCS / "zoo.md": {"zoo": lambda: sections(read("zoo")["rows"])},
 }
 
 

@@ -61,7 +61,7 @@ def _native(name: str, workload: Workload, model: Solved, x: Array) -> Own | str
     """Native code for this batch, or why there is none."""
     options = next(iter(workload.forms.values()))
     try:
-        library, _ = native_code(model, x, record.OUT / f"speed-native-{name}-{len(x)}", **options)
+        library, _ = native_code(model, (torch.from_numpy(x),), record.OUT / f"speed-native-{name}-{len(x)}", **options)
     except ExportError as error:
         return " ".join(str(error).split())
     stats = library.solve(x).stats

@@ -78,6 +78,7 @@ class Entry:
     solver: the function of the library that runs a solve, and an entry too; None where it is this function. A handler
     gets the solver uncaught.
     copy: the module of a copy of the library that a package brings along, or "" for the library itself.
+    solves: whether the function solves something, and does not merely prepare a solve.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Entry:
     library: str
     solver: types.FunctionType | None = None
     copy: str = ""
+    solves: bool = True
 
 
 @dataclass(frozen=True)

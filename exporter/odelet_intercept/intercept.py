@@ -13,6 +13,7 @@ import types
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from odelet.errors import InputError
@@ -25,9 +26,29 @@ from odelet_intercept.user_code import user_frame
 Handler = Callable[[Call, Callable[..., Any]], Any]
 
 
+@dataclass(frozen=True)
+class PlainCall:
+    """A call of a function that solves, as the model makes it: nothing of it is read, and nothing is refused.
+
+    entry: the function called. arguments: bound to the names of the parameters, without defaults. function: the
+    library's own. file, line: the place where the model's code calls it.
+    """
+
+    entry: Entry
+    arguments: inspect.BoundArguments
+    function: Callable[..., Any]
+    file: str
+    line: int
+
+    def run(self) -> Any:
+        """The result of the call."""
+        return self.function(*self.arguments.args, **self.arguments.kwargs)
+
+
 @dataclass
 class _Interception:
-    handler: Handler
+    handler: Handler | None
+    watcher: Callable[[PlainCall], Any] | None
     entries: Sequence[Entry]
     originals: dict[Callable[..., Any], Callable[..., Any]]
     thread: int
@@ -51,6 +72,9 @@ def dispatch(number: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if threading.get_ident() != current.thread:
         return original(*args, **kwargs)
     file, line = user_frame()
+    if current.watcher is not None:
+        bound = inspect.signature(original).bind(*args, **kwargs)
+        return current.watcher(PlainCall(entry, bound, original, file, line))
     where = message_start(file, line)
     reading = LIBRARIES[entry.library].read(entry, inspect.signature(original).bind(*args, **kwargs), where)
     if isinstance(reading, Substitute):
@@ -59,6 +83,7 @@ def dispatch(number: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return reading()
     call = replace(reading, entry=entry.name, file=file, line=line, depth=current.depth, copy=entry.copy)
     current.depth += 1
+    assert current.handler is not None, "an interception has a handler or a watcher"
     try:
         return current.handler(call, current.originals[entry.solver or entry.function])
     except InputError as error:
@@ -77,10 +102,33 @@ def intercepted(handler: Handler, *, copies: Sequence[Entry] = (), tracing: bool
     after an error. Inside another interception of the same thread the inner handler gets the calls, and then the outer
     one again. Another thread waits for the end of the interception.
     """
+    with _caught(handler, None, (*all_entries(), *copies), tracing):
+        yield
+
+
+@contextmanager
+def watching(watcher: Callable[[PlainCall], Any], *, copies: Sequence[Entry] = ()) -> Iterator[None]:
+    """Send every call that solves on this thread to `watcher(call)`, which returns the result of the call.
+
+    Nothing is read for an export: a call that cannot be exported comes to the watcher like any other, and functions
+    that solve nothing are left alone. copies: as in `intercepted`. Inside an interception for an export nothing is
+    watched, so that a model that watches itself can be exported.
+    """
+    if _active is not None and _active.handler is not None and _active.thread == threading.get_ident():
+        yield
+        return
+    entries = tuple(entry for entry in (*all_entries(), *copies) if entry.solves)
+    with _caught(None, watcher, entries, False):
+        yield
+
+
+@contextmanager
+def _caught(
+    handler: Handler | None, watcher: Callable[[PlainCall], Any] | None, entries: tuple[Entry, ...], tracing: bool
+) -> Iterator[None]:
     global _active
     with _lock:
         outer = _active
-        entries: tuple[Entry, ...] = (*all_entries(), *copies)
         originals: dict[Callable[..., Any], Callable[..., Any]] = {}
         if outer is not None:
             # The trampolines that stay in place know their entries by number.
@@ -89,7 +137,7 @@ def intercepted(handler: Handler, *, copies: Sequence[Entry] = (), tracing: bool
         functions = [entry.function for entry in entries]
         saved = [(f.__code__, f.__defaults__, f.__kwdefaults__) for f in functions]
         originals |= {f: original_of(f) for f in functions if f not in originals}
-        _active = _Interception(handler, entries, originals, threading.get_ident(), tracing)
+        _active = _Interception(handler, watcher, entries, originals, threading.get_ident(), tracing)
         try:
             for number, function in enumerate(functions):
                 function.__code__ = _trampoline(function, number)
@@ -113,6 +161,12 @@ def original_of(function: types.FunctionType) -> Callable[..., Any]:
 
 def _trampoline(function: types.FunctionType, number: int) -> types.CodeType:
     """Code that needs nothing from the globals or the closure of the function that it is put into."""
+    # Python refuses code with fewer free variables than the function has, such as the class behind `super()`.
+    return _trampoline_code(number).replace(co_name=function.__name__, co_freevars=function.__code__.co_freevars)
+
+
+@lru_cache(maxsize=256)
+def _trampoline_code(number: int) -> types.CodeType:
     scope: dict[str, Any] = {}
     exec(
         "def trampoline(*args, **kwargs):\n"
@@ -121,5 +175,4 @@ def _trampoline(function: types.FunctionType, number: int) -> types.CodeType:
         scope,
     )
     code: types.CodeType = scope["trampoline"].__code__
-    # Python refuses code with fewer free variables than the function has, such as the class behind `super()`.
-    return code.replace(co_name=function.__name__, co_freevars=function.__code__.co_freevars)
+    return code

@@ -21,7 +21,7 @@ from odelet_intercept.solver_library import FOLDER
 Place = tuple[str, int]  # a file and a line
 
 # Packages that run a model, solve it or translate it, and are never the model. The packages of LIBRARIES are added.
-_OWN = ("odelet", "odelet_intercept", "odelet_export")
+_OWN = ("odelet", "odelet_intercept", "odelet_export", "odelet_train")
 _PACKAGES = ("torch", "onnx", "onnxscript", "onnx_ir", *_OWN)
 _EXPORT = os.path.join("odelet_export", "pipeline", "export.py")
 _STANDARD_LIBRARY = os.path.dirname(os.path.abspath(inspect.__file__)) + os.sep

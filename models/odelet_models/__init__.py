@@ -15,6 +15,15 @@ if TYPE_CHECKING:
 # The module of each family, by name. Modules are strings, so that listing imports no family.
 FAMILIES: dict[str, str] = {
     "odenet": "odelet_models.odenet",
+    "flows": "odelet_models.flows",
+    "flows_wine": "odelet_models.flows_wine",
+    "image_flows": "odelet_models.image_flows",
+    "latent_ode": "odelet_models.latent_ode",
+    "ode_rnn": "odelet_models.ode_rnn",
+    "neural_cde": "odelet_models.neural_cde",
+    "flow_matching": "odelet_models.flow_matching",
+    "deq": "odelet_models.deq",
+    "hamiltonian": "odelet_models.hamiltonian",
 }
 
 __all__ = ["FAMILIES", "load_family"]

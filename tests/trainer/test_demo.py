@@ -28,7 +28,7 @@ def test_a_demo_scores_the_artifacts_as_torch_and_draws(tmp_path):
     for row in rows:
         by_torch, by_artifact = (float(cell) for cell in row if cell.startswith("0.9"))
         assert by_torch == by_artifact > 0.97
-    assert "accuracy of the most frequent class: 0.1" in result.output
+    assert "score: accuracy; higher is better; the most frequent class: 0.1" in result.output
     assert (tmp_path / "odenet" / "picture.png").read_bytes().startswith(b"\x89PNG")
 
 

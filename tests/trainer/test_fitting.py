@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 import typer
@@ -99,6 +100,24 @@ def test_seed_decides_the_weights(few, tmp_path):
     first = run(0)
     assert torch.equal(run(0), first)
     assert not torch.equal(run(1), first)
+
+
+def test_what_a_loss_draws_from_any_library_depends_on_the_seed_and_the_step(few, tmp_path):
+    drawn = []
+
+    def loss(model, *batch):
+        drawn.append((torch.rand(()).item(), np.random.random(), random.random()))
+        return odenet.loss(model, *batch)
+
+    runs = []
+    for settings in (replace(TINY, epochs=1), replace(TINY, epochs=1), replace(TINY, epochs=1, seed=1)):
+        random.seed()
+        drawn.clear()
+        fit(small_model, few.train, tmp_path / "x.ckpt", loss=loss, settings=settings, progress=False)
+        runs.append(list(drawn))
+    assert runs[0] == runs[1]
+    columns = list(zip(*runs[0], *runs[2], strict=True))
+    assert all(len(set(column)) == len(column) for column in columns)
 
 
 def test_fit_leaves_the_callers_process_as_it_was(few, tmp_path, recwarn):

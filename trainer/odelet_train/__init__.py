@@ -9,15 +9,26 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
+    "SolveCallback": "odelet_train.callback",
     "Settings": "odelet_train.fitting",
     "WeightsCard": "odelet_train.checkpoint",
     "fit": "odelet_train.fitting",
     "load_checkpoint": "odelet_train.checkpoint",
     "save_checkpoint": "odelet_train.checkpoint",
     "train_member": "odelet_train.zoo",
+    "watched": "odelet_train.watch.watched",
 }
 
-__all__ = ["Settings", "WeightsCard", "fit", "load_checkpoint", "save_checkpoint", "train_member"]
+__all__ = [
+    "Settings",
+    "SolveCallback",
+    "WeightsCard",
+    "fit",
+    "load_checkpoint",
+    "save_checkpoint",
+    "train_member",
+    "watched",
+]
 
 
 def __getattr__(name: str) -> Any:

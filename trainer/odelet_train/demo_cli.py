@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from odelet_train.exhibit import Exhibit
 
 EXTRAS = "odelet[export,train,plot]"
+# In a narrower terminal, lines that wrap are easier to read than names that are cut off.
+NARROWEST = 88
 
 
 def demo_command(
@@ -52,6 +54,7 @@ def _demonstrate(name: str, out: Path) -> None:
 
     family = load_family(name)
     console = Console(highlight=False)
+    console.width = max(console.width, NARROWEST)
     console.print(f"[bold]{family.title}[/bold]: {family.about}\n{family.source}\n")
     data = family.data()
     with console.status("") as status:
@@ -62,7 +65,7 @@ def _demonstrate(name: str, out: Path) -> None:
     console.print(_table(family, shown, scores))
     name_of_baseline, baseline = family.baseline
     better = "higher" if family.higher else "lower"
-    console.print(f"{family.metric} of {name_of_baseline}: {baseline(data):.4g}; {better} is better")
+    console.print(f"score: {family.metric}; {better} is better; {name_of_baseline}: {baseline(data):.4g}")
     console.print(f"artifacts and picture.png are in {out / name}")
 
 
@@ -80,18 +83,10 @@ def _table(family: Family, shown: list[Exhibit], scores: dict[str, tuple[float, 
     from rich.table import Table
 
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("member\n")
-    table.add_column("use\n")
-    table.add_column("form\n")
-    for head in (
-        f"{family.metric}\nby torch",
-        "by the\nartifact",
-        "largest\nerror",
-        "field\ncalls",
-        "ms for\none",
-        "kB\n",
-    ):
-        table.add_column(head, justify="right")
+    for head in ("member\n", "use\n", "form\n"):
+        table.add_column(head, no_wrap=True)
+    for head in ("score,\ntorch", "score,\nartifact", "largest\nerror", "field\ncalls", "ms for\none", "kB\n"):
+        table.add_column(head, justify="right", no_wrap=True)
     scored = set()
     for exhibit in shown:
         use = family.members[exhibit.member].uses[exhibit.use]

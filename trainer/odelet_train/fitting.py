@@ -1,26 +1,31 @@
 """Fit a network to data by any loss. A seed decides the weights, whether the run is interrupted or not.
 
 Every random choice is a function of the seed and of the position in training (epoch or step), never of the history of a
-generator: torch's random state is set anew before each step. A run that is resumed from its last epoch therefore ends
-with exactly the same weights, also where the loss draws numbers.
+generator: the random states of torch, NumPy and Python are set anew before each step. A run that is resumed from its
+last epoch therefore ends with exactly the same weights, also where the loss draws numbers.
 """
 
 from __future__ import annotations
 
 import logging
+import random
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 import lightning
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler, TensorDataset
+
+from odelet_train.callback import SolveCallback
+from odelet_train.watch.settings import Watching
 
 SETTINGS_KEY = "odelet_settings"
 # The streams of random numbers of a run, told apart by their seeds.
@@ -34,7 +39,8 @@ class Settings:
     epochs: the number of passes over the training data. seed: of all random choices, from 0 to 2**32 - 1. batch_size:
     samples per step. learning_rate: the peak of the one-cycle schedule of Adam. weight_decay: the share of each weight
     that is taken away at each step, times the learning rate (AdamW). clip: the largest norm of the gradient of a step;
-    None for no limit. Raises ValueError for a value out of its range.
+    None for no limit. kinetic, jacobian, second, steer, adjoint: what is changed inside the solves, as in
+    `odelet_train.watched`. Raises ValueError for a value out of its range.
 
     >>> Settings(epochs=2).batch_size
     64
@@ -46,8 +52,14 @@ class Settings:
     learning_rate: float = 1e-2
     weight_decay: float = 0.0
     clip: float | None = None
+    kinetic: float = 0.0
+    jacobian: float = 0.0
+    second: float = 0.0
+    steer: float = 0.0
+    adjoint: bool = False
 
     def __post_init__(self) -> None:
+        Watching(**self.watching)  # raises for a value out of its range
         if self.epochs < 1:
             raise ValueError(f"epochs={self.epochs!r} trains nothing; pass 1 or more")
         if not 0 <= self.seed < 2**32:
@@ -60,6 +72,11 @@ class Settings:
             raise ValueError(f"weight_decay={self.weight_decay!r} must be 0 or more; try 1e-2")
         if self.clip is not None and not self.clip > 0:
             raise ValueError(f"clip={self.clip!r} must be positive, or None for no limit; try 1.0")
+
+    @property
+    def watching(self) -> dict[str, Any]:
+        """The arguments of `watched`, by name."""
+        return {f.name: getattr(self, f.name) for f in fields(Watching)}
 
 
 def fit(
@@ -107,7 +124,12 @@ def fit(
             devices=1,
             max_epochs=settings.epochs,
             logger=False,
-            callbacks=[saved, *([RichProgressBar()] if progress else []), *callbacks],
+            callbacks=[
+                saved,
+                SolveCallback(**settings.watching),
+                *([RichProgressBar()] if progress else []),
+                *callbacks,
+            ],
             default_root_dir=checkpoint.parent,
             enable_model_summary=False,
             enable_progress_bar=progress,
@@ -133,7 +155,7 @@ class Task(lightning.LightningModule):
 
     def training_step(self, batch: Sequence[Tensor], _batch_index: int) -> Tensor:
         """The loss of a batch, a scalar."""
-        torch.manual_seed(_seed(self.settings.seed, STEP, self.global_step))
+        _set_random_states(_seed(self.settings.seed, STEP, self.global_step))
         loss = self.loss(self.network, *batch)
         self.log("loss", loss, prog_bar=True)
         return loss
@@ -187,6 +209,13 @@ def _seed(seed: int, stream: int, position: int) -> int:
     return (seed << 25) + (stream << 24) + position
 
 
+def _set_random_states(seed: int) -> None:
+    # torchsde draws the key of a path from NumPy's state.
+    torch.manual_seed(seed)
+    np.random.seed([seed % 2**32, seed // 2**32])  # It is this state that others draw from.
+    random.seed(seed)
+
+
 def _check_resumable(checkpoint: Path, settings: Settings) -> None:
     if not checkpoint.is_file():
         raise FileNotFoundError(f"resume=True, but there is no checkpoint {checkpoint}; train without resume first")
@@ -205,17 +234,20 @@ def _check_resumable(checkpoint: Path, settings: Settings) -> None:
 
 @contextmanager
 def _reproducible(seed: int) -> Iterator[None]:
-    """Seed torch and make it deterministic; restore the caller's random state and switches at the end."""
+    """Seed torch and make it deterministic; restore the caller's random states and switches at the end."""
+    states = np.random.get_state(), random.getstate()
     enabled = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        _set_random_states(seed)
         # Lightning's own switch also sets an environment variable, and leaves both set.
         torch.use_deterministic_algorithms(True)
         try:
             yield
         finally:
             torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
+            np.random.set_state(states[0])
+            random.setstate(states[1])
 
 
 @contextmanager

@@ -1,15 +1,16 @@
-"""Trains the members of the families in `odelet_models`, and keeps their weights with a card."""
+"""The members of the families in `odelet_models`, as jobs of training."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from odelet_models import FAMILIES, load_family
-from odelet_models.family import Family, Member
-from odelet_train.checkpoint import WeightsCard, save_checkpoint
-from odelet_train.fitting import Settings, fit
+from odelet_models.family import Family, Member, Use
+from odelet_train.checkpoint import WeightsCard
+from odelet_train.exhibit import PLAIN
+from odelet_train.job import Job, perform
 
 
 def find(name: str) -> tuple[Family, str]:
@@ -30,6 +31,28 @@ def find(name: str) -> tuple[Family, str]:
     raise ValueError(f"name={name!r} is no member of a family; choose one of {known}")
 
 
+def job_of(name: str) -> Job:
+    """The training of a member. name: as for `find`. Raises ValueError for an unknown name."""
+    family, name = find(name)
+    member = family.members[name]
+    return Job(
+        name=name,
+        built_by=address(member),
+        build=member.build,
+        data=family.data(),
+        loss=member.loss,
+        metric=family.metric,
+        score=lambda network: scored(family, member, network),
+        uses={use: _exported_as(one, member) for use, one in member.uses.items()},
+        settings=member.settings,
+    )
+
+
+def _exported_as(use: Use, member: Member) -> Use:
+    """A use whose settings say how a network without solves is exported."""
+    return replace(use, settings={**PLAIN, **use.settings}) if member.discrete else use
+
+
 def train_member(
     name: str,
     out: str | Path,
@@ -44,24 +67,7 @@ def train_member(
     during training NAME.ckpt, from which `resume` goes on. Raises ValueError for an unknown name, and the errors of
     `fit`.
     """
-    family, name = find(name)
-    member = family.members[name]
-    settings = Settings(**{**member.settings, **(changes or {})})
-    data = family.data()
-    checkpoint = Path(out) / f"{name}.ckpt"
-    network = fit(
-        member.build, data.train, checkpoint, loss=member.loss, settings=settings, resume=resume, progress=progress
-    )
-    return save_checkpoint(
-        network,
-        out,
-        name=name,
-        built_by=address(member),
-        data=data,
-        settings=asdict(settings),
-        metric=family.metric,
-        score=scored(family, member, network),
-    )
+    return perform(job_of(name), out, changes=changes, resume=resume, progress=progress)[0]
 
 
 def scored(family: Family, member: Member, network: Any) -> float:

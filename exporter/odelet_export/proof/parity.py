@@ -10,7 +10,7 @@ import numpy as np
 
 from odelet.artifact.card import Card
 from odelet.artifact.samples import OutputCheck
-from odelet.errors import AssumptionError, OdeletError
+from odelet.errors import AssumptionError, OdeletError, SolveError
 from odelet.loops.stats import SolveStats
 from odelet.model.model import Model
 from odelet.status import Status
@@ -84,6 +84,7 @@ class Comparison:
         arrays |= {x.name: drawn[x.draw.index].numpy() for x in judge.noise if x.draw.index < len(drawn)}
         shapes = {name: list(array.shape) for name, array in arrays.items()}
         names = [tensor.name for tensor in self.model.card.outputs]
+        solution = None
         try:
             if not _takes(self.model.card, arrays):
                 # A size of what torch drew may be a number of the example, which an assumption checks in each call.
@@ -95,7 +96,8 @@ class Comparison:
             raise
         except OdeletError as error:
             notes = [OutputCheck(number, name, False, note=str(error)) for name in names]
-            return SampleCheck(shapes, notes, [])
+            solves = [] if solution is None else _solve_checks(judge.specs, solution.stats.solves, sample.counts)
+            return SampleCheck(shapes, notes, solves, _unconverged(error, judge.specs, solves))
         if sample.changed:
             return SampleCheck(shapes, [OutputCheck(number, names[0], False, note=sample.changed[0])], [])
         solves = _solve_checks(judge.specs, solution.stats.solves, sample.counts)
@@ -142,3 +144,14 @@ def _solve_checks(
         for spec, done in zip(specs, stats, strict=True)
         if spec.call < len(counts)
     ]
+
+
+def _unconverged(error: OdeletError, specs: Sequence[SolveSpec], solves: Sequence[SolveCheck]) -> str:
+    """A note where an iteration did not converge that took as many turns in torch; else an empty text."""
+    if not isinstance(error, SolveError) or error.status is not Status.NOT_CONVERGED:
+        return ""
+    alike = {solve.index for solve in solves if solve.equal}
+    ended = [spec.source for spec in specs if spec.timeless and spec.index in alike]
+    if not ended:
+        return ""
+    return f"the iteration at {', '.join(ended)} does not converge in torch either; change the model or its `mark`"

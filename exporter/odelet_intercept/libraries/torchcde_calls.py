@@ -68,7 +68,7 @@ _SUBSTITUTES: dict[str, tuple[str, Callable[..., Any]]] = {
 def _entries() -> list[Entry]:
     """The functions of torchcde that have substitutes, where the model has imported it."""
     functions = [(name, getattr(sys.modules.get(module), name, None)) for name, (module, _) in _SUBSTITUTES.items()]
-    return [Entry(name, f, "torchcde") for name, f in functions if isinstance(f, types.FunctionType)]
+    return [Entry(name, f, "torchcde", solves=False) for name, f in functions if isinstance(f, types.FunctionType)]
 
 
 def _read(entry: Entry, bound: inspect.BoundArguments, where: str) -> Reading:

@@ -129,7 +129,11 @@ def _entries() -> list[Entry]:
         _QUERY: intervals.BrownianInterval.__call__,
         _ORDER: times.is_strictly_increasing,
     }
-    return [Entry(name, f, "torchsde") for name, f in functions.items() if isinstance(f, types.FunctionType)]
+    return [
+        Entry(name, f, "torchsde", solves=name == _SOLVE)
+        for name, f in functions.items()
+        if isinstance(f, types.FunctionType)
+    ]
 
 
 _INTERVALS = "torchsde._brownian.brownian_interval"

@@ -66,6 +66,11 @@ class Stream:
                     f"carry: {source!r}, for the input {target!r}, is neither an output ({', '.join(outputs)}) nor an "
                     f"input ({', '.join(inputs)})"
                 )
+            if source == target:
+                raise InputError(
+                    f"carry: the input {target!r} would keep its first value in all calls; name what it goes on from "
+                    f"(the outputs are {', '.join(outputs)}), or leave it out of carry and give it to stream()"
+                )
         if not carry:
             raise InputError("carry is empty, so nothing goes from one call to the next; name an input and its source")
         start = model.spread(start)

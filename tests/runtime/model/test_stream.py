@@ -63,6 +63,8 @@ def test_observations_fed_one_at_a_time_are_torchs_loop(form, cell, tmp_path):
         model.stream(carry={"z": state})
     with pytest.raises(InputError, match="neither an output"):
         model.stream(carry={"h": "z"}, h=np.zeros((1, 3)))
+    with pytest.raises(InputError, match="the input 'h' would keep its first value in all calls; name what it goes on"):
+        model.stream(carry={"h": "h"}, h=np.zeros((1, 3)))
     with pytest.raises(InputError, match="the first call needs a value of t0"):
         model.stream(carry={"h": state, "t0": "t1"}, h=np.zeros((1, 3)))
 
