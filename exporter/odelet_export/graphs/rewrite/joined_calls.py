@@ -26,7 +26,10 @@ WEIGHTS_OF_A_NODE = 4096
 def join_calls(model: ir.Model) -> int:
     """Join calls of one network where that saves time, in place. Returns the number of products that were joined."""
     graph = model.graph
-    joined = sum(_join(piece, graph) for piece in pieces_of(list(graph)))
+    pieces = pieces_of(list(graph))
+    # One look at all pieces is enough, unless some of them stand crosswise.
+    crosswise = _circular([alike for piece in pieces for alike in piece], graph)
+    joined = sum(_join(piece, graph) for piece in pieces if not crosswise or not _circular(piece, graph))
     if joined:
         graph.sort()
     return joined
@@ -34,8 +37,6 @@ def join_calls(model: ir.Model) -> int:
 
 def _join(piece: Sequence[Alike], graph: ir.Graph) -> int:
     """Join the calls in a piece where that saves time. Returns the number of products that were joined."""
-    if _circular(piece, graph):
-        return 0
     before = set(graph)
     stored = set(graph.initializers)
     found = _mapped(piece, Scope.of(graph))
