@@ -110,14 +110,17 @@ def rewrites() -> str:
     return table(head, lines)
 
 
-def shared_work(*, guided: bool) -> str:
-    """The table of fields that compute from the time alone, or (guided) of networks called twice."""
+def shared_work(*, guided: bool, joined: bool = False) -> str:
+    """The table of fields that compute from the time alone, or (guided) of networks called twice, whose calls the
+    export joins (joined) or the model."""
     lines = []
     for row in read("shared_work")["rows"]:
-        if row["guided"] is guided:
+        if row["guided"] is guided and row.get("joined", False) is joined:
             times = [f"{row[way]['ms']['p50']:.3g}" for way in ("apart", "together")]
             form = [] if guided else [f"`{row['form']}`"]
             lines.append([row["title"], *form, row["batch"], *times, f"{row['over']:.2f}"])
+    if joined:
+        return table(["network", "batch", "ms, two calls", "ms, joined", "joined, of two calls"], lines)
     if guided:
         return table(["network", "batch", "ms, two calls", "ms, one call", "one call, of two"], lines)
     return table(["field", "form", "batch", "ms as it is", "ms rewritten", "rewritten, of as it is"], lines)
@@ -255,6 +258,7 @@ PERFORMANCE: dict[str, Callable[[], str]] = {
     "rewrites": rewrites,
     "of_time": partial(shared_work, guided=False),
     "guidance": partial(shared_work, guided=True),
+    "joined": partial(shared_work, guided=True, joined=True),
     "stochastic": stochastic,
     "native": native,
     "claims": claims,

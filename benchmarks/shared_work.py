@@ -1,9 +1,10 @@
 """What is saved where evaluations of a field share their work. Writes results/shared_work.json.
 
-The first parts compare exports with and without rewrites, where a field computes something from the time alone. The
-others, for guidance, compare two models: one calls a network with a label and without, and one calls it once with both
-batches joined, as its user may write it. Two ways run in turns, on one thread; times are those of the processor for
-this thread, so that other work on the machine counts little. All weights are random.
+The first parts compare exports with and without rewrites, where a field computes something from the time alone. Those
+of calls that are joined compare exports with and without the rewrite that joins them, for each batch as a fixed size.
+The others, for guidance, compare two models: one calls a network with a label and without, and one calls it once with
+both batches joined, as its user may write it. Two ways run in turns, on one thread; times are those of the processor
+for this thread, so that other work on the machine counts little. All weights are random.
 """
 
 from __future__ import annotations
@@ -26,8 +27,11 @@ from unet import UNet
 import odelet
 from odelet.commands.latency import interleaved
 from odelet_export import export
+from odelet_export.graphs.rewrite import roster
+from odelet_export.graphs.rewrite.joined_calls import JOINED_CALLS
 
 WIDTH = 512
+ALL_REWRITES = roster.REWRITES
 
 
 class Embedded(nn.Module):
@@ -147,7 +151,7 @@ class Solved(nn.Module):
 @dataclass(frozen=True)
 class Case:
     """A field. shape: of one batch row. forms: in which it is exported. guided: whether `build` makes a network that is
-    called twice, for guidance."""
+    called twice, for guidance. joined: whether the export joins the two calls, or else the model."""
 
     title: str
     build: Callable[[], nn.Module]
@@ -155,6 +159,7 @@ class Case:
     batches: tuple[int, ...]
     forms: tuple[str, ...] = ("adaptive", "driven")
     guided: bool = False
+    joined: bool = False
 
 
 EULER = ("rolled",)
@@ -163,6 +168,8 @@ CASES = {
     "embedding-rows": Case("embedding of a time for each row", lambda: Embedded(rows=True), (64,), (1, 64)),
     "hypernetwork": Case("hypernetwork, 8320 weights", Hypernetwork, (64,), (1, 64)),
     "small-hypernetwork": Case("hypernetwork of cnf.py", SmallHypernetwork, (2,), (1, 64)),
+    "joined-mlp": Case("MLP, 512 wide", Labelled, (64,), (1, 2, 3, 4, 8), EULER, True, True),
+    "joined-8": Case("transformer, 8 tokens", lambda: Tokens(tokens=8), (8, 16), (1,), EULER, True, True),
     "guided-mlp": Case("MLP, 512 wide", Labelled, (64,), (1, 2, 3, 4, 16, 256), EULER, True),
     "guided-8": Case("transformer, 8 tokens", lambda: Tokens(tokens=8), (8, 16), (1, 4), EULER, True),
     "guided-50": Case("transformer, 50 tokens", lambda: Tokens(tokens=50), (50, 16), (1, 4), EULER, True),
@@ -171,22 +178,32 @@ CASES = {
 }
 
 
+def exported(case: Case, form: str, way: str, batch: int | None) -> odelet.Model:
+    """The artifact of one way. batch: a fixed size, or None for a free one."""
+    torch.manual_seed(0)
+    field = case.build()
+    field = Guided(field, joined=way == "together" and not case.joined) if case.guided else field
+    model = Solved(field, adaptive=form not in EULER).eval()
+    example, dynamic = torch.randn(batch or 3, *case.shape), {} if batch else {"x": {0: "batch"}}
+    folder, rewrite = record.OUT / "shared_work" / way, case.guided or way == "together"
+    if case.joined and way == "apart":
+        roster.REWRITES = tuple(one for one in ALL_REWRITES if one is not JOINED_CALLS)
+    try:
+        export(model, (example,), folder, dynamic=dynamic, form=form, samples=1, quick=True, rewrite=rewrite)
+    finally:
+        roster.REWRITES = ALL_REWRITES
+    return odelet.load(folder, threads=1)
+
+
 def measure(name: str, *, quick: bool) -> Iterator[dict[str, Any]]:
     """Yield a row for each form and batch: the times of both ways, and the median of the ratios of turns."""
     torch.set_num_threads(1)
-    case = CASES[name]
+    case, ways = CASES[name], ("apart", "together")
     for form in case.forms:
-        artifacts = {}
-        for way in ("apart", "together"):
-            torch.manual_seed(0)
-            field = case.build()
-            field = Guided(field, joined=way == "together") if case.guided else field
-            model = Solved(field, adaptive=form not in EULER).eval()
-            folder, example = record.OUT / "shared_work" / way, torch.randn(3, *case.shape)
-            more = {} if case.guided else {"rewrite": way == "together"}
-            export(model, (example,), folder, dynamic={"x": {0: "batch"}}, form=form, samples=1, quick=True, **more)
-            artifacts[way] = odelet.load(folder, threads=1)
+        artifacts = {} if case.joined else {way: exported(case, form, way, None) for way in ways}
         for batch in case.batches:
+            if case.joined:
+                artifacts = {way: exported(case, form, way, batch) for way in ways}
             x = torch.randn(batch, *case.shape).numpy()
             latencies = interleaved(
                 {way: (lambda artifact=artifact, x=x: artifact(x)) for way, artifact in artifacts.items()},
@@ -198,6 +215,7 @@ def measure(name: str, *, quick: bool) -> Iterator[dict[str, Any]]:
             yield {
                 "title": case.title,
                 "guided": case.guided,
+                "joined": case.joined,
                 "form": form,
                 "batch": batch,
                 **{way: record.milliseconds(latency) for way, latency in latencies.items()},

@@ -1,4 +1,4 @@
-"""Classifier-free guidance in one call: both halves in one batch, `cat([x, x])`, and the two answers apart again."""
+"""Classifier-free guidance: both halves in one batch, `cat([x, x])`, and the two answers apart again; or two calls."""
 
 import torch
 from torch import nn
@@ -67,3 +67,27 @@ class Labels(nn.Module):
 
 def case_labels_in_a_list():
     return Case(Labels(), (torch.randn(4, 3), torch.tensor([1, 5, 0, 7])), {"x": {0: "batch"}, "label": {0: "batch"}})
+
+
+class TwoCalls(nn.Module):
+    """A sampler of one image that calls its network twice; the network is large enough for an export to join both."""
+
+    def __init__(self):
+        super().__init__()
+        self.labels = nn.Embedding(11, 8)
+        self.net = nn.Sequential(nn.Linear(25, 96), nn.SiLU(), nn.Linear(96, 96), nn.SiLU(), nn.Linear(96, 16))
+
+    def forward(self, x, label):
+        def velocity(t, y, label):
+            inputs = torch.cat([y.flatten(1), t.expand(len(y), 1), self.labels(label)], 1)
+            return self.net(inputs).reshape(y.shape)
+
+        def field(t, y):
+            without = velocity(t, y, torch.full_like(label, 10))
+            return without + 3.0 * (velocity(t, y, label) - without)
+
+        return odeint(field, x, torch.linspace(0, 1, 5), method="midpoint")[-1]
+
+
+def case_two_calls():
+    return Case(TwoCalls(), (torch.randn(1, 1, 4, 4), torch.tensor([3])), {})

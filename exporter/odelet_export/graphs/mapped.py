@@ -95,6 +95,26 @@ class _Place:
         axes = np.arange(1, 1 + rank - self.rank(i), dtype=np.int64)
         return self.scope.call("Unsqueeze", value, self.scope.constant(axes))
 
+    def rows(self, i: int) -> Value | None:
+        """An input of two axes, its first and the new one as one axis; None where that would take a node."""
+        value = self.input(i)
+        node = value.ir.producer() if value is not None and self.mapped(i) and self.rank(i) == 2 else None
+        flat = node.inputs[0] if node is not None and node.op_type == "Reshape" else None
+        if value is None or flat is None or flat.shape is None or value.dims is None:
+            return None
+        sizes = [_size(dim) for dim in value.ir.shape or ()]
+        known = 0 not in sizes and list(flat.shape) == [sizes[0] * sizes[1], sizes[2]]
+        return Value(flat, self.scope) if known else None
+
+    def of_rows(self, rows: Value, width: int) -> Value:
+        """An output of two axes, from rows (new axis * first axis, width)."""
+        output = self.node.outputs[0]
+        dims = output.shape
+        assert dims is not None
+        count = self.size * _size(dims[0])
+        rows.ir.type, rows.ir.shape = output.type, ir.Shape([count or None, width])
+        return self.scope.call("Reshape", rows, self.scope.constant(np.array([self.size, -1, width], np.int64)))
+
     def again(self, *inputs: Value | None, **changed: Any) -> Any:
         """The node on other inputs. changed: attributes that differ."""
         attributes = {name: one.value for name, one in self.node.attributes.items()} | changed
@@ -109,7 +129,27 @@ def _later(axis: int) -> int:
 def _elementwise(place: _Place) -> Any:
     given = [i for i in range(len(place.node.inputs)) if place.given(i)]
     rank = max(place.rank(i) for i in given)
+    rows = _elementwise_of_rows(place, given)
+    if rows is not None:
+        return rows
     return place.again(*(place.aligned(i, rank) for i in range(len(place.node.inputs))))
+
+
+def _elementwise_of_rows(place: _Place, given: Sequence[int]) -> Value | None:
+    """The node on rows, so that no reshape stands between two Gemm; None where not all of its inputs are rows."""
+    dims = place.node.outputs[0].shape
+    assert dims is not None
+    rows = {i: place.rows(i) for i in given if place.mapped(i)}
+    fitting = all(one is not None and one.dims == [place.size * _size(dims[0]), dims[-1]] for one in rows.values())
+    if len(dims) != 2 or not fitting or any(place.rank(i) > 1 for i in given if i not in rows):
+        return None
+    made = place.again(*(rows.get(i) or place.input(i) for i in range(len(place.node.inputs))))
+    return place.of_rows(made, _size(dims[1]))
+
+
+def _size(dim: int | ir.SymbolicDim) -> int:
+    """A size; 0 where it is not fixed."""
+    return dim if isinstance(dim, int) else 0
 
 
 def _gemm(place: _Place) -> Any:
@@ -121,8 +161,8 @@ def _gemm(place: _Place) -> Any:
         return None
     if place.given(2) and (place.mapped(2) or place.rank(2) > 1):
         return None
-    rows = place.again(place.scope.call("Flatten", place.input(0), axis=2), *place.inputs(1))
-    return place.scope.call("Reshape", rows, place.scope.constant(np.array([place.size, -1, width], np.int64)))
+    rows = place.rows(0) or place.scope.call("Flatten", place.input(0), axis=2)
+    return place.of_rows(place.again(rows, *place.inputs(1)), width)
 
 
 def _product(place: _Place) -> Any:
@@ -171,6 +211,9 @@ def _with_axes(i: int) -> Callable[[_Place], Any]:
 def _reshape(place: _Place) -> Any:
     if place.mapped(1):
         return None
+    known = place.constant(1)
+    if known is not None:
+        return place.again(place.input(0), place.scope.constant(np.array([place.size, *known], np.int64)))
     return place.again(place.input(0), place.scope.call("Concat", place.count, place.input(1), axis=0))
 
 

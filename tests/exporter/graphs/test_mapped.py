@@ -43,6 +43,13 @@ CASES = {
     "ReduceMax": lambda s, x, c: s.call("ReduceMax", x, c(np.array([0, 1])), keepdims=0),
     "Gemm": lambda s, x, c: s.call("Gemm", x, c(W), c(W[0])),
     "Gemm transposed": lambda s, x, c: s.call("Gemm", x, c(W.T), transB=1, alpha=0.5),
+    "Gemm of what rows give": lambda s, x, c: s.call(
+        "Gemm", s.call("Mul", s.call("Tanh", s.call("Gemm", x, c(W), c(W[0]))), c(W[1])), c(W.T)
+    ),
+    "Gemm beside one row": lambda s, x, c: s.call(
+        "Add", s.call("Gemm", x, c(W[:, :4])), s.call("Gemm", s.call("ReduceSum", x, c(np.array([0]))), c(W[:, :4]))
+    ),
+    "Gemm beside a constant of its size": lambda s, x, c: s.call("Sub", s.call("Gemm", x, c(W[:, :4])), c(CUBE[0])),
     "MatMul": lambda s, x, c: s.call("MatMul", x, c(W)),
     "MatMul of a row": lambda s, x, c: s.call("MatMul", s.call("ReduceSum", x, c(np.array([0])), keepdims=0), c(W)),
     "MatMul from the left": lambda s, x, c: s.call("MatMul", c(CUBE[:, :, :3]), x),

@@ -8,6 +8,7 @@ from odelet_export.graphs.rewrite.activations import ACTIVATIONS
 from odelet_export.graphs.rewrite.attention import ATTENTION
 from odelet_export.graphs.rewrite.channels import CHANNELS
 from odelet_export.graphs.rewrite.equal_rows import EQUAL_ROWS
+from odelet_export.graphs.rewrite.joined_calls import JOINED_CALLS
 from odelet_export.graphs.rewrite.powers import POWERS
 from odelet_export.graphs.rewrite.rule import Pass, Rewrite
 from odelet_export.graphs.rewrite.softplus import LOG_SIGMOID, SOFTPLUS, SOFTPLUS_OF_SCALED, SOFTPLUS_OF_TORCH
@@ -16,6 +17,7 @@ from odelet_export.graphs.rewrite.time_channel import TIME_IN_CONV, TIME_IN_GEMM
 # In the order in which they are applied, one after the other.
 REWRITES: tuple[Rewrite | Pass, ...] = (
     EQUAL_ROWS,
+    JOINED_CALLS,
     TIME_IN_CONV,
     TIME_IN_GEMM,
     TIME_IN_PRODUCT,
