@@ -239,3 +239,35 @@ def test_every_public_name_is_there():
     assert all(getattr(odelet_train, name) for name in odelet_train.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         odelet_train.nothing  # noqa: B018 the access is the test
+
+
+def test_a_loss_that_is_not_finite_ends_training(few, tmp_path):
+    gone = (torch.full_like(few.train[0], torch.nan), few.train[1])
+    with pytest.raises(ValueError, match="the loss is nan in epoch 1, step 1; look for NaN in the data"):
+        fit(lambda: torch.nn.Linear(64, 10), gone, tmp_path / "x.ckpt", loss=odenet.loss, settings=TINY, progress=False)
+
+
+def test_weights_that_are_not_finite_are_not_returned(few, tmp_path):
+    def loss(network, images, labels):
+        return (network(images) * 0).sum().sqrt()  # 0, with a gradient of 0 times infinity
+
+    settings = replace(TINY, epochs=1, batch_size=24)
+    with pytest.raises(ValueError, match="training ends with .* not finite; lower the learning rate"):
+        fit(small_model, few.train, tmp_path / "x.ckpt", loss=loss, settings=settings, progress=False)
+
+
+def test_a_last_batch_of_one_row_is_refused_where_a_batch_normalization_needs_more(few, tmp_path):
+    def build():
+        return torch.nn.Sequential(torch.nn.Linear(64, 10), torch.nn.BatchNorm1d(10))
+
+    with pytest.raises(
+        ValueError, match="batch_size=23 leaves one of 24 rows for the last batch, .* normalization '1'"
+    ):
+        fit(
+            build,
+            few.train,
+            tmp_path / "x.ckpt",
+            loss=odenet.loss,
+            settings=replace(TINY, batch_size=23),
+            progress=False,
+        )

@@ -122,6 +122,14 @@ def test_an_export_follows_the_training(file, tmp_path):
     assert model(x).shape == (20, 2) and model.card.solves[0].form == "driven"
 
 
+def test_inputs_go_by_the_names_of_arguments(file, tmp_path):
+    x = np.zeros((20, 2), np.float32)
+    np.savez(tmp_path / "data.npz", inp=x, y=x)
+    found = run(file, "--data", str(tmp_path / "data.npz"), "--loss", "mse", out=tmp_path)
+    assert found.exit_code == 2
+    assert "--data has no array x, which forward takes; it has inp, y" in " ".join(found.output.split())
+
+
 def test_a_watched_training_resumes_to_the_same_weights(file, tmp_path, monkeypatch):
     from odelet_train.fitting import Task
 

@@ -99,8 +99,8 @@ def fit(
     interrupted run. progress: show a progress bar. callbacks: of Lightning. Training runs on the CPU. The caller's
     random states and determinism switches are restored on return.
 
-    Raises FileNotFoundError when there is nothing to resume, and ValueError when the checkpoint is
-    damaged, was made with other settings, or is not named .ckpt.
+    Raises FileNotFoundError when there is nothing to resume, and ValueError when the checkpoint is damaged, was made
+    with other settings, or is not named .ckpt, and where a loss or a trained weight is not finite.
     """
     settings = settings or Settings()
     checkpoint = Path(checkpoint)
@@ -119,6 +119,7 @@ def fit(
     )
     with _quiet(), _reproducible(settings.seed):
         task = Task(build(), loss, settings)
+        _check_last_batch(task.network, len(data[0]), settings.batch_size)
         trainer = lightning.Trainer(
             accelerator="cpu",
             devices=1,
@@ -141,6 +142,9 @@ def fit(
             ckpt_path=checkpoint if resume else None,
             weights_only=True,
         )
+    broken = [name for name, value in task.network.state_dict().items() if not torch.isfinite(value).all()]
+    if broken:
+        raise ValueError(f"training ends with {broken[0]} that is not finite; lower the learning rate, or set clip")
     return task.network.eval()
 
 
@@ -157,6 +161,11 @@ class Task(lightning.LightningModule):
         """The loss of a batch, a scalar."""
         _set_random_states(_seed(self.settings.seed, STEP, self.global_step))
         loss = self.loss(self.network, *batch)
+        if not torch.isfinite(loss):
+            raise ValueError(
+                f"the loss is {float(loss)} in epoch {self.current_epoch + 1}, step {self.global_step + 1}; look for "
+                "NaN in the data, lower the learning rate, or set clip"
+            )
         self.log("loss", loss, prog_bar=True)
         return loss
 
@@ -194,6 +203,18 @@ class EpochShuffle(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(_seed(self.seed, ORDER, self.epoch))
         return iter(torch.randperm(self.size, generator=generator).tolist())
+
+
+def _check_last_batch(network: nn.Module, rows: int, batch_size: int) -> None:
+    """Raise ValueError where the last batch has one row, which a batch normalization cannot train on."""
+    # torch has no public name for the class that all batch normalizations share.
+    if min(rows, batch_size) == 1 or rows % batch_size == 1:
+        for name, layer in network.named_modules():
+            if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+                raise ValueError(
+                    f"batch_size={batch_size} leaves one of {rows} rows for the last batch, on which the batch "
+                    f"normalization {name!r} cannot train; pass another batch size"
+                )
 
 
 def _batches(data: Sequence[Tensor], settings: Settings) -> DataLoader[tuple[Tensor, ...]]:

@@ -7,6 +7,7 @@ import torch
 import torchcde
 import torchsde
 import vendored
+from torch.utils.checkpoint import checkpoint
 from torchdiffeq import odeint, odeint_dense, odeint_event
 
 from odelet_export import CaptureError, mark
@@ -254,3 +255,41 @@ def test_torchdiffeqs_own_errors_stay():
 def test_arguments_out_of_their_range_are_refused(argument, value):
     with pytest.raises(ValueError, match=rf"^{argument}="), watched(**{argument: value}):
         pass
+
+
+def small_solve(x):
+    weight = torch.full((2, 2), 0.3, requires_grad=True)
+    return odeint(lambda t, y: torch.tanh(y @ weight), x, TIMES, method="rk4")[-1].sum()
+
+
+def test_a_regulariser_in_a_reentrant_checkpoint_is_refused():
+    x = torch.ones(2, 2, requires_grad=True)
+    with (
+        pytest.raises(ValueError, match=r"kinetic=1.0 gets no gradient .* pass use_reentrant=False"),
+        watched(kinetic=1.0),
+    ):
+        checkpoint(small_solve, x, use_reentrant=True)
+    with watched() as solves:
+        checkpoint(small_solve, x, use_reentrant=True)
+    assert list(solves.calls.values()) == [4]
+
+
+def test_a_regulariser_in_a_checkpoint_has_the_gradient_that_it_has_without():
+    gradients = []
+    for checkpointed in (False, True):
+        x = torch.ones(2, 2, requires_grad=True)
+        with watched(kinetic=1.0) as solves:
+            loss = checkpoint(small_solve, x, use_reentrant=False) if checkpointed else small_solve(x)
+            (loss + solves.cost).backward()
+        gradients.append(x.grad)
+    assert torch.equal(*gradients)
+
+
+@pytest.mark.parametrize("kind", ["jacobian", "second"])
+def test_inference_mode_has_no_gradients_for_a_regulariser(kind):
+    with (
+        torch.inference_mode(),
+        pytest.raises(ValueError, match=f"{kind}=0.5 needs gradients, .* use torch.no_grad"),
+        watched(**{kind: 0.5}),
+    ):
+        small_solve(torch.ones(2, 2))

@@ -139,6 +139,7 @@ def _divided(arrays: Mapping[str, Any], network: nn.Module, held_out: float) -> 
     names = [name for name in tensors if not (name.startswith(TEST) and name[len(TEST) :] in tensors)]
     known = _arguments(network)
     names = [name for name in known if name in names] + [name for name in names if name not in known]
+    _check_names(network, names)
     tested = [name for name in names if TEST + name in tensors]
     if tested and len(tested) != len(names):
         missing = ", ".join(TEST + name for name in names if name not in tested)
@@ -153,6 +154,17 @@ def _divided(arrays: Mapping[str, Any], network: nn.Module, held_out: float) -> 
     order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
     test, train = order[: max(1, round(held_out * count))], order[max(1, round(held_out * count)) :]
     return Data(train=tuple(tensors[n][train] for n in names), test=tuple(tensors[n][test] for n in names))
+
+
+def _check_names(network: nn.Module, names: Sequence[str]) -> None:
+    """Raise InputError where an argument that forward needs has no array of its name."""
+    parameters = inspect.signature(network.forward).parameters
+    absent = [name for name in _arguments(network) if name not in names and parameters[name].default is inspect._empty]
+    if absent:
+        raise InputError(
+            f"--data has no array {absent[0]}, which forward takes; it has {', '.join(names)}: name each input as the "
+            "argument that takes it"
+        )
 
 
 def _input_names(network: nn.Module, loss: Loss, data: Data) -> list[str]:

@@ -15,7 +15,7 @@ from odelet_intercept.intercept import PlainCall
 from odelet_intercept.solver_library import misc, torchdiffeq
 from odelet_train.watch.field import Augmented, Counted, CountedModule
 from odelet_train.watch.parameters import parameters_of
-from odelet_train.watch.record import POSITION, Solve
+from odelet_train.watch.record import POSITION, Solve, in_reentrant_checkpoint
 from odelet_train.watch.settings import Watching
 
 # Functions of a field that solvers call between steps, by their names as attributes of the field.
@@ -86,21 +86,28 @@ class Ode:
     def _check(self, settings: Watching) -> None:
         """Raise InputError for a solve that cannot be changed as the settings ask."""
         changes, entry = settings.changes, self.call.entry
+        derived = [f"{kind}={weight!r}" for kind, weight in settings.weights.items() if kind != "kinetic"]
         if changes and entry.copy:
             self._refuse(
                 changes[0], f"changes solves of torchdiffeq alone, and {entry.name} is of the copy {entry.copy}"
             )
         if changes and entry.name == "odeint_dense":
             self._refuse(changes[0], "does not work with odeint_dense; solve to fixed times with odeint")
+        if settings.weights and in_reentrant_checkpoint():
+            self._refuse(
+                changes[0],
+                "gets no gradient in torch.utils.checkpoint with use_reentrant=True; pass use_reentrant=False",
+            )
+        if derived and torch.is_inference_mode_enabled():
+            self._refuse(derived[0], "needs gradients, which torch.inference_mode() has none of; use torch.no_grad()")
         if settings.steer and (self.until_event or entry.name == "odeint_event"):
             self._refuse(changes[-1 - settings.adjoint], "moves the end time, and this solve ends at an event")
         if settings.weights and self.keywords.get("method") == _OUTSIDE:
             self._refuse(changes[0], f"needs gradients, which {_OUTSIDE} does not give; choose another method")
         state = self.keywords["y0"]
         parts = (state,) if self.single else tuple(state)
-        derived = [kind for kind in settings.weights if kind != "kinetic"]
         if derived and any(isinstance(part, Tensor) and part.is_complex() for part in parts):
-            self._refuse(f"{derived[0]}={settings.weights[derived[0]]!r}", "does not work for a complex state")
+            self._refuse(derived[0], "does not work for a complex state")
 
     def _refuse(self, change: str, reason: str) -> None:
         raise InputError(f"{self.where}{change} {reason}")

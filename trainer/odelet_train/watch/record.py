@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.utils.checkpoint import CheckpointFunction
 
 
 @dataclass
@@ -68,6 +70,16 @@ POSITION = Position()
 def in_backward() -> bool:
     """Whether torch computes gradients now: a solve then belongs to an adjoint, or is made again by a checkpoint."""
     return bool(torch._C._current_graph_task_id() != -1)
+
+
+def in_reentrant_checkpoint() -> bool:
+    """Whether a checkpoint runs the model without gradients, and will run it once more for them."""
+    frame = None if torch.is_grad_enabled() else sys._getframe(1)
+    while frame is not None:
+        if frame.f_code is CheckpointFunction.forward.__code__:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def belongs_to_adjoint(func: Any) -> bool:

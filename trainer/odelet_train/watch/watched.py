@@ -109,8 +109,8 @@ def watched(
             _watches.pop()
     if watch.settings.changes and not watch.solves:
         raise InputError(
-            f"{watch.settings.changes[0]} changes solves, and this loss made none; leave it out, or put the call of "
-            "the model inside the watch"
+            f"{watch.settings.changes[0]} changes solves, and this loss made none; leave it out, or let the loss "
+            "call the model inside the watch"
         )
 
 
