@@ -163,7 +163,7 @@ class Task(lightning.LightningModule):
         loss = self.loss(self.network, *batch)
         if not torch.isfinite(loss):
             raise ValueError(
-                f"the loss is {float(loss)} in epoch {self.current_epoch + 1}, step {self.global_step + 1}; look for "
+                f"the loss is {loss.item()} in epoch {self.current_epoch + 1}, step {self.global_step + 1}; look for "
                 "NaN in the data, lower the learning rate, or set clip"
             )
         self.log("loss", loss, prog_bar=True)
