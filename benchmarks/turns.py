@@ -7,32 +7,40 @@ take a millisecond, or one: a call of some microseconds is slower where another 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from time import process_time
+from time import perf_counter, process_time
 
-from odelet.commands.latency import Latency, interleaved
+from odelet.commands.latency import Latency
 
 TURN = 1e-3
+# Calls shorter than this many seconds are made once untimed before their turn: after 100 ms of another library, the
+# first call of a jitted function of 1 ms takes up to ten times as long.
+SHORT = 1e-2
 
 
 def in_turns(
     ways: Mapping[str, Callable[[], object]], *, seconds: float, turns: Sequence[int] = (5, 500)
 ) -> dict[str, Latency]:
     """The latencies of one call of each way. seconds, turns: as in `interleaved`."""
-    counts = {way: _in_a_turn(call) for way, call in ways.items()}
-    repeated = {way: partial(_repeat, call, counts[way]) for way, call in ways.items()}
-    latencies = interleaved(repeated, seconds=seconds, turns=turns, warmup=1, clock=process_time)
-    return {way: Latency(tuple(taken / counts[way] for taken in latency.seconds)) for way, latency in latencies.items()}
+    single = {way: _time_of(call) for way, call in ways.items()}
+    counts = {way: max(1, round(TURN / max(taken, 1e-6))) for way, taken in single.items()}
+    times: dict[str, list[float]] = {way: [] for way in ways}
+    least, most = turns
+    end = perf_counter() + seconds
+    while len(times[next(iter(ways))]) < least or (len(times[next(iter(ways))]) < most and perf_counter() < end):
+        for way, call in ways.items():
+            if single[way] < SHORT:
+                call()
+            start = process_time()
+            for _ in range(counts[way]):
+                call()
+            times[way].append((process_time() - start) / counts[way])
+    return {way: Latency(tuple(taken)) for way, taken in times.items()}
 
 
-def _in_a_turn(call: Callable[[], object]) -> int:
-    """How many calls take as long as a turn."""
-    _repeat(call, 2)
+def _time_of(call: Callable[[], object]) -> float:
+    """The seconds of the third of three calls."""
+    call()
+    call()
     start = process_time()
     call()
-    return max(1, round(TURN / max(process_time() - start, 1e-6)))
-
-
-def _repeat(call: Callable[[], object], count: int) -> None:
-    for _ in range(count):
-        call()
+    return process_time() - start
