@@ -67,11 +67,11 @@ def _at(family: Family, exhibit: Exhibit, batch: int, use: Any, *, quick: bool) 
     settings = {**(PLAIN if exhibit.discrete else {}), **use.settings}
     try:
         module = use.module(family.trained(exhibit.member)).eval()
-        library, _ = native_code(module, inputs, exhibit.folder / f"native-{batch}", **settings)
+        library, _ = native_code(module, inputs, exhibit.folder.with_name(f"{exhibit.name}-native-{batch}"), **settings)
         calls["native"] = partial(library, *arrays(inputs))
     except OdeletError as error:
         missing = " ".join(str(error).split())[:200]
-    latencies = in_turns(calls, seconds=1 if quick else 3, turns=(3 if quick else 5, 500))
+    latencies = in_turns(calls, seconds=1 if quick else 2, turns=(3, 500))
     return {
         "batch": batch,
         "evaluations": exhibit.evaluations(*inputs),
