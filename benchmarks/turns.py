@@ -7,12 +7,13 @@ take a millisecond, or one: a call of some microseconds is slower where another 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from time import perf_counter, process_time
+from functools import partial
+from time import process_time
 
-from odelet.commands.latency import Latency
+from odelet.commands.latency import Latency, interleaved
 
 TURN = 1e-3
-# Calls shorter than this many seconds are made once untimed before their turn: after 100 ms of another library, the
+# Calls shorter than this many seconds come once untimed before their turn: after 100 ms of another library, the
 # first call of a jitted function of 1 ms takes up to ten times as long.
 SHORT = 1e-2
 
@@ -23,18 +24,20 @@ def in_turns(
     """The latencies of one call of each way. seconds, turns: as in `interleaved`."""
     single = {way: _time_of(call) for way, call in ways.items()}
     counts = {way: max(1, round(TURN / max(taken, 1e-6))) for way, taken in single.items()}
-    times: dict[str, list[float]] = {way: [] for way in ways}
-    least, most = turns
-    end = perf_counter() + seconds
-    while len(times[next(iter(ways))]) < least or (len(times[next(iter(ways))]) < most and perf_counter() < end):
-        for way, call in ways.items():
-            if single[way] < SHORT:
-                call()
-            start = process_time()
-            for _ in range(counts[way]):
-                call()
-            times[way].append((process_time() - start) / counts[way])
-    return {way: Latency(tuple(taken)) for way, taken in times.items()}
+    latencies = interleaved(
+        {way: partial(_repeat, call, counts[way]) for way, call in ways.items()},
+        seconds=seconds,
+        turns=turns,
+        warmup=0,
+        untimed={way for way, taken in single.items() if taken < SHORT},
+        clock=process_time,
+    )
+    return {way: Latency(tuple(taken / counts[way] for taken in latency.seconds)) for way, latency in latencies.items()}
+
+
+def _repeat(call: Callable[[], object], count: int) -> None:
+    for _ in range(count):
+        call()
 
 
 def _time_of(call: Callable[[], object]) -> float:

@@ -19,13 +19,13 @@ from turns import in_turns
 
 from odelet.errors import OdeletError
 from odelet_models import FAMILIES, load_family
-from odelet_models.family import Family
+from odelet_models.family import WEIGHTS, Family
 from odelet_train import load_checkpoint
-from odelet_train.exhibit import PLAIN, Exhibit, arrays, by_torch, exhibits, picture
+from odelet_train.exhibit import Exhibit, by_torch, exhibits, picture
+from odelet_train.uses import arrays, export_settings
 
 BATCHES = (1, 256)
 PICTURES = record.ROOT / "docs" / "zoo"
-WEIGHTS = record.ROOT / "models" / "odelet_models" / "weights"
 
 
 def measure(name: str, *, quick: bool) -> Iterator[dict[str, Any]]:
@@ -39,18 +39,19 @@ def measure(name: str, *, quick: bool) -> Iterator[dict[str, Any]]:
         first = exhibit.member not in scored
         scored.add(exhibit.member)
         use = family.members[exhibit.member].uses[exhibit.use]
+        card = load_checkpoint(WEIGHTS / f"{exhibit.member}.json")[1]
         yield {
             "member": exhibit.member,
             "use": exhibit.use,
             "discrete": exhibit.discrete,
             "form": ", ".join(dict.fromkeys(solve.form for solve in exhibit.model.card.solves)),
             "method": ", ".join(dict.fromkeys(solve.method for solve in exhibit.model.card.solves)),
-            "score": _rounded(load_checkpoint(WEIGHTS / f"{exhibit.member}.json")[1].score) if first else None,
+            "score": _rounded(card.score) if first else None,
             "score_of_artifact": _rounded(family.score(exhibit.call, *data.test)) if first else None,
             "baseline": _rounded(family.baseline[1](data)),
             "error": float(f"{exhibit.error:.2g}"),
             "kilobytes": round(exhibit.kilobytes, 1),
-            "parameters": load_checkpoint(WEIGHTS / f"{exhibit.member}.json")[1].parameters,
+            "parameters": card.parameters,
             "batches": [_at(family, exhibit, batch, use, quick=quick) for batch in BATCHES],
             "load": round(os.getloadavg()[0], 1),
         }
@@ -64,7 +65,7 @@ def _at(family: Family, exhibit: Exhibit, batch: int, use: Any, *, quick: bool) 
         "onnxruntime": partial(exhibit.model, *arrays(inputs)),
     }
     missing = None
-    settings = {**(PLAIN if exhibit.discrete else {}), **use.settings}
+    settings = export_settings(family.members[exhibit.member], use)
     try:
         module = use.module(family.trained(exhibit.member)).eval()
         library, _ = native_code(module, inputs, exhibit.folder.with_name(f"{exhibit.name}-native-{batch}"), **settings)

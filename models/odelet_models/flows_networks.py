@@ -7,6 +7,7 @@ Each flow is called with x (batch, dims) and returns log p(x) in nats, (batch,);
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -158,31 +159,41 @@ class Coupling(nn.Module):
         return (y - shift) * (-scale).exp()
 
 
-class RealNVP(nn.Module):
+class Chain(nn.Module):
+    """A discrete flow: invertible blocks, one after the other.
+
+    blocks: each returns its output and the change of the log density, (batch,), and has an `inverse`.
+    """
+
+    def __init__(self, blocks: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.blocks: Any = nn.ModuleList(blocks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The log density of x (batch, dims) in nats, (batch,)."""
+        change = x.new_zeros(len(x))
+        for block in self.blocks:
+            x, one = block(x)
+            change = change + one
+        return normal(x) + change
+
+    def inverse(self, z: Tensor) -> Tensor:
+        """Samples (batch, dims) of noise z (batch, dims)."""
+        for block in reversed(self.blocks):
+            z = block.inverse(z)
+        return z
+
+
+class RealNVP(Chain):
     """Real-NVP: a chain of affine couplings; even and odd columns take turns to stay.
 
     Source: Dinh, Sohl-Dickstein, Bengio, Density Estimation using Real NVP (2017).
     """
 
     def __init__(self, dims: int, *, hidden: int = 48, couplings: int = 8) -> None:
-        super().__init__()
         even = (torch.arange(dims) % 2 == 0).float()
         masks = [even if number % 2 == 0 else 1 - even for number in range(couplings)]
-        self.couplings: Any = nn.ModuleList(Coupling(mask, hidden) for mask in masks)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The log density of x (batch, dims) in nats, (batch,)."""
-        change = x.new_zeros(len(x))
-        for coupling in self.couplings:
-            x, one = coupling(x)
-            change = change + one
-        return normal(x) + change
-
-    def inverse(self, z: Tensor) -> Tensor:
-        """Samples (batch, dims) of noise z (batch, dims)."""
-        for coupling in reversed(self.couplings):
-            z = coupling.inverse(z)
-        return z
+        super().__init__(Coupling(mask, hidden) for mask in masks)
 
 
 class LipSwish(nn.Module):
@@ -224,7 +235,7 @@ class ResidualBlock(nn.Module):
         return mark(lambda x: y - self.residual(x), y, rtol=0.0, atol=1e-5, max_iters=300, per_sample=True)
 
 
-class ResidualFlow(nn.Module):
+class ResidualFlow(Chain):
     """Residual Flow: a chain of residual blocks, for rows of two numbers, whose determinants are exact.
 
     Sources: Behrmann, Grathwohl, Chen, Duvenaud, Jacobsen, Invertible Residual Networks (2019); Chen, Behrmann,
@@ -232,19 +243,4 @@ class ResidualFlow(nn.Module):
     """
 
     def __init__(self, *, hidden: int = 48, blocks: int = 8) -> None:
-        super().__init__()
-        self.blocks: Any = nn.ModuleList(ResidualBlock(hidden) for _ in range(blocks))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The log density of x (batch, 2) in nats, (batch,)."""
-        change = x.new_zeros(len(x))
-        for block in self.blocks:
-            x, one = block(x)
-            change = change + one
-        return normal(x) + change
-
-    def inverse(self, z: Tensor) -> Tensor:
-        """Samples (batch, 2) of noise z (batch, 2)."""
-        for block in reversed(self.blocks):
-            z = block.inverse(z)
-        return z
+        super().__init__(ResidualBlock(hidden) for _ in range(blocks))

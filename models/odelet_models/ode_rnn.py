@@ -26,6 +26,8 @@ HIDDEN = 24
 # Of the readings of a step of training, the forecasts of the first ones do not count.
 FITTED, SKIPPED = 12, 2
 LONGEST = 60.0
+# The largest rate of the field, in 1/h.
+RATE = 6.0
 
 
 class Step(NamedTuple):
@@ -46,9 +48,6 @@ class DecayField(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         """z: (batch, hidden). Returns dz/dt, t in hours."""
         return RATE * self.rate(z).sigmoid() * (self.target(z) - z)
-
-
-RATE = 6.0  # The largest rate, in 1/h.
 
 
 class Recurrent(nn.Module):

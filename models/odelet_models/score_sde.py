@@ -38,20 +38,25 @@ def kept(t: Tensor) -> Tensor:
     return torch.exp(-RATES[0] * t / 2 - (RATES[1] - RATES[0]) * t.square() / 4)
 
 
+def layers(inputs: int, width: int) -> nn.Sequential:
+    """Linear layers with SiLU between them, from so many numbers to a point."""
+    return nn.Sequential(
+        nn.Linear(inputs, width),
+        nn.SiLU(),
+        nn.Linear(width, width),
+        nn.SiLU(),
+        nn.Linear(width, width),
+        nn.SiLU(),
+        nn.Linear(width, POINT),
+    )
+
+
 class ScoreModel(nn.Module):
     """Finds the noise in a noisy point, which is the score of the noisy points' density but for a factor."""
 
     def __init__(self, *, width: int = WIDTH) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Linear(POINT + 3, width),
-            nn.SiLU(),
-            nn.Linear(width, width),
-            nn.SiLU(),
-            nn.Linear(width, width),
-            nn.SiLU(),
-            nn.Linear(width, POINT),
-        )
+        self.layers = layers(POINT + 3, width)
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         """x: (batch, 2); t: (batch, 1), or a scalar. Returns the noise in x, (batch, 2), of deviation 1."""
@@ -115,15 +120,7 @@ class Generator(nn.Module):
 
     def __init__(self, *, width: int = 64) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Linear(POINT, width),
-            nn.SiLU(),
-            nn.Linear(width, width),
-            nn.SiLU(),
-            nn.Linear(width, width),
-            nn.SiLU(),
-            nn.Linear(width, POINT),
-        )
+        self.layers = layers(POINT, width)
 
     def forward(self, noise: Tensor) -> Tensor:
         """Points (batch, 2) of noise (batch, 2), standard normal numbers."""

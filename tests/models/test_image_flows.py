@@ -1,6 +1,7 @@
 """Flows of images: volumes, inverses, and the start of Glow from its first batch."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -80,7 +81,7 @@ def test_training_of_glow_resumes_to_the_same_weights_after_its_start(tmp_path, 
     settings = Settings(epochs=2, batch_size=8)
 
     def fitted(name, **options):
-        build = lambda: Glow(hidden=4, steps=1)  # noqa: E731
+        build = partial(Glow, hidden=4, steps=1)
         loss = image_flows.likelihood_loss
         return fit(build, rows, tmp_path / name, loss=loss, settings=settings, progress=False, **options)
 

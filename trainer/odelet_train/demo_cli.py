@@ -106,7 +106,7 @@ def _forms(exhibit: Exhibit) -> str:
 def _costs(exhibit: Exhibit, use: Any) -> list[str]:
     """The evaluations of fields and the milliseconds of a call with one sample, and the size of the artifact."""
     from odelet.commands.latency import interleaved
-    from odelet_train.exhibit import arrays
+    from odelet_train.uses import arrays
 
     inputs = use.inputs(1)
     evaluations, values = exhibit.evaluations(*inputs), arrays(inputs)

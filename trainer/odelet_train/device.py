@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from odelet.errors import InputError
+from odelet_train.uses import arrays
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,11 @@ def exported(
         for module, training in modes:
             module.training = training
     model = odelet.load(out)
-    arrays = [value.detach().numpy() if isinstance(value, Tensor) else value for value in inputs]
-    counts = [solve.evaluations for solve in model.solve(*arrays).stats.solves]
-    known = [count for count in counts if count is not None]
-    latency = interleaved({"call": lambda: model(*arrays)}, seconds=0.5)["call"]
+    values = arrays(inputs)
+    calls = model.solve(*values).stats.evaluations
+    latency = interleaved({"call": lambda: model(*values)}, seconds=0.5)["call"]
     rows = len(inputs[0]) if inputs and inputs[0].ndim else 1
-    return DeviceCost(Path(out), sum(known) if len(known) == len(counts) else None, 1e3 * latency.median, rows)
+    return DeviceCost(Path(out), calls, 1e3 * latency.median, rows)
 
 
 def read_settings(text: str) -> dict[str, Any]:

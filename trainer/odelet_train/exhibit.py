@@ -14,6 +14,7 @@ from torch import Tensor
 import odelet
 from odelet_export import export
 from odelet_models.family import Data, Family, Use
+from odelet_train.uses import arrays, export_settings
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,8 @@ class Exhibit:
 
     def evaluations(self, *inputs: Tensor) -> int | None:
         """How often the artifact evaluates the fields of its solves on these inputs; None where it does not say."""
-        counts = [solve.evaluations for solve in self.model.solve(*arrays(inputs)).stats.solves]
-        known = [count for count in counts if count is not None]
-        return sum(known) if counts and len(known) == len(counts) else None
+        stats = self.model.solve(*arrays(inputs)).stats
+        return stats.evaluations if stats.solves else None
 
 
 def exhibits(
@@ -66,9 +66,8 @@ def exhibits(
         for name, use in description.uses.items():
             announce(f"{member}-{name}")
             folder = Path(out) / f"{member}-{name}"
-            settings = {**(PLAIN if description.discrete else {}), **use.settings}
             module, inputs = use.module(network).eval(), use.inputs(EXAMPLES)
-            exported = export(module, inputs, folder, dynamic=use.dynamic, **settings)
+            exported = export(module, inputs, folder, dynamic=use.dynamic, **export_settings(description, use))
             error = max(output.max_rel for sample in exported.parity.samples for output in sample.outputs)
             model = odelet.load(folder, threads=1)
             yield Exhibit(member, name, folder, error, model, description.discrete)
@@ -76,8 +75,6 @@ def exhibits(
 
 # The rows of the example that an export traces; every batch is compared with torch at other sizes.
 EXAMPLES = 4
-# How a network that solves nothing is exported, unless its use says otherwise.
-PLAIN = {"form": "plain"}
 
 
 def by_torch(family: Family, member: str, use: Use) -> Callable[..., Any]:
@@ -101,11 +98,6 @@ def picture(family: Family, calls: Mapping[str, Callable[..., Any]], data: Data,
     family.draw(figure, calls, data)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
-
-
-def arrays(inputs: tuple[Tensor, ...]) -> list[Any]:
-    """Inputs as numpy arrays; numbers stay as they are."""
-    return [value.detach().numpy() if isinstance(value, Tensor) else value for value in inputs]
 
 
 def _tensors(value: Any) -> Any:

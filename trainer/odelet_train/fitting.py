@@ -110,32 +110,10 @@ def fit(
         _check_resumable(checkpoint, settings)
     else:
         checkpoint.unlink(missing_ok=True)  # Otherwise a later resume could pick up an older run.
-    saved = ModelCheckpoint(
-        dirpath=checkpoint.parent,
-        filename=checkpoint.stem,
-        save_top_k=1,
-        save_on_train_epoch_end=True,
-        enable_version_counter=False,
-    )
     with _quiet(), _reproducible(settings.seed):
         task = Task(build(), loss, settings)
         _check_last_batch(task.network, len(data[0]), settings.batch_size)
-        trainer = lightning.Trainer(
-            accelerator="cpu",
-            devices=1,
-            max_epochs=settings.epochs,
-            logger=False,
-            callbacks=[
-                saved,
-                SolveCallback(**settings.watching),
-                *([RichProgressBar()] if progress else []),
-                *callbacks,
-            ],
-            default_root_dir=checkpoint.parent,
-            enable_model_summary=False,
-            enable_progress_bar=progress,
-            gradient_clip_val=settings.clip,
-        )
+        trainer = _trainer(settings, checkpoint, progress=progress, callbacks=callbacks)
         trainer.fit(
             task,
             _batches(data, settings),
@@ -146,6 +124,35 @@ def fit(
     if broken:
         raise ValueError(f"training ends with {broken[0]} that is not finite; lower the learning rate, or set clip")
     return task.network.eval()
+
+
+def _trainer(
+    settings: Settings, checkpoint: Path, *, progress: bool, callbacks: Sequence[Callback]
+) -> lightning.Trainer:
+    """The trainer of a run, which keeps its state in a checkpoint."""
+    saved = ModelCheckpoint(
+        dirpath=checkpoint.parent,
+        filename=checkpoint.stem,
+        save_top_k=1,
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
+    )
+    return lightning.Trainer(
+        accelerator="cpu",
+        devices=1,
+        max_epochs=settings.epochs,
+        logger=False,
+        callbacks=[
+            saved,
+            SolveCallback(**settings.watching),
+            *([RichProgressBar()] if progress else []),
+            *callbacks,
+        ],
+        default_root_dir=checkpoint.parent,
+        enable_model_summary=False,
+        enable_progress_bar=progress,
+        gradient_clip_val=settings.clip,
+    )
 
 
 class Task(lightning.LightningModule):

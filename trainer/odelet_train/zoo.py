@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from odelet_models import FAMILIES, load_family
-from odelet_models.family import Family, Member, Use
+from odelet_models.family import Family, Member
 from odelet_train.checkpoint import WeightsCard
-from odelet_train.exhibit import PLAIN
 from odelet_train.job import Job, perform
+from odelet_train.uses import export_settings
 
 
 def find(name: str) -> tuple[Family, str]:
@@ -21,13 +21,14 @@ def find(name: str) -> tuple[Family, str]:
     >>> find("resnet")[1], find("odenet")[1]
     ('resnet', 'odenet')
     """
-    families = {key: load_family(key) for key in FAMILIES}
-    for family in families.values():
+    if name in FAMILIES:  # no other family is imported
+        family = load_family(name)
+        return family, name if name in family.members else next(iter(family.members))
+    families = [load_family(key) for key in FAMILIES]
+    for family in families:
         if name in family.members:
             return family, name
-    if name in families:
-        return families[name], next(iter(families[name].members))
-    known = ", ".join(member for family in families.values() for member in family.members)
+    known = ", ".join(member for family in families for member in family.members)
     raise ValueError(f"name={name!r} is no member of a family; choose one of {known}")
 
 
@@ -43,14 +44,9 @@ def job_of(name: str) -> Job:
         loss=member.loss,
         metric=family.metric,
         score=lambda network: scored(family, member, network),
-        uses={use: _exported_as(one, member) for use, one in member.uses.items()},
+        uses={key: replace(use, settings=export_settings(member, use)) for key, use in member.uses.items()},
         settings=member.settings,
     )
-
-
-def _exported_as(use: Use, member: Member) -> Use:
-    """A use whose settings say how a network without solves is exported."""
-    return replace(use, settings={**PLAIN, **use.settings}) if member.discrete else use
 
 
 def train_member(

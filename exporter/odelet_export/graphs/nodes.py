@@ -10,6 +10,8 @@ from onnx_ir import convenience
 
 # The domain of the nodes that mark solves in a captured graph.
 DOMAIN = "odelet"
+# The operators that multiply matrices.
+PRODUCTS = ("Gemm", "MatMul")
 
 
 def constant_of(value: ir.Value) -> np.ndarray | None:

@@ -5,7 +5,7 @@ The law here: calls are timed in turns, so that a disturbance of the machine mee
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -38,12 +38,14 @@ def interleaved(
     seconds: float = 1.0,
     turns: Sequence[int] = (5, 1000),
     warmup: int = 2,
+    untimed: Collection[str] = (),
     clock: Callable[[], float] = perf_counter,
 ) -> dict[str, Latency]:
     """Time each call once a turn, for about `seconds` in all, and return the latencies by name.
 
-    turns: the least and the largest number of turns. warmup: how many turns come first and do not count. clock: returns
-    the time in seconds; `time.thread_time` leaves out the time that other processes take, for calls that stay on their
+    turns: the least and the largest number of turns. warmup: how many turns come first and do not count. untimed: the
+    calls that are made once more before each turn, as the first call after others may be slower. clock: returns the
+    time in seconds; `time.thread_time` leaves out the time that other processes take, for calls that stay on their
     thread.
     """
     times: dict[str, list[float]] = {name: [] for name in calls}
@@ -51,6 +53,8 @@ def interleaved(
     done, end = -warmup, perf_counter() + seconds
     while done < least or (done < most and perf_counter() < end):
         for name, call in calls.items():
+            if name in untimed:
+                call()
             start = clock()
             call()
             if done >= 0:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, overload
 
 from odelet.artifact.origin import Origin
 from odelet.engine.opening import ONNX_RUNTIME, open_artifact
-from odelet.engine.session import MEASURED
 from odelet.engine.versions import tested
 from odelet.loops.progress import Progress
 from odelet.loops.solution import Solution
@@ -22,10 +21,10 @@ from odelet.model.observed import NOTHING, Events, Observed
 from odelet.model.paths import Paths, PathsProgress, sample_paths
 from odelet.model.results import Result, result_builder
 from odelet.model.runner import Runner
+from odelet.model.runners import runner_of
 from odelet.model.settings import AS_EXPORTED, CallSettings, Tolerance
 from odelet.model.solve_stream import SolveStream
 from odelet.model.stream import Stream
-from odelet.model.threads_by_work import WorkRunner
 from odelet.model.time_limit import check_deadline
 from odelet.numerics.backend import NumpyArray
 from odelet.text import printable
@@ -42,10 +41,9 @@ def _loaded_again(kind: type[Model], origin: Origin, settings: dict[str, Any]) -
 class Model:
     """An exported model, ready to call; safe to call from several threads at once. `odelet.load` makes one.
 
-    A model can be pickled and sent to other processes, which load it again: see docs/serving.md.
-
     card: what the artifact says of itself. inputs: the model's inputs, in the order of positional arguments. outputs:
     the tensors that a call returns, in order. folder: where it was loaded from, None for a lone file.
+    A model can be pickled and sent to other processes, which load it again: see docs/serving.md.
 
     >>> import numpy as np, odelet
     >>> model = odelet.load("out")
@@ -69,23 +67,19 @@ class Model:
         try_engine: bool = True,
         deadline: float | None = None,
     ) -> None:
+        settings = {name: value for name, value in locals().items() if name not in ("self", "path")}
         check_deadline(deadline)
         artifact = open_artifact(path, device=device, threads=threads, memory=memory, engine=engine, library=library)
         self.card, self.folder = artifact.card, artifact.folder
         self.inputs, self.outputs = artifact.card.inputs, artifact.card.outputs
-        self._artifact, self._device, self._interruptible = artifact, device, interruptible
-        self._settings: dict[str, Any] = {"device": device, "threads": threads, "interruptible": interruptible}
-        self._settings |= {"memory": memory, "engine": engine, "library": library}
-        self._settings |= {"try_engine": try_engine, "deadline": deadline}
+        self._again = type(self), artifact.origin, settings
         self._result = result_builder(artifact.card)
         self._runner: Runner = Runner(artifact, device=device, interruptible=interruptible)
         if try_engine and engine == ONNX_RUNTIME and not tested():
             from odelet.model import engine_check
 
             engine_check.try_engine(self, device=device, deadline=deadline)
-        if artifact.reopened is not None:
-            kind = MeasuredRunner if threads == MEASURED else WorkRunner
-            self._runner = kind(artifact, device=device, interruptible=interruptible)
+        self._runner = runner_of(artifact, threads=threads, device=device, interruptible=interruptible)
 
     @property
     def threads(self) -> int:
@@ -99,7 +93,7 @@ class Model:
 
     def __reduce__(self) -> tuple[object, ...]:
         """Return what loads the model again: in another process, or from a pickle. See docs/serving.md."""
-        return _loaded_again, (type(self), self._artifact.origin, self._settings)
+        return _loaded_again, self._again
 
     def __copy__(self) -> Self:
         """Return the model itself: it never changes, so a copy could not be told from it."""
@@ -202,8 +196,15 @@ class Model:
         >>> solution.status.name, solution.stats.rejected, solution.outputs["path"].shape
         ('OK', 0, (3, 5, 3))
         """
-        settings = CallSettings(rtol=rtol, atol=atol, max_steps=max_steps, max_evals=max_evals, deadline=deadline)
-        settings = replace(settings, seed=seed, progress=progress)
+        settings = CallSettings(
+            rtol=rtol,
+            atol=atol,
+            max_steps=max_steps,
+            max_evals=max_evals,
+            deadline=deadline,
+            seed=seed,
+            progress=progress,
+        )
         return self.solve_with(settings, args, named, observed=Observed(events=events, dense=dense))
 
     def paths(
@@ -291,7 +292,7 @@ class Model:
         if carry is not None:
             return Stream(self, carry, start)
         settings, inputs = CallSettings.split(start)
-        return SolveStream(self._runner, inputs, settings, device=self._device, interruptible=self._interruptible)
+        return SolveStream(self._runner, inputs, settings)
 
     def spread(self, named: Mapping[str, Argument]) -> dict[str, Argument]:
         """Return arguments under the names of the inputs: those that come in dicts, tuples and the like are taken

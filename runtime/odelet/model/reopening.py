@@ -43,4 +43,4 @@ class ReopeningRunner(Runner):
         """A runner with so many threads."""
         assert self.artifact.reopened is not None
         again = self.artifact.reopened(threads)
-        return Runner(again, device=self._device, interruptible=self._interruptible)
+        return Runner(again, device=self.device, interruptible=self.interruptible)

@@ -46,8 +46,8 @@ class Runner:
     """The program of an open artifact, ready to be called from several threads at once. threads: of the latest call."""
 
     def __init__(self, artifact: Artifact, *, device: str, interruptible: bool = False) -> None:
-        self.artifact, self._interruptible = artifact, interruptible
-        self.card, self._program, self._device = artifact.card, artifact.program, device
+        self.artifact, self.interruptible = artifact, interruptible
+        self.card, self._program, self.device = artifact.card, artifact.program, device
         self._guard, self.threads = artifact.guard, artifact.threads
         self.arguments = Arguments(artifact.card)
         self._again = artifact.fallback
@@ -103,7 +103,7 @@ class Runner:
             self._guard.check()
         RUNNING.append(None)
         try:
-            if self._interruptible:
+            if self.interruptible:
                 interruptible(lambda: self._run_both(result, arrays, limits, observed))
             else:
                 self._run_both(result, arrays, limits, observed)
@@ -292,7 +292,7 @@ class Runner:
             start, end = ends_of(solve, values)
             watch.begin(solve.index, start=start, end=end)
         with failing_as(solve.index):
-            solution, stats, watched = drive_solve(solve, step.graphs, values, request, device=self._device)
+            solution, stats, watched = drive_solve(solve, step.graphs, values, request, device=self.device)
         if has_outputs(stats):
             values |= zip(step.names.results, solution, strict=True)
         tell_end(watch, stats)

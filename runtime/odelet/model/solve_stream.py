@@ -45,19 +45,11 @@ class SolveStream:
     calls were made.
     """
 
-    def __init__(
-        self,
-        runner: Runner,
-        start: Mapping[str, Argument],
-        settings: CallSettings,
-        *,
-        device: str,
-        interruptible: bool = False,
-    ) -> None:
-        """start: the inputs that stay the same, by name. interruptible: as for `odelet.load`. Raises InputError for a
-        model that cannot go on, and for inputs and settings that do not fit."""
-        self._interruptible = interruptible
-        self._card, self._device, self._seed = runner.card, device, settings.seed
+    def __init__(self, runner: Runner, start: Mapping[str, Argument], settings: CallSettings) -> None:
+        """start: the inputs that stay the same, by name. Raises InputError for a model that cannot go on, and for
+        inputs and settings that do not fit."""
+        self._interruptible, self._device = runner.interruptible, runner.device
+        self._card, self._seed = runner.card, settings.seed
         self._artifact_for, self._guard = runner.artifact_for, runner.artifact.guard
         if settings.deadline is not None:
             raise InputError(

@@ -148,7 +148,9 @@ class Until(Solves):
         def event(t, y):
             return torch.minimum(y[0, 0] - 0.5, 3 - t)[None]
 
-        field = lambda t, y: self.field(t, y, context)  # noqa: E731
+        def field(t, y):
+            return self.field(t, y, context)
+
         return odeint_event(field, x * 0 + 1, times[0], event_fn=event, **self.options)[1]
 
 

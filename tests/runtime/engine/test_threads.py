@@ -87,9 +87,9 @@ def test_free_sizes_decide_only_where_nobody_says_more(four_cores, tmp_path, mon
         model = odelet.load(growing(tmp_path / "out"), **options)
         assert np.array_equal(model(x), 2 * x + 1) and model.threads == 1
     large = odelet.load(growing(tmp_path / "large", work=10**9))  # at any batch
-    assert large.threads == 4 and large._artifact.reopened is None
+    assert large.threads == 4 and large._runner.artifact.reopened is None
     monkeypatch.setattr("odelet.engine.opening.cores", lambda: 1)
-    assert odelet.load(growing(tmp_path / "out"))._artifact.reopened is None
+    assert odelet.load(growing(tmp_path / "out"))._runner.artifact.reopened is None
 
 
 def test_a_card_says_which_products_grow(tmp_path):

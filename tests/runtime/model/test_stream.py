@@ -119,7 +119,7 @@ def test_a_long_solve_runs_on_the_threads_that_calls_have_measured(tmp_path, mon
 
     model = odelet.load(tmp_path / "model", threads="measured")
     stream, found = solved(model)
-    assert stream._guard is model._artifact.guard and np.array_equal(found, expected)
+    assert stream._guard is model._runner.artifact.guard and np.array_equal(found, expected)
     model(x, TIMES[:4])
     assert model.threads == 2
     stream, found = solved(model)

@@ -239,7 +239,7 @@ if busy:
     inside, done = threading.Event(), threading.Event()
 
     def call():
-        with model._artifact.guard:  # as a call that takes long
+        with model._runner.artifact.guard:  # as a call that takes long
             inside.set()
             done.wait()
 

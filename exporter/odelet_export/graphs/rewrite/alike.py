@@ -11,10 +11,9 @@ from heapq import heapify, heappop, heappush
 import onnx_ir as ir
 
 from odelet_export.graphs.mapped import RULES
-from odelet_export.graphs.nodes import DOMAIN, bodies, constant_of, read_by
+from odelet_export.graphs.nodes import DOMAIN, PRODUCTS, bodies, constant_of, read_by
 from odelet_export.graphs.rewrite.shapes import dims_of
 
-_PRODUCTS = ("Gemm", "MatMul")
 # So many rows of one call may a product have. Reading its weights takes much of its time for so few rows alone.
 ROWS = 8
 # Larger constants than of so many elements are not made by torch's folding.
@@ -62,7 +61,7 @@ def _products_of_one_weight(nodes: Sequence[ir.Node]) -> list[list[ir.Node]]:
 
 def weight_of(node: ir.Node) -> ir.Value | None:
     """The matrix that a product multiplies rows with."""
-    value = node.inputs[1] if node.op_type in _PRODUCTS and not node.domain else None
+    value = node.inputs[1] if node.op_type in PRODUCTS and not node.domain else None
     return value if value is not None and value.shape is not None and len(value.shape) == 2 else None
 
 

@@ -14,11 +14,9 @@ import numpy as np
 import onnx_ir as ir
 
 from odelet_export.graphs.mapped import ELEMENTWISE
-from odelet_export.graphs.nodes import constant_of
+from odelet_export.graphs.nodes import PRODUCTS, constant_of
 from odelet_export.graphs.rewrite.rule import Pass
 from odelet_export.graphs.scope import Scope, Value
-
-_PRODUCTS = ("Gemm", "MatMul")
 
 
 @dataclass(frozen=True)
@@ -113,10 +111,10 @@ class _EqualRows:
         attributes = {name: one.value for name, one in node.attributes.items()}
         made = self.scope.call(node.op_type, *inputs, outputs=len(node.outputs), **attributes)
         found = [row for row in known if row is not None]
-        costs = node.op_type in _PRODUCTS or any(row.costs for row in found)
+        costs = node.op_type in PRODUCTS or any(row.costs for row in found)
         for output, value in zip(node.outputs, [made] if isinstance(made, Value) else made, strict=True):
             self._note(output, value, found[0].count, costs=costs)
-        self.products += node.op_type in _PRODUCTS
+        self.products += node.op_type in PRODUCTS
         return True
 
     def _note(self, value: ir.Value, one: Value, count: Value, *, costs: bool) -> None:

@@ -22,14 +22,13 @@ from odelet.numerics.state import Layout
 from odelet.numerics.tableau import Tableau
 from odelet_export.graphs.emit import ONNX
 from odelet_export.graphs.mapped import mapped_values
-from odelet_export.graphs.nodes import read_by
+from odelet_export.graphs.nodes import PRODUCTS, read_by
 from odelet_export.graphs.rewrite.shapes import dims_of, row_elements
 from odelet_export.graphs.scope import Scope, Value
 from odelet_export.lowering.forms.fixed import step_settings
 from odelet_export.lowering.forms.site import Site
 from odelet_export.lowering.region import Region
 
-_PRODUCTS = ("Gemm", "MatMul")
 # So many elements for each batch row may be computed ahead in any case, 16 kB in float32; and so many of values whose
 # sizes are fixed, 1 MB.
 ALWAYS, ALWAYS_FIXED = 4096, 2**18
@@ -144,7 +143,7 @@ def ahead_of(field: Called, times: np.ndarray | Value, evaluations: int) -> Ahea
     region = field.region
     like = Value(region.inputs[0], field.scope)
     kept = _without_state(region)
-    if evaluations < 2 or like.dims != [] or not any(node.op_type in _PRODUCTS for node in kept):
+    if evaluations < 2 or like.dims != [] or not any(node.op_type in PRODUCTS for node in kept):
         return None
     column = ONNX.cast(times, like) if isinstance(times, Value) else field.scope.constant(times, like.dtype)
     outside = {value: field.outside.get(value, value) for value in region.captured}
@@ -185,7 +184,7 @@ def _after_products(nodes: Sequence[ir.Node], mapped: dict[ir.Value, Value]) -> 
             continue
         first = node.inputs[0] if node.inputs else None
         grows = node.op_type == "Expand" and first is not None and row_elements(node.outputs[0]) > row_elements(first)
-        if node.op_type in _PRODUCTS or (not grows and not values.isdisjoint(read_by(node))):
+        if node.op_type in PRODUCTS or (not grows and not values.isdisjoint(read_by(node))):
             found.add(node)
             values.update(node.outputs)
     return found
